@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// A bump allocator over one zeroed block: everything a forward pass needs is carved out once, so that
+// nothing is allocated inside the pass and its size is known beforehand.
+#ifndef SSMSWEEP_BASE_ARENA_H
+#define SSMSWEEP_BASE_ARENA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "ssmsweep/base/status.h"
+
+enum { ARENA_ALIGN = 64 };
+
+// In caller memory.  With base == NULL the arena only measures: allocations return NULL and add to `used`.
+struct arena {
+    unsigned char *base;
+    size_t size_bytes, used_bytes;
+    bool owned;
+};
+
+// Maps `size_bytes` of zeroed memory, in huge pages where the system grants them.  Freed by arena_clear().
+enum status arena_init(struct arena *arena, size_t size_bytes, const char *what, struct error *err);
+
+// Uses memory that somebody else owns (a shared window); it must be aligned to ARENA_ALIGN.
+void arena_init_over(struct arena *arena, void *memory, size_t size_bytes);
+
+// Starts measuring: used_bytes tells afterwards how much a real arena needs.
+void arena_init_measure(struct arena *arena);
+
+// ARENA_ALIGN-aligned block.  Running past the end is a defect of the caller and aborts.
+void *arena_take(struct arena *arena, size_t bytes);
+
+void arena_clear(struct arena *arena);
+
+#endif

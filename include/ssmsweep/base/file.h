@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files: map for reading, and write so that a final name never holds half a file.
+#ifndef SSMSWEEP_BASE_FILE_H
+#define SSMSWEEP_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "ssmsweep/base/status.h"
+
+// A read-only mapping of a whole regular file.  In caller memory; file_unmap() frees (a zeroed one is fine).
+struct file_map {
+    const unsigned char *data; // NULL for an empty file
+    size_t size_bytes;
+};
+
+// Errors: STATUS_INPUT if the file is missing or no regular file, STATUS_IO if it cannot be read.  Local.
+enum status file_map(struct file_map *map, const char *path, struct error *err);
+void file_unmap(struct file_map *map);
+
+bool file_exists(const char *path);
+bool file_is_directory(const char *path);
+
+// mkdir -p.  STATUS_IO names the component that could not be made.
+enum status file_make_directories(const char *path, struct error *err);
+
+// Writes PATH.tmp.<pid>, fsyncs it and renames it to PATH: the old content or the new, never a part.
+enum status file_replace(const char *path, const void *data, size_t size_bytes, struct error *err);
+
+// "DIR/NAME" in malloc'ed memory (caller frees); NULL when memory is out.
+char *file_join(const char *directory, const char *name);
+
+#endif

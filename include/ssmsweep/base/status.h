@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// One status type for the whole program: the value is the exit status, the text is the one line that the
+// user reads.  Who finds an error words it once, with error_set(); callers pass it on untouched.
+#ifndef SSMSWEEP_BASE_STATUS_H
+#define SSMSWEEP_BASE_STATUS_H
+
+// The documented exit statuses; functions return them as well.
+enum status {
+    STATUS_OK = 0,        // done
+    STATUS_GATE = 1,      // a gate failed
+    STATUS_USAGE = 2,     // bad usage: option, mode, layer or key that does not exist
+    STATUS_INPUT = 3,     // bad input: model, text, job or result file
+    STATUS_IO = 4,        // I/O failed: disk full, no permission
+    STATUS_STOPPED = 5,   // stopped early, --resume continues
+    STATUS_INTERNAL = 70, // a defect of ssmsweep itself
+};
+
+// Caller-owned; `text` is a single line without a newline, empty while status is STATUS_OK.
+struct error {
+    enum status status;
+    char text[1024];
+};
+
+// Fills *err (control characters become '?', too long a text is cut) and returns `status`, so that a
+// function can say: return error_set(err, STATUS_INPUT, "%s: tensor '%s': expected ..., got ...; ...", ...).
+// Word it: where, what, expected, got, remedy.  If *err already holds an error, the first one stays.
+enum status error_set(struct error *err, enum status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+// Shorthand for a failed system call: "WHERE: WHAT: strerror(errno)"; status is STATUS_IO.
+enum status error_errno(struct error *err, const char *where, const char *what);
+
+// "out of memory: cannot get N bytes for WHAT"; status is STATUS_IO.
+enum status error_memory(struct error *err, unsigned long long bytes, const char *what);
+
+#endif

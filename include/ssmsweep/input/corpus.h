@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calibration text as token ids: the first calib_data_num samples of a JSONL file or of an .npy array of ids.
+#ifndef SSMSWEEP_INPUT_CORPUS_H
+#define SSMSWEEP_INPUT_CORPUS_H
+
+#include <stdint.h>
+
+#include "ssmsweep/base/hash.h"
+#include "ssmsweep/base/status.h"
+
+// Owned by the caller, freed by corpus_clear().  Each sample keeps its own length; none is empty.
+struct corpus {
+    int samples;     // S
+    int max_tokens;  // L of the longest sample
+    int32_t *ids;    // [S, max_tokens], padded with -1
+    int32_t *length; // [S], 1 .. max_tokens
+    long skipped_empty;
+    char tokenizer_hex[HASH_HEX_CHARS + 1]; // SHA-256 of tokenizer.json; "" where ids were given directly
+    char ids_hex[HASH_HEX_CHARS + 1];       // SHA-256 of (int32 length, int32 ids) of every sample, little-endian
+};
+
+struct corpus_request {
+    const char *path;           // .jsonl with a `text` field, or .npy int32 [samples, L] padded with -1
+    const char *tokenizer_path; // tokenizer.json of the model; unused for .npy
+    int samples;                // how many to read (calib_data_num, the largest)
+    int seqlen;                 // truncate every sample to that many tokens (calib_seqlen)
+    int vocab_size;             // ids must be below it
+};
+
+// Local.  Reads only as far as needed.  STATUS_INPUT: file or key missing (line named), fewer samples than asked
+// for, id out of range, invalid UTF-8.
+enum status corpus_read(struct corpus *corpus, const struct corpus_request *request, struct error *err);
+void corpus_clear(struct corpus *corpus);
+
+#endif

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Mamba-1 model folder in the Hugging Face layout: config.json and weights, checked and mapped.
+#ifndef SSMSWEEP_INPUT_MODEL_H
+#define SSMSWEEP_INPUT_MODEL_H
+
+#include <stdbool.h>
+
+#include "ssmsweep/input/checkpoint.h"
+
+// The letters of the equations: L tokens of a sample, D = d_model, I = d_inner, N = d_state, K = d_conv, R = dt_rank.
+struct dims {
+    int n_layer;
+    int d_model; // D
+    int d_inner; // I = expand * D
+    int d_state; // N
+    int d_conv;  // K
+    int dt_rank; // R
+    int vocab_size;
+    float norm_eps;
+};
+
+// Tensors of one layer; shapes as stored.
+struct model_layer {
+    const struct tensor *norm;     // [D]
+    const struct tensor *in_proj;  // [2I, D]
+    const struct tensor *conv_w;   // [I, 1, K] or [I, K]
+    const struct tensor *conv_b;   // [I]
+    const struct tensor *x_proj;   // [R + 2N, I]
+    const struct tensor *dt_proj;  // [I, R]
+    const struct tensor *dt_bias;  // [I]
+    const struct tensor *A_log;    // [I, N]
+    const struct tensor *D_skip;   // [I]
+    const struct tensor *out_proj; // [D, I]
+};
+
+struct model {
+    char *directory;
+    struct checkpoint *checkpoint;
+    struct dims dims;
+    const struct tensor *embedding; // [vocab, D]
+    const struct tensor *norm_f;    // [D]
+    const struct tensor *lm_head;   // [vocab, D]; the embedding if the checkpoint has none
+    struct model_layer *layers;     // [n_layer]
+    enum dtype dtype;               // of the embedding: what reports call the model's dtype
+    char digest_hex[HASH_HEX_CHARS + 1];
+};
+
+// Local.  Reads config.json and the weights of `directory`; checks architecture (Mamba-2, Jamba, ... are named
+// and refused), every shape, that the Hadamard rotation exists for D and I, and that no weight is NaN or Inf.
+// Errors: STATUS_INPUT, STATUS_IO.  model_close() frees; a zeroed model is fine.
+enum status model_open(struct model *model, const char *directory, struct error *err);
+void model_close(struct model *model);
+
+// Folder of the embedded demo model: $SSMSWEEP_DEMO, the install prefix's share/ssmsweep/demo, or the build tree's
+// jobs/demo, whichever exists first.  Caller frees.  STATUS_INPUT if it is in none of them.
+enum status model_demo_directory(char **directory, struct error *err);
+
+#endif

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a sweep has to do: runs (cell x mode), shards of samples, and the order of the items.  No MPI here.
+#ifndef SSMSWEEP_SWEEP_PLAN_H
+#define SSMSWEEP_SWEEP_PLAN_H
+
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/input/corpus.h"
+#include "ssmsweep/input/job.h"
+#include "ssmsweep/numerics/component.h"
+#include "ssmsweep/numerics/mode.h"
+
+// A cell is one set of scales, from the first calib_data_num samples.  Float modes need no scales: they run once, with
+// cell == PLAN_FLOAT_CELL, and serve every cell.
+enum { PLAN_FLOAT_CELL = -1 };
+struct run {
+    int cell; // index into job->calib_data_num, or PLAN_FLOAT_CELL
+    const struct mode *mode;
+};
+
+// Neighbouring samples of one run.
+struct item {
+    int run;
+    int first_sample, samples;
+};
+
+struct plan {
+    int n_cells;
+    int calib_data_num[JOB_MAX_CELLS];
+    struct run *runs; // the reference mode first, then the other float modes, then cells in order
+    int n_runs;
+    int reference_run; // index into runs; for a W8A8 reference: that of the first cell
+    struct item *items; // in the order of hand-out
+    int n_items;
+    unsigned char *want; // [n_layer] component masks to capture
+    int n_layer;
+    int samples; // S
+};
+
+// Local.  Before MPI and before the model is known: are the names in modes, reference and components known?
+// STATUS_USAGE otherwise.
+enum status plan_check_names(const struct job *job, struct error *err);
+
+// Local, and the same on every rank for the same arguments.  STATUS_USAGE: layer outside the model.
+// The reference mode is added to the modes if it was not asked for.
+enum status plan_make(struct plan *plan, const struct job *job, const struct dims *dims, const struct corpus *corpus,
+                      int ranks, struct error *err);
+void plan_clear(struct plan *plan);
+
+#endif

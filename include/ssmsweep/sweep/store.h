@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The result file (HDF5).  The only user of hdf5.h.  Layout: docs/result_file.md.
+//
+//   /                              attributes: schema_version, tool_version, job (JSON), weights_sha256, tokenizer_sha256,
+//                                  ids_sha256, reference_mode, model_dtype
+//   /samples/token_ids int32[S, L]  /samples/length int32[S]
+//   /calibration/<N>/scales float32[n_layer, SITE_COUNT]   attribute sites
+//   /outputs/<N>/<mode>/layer_<l>/<component> float32[S, L, width]; float modes under /outputs/float/
+//   /items/<N or float>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
+//
+// Everything is created collectively and flushed before the first item; after that only raw data moves, by independent
+// writes.  What other ranks wrote is read only after store_close() and store_open_read().
+#ifndef SSMSWEEP_SWEEP_STORE_H
+#define SSMSWEEP_SWEEP_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/input/model.h"
+#include "ssmsweep/sweep/comm.h"
+#include "ssmsweep/sweep/plan.h"
+
+struct store; // opaque
+
+struct store_identity {
+    const char *job_json, *tool_version, *weights_hex, *tokenizer_hex, *ids_hex, *model_dtype;
+};
+
+// Collective.  Makes the file with every dataset, reserves its space and flushes.  All arguments equal on all ranks.
+// STATUS_INPUT if it exists, STATUS_IO if it cannot be made or the disk lacks room (nothing is left behind).
+enum status store_create(struct store **store, const struct comm *comm, const char *path, const struct plan *plan,
+                         const struct dims *dims, const struct corpus *corpus, const struct store_identity *identity,
+                         struct error *err);
+unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus);
+
+// Collective.  scales: [n_cells][n_layer][SITE_COUNT], equal on all ranks.
+enum status store_write_scales(struct store *store, const float *scales, struct error *err);
+
+// Local (independent write): values[length, width] of one sample at (run, layer, component).
+enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
+                               const float *values, int length, int width, struct error *err);
+// Local: marks (run, sample) done, after its outputs.
+enum status store_write_done(struct store *store, int run, int sample, const unsigned char digest[32], float seconds,
+                             struct error *err);
+
+// Collective.  Flushes and closes; a failure is the caller's reason to comm_abort().
+enum status store_close(struct store *store, struct error *err);
+
+// ---- reading, without MPI: each process opens the file by itself ----
+struct result; // opaque
+
+// One captured tensor of the file.
+struct result_run {
+    int calib_data_num; // 0 for float runs
+    char mode[32];
+    bool complete; // every sample done
+};
+
+// Local.  STATUS_INPUT: missing, torn or foreign file.
+enum status result_open(struct result **result, const char *path, struct error *err);
+void result_close(struct result *result);
+int result_samples(const struct result *result);
+int result_length(const struct result *result, int sample);
+int result_max_tokens(const struct result *result);
+int result_runs(const struct result *result);
+const struct result_run *result_run_at(const struct result *result, int run);
+int result_layers(const struct result *result);                    // how many layers were captured
+int result_layer_at(const struct result *result, int index);       // ascending model layer numbers
+unsigned result_components(const struct result *result, int index); // mask at that layer
+int result_width(const struct result *result, int layer, enum component component);
+// Root attribute as text ("" if absent), valid until result_close().
+const char *result_attribute(const struct result *result, const char *name);
+// values[length(sample), width] of one sample.
+enum status result_read(struct result *result, int run, int layer, enum component component, int sample, float *values,
+                        struct error *err);
+
+#endif

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum status map_descriptor(struct file_map *map, int descriptor, const char *path, struct error *err)
+{
+    struct stat info;
+    if (fstat(descriptor, &info) != 0) return error_errno(err, path, "cannot stat");
+    if (!S_ISREG(info.st_mode)) return error_set(err, STATUS_INPUT, "%s: expected a regular file", path);
+    struct file_map found = {.size_bytes = (size_t)info.st_size};
+    if (found.size_bytes > 0) {
+        void *data = mmap(NULL, found.size_bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
+        if (data == MAP_FAILED) return error_errno(err, path, "cannot map");
+        found.data = data;
+    }
+    *map = found;
+    return STATUS_OK;
+}
+
+enum status file_map(struct file_map *map, const char *path, struct error *err)
+{
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return error_set(err, STATUS_INPUT, "%s: no such file; check the path", path);
+    if (descriptor < 0) return error_errno(err, path, "cannot open for reading");
+    map_descriptor(map, descriptor, path, err);
+    close(descriptor);
+    return err->status;
+}
+
+void file_unmap(struct file_map *map)
+{
+    if (map->data) munmap((void *)(size_t)map->data, map->size_bytes);
+    *map = (struct file_map){0};
+}
+
+bool file_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+bool file_is_directory(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+enum status file_make_directories(const char *path, struct error *err)
+{
+    char *part = strdup(path);
+    if (!part) return error_memory(err, strlen(path) + 1, "a path");
+    for (char *slash = part + 1; !err->status; slash++) {
+        char kept = *slash;
+        if (kept != '/' && kept != '\0') continue;
+        *slash = '\0';
+        // EEXIST may also be another rank that was faster, or a file in the way: look.
+        if (mkdir(part, 0777) != 0 && !(errno == EEXIST && file_is_directory(part))) {
+            if (errno == EEXIST) errno = ENOTDIR;
+            error_errno(err, part, "cannot make the folder");
+        }
+        *slash = kept;
+        if (kept == '\0') break;
+    }
+    free(part);
+    return err->status;
+}
+
+static enum status write_all(int descriptor, const char *data, size_t bytes, const char *path, struct error *err)
+{
+    while (bytes > 0) {
+        ssize_t n = write(descriptor, data, bytes);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return error_errno(err, path, "cannot write");
+        data += n;
+        bytes -= (size_t)n;
+    }
+    if (fsync(descriptor) != 0) return error_errno(err, path, "cannot sync");
+    return STATUS_OK;
+}
+
+enum status file_replace(const char *path, const void *data, size_t size_bytes, struct error *err)
+{
+    size_t room = strlen(path) + 32;
+    char *temporary = malloc(room);
+    if (!temporary) return error_memory(err, room, "a path");
+    snprintf(temporary, room, "%s.tmp.%ld", path, (long)getpid());
+    int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (descriptor < 0) {
+        error_errno(err, path, "cannot create");
+        goto free_name;
+    }
+    write_all(descriptor, data, size_bytes, path, err);
+    if (close(descriptor) != 0) error_errno(err, path, "cannot close");
+    if (!err->status && rename(temporary, path) != 0) error_errno(err, path, "cannot rename into place");
+    if (err->status) unlink(temporary);
+free_name:
+    free(temporary);
+    return err->status;
+}
+
+char *file_join(const char *directory, const char *name)
+{
+    size_t room = strlen(directory) + strlen(name) + 2;
+    char *path = malloc(room);
+    if (path) snprintf(path, room, "%s/%s", directory, name);
+    return path;
+}

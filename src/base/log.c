@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+// One write per line, so that lines of several ranks do not mix.
+static void put_line(const char *prefix, const char *format, va_list args)
+{
+    char line[1400];
+    int n = snprintf(line, sizeof line, "%s", prefix);
+    int more = vsnprintf(line + n, sizeof line - (size_t)n - 1, format, args);
+    if (more < 0) return;
+    n = n + more < (int)sizeof line - 1 ? n + more : (int)sizeof line - 2;
+    line[n] = '\n';
+    fwrite(line, 1, (size_t)n + 1, stderr);
+}
+
+void log_job(const struct log *log, enum log_level level, const char *format, ...)
+{
+    if (log->rank != 0 || (level > log->level && level != LOG_ERROR)) return;
+    va_list args;
+    va_start(args, format);
+    put_line("ssmsweep: ", format, args);
+    va_end(args);
+}
+
+void log_rank(const struct log *log, enum log_level level, const char *format, ...)
+{
+    if (level > log->level && level != LOG_ERROR) return;
+    char prefix[40] = "ssmsweep: ";
+    if (log->ranks > 1) snprintf(prefix, sizeof prefix, "ssmsweep: [rank %d] ", log->rank);
+    va_list args;
+    va_start(args, format);
+    put_line(prefix, format, args);
+    va_end(args);
+}
