@@ -1,0 +1,1 @@
+#include "ssmsweep/sweep/comm.h"
