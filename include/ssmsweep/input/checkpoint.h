@@ -10,10 +10,22 @@
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/status.h"
 
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64, DTYPE_I8, DTYPE_I16, DTYPE_I32, DTYPE_I64, DTYPE_U8, DTYPE_BOOL };
+enum dtype {
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_F64,
+    DTYPE_I8,
+    DTYPE_I16,
+    DTYPE_I32,
+    DTYPE_I64,
+    DTYPE_U8,
+    DTYPE_BOOL
+};
 enum { TENSOR_MAX_DIMS = 8 };
 
-// View of one tensor.  `data` may be unaligned (read elements with memcpy) and lives as long as the checkpoint.
+// View of one tensor.  `data` may be unaligned (read elements with memcpy) and lives as long as the
+// checkpoint.
 struct tensor {
     const char *name;
     const unsigned char *data;
@@ -36,7 +48,8 @@ void checkpoint_close(struct checkpoint *checkpoint);
 const char *checkpoint_path(const struct checkpoint *checkpoint); // the file, for messages
 size_t checkpoint_count(const struct checkpoint *checkpoint);
 const struct tensor *checkpoint_at(const struct checkpoint *checkpoint, size_t index);
-const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *name); // NULL: no such tensor
+const struct tensor *checkpoint_find(const struct checkpoint *checkpoint,
+                                     const char *name); // NULL: no such tensor
 // SHA-256 of the file's bytes.
 void checkpoint_digest(const struct checkpoint *checkpoint, unsigned char digest[HASH_BYTES]);
 
