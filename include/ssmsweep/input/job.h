@@ -16,8 +16,9 @@ enum { JOB_MAX_CELLS = 64 };
 // Lists of names (modes, layers, components) stay text here; the folders below give them meaning.
 struct job {
     enum command command;
-    const char *model_dir;  // NULL: the embedded demo model
-    const char *calib_data; // NULL: calibration.jsonl of the model folder, else that of the demo model
+    const char *model_dir; // NULL: the embedded demo model; a relative one is inside pretrained_dir, if given
+    const char *pretrained_dir; // already part of model_dir after job_parse()
+    const char *calib_data;     // NULL: calibration.jsonl of the model folder, else that of the demo model
     int calib_data_num[JOB_MAX_CELLS]; // one cell each, ascending, no duplicates
     int n_cells;
     int calib_seqlen;
@@ -37,9 +38,9 @@ struct job {
     char *storage; // owns the texts above
 };
 
-// Local; touches neither MPI nor the model.  Order of force: command line, --job FILE, defaults. STATUS_USAGE
-// for unknown options or bad values (with the nearest known option), STATUS_INPUT for a torn job file (key
-// named).
+// Local; prints nothing and touches neither MPI nor the model.  Order of force: command line, --job FILE,
+// defaults.  STATUS_USAGE for unknown options or bad values (with the nearest known option), STATUS_INPUT for
+// a torn job file (key named).
 enum status job_parse(struct job *job, int argc, char **argv, struct error *err);
 void job_clear(struct job *job);
 void job_print_help(FILE *out);

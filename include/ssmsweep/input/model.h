@@ -52,12 +52,13 @@ struct model {
 enum status model_open(struct model *model, const char *directory, struct error *err);
 void model_close(struct model *model);
 
-// Folder of the embedded demo model: $SSMSWEEP_DEMO, the install prefix's share/ssmsweep/demo, or the build
-// tree's jobs/demo, whichever exists first.  Caller frees.  STATUS_INPUT if it is in none of them.
-enum status model_demo_directory(char **directory, struct error *err);
-
-// dim = base * 2^k with base 12, 40 or 1, tried in that order (docs/numerics.md); false: no rotation of that
-// dimension.
+// The Hadamard rotation of NUMERICS.md section 2 exists for dim = base * power_of_two with base 12, 40 or 1,
+// tried in this order.  False: it does not exist for `dim`, and the outputs are untouched.
 bool dims_hadamard(int dim, int *base, int *power_of_two);
+
+// Folder of the embedded demo model: $SSMSWEEP_DEMO where it is set, else the install prefix's
+// share/ssmsweep/demo or the source tree's jobs/demo, whichever exists first.  Caller frees.  STATUS_INPUT if
+// it is in none of them.
+enum status model_demo_directory(char **directory, struct error *err);
 
 #endif
