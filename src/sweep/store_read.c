@@ -117,7 +117,7 @@ static void add_run(struct result *result, const char *mode, const char *group, 
 static void add_cell(struct result *result, const char *label, const char *group, struct error *err)
 {
     char name[STORE_PATH_ROOM];
-    snprintf(name, sizeof name, "%s/%s", group, label);
+    snprintf(name, sizeof name, "%.95s/%.63s", group, label);
     each_member(result, name, err, add_run);
 }
 
@@ -193,7 +193,7 @@ static void add_layer(struct result *result, const char *member, const char *gro
         return;
     }
     result->layers[result->n_layers++] = (struct layer){.number = number};
-    snprintf(name, sizeof name, "%s/%s", group, member);
+    snprintf(name, sizeof name, "%.95s/%.63s", group, member);
     each_member(result, name, err, add_component);
 }
 
