@@ -34,6 +34,9 @@ enum status comm_init(struct comm *comm, int *argc, char ***argv, struct error *
 
 void comm_finish(struct comm *comm)
 {
+    int started;
+    MPI_Initialized(&started);
+    if (!started) return;
     MPI_Comm_free(&comm->node);
     MPI_Comm_free(&comm->world);
     MPI_Finalize();
