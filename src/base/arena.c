@@ -11,7 +11,8 @@ enum status arena_init(struct arena *arena, size_t size_bytes, const char *what,
     size_t huge = (size_t)2 << 20;
     size_t rounded = (size_bytes + huge - 1) / huge * huge;
     if (rounded < size_bytes) return error_memory(err, size_bytes, what);
-    void *base = mmap(NULL, rounded ? rounded : huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *base =
+        mmap(NULL, rounded ? rounded : huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED) return error_memory(err, size_bytes, what);
 #ifdef MADV_HUGEPAGE
     madvise(base, rounded, MADV_HUGEPAGE);
@@ -34,7 +35,8 @@ void *arena_take(struct arena *arena, size_t bytes)
 {
     size_t rounded = (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
     if (rounded < bytes || rounded > arena->size_bytes - arena->used_bytes) {
-        fprintf(stderr, "ssmsweep: internal error: arena of %zu bytes cannot give %zu more\n", arena->size_bytes, bytes);
+        fprintf(stderr, "ssmsweep: internal error: arena of %zu bytes cannot give %zu more\n",
+                arena->size_bytes, bytes);
         abort();
     }
     void *block = arena->base ? arena->base + arena->used_bytes : NULL;

@@ -73,7 +73,8 @@ enum status file_make_directories(const char *path, struct error *err)
     return err->status;
 }
 
-static enum status write_all(int descriptor, const char *data, size_t bytes, const char *path, struct error *err)
+static enum status write_all(int descriptor, const char *data, size_t bytes, const char *path,
+                             struct error *err)
 {
     while (bytes > 0) {
         ssize_t n = write(descriptor, data, bytes);

@@ -9,7 +9,8 @@ struct hash {
     EVP_MD_CTX *context;
 };
 
-// libcrypto's SHA-256 can only fail for want of memory at its start; later calls then have nothing to fail on.
+// libcrypto's SHA-256 can only fail for want of memory at its start; later calls then have nothing to fail
+// on.
 static void check(int ok)
 {
     if (ok == 1) return;

@@ -29,9 +29,11 @@ static enum status check_utf8(const char *text, size_t bytes, const char *where,
     for (size_t at = 0; at < bytes;) {
         utf8proc_int32_t code;
         size_t left = bytes - at < 4 ? bytes - at : 4;
-        utf8proc_ssize_t step = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)left, &code);
+        utf8proc_ssize_t step =
+            utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)left, &code);
         if (step <= 0)
-            return error_set(err, STATUS_INPUT, "%s: invalid UTF-8 at byte %zu; convert the file to UTF-8", where, at);
+            return error_set(err, STATUS_INPUT, "%s: invalid UTF-8 at byte %zu; convert the file to UTF-8",
+                             where, at);
         at += (size_t)step;
     }
     return STATUS_OK;
@@ -47,13 +49,15 @@ static enum status check_text(const char *text, size_t bytes, const char *where,
         if (c == '\0') return error_set(err, STATUS_INPUT, "%s: NUL byte at byte %zu of JSON text", where, i);
         if (inside && c == '\\') {
             if (bytes - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
-                return error_set(err, STATUS_INPUT, "%s: \\u0000 in a string at byte %zu is not supported", where, i);
+                return error_set(err, STATUS_INPUT, "%s: \\u0000 in a string at byte %zu is not supported",
+                                 where, i);
             i++;
         } else if (c == '"') {
             inside = !inside;
         } else if (!inside && (c == '{' || c == '[')) {
             if (++depth > JSON_MAX_DEPTH)
-                return error_set(err, STATUS_INPUT, "%s: JSON nested deeper than %d at byte %zu", where, JSON_MAX_DEPTH, i);
+                return error_set(err, STATUS_INPUT, "%s: JSON nested deeper than %d at byte %zu", where,
+                                 JSON_MAX_DEPTH, i);
         } else if (!inside && (c == '}' || c == ']')) {
             depth--;
         }
@@ -79,7 +83,8 @@ static enum status check_object(const cJSON *object, const char *where, struct e
     qsort(keys, n, sizeof *keys, compare_keys);
     for (i = 1; i < n; i++)
         if (strcmp(keys[i - 1], keys[i]) == 0) {
-            error_set(err, STATUS_INPUT, "%s: duplicate key '%.200s' in a JSON object; remove one", where, keys[i]);
+            error_set(err, STATUS_INPUT, "%s: duplicate key '%.200s' in a JSON object; remove one", where,
+                      keys[i]);
             break;
         }
     free(keys);
@@ -94,7 +99,8 @@ static enum status check_duplicates(const cJSON *value, const char *where, struc
     return STATUS_OK;
 }
 
-enum status json_parse(struct json **root, const char *text, size_t text_bytes, const char *where, struct error *err)
+enum status json_parse(struct json **root, const char *text, size_t text_bytes, const char *where,
+                       struct error *err)
 {
     if (check_text(text, text_bytes, where, err)) return err->status;
     const char *end = NULL;
@@ -104,7 +110,8 @@ enum status json_parse(struct json **root, const char *text, size_t text_bytes, 
                          end && end >= text ? (size_t)(end - text) : (size_t)0, text_bytes);
     for (; end < text + text_bytes; end++)
         if (!strchr(" \t\r\n", *end)) {
-            error_set(err, STATUS_INPUT, "%s: unexpected text after the JSON value at byte %zu", where, (size_t)(end - text));
+            error_set(err, STATUS_INPUT, "%s: unexpected text after the JSON value at byte %zu", where,
+                      (size_t)(end - text));
             break;
         }
     if (err->status || check_duplicates(tree, where, err)) {

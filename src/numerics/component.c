@@ -45,13 +45,15 @@ enum status component_select(const char *list, unsigned *mask, struct error *err
         for (int c = 0; c < COMPONENT_COUNT; c++)
             if (strcmp(word, components[c].name) == 0) bit = 1u << c;
         if (!bit)
-            return error_set(err, STATUS_USAGE,
-                             "unknown component '%s': expected mixer_input, conv1d_input, conv1d_output, ssm_input, "
-                             "ssm_output, mixer_output or all",
-                             word);
+            return error_set(
+                err, STATUS_USAGE,
+                "unknown component '%s': expected mixer_input, conv1d_input, conv1d_output, ssm_input, "
+                "ssm_output, mixer_output or all",
+                word);
         chosen |= bit;
     }
-    if (!chosen) return error_set(err, STATUS_USAGE, "--components: the list is empty; name a component, or all");
+    if (!chosen)
+        return error_set(err, STATUS_USAGE, "--components: the list is empty; name a component, or all");
     *mask = chosen;
     return STATUS_OK;
 }
@@ -61,12 +63,16 @@ static enum status parse_index(const char *text, const char *word, int n_layer, 
 {
     char *end;
     errno = 0;
-    long value = strcmp(text, "first") == 0 ? 0 : strcmp(text, "last") == 0 ? n_layer - 1 : strtol(text, &end, 10);
+    long value = strcmp(text, "first") == 0  ? 0
+                 : strcmp(text, "last") == 0 ? n_layer - 1
+                                             : strtol(text, &end, 10);
     bool named = strcmp(text, "first") == 0 || strcmp(text, "last") == 0;
     if (!named && (end == text || *end))
-        return error_set(err, STATUS_USAGE, "--layers: '%s' is no layer; expected an index, a-b, first, last or all", word);
+        return error_set(err, STATUS_USAGE,
+                         "--layers: '%s' is no layer; expected an index, a-b, first, last or all", word);
     if (errno == ERANGE || value < -n_layer || value >= n_layer)
-        return error_set(err, STATUS_USAGE, "--layers: layer '%s' does not exist; the model has layers 0 to %d", word,
+        return error_set(err, STATUS_USAGE,
+                         "--layers: layer '%s' does not exist; the model has layers 0 to %d", word,
                          n_layer - 1);
     *index = (int)(value < 0 ? value + n_layer : value);
     return STATUS_OK;
@@ -102,5 +108,6 @@ enum status layer_select(const char *list, int n_layer, unsigned char *wanted, s
         else if (select_range(word, n_layer, wanted, err))
             return err->status;
     }
-    return any ? STATUS_OK : error_set(err, STATUS_USAGE, "--layers: the list is empty; name a layer, or all");
+    return any ? STATUS_OK
+               : error_set(err, STATUS_USAGE, "--layers: the list is empty; name a layer, or all");
 }

@@ -6,30 +6,71 @@
 
 // NUMERICS.md §5.  To add a mode, add a row.
 static const struct mode modes[] = {
-    {.name = "fp32", .precision = PRECISION_FP32, .sets = MODE_SET_ESSENTIAL | MODE_SET_FP_ONLY,
+    {.name = "fp32",
+     .precision = PRECISION_FP32,
+     .sets = MODE_SET_ESSENTIAL | MODE_SET_FP_ONLY,
      .summary = "float reference: FP32 throughout"},
-    {.name = "fp16", .precision = PRECISION_FP16, .sets = MODE_SET_FP_ONLY,
+    {.name = "fp16",
+     .precision = PRECISION_FP16,
+     .sets = MODE_SET_FP_ONLY,
      .summary = "weights and activations rounded to FP16, sums, scan state and residual FP32"},
-    {.name = "0", .precision = PRECISION_W8A8, .conv1d_input = CONV1D_IN_STATIC, .conv1d_output = CONV1D_OUT_INT8,
-     .scan_input = SCAN_IN_CODES, .scan_order = SCAN_BLOCKED, .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
+    {.name = "0",
+     .precision = PRECISION_W8A8,
+     .conv1d_input = CONV1D_IN_STATIC,
+     .conv1d_output = CONV1D_OUT_INT8,
+     .scan_input = SCAN_IN_CODES,
+     .scan_order = SCAN_BLOCKED,
+     .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
      .summary = "W8A8 baseline: INT8 into the scan, block scan"},
-    {.name = "2-0", .precision = PRECISION_W8A8, .conv1d_input = CONV1D_IN_STATIC, .conv1d_output = CONV1D_OUT_INT8,
-     .scan_input = SCAN_IN_REQUANT, .scan_order = SCAN_BLOCKED, .sets = MODE_SET_QUANT_ONLY, .equals = "0",
+    {.name = "2-0",
+     .precision = PRECISION_W8A8,
+     .conv1d_input = CONV1D_IN_STATIC,
+     .conv1d_output = CONV1D_OUT_INT8,
+     .scan_input = SCAN_IN_REQUANT,
+     .scan_order = SCAN_BLOCKED,
+     .sets = MODE_SET_QUANT_ONLY,
+     .equals = "0",
      .summary = "conv1d output dequantized and quantized again, block scan"},
-    {.name = "2-1", .precision = PRECISION_W8A8, .conv1d_input = CONV1D_IN_STATIC, .conv1d_output = CONV1D_OUT_INT8,
-     .scan_input = SCAN_IN_CODES, .scan_order = SCAN_SEQUENTIAL, .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
+    {.name = "2-1",
+     .precision = PRECISION_W8A8,
+     .conv1d_input = CONV1D_IN_STATIC,
+     .conv1d_output = CONV1D_OUT_INT8,
+     .scan_input = SCAN_IN_CODES,
+     .scan_order = SCAN_SEQUENTIAL,
+     .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
      .summary = "INT8 into the scan, sequential scan"},
-    {.name = "2-2", .precision = PRECISION_W8A8, .conv1d_input = CONV1D_IN_STATIC, .conv1d_output = CONV1D_OUT_INT8,
-     .scan_input = SCAN_IN_GRID, .scan_order = SCAN_SEQUENTIAL, .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
-     .equals = "2-1", .summary = "FP32 values on the INT8 grid into the scan, sequential scan"},
-    {.name = "2-3", .precision = PRECISION_W8A8, .conv1d_input = CONV1D_IN_STATIC, .conv1d_output = CONV1D_OUT_FP32,
-     .scan_input = SCAN_IN_REQUANT, .scan_order = SCAN_SEQUENTIAL, .sets = MODE_SET_QUANT_ONLY,
+    {.name = "2-2",
+     .precision = PRECISION_W8A8,
+     .conv1d_input = CONV1D_IN_STATIC,
+     .conv1d_output = CONV1D_OUT_INT8,
+     .scan_input = SCAN_IN_GRID,
+     .scan_order = SCAN_SEQUENTIAL,
+     .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
+     .equals = "2-1",
+     .summary = "FP32 values on the INT8 grid into the scan, sequential scan"},
+    {.name = "2-3",
+     .precision = PRECISION_W8A8,
+     .conv1d_input = CONV1D_IN_STATIC,
+     .conv1d_output = CONV1D_OUT_FP32,
+     .scan_input = SCAN_IN_REQUANT,
+     .scan_order = SCAN_SEQUENTIAL,
+     .sets = MODE_SET_QUANT_ONLY,
      .summary = "FP32 conv1d output, quantized to INT8 in front of the scan"},
-    {.name = "2-4", .precision = PRECISION_W8A8, .conv1d_input = CONV1D_IN_STATIC, .conv1d_output = CONV1D_OUT_FP32,
-     .scan_input = SCAN_IN_FLOAT, .scan_order = SCAN_SEQUENTIAL, .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
+    {.name = "2-4",
+     .precision = PRECISION_W8A8,
+     .conv1d_input = CONV1D_IN_STATIC,
+     .conv1d_output = CONV1D_OUT_FP32,
+     .scan_input = SCAN_IN_FLOAT,
+     .scan_order = SCAN_SEQUENTIAL,
+     .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
      .summary = "FP32 conv1d output straight into the scan"},
-    {.name = "3", .precision = PRECISION_W8A8, .conv1d_input = CONV1D_IN_DYNAMIC, .conv1d_output = CONV1D_OUT_FP32,
-     .scan_input = SCAN_IN_FLOAT, .scan_order = SCAN_SEQUENTIAL, .sets = MODE_SET_QUANT_ONLY,
+    {.name = "3",
+     .precision = PRECISION_W8A8,
+     .conv1d_input = CONV1D_IN_DYNAMIC,
+     .conv1d_output = CONV1D_OUT_FP32,
+     .scan_input = SCAN_IN_FLOAT,
+     .scan_order = SCAN_SEQUENTIAL,
+     .sets = MODE_SET_QUANT_ONLY,
      .summary = "conv1d input quantized per sample, FP32 conv1d output into the scan"},
 };
 
@@ -73,7 +114,8 @@ static enum status unknown_mode(const char *word, struct error *err)
         size_t used = strlen(known);
         snprintf(known + used, sizeof known - used, "%s, ", modes[i].name);
     }
-    return error_set(err, STATUS_USAGE, "unknown mode '%s': expected one of %sor all, essential, fp_only, quant_only", word,
+    return error_set(err, STATUS_USAGE,
+                     "unknown mode '%s': expected one of %sor all, essential, fp_only, quant_only", word,
                      known);
 }
 
@@ -97,5 +139,6 @@ enum status mode_select(const char *list, bool *chosen, struct error *err)
         if (length > 0 && words++ >= 0 && select_word(word, chosen, err)) return err->status;
         at += length + (at[length] != '\0');
     }
-    return words ? STATUS_OK : error_set(err, STATUS_USAGE, "--modes: the list is empty; name a mode, or all");
+    return words ? STATUS_OK
+                 : error_set(err, STATUS_USAGE, "--modes: the list is empty; name a mode, or all");
 }

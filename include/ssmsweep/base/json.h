@@ -11,10 +11,11 @@
 struct json; // opaque: one value inside a document
 
 // ---- reading ----
-// Parses a whole text.  *root is freed by json_close(), which takes the root only.  `where` (a path) starts the message.
-// STATUS_INPUT: not JSON (byte offset named), invalid UTF-8, text after the value, duplicate key in an object,
-// a NUL inside a string, nesting beyond 200.
-enum status json_parse(struct json **root, const char *text, size_t text_bytes, const char *where, struct error *err);
+// Parses a whole text.  *root is freed by json_close(), which takes the root only.  `where` (a path) starts
+// the message. STATUS_INPUT: not JSON (byte offset named), invalid UTF-8, text after the value, duplicate key
+// in an object, a NUL inside a string, nesting beyond 200.
+enum status json_parse(struct json **root, const char *text, size_t text_bytes, const char *where,
+                       struct error *err);
 enum status json_read_file(struct json **root, const char *path, struct error *err);
 void json_close(struct json *root); // NULL is fine
 
@@ -29,16 +30,17 @@ bool json_is_null(const struct json *value);
 const struct json *json_get(const struct json *object, const char *key); // linear
 const struct json *json_first(const struct json *object_or_array);
 const struct json *json_next(const struct json *value);
-const char *json_key(const struct json *value);      // of an object's member
-const char *json_string(const struct json *value);   // NULL if it is no string
-double json_number(const struct json *value);        // 0 if it is no number
-bool json_bool(const struct json *value);            // true only for `true`
+const char *json_key(const struct json *value);    // of an object's member
+const char *json_string(const struct json *value); // NULL if it is no string
+double json_number(const struct json *value);      // 0 if it is no number
+bool json_bool(const struct json *value);          // true only for `true`
 size_t json_count(const struct json *object_or_array);
 
 // ---- writing ----
-// Objects and arrays nest by begin/end; `key` is NULL inside arrays and for the outermost value.  Doubles carry 17
-// significant digits; NaN and Inf become null, followed in objects by "<key>_flag": "nan" | "inf" | "-inf".
-struct json_writer; // opaque
+// Objects and arrays nest by begin/end; `key` is NULL inside arrays and for the outermost value.  Doubles
+// carry 17 significant digits; NaN and Inf become null, followed in objects by "<key>_flag": "nan" | "inf" |
+// "-inf".
+struct json_writer;                         // opaque
 struct json_writer *json_writer_open(void); // NULL when memory is out
 void json_begin_object(struct json_writer *writer, const char *key);
 void json_end_object(struct json_writer *writer);
@@ -49,7 +51,8 @@ void json_put_double(struct json_writer *writer, const char *key, double value);
 void json_put_integer(struct json_writer *writer, const char *key, long long value);
 void json_put_bool(struct json_writer *writer, const char *key, bool value);
 void json_put_null(struct json_writer *writer, const char *key);
-// Ends the text with a newline and hands it over (caller frees); NULL when memory ran out on the way.  Closes the writer.
+// Ends the text with a newline and hands it over (caller frees); NULL when memory ran out on the way.  Closes
+// the writer.
 char *json_writer_finish(struct json_writer *writer);
 
 #endif

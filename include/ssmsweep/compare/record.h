@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-// `fp_*` are of the reference, `mode_*` of the compared mode, `diff` is mode - reference.  std is the population one.
-// correlation is NaN where it is undefined (a constant side).
+// `fp_*` are of the reference, `mode_*` of the compared mode, `diff` is mode - reference.  std is the
+// population one. correlation is NaN where it is undefined (a constant side).
 struct record {
     double count; // elements compared
     double fp_mean, fp_std, fp_min, fp_max;

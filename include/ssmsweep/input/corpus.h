@@ -16,7 +16,7 @@ struct corpus {
     int32_t *length; // [S], 1 .. max_tokens
     long skipped_empty;
     char tokenizer_hex[HASH_HEX_CHARS + 1]; // SHA-256 of tokenizer.json; "" where ids were given directly
-    char ids_hex[HASH_HEX_CHARS + 1];       // SHA-256 of (int32 length, int32 ids) of every sample, little-endian
+    char ids_hex[HASH_HEX_CHARS + 1]; // SHA-256 of (int32 length, int32 ids) of every sample, little-endian
 };
 
 struct corpus_request {
@@ -27,8 +27,8 @@ struct corpus_request {
     int vocab_size;             // ids must be below it
 };
 
-// Local.  Reads only as far as needed.  STATUS_INPUT: file or key missing (line named), fewer samples than asked
-// for, id out of range, invalid UTF-8.
+// Local.  Reads only as far as needed.  STATUS_INPUT: file or key missing (line named), fewer samples than
+// asked for, id out of range, invalid UTF-8.
 enum status corpus_read(struct corpus *corpus, const struct corpus_request *request, struct error *err);
 void corpus_clear(struct corpus *corpus);
 

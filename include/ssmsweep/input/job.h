@@ -16,35 +16,37 @@ enum { JOB_MAX_CELLS = 64 };
 // Lists of names (modes, layers, components) stay text here; the folders below give them meaning.
 struct job {
     enum command command;
-    const char *model_dir;      // NULL: the embedded demo model
+    const char *model_dir; // NULL: the embedded demo model; a relative one is inside pretrained_dir, if given
+    const char *pretrained_dir; // already part of model_dir after job_parse()
     const char *calib_data;     // NULL: calibration.jsonl of the model folder, else that of the demo model
     int calib_data_num[JOB_MAX_CELLS]; // one cell each, ascending, no duplicates
     int n_cells;
     int calib_seqlen;
     double percentile_alpha;
-    const char *modes;          // comma list of names and sets
-    const char *layers;         // comma list of indices, `first`, `last`, or `all`
-    const char *components;     // comma list or `all`
-    const char *reference;      // mode name
+    const char *modes;      // comma list of names and sets
+    const char *layers;     // comma list of indices, `first`, `last`, or `all`
+    const char *components; // comma list or `all`
+    const char *reference;  // mode name
     const char *output_dir;
     const char *comparison_dir;
     const char *save_comparison; // NULL: default names
-    int threads;                // 0: from the binding
-    int shard;                  // samples per item; 0: chosen
-    double progress_seconds;    // < 0: only when stderr is a terminal
+    int threads;                 // 0: from the binding
+    int shard;                   // samples per item; 0: chosen
+    double progress_seconds;     // < 0: only when stderr is a terminal
     bool resume, dry_run;
     enum log_level verbosity;
-    char *storage;              // owns the texts above
+    char *storage; // owns the texts above
 };
 
-// Local; touches neither MPI nor the model.  Order of force: command line, --job FILE, defaults.  STATUS_USAGE for
-// unknown options or bad values (with the nearest known option), STATUS_INPUT for a torn job file (key named).
+// Local; prints nothing and touches neither MPI nor the model.  Order of force: command line, --job FILE,
+// defaults.  STATUS_USAGE for unknown options or bad values (with the nearest known option), STATUS_INPUT for
+// a torn job file (key named).
 enum status job_parse(struct job *job, int argc, char **argv, struct error *err);
 void job_clear(struct job *job);
 void job_print_help(FILE *out);
 
-// The part of the job that defines the numbers (no threads, no folders, no verbosity), as JSON text; caller frees.
-// Equal texts mean equal results.  NULL when memory is out.
+// The part of the job that defines the numbers (no threads, no folders, no verbosity), as JSON text; caller
+// frees. Equal texts mean equal results.  NULL when memory is out.
 char *job_identity_json(const struct job *job);
 
 #endif

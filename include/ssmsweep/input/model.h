@@ -7,7 +7,8 @@
 
 #include "ssmsweep/input/checkpoint.h"
 
-// The letters of the equations: L tokens of a sample, D = d_model, I = d_inner, N = d_state, K = d_conv, R = dt_rank.
+// The letters of the equations: L tokens of a sample, D = d_model, I = d_inner, N = d_state, K = d_conv, R =
+// dt_rank.
 struct dims {
     int n_layer;
     int d_model; // D
@@ -45,14 +46,19 @@ struct model {
     char digest_hex[HASH_HEX_CHARS + 1];
 };
 
-// Local.  Reads config.json and the weights of `directory`; checks architecture (Mamba-2, Jamba, ... are named
-// and refused), every shape, that the Hadamard rotation exists for D and I, and that no weight is NaN or Inf.
-// Errors: STATUS_INPUT, STATUS_IO.  model_close() frees; a zeroed model is fine.
+// Local.  Reads config.json and the weights of `directory`; checks architecture (Mamba-2, Jamba, ... are
+// named and refused), every shape, that the Hadamard rotation exists for D and I, and that no weight is NaN
+// or Inf. Errors: STATUS_INPUT, STATUS_IO.  model_close() frees; a zeroed model is fine.
 enum status model_open(struct model *model, const char *directory, struct error *err);
 void model_close(struct model *model);
 
-// Folder of the embedded demo model: $SSMSWEEP_DEMO, the install prefix's share/ssmsweep/demo, or the build tree's
-// jobs/demo, whichever exists first.  Caller frees.  STATUS_INPUT if it is in none of them.
+// The Hadamard rotation of NUMERICS.md section 2 exists for dim = base * power_of_two with base 12, 40 or 1,
+// tried in this order.  False: it does not exist for `dim`, and the outputs are untouched.
+bool dims_hadamard(int dim, int *base, int *power_of_two);
+
+// Folder of the embedded demo model: $SSMSWEEP_DEMO where it is set, else the install prefix's
+// share/ssmsweep/demo or the source tree's jobs/demo, whichever exists first.  Caller frees.  STATUS_INPUT if
+// it is in none of them.
 enum status model_demo_directory(char **directory, struct error *err);
 
 #endif

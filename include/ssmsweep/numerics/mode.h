@@ -23,10 +23,10 @@ enum conv1d_output {
 
 // What the selective scan gets as u.
 enum scan_input {
-    SCAN_IN_CODES,     // the INT8 codes that x_proj sees, dequantized inside the scan
-    SCAN_IN_REQUANT,   // a float, quantized again to INT8 in front of the scan
-    SCAN_IN_GRID,      // FP32 values that lie on the INT8 grid
-    SCAN_IN_FLOAT,     // FP32, never quantized
+    SCAN_IN_CODES,   // the INT8 codes that x_proj sees, dequantized inside the scan
+    SCAN_IN_REQUANT, // a float, quantized again to INT8 in front of the scan
+    SCAN_IN_GRID,    // FP32 values that lie on the INT8 grid
+    SCAN_IN_FLOAT,   // FP32, never quantized
 };
 
 enum scan_order { SCAN_SEQUENTIAL, SCAN_BLOCKED };
@@ -47,7 +47,7 @@ struct mode {
 };
 
 int mode_count(void);
-const struct mode *mode_at(int index); // in table order
+const struct mode *mode_at(int index);          // in table order
 const struct mode *mode_find(const char *name); // NULL: no such mode
 
 static inline bool mode_is_float(const struct mode *mode)
@@ -55,8 +55,8 @@ static inline bool mode_is_float(const struct mode *mode)
     return mode->precision != PRECISION_W8A8;
 }
 
-// Comma or blank separated names and sets (`all`, `essential`, `fp_only`, `quant_only`) -> chosen[mode_count()] in
-// table order.  STATUS_USAGE names the unknown word and lists the known ones.
+// Comma or blank separated names and sets (`all`, `essential`, `fp_only`, `quant_only`) ->
+// chosen[mode_count()] in table order.  STATUS_USAGE names the unknown word and lists the known ones.
 enum status mode_select(const char *list, bool *chosen, struct error *err);
 
 #endif

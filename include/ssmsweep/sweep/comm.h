@@ -31,8 +31,8 @@ void comm_abort(const struct comm *comm, const struct error *err) __attribute__(
 // Collective.  The same after comm_agree(): rank 0 alone prints.
 void comm_abort_agreed(const struct comm *comm, const struct error *err) __attribute__((noreturn));
 
-// A block of memory shared by the ranks of a node (allocated once per node, in an MPI window; private to each
-// rank where the system refuses one: then *shared_by is 1 for every rank).
+// A block of zeroed memory shared by the ranks of a node (allocated once per node, in an MPI window; private
+// to each rank where the system refuses one: then parts is 1).
 struct node_block {
     void *memory;
     size_t size_bytes;

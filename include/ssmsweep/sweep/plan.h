@@ -9,8 +9,8 @@
 #include "ssmsweep/numerics/component.h"
 #include "ssmsweep/numerics/mode.h"
 
-// A cell is one set of scales, from the first calib_data_num samples.  Float modes need no scales: they run once, with
-// cell == PLAN_FLOAT_CELL, and serve every cell.
+// A cell is one set of scales, from the first calib_data_num samples.  Float modes need no scales: they run
+// once, with cell == PLAN_FLOAT_CELL, and serve every cell.
 enum { PLAN_FLOAT_CELL = -1 };
 struct run {
     int cell; // index into job->calib_data_num, or PLAN_FLOAT_CELL
@@ -28,7 +28,7 @@ struct plan {
     int calib_data_num[JOB_MAX_CELLS];
     struct run *runs; // the reference mode first, then the other float modes, then cells in order
     int n_runs;
-    int reference_run; // index into runs; for a W8A8 reference: that of the first cell
+    int reference_run;  // index into runs; for a W8A8 reference: that of the first cell
     struct item *items; // in the order of hand-out
     int n_items;
     unsigned char *want; // [n_layer] component masks to capture
@@ -42,8 +42,8 @@ enum status plan_check_names(const struct job *job, struct error *err);
 
 // Local, and the same on every rank for the same arguments.  STATUS_USAGE: layer outside the model.
 // The reference mode is added to the modes if it was not asked for.
-enum status plan_make(struct plan *plan, const struct job *job, const struct dims *dims, const struct corpus *corpus,
-                      int ranks, struct error *err);
+enum status plan_make(struct plan *plan, const struct job *job, const struct dims *dims,
+                      const struct corpus *corpus, int ranks, struct error *err);
 void plan_clear(struct plan *plan);
 
 #endif

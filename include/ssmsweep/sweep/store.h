@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The result file (HDF5).  The only user of hdf5.h.  Layout: docs/result_file.md.
 //
-//   /                              attributes: schema_version, tool_version, job (JSON), weights_sha256, tokenizer_sha256,
+//   /                              attributes: schema_version, tool_version, job (JSON), weights_sha256,
+//   tokenizer_sha256,
 //                                  ids_sha256, reference_mode, model_dtype
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]
 //   /calibration/<N>/scales float32[n_layer, SITE_COUNT]   attribute sites
 //   /outputs/<N>/<mode>/layer_<l>/<component> float32[S, L, width]; float modes under /outputs/float/
 //   /items/<N or float>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
 //
-// Everything is created collectively and flushed before the first item; after that only raw data moves, by independent
-// writes.  What other ranks wrote is read only after store_close() and store_open_read().
+// Everything is created collectively and flushed before the first item; after that only raw data moves, by
+// independent writes.  What other ranks wrote is read only after store_close() and store_open_read().
 #ifndef SSMSWEEP_SWEEP_STORE_H
 #define SSMSWEEP_SWEEP_STORE_H
 
@@ -27,12 +28,14 @@ struct store_identity {
     const char *job_json, *tool_version, *weights_hex, *tokenizer_hex, *ids_hex, *model_dtype;
 };
 
-// Collective.  Makes the file with every dataset, reserves its space and flushes.  All arguments equal on all ranks.
-// STATUS_INPUT if it exists, STATUS_IO if it cannot be made or the disk lacks room (nothing is left behind).
-enum status store_create(struct store **store, const struct comm *comm, const char *path, const struct plan *plan,
-                         const struct dims *dims, const struct corpus *corpus, const struct store_identity *identity,
-                         struct error *err);
-unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus);
+// Collective.  Makes the file with every dataset, reserves its space and flushes.  All arguments equal on all
+// ranks. STATUS_INPUT if it exists, STATUS_IO if it cannot be made or the disk lacks room (nothing is left
+// behind).
+enum status store_create(struct store **store, const struct comm *comm, const char *path,
+                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                         const struct store_identity *identity, struct error *err);
+unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
+                                        const struct corpus *corpus);
 
 // Collective.  scales: [n_cells][n_layer][SITE_COUNT], equal on all ranks.
 enum status store_write_scales(struct store *store, const float *scales, struct error *err);
@@ -41,8 +44,8 @@ enum status store_write_scales(struct store *store, const float *scales, struct 
 enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
                                const float *values, int length, int width, struct error *err);
 // Local: marks (run, sample) done, after its outputs.
-enum status store_write_done(struct store *store, int run, int sample, const unsigned char digest[32], float seconds,
-                             struct error *err);
+enum status store_write_done(struct store *store, int run, int sample, const unsigned char digest[32],
+                             float seconds, struct error *err);
 
 // Collective.  Flushes and closes; a failure is the caller's reason to comm_abort().
 enum status store_close(struct store *store, struct error *err);
@@ -66,14 +69,15 @@ int result_length(const struct result *result, int sample);
 int result_max_tokens(const struct result *result);
 int result_runs(const struct result *result);
 const struct result_run *result_run_at(const struct result *result, int run);
-int result_layers(const struct result *result);                    // how many layers were captured
-int result_layer_at(const struct result *result, int index);       // ascending model layer numbers
+int result_layers(const struct result *result);                     // how many layers were captured
+int result_layer_at(const struct result *result, int index);        // ascending model layer numbers
 unsigned result_components(const struct result *result, int index); // mask at that layer
 int result_width(const struct result *result, int layer, enum component component);
-// Root attribute of the list above, except schema_version, as text ("" if absent); valid until result_close().
+// Root attribute of the list above, except schema_version, as text ("" if absent); valid until
+// result_close().
 const char *result_attribute(const struct result *result, const char *name);
 // values[length(sample), width] of one sample.
-enum status result_read(struct result *result, int run, int layer, enum component component, int sample, float *values,
-                        struct error *err);
+enum status result_read(struct result *result, int run, int layer, enum component component, int sample,
+                        float *values, struct error *err);
 
 #endif

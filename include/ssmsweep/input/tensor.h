@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tensors as views of bytes that somebody else owns, and named lists of them, whatever file they came from.
+#ifndef SSMSWEEP_INPUT_TENSOR_H
+#define SSMSWEEP_INPUT_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ssmsweep/base/status.h"
+
+enum dtype {
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_F64,
+    DTYPE_I8,
+    DTYPE_I16,
+    DTYPE_I32,
+    DTYPE_I64,
+    DTYPE_U8,
+    DTYPE_BOOL,
+    DTYPE_COUNT
+};
+enum { TENSOR_MAX_DIMS = 8, TENSOR_SHAPE_CHARS = 192 };
+
+// View of one tensor.  `data` may be unaligned (read elements with memcpy).
+struct tensor {
+    const char *name;
+    const unsigned char *data;
+    enum dtype dtype;
+    int dims; // 0: a scalar
+    int64_t shape[TENSOR_MAX_DIMS];
+    int64_t stride[TENSOR_MAX_DIMS]; // in elements; row-major contiguous for safetensors
+};
+
+size_t dtype_bytes(enum dtype dtype);
+const char *dtype_name(enum dtype dtype);             // "F32", ... as safetensors spells them
+bool dtype_find(const char *name, enum dtype *dtype); // false: no such dtype
+
+// Sets the strides of a row-major contiguous tensor from its shape.  False if the product of the shape, or
+// the bytes that it takes, exceed INT64_MAX; the shape must hold no negative number.
+bool tensor_set_contiguous(struct tensor *tensor, int64_t *bytes);
+int64_t tensor_elements(const struct tensor *tensor);
+// "[2, 3]", cut to fit.
+void tensor_shape_text(const int64_t *shape, int dims, char text[TENSOR_SHAPE_CHARS]);
+
+// Copies one tensor into float32, row-major (F32, F16, BF16; exact).  `out` holds the product of the shape.
+void tensor_to_f32(const struct tensor *tensor, float *out);
+
+// True if an element is NaN or infinite (F32, F16, BF16); *index is then the first such element, row-major.
+bool tensor_find_nonfinite(const struct tensor *tensor, int64_t *index);
+
+// A list that owns the names and the array, not the bytes.  In caller memory, zeroed before use.
+struct tensor_list {
+    struct tensor *items;
+    size_t count, room;
+};
+
+enum status tensor_list_add(struct tensor_list *list, const struct tensor *tensor,
+                            struct error *err); // copies
+// Sorts by name, after the last addition; tensor_list_find() needs it.  STATUS_INPUT: a name that occurs
+// twice.
+enum status tensor_list_sort(struct tensor_list *list, const char *where, struct error *err);
+const struct tensor *tensor_list_find(const struct tensor_list *list,
+                                      const char *name); // NULL: no such tensor
+void tensor_list_clear(struct tensor_list *list);
+
+#endif

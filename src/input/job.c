@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/input/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/base/json.h"
+#include "ssmsweep/input/option.h"
+#include "ssmsweep/input/settings.h"
+
+static const struct job defaults = {
+    .command = COMMAND_RUN,
+    .calib_data_num = {10},
+    .n_cells = 1,
+    .calib_seqlen = 512,
+    .percentile_alpha = 0.9995,
+    .modes = "all",
+    .layers = "first,last",
+    .components = "mixer_output",
+    .reference = "fp32",
+    .output_dir = "layer_outputs",
+    .comparison_dir = "comparisons",
+    .progress_seconds = -1,
+    .verbosity = LOG_NORMAL,
+};
+
+// ---- parsing ----
+
+static const char **text_member(const struct option *option, struct job *job)
+{
+    bool text = option->kind == OPTION_TEXT || option->kind == OPTION_LIST;
+    return text ? (const char **)(void *)((char *)job + option->offset) : NULL;
+}
+
+// Copies every text of the job into one block, which the job owns.
+static enum status own_texts(struct job *job, struct error *err)
+{
+    size_t room = 1;
+    for (int i = 0; i < option_count(); i++) {
+        const char **text = text_member(option_at(i), job);
+        if (text && *text) room += strlen(*text) + 1;
+    }
+    char *block = malloc(room), *at = block;
+    if (!block) return error_memory(err, room, "the job");
+    for (int i = 0; i < option_count(); i++) {
+        const char **text = text_member(option_at(i), job);
+        if (!text || !*text) continue;
+        size_t bytes = strlen(*text) + 1;
+        *text = memcpy(at, *text, bytes);
+        at += bytes;
+    }
+    job->storage = block;
+    return STATUS_OK;
+}
+
+// A relative --model lies in --pretrained_dir; without --model the folder itself is the model.
+static enum status finish(struct job *job, struct error *err)
+{
+    if (!job->pretrained_dir || (job->model_dir && job->model_dir[0] == '/')) return own_texts(job, err);
+    char *joined =
+        job->model_dir ? file_join(job->pretrained_dir, job->model_dir) : strdup(job->pretrained_dir);
+    if (!joined) return error_memory(err, strlen(job->pretrained_dir) + 1, "a path");
+    job->model_dir = joined;
+    own_texts(job, err);
+    free(joined);
+    return err->status;
+}
+
+enum status job_parse(struct job *job, int argc, char **argv, struct error *err)
+{
+    struct settings line = {0}, file = {0};
+    struct job parsed = defaults;
+    if (settings_from_line(&line, argc, argv, err)) return err->status;
+    parsed.command = line.command;
+    const char *path = settings_find_file(&line);
+    if (path && settings_from_file(&file, path, err)) goto clear_line;
+    // The command line comes last: it wins.
+    if (!settings_apply(&file, &parsed, err) && !settings_apply(&line, &parsed, err) && !finish(&parsed, err))
+        *job = parsed;
+    settings_clear(&file);
+clear_line:
+    settings_clear(&line);
+    return err->status;
+}
+
+void job_clear(struct job *job)
+{
+    free(job->storage);
+    *job = (struct job){0};
+}
+
+// ---- help ----
+
+enum { HELP_COLUMN = 30 };
+
+// `left` in the left column, `help` in the right one, line by line.
+static void print_entry(FILE *out, const char *left, const char *help)
+{
+    int width = fprintf(out, "%s", left);
+    if (width > HELP_COLUMN - 2) width = fprintf(out, "\n") - 1;
+    for (;;) {
+        int length = (int)strcspn(help, "\n");
+        fprintf(out, "%*s%.*s\n", HELP_COLUMN - (width < 0 ? 0 : width), "", length, help);
+        if (!help[length]) return;
+        help += length + 1;
+        width = 0;
+    }
+}
+
+static void print_option(FILE *out, const struct option *option)
+{
+    char left[128], letter[8] = "    ";
+    if (option->letter) snprintf(letter, sizeof letter, "-%c, ", option->letter);
+    snprintf(left, sizeof left, "  %s--%s%s%s", letter, option->name, option->argument ? " " : "",
+             option->argument ? option->argument : "");
+    print_entry(out, left, option->help);
+}
+
+void job_print_help(FILE *out)
+{
+    fputs("Usage: ssmsweep [COMMAND] [OPTION...]\n"
+          "       mpirun -n RANKS ssmsweep [COMMAND] [OPTION...]\n\n"
+          "Runs a Mamba model in a float reference and in quantized modes over calibration text, keeps the "
+          "outputs of the\n"
+          "chosen layers, and compares every mode with the reference.\n\nCommands:\n",
+          out);
+    for (int i = 0; i < command_count(); i++) {
+        const struct command_entry *command = command_at(i);
+        char left[128];
+        snprintf(left, sizeof left, "  %s %s", command->name, command->arguments ? command->arguments : "");
+        print_entry(out, left, command->help);
+    }
+    for (int group = 0; group < GROUP_COUNT; group++) {
+        fprintf(out, "\n%s:\n", option_group_title((enum option_group)group));
+        for (int i = 0; i < option_count(); i++)
+            if (option_at(i)->group == (enum option_group)group) print_option(out, option_at(i));
+    }
+    fputs("\n`-` and `_` are the same in the names of options.\n"
+          "Exit status: 0 done, 1 a gate failed, 2 bad usage, 3 bad input, 4 I/O failed, 5 stopped early "
+          "(--resume\n"
+          "continues), 70 internal error.\n",
+          out);
+}
+
+// ---- identity ----
+
+char *job_identity_json(const struct job *job)
+{
+    struct json_writer *writer = json_writer_open();
+    if (!writer) return NULL;
+    json_begin_object(writer, NULL);
+    json_put_string(writer, "model", job->model_dir);
+    json_put_string(writer, "calib_data", job->calib_data);
+    json_begin_array(writer, "calib_data_num");
+    for (int i = 0; i < job->n_cells; i++)
+        json_put_integer(writer, NULL, job->calib_data_num[i]);
+    json_end_array(writer);
+    json_put_integer(writer, "calib_seqlen", job->calib_seqlen);
+    json_put_double(writer, "percentile_alpha", job->percentile_alpha);
+    json_put_string(writer, "modes", job->modes);
+    json_put_string(writer, "reference", job->reference);
+    json_put_string(writer, "layers", job->layers);
+    json_put_string(writer, "components", job->components);
+    json_end_object(writer);
+    return json_writer_finish(writer);
+}

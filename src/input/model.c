@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/input/model.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/input/config.h"
+
+// ---- the tensors of a layer ----
+
+// Sizes in terms of the dims.
+enum extent { END, ONE, D, D_INNER, TWO_D_INNER, N, K, R, R_PLUS_2N, VOCAB };
+
+struct field {
+    const char *name; // after "backbone.layers.<l>." or, for the outer ones, whole
+    size_t offset;    // in struct model_layer or struct model
+    enum extent shape[4];
+};
+
+static const struct field layer_fields[] = {
+    {"norm.weight", offsetof(struct model_layer, norm), {D}},
+    {"mixer.in_proj.weight", offsetof(struct model_layer, in_proj), {TWO_D_INNER, D}},
+    {"mixer.conv1d.weight", offsetof(struct model_layer, conv_w), {D_INNER, ONE, K}},
+    {"mixer.conv1d.bias", offsetof(struct model_layer, conv_b), {D_INNER}},
+    {"mixer.x_proj.weight", offsetof(struct model_layer, x_proj), {R_PLUS_2N, D_INNER}},
+    {"mixer.dt_proj.weight", offsetof(struct model_layer, dt_proj), {D_INNER, R}},
+    {"mixer.dt_proj.bias", offsetof(struct model_layer, dt_bias), {D_INNER}},
+    {"mixer.A_log", offsetof(struct model_layer, A_log), {D_INNER, N}},
+    {"mixer.D", offsetof(struct model_layer, D_skip), {D_INNER}},
+    {"mixer.out_proj.weight", offsetof(struct model_layer, out_proj), {D, D_INNER}},
+};
+enum { LAYER_FIELDS = sizeof layer_fields / sizeof layer_fields[0] };
+
+static const struct field embedding_field = {
+    "backbone.embedding.weight", offsetof(struct model, embedding), {VOCAB, D}};
+static const struct field embeddings_field = {
+    "backbone.embeddings.weight", offsetof(struct model, embedding), {VOCAB, D}};
+static const struct field norm_f_field = {"backbone.norm_f.weight", offsetof(struct model, norm_f), {D}};
+static const struct field lm_head_field = {"lm_head.weight", offsetof(struct model, lm_head), {VOCAB, D}};
+
+static int64_t extent_size(enum extent extent, const struct dims *dims)
+{
+    switch (extent) {
+    case END:
+    case ONE:
+        return 1;
+    case D:
+        return dims->d_model;
+    case D_INNER:
+        return dims->d_inner;
+    case TWO_D_INNER:
+        return 2 * (int64_t)dims->d_inner;
+    case N:
+        return dims->d_state;
+    case K:
+        return dims->d_conv;
+    case R:
+        return dims->dt_rank;
+    case R_PLUS_2N:
+        return dims->dt_rank + 2 * (int64_t)dims->d_state;
+    case VOCAB:
+        return dims->vocab_size;
+    }
+    return 1;
+}
+
+// The same shape but for dimensions of size 1, which layouts add or leave out ([I, 1, K] and [I, K])?
+static bool same_shape(const struct tensor *tensor, const int64_t *shape, int dims)
+{
+    int64_t squeezed[2][TENSOR_MAX_DIMS];
+    int left[2] = {0, 0};
+    if (tensor->dims < 1) return false;
+    for (int d = 0; d < tensor->dims; d++)
+        if (tensor->shape[d] != 1) squeezed[0][left[0]++] = tensor->shape[d];
+    for (int d = 0; d < dims; d++)
+        if (shape[d] != 1) squeezed[1][left[1]++] = shape[d];
+    return left[0] == left[1] && memcmp(squeezed[0], squeezed[1], (size_t)left[0] * sizeof(int64_t)) == 0;
+}
+
+static enum status check_tensor(const struct model *model, const struct field *field,
+                                const struct tensor *tensor, struct error *err)
+{
+    const char *path = checkpoint_path(model->checkpoint);
+    int64_t shape[4];
+    int dims = 0;
+    for (; field->shape[dims] != END; dims++)
+        shape[dims] = extent_size(field->shape[dims], &model->dims);
+    bool squeezable = field->offset == offsetof(struct model_layer, conv_w) && field->shape[1] == ONE;
+    bool same = squeezable
+                    ? same_shape(tensor, shape, dims)
+                    : tensor->dims == dims && memcmp(tensor->shape, shape, (size_t)dims * sizeof *shape) == 0;
+    if (!same) {
+        char expected[TENSOR_SHAPE_CHARS], got[TENSOR_SHAPE_CHARS];
+        tensor_shape_text(shape, dims, expected);
+        tensor_shape_text(tensor->shape, tensor->dims, got);
+        return error_set(err, STATUS_INPUT,
+                         "%s: tensor '%.200s': expected shape %s, got %s; config.json and weights differ",
+                         path, tensor->name, expected, got);
+    }
+    if (tensor->dtype != DTYPE_F32 && tensor->dtype != DTYPE_F16 && tensor->dtype != DTYPE_BF16)
+        return error_set(err, STATUS_INPUT,
+                         "%s: tensor '%.200s': expected dtype F32, F16 or BF16, got %s; use a float model",
+                         path, tensor->name, dtype_name(tensor->dtype));
+    return STATUS_OK;
+}
+
+// `base` is the struct that the field's offset counts from.  A missing tensor is an error only if it is
+// `required`.
+static enum status bind(const struct model *model, const struct field *field, const char *name, void *base,
+                        bool required, struct error *err)
+{
+    const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
+    if (!tensor && !required) return STATUS_OK;
+    if (!tensor)
+        return error_set(err, STATUS_INPUT,
+                         "%s: tensor '%s' is missing; a Mamba-1 model of config.json's sizes has it",
+                         checkpoint_path(model->checkpoint), name);
+    if (check_tensor(model, field, tensor, err)) return err->status;
+    memcpy((char *)base + field->offset, &tensor, sizeof tensor);
+    return STATUS_OK;
+}
+
+static enum status bind_layer(const struct model *model, int layer, struct error *err)
+{
+    for (int i = 0; i < LAYER_FIELDS; i++) {
+        char name[96];
+        snprintf(name, sizeof name, "backbone.layers.%d.%s", layer, layer_fields[i].name);
+        if (bind(model, &layer_fields[i], name, &model->layers[layer], true, err)) return err->status;
+    }
+    return STATUS_OK;
+}
+
+static enum status bind_all(struct model *model, bool tied, struct error *err)
+{
+    bool plural = checkpoint_find(model->checkpoint, embeddings_field.name) != NULL;
+    const struct field *embedding = plural ? &embeddings_field : &embedding_field;
+    if (bind(model, embedding, embedding->name, model, true, err) ||
+        bind(model, &norm_f_field, norm_f_field.name, model, true, err) ||
+        bind(model, &lm_head_field, lm_head_field.name, model, !tied, err))
+        return err->status;
+    for (int l = 0; l < model->dims.n_layer; l++)
+        if (bind_layer(model, l, err)) return err->status;
+    if (!model->lm_head) model->lm_head = model->embedding;
+    model->dtype = model->embedding->dtype;
+    return STATUS_OK;
+}
+
+// ---- what else the weights must be ----
+
+static bool is_layer_tensor(const char *name, int n_layer)
+{
+    static const char prefix[] = "backbone.layers.";
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return false;
+    char expected[96];
+    long layer = strtol(name + sizeof prefix - 1, NULL, 10);
+    if (layer < 0 || layer >= n_layer) return false;
+    for (int i = 0; i < LAYER_FIELDS; i++) {
+        snprintf(expected, sizeof expected, "%s%ld.%s", prefix, layer, layer_fields[i].name);
+        if (strcmp(name, expected) == 0) return true;
+    }
+    return false;
+}
+
+static const char *guess_origin(const char *name)
+{
+    static const struct {
+        const char *part, *origin;
+    } signs[] = {{".mixer.dt_bias", "; Mamba-2 has it, and is not supported"},
+                 {".mixer.norm.", "; Mamba-2 has it, and is not supported"},
+                 {"layernorm", "; Jamba and Falcon-Mamba have such ones, and are not supported"},
+                 {"_proj.bias", "; models with use_bias have it, and are not supported"},
+                 {"attn", "; hybrids with attention are not supported"},
+                 {"scale", "; is the model already quantized?"}};
+    for (size_t i = 0; i < sizeof signs / sizeof signs[0]; i++)
+        if (strstr(name, signs[i].part)) return signs[i].origin;
+    return "; config.json and weights differ";
+}
+
+// A tensor of the backbone that the equations do not use would be left out in silence: another architecture.
+static enum status check_strangers(const struct model *model, struct error *err)
+{
+    for (size_t i = 0; i < checkpoint_count(model->checkpoint); i++) {
+        const struct tensor *tensor = checkpoint_at(model->checkpoint, i);
+        bool ours = strncmp(tensor->name, "backbone.", 9) == 0 || strncmp(tensor->name, "lm_head.", 8) == 0;
+        bool known = tensor == model->embedding || tensor == model->norm_f || tensor == model->lm_head ||
+                     is_layer_tensor(tensor->name, model->dims.n_layer);
+        if (ours && !known)
+            return error_set(err, STATUS_INPUT,
+                             "%s: unknown tensor '%.200s': no part of a Mamba-1 model of %d layers%s",
+                             checkpoint_path(model->checkpoint), tensor->name, model->dims.n_layer,
+                             guess_origin(tensor->name));
+    }
+    return STATUS_OK;
+}
+
+static enum status check_finite(const struct model *model, const struct tensor *tensor, struct error *err)
+{
+    int64_t index;
+    if (!tensor_find_nonfinite(tensor, &index)) return STATUS_OK;
+    return error_set(
+        err, STATUS_INPUT,
+        "%s: tensor '%.200s': expected finite weights, got NaN or Inf at element %lld; the model is broken",
+        checkpoint_path(model->checkpoint), tensor->name, (long long)index);
+}
+
+static enum status check_all_finite(const struct model *model, struct error *err)
+{
+    if (check_finite(model, model->embedding, err) || check_finite(model, model->norm_f, err) ||
+        check_finite(model, model->lm_head, err))
+        return err->status;
+    for (int l = 0; l < model->dims.n_layer; l++)
+        for (int i = 0; i < LAYER_FIELDS; i++) {
+            const struct tensor *tensor;
+            memcpy(&tensor, (const char *)&model->layers[l] + layer_fields[i].offset, sizeof tensor);
+            if (check_finite(model, tensor, err)) return err->status;
+        }
+    return STATUS_OK;
+}
+
+bool dims_hadamard(int dim, int *base, int *power_of_two)
+{
+    static const int bases[] = {12, 40, 1};
+    for (size_t i = 0; i < sizeof bases / sizeof bases[0]; i++) {
+        int n = dim > 0 && dim % bases[i] == 0 ? dim / bases[i] : 0;
+        if (n == 0 || (n & (n - 1)) != 0) continue;
+        *base = bases[i];
+        *power_of_two = n;
+        return true;
+    }
+    return false;
+}
+
+static enum status check_hadamard(const char *directory, const char *name, int dim, struct error *err)
+{
+    int base, power_of_two;
+    if (dims_hadamard(dim, &base, &power_of_two)) return STATUS_OK;
+    return error_set(
+        err, STATUS_INPUT,
+        "%s: no Hadamard transform for %s = %d: expected 2^k, 12 * 2^k or 40 * 2^k; this model cannot be "
+        "quantized",
+        directory, name, dim);
+}
+
+// ---- opening ----
+
+static enum status read_config(struct config *config, const char *directory, struct error *err)
+{
+    if (!file_is_directory(directory))
+        return error_set(err, STATUS_INPUT,
+                         "%s: no such folder; expected a model folder with config.json in it", directory);
+    char *path = file_join(directory, "config.json");
+    if (!path) return error_memory(err, strlen(directory), "a path");
+    if (!file_exists(path))
+        error_set(err, STATUS_INPUT, "%s: no such file; a Hugging Face model folder holds it", path);
+    else
+        config_read(config, path, err);
+    free(path);
+    return err->status;
+}
+
+static enum status open_parts(struct model *model, const char *directory, struct error *err)
+{
+    struct config config;
+    if (read_config(&config, directory, err)) return err->status;
+    model->dims = config.dims;
+    model->directory = strdup(directory);
+    model->layers = calloc((size_t)model->dims.n_layer, sizeof *model->layers);
+    if (!model->directory || !model->layers)
+        return error_memory(err, (size_t)model->dims.n_layer * sizeof *model->layers, "a model's layers");
+    unsigned char digest[HASH_BYTES];
+    if (check_hadamard(directory, "d_model", model->dims.d_model, err) ||
+        check_hadamard(directory, "d_inner", model->dims.d_inner, err) ||
+        checkpoint_open(&model->checkpoint, directory, err) || bind_all(model, config.tied, err) ||
+        check_strangers(model, err) || check_all_finite(model, err) ||
+        checkpoint_digest(model->checkpoint, digest, err))
+        return err->status;
+    hash_hex(digest, model->digest_hex);
+    return STATUS_OK;
+}
+
+enum status model_open(struct model *model, const char *directory, struct error *err)
+{
+    struct model opened = {0};
+    if (open_parts(&opened, directory, err))
+        model_close(&opened);
+    else
+        *model = opened;
+    return err->status;
+}
+
+void model_close(struct model *model)
+{
+    checkpoint_close(model->checkpoint);
+    free(model->layers);
+    free(model->directory);
+    *model = (struct model){0};
+}
+
+enum status model_demo_directory(char **directory, struct error *err)
+{
+    const char *places[] = {getenv("SSMSWEEP_DEMO"), SSMSWEEP_DEMO_INSTALLED, SSMSWEEP_DEMO_SOURCE};
+    size_t first = places[0] && *places[0] ? 0 : 1, last = first == 0 ? 1 : 3;
+    for (size_t i = first; i < last; i++) {
+        if (!file_is_directory(places[i])) continue;
+        char *copy = strdup(places[i]);
+        if (!copy) return error_memory(err, strlen(places[i]) + 1, "a path");
+        *directory = copy;
+        return STATUS_OK;
+    }
+    if (first == 0)
+        return error_set(err, STATUS_INPUT, "%s: no such folder; correct SSMSWEEP_DEMO or unset it",
+                         places[0]);
+    return error_set(err, STATUS_INPUT,
+                     "demo model: expected it in %s or %s; name a model with --model, or set SSMSWEEP_DEMO",
+                     places[1], places[2]);
+}

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/input/option.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OFFSET(member) .offset = offsetof(struct job, member)
+
+// Masks of commands.
+enum {
+    IN_RUN = 1u << COMMAND_RUN,
+    IN_COMPARE = 1u << COMMAND_COMPARE,
+    IN_MODES = 1u << COMMAND_MODES,
+    IN_HELP = 1u << COMMAND_HELP,
+    IN_VERSION = 1u << COMMAND_VERSION,
+    IN_BOTH = IN_RUN | IN_COMPARE,
+    IN_ALL = IN_BOTH | IN_MODES | IN_HELP | IN_VERSION
+};
+
+static const struct option options[] = {
+    {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(model_dir), .argument = "DIR",
+     .help = "Hugging Face Mamba-1 folder (default: the demo model)"},
+    {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(pretrained_dir), .argument = "DIR",
+     .help = "folder in which a relative --model is looked up"},
+    {"calib-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(calib_data), .argument = "FILE",
+     .help = "text as JSONL with a `text` field, or token ids as .npy int32 [samples, L]\n"
+             "(default: calibration.jsonl of the model, else of the demo model)"},
+    {"calib_data_num", 0, OPTION_INT_LIST, GROUP_INPUT, IN_RUN, OFFSET(calib_data_num),
+     .argument = "N[,N...]",
+     .help = "samples that give the scales; each number is a sweep of its own (default 10)", .least = 1,
+     .most = 1e6},
+    {"calib_seqlen", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(calib_seqlen), .argument = "N",
+     .help = "tokens kept of each sample (default 512)", .least = 1, .most = 1e6},
+    {"percentile_alpha", 0, OPTION_DOUBLE, GROUP_INPUT, IN_RUN, OFFSET(percentile_alpha), .argument = "A",
+     .help = "quantile of the percentile observers, above 0, up to 1 (default 0.9995)", .least = 0, .most = 1,
+     .above_least = true},
+
+    {"all-modes", 0, OPTION_WORD, GROUP_SWEEP, IN_BOTH, OFFSET(modes),
+     .help = "every mode; the same as --modes all", .word = "all"},
+    {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH, OFFSET(modes), .argument = "LIST",
+     .help = "names, or all, essential, fp_only, quant_only (default all); see `ssmsweep modes`"},
+    {"reference", 0, OPTION_TEXT, GROUP_SWEEP, IN_BOTH, OFFSET(reference), .argument = "MODE",
+     .help = "mode that the others are compared with (default fp32)"},
+    {"layers", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH, OFFSET(layers), .argument = "LIST",
+     .help = "indices (negative: from the end), ranges a-b, first, last, all (default first,last)"},
+    {"components", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH, OFFSET(components), .argument = "LIST",
+     .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all\n(default "
+             "mixer_output)"},
+
+    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(output_dir), .argument = "DIR",
+     .help = "folder of the layer outputs (default layer_outputs)"},
+    {"comparison-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(comparison_dir), .argument = "DIR",
+     .help = "folder of the comparisons (default comparisons)"},
+    {"save_comparison", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(save_comparison), .argument = "FILE",
+     .help = "write the comparison to this file"},
+
+    {"resume", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(resume),
+     .help = "continue a sweep that stopped early"},
+    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH, OFFSET(threads), .argument = "N",
+     .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
+    {"progress", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(progress_seconds), .argument = "SECONDS",
+     .help = "seconds between progress lines (default: only on a terminal)", .least = 0, .most = 86400},
+    {"dry-run", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(dry_run),
+     .help = "check everything, print the plan, run nothing"},
+
+    {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, .argument = "FILE.json",
+     .help = "read options from a JSON object with the same names; the command line wins"},
+    {"quiet", 'q', OPTION_LEVEL, GROUP_GENERAL, IN_ALL, OFFSET(verbosity), .help = "errors only",
+     .level = LOG_QUIET},
+    {"verbose", 'v', OPTION_LEVEL, GROUP_GENERAL, IN_ALL, OFFSET(verbosity), .help = "say more",
+     .level = LOG_VERBOSE},
+    {"help", 'h', OPTION_COMMAND, GROUP_GENERAL, IN_ALL, .help = "print this text", .command = COMMAND_HELP},
+    {"version", 0, OPTION_COMMAND, GROUP_GENERAL, IN_ALL, .help = "print the version",
+     .command = COMMAND_VERSION},
+
+    {"shard", 0, OPTION_INT, GROUP_ADVANCED, IN_RUN, OFFSET(shard), .argument = "N",
+     .help = "samples of one work item (default 0: chosen)", .least = 0, .most = 1e6},
+};
+enum { OPTIONS = sizeof options / sizeof options[0] };
+
+static const char *const group_titles[GROUP_COUNT] = {
+    [GROUP_INPUT] = "Model and text", [GROUP_SWEEP] = "What to compare", [GROUP_OUTPUT] = "Output",
+    [GROUP_RUN] = "How to run",       [GROUP_GENERAL] = "General",       [GROUP_ADVANCED] = "Advanced",
+};
+
+static const struct command_entry commands[] = {
+    {"run", COMMAND_RUN, NULL, "run the sweep and compare its modes (default)"},
+    {"compare", COMMAND_COMPARE, "[MODE...]", "compare the modes of a finished sweep again"},
+    {"modes", COMMAND_MODES, NULL, "list the modes"},
+    {"help", COMMAND_HELP, NULL, "print this text"},
+    {"version", COMMAND_VERSION, NULL, "print the version"},
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+// ---- look-up ----
+
+int option_count(void)
+{
+    return OPTIONS;
+}
+
+const struct option *option_at(int index)
+{
+    return &options[index];
+}
+
+static char fold(char c)
+{
+    return c == '_' ? '-' : c;
+}
+
+const struct option *option_find(const char *name, size_t length)
+{
+    for (int i = 0; i < OPTIONS; i++) {
+        if (strlen(options[i].name) != length) continue;
+        size_t same = 0;
+        while (same < length && fold(name[same]) == fold(options[i].name[same]))
+            same++;
+        if (same == length) return &options[i];
+    }
+    return NULL;
+}
+
+const struct option *option_find_letter(char letter)
+{
+    for (int i = 0; i < OPTIONS; i++)
+        if (letter && options[i].letter == letter) return &options[i];
+    return NULL;
+}
+
+const char *option_group_title(enum option_group group)
+{
+    return group_titles[group];
+}
+
+bool option_takes_argument(const struct option *option)
+{
+    return option->argument != NULL;
+}
+
+bool option_in_job_file(const struct option *option)
+{
+    return option->kind != OPTION_COMMAND && option->kind != OPTION_FILE;
+}
+
+int command_count(void)
+{
+    return COMMANDS;
+}
+
+const struct command_entry *command_at(int index)
+{
+    return &commands[index];
+}
+
+const struct command_entry *command_find(const char *name)
+{
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+    return NULL;
+}
+
+const char *command_name(enum command command)
+{
+    for (int i = 0; i < COMMANDS; i++)
+        if (commands[i].command == command) return commands[i].name;
+    return "?";
+}
+
+// ---- the nearest name ----
+
+enum { MAX_NAME = 40 };
+
+// Levenshtein's distance; a name that is too long is far from everything.
+static int edit_distance(const char *a, size_t a_length, const char *b)
+{
+    int row[MAX_NAME + 1];
+    size_t b_length = strlen(b);
+    if (a_length > MAX_NAME || b_length > MAX_NAME) return MAX_NAME;
+    for (size_t j = 0; j <= b_length; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; i <= a_length; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= b_length; j++) {
+            int change = diagonal + (tolower((unsigned char)fold(a[i - 1])) != fold(b[j - 1]));
+            int shorter = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            diagonal = row[j];
+            row[j] = change < shorter ? change : shorter;
+        }
+    }
+    return row[b_length];
+}
+
+// Half of the letters may be wrong.
+static const char *nearer(const char *name, size_t length, const char *candidate, const char *best,
+                          int *distance)
+{
+    int d = edit_distance(name, length, candidate);
+    if (d >= *distance || d > (int)length / 2 + 1) return best;
+    *distance = d;
+    return candidate;
+}
+
+const char *option_nearest(const char *name, size_t length)
+{
+    const char *best = NULL;
+    int distance = MAX_NAME;
+    for (int i = 0; i < OPTIONS; i++)
+        best = nearer(name, length, options[i].name, best, &distance);
+    return best;
+}
+
+const char *command_nearest(const char *name)
+{
+    const char *best = NULL;
+    int distance = MAX_NAME;
+    for (int i = 0; i < COMMANDS; i++)
+        best = nearer(name, strlen(name), commands[i].name, best, &distance);
+    return best;
+}
+
+// ---- values ----
+
+static enum status bad_number(const struct option *option, const char *text, const char *where,
+                              struct error *err)
+{
+    const char *kind = option->kind == OPTION_DOUBLE ? "a number" : "whole numbers";
+    if (option->kind == OPTION_INT) kind = "a whole number";
+    return error_set(err, STATUS_USAGE, "%s: expected %s %s %.10g %s %.10g, got '%.64s'; see ssmsweep --help",
+                     where, kind, option->above_least ? "above" : "from", option->least,
+                     option->above_least ? "up to" : "to", option->most, text);
+}
+
+// Reads digits (with a sign) up to *end.
+static bool parse_int(const struct option *option, const char *text, char **end, int *number)
+{
+    errno = 0;
+    long value = strtol(text, end, 10);
+    bool digits = *end != text && !isspace((unsigned char)*text);
+    if (!digits || errno || (double)value < option->least || (double)value > option->most) return false;
+    *number = (int)value;
+    return true;
+}
+
+static enum status store_int(const struct option *option, const char *text, const char *where, int *out,
+                             struct error *err)
+{
+    char *end;
+    int number;
+    if (!parse_int(option, text, &end, &number) || *end) return bad_number(option, text, where, err);
+    *out = number;
+    return STATUS_OK;
+}
+
+static enum status store_double(const struct option *option, const char *text, const char *where, double *out,
+                                struct error *err)
+{
+    char *end;
+    double number = strtod(text, &end);
+    bool decimal =
+        text[0] && strspn(text, "+-.0123456789eE") == strlen(text); // no hexadecimal, no "nan", no "inf"
+    if (!decimal || *end || !(number >= option->least && number <= option->most) ||
+        (option->above_least && number <= option->least))
+        return bad_number(option, text, where, err);
+    *out = number;
+    return STATUS_OK;
+}
+
+static int compare_ints(const void *a, const void *b)
+{
+    int x = *(const int *)a, y = *(const int *)b;
+    return x < y ? -1 : x > y;
+}
+
+static enum status store_cells(const struct option *option, const char *text, const char *where,
+                               struct job *job, struct error *err)
+{
+    int numbers[JOB_MAX_CELLS], n = 0, kept = 0;
+    char *at = (char *)(size_t)text;
+    for (;; at++) {
+        if (n == JOB_MAX_CELLS)
+            return error_set(err, STATUS_USAGE, "%s: expected at most %d numbers; divide the job", where,
+                             JOB_MAX_CELLS);
+        if (!parse_int(option, at, &at, &numbers[n++]) || (*at && *at != ','))
+            return bad_number(option, text, where, err);
+        if (!*at) break;
+    }
+    qsort(numbers, (size_t)n, sizeof numbers[0], compare_ints);
+    for (int i = 0; i < n; i++)
+        if (i == 0 || numbers[i] != numbers[i - 1]) job->calib_data_num[kept++] = numbers[i];
+    job->n_cells = kept;
+    return STATUS_OK;
+}
+
+static enum status store_text(const struct option *option, const char *text, const char *where,
+                              const char **out, struct error *err)
+{
+    if (text[option->kind == OPTION_LIST ? strspn(text, ", ") : 0] == '\0')
+        return error_set(err, STATUS_USAGE, "%s: expected a text, got an empty one; see ssmsweep --help",
+                         where);
+    *out = text;
+    return STATUS_OK;
+}
+
+enum status option_store(const struct option *option, const char *text, const char *where, struct job *job,
+                         struct error *err)
+{
+    void *out = (char *)job + option->offset;
+    switch (option->kind) {
+    case OPTION_FLAG:
+        *(bool *)out = strcmp(text, "true") == 0;
+        break;
+    case OPTION_INT:
+        return store_int(option, text, where, out, err);
+    case OPTION_DOUBLE:
+        return store_double(option, text, where, out, err);
+    case OPTION_TEXT:
+    case OPTION_LIST:
+        return store_text(option, text, where, out, err);
+    case OPTION_INT_LIST:
+        return store_cells(option, text, where, job, err);
+    case OPTION_WORD:
+        *(const char **)out = option->word;
+        break;
+    case OPTION_LEVEL:
+        *(enum log_level *)out = option->level;
+        break;
+    case OPTION_COMMAND:
+        job->command = option->command;
+        break;
+    case OPTION_FILE:
+        break;
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/input/tensor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    size_t bytes;
+} dtypes[DTYPE_COUNT] = {
+    [DTYPE_F32] = {"F32", 4},   [DTYPE_F16] = {"F16", 2}, [DTYPE_BF16] = {"BF16", 2},
+    [DTYPE_F64] = {"F64", 8},   [DTYPE_I8] = {"I8", 1},   [DTYPE_I16] = {"I16", 2},
+    [DTYPE_I32] = {"I32", 4},   [DTYPE_I64] = {"I64", 8}, [DTYPE_U8] = {"U8", 1},
+    [DTYPE_BOOL] = {"BOOL", 1},
+};
+
+size_t dtype_bytes(enum dtype dtype)
+{
+    return dtypes[dtype].bytes;
+}
+
+const char *dtype_name(enum dtype dtype)
+{
+    return dtypes[dtype].name;
+}
+
+bool dtype_find(const char *name, enum dtype *dtype)
+{
+    for (int i = 0; i < DTYPE_COUNT; i++)
+        if (strcmp(dtypes[i].name, name) == 0) {
+            *dtype = (enum dtype)i;
+            return true;
+        }
+    return false;
+}
+
+bool tensor_set_contiguous(struct tensor *tensor, int64_t *bytes)
+{
+    int64_t elements = 1;
+    bool empty = false;
+    for (int d = tensor->dims - 1; d >= 0; d--) {
+        tensor->stride[d] = elements;
+        if (tensor->shape[d] == 0)
+            empty = true;
+        else if (__builtin_mul_overflow(elements, tensor->shape[d], &elements))
+            return false;
+    }
+    return !__builtin_mul_overflow(empty ? 0 : elements, (int64_t)dtype_bytes(tensor->dtype), bytes);
+}
+
+int64_t tensor_elements(const struct tensor *tensor)
+{
+    int64_t elements = 1;
+    for (int d = 0; d < tensor->dims; d++)
+        elements *= tensor->shape[d];
+    return elements;
+}
+
+void tensor_shape_text(const int64_t *shape, int dims, char text[TENSOR_SHAPE_CHARS])
+{
+    size_t used = (size_t)snprintf(text, TENSOR_SHAPE_CHARS, "[");
+    for (int d = 0; d < dims && used < TENSOR_SHAPE_CHARS - 1; d++)
+        used += (size_t)snprintf(text + used, TENSOR_SHAPE_CHARS - used, "%s%lld", d ? ", " : "",
+                                 (long long)shape[d]);
+    if (used < TENSOR_SHAPE_CHARS - 1) snprintf(text + used, TENSOR_SHAPE_CHARS - used, "]");
+}
+
+// ---- elements ----
+
+static bool is_contiguous(const struct tensor *tensor)
+{
+    int64_t expected = 1;
+    for (int d = tensor->dims - 1; d >= 0; d--) {
+        if (tensor->shape[d] != 1 && tensor->stride[d] != expected) return false;
+        expected *= tensor->shape[d];
+    }
+    return true;
+}
+
+// A tensor as rows of `length` elements, `step` elements apart; a contiguous one is a single row.
+struct rows {
+    int64_t count, length, step;
+};
+
+static struct rows split_rows(const struct tensor *tensor)
+{
+    int64_t elements = tensor_elements(tensor);
+    if (elements == 0) return (struct rows){0, 0, 0};
+    if (is_contiguous(tensor)) return (struct rows){1, elements, 1};
+    int last = tensor->dims - 1;
+    return (struct rows){elements / tensor->shape[last], tensor->shape[last], tensor->stride[last]};
+}
+
+static const unsigned char *row_data(const struct tensor *tensor, int64_t row)
+{
+    int64_t offset = 0;
+    for (int d = tensor->dims - 2; d >= 0 && row > 0; d--) {
+        offset += row % tensor->shape[d] * tensor->stride[d];
+        row /= tensor->shape[d];
+    }
+    return tensor->data + offset * (int64_t)dtype_bytes(tensor->dtype);
+}
+
+static float float_of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint16_t load16(const unsigned char *data)
+{
+    uint16_t bits;
+    memcpy(&bits, data, sizeof bits);
+    return bits;
+}
+
+static uint32_t load32(const unsigned char *data)
+{
+    uint32_t bits;
+    memcpy(&bits, data, sizeof bits);
+    return bits;
+}
+
+// Exact.  Subnormals are read as 2^-14 + value, so that no FP32 subnormal occurs on the way.
+static float half_to_float(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, rest = (uint32_t)(half & 0x7fffu) << 13;
+    if (rest >= 0x7c00u << 13) return float_of_bits(sign | (rest + (224u << 23)));
+    if (rest >= 0x0400u << 13) return float_of_bits(sign | (rest + (112u << 23)));
+    float value = float_of_bits(rest + (113u << 23)) - 0x1p-14f;
+    return sign ? -value : value;
+}
+
+static void row_to_f32(enum dtype dtype, const unsigned char *data, int64_t length, int64_t step, float *out)
+{
+    if (dtype == DTYPE_F32) {
+        for (int64_t i = 0; i < length; i++)
+            out[i] = float_of_bits(load32(data + 4 * i * step));
+    } else if (dtype == DTYPE_F16) {
+        for (int64_t i = 0; i < length; i++)
+            out[i] = half_to_float(load16(data + 2 * i * step));
+    } else {
+        for (int64_t i = 0; i < length; i++)
+            out[i] = float_of_bits((uint32_t)load16(data + 2 * i * step) << 16);
+    }
+}
+
+void tensor_to_f32(const struct tensor *tensor, float *out)
+{
+    struct rows rows = split_rows(tensor);
+    for (int64_t r = 0; r < rows.count; r++)
+        row_to_f32(tensor->dtype, row_data(tensor, r), rows.length, rows.step, out + r * rows.length);
+}
+
+// An exponent of all ones is NaN or infinity.  Without a branch per element, so that the compiler can use
+// vectors.
+static bool any_nonfinite16(const unsigned char *data, int64_t length, int64_t step, uint16_t exponent)
+{
+    int found = 0;
+    for (int64_t i = 0; i < length; i++)
+        found |= (load16(data + 2 * i * step) & exponent) == exponent;
+    return found;
+}
+
+static bool any_nonfinite32(const unsigned char *data, int64_t length, int64_t step)
+{
+    int found = 0;
+    for (int64_t i = 0; i < length; i++)
+        found |= (load32(data + 4 * i * step) & 0x7f800000u) == 0x7f800000u;
+    return found;
+}
+
+static bool any_nonfinite(enum dtype dtype, const unsigned char *data, int64_t length, int64_t step)
+{
+    if (dtype == DTYPE_F32) return any_nonfinite32(data, length, step);
+    return any_nonfinite16(data, length, step, dtype == DTYPE_F16 ? 0x7c00u : 0x7f80u);
+}
+
+bool tensor_find_nonfinite(const struct tensor *tensor, int64_t *index)
+{
+    struct rows rows = split_rows(tensor);
+    int64_t width = (int64_t)dtype_bytes(tensor->dtype);
+    for (int64_t r = 0; r < rows.count; r++) {
+        const unsigned char *data = row_data(tensor, r);
+        if (!any_nonfinite(tensor->dtype, data, rows.length, rows.step)) continue;
+        int64_t i = 0;
+        while (!any_nonfinite(tensor->dtype, data + i * rows.step * width, 1, rows.step))
+            i++;
+        *index = r * rows.length + i;
+        return true;
+    }
+    return false;
+}
+
+// ---- lists ----
+
+enum status tensor_list_add(struct tensor_list *list, const struct tensor *tensor, struct error *err)
+{
+    if (list->count == list->room) {
+        size_t room = list->room ? 2 * list->room : 256;
+        struct tensor *grown = realloc(list->items, room * sizeof *grown);
+        if (!grown) return error_memory(err, room * sizeof *grown, "the list of tensors");
+        list->items = grown;
+        list->room = room;
+    }
+    char *name = strdup(tensor->name);
+    if (!name) return error_memory(err, strlen(tensor->name) + 1, "a tensor's name");
+    list->items[list->count] = *tensor;
+    list->items[list->count++].name = name;
+    return STATUS_OK;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const struct tensor *)a)->name, ((const struct tensor *)b)->name);
+}
+
+enum status tensor_list_sort(struct tensor_list *list, const char *where, struct error *err)
+{
+    if (list->count == 0) return STATUS_OK;
+    qsort(list->items, list->count, sizeof *list->items, compare_names);
+    for (size_t i = 1; i < list->count; i++)
+        if (compare_names(&list->items[i - 1], &list->items[i]) == 0)
+            return error_set(err, STATUS_INPUT, "%s: tensor '%.200s' occurs twice", where,
+                             list->items[i].name);
+    return STATUS_OK;
+}
+
+const struct tensor *tensor_list_find(const struct tensor_list *list, const char *name)
+{
+    struct tensor key = {.name = name};
+    return list->count ? bsearch(&key, list->items, list->count, sizeof key, compare_names) : NULL;
+}
+
+void tensor_list_clear(struct tensor_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        free((void *)(size_t)list->items[i].name);
+    free(list->items);
+    *list = (struct tensor_list){0};
+}

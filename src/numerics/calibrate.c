@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/numerics/calibrate.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    bool percentile;
+} sites[SITE_COUNT] = {
+    [SITE_IN_PROJ_INPUT] = {"in_proj:input", false},   [SITE_IN_PROJ_OUTPUT] = {"in_proj:output", false},
+    [SITE_X_PROJ_INPUT] = {"x_proj:input", true},      [SITE_X_PROJ_OUTPUT] = {"x_proj:output", false},
+    [SITE_DT_PROJ_OUTPUT] = {"dt_proj:output", false}, [SITE_OUT_PROJ_INPUT] = {"out_proj:input", false},
+    [SITE_SSM_STATE] = {"ssm_state_act:input", true},
+};
+
+const char *site_name(enum scale_site site)
+{
+    return sites[site].name;
+}
+
+// The running value of one observer over samples 0 .. samples-1; `stride` floats lie between samples.
+static float observe(const float *observed, long stride, int samples, bool percentile)
+{
+    float value = 0;
+    for (int s = 0; s < samples; s++) {
+        float x = observed[s * stride];
+        if (percentile) {
+            float step = 0.01f * (x - value);
+            value = s == 0 ? x : value + step;
+        } else {
+            float m = x > 1e-5f ? x : 1e-5f;
+            value = m > value ? m : value;
+        }
+    }
+    return value;
+}
+
+void calibrate_scales(const float *observed, int samples, int n_layer, float *scales)
+{
+    const long stride = (long)n_layer * SITE_COUNT;
+    for (long at = 0; at < stride; at++) {
+        float scale = observe(observed + at, stride, samples, sites[at % SITE_COUNT].percentile) / 127.0f;
+        scales[at] = scale > 1e-6f ? scale : 1e-6f;
+    }
+}
+
+// k-th smallest (0-based) of v; partitions in three, so that equal values cost nothing.
+static float select_kth(float *v, long count, long k)
+{
+    long low = 0, high = count - 1;
+    while (low < high) {
+        const float pivot = v[low + (high - low) / 2];
+        long below = low, at = low, above = high;
+        while (at <= above) {
+            const float x = v[at];
+            if (x < pivot) {
+                v[at++] = v[below];
+                v[below++] = x;
+            } else if (x > pivot) {
+                v[at] = v[above];
+                v[above--] = x;
+            } else {
+                at++;
+            }
+        }
+        if (k < below)
+            high = below - 1;
+        else if (k > above)
+            low = above + 1;
+        else
+            return pivot;
+    }
+    return v[low];
+}
+
+static uint32_t bin_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits & 0x7fffffffu) >> 16;
+}
+
+// Keeps of |v| the values in the bins of ranks `low` and `high`; returns how many and lowers *low and *high
+// to ranks among them.  The order of magnitudes is the order of their bit patterns.
+static long keep_candidates(float *v, long count, long *low, long *high)
+{
+    enum { BINS = 0x8000 };
+    static const long none = -1;
+    long histogram[BINS] = {0}, below = 0, low_bin = none, high_bin = none, low_start = 0;
+    for (long i = 0; i < count; i++)
+        histogram[bin_of(v[i])]++;
+    for (long bin = 0; bin < BINS && high_bin == none; below += histogram[bin++]) {
+        if (low_bin == none && *low < below + histogram[bin]) low_bin = bin, low_start = below;
+        if (*high < below + histogram[bin]) high_bin = bin;
+    }
+    long kept = 0;
+    for (long i = 0; i < count; i++) {
+        const long bin = (long)bin_of(v[i]);
+        if (bin == low_bin || bin == high_bin) v[kept++] = fabsf(v[i]);
+    }
+    *low -= low_start;
+    *high -= low_start; // between the two bins lies nothing: their ranks are neighbours
+    return kept;
+}
+
+float calibrate_quantile(float *v, long count, double alpha)
+{
+    const double position = alpha * (double)(count - 1);
+    long low = (long)floor(position), high = low + 1 < count ? low + 1 : count - 1;
+    const float weight = (float)(position - (double)low);
+    const long kept = keep_candidates(v, count, &low, &high);
+    const float a = select_kth(v, kept, low), b = select_kth(v, kept, high), slope = b - a;
+    return a + slope * weight;
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/numerics/forward.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "workspace.h"
+
+static float *take_rows(struct arena *arena, long rows, long width)
+{
+    return arena_take(arena, (size_t)(rows * width) * sizeof(float));
+}
+
+static int8_t *take_codes(struct arena *arena, long rows, long width)
+{
+    return arena_take(arena, (size_t)(rows * width) + 4); // the INT8 kernels read groups of four
+}
+
+// Skips the d_conv - 1 rows of zeros in front of row 0 (NULL while measuring stays NULL).
+static void *behind(void *block, size_t bytes)
+{
+    return block ? (char *)block + bytes : NULL;
+}
+
+// The one description of the workspace: measures it or gives out its parts.
+static void carve(struct forward *f, const struct dims *d)
+{
+    struct arena *a = &f->arena;
+    const long L = f->max_tokens, ldD = round_up16(d->d_model), ldI = round_up16(d->d_inner);
+    const long ld_dbl = round_up16(d->dt_rank) + 2L * round_up16(d->d_state), before = d->d_conv - 1;
+    f->residual = take_rows(a, L, ldD);
+    f->h = take_rows(a, L, ldD);
+    f->normed = take_rows(a, L, ldD);
+    f->xhat = take_rows(a, L, ldD);
+    f->xz = behind(take_rows(a, L + before, 2 * ldI), (size_t)(before * 2 * ldI) * sizeof(float));
+    f->v = take_rows(a, L, ldI);
+    f->dbl = take_rows(a, L, ld_dbl);
+    f->dt = take_rows(a, L, ldI);
+    f->y = take_rows(a, L, ldI);
+    f->n_codes = take_codes(a, L, ldD);
+    f->xz_codes = behind(take_codes(a, L + before, 2 * ldI), (size_t)(before * 2 * ldI));
+    f->u_codes = take_codes(a, L, ldI);
+    f->scan_codes = take_codes(a, L, ldI);
+    f->dbl_codes = take_codes(a, L, ld_dbl);
+    f->dt_codes = take_codes(a, L, ldI);
+    f->y_codes = take_codes(a, L, ldI);
+    f->bias128 = arena_take(a, (size_t)L * sizeof *f->bias128);
+    f->state = take_rows(a, d->d_state, ldI);
+    const long rows = L > d->d_state ? L : d->d_state; // the state is observed through `captured` as well
+    f->captured = take_rows(a, rows, ldD > ldI ? ldD : ldI);
+    f->scratch_floats = scan_scratch_floats(f->max_tokens, d->d_state);
+    f->scratch = take_rows(a, f->threads, f->scratch_floats);
+}
+
+size_t forward_bytes(const struct dims *dims, int max_tokens, int threads)
+{
+    struct forward f = {.max_tokens = max_tokens, .threads = threads};
+    arena_init_measure(&f.arena);
+    carve(&f, dims);
+    return f.arena.used_bytes;
+}
+
+enum status forward_open(struct forward **forward, const struct weights *weights, int max_tokens, int threads,
+                         struct error *err)
+{
+    struct forward *f = calloc(1, sizeof *f);
+    if (!f) return error_memory(err, sizeof *f, "a forward pass");
+    f->weights = weights;
+    f->max_tokens = max_tokens;
+    f->threads = threads;
+    if (arena_init(&f->arena, forward_bytes(weights_dims(weights), max_tokens, threads), "a forward pass",
+                   err)) {
+        free(f);
+        return err->status;
+    }
+    carve(f, weights_dims(weights));
+    *forward = f;
+    return STATUS_OK;
+}
+
+void forward_close(struct forward *forward)
+{
+    if (!forward) return;
+    arena_clear(&forward->arena);
+    free(forward);
+}
+
+// h = embedding rows; for W8A8 rotated and rounded to FP16, for fp16 rounded.  residual = 0.
+static void start(struct forward *f, const struct mode *mode, const int32_t *ids, int length)
+{
+    const struct weights *w = f->weights;
+    const struct tensor *embedding = w->model->embedding;
+    const long ld = w->ld_model;
+    f->length = length;
+    f->rotated = mode->precision == PRECISION_W8A8;
+    memset(f->residual, 0, (size_t)(length * ld) * sizeof *f->residual);
+    memset(f->h, 0, (size_t)(length * ld) * sizeof *f->h);
+    for (int t = 0; t < length; t++) {
+        struct tensor row = *embedding;
+        row.data += (size_t)(ids[t] * embedding->stride[0]) * dtype_bytes(embedding->dtype);
+        row.shape[0] = 1;
+        tensor_to_f32(&row, f->h + t * ld);
+    }
+    if (f->rotated) run_hadamard(f, &w->rotate_model.forward, f->h, ld);
+    if (mode->precision != PRECISION_FP32) w->kernels->round_half(f->h, length * ld);
+}
+
+static bool run_layer(struct forward *f, const struct mode *mode, const float *scales, int layer,
+                      const struct capture *capture)
+{
+    return mode_is_float(mode) ? layer_float(f, mode, layer, capture, 0, NULL)
+                               : layer_w8a8(f, mode, scales, layer, capture);
+}
+
+bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
+                 int length, const struct capture *capture)
+{
+    start(forward, mode, ids, length);
+    for (int l = 0; l < weights_dims(forward->weights)->n_layer; l++)
+        if (!run_layer(forward, mode, scales, l, capture)) return false;
+    return true;
+}
+
+bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
+                     const struct capture *capture, float *observed)
+{
+    static const struct mode reference = {.precision = PRECISION_FP32, .scan_order = SCAN_SEQUENTIAL};
+    start(forward, &reference, ids, length);
+    for (int l = 0; l < weights_dims(forward->weights)->n_layer; l++)
+        if (!layer_float(forward, &reference, l, capture, percentile_alpha, observed + (long)l * SITE_COUNT))
+            return false;
+    return true;
+}
+
+static void copy_rows(const float *from, long ld_from, float *to, long ld_to, int rows, int width)
+{
+    for (int t = 0; t < rows; t++)
+        memcpy(to + t * ld_to, from + t * ld_from, (size_t)width * sizeof *from);
+}
+
+bool forward_layer(struct forward *forward, const struct mode *mode, const float *scales, int layer,
+                   int length, float *residual, float *h, const struct capture *capture)
+{
+    const int D = weights_dims(forward->weights)->d_model;
+    const long ld = forward->weights->ld_model;
+    forward->length = length;
+    forward->rotated = !mode_is_float(mode);
+    copy_rows(residual, D, forward->residual, ld, length, D);
+    copy_rows(h, D, forward->h, ld, length, D);
+    const bool done = run_layer(forward, mode, scales, layer, capture);
+    copy_rows(forward->residual, ld, residual, D, length, D);
+    copy_rows(forward->h, ld, h, D, length, D);
+    return done;
+}
+
+void forward_logits(struct forward *forward, int first, int count, float *logits)
+{
+    struct forward f = *forward; // the same buffers, seen from token `first`
+    const struct weights *w = f.weights;
+    const struct dims *d = &w->model->dims;
+    const long ld = w->ld_model, at = first * ld, vocab = round_up16(d->vocab_size);
+    f.length = count;
+    // residual + h is formed in a copy, so that the call can be repeated.
+    memcpy(f.normed, f.residual + at, (size_t)(count * ld) * sizeof *f.normed);
+    struct norm norm = {.residual = f.normed,
+                        .h = f.h + at,
+                        .ld = ld,
+                        .width = d->d_model,
+                        .eps = d->norm_eps,
+                        .xhat = f.xhat};
+    run_norm(&f, &norm);
+    if (f.rotated) run_hadamard(&f, &w->rotate_model.inverse, f.xhat, ld);
+    for (int t = 0; t < count; t++)
+        for (int i = 0; i < d->d_model; i++)
+            f.normed[t * ld + i] = f.xhat[t * ld + i] * w->norm_f[i];
+    struct gemm_f32 lm_head = {
+        .a = f.normed, .lda = ld, .w = w->lm_head, .depth = d->d_model, .out = logits, .ldo = vocab};
+    run_gemm_f32(&f, &lm_head, (int)(vocab / KERNEL_LANES));
+}

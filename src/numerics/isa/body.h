@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// All kernels for one instruction set.  The including file says which, and the name of the table.
+#include "ssmsweep/numerics/kernels.h"
+
+#include "elementwise.h"
+#include "gemm_f32.h"
+#include "gemm_s8.h"
+#include "hadamard.h"
+#include "scan.h"
+
+#define KERNELS_TABLE(text)                                                                                  \
+    {                                                                                                        \
+        .name = text, .tile_rows = F32_ROWS, .tile_panels = F32_PANELS, .scan_channels = VW,                 \
+        .gemm_f32 = gemm_f32, .row_sums = row_sums, .gemm_s8 = gemm_s8, .norm = norm, .conv1d = conv1d,      \
+        .scan_sequential = scan_sequential, .scan_blocked = scan_blocked, .hadamard = hadamard,              \
+        .quantize_away = quantize_away, .round_half = round_half, .absmax = absmax,                          \
+        .quantize_even = quantize_even, .exp = exp_array, .softplus = softplus_array,                        \
+    }

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// RMSNorm, conv1d + SiLU, quantizers, FP16 rounding.
+#include "vec.h"
+
+// sum of squares in 16 lanes, whatever the width, folded 8, 4, 2, 1.
+VEC float sum_of_squares(const float *x, int width16)
+{
+    vf acc[KERNEL_LANES / VW];
+    for (int j = 0; j < KERNEL_LANES / VW; j++)
+        acc[j] = vf_zero();
+    for (int i = 0; i < width16; i += KERNEL_LANES)
+        for (int j = 0; j < KERNEL_LANES / VW; j++) {
+            vf v = vf_load(x + i + j * VW);
+            acc[j] = vf_fma(v, v, acc[j]);
+        }
+    float lane[KERNEL_LANES];
+    memcpy(lane, acc, sizeof lane);
+    for (int half = KERNEL_LANES / 2; half > 0; half /= 2)
+        for (int j = 0; j < half; j++)
+            lane[j] += lane[j + half];
+    return lane[0];
+}
+
+VEC void norm_row(const struct norm *n, long at, int width16, float root)
+{
+    const vf divisor = vf_set1(root), step = vf_set1(n->step);
+    for (int i = 0; i < width16; i += VW) {
+        vf xhat = vf_load(n->residual + at + i) / divisor;
+        if (n->xhat) vf_store(n->xhat + at + i, xhat);
+        if (n->scaled) {
+            vf v = xhat * vf_load(n->weight + i);
+            vf_store(n->scaled + at + i, n->half ? vf_round_half(v) : v);
+        }
+        if (n->codes) vf_store_s8(n->codes + at + i, vf_sat8(vf_rint(xhat / step)));
+    }
+}
+
+static void norm(const struct norm *n, int row0, int row1)
+{
+    const int width16 = (n->width + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES;
+    for (int row = row0; row < row1; row++) {
+        const long at = row * n->ld;
+        if (n->h)
+            for (int i = 0; i < width16; i += VW)
+                vf_store(n->residual + at + i, vf_load(n->residual + at + i) + vf_load(n->h + at + i));
+        float mean = sum_of_squares(n->residual + at, width16) / (float)n->width;
+        norm_row(n, at, width16, sqrtf(mean + n->eps));
+    }
+}
+
+// One vector of channels at one step; constants after inlining: codes or float.
+VEC vf conv1d_at(const struct conv1d *c, long row, int channel, int codes)
+{
+    vf sum = vf_zero();
+    const long first = (row - (c->d_conv - 1)) * c->ldx + channel;
+    for (int k = 0; k < c->d_conv; k++) {
+        vf w = vf_load(c->w + k * c->ldw + channel);
+        vf x = codes ? vf_load_s8(c->x_codes + first + k * c->ldx) : vf_load(c->x_float + first + k * c->ldx);
+        sum = vf_fma(w, x, sum);
+    }
+    if (codes) sum = vf_set1(c->tap_scale) * sum;
+    return vf_silu(sum + vf_load(c->b + channel));
+}
+
+VEC void conv1d_finish(const struct conv1d *c, long row, int channel, vf v)
+{
+    if (c->v) vf_store(c->v + row * c->ldv + channel, c->half ? vf_round_half(v) : v);
+    if (!c->codes) return;
+    vf q = v / vf_set1(c->step);
+    q = c->ties_away ? vf_round_away(q) : vf_rint(q);
+    vf_store_s8(c->codes + row * c->ldq + channel, vf_sat8(q));
+}
+
+static void conv1d(const struct conv1d *c, int row0, int row1, int channel0, int channel1)
+{
+    for (int row = row0; row < row1; row++) {
+        if (c->x_codes)
+            for (int channel = channel0; channel < channel1; channel += VW)
+                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 1));
+        else
+            for (int channel = channel0; channel < channel1; channel += VW)
+                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 0));
+    }
+}
+
+static void quantize_away(const float *x, long count, float step, int8_t *codes)
+{
+    for (long i = 0; i < count; i += VW)
+        vf_store_s8(codes + i, vf_sat8(vf_round_away(vf_load(x + i) / vf_set1(step))));
+}
+
+static void quantize_even(const float *x, long count, float step, int8_t *codes)
+{
+    for (long i = 0; i < count; i += VW)
+        vf_store_s8(codes + i, vf_sat8(vf_rint(vf_load(x + i) / vf_set1(step))));
+}
+
+static void round_half(float *x, long count)
+{
+    for (long i = 0; i < count; i += VW)
+        vf_store(x + i, vf_round_half(vf_load(x + i)));
+}
+
+static float absmax(const float *x, long count)
+{
+    vf most = vf_zero();
+    for (long i = 0; i < count; i += VW)
+        most = vf_max(vf_abs(vf_load(x + i)), most); // NaN on the left gives `most`
+    float best = 0;
+    for (int j = 0; j < VW; j++)
+        best = most[j] > best ? most[j] : best;
+    return best;
+}
+
+static void exp_array(const float *x, long count, float *out)
+{
+    for (long i = 0; i < count; i += VW)
+        vf_store(out + i, vf_exp(vf_load(x + i)));
+}
+
+static void softplus_array(const float *x, long count, float *out)
+{
+    for (long i = 0; i < count; i += VW)
+        vf_store(out + i, vf_softplus(vf_load(x + i)));
+}

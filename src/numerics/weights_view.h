@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// What lies in the block of packed weights, for the forward pass.  All arrays point into the block; leading
+// dimensions are rounded up to 16 (ld) and padded with zeros.  Panels: see kernels.h.
+#ifndef SSMSWEEP_NUMERICS_WEIGHTS_VIEW_H
+#define SSMSWEEP_NUMERICS_WEIGHTS_VIEW_H
+
+#include "rotation.h"
+#include "ssmsweep/numerics/kernels.h"
+#include "ssmsweep/numerics/weights.h"
+
+struct float_layer {
+    float *norm;     // [ldD]
+    float *in_proj;  // panels of x, then of z: 2 ldI outputs, depth D
+    float *conv_w;   // [K][ldI]
+    float *conv_b;   // [ldI]
+    float *x_proj;   // panels of dt_low (ldR outputs), B, C (ldN each), depth I
+    float *dt_proj;  // ldI outputs, depth R
+    float *dt_bias;  // [ldI]
+    float *A;        // [N][ldI] = -exp(A_log)
+    float *D_skip;   // [ldI]
+    float *out_proj; // ldD outputs, depth I
+};
+
+enum w8a8_scale {
+    SCALE_IN_PROJ,
+    SCALE_CONV_W,
+    SCALE_CONV_B,
+    SCALE_X_PROJ,
+    SCALE_DT_PROJ,
+    SCALE_DT_BIAS,
+    SCALE_A_LOG,
+    SCALE_D_SKIP,
+    SCALE_OUT_PROJ,
+    SCALE_COUNT
+};
+
+struct w8a8_layer {
+    float *scale;     // [SCALE_COUNT] per tensor
+    uint8_t *in_proj; // code + 128, as in float_layer; rotated: had_rows(W_in diag(w_norm))
+    uint8_t *x_proj, *dt_proj;
+    uint8_t *out_proj; // rotated on both sides
+    float *conv_w;     // [K][ldI] codes as integers
+    float *conv_b;     // [ldI] dequantized
+    float *dt_bias;    // [ldI] dequantized
+    float *A;          // [N][ldI] = -exp(dequantized A_log)
+    float *D_skip;     // [ldI] dequantized
+};
+
+struct weights {
+    const struct model *model;
+    const struct kernels *kernels;
+    unsigned parts;
+    int ld_model, ld_inner, ld_rank, ld_state,
+        ld_dbl;                                 // D, I, R, N rounded up to 16; ld_dbl = ld_rank + 2 ld_state
+    struct float_layer *fp32, *fp16;            // [n_layer] each, NULL where not asked for
+    struct w8a8_layer *w8a8;                    // [n_layer]
+    float *lm_head;                             // panels, vocab outputs, depth D
+    float *norm_f;                              // [ldD]
+    struct rotation rotate_model, rotate_inner; // of dimensions D and I
+};
+
+static inline int round_up16(int n)
+{
+    return (n + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES;
+}
+
+#endif

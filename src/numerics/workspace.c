@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "workspace.h"
+
+#include <string.h>
+
+void divide(const struct forward *f, int count, int grain, divided body, void *context)
+{
+    const int grains = (count + grain - 1) / grain;
+    const int parts = f->threads < grains ? f->threads : grains;
+    if (parts <= 1) {
+        body(context, 0, 0, count);
+        return;
+    }
+#pragma omp parallel for schedule(static, 1) num_threads(parts)
+    for (int part = 0; part < parts; part++) {
+        const int begin = (int)((long)grains * part / parts) * grain;
+        const int end = (int)((long)grains * (part + 1) / parts) * grain;
+        body(context, part, begin, end < count ? end : count);
+    }
+}
+
+// ---- GEMM: divided over panels where there are enough, else over rows ----
+
+struct gemm_work {
+    const struct kernels *kernels;
+    const struct gemm_f32 *f32;
+    const struct gemm_s8 *s8;
+    int rows, panels;
+    bool by_rows;
+};
+
+static void gemm_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct gemm_work *w = context;
+    const int row0 = w->by_rows ? begin : 0, row1 = w->by_rows ? end : w->rows;
+    const int panel0 = w->by_rows ? 0 : begin, panel1 = w->by_rows ? w->panels : end;
+    if (w->f32)
+        w->kernels->gemm_f32(w->f32, row0, row1, panel0, panel1);
+    else
+        w->kernels->gemm_s8(w->s8, row0, row1, panel0, panel1);
+}
+
+static void run_gemm(const struct forward *f, struct gemm_work *work)
+{
+    const struct kernels *k = work->kernels;
+    work->by_rows = work->panels / k->tile_panels < 4 * f->threads;
+    if (work->by_rows)
+        divide(f, work->rows, k->tile_rows, gemm_part, work);
+    else
+        divide(f, work->panels, k->tile_panels, gemm_part, work);
+}
+
+void run_gemm_f32(const struct forward *f, struct gemm_f32 *gemm, int panels)
+{
+    struct gemm_work work = {
+        .kernels = f->weights->kernels, .f32 = gemm, .rows = f->length, .panels = panels};
+    run_gemm(f, &work);
+}
+
+void run_gemm_s8(const struct forward *f, struct gemm_s8 *gemm, int panels)
+{
+    struct gemm_work work = {.kernels = f->weights->kernels, .s8 = gemm, .rows = f->length, .panels = panels};
+    run_gemm(f, &work);
+}
+
+void run_row_sums(const struct forward *f, struct gemm_s8 *gemm)
+{
+    f->weights->kernels->row_sums(gemm, 0, f->length, f->bias128);
+    gemm->bias128 = f->bias128;
+}
+
+// ---- the rest: divided over rows or channels ----
+
+struct work {
+    const struct forward *f;
+    const void *arguments;
+    float *rows;
+    long ld;
+    enum scan_order order;
+};
+
+static void norm_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct work *w = context;
+    w->f->weights->kernels->norm(w->arguments, begin, end);
+}
+
+void run_norm(const struct forward *f, struct norm *norm)
+{
+    divide(f, f->length, 1, norm_part, &(struct work){.f = f, .arguments = norm});
+}
+
+static void conv1d_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct work *w = context;
+    w->f->weights->kernels->conv1d(w->arguments, begin, end, 0, w->f->weights->ld_inner);
+}
+
+void run_conv1d(const struct forward *f, struct conv1d *conv1d)
+{
+    divide(f, f->length, 1, conv1d_part, &(struct work){.f = f, .arguments = conv1d});
+}
+
+static void scan_part(void *context, int thread, int begin, int end)
+{
+    const struct work *w = context;
+    const struct kernels *k = w->f->weights->kernels;
+    float *scratch = w->f->scratch + thread * w->f->scratch_floats;
+    if (w->order == SCAN_BLOCKED)
+        k->scan_blocked(w->arguments, begin, end, scratch);
+    else
+        k->scan_sequential(w->arguments, begin, end, scratch);
+}
+
+void run_scan(const struct forward *f, struct scan *scan, enum scan_order order)
+{
+    divide(f, f->weights->ld_inner, KERNEL_LANES, scan_part,
+           &(struct work){.f = f, .arguments = scan, .order = order});
+}
+
+static void hadamard_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct work *w = context;
+    for (int t = begin; t < end; t++)
+        w->f->weights->kernels->hadamard(w->arguments, w->rows + t * w->ld);
+}
+
+void run_hadamard(const struct forward *f, const struct hadamard *hadamard, float *rows, long ld)
+{
+    divide(f, f->length, 1, hadamard_part,
+           &(struct work){.f = f, .arguments = hadamard, .rows = rows, .ld = ld});
+}
+
+// ---- captures ----
+
+bool wanted(const struct capture *capture, int layer, enum component component)
+{
+    return capture && (capture->want[layer] >> component & 1u);
+}
+
+bool give_values(const struct forward *f, const struct capture *capture, int layer, enum component component,
+                 const float *values, long ld, int width)
+{
+    if (!wanted(capture, layer, component)) return true;
+    if (ld != width) {
+        for (int t = 0; t < f->length; t++)
+            memcpy(f->captured + (long)t * width, values + t * ld, (size_t)width * sizeof *values);
+        values = f->captured;
+    }
+    return capture->take(capture->context, layer, component, values, f->length, width);
+}
+
+bool give_codes(const struct forward *f, const struct capture *capture, int layer, enum component component,
+                const int8_t *codes, long ld, int width, float scale)
+{
+    if (!wanted(capture, layer, component)) return true;
+    for (int t = 0; t < f->length; t++)
+        for (int i = 0; i < width; i++)
+            f->captured[(long)t * width + i] = (float)codes[t * ld + i] * scale;
+    return capture->take(capture->context, layer, component, f->captured, f->length, width);
+}
+
+bool give_rotated(const struct forward *f, const struct capture *capture, int layer, enum component component,
+                  const float *rows)
+{
+    if (!wanted(capture, layer, component)) return true;
+    const int width = f->weights->model->dims.d_model;
+    for (int t = 0; t < f->length; t++)
+        memcpy(f->captured + (long)t * width, rows + (long)t * f->weights->ld_model,
+               (size_t)width * sizeof *rows);
+    run_hadamard(f, &f->weights->rotate_model.inverse, f->captured, width);
+    return capture->take(capture->context, layer, component, f->captured, f->length, width);
+}

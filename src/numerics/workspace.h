@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The workspace of a forward pass and what its two kinds of layer share.
+#ifndef SSMSWEEP_NUMERICS_WORKSPACE_H
+#define SSMSWEEP_NUMERICS_WORKSPACE_H
+
+#include "ssmsweep/base/arena.h"
+#include "ssmsweep/numerics/calibrate.h"
+#include "ssmsweep/numerics/forward.h"
+#include "weights_view.h"
+
+// Leading dimensions as in struct weights; L is the longest sample.  x has K-1 rows of zeros in front of row
+// 0.
+struct forward {
+    const struct weights *weights;
+    struct arena arena;
+    int max_tokens, threads;
+    int length;         // of the pass under way
+    bool rotated;       // its basis
+    float *residual;    // [L][ldD]
+    float *h;           // [L][ldD] the last mixer's output
+    float *normed;      // [L][ldD] xhat or n
+    float *xhat;        // [L][ldD]
+    float *xz;          // [K-1 + L][2 ldI], points at row 0
+    float *v;           // [L][ldI] conv1d output
+    float *dbl;         // [L][ld_dbl] dt_low, B, C
+    float *dt;          // [L][ldI]
+    float *y;           // [L][ldI]
+    int8_t *n_codes;    // [L][ldD]
+    int8_t *xz_codes;   // [K-1 + L][2 ldI], points at row 0
+    int8_t *u_codes;    // [L][ldI] what x_proj sees
+    int8_t *scan_codes; // [L][ldI] what the scan sees, where that is quantized again
+    int8_t *dbl_codes;  // [L][ld_dbl]
+    int8_t *dt_codes;   // [L][ldI]
+    int8_t *y_codes;    // [L][ldI]
+    int32_t *bias128;   // [L]
+    float *state;       // [N][ldI] scan state after the last token
+    float *captured;    // [L][max(D, I)] compact copy for a capture or an observer
+    float *scratch;     // [threads][scratch_floats]
+    long scratch_floats;
+};
+
+// Calls body(context, thread, begin, end) for parts of [0, count) whose inner borders are multiples of grain.
+typedef void (*divided)(void *context, int thread, int begin, int end);
+void divide(const struct forward *f, int count, int grain, divided body, void *context);
+
+// The GEMMs of a layer: rows 0 .. f->length-1 and the given panels, divided over the threads.
+void run_gemm_f32(const struct forward *f, struct gemm_f32 *gemm, int panels);
+void run_row_sums(const struct forward *f,
+                  struct gemm_s8 *gemm); // fills f->bias128 and points the gemm to it
+void run_gemm_s8(const struct forward *f, struct gemm_s8 *gemm, int panels);
+void run_norm(const struct forward *f, struct norm *norm);
+void run_conv1d(const struct forward *f, struct conv1d *conv1d);
+void run_scan(const struct forward *f, struct scan *scan, enum scan_order order);
+// In place on rows [length][ld].
+void run_hadamard(const struct forward *f, const struct hadamard *hadamard, float *rows, long ld);
+
+// Captures: nothing happens where it is not wanted.  False: stopped.
+bool wanted(const struct capture *capture, int layer, enum component component);
+bool give_values(const struct forward *f, const struct capture *capture, int layer, enum component component,
+                 const float *values, long ld, int width);
+bool give_codes(const struct forward *f, const struct capture *capture, int layer, enum component component,
+                const int8_t *codes, long ld, int width, float scale);
+// The same for rotated [length][ldD] rows, which are turned back; `rows` is left alone.
+bool give_rotated(const struct forward *f, const struct capture *capture, int layer, enum component component,
+                  const float *rows);
+
+// One layer: residual and h in, residual and h out.  observed: [SITE_COUNT] of this layer or NULL.
+bool layer_float(struct forward *f, const struct mode *mode, int layer, const struct capture *capture,
+                 double alpha, float *observed);
+bool layer_w8a8(struct forward *f, const struct mode *mode, const float *scales, int layer,
+                const struct capture *capture);
+
+#endif

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+// The core library behind a command line, so that the Python reference can drive it: raw little-endian arrays
+// in and out.  Usage:
+//   probe observe MODEL ALPHA IDS OUT              -> float32 observed[samples][n_layer][SITE_COUNT], then
+//                                                     scales[n_layer][SITE_COUNT] of all samples
+//   probe forward MODEL MODE SCALES IDS OUT        -> per sample: components of all layers in order, then
+//   logits probe layers MODEL MODE SCALES LENGTH IN OUT   -> IN: residual, h [LENGTH][D] per layer; OUT: per
+//   layer the six
+//                                                     components, then residual, h
+//   probe hadamard DIM IN OUT                      -> rows of DIM, forward then inverse of each
+//   probe int8 ROWS DEPTH OUTPUTS A W OUT          -> INT8 GEMM as float with both factors 1
+// IDS: int32 length, ids, length, ids, ...   SCALES: float32 [n_layer][SITE_COUNT], or - for float modes.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../src/numerics/rotation.h"
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/numerics/calibrate.h"
+#include "ssmsweep/numerics/forward.h"
+#include "ssmsweep/numerics/kernels.h"
+
+static _Noreturn void fail(const char *what, const struct error *err)
+{
+    fprintf(stderr, "probe: %s%s%s\n", what, err ? ": " : "", err ? err->text : "");
+    exit(1);
+}
+
+struct probe {
+    struct model model;
+    struct weights *weights;
+    struct forward *forward;
+    void *memory;
+    FILE *out;
+};
+
+static struct file_map map_file(const char *path)
+{
+    struct error err = {0};
+    struct file_map map = {0};
+    if (strcmp(path, "-") != 0 && file_map(&map, path, &err)) fail(path, &err);
+    return map;
+}
+
+static void write_floats(FILE *out, const float *values, size_t count)
+{
+    if (fwrite(values, sizeof *values, count, out) != count) fail("cannot write", NULL);
+}
+
+static void open_probe(struct probe *p, const char *model, const char *out, int max_tokens)
+{
+    struct error err = {0};
+    memset(p, 0, sizeof *p);
+    const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_W8A8 | WEIGHTS_LM_HEAD;
+    if (model_open(&p->model, model, &err)) fail("model", &err);
+    const size_t bytes = weights_bytes(&p->model, parts);
+    p->memory = aligned_alloc(64, bytes);
+    if (!p->memory) fail("memory", NULL);
+    memset(p->memory, 0xa5, bytes); // packing must fill everything
+    if (weights_open(&p->weights, &p->model, parts, p->memory, &err)) fail("weights", &err);
+    for (int task = 0; task < weights_tasks(p->weights); task++)
+        if (weights_pack(p->weights, task, &err)) fail("pack", &err);
+    const char *threads = getenv("PROBE_THREADS");
+    if (forward_open(&p->forward, p->weights, max_tokens, threads ? atoi(threads) : 1, &err))
+        fail("forward", &err);
+    p->out = fopen(out, "wb");
+    if (!p->out) fail(out, NULL);
+}
+
+static void close_probe(struct probe *p)
+{
+    if (fclose(p->out) != 0) fail("cannot close the output", NULL);
+    forward_close(p->forward);
+    weights_close(p->weights);
+    free(p->memory);
+    model_close(&p->model);
+}
+
+static bool take(void *context, int layer, enum component component, const float *values, int length,
+                 int width)
+{
+    (void)layer, (void)component;
+    write_floats(((struct probe *)context)->out, values, (size_t)length * (size_t)width);
+    return true;
+}
+
+static struct capture capture_all(struct probe *p)
+{
+    unsigned char *want = malloc((size_t)p->model.dims.n_layer);
+    memset(want, (1u << COMPONENT_COUNT) - 1, (size_t)p->model.dims.n_layer);
+    return (struct capture){.want = want, .take = take, .context = p};
+}
+
+static const struct mode *find_mode(const char *name)
+{
+    const struct mode *mode = mode_find(name);
+    if (!mode) fail("no such mode", NULL);
+    return mode;
+}
+
+static int longest(const struct file_map *ids)
+{
+    const int32_t *at = (const int32_t *)(const void *)ids->data, *end = at + ids->size_bytes / 4;
+    int most = 1;
+    for (; at < end; at += 1 + *at)
+        most = *at > most ? *at : most;
+    return most;
+}
+
+static void observe(char **a)
+{
+    struct file_map ids = map_file(a[2]);
+    struct probe p;
+    open_probe(&p, a[0], a[3], longest(&ids));
+    const size_t per_sample = (size_t)p.model.dims.n_layer * SITE_COUNT;
+    float *observed = NULL;
+    int samples = 0;
+    const int32_t *at = (const int32_t *)(const void *)ids.data, *end = at + ids.size_bytes / 4;
+    for (; at < end; at += 1 + *at) {
+        observed = realloc(observed, (size_t)(samples + 2) * per_sample * sizeof *observed);
+        forward_observe(p.forward, atof(a[1]), at + 1, *at, NULL, observed + (size_t)samples++ * per_sample);
+    }
+    calibrate_scales(observed, samples, p.model.dims.n_layer, observed + (size_t)samples * per_sample);
+    write_floats(p.out, observed, (size_t)(samples + 1) * per_sample);
+    free(observed);
+    close_probe(&p);
+    file_unmap(&ids);
+}
+
+static void put_logits(struct probe *p, int length)
+{
+    const int vocab = p->model.dims.vocab_size, ld = (vocab + 15) / 16 * 16;
+    float *logits = malloc((size_t)length * (size_t)ld * sizeof *logits);
+    for (int t = 0; t < length; t += 7) // in pieces, which must not matter
+        forward_logits(p->forward, t, length - t < 7 ? length - t : 7, logits + (size_t)t * (size_t)ld);
+    for (int t = 0; t < length; t++)
+        write_floats(p->out, logits + (size_t)t * (size_t)ld, (size_t)vocab);
+    free(logits);
+}
+
+static void forward(char **a)
+{
+    struct file_map scales = map_file(a[2]), ids = map_file(a[3]);
+    struct probe p;
+    open_probe(&p, a[0], a[4], longest(&ids));
+    const struct capture capture = capture_all(&p);
+    const int32_t *at = (const int32_t *)(const void *)ids.data, *end = at + ids.size_bytes / 4;
+    for (; at < end; at += 1 + *at) {
+        forward_run(p.forward, find_mode(a[1]), (const float *)(const void *)scales.data, at + 1, *at,
+                    &capture);
+        put_logits(&p, *at);
+    }
+    free((void *)(size_t)capture.want);
+    close_probe(&p);
+    file_unmap(&scales), file_unmap(&ids);
+}
+
+static void layers(char **a)
+{
+    struct file_map scales = map_file(a[2]), in = map_file(a[4]);
+    const int length = atoi(a[3]);
+    struct probe p;
+    open_probe(&p, a[0], a[5], length);
+    const struct capture capture = capture_all(&p);
+    const size_t count = (size_t)length * (size_t)p.model.dims.d_model;
+    float *residual = malloc(count * sizeof *residual), *h = malloc(count * sizeof *h);
+    const float *from = (const float *)(const void *)in.data;
+    for (int l = 0; l < p.model.dims.n_layer; l++, from += 2 * count) {
+        memcpy(residual, from, count * sizeof *h);
+        memcpy(h, from + count, count * sizeof *h);
+        forward_layer(p.forward, find_mode(a[1]), (const float *)(const void *)scales.data, l, length,
+                      residual, h, &capture);
+        write_floats(p.out, residual, count);
+        write_floats(p.out, h, count);
+    }
+    free(residual), free(h), free((void *)(size_t)capture.want);
+    close_probe(&p);
+    file_unmap(&scales), file_unmap(&in);
+}
+
+static const struct kernels *choose(void)
+{
+    struct error err = {0};
+    const struct kernels *kernels;
+    if (kernels_choose(&kernels, &err)) fail("kernels", &err);
+    return kernels;
+}
+
+static void hadamard(char **a)
+{
+    const int dim = atoi(a[0]);
+    struct file_map in = map_file(a[1]);
+    FILE *out = fopen(a[2], "wb");
+    if (!out) fail(a[2], NULL);
+    struct rotation rotation;
+    rotation_init(&rotation, dim);
+    float *row = malloc((size_t)dim * sizeof *row);
+    for (size_t at = 0; at < in.size_bytes; at += (size_t)dim * sizeof *row)
+        for (int way = 0; way < 2; way++) {
+            memcpy(row, in.data + at, (size_t)dim * sizeof *row);
+            choose()->hadamard(way ? &rotation.inverse : &rotation.forward, row);
+            write_floats(out, row, (size_t)dim);
+        }
+    free(row);
+    if (fclose(out) != 0) fail("cannot close the output", NULL);
+    file_unmap(&in);
+}
+
+// A: int8 [rows][depth], W: int8 [outputs][depth], both dense.
+static void int8(char **a)
+{
+    const int rows = atoi(a[0]), depth = atoi(a[1]), outputs = atoi(a[2]);
+    const int depth4 = (depth + 3) / 4 * 4, lda = (depth + 15) / 16 * 16, ldo = (outputs + 15) / 16 * 16;
+    struct file_map am = map_file(a[3]), wm = map_file(a[4]);
+    int8_t *ap = calloc((size_t)rows, (size_t)lda);
+    uint8_t *wp = malloc((size_t)ldo * (size_t)depth4);
+    int32_t *bias = calloc((size_t)rows, sizeof *bias);
+    float *out = calloc((size_t)rows * (size_t)ldo, sizeof *out);
+    for (int t = 0; t < rows; t++)
+        memcpy(ap + t * lda, am.data + (size_t)t * (size_t)depth, (size_t)depth);
+    for (int n = 0; n < ldo; n++)
+        for (int k = 0; k < depth4; k++)
+            wp[(n / 16) * depth4 * 16 + k / 4 * 64 + n % 16 * 4 + k % 4] =
+                (uint8_t)(128 + (n < outputs && k < depth ? (int8_t)wm.data[n * depth + k] : 0));
+    struct gemm_s8 g = {.a = ap,
+                        .lda = lda,
+                        .w = wp,
+                        .depth = depth,
+                        .bias128 = bias,
+                        .result = GEMM_S8_FLOAT,
+                        .first = 1,
+                        .second = 1,
+                        .out = out,
+                        .ldo = ldo};
+    choose()->row_sums(&g, 0, rows, bias);
+    choose()->gemm_s8(&g, 0, rows, 0, ldo / 16);
+    FILE *file = fopen(a[5], "wb");
+    if (!file) fail(a[5], NULL);
+    for (int t = 0; t < rows; t++)
+        write_floats(file, out + t * ldo, (size_t)outputs);
+    if (fclose(file) != 0) fail("cannot close the output", NULL);
+    free(ap), free(wp), free(bias), free(out);
+    file_unmap(&am), file_unmap(&wm);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int arguments;
+        void (*run)(char **);
+    } commands[] = {{"observe", 4, observe},
+                    {"forward", 5, forward},
+                    {"layers", 6, layers},
+                    {"hadamard", 3, hadamard},
+                    {"int8", 6, int8}};
+    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++)
+        if (strcmp(argv[1], commands[i].name) == 0 && argc == commands[i].arguments + 2) {
+            commands[i].run(argv + 2);
+            return 0;
+        }
+    fputs("probe: see the head of probe.c\n", stderr);
+    return 2;
+}

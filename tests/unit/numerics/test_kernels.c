@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every kernel of every instruction set that this machine has, against its plain twin: the same bits, at odd
+// sizes, with zeros, extremes of INT8, denormals, infinities and NaN.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ssmsweep/numerics/kernels.h"
+
+static const struct kernels *variants[4];
+static int n_variants;
+
+// xorshift, seeded per test: the same numbers everywhere.
+static uint32_t next(uint32_t *seed)
+{
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 17;
+    return *seed ^= *seed << 5;
+}
+
+static float uniform(uint32_t *seed, float scale)
+{
+    return ((float)(next(seed) >> 8) / 8388608.0f - 1.0f) * scale;
+}
+
+// `width` of each row of `ld` random, the rest zero.
+static float *floats(uint32_t seed, long rows, long ld, long width, float scale)
+{
+    float *v = aligned_alloc(64, (size_t)(rows * ld + 16) / 16 * 16 * sizeof *v);
+    assert_non_null(v);
+    for (long t = 0; t < rows; t++)
+        for (long i = 0; i < ld; i++)
+            v[t * ld + i] = i < width ? uniform(&seed, scale) : 0.0f;
+    return v;
+}
+
+// Codes with many of the edges -128, -127, 0, 127.
+static int8_t *codes(uint32_t seed, long rows, long ld, long width)
+{
+    static const int8_t edges[] = {-128, -127, 0, 127};
+    int8_t *v = aligned_alloc(64, (size_t)(rows * ld + 63) / 64 * 64);
+    assert_non_null(v);
+    for (long t = 0; t < rows; t++)
+        for (long i = 0; i < ld; i++) {
+            const uint32_t r = next(&seed);
+            v[t * ld + i] = i >= width ? 0 : r % 4 == 0 ? edges[r / 4 % 4] : (int8_t)(r >> 24);
+        }
+    return v;
+}
+
+static void *blank(size_t bytes)
+{
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    assert_non_null(p);
+    memset(p, 0, bytes);
+    return p;
+}
+
+// Equal bits, any NaN for any NaN.
+static void same_floats(const float *a, const float *b, long count)
+{
+    for (long i = 0; i < count; i++)
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i])))
+            fail_msg("element %ld: %a against %a", i, (double)a[i], (double)b[i]);
+}
+
+static long up16(long n)
+{
+    return (n + 15) / 16 * 16;
+}
+
+// ---- elementwise ----
+
+static const float specials[] = {
+    0.0f,      -0.0f,    1e-45f,   -1e-40f,       1e-8f,    0.49999997f, 0.5f,    1.5f,    2.5f,
+    -0.5f,     20.0f,    20.1f,    87.3f,         88.7f,    88.73f,      89.5f,   1e4f,    65503.0f,
+    65519.99f, 65520.0f, 1e10f,    -87.5f,        -88.0f,   -103.9f,     -104.5f, -1e30f,  3e38f,
+    6.1e-5f,   5.96e-8f, 2.98e-8f, 2.9802322e-8f, 2.99e-8f, 126.5f,      127.5f,  -127.5f, -128.5f};
+
+// All specials, infinities, NaN, then random numbers of many sizes.
+static float *sweep_values(long count)
+{
+    float *v = floats(77, 1, count, count, 1.0f);
+    uint32_t seed = 5;
+    for (long i = 0; i < count; i++)
+        v[i] = ldexpf(v[i], (int)(next(&seed) % 40) - 26);
+    memcpy(v, specials, sizeof specials);
+    const long at = sizeof specials / sizeof specials[0];
+    v[at] = INFINITY, v[at + 1] = -INFINITY, v[at + 2] = NAN;
+    return v;
+}
+
+static void test_elementwise(void **state)
+{
+    (void)state;
+    enum { COUNT = 1 << 14 };
+    float *x = sweep_values(COUNT), *want = blank(COUNT * sizeof *want), *got = blank(COUNT * sizeof *got);
+    int8_t *want_codes = blank(COUNT), *got_codes = blank(COUNT);
+    for (int v = 0; v < n_variants; v++) {
+        const struct kernels *k = variants[v];
+        kernels_naive.exp(x, COUNT, want), k->exp(x, COUNT, got);
+        same_floats(want, got, COUNT);
+        kernels_naive.softplus(x, COUNT, want), k->softplus(x, COUNT, got);
+        same_floats(want, got, COUNT);
+        memcpy(want, x, COUNT * sizeof *x), memcpy(got, x, COUNT * sizeof *x);
+        kernels_naive.round_half(want, COUNT), k->round_half(got, COUNT);
+        same_floats(want, got, COUNT);
+        kernels_naive.quantize_away(x, COUNT, 0.25f, want_codes),
+            k->quantize_away(x, COUNT, 0.25f, got_codes);
+        assert_memory_equal(want_codes, got_codes, COUNT);
+        kernels_naive.quantize_even(x, COUNT, 0.25f, want_codes),
+            k->quantize_even(x, COUNT, 0.25f, got_codes);
+        assert_memory_equal(want_codes, got_codes, COUNT);
+        assert_true(kernels_naive.absmax(x, COUNT) == k->absmax(x, COUNT));
+    }
+    free(x), free(want), free(got), free(want_codes), free(got_codes);
+}
+
+// Distance from the double result in units of the float's last place.
+static double ulps(float got, double want)
+{
+    const double unit = fmax(ldexp(1.0, ilogb(want) - 23), 0x1p-149);
+    return fabs((double)got - want) / unit;
+}
+
+static void test_accuracy(void **state)
+{
+    (void)state;
+    enum { COUNT = 1 << 20 };
+    float *x = floats(9, 1, COUNT, COUNT, 87.0f), *y = blank(COUNT * sizeof *y);
+    double worst_exp = 0, worst_softplus = 0;
+    variants[0]->exp(x, COUNT, y);
+    for (int i = 0; i < COUNT; i++)
+        worst_exp = fmax(worst_exp, ulps(y[i], exp((double)x[i])));
+    variants[0]->softplus(x, COUNT, y);
+    for (int i = 0; i < COUNT; i++)
+        worst_softplus = fmax(worst_softplus, ulps(y[i], x[i] > 0 ? x[i] + log1p(exp(-(double)x[i]))
+                                                                  : log1p(exp((double)x[i]))));
+    print_message("exp: %.3f ulp, softplus: %.3f ulp\n", worst_exp, worst_softplus);
+    assert_true(worst_exp < 1.0);
+    assert_true(worst_softplus < 2.5);
+    free(x), free(y);
+}
+
+// ---- GEMM ----
+
+static void test_gemm_f32(void **state)
+{
+    (void)state;
+    static const struct {
+        int rows, depth, panels;
+    } shapes[] = {{1, 1, 1}, {2, 3, 2}, {3, 48, 3}, {5, 7, 4}, {8, 64, 5}, {13, 96, 7}, {17, 33, 6}};
+    for (size_t c = 0; c < sizeof shapes / sizeof shapes[0]; c++) {
+        const int rows = shapes[c].rows, depth = shapes[c].depth, panels = shapes[c].panels;
+        const long lda = up16(depth), ldo = panels * 16;
+        float *a = floats(1, rows, lda, depth, 3.0f), *w = floats(2, panels, depth * 16L, depth * 16L, 1.0f);
+        a[0] = 0.0f, a[rows * lda / 2] = 1e-42f;
+        float *want = blank((size_t)(rows * ldo) * sizeof *want),
+              *got = blank((size_t)(rows * ldo) * sizeof *got);
+        for (int half = 0; half < 2; half++)
+            for (int v = 0; v < n_variants; v++) {
+                struct gemm_f32 g = {
+                    .a = a, .lda = lda, .w = w, .depth = depth, .out = want, .ldo = ldo, .half = half};
+                kernels_naive.gemm_f32(&g, 0, rows, 0, panels);
+                g.out = got;
+                memset(got, 0xff, (size_t)(rows * ldo) * sizeof *got);
+                variants[v]->gemm_f32(&g, 0, rows / 2, 0, panels); // in pieces, as threads do
+                variants[v]->gemm_f32(&g, rows / 2, rows, 0, panels / 2);
+                variants[v]->gemm_f32(&g, rows / 2, rows, panels / 2, panels);
+                same_floats(want, got, rows * ldo);
+            }
+        free(a), free(w), free(want), free(got);
+    }
+}
+
+static void test_gemm_s8(void **state)
+{
+    (void)state;
+    static const struct {
+        int rows, depth, panels;
+    } shapes[] = {{1, 1, 1}, {2, 3, 2}, {3, 48, 3}, {5, 7, 4}, {8, 1536, 5}, {13, 96, 7}, {17, 33, 6}};
+    for (size_t c = 0; c < sizeof shapes / sizeof shapes[0]; c++) {
+        const int rows = shapes[c].rows, depth = shapes[c].depth, panels = shapes[c].panels,
+                  depth4 = (depth + 3) / 4 * 4;
+        const long lda = up16(depth), ldo = panels * 16;
+        const size_t bytes = (size_t)(rows * ldo) * sizeof(float);
+        int8_t *a = codes(1, rows, lda, depth), *w = codes(2, panels * 16L, depth4, depth);
+        int32_t *bias = blank((size_t)rows * sizeof *bias);
+        void *want = blank(bytes), *got = blank(bytes);
+        for (int result = GEMM_S8_CODES; result <= GEMM_S8_HALF; result++)
+            for (int v = 0; v < n_variants; v++) {
+                struct gemm_s8 g = {.a = a,
+                                    .lda = lda,
+                                    .w = (uint8_t *)w,
+                                    .depth = depth,
+                                    .bias128 = bias,
+                                    .first = 0.0123f,
+                                    .second = 0.0077f,
+                                    .result = (enum gemm_s8_result)result,
+                                    .out = want,
+                                    .ldo = ldo};
+                memset(want, 0, bytes), memset(got, 0, bytes);
+                kernels_naive.row_sums(&g, 0, rows, bias);
+                kernels_naive.gemm_s8(&g, 0, rows, 0, panels);
+                g.out = got;
+                memset(bias, 0, (size_t)rows * sizeof *bias);
+                variants[v]->row_sums(&g, 0, rows, bias);
+                variants[v]->gemm_s8(&g, 0, rows / 2, 0, panels);
+                variants[v]->gemm_s8(&g, rows / 2, rows, 0, panels);
+                assert_memory_equal(want, got, bytes);
+            }
+        free(a), free(w), free(bias), free(want), free(got);
+    }
+}
+
+// ---- norm, conv1d, hadamard ----
+
+static void test_norm(void **state)
+{
+    (void)state;
+    static const int widths[] = {16, 40, 64, 96, 768};
+    for (size_t c = 0; c < sizeof widths / sizeof widths[0]; c++) {
+        enum { ROWS = 3 };
+        const int width = widths[c];
+        const long ld = up16(width), count = ROWS * ld;
+        for (int v = 0; v < n_variants; v++) {
+            float *r[2], *xhat[2], *scaled[2], *h = floats(2, ROWS, ld, width, 1.0f),
+                                               *weight = floats(3, 1, ld, width, 2.0f);
+            int8_t *q[2];
+            for (int i = 0; i < 2; i++) {
+                r[i] = floats(1, ROWS, ld, width, 5.0f);
+                xhat[i] = blank((size_t)count * 4), scaled[i] = blank((size_t)count * 4),
+                q[i] = blank((size_t)count);
+                struct norm n = {.residual = r[i],
+                                 .h = h,
+                                 .ld = ld,
+                                 .width = width,
+                                 .eps = 1e-5f,
+                                 .xhat = xhat[i],
+                                 .weight = weight,
+                                 .scaled = scaled[i],
+                                 .half = v % 2,
+                                 .codes = q[i],
+                                 .step = 0.013f};
+                (i ? variants[v] : &kernels_naive)->norm(&n, 0, 1);
+                (i ? variants[v] : &kernels_naive)->norm(&n, 1, ROWS);
+            }
+            same_floats(r[0], r[1], count), same_floats(xhat[0], xhat[1], count),
+                same_floats(scaled[0], scaled[1], count);
+            assert_memory_equal(q[0], q[1], (size_t)count);
+            for (int i = 0; i < 2; i++)
+                free(r[i]), free(xhat[i]), free(scaled[i]), free(q[i]);
+            free(h), free(weight);
+        }
+    }
+}
+
+static void test_conv1d(void **state)
+{
+    (void)state;
+    enum { ROWS = 5, K = 4, LD = 48, WIDTH = 40 };
+    float *x = floats(1, ROWS + K - 1, LD, WIDTH, 8.0f), *w = floats(2, K, LD, WIDTH, 1.0f),
+          *b = floats(3, 1, LD, WIDTH, 1.0f);
+    int8_t *xq = codes(4, ROWS + K - 1, LD, WIDTH);
+    memset(x, 0, (K - 1) * LD * sizeof *x), memset(xq, 0, (K - 1) * LD);
+    for (int kind = 0; kind < 6; kind++)
+        for (int n = 0; n < n_variants; n++) {
+            float *v[2];
+            int8_t *q[2];
+            for (int i = 0; i < 2; i++) {
+                v[i] = blank(ROWS * LD * sizeof(float)), q[i] = blank(ROWS * LD);
+                struct conv1d c = {.x_float = kind < 2 ? x + (K - 1) * LD : NULL,
+                                   .x_codes = kind < 2 ? NULL : xq + (K - 1) * LD,
+                                   .ldx = LD,
+                                   .w = w,
+                                   .b = b,
+                                   .ldw = LD,
+                                   .d_conv = K,
+                                   .tap_scale = 0.02f,
+                                   .half = kind % 2,
+                                   .v = v[i],
+                                   .ldv = LD,
+                                   .codes = q[i],
+                                   .ldq = LD,
+                                   .step = 0.03125f,
+                                   .ties_away = kind > 3};
+                (i ? variants[n] : &kernels_naive)->conv1d(&c, 0, ROWS, 0, LD);
+            }
+            same_floats(v[0], v[1], ROWS * LD);
+            assert_memory_equal(q[0], q[1], ROWS * LD);
+            for (int i = 0; i < 2; i++)
+                free(v[i]), free(q[i]);
+        }
+    free(x), free(w), free(b), free(xq);
+}
+
+static void test_hadamard(void **state)
+{
+    (void)state;
+    static const int sizes[][2] = {{1, 16},  {1, 64},  {1, 2},  {12, 1}, {12, 8},
+                                   {12, 16}, {12, 64}, {40, 2}, {40, 64}};
+    for (size_t c = 0; c < sizeof sizes / sizeof sizes[0]; c++) {
+        const int base = sizes[c][0], power = sizes[c][1], dim = base * power;
+        float *matrix = floats(1, 1, base * base, base * base, 1.0f);
+        for (int i = 0; i < base * base; i++)
+            matrix[i] = matrix[i] > 0 ? 1.0f : -1.0f; // any signs will do here
+        const struct hadamard h = {
+            .dim = dim, .base = base, .power = power, .matrix = base > 1 ? matrix : NULL, .factor = 0.123f};
+        for (int v = 0; v < n_variants; v++) {
+            float *want = floats(2, 1, dim, dim, 4.0f), *got = floats(2, 1, dim, dim, 4.0f);
+            kernels_naive.hadamard(&h, want), variants[v]->hadamard(&h, got);
+            same_floats(want, got, dim);
+            free(want), free(got);
+        }
+        free(matrix);
+    }
+}
+
+// ---- scans ----
+
+static void check_scan(int length, int d_state, int quantized)
+{
+    enum { LD = 32, WIDTH = 24 };
+    const long ld_bc = up16(d_state);
+    float *u = floats(1, length, LD, WIDTH, 3.0f), *dt = floats(2, length, LD, WIDTH, 4.0f),
+          *z = floats(3, length, LD, WIDTH, 5.0f);
+    int8_t *uq = codes(1, length, LD, WIDTH), *dtq = codes(2, length, LD, WIDTH),
+           *zq = codes(3, length, LD, WIDTH);
+    float *A = floats(4, d_state, LD, WIDTH, 8.0f), *B = floats(5, length, ld_bc, d_state, 1.0f),
+          *C = floats(6, length, ld_bc, d_state, 1.0f);
+    float *bias = floats(7, 1, LD, WIDTH, 3.0f), *D = floats(8, 1, LD, WIDTH, 1.0f);
+    for (int i = 0; i < d_state * LD; i++)
+        A[i] = -fabsf(A[i]);
+    const size_t scratch_bytes = (size_t)scan_scratch_floats(length, d_state) * sizeof(float);
+    float *scratch = blank(scratch_bytes);
+    for (int n = 0; n < n_variants; n++)
+        for (int blocked = 0; blocked < 2; blocked++) {
+            float *y[2], *last[2];
+            for (int i = 0; i < 2; i++) {
+                y[i] = blank((size_t)length * LD * sizeof(float)),
+                last[i] = blank((size_t)(d_state * LD) * sizeof(float));
+                memset(scratch, 0xff, scratch_bytes); // nothing may be left over from another call
+                struct scan s = {.length = length,
+                                 .d_state = d_state,
+                                 .dt_bias = bias,
+                                 .D = D,
+                                 .A = A,
+                                 .ld_inner = LD,
+                                 .B = B,
+                                 .C = C,
+                                 .ld_bc = ld_bc,
+                                 .y = y[i],
+                                 .ldy = LD,
+                                 .half = quantized,
+                                 .last_state = last[i],
+                                 .u = {quantized ? NULL : u, uq, 0.03f, LD},
+                                 .dt = {quantized ? NULL : dt, dtq, 0.05f, LD},
+                                 .z = {quantized ? NULL : z, zq, 0.04f, LD}};
+                const struct kernels *k = i ? variants[n] : &kernels_naive;
+                (blocked ? k->scan_blocked : k->scan_sequential)(&s, 0, 16, scratch);
+                (blocked ? k->scan_blocked : k->scan_sequential)(&s, 16, LD, scratch);
+            }
+            same_floats(y[0], y[1], (long)length * LD);
+            if (!blocked) same_floats(last[0], last[1], (long)d_state * LD);
+            for (int i = 0; i < 2; i++)
+                free(y[i]), free(last[i]);
+        }
+    free(u), free(dt), free(z), free(uq), free(dtq), free(zq), free(A), free(B), free(C), free(bias), free(D),
+        free(scratch);
+}
+
+static void test_scan(void **state)
+{
+    (void)state;
+    static const int lengths[] = {1, 3, 4, 5, 64, 65, 128, 129, 513, 1025, 2049};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++)
+        for (int quantized = 0; quantized < 2; quantized++)
+            check_scan(lengths[i], 16, quantized);
+    check_scan(33, 8, 0);
+    check_scan(33, 5, 1);
+}
+
+int main(void)
+{
+    static const char *const names[] = {"avx512", "avx2", "scalar"};
+    for (int i = 0; i < 3; i++) {
+        const struct kernels *k = kernels_find(names[i]);
+        if (k) variants[n_variants++] = k;
+        print_message("%s: %s\n", names[i], k ? "tested" : "not on this machine");
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_accuracy), cmocka_unit_test(test_gemm_f32),
+        cmocka_unit_test(test_gemm_s8),     cmocka_unit_test(test_norm),     cmocka_unit_test(test_conv1d),
+        cmocka_unit_test(test_hadamard),    cmocka_unit_test(test_scan),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
