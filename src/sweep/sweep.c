@@ -100,7 +100,7 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
             mebibytes(weights_bytes(&sweep->model, weight_parts(plan))),
-            mebibytes(forward_bytes(dims, sweep->corpus.max_tokens)));
+            mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads)));
 }
 
 // ---- doing it ----

@@ -66,17 +66,17 @@ enum status weights_pack(struct weights *weights, int task, struct error *err)
     return STATUS_OK;
 }
 
-size_t forward_bytes(const struct dims *dims, int max_tokens)
+size_t forward_bytes(const struct dims *dims, int max_tokens, int threads)
 {
+    (void)threads;
     return (size_t)dims->d_inner * (size_t)max_tokens * sizeof(float);
 }
 
 enum status forward_open(struct forward **forward, const struct weights *weights, int max_tokens, int threads,
                          struct error *err)
 {
-    (void)threads;
     struct forward *made = calloc(1, sizeof *made);
-    if (made) made->values = malloc(forward_bytes(&weights->dims, max_tokens));
+    if (made) made->values = malloc(forward_bytes(&weights->dims, max_tokens, threads));
     if (!made || !made->values) return error_memory(err, 1, "workspace");
     made->weights = weights;
     *forward = made;
