@@ -1,5 +1,159 @@
 // SPDX-License-Identifier: Apache-2.0
-int main(void)
+// job -> model -> tokens -> plan -> calibrate -> sweep -> compare -> report
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ssmsweep/base/log.h"
+#include "ssmsweep/compare/compare.h"
+#include "ssmsweep/compare/report_json.h"
+#include "ssmsweep/compare/table.h"
+#include "ssmsweep/input/job.h"
+#include "ssmsweep/sweep/comm.h"
+#include "ssmsweep/sweep/plan.h"
+#include "ssmsweep/sweep/store.h"
+#include "ssmsweep/sweep/sweep.h"
+
+// The rank that the launcher gave us, before MPI may be asked: of 16 processes only one is to say what is
+// wrong with their common command line.
+static int launcher_rank(void)
 {
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (getenv(names[i])) return (int)strtol(getenv(names[i]), NULL, 10);
     return 0;
+}
+
+static void print_modes(FILE *out)
+{
+    for (int m = 0; m < mode_count(); m++) {
+        const struct mode *mode = mode_at(m);
+        fprintf(out, "%-6s %s", mode->name, mode->summary);
+        if (mode->equals) fprintf(out, " (same results as %s)", mode->equals);
+        fputc('\n', out);
+    }
+}
+
+// What needs neither MPI nor a model; false: the rest of the program has to do it.
+static bool answer_alone(const struct job *job, bool speaks)
+{
+    switch (job->command) {
+    case COMMAND_HELP:
+        if (speaks) job_print_help(stdout);
+        return true;
+    case COMMAND_VERSION:
+        if (speaks) printf("ssmsweep %s\n", SSMSWEEP_VERSION);
+        return true;
+    case COMMAND_MODES:
+        if (speaks) print_modes(stdout);
+        return true;
+    default:
+        return false;
+    }
+}
+
+static enum status check_job(const struct job *job, struct error *err)
+{
+    if (job->command != COMMAND_RUN && job->command != COMMAND_COMPARE) return STATUS_OK;
+    if (job->resume)
+        return error_set(err, STATUS_USAGE,
+                         "--resume: not available yet; give another --output_dir and sweep anew");
+    return plan_check_names(job, err);
+}
+
+// ---- compare and report ----
+
+static enum status report(const struct job *job, const struct result *result,
+                          const struct comparison *comparison, struct error *err)
+{
+    struct report report = {.result = result,
+                            .comparison = comparison,
+                            .output_dir = job->output_dir,
+                            .comparison_dir = job->comparison_dir,
+                            .save_comparison = job->save_comparison,
+                            .time = time(NULL)};
+    if (report_write(&report, err)) return err->status;
+    if (job->verbosity == LOG_QUIET) return STATUS_OK;
+    table_print_modes(stdout, comparison, result);
+    table_print_summary(stdout, comparison, result);
+    return STATUS_OK;
+}
+
+// Collective.  modes: NULL for all in the file.
+static enum status compare(const struct job *job, const struct comm *comm, const char *modes,
+                           struct error *err)
+{
+    struct result *result = NULL;
+    struct comparison comparison = {0};
+    char *path = sweep_result_path(job, err);
+    if (path) result_open(&result, path, err);
+    if (comm_agree(comm, err)) goto close_result;
+    if (compare_all(&comparison, comm, result, job->reference, modes, err)) goto close_result;
+    if (comm->rank == 0) report(job, result, &comparison, err);
+    comm_agree(comm, err);
+    compare_clear(&comparison);
+close_result:
+    result_close(result);
+    free(path);
+    return err->status;
+}
+
+// ---- commands ----
+
+static enum status run(const struct job *job, const struct comm *comm, const struct log *log,
+                       struct error *err)
+{
+    struct sweep sweep = {0};
+    if (sweep_open(&sweep, job, comm, log, SSMSWEEP_VERSION, err)) goto close_sweep;
+    if (job->dry_run) {
+        if (comm->rank == 0) sweep_print_plan(&sweep, stdout);
+        goto close_sweep;
+    }
+    if (sweep_run(&sweep, err)) goto close_sweep;
+    // What other ranks wrote can be read since sweep_run() closed the file.
+    compare(job, comm, NULL, err);
+close_sweep:
+    sweep_close(&sweep);
+    return err->status;
+}
+
+static enum status run_command(const struct job *job, const struct comm *comm, const struct log *log,
+                               struct error *err)
+{
+    if (job->command == COMMAND_RUN) return run(job, comm, log, err);
+    // Without names `compare` takes what the file holds, which need not be every mode there is.
+    return compare(job, comm, strcmp(job->modes, "all") == 0 ? NULL : job->modes, err);
+}
+
+static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
+{
+    struct comm comm = {0};
+    struct error err = {0};
+    struct log log = {.level = job->verbosity};
+    signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
+    if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {
+        log.rank = comm.rank;
+        log.ranks = comm.ranks;
+        run_command(job, &comm, &log, &err);
+    }
+    if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
+    job_clear(job);
+    comm_finish(&comm);
+    return err.status;
+}
+
+int main(int argc, char **argv)
+{
+    struct job job = {0};
+    struct error err = {0};
+    struct log log = {.level = LOG_NORMAL, .rank = launcher_rank()};
+    if (job_parse(&job, argc, argv, &err) || check_job(&job, &err)) {
+        log_job(&log, LOG_ERROR, "%s", err.text);
+    } else if (!answer_alone(&job, log.rank == 0)) {
+        return (int)run_under_mpi(&job, &argc, &argv);
+    }
+    job_clear(&job);
+    return (int)err.status;
 }

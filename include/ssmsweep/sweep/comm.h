@@ -28,8 +28,11 @@ enum status comm_agree(const struct comm *comm, struct error *err);
 // its status.
 void comm_abort(const struct comm *comm, const struct error *err) __attribute__((noreturn));
 
-// A block of memory shared by the ranks of a node (allocated once per node, in an MPI window; private to each
-// rank where the system refuses one: then *shared_by is 1 for every rank).
+// Collective.  The same after comm_agree(): rank 0 alone prints.
+void comm_abort_agreed(const struct comm *comm, const struct error *err) __attribute__((noreturn));
+
+// A block of zeroed memory shared by the ranks of a node (allocated once per node, in an MPI window; private
+// to each rank where the system refuses one: then parts is 1).
 struct node_block {
     void *memory;
     size_t size_bytes;
@@ -41,6 +44,6 @@ struct node_block {
 enum status node_block_open(struct node_block *block, const struct comm *comm, size_t size_bytes,
                             struct error *err);
 void node_block_fence(struct node_block *block, const struct comm *comm); // Collective over comm->node.
-void node_block_close(struct node_block *block);                          // Collective over comm->node.
+void node_block_close(struct node_block *block); // Collective over comm->node; zeroed is fine.
 
 #endif

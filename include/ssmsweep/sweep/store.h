@@ -50,6 +50,7 @@ enum status store_write_done(struct store *store, int run, int sample, const uns
 // Collective.  Flushes and closes; a failure is the caller's reason to comm_abort().
 enum status store_close(struct store *store, struct error *err);
 
+// Runs come float first, then cells ascending, modes in the order of the table.
 // ---- reading, without MPI: each process opens the file by itself ----
 struct result; // opaque
 
@@ -72,7 +73,8 @@ int result_layers(const struct result *result);                     // how many 
 int result_layer_at(const struct result *result, int index);        // ascending model layer numbers
 unsigned result_components(const struct result *result, int index); // mask at that layer
 int result_width(const struct result *result, int layer, enum component component);
-// Root attribute as text ("" if absent), valid until result_close().
+// Root attribute of the list above, except schema_version, as text ("" if absent); valid until
+// result_close().
 const char *result_attribute(const struct result *result, const char *name);
 // values[length(sample), width] of one sample.
 enum status result_read(struct result *result, int run, int layer, enum component component, int sample,

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inputs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/base/file.h"
+
+static enum status open_model(struct model *model, const struct job *job, struct error *err)
+{
+    char *demo = NULL;
+    if (!job->model_dir && model_demo_directory(&demo, err)) return err->status;
+    model_open(model, job->model_dir ? job->model_dir : demo, err);
+    free(demo);
+    return err->status;
+}
+
+// Ranks of different hosts may see different files under one name.
+static enum status check_same_weights(const struct model *model, const struct comm *comm, struct error *err)
+{
+    char first[HASH_HEX_CHARS + 1];
+    memcpy(first, model->digest_hex, sizeof first);
+    MPI_Bcast(first, (int)sizeof first, MPI_CHAR, 0, comm->world);
+    if (memcmp(first, model->digest_hex, sizeof first) != 0)
+        error_set(err, STATUS_INPUT, "%s: weights differ from those of rank 0; give all hosts the same model",
+                  model->directory);
+    return comm_agree(comm, err);
+}
+
+enum status inputs_model(struct model *model, const struct comm *comm, const struct job *job,
+                         struct error *err)
+{
+    struct model opened = {0};
+    open_model(&opened, job, err);
+    if (comm_agree(comm, err) || check_same_weights(&opened, comm, err)) {
+        model_close(&opened);
+        return err->status;
+    }
+    *model = opened;
+    return STATUS_OK;
+}
+
+// ---- text ----
+
+static char *join(const char *directory, const char *name, struct error *err)
+{
+    char *path = file_join(directory, name);
+    if (!path) error_memory(err, strlen(directory) + strlen(name) + 2, "a path");
+    return path;
+}
+
+// What --calib-data says, else the model's own text, else that of the demo model.  Caller frees.
+static char *find_text(const struct job *job, const struct model *model, struct error *err)
+{
+    if (job->calib_data) {
+        char *given = strdup(job->calib_data);
+        if (!given) error_memory(err, strlen(job->calib_data) + 1, "a path");
+        return given;
+    }
+    char *own = join(model->directory, "calibration.jsonl", err), *demo = NULL;
+    if (!own || file_exists(own)) return own;
+    free(own);
+    if (model_demo_directory(&demo, err)) return NULL;
+    char *text = join(demo, "calibration.jsonl", err);
+    free(demo);
+    return text;
+}
+
+static enum status read_corpus(struct corpus *corpus, const struct job *job, const struct model *model,
+                               struct error *err)
+{
+    char *text = find_text(job, model, err);
+    char *tokenizer = join(model->directory, "tokenizer.json", err);
+    if (!err->status) {
+        struct corpus_request request = {.path = text,
+                                         .tokenizer_path = tokenizer,
+                                         .samples = job->calib_data_num[job->n_cells - 1],
+                                         .seqlen = job->calib_seqlen,
+                                         .vocab_size = model->dims.vocab_size};
+        corpus_read(corpus, &request, err);
+    }
+    free(tokenizer);
+    free(text);
+    return err->status;
+}
+
+// MPI counts elements in an int; a row of ids always fits.
+static void share_ids(struct corpus *corpus, const struct comm *comm)
+{
+    MPI_Bcast(corpus->length, corpus->samples, MPI_INT32_T, 0, comm->world);
+    for (int s = 0; s < corpus->samples; s++)
+        MPI_Bcast(corpus->ids + (size_t)s * (size_t)corpus->max_tokens, corpus->max_tokens, MPI_INT32_T, 0,
+                  comm->world);
+}
+
+enum status inputs_corpus(struct corpus *corpus, const struct comm *comm, const struct job *job,
+                          const struct model *model, struct error *err)
+{
+    struct corpus read = {0};
+    if (comm->rank == 0) read_corpus(&read, job, model, err);
+    if (comm_agree(comm, err)) goto clear_corpus;
+    struct corpus shared = read;
+    MPI_Bcast(&shared, (int)sizeof shared, MPI_BYTE, 0, comm->world);
+    if (comm->rank != 0) {
+        size_t tokens = (size_t)shared.samples * (size_t)shared.max_tokens;
+        read = shared;
+        read.ids = malloc(tokens * sizeof *read.ids);
+        read.length = malloc((size_t)shared.samples * sizeof *read.length);
+        if (!read.ids || !read.length) error_memory(err, tokens * sizeof *read.ids, "the token ids");
+    }
+    if (comm_agree(comm, err)) goto clear_corpus;
+    share_ids(&read, comm);
+    *corpus = read;
+    return STATUS_OK;
+clear_corpus:
+    corpus_clear(&read);
+    return err->status;
+}

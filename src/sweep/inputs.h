@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Model and text of a job, on every rank.
+#ifndef SSMSWEEP_SWEEP_INPUTS_H
+#define SSMSWEEP_SWEEP_INPUTS_H
+
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/input/corpus.h"
+#include "ssmsweep/input/job.h"
+#include "ssmsweep/input/model.h"
+#include "ssmsweep/sweep/comm.h"
+
+// Collective.  Every rank maps the model by itself; all must find the same weights.
+enum status inputs_model(struct model *model, const struct comm *comm, const struct job *job,
+                         struct error *err);
+
+// Collective.  Rank 0 reads and tokenizes, the others get the ids.
+enum status inputs_corpus(struct corpus *corpus, const struct comm *comm, const struct job *job,
+                          const struct model *model, struct error *err);
+
+#endif

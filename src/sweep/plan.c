@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/sweep/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ITEMS_PER_RANK = 8, MAX_SHARD = 64, MAX_ITEMS = 1 << 26 };
+
+static const struct mode *find_reference(const struct job *job, struct error *err)
+{
+    const struct mode *mode = mode_find(job->reference);
+    if (!mode)
+        error_set(err, STATUS_USAGE, "--reference: unknown mode '%.100s'; `ssmsweep modes` lists them",
+                  job->reference);
+    return mode;
+}
+
+// chosen[mode_count()] in malloc'ed memory, the reference among them.
+static enum status choose_modes(const struct job *job, bool **chosen, struct error *err)
+{
+    bool *made = calloc((size_t)mode_count(), sizeof *made);
+    if (!made) return error_memory(err, (unsigned long long)mode_count(), "the modes");
+    const struct mode *reference = find_reference(job, err);
+    if (!reference || mode_select(job->modes, made, err)) {
+        free(made);
+        return err->status;
+    }
+    for (int m = 0; m < mode_count(); m++)
+        if (mode_at(m) == reference) made[m] = true;
+    *chosen = made;
+    return STATUS_OK;
+}
+
+enum status plan_check_names(const struct job *job, struct error *err)
+{
+    bool *chosen = NULL;
+    unsigned mask;
+    if (choose_modes(job, &chosen, err)) return err->status;
+    free(chosen);
+    return component_select(job->components, &mask, err);
+}
+
+// ---- runs ----
+
+static void add_run(struct plan *plan, int cell, const struct mode *mode)
+{
+    for (int r = 0; r < plan->n_runs; r++)
+        if (plan->runs[r].cell == cell && plan->runs[r].mode == mode) return;
+    plan->runs[plan->n_runs++] = (struct run){.cell = cell, .mode = mode};
+}
+
+static enum status make_runs(struct plan *plan, const struct job *job, struct error *err)
+{
+    bool *chosen = NULL;
+    if (choose_modes(job, &chosen, err)) return err->status;
+    size_t room = (size_t)mode_count() * (size_t)(job->n_cells + 1);
+    plan->runs = calloc(room, sizeof *plan->runs);
+    if (!plan->runs) {
+        free(chosen);
+        return error_memory(err, room * sizeof *plan->runs, "the plan");
+    }
+    const struct mode *reference = mode_find(job->reference);
+    add_run(plan, mode_is_float(reference) ? PLAN_FLOAT_CELL : 0, reference);
+    for (int m = 0; m < mode_count(); m++)
+        if (chosen[m] && mode_is_float(mode_at(m))) add_run(plan, PLAN_FLOAT_CELL, mode_at(m));
+    for (int cell = 0; cell < job->n_cells; cell++)
+        for (int m = 0; m < mode_count(); m++)
+            if (chosen[m] && !mode_is_float(mode_at(m))) add_run(plan, cell, mode_at(m));
+    free(chosen);
+    return STATUS_OK;
+}
+
+static void make_cells(struct plan *plan, const struct job *job)
+{
+    for (int r = 0; r < plan->n_runs; r++)
+        if (plan->runs[r].cell != PLAN_FLOAT_CELL) plan->n_cells = job->n_cells;
+    memcpy(plan->calib_data_num, job->calib_data_num, (size_t)plan->n_cells * sizeof *plan->calib_data_num);
+}
+
+// ---- what to capture ----
+
+static enum status make_want(struct plan *plan, const struct job *job, const struct dims *dims,
+                             struct error *err)
+{
+    unsigned mask = 0;
+    plan->n_layer = dims->n_layer;
+    plan->want = calloc((size_t)dims->n_layer, 1);
+    if (!plan->want) return error_memory(err, (unsigned long long)dims->n_layer, "the plan");
+    if (component_select(job->components, &mask, err)) return err->status;
+    if (layer_select(job->layers, dims->n_layer, plan->want, err)) return err->status;
+    for (int l = 0; l < dims->n_layer; l++)
+        plan->want[l] = plan->want[l] ? (unsigned char)mask : 0;
+    return STATUS_OK;
+}
+
+// ---- items ----
+
+// Rough cost of a token, for the order of hand-out alone.
+static long long token_cost(const struct mode *mode)
+{
+    if (mode_is_float(mode)) return 6;
+    return mode->scan_order == SCAN_BLOCKED ? 5 : 4;
+}
+
+// An item with what its place in the order depends on.
+struct ranked_item {
+    struct item item;
+    bool reference;
+    long long cost;
+};
+
+static int compare_items(const void *a, const void *b)
+{
+    const struct ranked_item *x = a, *y = b;
+    if (x->reference != y->reference) return x->reference ? -1 : 1;
+    if (x->cost != y->cost) return x->cost > y->cost ? -1 : 1;
+    if (x->item.run != y->item.run) return x->item.run < y->item.run ? -1 : 1;
+    return x->item.first_sample < y->item.first_sample ? -1 : 1;
+}
+
+static int choose_shard(const struct job *job, int samples, int ranks)
+{
+    long long shard = job->shard > 0 ? job->shard : samples / ((long long)ITEMS_PER_RANK * ranks);
+    if (job->shard <= 0 && shard > MAX_SHARD) shard = MAX_SHARD;
+    if (shard > samples) shard = samples;
+    return shard < 1 ? 1 : (int)shard;
+}
+
+static struct ranked_item rank_item(const struct plan *plan, const struct corpus *corpus, int run, int first,
+                                    int shard)
+{
+    int left = corpus->samples - first;
+    struct ranked_item ranked = {
+        .item = {.run = run, .first_sample = first, .samples = left < shard ? left : shard},
+        .reference = run == plan->reference_run};
+    for (int s = 0; s < ranked.item.samples; s++)
+        ranked.cost += corpus->length[first + s] * token_cost(plan->runs[run].mode);
+    return ranked;
+}
+
+// The reference first, as every comparison needs it; then the costly ones, so that the tail of the sweep
+// stays short.
+static enum status make_items(struct plan *plan, const struct corpus *corpus, int shard, struct error *err)
+{
+    int shards = (corpus->samples + shard - 1) / shard;
+    long long count = (long long)plan->n_runs * shards;
+    if (count > MAX_ITEMS)
+        return error_set(err, STATUS_USAGE, "the sweep has %lld items, more than %d; give a larger --shard",
+                         count, MAX_ITEMS);
+    struct ranked_item *ranked = calloc((size_t)count, sizeof *ranked);
+    plan->items = calloc((size_t)count, sizeof *plan->items);
+    if (!ranked || !plan->items) {
+        free(ranked);
+        return error_memory(err, (unsigned long long)count * sizeof *ranked, "the plan");
+    }
+    for (int r = 0; r < plan->n_runs; r++)
+        for (int first = 0; first < corpus->samples; first += shard)
+            ranked[plan->n_items++] = rank_item(plan, corpus, r, first, shard);
+    qsort(ranked, (size_t)count, sizeof *ranked, compare_items);
+    for (int i = 0; i < plan->n_items; i++)
+        plan->items[i] = ranked[i].item;
+    free(ranked);
+    return STATUS_OK;
+}
+
+enum status plan_make(struct plan *plan, const struct job *job, const struct dims *dims,
+                      const struct corpus *corpus, int ranks, struct error *err)
+{
+    struct plan made = {.samples = corpus->samples};
+    if (make_runs(&made, job, err) || make_want(&made, job, dims, err)) goto clear_plan;
+    make_cells(&made, job);
+    if (make_items(&made, corpus, choose_shard(job, corpus->samples, ranks), err)) goto clear_plan;
+    *plan = made;
+    return STATUS_OK;
+clear_plan:
+    plan_clear(&made);
+    return err->status;
+}
+
+void plan_clear(struct plan *plan)
+{
+    free(plan->runs);
+    free(plan->items);
+    free(plan->want);
+    *plan = (struct plan){0};
+}

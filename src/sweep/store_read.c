@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: Apache-2.0
+// The reading half: one process, no MPI, nothing of the file trusted before it is checked.
+#include <hdf5.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "ssmsweep/sweep/store.h"
+#include "store_check.h"
+#include "store_layout.h"
+
+enum { MAX_RUNS = 4096, MAX_LAYERS = 4096, MAX_WIDTH = 1 << 24 };
+
+// One layer that was captured, as the first run has it; every run must have the same.
+struct layer {
+    int number;
+    unsigned components; // mask
+    int width[COMPONENT_COUNT];
+};
+
+static const char *const attribute_names[] = {"tool_version",     "job",        "weights_sha256",
+                                              "tokenizer_sha256", "ids_sha256", "reference_mode",
+                                              "model_dtype"};
+enum { ATTRIBUTES = sizeof attribute_names / sizeof attribute_names[0] };
+
+struct result {
+    struct store_file file;
+    int samples, max_tokens;
+    int32_t *length;
+    struct result_run *runs;
+    int n_runs;
+    struct layer *layers;
+    int n_layers;
+    hid_t *outputs; // [n_runs][n_layers][COMPONENT_COUNT], 0 where absent
+    char *attributes[ATTRIBUTES];
+};
+
+// Calls visit() for the members of a group in the order of their names.
+static enum status each_member(struct result *result, const char *group_name, struct error *err,
+                               void (*visit)(struct result *result, const char *member, const char *group,
+                                             struct error *err))
+{
+    hid_t group = H5Gopen2(result->file.id, group_name, H5P_DEFAULT);
+    H5G_info_t info;
+    if (group < 0 || H5Gget_info(group, &info) < 0)
+        store_torn(&result->file, group_name, "missing group", err);
+    for (hsize_t i = 0; !err->status && i < info.nlinks; i++) {
+        char member[64];
+        ssize_t length =
+            H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, member, sizeof member, H5P_DEFAULT);
+        if (length <= 0 || length >= (ssize_t)sizeof member)
+            store_torn(&result->file, group_name, "unexpected member", err);
+        else
+            visit(result, member, group_name, err);
+    }
+    if (group >= 0) H5Gclose(group);
+    return err->status;
+}
+
+// Decimal digits only: "12" -> 12, else -1.
+static int plain_number(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    return digits > 0 && digits <= 9 && text[digits] == '\0' ? (int)strtol(text, NULL, 10) : -1;
+}
+
+// ---- samples ----
+
+static enum status read_samples(struct result *result, struct error *err)
+{
+    struct store_expected ids = {H5T_INTEGER, 4, 2, {-1, -1, 1}};
+    hid_t data = store_open_data(&result->file, "/samples/token_ids", &ids, err);
+    if (!data) return err->status;
+    H5Dclose(data);
+    struct store_expected lengths = {H5T_INTEGER, 4, 1, {ids.shape[0], 1, 1}};
+    result->length = calloc((size_t)ids.shape[0], sizeof *result->length);
+    if (!result->length) return error_memory(err, (unsigned long long)ids.shape[0] * 4, "the samples");
+    if (store_read_all(&result->file, "/samples/length", &lengths, H5T_NATIVE_INT32, result->length, err))
+        return err->status;
+    for (long long s = 0; s < ids.shape[0]; s++)
+        if (result->length[s] < 1 || result->length[s] > ids.shape[1])
+            return store_torn(&result->file, "/samples/length", "a length outside 1 .. L", err);
+    result->samples = (int)ids.shape[0];
+    result->max_tokens = (int)ids.shape[1];
+    return STATUS_OK;
+}
+
+// ---- runs ----
+
+static void run_label(const struct result_run *run, char label[STORE_LABEL_ROOM])
+{
+    if (run->calib_data_num)
+        snprintf(label, STORE_LABEL_ROOM, "%d", run->calib_data_num);
+    else
+        snprintf(label, STORE_LABEL_ROOM, STORE_FLOAT_LABEL);
+}
+
+static void add_run(struct result *result, const char *mode, const char *group, struct error *err)
+{
+    const char *label = strrchr(group, '/') + 1;
+    bool is_float = strcmp(label, STORE_FLOAT_LABEL) == 0;
+    int number = is_float ? 0 : plain_number(label);
+    if (number < 0 || (number == 0 && !is_float) || strlen(mode) >= sizeof result->runs->mode) {
+        store_torn(&result->file, group, "unexpected group", err);
+        return;
+    }
+    if (result->n_runs == MAX_RUNS) {
+        store_torn(&result->file, group, "too many runs", err);
+        return;
+    }
+    struct result_run *run = &result->runs[result->n_runs++];
+    run->calib_data_num = number;
+    snprintf(run->mode, sizeof run->mode, "%s", mode);
+}
+
+static void add_cell(struct result *result, const char *label, const char *group, struct error *err)
+{
+    char name[STORE_PATH_ROOM];
+    snprintf(name, sizeof name, "%.95s/%.63s", group, label);
+    each_member(result, name, err, add_run);
+}
+
+static int mode_rank(const char *name)
+{
+    for (int m = 0; m < mode_count(); m++)
+        if (strcmp(mode_at(m)->name, name) == 0) return m;
+    return mode_count();
+}
+
+// Float first, then cells ascending; inside a cell as in the table of modes, then by name.
+static int compare_runs(const void *a, const void *b)
+{
+    const struct result_run *x = a, *y = b;
+    if (x->calib_data_num != y->calib_data_num) return x->calib_data_num < y->calib_data_num ? -1 : 1;
+    int order = mode_rank(x->mode) - mode_rank(y->mode);
+    return order ? order : strcmp(x->mode, y->mode);
+}
+
+static enum status find_runs(struct result *result, struct error *err)
+{
+    result->runs = calloc(MAX_RUNS, sizeof *result->runs);
+    if (!result->runs) return error_memory(err, MAX_RUNS * sizeof *result->runs, "the runs of a result file");
+    if (each_member(result, "/outputs", err, add_cell)) return err->status;
+    if (result->n_runs == 0) return store_torn(&result->file, "/outputs", "holds no runs", err);
+    qsort(result->runs, (size_t)result->n_runs, sizeof *result->runs, compare_runs);
+    return STATUS_OK;
+}
+
+static enum status read_states(struct result *result, struct error *err)
+{
+    unsigned char *state = malloc((size_t)result->samples);
+    if (!state) return error_memory(err, (unsigned long long)result->samples, "item states");
+    for (int r = 0; r < result->n_runs && !err->status; r++) {
+        char label[STORE_LABEL_ROOM], name[STORE_PATH_ROOM];
+        struct store_expected expected = {H5T_INTEGER, 1, 1, {result->samples, 1, 1}};
+        run_label(&result->runs[r], label);
+        snprintf(name, sizeof name, "/items/%s/%s/state", label, result->runs[r].mode);
+        if (store_read_all(&result->file, name, &expected, H5T_NATIVE_UINT8, state, err)) break;
+        bool complete = true;
+        for (int s = 0; s < result->samples; s++)
+            complete = complete && state[s] == STORE_ITEM_DONE;
+        result->runs[r].complete = complete;
+    }
+    free(state);
+    return err->status;
+}
+
+// ---- layers and outputs ----
+
+static int find_component(const char *name)
+{
+    for (int c = 0; c < COMPONENT_COUNT; c++)
+        if (strcmp(component_name((enum component)c), name) == 0) return c;
+    return -1;
+}
+
+static void add_component(struct result *result, const char *name, const char *group, struct error *err)
+{
+    int component = find_component(name);
+    if (component < 0)
+        store_torn(&result->file, group, "holds an unknown component", err);
+    else
+        result->layers[result->n_layers - 1].components |= 1u << component;
+}
+
+static void add_layer(struct result *result, const char *member, const char *group, struct error *err)
+{
+    char name[STORE_PATH_ROOM];
+    int number = strncmp(member, "layer_", 6) == 0 ? plain_number(member + 6) : -1;
+    if (number < 0 || result->n_layers == MAX_LAYERS) {
+        store_torn(&result->file, group, "holds something else than layers", err);
+        return;
+    }
+    result->layers[result->n_layers++] = (struct layer){.number = number};
+    snprintf(name, sizeof name, "%.95s/%.63s", group, member);
+    each_member(result, name, err, add_component);
+}
+
+static int compare_layers(const void *a, const void *b)
+{
+    const struct layer *x = a, *y = b;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+static void run_group(const struct result_run *run, char *name, size_t room)
+{
+    char label[STORE_LABEL_ROOM];
+    run_label(run, label);
+    snprintf(name, room, "/outputs/%s/%s", label, run->mode);
+}
+
+static enum status find_layers(struct result *result, struct error *err)
+{
+    char name[STORE_PATH_ROOM];
+    result->layers = calloc(MAX_LAYERS, sizeof *result->layers);
+    if (!result->layers)
+        return error_memory(err, MAX_LAYERS * sizeof *result->layers, "the layers of a result file");
+    run_group(&result->runs[0], name, sizeof name);
+    if (each_member(result, name, err, add_layer)) return err->status;
+    if (result->n_layers == 0) return store_torn(&result->file, name, "holds no layers", err);
+    qsort(result->layers, (size_t)result->n_layers, sizeof *result->layers, compare_layers);
+    return STATUS_OK;
+}
+
+static hid_t *output_at(const struct result *result, int run, int layer, int component)
+{
+    size_t row = (size_t)run * (size_t)result->n_layers + (size_t)layer;
+    return &result->outputs[row * COMPONENT_COUNT + (size_t)component];
+}
+
+// The width is the first run's; the others must have the same.
+static enum status open_output(struct result *result, int run, int index, int component, struct error *err)
+{
+    char name[STORE_PATH_ROOM];
+    struct layer *layer = &result->layers[index];
+    int *width = &layer->width[component];
+    struct store_expected expected = {
+        H5T_FLOAT, 4, 3, {result->samples, result->max_tokens, *width ? *width : -1}};
+    run_group(&result->runs[run], name, sizeof name);
+    size_t used = strlen(name);
+    snprintf(name + used, sizeof name - used, "/layer_%d/%s", layer->number,
+             component_name((enum component)component));
+    hid_t data = store_open_data(&result->file, name, &expected, err);
+    if (!data) return err->status;
+    *output_at(result, run, index, component) = data;
+    if (expected.shape[2] > MAX_WIDTH) return store_torn(&result->file, name, "unexpected width", err);
+    *width = (int)expected.shape[2];
+    return STATUS_OK;
+}
+
+static enum status open_outputs(struct result *result, struct error *err)
+{
+    size_t count = (size_t)result->n_runs * (size_t)result->n_layers * COMPONENT_COUNT;
+    result->outputs = calloc(count, sizeof *result->outputs);
+    if (!result->outputs)
+        return error_memory(err, count * sizeof *result->outputs, "the outputs of a result file");
+    for (int r = 0; r < result->n_runs; r++)
+        for (int l = 0; l < result->n_layers; l++)
+            for (int c = 0; c < COMPONENT_COUNT; c++)
+                if (result->layers[l].components & 1u << c && open_output(result, r, l, c, err))
+                    return err->status;
+    return STATUS_OK;
+}
+
+// ---- life ----
+
+static enum status check_schema(struct result *result, struct error *err)
+{
+    int version = 0;
+    hid_t attribute = H5Aopen(result->file.id, "schema_version", H5P_DEFAULT);
+    hid_t space = attribute < 0 ? -1 : H5Aget_space(attribute),
+          type = attribute < 0 ? -1 : H5Aget_type(attribute);
+    bool fits = space >= 0 && type >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
+                H5Tget_class(type) == H5T_INTEGER && H5Aread(attribute, H5T_NATIVE_INT, &version) >= 0;
+    if (type >= 0) H5Tclose(type);
+    if (space >= 0) H5Sclose(space);
+    if (attribute >= 0) H5Aclose(attribute);
+    if (!fits) return store_torn(&result->file, "schema_version", "missing attribute", err);
+    if (version != STORE_SCHEMA_VERSION)
+        return error_set(err, STATUS_INPUT,
+                         "%s: schema_version: expected %d, got %d; make it again with this version",
+                         result->file.path, STORE_SCHEMA_VERSION, version);
+    return STATUS_OK;
+}
+
+static enum status open_file(struct result *result, struct error *err)
+{
+    struct stat info;
+    if (stat(result->file.path, &info) != 0)
+        return error_set(err, STATUS_INPUT, "%s: no such result file; `ssmsweep run` makes it",
+                         result->file.path);
+    if (!S_ISREG(info.st_mode))
+        return error_set(err, STATUS_INPUT, "%s: expected a regular file", result->file.path);
+    result->file.size_bytes = (unsigned long long)info.st_size;
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_file_locking(access, false, true); // several ranks read it, also where there are no locks
+    result->file.id = H5Fopen(result->file.path, H5F_ACC_RDONLY, access);
+    H5Pclose(access);
+    if (result->file.id >= 0) return STATUS_OK;
+    struct error reason = {0};
+    store_hdf5_error(&reason, result->file.path, "cannot open as HDF5");
+    return error_set(err, STATUS_INPUT, "%s; the file is torn or no result file", reason.text);
+}
+
+static enum status read_attributes(struct result *result, struct error *err)
+{
+    for (int a = 0; a < ATTRIBUTES; a++) {
+        result->attributes[a] = store_read_text(&result->file, attribute_names[a]);
+        if (!result->attributes[a]) return error_memory(err, 1, "an attribute");
+    }
+    return STATUS_OK;
+}
+
+static enum status read_structure(struct result *result, struct error *err)
+{
+    if (check_schema(result, err) || read_attributes(result, err) || read_samples(result, err) ||
+        find_runs(result, err) || read_states(result, err))
+        return err->status;
+    return find_layers(result, err) ? err->status : open_outputs(result, err);
+}
+
+enum status result_open(struct result **result, const char *path, struct error *err)
+{
+    store_hdf5_silence();
+    struct result *opened = calloc(1, sizeof *opened);
+    if (!opened) return error_memory(err, sizeof *opened, "a result file");
+    opened->file.id = -1;
+    opened->file.path = strdup(path);
+    if (!opened->file.path) error_memory(err, strlen(path) + 1, "a path");
+    if (err->status || open_file(opened, err) || read_structure(opened, err)) {
+        result_close(opened);
+        return err->status;
+    }
+    *result = opened;
+    return STATUS_OK;
+}
+
+void result_close(struct result *result)
+{
+    if (!result) return;
+    size_t count = (size_t)result->n_runs * (size_t)result->n_layers * COMPONENT_COUNT;
+    for (size_t i = 0; result->outputs && i < count; i++)
+        if (result->outputs[i]) H5Dclose(result->outputs[i]);
+    if (result->file.id >= 0) H5Fclose(result->file.id);
+    for (int a = 0; a < ATTRIBUTES; a++)
+        free(result->attributes[a]);
+    free(result->outputs);
+    free(result->layers);
+    free(result->runs);
+    free(result->length);
+    free(result->file.path);
+    free(result);
+}
+
+int result_samples(const struct result *result)
+{
+    return result->samples;
+}
+
+int result_length(const struct result *result, int sample)
+{
+    return result->length[sample];
+}
+
+int result_max_tokens(const struct result *result)
+{
+    return result->max_tokens;
+}
+
+int result_runs(const struct result *result)
+{
+    return result->n_runs;
+}
+
+const struct result_run *result_run_at(const struct result *result, int run)
+{
+    return &result->runs[run];
+}
+
+int result_layers(const struct result *result)
+{
+    return result->n_layers;
+}
+
+int result_layer_at(const struct result *result, int index)
+{
+    return result->layers[index].number;
+}
+
+unsigned result_components(const struct result *result, int index)
+{
+    return result->layers[index].components;
+}
+
+static int layer_index(const struct result *result, int number)
+{
+    for (int l = 0; l < result->n_layers; l++)
+        if (result->layers[l].number == number) return l;
+    return -1;
+}
+
+int result_width(const struct result *result, int layer, enum component component)
+{
+    int index = layer_index(result, layer);
+    return index < 0 ? 0 : result->layers[index].width[component];
+}
+
+const char *result_attribute(const struct result *result, const char *name)
+{
+    for (int a = 0; a < ATTRIBUTES; a++)
+        if (strcmp(attribute_names[a], name) == 0) return result->attributes[a];
+    return "";
+}
+
+enum status result_read(struct result *result, int run, int layer, enum component component, int sample,
+                        float *values, struct error *err)
+{
+    int index = layer_index(result, layer);
+    hid_t data = index < 0 ? 0 : *output_at(result, run, index, (int)component);
+    if (!data)
+        return error_set(err, STATUS_INPUT, "%s: layer %d %s was not stored", result->file.path, layer,
+                         component_name(component));
+    hsize_t start[3] = {(hsize_t)sample, 0, 0};
+    hsize_t count[3] = {1, (hsize_t)result->length[sample], (hsize_t)result->layers[index].width[component]};
+    hid_t file_space = H5Dget_space(data), memory_space = H5Screate_simple(3, count, NULL);
+    if (H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
+        H5Dread(data, H5T_NATIVE_FLOAT, memory_space, file_space, H5P_DEFAULT, values) < 0)
+        store_hdf5_error(err, result->file.path, "cannot read layer outputs");
+    H5Sclose(memory_space);
+    H5Sclose(file_space);
+    return err->status;
+}

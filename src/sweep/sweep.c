@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/sweep/sweep.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "inputs.h"
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/numerics/calibrate.h"
+#include "ssmsweep/numerics/forward.h"
+#include "ssmsweep/numerics/weights.h"
+#include "ssmsweep/sweep/progress.h"
+#include "ssmsweep/sweep/store.h"
+#include "threads.h"
+#include "worker.h"
+
+// ---- what is to be done ----
+
+char *sweep_result_path(const struct job *job, struct error *err)
+{
+    char *path = file_join(job->output_dir, "sweep.h5");
+    if (!path) error_memory(err, strlen(job->output_dir), "a path");
+    return path;
+}
+
+// Before the long work; store_create() looks again.
+static enum status refuse_existing(const struct sweep *sweep, struct error *err)
+{
+    if (sweep->comm->rank == 0 && !sweep->job->dry_run && file_exists(sweep->result_path))
+        error_set(err, STATUS_INPUT,
+                  "%s: the result file exists already; use --resume, or another --output_dir",
+                  sweep->result_path);
+    return comm_agree(sweep->comm, err);
+}
+
+enum status sweep_open(struct sweep *sweep, const struct job *job, const struct comm *comm,
+                       const struct log *log, const char *tool_version, struct error *err)
+{
+    *sweep = (struct sweep){.job = job, .comm = comm, .log = log, .tool_version = tool_version};
+    sweep->threads = threads_choose(job->threads, comm);
+    sweep->result_path = sweep_result_path(job, err);
+    if (comm_agree(comm, err) || refuse_existing(sweep, err)) return err->status;
+    if (inputs_model(&sweep->model, comm, job, err)) return err->status;
+    if (inputs_corpus(&sweep->corpus, comm, job, &sweep->model, err)) return err->status;
+    plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
+    if (comm_agree(comm, err)) return err->status;
+    log_job(log, LOG_NORMAL,
+            "model %s: %d layers, d_model %d; %d samples of up to %d tokens; %d runs; %d ranks x %d threads",
+            sweep->model.directory, sweep->model.dims.n_layer, sweep->model.dims.d_model,
+            sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads);
+    return STATUS_OK;
+}
+
+void sweep_close(struct sweep *sweep)
+{
+    plan_clear(&sweep->plan);
+    corpus_clear(&sweep->corpus);
+    model_close(&sweep->model);
+    free(sweep->result_path);
+    *sweep = (struct sweep){0};
+}
+
+// The packings that the runs need; calibration is an FP32 pass.
+static unsigned weight_parts(const struct plan *plan)
+{
+    unsigned parts = plan->n_cells > 0 ? WEIGHTS_FP32 | WEIGHTS_W8A8 : 0;
+    for (int r = 0; r < plan->n_runs; r++) {
+        if (plan->runs[r].mode->precision == PRECISION_FP32) parts |= WEIGHTS_FP32;
+        if (plan->runs[r].mode->precision == PRECISION_FP16) parts |= WEIGHTS_FP16;
+    }
+    return parts;
+}
+
+static double mebibytes(unsigned long long bytes)
+{
+    return (double)bytes / (1024.0 * 1024.0);
+}
+
+void sweep_print_plan(const struct sweep *sweep, FILE *out)
+{
+    const struct plan *plan = &sweep->plan;
+    const struct dims *dims = &sweep->model.dims;
+    int tensors = 0, layers = 0;
+    for (int l = 0; l < plan->n_layer; l++) {
+        layers += plan->want[l] != 0;
+        for (int c = 0; c < COMPONENT_COUNT; c++)
+            tensors += (plan->want[l] >> c) & 1;
+    }
+    fprintf(out, "runs:\n");
+    for (int r = 0; r < plan->n_runs; r++) {
+        fprintf(out, "  mode %-6s", plan->runs[r].mode->name);
+        if (plan->runs[r].cell != PLAN_FLOAT_CELL)
+            fprintf(out, " calib_data_num %d", plan->calib_data_num[plan->runs[r].cell]);
+        fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
+    }
+    fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
+    fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
+    fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
+            mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
+    fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
+            mebibytes(weights_bytes(&sweep->model, weight_parts(plan))),
+            mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads)));
+}
+
+// ---- doing it ----
+
+// Weights and workspace of this rank.
+struct engine {
+    struct node_block block;
+    struct weights *weights;
+    struct forward *forward;
+};
+
+static void engine_close(struct engine *engine)
+{
+    forward_close(engine->forward);
+    weights_close(engine->weights);
+    node_block_close(&engine->block);
+}
+
+// The ranks of a node divide the packing tasks; the fence makes the parts of all visible to each.
+static enum status pack_weights(struct engine *engine, const struct sweep *sweep, struct error *err)
+{
+    int tasks = err->status ? 0 : weights_tasks(engine->weights);
+    for (int t = engine->block.part; t < tasks && !err->status; t += engine->block.parts)
+        weights_pack(engine->weights, t, err);
+    node_block_fence(&engine->block, sweep->comm);
+    return comm_agree(sweep->comm, err);
+}
+
+static enum status engine_open(struct engine *engine, const struct sweep *sweep, struct error *err)
+{
+    const struct comm *comm = sweep->comm;
+    unsigned parts = weight_parts(&sweep->plan);
+    node_block_open(&engine->block, comm, weights_bytes(&sweep->model, parts), err);
+    if (comm_agree(comm, err)) return err->status;
+    weights_open(&engine->weights, &sweep->model, parts, engine->block.memory, err);
+    if (comm_agree(comm, err) || pack_weights(engine, sweep, err)) return err->status;
+    forward_open(&engine->forward, engine->weights, sweep->corpus.max_tokens, sweep->threads, err);
+    return comm_agree(comm, err);
+}
+
+static enum status make_folders(const struct sweep *sweep, struct error *err)
+{
+    if (sweep->comm->rank == 0 && file_make_directories(sweep->job->output_dir, err) == STATUS_OK)
+        file_make_directories(sweep->job->comparison_dir, err);
+    return comm_agree(sweep->comm, err);
+}
+
+static enum status create_store(struct store **store, const struct sweep *sweep, struct error *err)
+{
+    char *job_json = job_identity_json(sweep->job);
+    if (!job_json) error_memory(err, 1, "the job as JSON");
+    if (comm_agree(sweep->comm, err) == STATUS_OK) {
+        struct store_identity identity = {.job_json = job_json,
+                                          .tool_version = sweep->tool_version,
+                                          .weights_hex = sweep->model.digest_hex,
+                                          .tokenizer_hex = sweep->corpus.tokenizer_hex,
+                                          .ids_hex = sweep->corpus.ids_hex,
+                                          .model_dtype = dtype_name(sweep->model.dtype)};
+        store_create(store, sweep->comm, sweep->result_path, &sweep->plan, &sweep->model.dims, &sweep->corpus,
+                     &identity, err);
+    }
+    free(job_json);
+    return err->status;
+}
+
+static void start_phase(struct progress *progress, const struct sweep *sweep, const char *phase, int total)
+{
+    bool quiet = sweep->comm->rank != 0 || sweep->job->verbosity == LOG_QUIET;
+    progress_start(progress, phase, total, sweep->job->progress_seconds, quiet);
+}
+
+static enum status calibrate(const struct sweep *sweep, const struct worker *worker, struct store *store,
+                             float **scales, struct error *err)
+{
+    const struct plan *plan = &sweep->plan;
+    if (plan->n_cells == 0) return STATUS_OK; // no run needs scales
+    struct progress progress;
+    int samples = plan->calib_data_num[plan->n_cells - 1];
+    start_phase(&progress, sweep, "calibrate", samples);
+    worker_calibrate(worker, samples, scales, &progress, err);
+    progress_end(&progress);
+    return err->status ? err->status : store_write_scales(store, *scales, err);
+}
+
+// Calibrates, then runs every item.
+static enum status fill_store(const struct sweep *sweep, const struct engine *engine, struct store *store,
+                              long long *stored, struct error *err)
+{
+    struct worker worker = {.comm = sweep->comm,
+                            .plan = &sweep->plan,
+                            .corpus = &sweep->corpus,
+                            .forward = engine->forward,
+                            .percentile_alpha = sweep->job->percentile_alpha};
+    struct progress progress;
+    float *scales = NULL;
+    if (calibrate(sweep, &worker, store, &scales, err) == STATUS_OK) {
+        start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
+        worker_sweep(&worker, store, scales, &progress, stored, err);
+        progress_end(&progress);
+    }
+    free(scales);
+    return err->status;
+}
+
+// A file that holds no finished sample helps nobody.
+static void close_store(const struct sweep *sweep, struct store *store, long long stored)
+{
+    struct error err = {0};
+    if (store_close(store, &err)) comm_abort_agreed(sweep->comm, &err);
+    if (stored == 0 && sweep->comm->rank == 0) unlink(sweep->result_path);
+}
+
+enum status sweep_run(const struct sweep *sweep, struct error *err)
+{
+    struct engine engine = {0};
+    struct store *store = NULL;
+    long long stored = 0;
+    if (make_folders(sweep, err)) return err->status;
+    // The file before the long work: a full disk shows here.
+    if (engine_open(&engine, sweep, err) == STATUS_OK && create_store(&store, sweep, err) == STATUS_OK) {
+        fill_store(sweep, &engine, store, &stored, err);
+        close_store(sweep, store, stored);
+    }
+    engine_close(&engine);
+    return err->status;
+}

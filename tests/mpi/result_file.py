@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sweep_test at several rank counts and shards: h5py reads what C wrote, all files are the same, and the reader refuses
+torn files without crashing.   result_file.py MPIEXEC SWEEP_TEST RESULT_PROBE"""
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+
+import h5py
+import numpy as np
+
+MPIEXEC, SWEEP_TEST, PROBE = sys.argv[1:]
+VARIANTS = [(1, 0), (1, 7), (2, 1), (3, 4), (4, 0), (16, 1)]
+LIMIT = 120
+
+
+def sweep(path, ranks, shard):
+    subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard)], check=True, timeout=LIMIT)
+
+
+def contents(path):
+    found = {}
+    with h5py.File(path, "r") as f:
+        def visit(name, thing):
+            for key in thing.attrs:
+                found[name + "@" + key] = repr(thing.attrs[key])
+            if isinstance(thing, h5py.Dataset) and not name.endswith("/seconds"):
+                found[name] = (str(thing.dtype), thing.shape, thing[()].tobytes())
+        f.visititems(visit)
+        visit("", f)
+    return found
+
+
+def check_contents(path):
+    """Shapes, padding and digests, without the reader under test."""
+    with h5py.File(path, "r") as f:
+        ids, length = f["samples/token_ids"][:], f["samples/length"][:]
+        assert ids.dtype == np.int32 and ids.shape == (11, 29), ids.shape
+        assert f.attrs["schema_version"] == 1
+        assert f["calibration/4/scales"].shape == (5, 7) and len(f["calibration/4/scales"].attrs["sites"]) == 7
+        assert sorted(f["outputs"]) == ["11", "4", "float"] and sorted(f["outputs/float"]) == ["fp16", "fp32"]
+        assert (ids[np.arange(29) >= length[:, None]] == -1).all()
+        for cell, mode in ((c, m) for c in f["outputs"] for m in f["outputs"][c]):
+            layers = f["outputs"][cell][mode]
+            assert sorted(layers) == ["layer_0", "layer_2", "layer_4"]
+            items = f["items"][cell][mode]
+            assert (items["state"][:] == 1).all() and items["state"].dtype == np.uint8
+            assert (items["seconds"][:] >= 0).all()
+            for s in range(11):
+                digest = hashlib.sha256()
+                for layer in ("layer_0", "layer_2", "layer_4"):
+                    for component, width in (("conv1d_input", 12), ("mixer_output", 6)):
+                        data = layers[layer][component]
+                        assert data.shape == (11, 29, width) and data.dtype == np.float32 and data.chunks is None
+                        sample = data[s]
+                        assert (sample[:length[s]] != 0).any() and not sample[length[s]:].any(), "padding"
+                        digest.update(sample[:length[s]].tobytes())
+                assert items["digest"][s].tobytes() == digest.digest(), "digest"
+
+
+def probe(path):
+    done = subprocess.run([PROBE, path], timeout=LIMIT, stderr=subprocess.PIPE, universal_newlines=True)
+    return done.returncode, done.stderr
+
+
+def check_torn(good, folder):
+    assert probe(good) == (0, "")
+    assert probe(os.path.join(folder, "nowhere.h5"))[0] == 3
+    assert probe(folder)[0] == 3
+    with open(good, "rb") as f:
+        data = f.read()
+    torn = os.path.join(folder, "torn.h5")
+
+    def check(content, what, statuses=(3,)):
+        with open(torn, "wb") as f:
+            f.write(content)
+        status, line = probe(torn)
+        assert status in statuses, "%s: status %s, %s" % (what, status, line)
+        assert status == 0 or (line.count("\n") == 1 and torn in line), (what, line)
+
+    for keep in (0, 1, 100, 1000, len(data) // 2, len(data) - 1):
+        check(data[:keep], "cut to %d" % keep)
+    check(b"\0" * len(data), "zeros")
+    check(b"an earlier result\n", "text")
+    chance = random.Random(5)
+    for trial in range(60):  # raw data takes any bytes; structure must be refused or survive
+        spoilt = bytearray(data)
+        for _ in range(20):
+            spoilt[chance.randrange(len(data))] = chance.randrange(256)
+        check(bytes(spoilt), "spoilt %d" % trial, (0, 3, 4))
+
+
+def change(source, target, edit):
+    with open(source, "rb") as a, open(target, "wb") as b:
+        b.write(a.read())
+    with h5py.File(target, "r+") as f:
+        edit(f)
+    return target
+
+
+def check_foreign(good, folder):
+    def replace(name, **kwargs):
+        def edit(f):
+            del f[name]
+            f.create_dataset(name, **kwargs)
+        return edit
+
+    def set_length(value):
+        def edit(f):
+            f["samples/length"][2] = value
+        return edit
+
+    output = "outputs/float/fp16/layer_0/mixer_output"
+    edits = {
+        "other schema": lambda f: f.attrs.modify("schema_version", np.int32(99)),
+        "no schema": lambda f: f.attrs.__delitem__("schema_version"),
+        "no outputs": lambda f: f.__delitem__("outputs"),
+        "no states": lambda f: f.__delitem__("items/4/0/state"),
+        "a layer missing in one mode": lambda f: f.__delitem__("outputs/4/0/layer_2"),
+        "other width": replace(output, data=np.zeros((11, 29, 7), np.float32)),
+        "other type": replace(output, data=np.zeros((11, 29, 6), np.int32)),
+        "other rank": replace(output, data=np.zeros((11, 174), np.float32)),
+        "chunked": replace(output, data=np.zeros((11, 29, 6), np.float32), chunks=(1, 29, 6)),
+        "never allocated": replace(output, shape=(11, 29, 6), dtype=np.float32),
+        "huge and not there": replace("samples/token_ids", shape=(1 << 40, 29), dtype=np.int32),
+        "length 0": set_length(0),
+        "length beyond L": set_length(30),
+        "negative length": set_length(-1),
+        "unknown component": lambda f: f.create_group("outputs/float/fp32/layer_0/whatever"),
+        "no layer": lambda f: f.create_group("outputs/float/fp32/stratum"),
+        "unknown label": lambda f: f.create_group("outputs/12a/0"),
+    }
+    for what, edit in edits.items():
+        status, line = probe(change(good, os.path.join(folder, "foreign.h5"), edit))
+        assert status == 3 and line.count("\n") == 1, (what, status, line)
+
+    def undo_one(f):
+        f["items/4/0/state"][5] = 0
+    assert probe(change(good, os.path.join(folder, "foreign.h5"), undo_one))[0] == 0    # incomplete is not torn
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="ssmsweep-test-") as folder:
+        first = None
+        for ranks, shard in VARIANTS:
+            path = os.path.join(folder, "n%d-s%d.h5" % (ranks, shard))
+            sweep(path, ranks, shard)
+            found = contents(path)
+            if first is None:
+                first, good = found, path
+                check_contents(path)
+            assert found == first, "%d ranks, shard %d: %s" % (ranks, shard, [n for n in found if found[n] != first.get(n)])
+        check_torn(good, folder)
+        check_foreign(good, folder)
+    print("ok")
+
+
+main()

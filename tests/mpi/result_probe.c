@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opens a result file and reads all of it; the exit status and one line say what it met.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ssmsweep/sweep/store.h"
+
+static enum status read_everything(struct result *result, struct error *err)
+{
+    for (int r = 0; r < result_runs(result); r++)
+        for (int l = 0; l < result_layers(result); l++)
+            for (int c = 0; c < COMPONENT_COUNT; c++) {
+                if (!(result_components(result, l) & 1u << c)) continue;
+                size_t width = (size_t)result_width(result, result_layer_at(result, l), (enum component)c);
+                float *values = malloc((size_t)result_max_tokens(result) * width * sizeof *values);
+                if (!values) return error_memory(err, width, "a sample");
+                for (int s = 0; s < result_samples(result) && !err->status; s++)
+                    result_read(result, r, result_layer_at(result, l), (enum component)c, s, values, err);
+                free(values);
+                if (err->status) return err->status;
+            }
+    return STATUS_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct result *result = NULL;
+    struct error err = {0};
+    if (argc != 2) return STATUS_USAGE;
+    if (result_open(&result, argv[1], &err) == STATUS_OK) {
+        read_everything(result, &err);
+        result_close(result);
+    }
+    if (err.status) fprintf(stderr, "%s\n", err.text);
+    return (int)err.status;
+}
