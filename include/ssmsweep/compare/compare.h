@@ -29,7 +29,7 @@ struct comparison {
 // with the same bits for any number of ranks.  reference: mode name; modes: comma list as in --modes, NULL
 // for all in the file. Memory does not grow with the number of samples.  STATUS_INPUT if the reference or a
 // mode is not in the file or not complete (the message says which command makes it).
-enum status compare_all(struct comparison *comparison, const struct comm *comm, const struct result *result,
+enum status compare_all(struct comparison *comparison, const struct comm *comm, struct result *result,
                         const char *reference, const char *modes, struct error *err);
 void compare_clear(struct comparison *comparison);
 

@@ -6,10 +6,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "ssmsweep/compare/accumulate.h"
+#include "ssmsweep/compare/percentile.h"
+
 // `fp_*` are of the reference, `mode_*` of the compared mode, `diff` is mode - reference.  std is the
-// population one. correlation is NaN where it is undefined (a constant side).
+// population one. correlation is NaN where it is undefined (a constant side).  Nothing but doubles: ranks
+// exchange it as such.
 struct record {
     double count; // elements compared
+    // NaN or Inf among them; above 0 the metrics of that side and the shared ones are NaN.
+    double fp_nonfinite, mode_nonfinite;
     double fp_mean, fp_std, fp_min, fp_max;
     double mode_mean, mode_std, mode_min, mode_max;
     double fp_abs_mean, mode_abs_mean; // for *_stats.json; not among the 22 keys
@@ -25,6 +31,11 @@ struct record_key {
 };
 enum { RECORD_KEYS = 22 };
 extern const struct record_key record_keys[RECORD_KEYS];
+double record_value(const struct record *record, int key); // key: index into record_keys
+
+// The record of what was accumulated; all NaN but the counts where nothing was.
+struct record record_make(const struct accumulator *accumulator,
+                          const double abs_diff_percentiles[PERCENTILES]);
 
 enum grade { GRADE_EXCELLENT, GRADE_GOOD, GRADE_FAIR, GRADE_POOR };
 const char *grade_name(enum grade grade);

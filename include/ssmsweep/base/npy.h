@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// NumPy's .npy files (format versions 1 to 3): map for reading, write whole arrays, or only make the header.
+#ifndef SSMSWEEP_BASE_NPY_H
+#define SSMSWEEP_BASE_NPY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/base/status.h"
+
+enum npy_dtype { NPY_INT32, NPY_INT64, NPY_FLOAT32, NPY_FLOAT64 }; // all little-endian
+
+enum { NPY_MAX_DIMS = 8, NPY_HEADER_ROOM = 512 };
+
+// A read-only array in C order.  In caller memory; npy_unmap() frees (a zeroed one is fine).
+struct npy {
+    struct file_map map;
+    enum npy_dtype dtype;
+    int dims;
+    size_t shape[NPY_MAX_DIMS];
+    size_t count;              // product of the shape
+    const unsigned char *data; // [count] items of dtype, maybe unaligned; NULL if count is 0
+};
+
+// STATUS_INPUT names the file and what is wrong with it: torn header, Fortran order, another dtype, more than
+// NPY_MAX_DIMS dimensions, or data that are shorter or longer than the shape says.  Local.
+enum status npy_map(struct npy *npy, const char *path, struct error *err);
+void npy_unmap(struct npy *npy);
+
+const char *npy_dtype_name(enum npy_dtype dtype); // "<i4" ...
+size_t npy_item_bytes(enum npy_dtype dtype);
+
+// Item `index` (row-major, below count) of an integer or of a floating-point array; calling the one for an
+// array of the other kind is a defect of the caller and gives 0.
+int64_t npy_integer(const struct npy *npy, size_t index);
+double npy_number(const struct npy *npy, size_t index);
+
+// Makes the bytes that precede the data, for writers that stream: at most NPY_HEADER_ROOM, a multiple of 64,
+// and returns how many.  dims is 0 .. NPY_MAX_DIMS.
+size_t npy_header(char header[NPY_HEADER_ROOM], enum npy_dtype dtype, int dims, const size_t *shape);
+
+// Writes a whole array by file_replace().  The data are copied once.  Local.
+enum status npy_write(const char *path, enum npy_dtype dtype, int dims, const size_t *shape, const void *data,
+                      struct error *err);
+
+#endif

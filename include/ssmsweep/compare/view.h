@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// A comparison as reports walk it: run by run, layer by layer, with the component that stands for a layer.
+#ifndef SSMSWEEP_COMPARE_VIEW_H
+#define SSMSWEEP_COMPARE_VIEW_H
+
+#include <stdbool.h>
+
+#include "ssmsweep/compare/compare.h"
+
+// The entries of one run.  Start from a zeroed one.
+struct run_view {
+    const struct comparison_entry *entries;
+    int count;
+    int run;
+};
+bool view_next_run(const struct comparison *comparison, struct run_view *run);
+
+// The entries of one layer of a run; `main` is mixer_output, or the first component where that was not
+// captured.
+struct layer_view {
+    const struct comparison_entry *entries;
+    int count;
+    int layer;
+    const struct comparison_entry *main;
+};
+bool view_next_layer(const struct run_view *run, struct layer_view *layer);
+
+// Over the `main` entries of a run's layers.
+struct run_summary {
+    int layers;
+    struct layer_view first, last;
+    double avg_mse, avg_mae;
+    double avg_correlation; // over the layers where it is defined
+    int correlations;       // how many those are
+    enum grade worst;
+};
+struct run_summary view_summarize(const struct run_view *run);
+
+// The run is one of the reference mode.
+bool view_is_reference(const struct comparison *comparison, const struct result *result, int run);
+const char *view_reference_name(const struct comparison *comparison, const struct result *result);
+
+int view_cells(const struct result *result);        // distinct calib_data_num of runs with scales
+long long view_tokens(const struct result *result); // valid tokens of all samples
+
+#endif

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Byte-level BPE: the `model` of a tokenizer.json.  A word of raw bytes becomes ids by merging, again and
+// again, the neighbouring pair of lowest rank, the leftmost first.
+#ifndef SSMSWEEP_INPUT_BPE_H
+#define SSMSWEEP_INPUT_BPE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ssmsweep/base/json.h"
+#include "ssmsweep/base/status.h"
+
+// A growing list, zeroed at first; the caller frees `ids`.
+struct token_list {
+    int32_t *ids;
+    size_t count, room;
+};
+
+enum status token_list_push(struct token_list *list, int32_t id, struct error *err);
+
+struct bpe; // opaque; read-only after opening
+
+// `model` is the value of that key; nothing of it is needed afterwards.  STATUS_INPUT names `path` and the
+// key. Local.
+enum status bpe_open(struct bpe **bpe, const struct json *model, const char *path, struct error *err);
+void bpe_close(struct bpe *bpe); // NULL is fine
+
+int32_t bpe_find(const struct bpe *bpe,
+                 const char *token); // id of an entry as the vocabulary spells it, or -1
+int32_t bpe_highest_id(const struct bpe *bpe);
+
+struct bpe_scratch; // opaque: what one thread needs while merging
+
+struct bpe_scratch *bpe_scratch_open(void);          // NULL when memory is out
+void bpe_scratch_close(struct bpe_scratch *scratch); // NULL is fine
+
+// Appends the ids of one pre-token: `bytes` (>= 1) bytes of valid UTF-8.  O(bytes log bytes).  Local.
+enum status bpe_encode_word(const struct bpe *bpe, struct bpe_scratch *scratch, const char *word,
+                            size_t bytes, struct token_list *tokens, struct error *err);
+
+#endif

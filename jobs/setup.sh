@@ -1,0 +1,57 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Installs what is missing of the Debian 12 packages that ssmsweep needs; silent when nothing is.
+#   jobs/setup.sh         to build and run
+#   jobs/setup.sh tests   to run the tests as well
+set -eu
+
+packages="gcc libc6-dev make cmake pkg-config
+    openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev"
+case "${1-}" in
+'') ;;
+tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools" ;;
+*)
+    echo "setup.sh: unknown argument '$1': expected nothing or 'tests'" >&2
+    exit 2
+    ;;
+esac
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+    # Elsewhere (a cluster with modules) the packages come another way; CMake names what it does not find.
+    echo "setup.sh: no apt-get here, nothing installed; needed are:" $packages >&2
+    exit 0
+fi
+
+missing=
+for package in $packages; do
+    # A package of several architectures gives its state once for each.
+    case $(dpkg-query -W -f='${db:Status-Status} ' "$package" 2>/dev/null || true) in
+    installed* | *' installed'*) ;;
+    *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+root=
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null || { [ ! -t 0 ] && ! sudo -n true 2>/dev/null; }; then
+        echo "setup.sh: cannot install without root or sudo; ask an administrator for: apt-get install$missing" >&2
+        exit 1
+    fi
+    root=sudo
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt() {
+    $root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" \
+        </dev/null >"$log" 2>&1
+}
+echo "setup.sh: installing$missing" >&2
+# A package list that cannot be refreshed may still be good enough: let the installation decide.
+apt update || echo "setup.sh: apt-get update failed; trying with the lists at hand" >&2
+if ! apt install -y --no-install-recommends $missing; then
+    tail -n 20 "$log" >&2
+    echo "setup.sh: apt-get could not install:$missing (its last lines are above)" >&2
+    exit 1
+fi

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/compare/compare.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/compare/measure.h"
+#include "ssmsweep/numerics/mode.h"
+
+enum { RECORD_WORDS = sizeof(struct record) / sizeof(uint64_t) };
+_Static_assert(sizeof(struct record) == RECORD_WORDS * sizeof(uint64_t), "records travel as 64-bit words");
+
+// ---- which runs ----
+
+static int find_run(const struct result *result, const char *mode, int calib_data_num)
+{
+    for (int r = 0; r < result_runs(result); r++) {
+        const struct result_run *run = result_run_at(result, r);
+        if (strcmp(run->mode, mode) == 0 && (calib_data_num < 0 || run->calib_data_num == calib_data_num))
+            return r;
+    }
+    return -1;
+}
+
+// The reference of the same scales, else the float one, else (float modes against a quantized one) the first.
+static int reference_of(const struct result *result, const char *reference, int run)
+{
+    int found = find_run(result, reference, result_run_at(result, run)->calib_data_num);
+    if (found < 0) found = find_run(result, reference, 0);
+    return found < 0 ? find_run(result, reference, -1) : found;
+}
+
+static enum status check_reference(const struct result *result, const char *reference, struct error *err)
+{
+    if (!mode_find(reference))
+        return error_set(err, STATUS_USAGE, "--reference: unknown mode '%s'; 'ssmsweep modes' lists them",
+                         reference);
+    if (find_run(result, reference, -1) >= 0) return STATUS_OK;
+    return error_set(
+        err, STATUS_INPUT,
+        "result file: reference mode '%s' is not in it; make it with: ssmsweep run --modes %s --reference %s",
+        reference, reference, reference);
+}
+
+static enum status check_mode(const struct result *result, const char *mode, struct error *err)
+{
+    if (find_run(result, mode, -1) >= 0) return STATUS_OK;
+    return error_set(err, STATUS_INPUT,
+                     "result file: mode '%s' is not in it; make it with: ssmsweep run --modes %s", mode,
+                     mode);
+}
+
+static enum status check_complete(const struct result *result, int run, const char *what, struct error *err)
+{
+    const struct result_run *r = result_run_at(result, run);
+    if (r->complete) return STATUS_OK;
+    return error_set(
+        err, STATUS_INPUT,
+        "result file: %s '%s' (calib_data_num %d) is not complete; finish it with: ssmsweep run --modes %s "
+        "--resume",
+        what, r->mode, r->calib_data_num, r->mode);
+}
+
+// chosen[result_runs()]: asked for, or a run of the reference.
+static enum status choose_runs(const struct result *result, const char *reference, const char *modes,
+                               bool *chosen, struct error *err)
+{
+    bool *wanted = calloc((size_t)mode_count(), sizeof *wanted);
+    if (!wanted) return error_memory(err, (unsigned long long)mode_count(), "the modes");
+    if (check_reference(result, reference, err) || (modes && mode_select(modes, wanted, err)))
+        goto free_wanted;
+    for (int m = 0; m < mode_count(); m++)
+        if (wanted[m] && check_mode(result, mode_at(m)->name, err)) goto free_wanted;
+    for (int r = 0; r < result_runs(result); r++) {
+        const char *name = result_run_at(result, r)->mode;
+        chosen[r] = !modes || strcmp(name, reference) == 0;
+        for (int m = 0; m < mode_count(); m++)
+            if (wanted[m] && strcmp(mode_at(m)->name, name) == 0) chosen[r] = true;
+    }
+    for (int r = 0; r < result_runs(result); r++)
+        if (chosen[r] && (check_complete(result, reference_of(result, reference, r), "reference mode", err) ||
+                          check_complete(result, r, "mode", err)))
+            goto free_wanted;
+free_wanted:
+    free(wanted);
+    return err->status;
+}
+
+// ---- the entries and who measures them ----
+
+// Calls itself nothing: fills entries in the order run, layer, component; counts only when entries is NULL.
+static int list_entries(const struct result *result, const bool *chosen, struct comparison_entry *entries)
+{
+    int n = 0;
+    for (int r = 0; r < result_runs(result); r++)
+        for (int l = 0; chosen[r] && l < result_layers(result); l++)
+            for (int c = 0; c < COMPONENT_COUNT; c++) {
+                if (!(result_components(result, l) & 1u << c)) continue;
+                if (entries)
+                    entries[n] = (struct comparison_entry){
+                        .run = r, .layer = result_layer_at(result, l), .component = (enum component)c};
+                n++;
+            }
+    return n;
+}
+
+// Each entry goes to the rank with the least to read so far, the lowest of equals.  The same on every rank.
+static void deal(int *owner, const struct comparison_entry *entries, int n, const struct result *result,
+                 double *load, int ranks)
+{
+    for (int i = 0; i < n; i++) {
+        int least = 0;
+        for (int r = 1; r < ranks; r++)
+            if (load[r] < load[least]) least = r;
+        owner[i] = least;
+        load[least] += result_width(result, entries[i].layer, entries[i].component);
+    }
+}
+
+// ---- measuring ----
+
+struct reader {
+    struct result *result;
+    const struct comparison_entry *entry;
+    int reference_run, width;
+    float *ref, *mode; // [max tokens, max width]
+};
+
+static enum status read_sample(void *context, int index, struct pairs *pairs, struct error *err)
+{
+    struct reader *r = context;
+    const struct comparison_entry *e = r->entry;
+    bool self = e->run == r->reference_run;
+    if (result_read(r->result, r->reference_run, e->layer, e->component, index, r->ref, err))
+        return err->status;
+    if (!self && result_read(r->result, e->run, e->layer, e->component, index, r->mode, err))
+        return err->status;
+    *pairs = (struct pairs){r->ref, self ? r->ref : r->mode,
+                            (size_t)result_length(r->result, index) * (size_t)r->width};
+    return STATUS_OK;
+}
+
+static enum status reader_open(struct reader *reader, struct result *result, struct error *err)
+{
+    int width = 0;
+    for (int l = 0; l < result_layers(result); l++)
+        for (int c = 0; c < COMPONENT_COUNT; c++) {
+            if (!(result_components(result, l) & 1u << c)) continue;
+            int w = result_width(result, result_layer_at(result, l), (enum component)c);
+            width = w > width ? w : width;
+        }
+    size_t elements = (size_t)result_max_tokens(result) * (size_t)width;
+    *reader = (struct reader){.result = result};
+    reader->ref = malloc((elements + 1) * sizeof(float));
+    reader->mode = malloc((elements + 1) * sizeof(float));
+    if (reader->ref && reader->mode) return STATUS_OK;
+    return error_memory(err, 2 * elements * sizeof(float), "the read buffers of a comparison");
+}
+
+static void reader_close(struct reader *reader)
+{
+    free(reader->ref);
+    free(reader->mode);
+}
+
+static enum status measure_own(struct comparison_entry *entries, const int *owner, int n,
+                               const char *reference, int rank, struct result *result, struct error *err)
+{
+    struct reader reader = {0};
+    struct percentile *percentile = percentile_open();
+    if (!percentile) error_memory(err, 5u << 20, "percentiles");
+    if (!err->status) reader_open(&reader, result, err);
+    const struct pair_source source = {result_samples(result), read_sample, &reader};
+    for (int i = 0; i < n && !err->status; i++) {
+        if (owner[i] != rank) continue;
+        reader.entry = &entries[i];
+        reader.reference_run = reference_of(result, reference, entries[i].run);
+        reader.width = result_width(result, entries[i].layer, entries[i].component);
+        measure_pairs(&entries[i].record, &source, percentile, err);
+    }
+    reader_close(&reader);
+    percentile_close(percentile);
+    return err->status;
+}
+
+// Collective.  Each record is all zero bits on every rank but its owner: OR gives everybody the owner's bits.
+static void exchange(struct comparison_entry *entries, uint64_t *words, int n, const struct comm *comm)
+{
+    if (comm->ranks == 1) return;
+    for (int i = 0; i < n; i++)
+        memcpy(words + (size_t)i * RECORD_WORDS, &entries[i].record, sizeof(struct record));
+    for (int i = 0; i < n; i += 1024) { // bounded messages
+        int part = n - i < 1024 ? n - i : 1024;
+        MPI_Allreduce(MPI_IN_PLACE, words + (size_t)i * RECORD_WORDS, part * RECORD_WORDS, MPI_UINT64_T,
+                      MPI_BOR, comm->world);
+    }
+    for (int i = 0; i < n; i++)
+        memcpy(&entries[i].record, words + (size_t)i * RECORD_WORDS, sizeof(struct record));
+}
+
+// What every rank prepares by itself; all blocks are freed by the caller whether it failed or not.
+struct preparation {
+    bool *chosen;
+    struct comparison_entry *entries;
+    int n;
+    int *owner;
+    double *load;
+    uint64_t *words;
+};
+
+static enum status prepare(struct preparation *p, const struct comm *comm, const struct result *result,
+                           const char *reference, const char *modes, struct error *err)
+{
+    size_t runs = (size_t)result_runs(result);
+    p->chosen = calloc(runs + 1, sizeof *p->chosen);
+    if (!p->chosen) return error_memory(err, runs, "the runs of a comparison");
+    if (choose_runs(result, reference, modes, p->chosen, err)) return err->status;
+    p->n = list_entries(result, p->chosen, NULL);
+    size_t n = (size_t)p->n + 1, ranks = (size_t)comm->ranks;
+    p->entries = calloc(n, sizeof *p->entries);
+    p->owner = calloc(n, sizeof *p->owner);
+    p->load = calloc(ranks, sizeof *p->load);
+    p->words = calloc(n, sizeof(struct record));
+    if (!p->entries || !p->owner || !p->load || !p->words)
+        return error_memory(err, n * 2 * sizeof *p->entries, "the entries of a comparison");
+    list_entries(result, p->chosen, p->entries);
+    deal(p->owner, p->entries, p->n, result, p->load, comm->ranks);
+    return STATUS_OK;
+}
+
+enum status compare_all(struct comparison *comparison, const struct comm *comm, struct result *result,
+                        const char *reference, const char *modes, struct error *err)
+{
+    struct preparation p = {0};
+    prepare(&p, comm, result, reference, modes, err);
+    if (comm_agree(comm, err)) goto free_preparation;
+    measure_own(p.entries, p.owner, p.n, reference, comm->rank, result, err);
+    if (comm_agree(comm, err)) goto free_preparation;
+    exchange(p.entries, p.words, p.n, comm);
+    *comparison = (struct comparison){p.entries, p.n, find_run(result, reference, -1)};
+    p.entries = NULL;
+free_preparation:
+    free(p.chosen);
+    free(p.entries);
+    free(p.owner);
+    free(p.load);
+    free(p.words);
+    return err->status;
+}
+
+void compare_clear(struct comparison *comparison)
+{
+    free(comparison->entries);
+    *comparison = (struct comparison){0};
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/compare/measure.h"
+
+#include <math.h>
+#include <stdbool.h>
+
+#include "ssmsweep/compare/accumulate.h"
+
+// Moments come from the first pass only (acc != NULL).
+static enum status feed(const struct pair_source *source, struct accumulator *acc,
+                        struct percentile *percentile, struct error *err)
+{
+    for (int i = 0; i < source->samples; i++) {
+        struct pairs pairs = {0};
+        if (source->sample(source->context, i, &pairs, err)) return err->status;
+        if (acc) accumulator_add_sample(acc, pairs.ref, pairs.mode, pairs.count);
+        percentile_add(percentile, pairs.ref, pairs.mode, pairs.count);
+    }
+    return STATUS_OK;
+}
+
+enum status measure_pairs(struct record *record, const struct pair_source *source,
+                          struct percentile *percentile, struct error *err)
+{
+    struct accumulator acc;
+    double values[PERCENTILES];
+    accumulator_clear(&acc);
+    percentile_start(percentile);
+    if (feed(source, &acc, percentile, err)) return err->status;
+    bool constant = acc.diff_min == acc.diff_max;
+    if (constant || acc.ref.nonfinite || acc.mode.nonfinite) { // nothing left to find out
+        for (int k = 0; k < PERCENTILES; k++)
+            values[k] = constant ? fabs(acc.diff_min) : NAN;
+    } else {
+        while (percentile_next_pass(percentile))
+            if (feed(source, NULL, percentile, err)) return err->status;
+        if (!percentile_values(percentile, values))
+            return error_set(err, STATUS_INPUT,
+                             "comparison: the outputs changed while they were read; "
+                             "wait until the sweep that writes them ends, then compare again");
+    }
+    *record = record_make(&acc, values);
+    return STATUS_OK;
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/compare/table.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "ssmsweep/compare/view.h"
+#include "ssmsweep/numerics/mode.h"
+
+enum { TABLE_WIDTH = 100, CELL_CHARS = 32 };
+
+static void rule(FILE *out, int width)
+{
+    for (int i = 0; i < width; i++)
+        fputc('-', out);
+    fputc('\n', out);
+}
+
+// ---- cells ----
+
+// Errors: four digits, and a plain 0 where outputs are equal to the last bit.
+static const char *error_cell(char cell[CELL_CHARS], double v)
+{
+    if (isnan(v)) return "n/a";
+    if (v == 0) return "0";
+    snprintf(cell, CELL_CHARS, "%.3e", v);
+    return cell;
+}
+
+static const char *percent_cell(char cell[CELL_CHARS], double v)
+{
+    if (isnan(v)) return "n/a";
+    if (v == 0) return "0 %";
+    double percent = 100 * v;
+    snprintf(cell, CELL_CHARS,
+             percent < 0.001 || percent >= 1e4 ? "%.1e %%"
+             : percent < 1                     ? "%.3f %%"
+                                               : "%.2f %%",
+             percent);
+    return cell;
+}
+
+// Cut, not rounded, to six decimals: 1.000000 stands for exactly 1 only.
+static const char *correlation_cell(char cell[CELL_CHARS], double v)
+{
+    if (isnan(v)) return "n/a";
+    snprintf(cell, CELL_CHARS, "%.6f", v > 0 ? floor(v * 1e6) / 1e6 : v);
+    return cell;
+}
+
+// "2-1", or "2-1 (n=64)" where the file holds several sets of scales.
+static const char *mode_cell(char cell[CELL_CHARS * 2], const struct result *result, int run)
+{
+    const struct result_run *r = result_run_at(result, run);
+    if (r->calib_data_num == 0 || view_cells(result) < 2) return r->mode;
+    snprintf(cell, CELL_CHARS * 2, "%s (n=%d)", r->mode, r->calib_data_num);
+    return cell;
+}
+
+// ---- one mode, layer by layer ----
+
+static void print_layer(FILE *out, const struct comparison_entry *entry)
+{
+    const struct record *r = &entry->record;
+    char mse[CELL_CHARS], correlation[CELL_CHARS], relative[CELL_CHARS], mae[CELL_CHARS], p99[CELL_CHARS],
+        max[CELL_CHARS];
+    fprintf(out, "%5d  %9s %-9s  %9s %-9s %10s %-9s  %9s %9s %9s\n", entry->layer, error_cell(mse, r->mse),
+            grade_name(record_grade_mse(r)), correlation_cell(correlation, r->correlation),
+            grade_name(record_grade_correlation(r)), percent_cell(relative, r->relative_mae),
+            grade_name(record_grade_relative_mae(r)), error_cell(mae, r->mae),
+            error_cell(p99, r->abs_diff_p99), error_cell(max, r->abs_diff_max));
+}
+
+static void print_nonfinite(FILE *out, const struct comparison_entry *entry)
+{
+    const struct record *r = &entry->record;
+    if (r->fp_nonfinite + r->mode_nonfinite > 0)
+        fprintf(out, "       layer %d holds NaN or Inf: %.0f in the reference, %.0f in the mode\n",
+                entry->layer, r->fp_nonfinite, r->mode_nonfinite);
+}
+
+static void print_component(FILE *out, const struct comparison *comparison, const struct result *result,
+                            const struct run_view *run, enum component component)
+{
+    const struct mode *mode = mode_find(result_run_at(result, run->run)->mode);
+    char name[CELL_CHARS * 2];
+    fprintf(out, "\nMode %s against %s, %s\n", mode_cell(name, result, run->run),
+            view_reference_name(comparison, result), component_name(component));
+    if (mode) fprintf(out, "%s\n", mode->summary);
+    rule(out, TABLE_WIDTH);
+    fprintf(out, "%5s  %-19s  %-19s %-20s  %9s %9s %9s\n", "layer", "      MSE", "correlation",
+            "relative MAE", "MAE", "p99 |d|", "max |d|");
+    for (int i = 0; i < run->count; i++)
+        if (run->entries[i].component == component) print_layer(out, &run->entries[i]);
+    for (int i = 0; i < run->count; i++)
+        if (run->entries[i].component == component) print_nonfinite(out, &run->entries[i]);
+    rule(out, TABLE_WIDTH);
+}
+
+static bool captured(const struct run_view *run, enum component component)
+{
+    for (int i = 0; i < run->count; i++)
+        if (run->entries[i].component == component) return true;
+    return false;
+}
+
+void table_print_modes(FILE *out, const struct comparison *comparison, const struct result *result)
+{
+    for (struct run_view run = {0}; view_next_run(comparison, &run);) {
+        if (view_is_reference(comparison, result, run.run)) continue;
+        for (int c = 0; c < COMPONENT_COUNT; c++)
+            if (captured(&run, (enum component)c))
+                print_component(out, comparison, result, &run, (enum component)c);
+    }
+}
+
+// ---- all modes ----
+
+static void print_run(FILE *out, const struct comparison *comparison, const struct result *result,
+                      const struct run_view *run, int name_width)
+{
+    struct run_summary s = view_summarize(run);
+    const struct record *first = &s.first.main->record, *last = &s.last.main->record;
+    char name[CELL_CHARS * 2], cells[5][CELL_CHARS];
+    bool reference = view_is_reference(comparison, result, run->run);
+    fprintf(out, "%-*s  %12s %12s  %12s %12s  %12s   %s\n", name_width, mode_cell(name, result, run->run),
+            error_cell(cells[0], first->mse), error_cell(cells[1], first->mae),
+            error_cell(cells[2], last->mse), error_cell(cells[3], last->mae),
+            correlation_cell(cells[4], s.avg_correlation), reference ? "(reference)" : grade_name(s.worst));
+}
+
+// Returns the width of the table.
+static int print_header(FILE *out, const struct comparison *comparison, const struct result *result,
+                        const struct run_summary *s, int name_width)
+{
+    char first[CELL_CHARS], last[CELL_CHARS];
+    fprintf(out, "\nAll modes against %s: %s, %d sample%s, %lld tokens\n",
+            view_reference_name(comparison, result), component_name(s->first.main->component),
+            result_samples(result), result_samples(result) == 1 ? "" : "s", view_tokens(result));
+    int width = name_width + 2 + 25 + 2 + 25 + 2 + 12 + 3 + 11;
+    rule(out, width);
+    snprintf(first, sizeof first, "layer %d", s->first.layer);
+    snprintf(last, sizeof last, "layer %d", s->last.layer);
+    fprintf(out, "%-*s  %25s  %25s  %12s   %s\n", name_width, "", first, last, "average", "worst");
+    fprintf(out, "%-*s  %12s %12s  %12s %12s  %12s   %s\n", name_width, "mode", "MSE", "MAE", "MSE", "MAE",
+            "correlation", "grade");
+    rule(out, width);
+    return width;
+}
+
+static bool in_comparison(const struct comparison *comparison, const struct result *result, const char *mode)
+{
+    for (struct run_view run = {0}; view_next_run(comparison, &run);)
+        if (strcmp(result_run_at(result, run.run)->mode, mode) == 0) return true;
+    return false;
+}
+
+// So that nobody takes equal rows for a defect.
+static void print_twins(FILE *out, const struct comparison *comparison, const struct result *result)
+{
+    for (int m = 0; m < mode_count(); m++) {
+        const struct mode *mode = mode_at(m);
+        if (mode->equals && in_comparison(comparison, result, mode->name) &&
+            in_comparison(comparison, result, mode->equals))
+            fprintf(out, "%s gives the same bits as %s by definition.\n", mode->name, mode->equals);
+    }
+}
+
+void table_print_summary(FILE *out, const struct comparison *comparison, const struct result *result)
+{
+    struct run_view run = {0};
+    if (!view_next_run(comparison, &run)) return;
+    const struct run_summary head = view_summarize(&run);
+    int name_width = view_cells(result) > 1 ? 14 : 5;
+    int width = print_header(out, comparison, result, &head, name_width);
+    for (run = (struct run_view){0}; view_next_run(comparison, &run);)
+        print_run(out, comparison, result, &run, name_width);
+    rule(out, width);
+    print_twins(out, comparison, result);
+    fputs("Worst grade: over all layers and the three metrics below (limits of excellent, good, fair; else "
+          "poor).\n"
+          "  MSE < 1e-4, 1e-3, 1e-2   correlation > 0.9999, 0.999, 0.99   relative MAE < 0.1 %, 1 %, 5 %\n",
+          out);
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/compare/view.h"
+
+#include <math.h>
+#include <string.h>
+
+bool view_next_run(const struct comparison *comparison, struct run_view *run)
+{
+    const struct comparison_entry *end = comparison->entries + comparison->count;
+    const struct comparison_entry *next = run->entries ? run->entries + run->count : comparison->entries;
+    if (next == end) return false;
+    *run = (struct run_view){.entries = next, .run = next->run};
+    while (next + run->count < end && next[run->count].run == run->run)
+        run->count++;
+    return true;
+}
+
+bool view_next_layer(const struct run_view *run, struct layer_view *layer)
+{
+    const struct comparison_entry *end = run->entries + run->count;
+    const struct comparison_entry *next = layer->entries ? layer->entries + layer->count : run->entries;
+    if (next == end) return false;
+    *layer = (struct layer_view){.entries = next, .layer = next->layer, .main = next};
+    for (; next < end && next->layer == layer->layer; next++) {
+        layer->count++;
+        if (next->component == COMPONENT_MIXER_OUTPUT) layer->main = next;
+    }
+    return true;
+}
+
+struct run_summary view_summarize(const struct run_view *run)
+{
+    struct run_summary s = {.worst = GRADE_EXCELLENT};
+    double correlation = 0;
+    for (struct layer_view layer = {0}; view_next_layer(run, &layer); s.layers++) {
+        const struct record *r = &layer.main->record;
+        if (s.layers == 0) s.first = layer;
+        s.last = layer;
+        s.avg_mse += r->mse;
+        s.avg_mae += r->mae;
+        if (!isnan(r->correlation)) {
+            correlation += r->correlation;
+            s.correlations++;
+        }
+        if (record_worst_grade(r) > s.worst) s.worst = record_worst_grade(r);
+    }
+    s.avg_mse /= s.layers;
+    s.avg_mae /= s.layers;
+    s.avg_correlation = s.correlations ? correlation / s.correlations : NAN;
+    return s;
+}
+
+const char *view_reference_name(const struct comparison *comparison, const struct result *result)
+{
+    return result_run_at(result, comparison->reference_run)->mode;
+}
+
+bool view_is_reference(const struct comparison *comparison, const struct result *result, int run)
+{
+    return strcmp(result_run_at(result, run)->mode, view_reference_name(comparison, result)) == 0;
+}
+
+int view_cells(const struct result *result)
+{
+    int cells = 0;
+    for (int r = 0; r < result_runs(result); r++) {
+        int n = result_run_at(result, r)->calib_data_num;
+        bool seen = n == 0;
+        for (int q = 0; q < r && !seen; q++)
+            seen = result_run_at(result, q)->calib_data_num == n;
+        cells += !seen;
+    }
+    return cells;
+}
+
+long long view_tokens(const struct result *result)
+{
+    long long tokens = 0;
+    for (int s = 0; s < result_samples(result); s++)
+        tokens += result_length(result, s);
+    return tokens;
+}

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/input/bpe.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "ssmsweep/input/vocab.h"
+
+enum status token_list_push(struct token_list *list, int32_t id, struct error *err)
+{
+    if (list->count == list->room) {
+        size_t room = list->room ? 2 * list->room : 256;
+        int32_t *grown = realloc(list->ids, room * sizeof *grown);
+        if (!grown) return error_memory(err, room * sizeof *grown, "token ids");
+        list->ids = grown;
+        list->room = room;
+    }
+    list->ids[list->count++] = id;
+    return STATUS_OK;
+}
+
+// One merge: the pair of ids is the key of an open-addressing table, at most half full.
+struct merge {
+    uint64_t pair; // left << 32 | right
+    int32_t rank;  // -1 in a free slot
+    int32_t id;    // what the two become
+};
+
+struct bpe {
+    struct vocab *vocab;
+    struct merge *merges;
+    size_t mask;
+    int32_t byte_id[256]; // id of each single byte; -1 for bytes that UTF-8 never has
+};
+
+static uint64_t make_pair(int32_t left, int32_t right)
+{
+    return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+}
+
+static struct merge *find_merge(const struct bpe *bpe, uint64_t pair)
+{
+    uint64_t h = pair * 0x9e3779b97f4a7c15u;
+    size_t at = (size_t)(h ^ h >> 32) & bpe->mask;
+    while (bpe->merges[at].rank >= 0 && bpe->merges[at].pair != pair)
+        at = (at + 1) & bpe->mask;
+    return &bpe->merges[at];
+}
+
+// ---- opening ----
+
+static enum status bad_key(const char *path, const char *key, const char *expected, struct error *err)
+{
+    return error_set(err, STATUS_INPUT,
+                     "%s: model.%.60s: expected %s; only plain byte-level BPE is supported", path, key,
+                     expected);
+}
+
+static bool is_null_or_empty(const struct json *value)
+{
+    return !value || json_is_null(value) || (json_is_string(value) && json_string(value)[0] == '\0');
+}
+
+static enum status check_flag(const struct json *value, const char *path, bool may_be_true, struct error *err)
+{
+    if (json_is_bool(value) && (may_be_true || !json_bool(value))) return STATUS_OK;
+    return bad_key(path, json_key(value), may_be_true ? "true or false" : "false", err);
+}
+
+// Every key that we know, with the values under which it changes no id; any other key might change ids.
+static enum status check_setting(const struct json *value, const char *path, struct error *err)
+{
+    const char *key = json_key(value);
+    if (strcmp(key, "vocab") == 0 || strcmp(key, "merges") == 0) return STATUS_OK;
+    if (strcmp(key, "type") == 0)
+        return json_is_string(value) && strcmp(json_string(value), "BPE") == 0
+                   ? STATUS_OK
+                   : bad_key(path, key, "\"BPE\"", err);
+    if (strcmp(key, "dropout") == 0)
+        return json_is_null(value) || (json_is_number(value) && json_number(value) == 0)
+                   ? STATUS_OK
+                   : bad_key(path, key, "null", err);
+    if (strcmp(key, "continuing_subword_prefix") == 0 || strcmp(key, "end_of_word_suffix") == 0)
+        return is_null_or_empty(value) ? STATUS_OK : bad_key(path, key, "null", err);
+    // No word is ever unknown when every byte has an id, so these two have nothing to do.
+    if (strcmp(key, "unk_token") == 0)
+        return json_is_null(value) || json_is_string(value) ? STATUS_OK
+                                                            : bad_key(path, key, "null or a token", err);
+    if (strcmp(key, "fuse_unk") == 0) return check_flag(value, path, true, err);
+    if (strcmp(key, "byte_fallback") == 0 || strcmp(key, "ignore_merges") == 0)
+        return check_flag(value, path, false, err);
+    return bad_key(path, key, "no such key", err);
+}
+
+static enum status check_settings(const struct json *model, const char *path, struct error *err)
+{
+    if (!json_is_object(model))
+        return error_set(err, STATUS_INPUT, "%s: model: expected an object, got none", path);
+    if (!json_get(model, "type")) return bad_key(path, "type", "\"BPE\"", err);
+    for (const struct json *v = json_first(model); v; v = json_next(v))
+        if (check_setting(v, path, err)) return err->status;
+    return STATUS_OK;
+}
+
+// The byte-level alphabet: printable Latin-1 stands for itself, the other bytes for U+0100, U+0101 ... in
+// order.
+static int alphabet_code(int byte)
+{
+    int shifted = 0x100;
+    for (int b = 0; b <= byte; b++) {
+        bool printable = (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+        if (b == byte) return printable ? b : shifted;
+        if (!printable) shifted++;
+    }
+    return -1;
+}
+
+static enum status find_bytes(struct bpe *bpe, const char *path, struct error *err)
+{
+    for (int byte = 0; byte < 256; byte++) {
+        utf8proc_uint8_t text[4];
+        size_t bytes = (size_t)utf8proc_encode_char(alphabet_code(byte), text);
+        bpe->byte_id[byte] = vocab_find(bpe->vocab, (const char *)text, bytes);
+        bool in_utf8 = byte < 0xc0 || (byte > 0xc1 && byte < 0xf5);
+        if (in_utf8 && bpe->byte_id[byte] < 0)
+            return error_set(err, STATUS_INPUT,
+                             "%s: model.vocab: byte 0x%02x has no token; only byte-level BPE is supported",
+                             path, (unsigned)byte);
+    }
+    return STATUS_OK;
+}
+
+// One merge as two texts: ["a", "b"], or "a b" with exactly one space.
+static bool read_merge(const struct json *merge, const char **left, size_t *left_bytes, const char **right)
+{
+    if (json_is_string(merge)) {
+        *left = json_string(merge);
+        const char *space = strchr(*left, ' ');
+        if (!space || strchr(space + 1, ' ')) return false;
+        *left_bytes = (size_t)(space - *left);
+        *right = space + 1;
+    } else {
+        const struct json *first = json_first(merge), *second = json_next(first);
+        *left = json_string(first);
+        *right = json_string(second);
+        if (!json_is_array(merge) || !*left || !*right || json_next(second)) return false;
+        *left_bytes = strlen(*left);
+    }
+    return *left_bytes > 0 && **right;
+}
+
+static enum status insert_merge(struct bpe *bpe, const struct json *merge, int32_t rank, const char *path,
+                                struct error *err)
+{
+    const char *left = NULL, *right = NULL;
+    size_t left_bytes = 0;
+    if (!read_merge(merge, &left, &left_bytes, &right))
+        return error_set(err, STATUS_INPUT, "%s: model.merges[%d]: expected \"a b\" or [\"a\", \"b\"]", path,
+                         (int)rank);
+    size_t right_bytes = strlen(right);
+    char *joined = malloc(left_bytes + right_bytes);
+    if (!joined) return error_memory(err, left_bytes + right_bytes, "a merge");
+    memcpy(joined, left, left_bytes);
+    memcpy(joined + left_bytes, right, right_bytes);
+    int32_t a = vocab_find(bpe->vocab, left, left_bytes), b = vocab_find(bpe->vocab, right, right_bytes);
+    int32_t id = vocab_find(bpe->vocab, joined, left_bytes + right_bytes);
+    free(joined);
+    if (a < 0 || b < 0 || id < 0)
+        return error_set(err, STATUS_INPUT,
+                         "%s: model.merges[%d]: '%.*s' + '%.60s': a part or the result is not in model.vocab",
+                         path, (int)rank, left_bytes < 60 ? (int)left_bytes : 60, left, right);
+    struct merge *slot = find_merge(bpe, make_pair(a, b));
+    if (slot->rank >= 0)
+        return error_set(err, STATUS_INPUT, "%s: model.merges[%d]: the same pair as merges[%d]; remove one",
+                         path, (int)rank, (int)slot->rank);
+    *slot = (struct merge){.pair = make_pair(a, b), .rank = rank, .id = id};
+    return STATUS_OK;
+}
+
+static enum status read_merges(struct bpe *bpe, const struct json *merges, const char *path,
+                               struct error *err)
+{
+    size_t slots = 16, count = json_count(merges);
+    if (!json_is_array(merges) || count > VOCAB_MAX_ID)
+        return error_set(err, STATUS_INPUT, "%s: model.merges: expected an array of pairs", path);
+    while (slots < 2 * count)
+        slots *= 2;
+    bpe->merges = malloc(slots * sizeof *bpe->merges);
+    if (!bpe->merges) return error_memory(err, slots * sizeof *bpe->merges, "merges");
+    bpe->mask = slots - 1;
+    for (size_t i = 0; i < slots; i++)
+        bpe->merges[i] = (struct merge){.rank = -1};
+    int32_t rank = 0;
+    for (const struct json *v = json_first(merges); v; v = json_next(v))
+        if (insert_merge(bpe, v, rank++, path, err)) return err->status;
+    return STATUS_OK;
+}
+
+enum status bpe_open(struct bpe **bpe, const struct json *model, const char *path, struct error *err)
+{
+    if (check_settings(model, path, err)) return err->status;
+    struct bpe *made = calloc(1, sizeof *made);
+    if (!made) return error_memory(err, sizeof *made, "a tokenizer");
+    if (vocab_open(&made->vocab, json_get(model, "vocab"), path, err) || find_bytes(made, path, err) ||
+        read_merges(made, json_get(model, "merges"), path, err)) {
+        bpe_close(made);
+        return err->status;
+    }
+    *bpe = made;
+    return STATUS_OK;
+}
+
+void bpe_close(struct bpe *bpe)
+{
+    if (!bpe) return;
+    vocab_close(bpe->vocab);
+    free(bpe->merges);
+    free(bpe);
+}
+
+int32_t bpe_find(const struct bpe *bpe, const char *token)
+{
+    return vocab_find(bpe->vocab, token, strlen(token));
+}
+
+int32_t bpe_highest_id(const struct bpe *bpe)
+{
+    return vocab_highest_id(bpe->vocab);
+}
+
+// ---- encoding: symbols form a linked list, a heap holds the pairs that could be merged ----
+
+struct symbol {
+    int32_t id;         // -1 once it is merged into the one before
+    int32_t prev, next; // -1 at the ends
+};
+
+struct bpe_scratch {
+    struct symbol *symbols; // [room]
+    uint64_t *heap;         // [2 room], rank << 32 | position: the smallest is merged first
+    size_t room, heap_count;
+};
+
+struct bpe_scratch *bpe_scratch_open(void)
+{
+    return calloc(1, sizeof(struct bpe_scratch));
+}
+
+void bpe_scratch_close(struct bpe_scratch *scratch)
+{
+    if (!scratch) return;
+    free(scratch->symbols);
+    free(scratch->heap);
+    free(scratch);
+}
+
+static enum status grow_scratch(struct bpe_scratch *scratch, size_t bytes, struct error *err)
+{
+    if (bytes <= scratch->room) return STATUS_OK;
+    size_t room = bytes < 256 ? 256 : bytes;
+    free(scratch->symbols);
+    free(scratch->heap);
+    scratch->symbols = malloc(room * sizeof *scratch->symbols);
+    scratch->heap = malloc(2 * room * sizeof *scratch->heap);
+    scratch->room = scratch->symbols && scratch->heap ? room : 0;
+    if (!scratch->room)
+        return error_memory(err, room * (sizeof *scratch->symbols + 2 * sizeof *scratch->heap), "a word");
+    return STATUS_OK;
+}
+
+static void heap_push(struct bpe_scratch *s, uint64_t value)
+{
+    size_t at = s->heap_count++;
+    for (; at > 0 && s->heap[(at - 1) / 2] > value; at = (at - 1) / 2)
+        s->heap[at] = s->heap[(at - 1) / 2];
+    s->heap[at] = value;
+}
+
+static uint64_t heap_pop(struct bpe_scratch *s)
+{
+    uint64_t top = s->heap[0], last = s->heap[--s->heap_count];
+    size_t at = 0;
+    for (size_t child = 1; child < s->heap_count; child = 2 * at + 1) {
+        if (child + 1 < s->heap_count && s->heap[child + 1] < s->heap[child]) child++;
+        if (s->heap[child] >= last) break;
+        s->heap[at] = s->heap[child];
+        at = child;
+    }
+    s->heap[at] = last;
+    return top;
+}
+
+static const struct merge *merge_at(const struct bpe *bpe, const struct bpe_scratch *s, int32_t position)
+{
+    const struct symbol *left = &s->symbols[position];
+    return find_merge(bpe, make_pair(left->id, s->symbols[left->next].id));
+}
+
+static void propose(const struct bpe *bpe, struct bpe_scratch *s, int32_t position)
+{
+    if (position < 0 || s->symbols[position].next < 0) return;
+    const struct merge *merge = merge_at(bpe, s, position);
+    if (merge->rank >= 0) heap_push(s, (uint64_t)(uint32_t)merge->rank << 32 | (uint32_t)position);
+}
+
+static void apply_merge(const struct bpe *bpe, struct bpe_scratch *s, uint64_t candidate)
+{
+    int32_t position = (int32_t)(candidate & 0xffffffffu), rank = (int32_t)(candidate >> 32);
+    struct symbol *left = &s->symbols[position];
+    if (left->id < 0 || left->next < 0) return; // stale: a neighbour was merged meanwhile
+    const struct merge *merge = merge_at(bpe, s, position);
+    if (merge->rank != rank) return;
+    struct symbol *right = &s->symbols[left->next];
+    left->id = merge->id;
+    left->next = right->next;
+    right->id = -1;
+    if (left->next >= 0) s->symbols[left->next].prev = position;
+    propose(bpe, s, left->prev);
+    propose(bpe, s, position);
+}
+
+enum status bpe_encode_word(const struct bpe *bpe, struct bpe_scratch *scratch, const char *word,
+                            size_t bytes, struct token_list *tokens, struct error *err)
+{
+    if (bytes > INT32_MAX / 4)
+        return error_set(err, STATUS_INPUT, "text to tokenize: one word of %zu bytes is too long; split it",
+                         bytes);
+    if (grow_scratch(scratch, bytes, err)) return err->status;
+    int32_t n = (int32_t)bytes;
+    for (int32_t i = 0; i < n; i++)
+        scratch->symbols[i] = (struct symbol){
+            .id = bpe->byte_id[(unsigned char)word[i]], .prev = i - 1, .next = i + 1 < n ? i + 1 : -1};
+    // A merge takes one candidate and adds at most two, and there are fewer than n merges: 2 n places
+    // suffice.
+    scratch->heap_count = 0;
+    for (int32_t i = 0; i + 1 < n; i++)
+        propose(bpe, scratch, i);
+    while (scratch->heap_count > 0)
+        apply_merge(bpe, scratch, heap_pop(scratch));
+    for (int32_t i = 0; i >= 0; i = scratch->symbols[i].next)
+        if (token_list_push(tokens, scratch->symbols[i].id, err)) break;
+    return err->status;
+}

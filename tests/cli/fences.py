@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fences of the architecture (docs/design.md), held by looking at the source text."""
+import glob
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+import harness
+
+FOLDERS = ["base", "input", "numerics", "sweep", "compare"]    # each may use those before it
+MODE_NAME = re.compile(r'"(2-[0-9]|fp16)"')
+
+
+def sources():
+    """{path from the root: text} of the program's own C files."""
+    found = {}
+    for pattern in ("src/*.c", "src/*/*.c", "src/*/*.h", "include/ssmsweep/*/*.h"):
+        for path in glob.glob(os.path.join(harness.SOURCE, pattern)):
+            with open(path, encoding="utf-8") as f:
+                found[os.path.relpath(path, harness.SOURCE)] = f.read()
+    return found
+
+
+def folder_of(path):
+    parts = path.split("/")
+    return parts[2] if parts[0] == "include" else parts[1]    # main.c is above all folders
+
+
+def includes(text):
+    return re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', text, re.M)
+
+
+def may_include(path, header):
+    folder = folder_of(path)
+    if header == "hdf5.h":
+        return bool(re.fullmatch(r"src/sweep/store\w*\.[ch]", path))
+    if "cJSON" in header:
+        return path == "src/base/json.c"
+    if header == "mpi.h":
+        return folder not in ("base", "input", "numerics")
+    own = re.fullmatch(r"ssmsweep/(\w+)/\w+\.h", header)
+    if own and folder in FOLDERS:
+        return own.group(1) in FOLDERS[:FOLDERS.index(folder) + 1]
+    return True
+
+
+def compiles_alone(compiler, header):
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-D_POSIX_C_SOURCE=200809L", "-xc",
+             "-I" + os.path.join(harness.SOURCE, "include")]
+    flags += ["-I" + folder for folder in os.environ["MPI_INCLUDES"].split(":") if folder]
+    with tempfile.NamedTemporaryFile("w", suffix=".c") as f:
+        f.write('#include "%s"\n#include "%s"\ntypedef int not_empty;\n' % (header, header))
+        f.flush()
+        done = subprocess.run([compiler] + flags + [f.name], stderr=subprocess.PIPE)
+    return done.stderr.decode() if done.returncode else ""
+
+
+def main():
+    checks = harness.Checks()
+    found = sources()
+    checks.check(len(found) > 30, "the source is there", len(found))
+    for path, text in found.items():
+        bad = [header for header in includes(text) if not may_include(path, header)]
+        checks.check(not bad, path + ": includes only what its place allows", bad)
+        checks.check(text.startswith("// SPDX-License-Identifier: Apache-2.0\n"), path + ": begins with the licence")
+        if path != "src/numerics/mode.c":
+            names = MODE_NAME.findall(text)
+            checks.check(not names, path + ": knows no mode by name", names)
+        checks.check(text.count("\n") <= 500, path + ": at most 500 lines")
+    for path in found:
+        if path.startswith("include/"):
+            wrong = compiles_alone(sys.argv[1], path[len("include/"):])
+            checks.check(not wrong, path + ": compiles alone", wrong)
+    for path in glob.glob(os.path.join(harness.SOURCE, "**", "CMakeLists.txt"), recursive=True):
+        with open(path) as f:
+            commands = re.sub(r"#.*", "", f.read())
+        checks.check(not re.search(r"-ffast-math|-Ofast|-funsafe-math|GLOB", commands), path + ": exact maths, listed sources")
+    checks.finish()
+
+
+main()

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs ssmsweep as a user would, and counts what was checked.  The environment names the program (SSMSWEEP), the
+launcher (MPIEXEC) and the source tree (SSMSWEEP_SOURCE)."""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+PROGRAM = os.environ["SSMSWEEP"]
+MPIEXEC = os.environ["MPIEXEC"]
+SOURCE = os.environ["SSMSWEEP_SOURCE"]
+DEMO = os.path.join(SOURCE, "jobs", "demo")
+TIMED_OUT = "timed out"
+
+OPEN_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
+
+# Each rank leaves its exit status in a file; the wrapper itself succeeds, else mpirun would kill the other ranks first.
+KEEP_STATUS = 'd=$1; shift; "$@"; echo $? >"$d/$OMPI_COMM_WORLD_RANK"'
+
+
+class Result:
+    def __init__(self, status, out, err, statuses):
+        self.status, self.out, self.err = status, out, err
+        self.statuses = statuses    # of each rank that ended by itself
+
+    def lines(self):
+        """What ssmsweep itself said on stderr (mpirun and Open MPI talk there too)."""
+        return [line for line in self.err.splitlines() if line.startswith("ssmsweep: ")]
+
+
+def execute(command, cwd, environment=None, limit=120):
+    """(status or TIMED_OUT, stdout, stderr); ends the whole process group when time is up."""
+    env = dict(os.environ, **OPEN_MPI)
+    env.setdefault("OMP_NUM_THREADS", "1")
+    env.update(environment or {})
+    process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        out, err = process.communicate(timeout=limit)
+        status = process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        status = TIMED_OUT
+    return status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+
+
+def run(arguments, ranks=1, cwd=".", environment=None, limit=120, program=PROGRAM):
+    """ranks 1 starts the program by itself, more start it under mpirun."""
+    command = [program] + list(arguments)
+    if ranks > 1:
+        command = [MPIEXEC, "-n", str(ranks)] + command
+    status, out, err = execute(command, cwd, environment, limit)
+    return Result(status, out, err, [status])
+
+
+def run_each_status(arguments, ranks, cwd, environment=None, limit=120):
+    """As run(), but `status` is the set of statuses of the ranks if it has one element."""
+    if ranks == 1:
+        return run(arguments, 1, cwd, environment, limit)
+    with tempfile.TemporaryDirectory() as kept:
+        command = [MPIEXEC, "-n", str(ranks), "sh", "-c", KEEP_STATUS, "sh", kept, PROGRAM] + list(arguments)
+        status, out, err = execute(command, cwd, environment, limit)
+        statuses = []
+        for name in sorted(os.listdir(kept)):
+            with open(os.path.join(kept, name)) as f:
+                statuses.append(int(f.read()))
+    if status == 0:
+        status = statuses[0] if len(statuses) == ranks and len(set(statuses)) == 1 else "ranks differ: %s" % statuses
+    return Result(status, out, err, statuses)
+
+
+class Checks:
+    """A test is a script that makes checks; none made is a failure too."""
+
+    def __init__(self):
+        self.made, self.failed = 0, 0
+
+    def check(self, good, what, detail=""):
+        self.made += 1
+        if not good:
+            self.failed += 1
+            print("FAIL %s\n%s" % (what, "\n".join("     " + line for line in str(detail).splitlines())), flush=True)
+        return good
+
+    def finish(self):
+        print("%d checks, %d failed" % (self.made, self.failed))
+        sys.exit(0 if self.made > 0 and self.failed == 0 else 1)
+
+
+class Workplace:
+    """A temporary folder; kept for a look when SSMSWEEP_KEEP is set."""
+
+    def __enter__(self):
+        self.path = tempfile.mkdtemp(prefix="ssmsweep-test-")
+        return self.path
+
+    def __exit__(self, *_):
+        if os.environ.get("SSMSWEEP_KEEP"):
+            print("kept: " + self.path)
+        else:
+            shutil.rmtree(self.path)

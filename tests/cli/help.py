@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Help, version, the list of modes and bad options never start MPI: they work where MPI_Init cannot."""
+import re
+
+import harness
+
+NO_MPI = {"OMPI_MCA_pml": "none-such"}    # MPI_Init dies of that
+MODES = ["fp32", "fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]
+OPTIONS = ["--all-modes", "--modes", "--model", "--reference", "--calib_data_num", "--calib_seqlen", "--calib-data",
+           "--percentile_alpha", "--layers", "--components", "--output_dir", "--comparison-dir", "--save_comparison",
+           "--job", "--threads", "--progress", "--dry-run", "--help", "--version"]
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as folder:
+        def run(*arguments):
+            return harness.run(arguments, 1, folder, NO_MPI, limit=60)
+
+        # If this succeeded, the checks below would show nothing.
+        checks.check(run("run", "-q").status != 0, "without MPI nothing can be swept")
+
+        shown = run("--help")
+        checks.check(shown.status == 0 and not shown.err, "--help", shown.err)
+        for option in OPTIONS:
+            checks.check(option.replace("_", "-") in shown.out.replace("_", "-"), "--help names " + option, shown.out)
+        checks.check(run("-h").out == shown.out, "-h is --help")
+        shown = run("--version")
+        checks.check(shown.status == 0 and re.fullmatch(r"ssmsweep \d+\.\d+\.\d+\n", shown.out), "--version", shown.out)
+        shown = run("modes")
+        checks.check(shown.status == 0 and not shown.err, "modes", shown.err)
+        first_words = [line.split()[0] for line in shown.out.splitlines() if line.strip()]
+        checks.check([word for word in first_words if word in MODES] == MODES, "modes lists them all", shown.out)
+        for bad, word in ((["--no-such-option"], "--no-such-option"), (["--modes", "2-9"], "2-9"), (["frob"], "frob")):
+            shown = run(*bad)
+            checks.check(shown.status == 2 and len(shown.lines()) == 1 and word in shown.err, " ".join(bad), shown.err)
+    checks.finish()
+
+
+main()

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Installed into a prefix, the program runs from anywhere without options, on the demo model of that prefix."""
+import os
+import subprocess
+import sys
+
+import harness
+
+
+def main():
+    checks = harness.Checks()
+    cmake, build = sys.argv[1:]
+    with harness.Workplace() as workplace:
+        prefix, elsewhere = os.path.join(workplace, "prefix"), os.path.join(workplace, "elsewhere")
+        subprocess.run([cmake, "--install", build, "--prefix", prefix], check=True, stdout=subprocess.DEVNULL)
+        os.mkdir(elsewhere)
+        program = os.path.join(prefix, "bin", "ssmsweep")
+        result = harness.run([], 1, elsewhere, limit=300, program=program)
+        checks.check(result.status == 0, "the installed program runs", result.err)
+        checks.check(os.path.exists(os.path.join(elsewhere, "layer_outputs", "sweep.h5")), "it leaves a result")
+
+        # It must be the prefix's own model: spoil that one.
+        config = os.path.join(prefix, "share", "ssmsweep", "demo", "config.json")
+        with open(config, "w") as f:
+            f.write("{")
+        result = harness.run(["-q", "--output_dir", "second"], 1, elsewhere, limit=60, program=program)
+        checks.check(result.status == 3 and config in result.err, "it uses the demo model of its prefix", result.err)
+    checks.finish()
+
+
+main()
