@@ -20,6 +20,17 @@ def sweep(path, ranks, shard):
     subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard)], check=True, timeout=LIMIT)
 
 
+def check_failing_writes(folder):
+    """The C side checks that all ranks end alike; here: as many samples are marked as were counted."""
+    for ranks, shard, writes in ((1, 0, 0), (1, 4, 40), (3, 0, 0), (3, 4, 13), (16, 1, 6)):
+        path = os.path.join(folder, "failing-n%d-s%d-k%d.h5" % (ranks, shard, writes))
+        out = subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard), str(writes)], check=True,
+                             timeout=LIMIT, stdout=subprocess.PIPE, universal_newlines=True).stdout
+        with h5py.File(path, "r") as f:
+            done = sum(int(f["items"][cell][mode]["state"][:].sum()) for cell in f["items"] for mode in f["items"][cell])
+        assert out.split() == [str(done), "stored"], (out, done)
+
+
 def contents(path):
     found = {}
     with h5py.File(path, "r") as f:
@@ -154,6 +165,7 @@ def main():
             assert found == first, "%d ranks, shard %d: %s" % (ranks, shard, [n for n in found if found[n] != first.get(n)])
         check_torn(good, folder)
         check_foreign(good, folder)
+        check_failing_writes(folder)
     print("ok")
 
 
