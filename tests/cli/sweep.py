@@ -11,7 +11,7 @@ import numpy as np
 
 import harness
 
-MODES = ["fp32", "fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]
+MODES = harness.MODES
 ESSENTIAL = ["fp32", "0", "2-1", "2-2", "2-4"]
 SMALL = ["--calib_data_num", "2", "--calib_seqlen", "64"]
 RESULT = os.path.join("layer_outputs", "sweep.h5")
