@@ -44,11 +44,15 @@ static void prefix_rank(struct error *err, int rank)
 
 void comm_wait(MPI_Request *request)
 {
-    enum { PROBES_BEFORE_NAP = 50, NAP_NANOSECONDS = 100 * 1000 };
-    const struct timespec nap = {.tv_nsec = NAP_NANOSECONDS};
+    enum { PROBES_BEFORE_NAP = 50, FIRST_NAP = 50 * 1000, LONGEST_NAP = 2000 * 1000 }; // nanoseconds
+    struct timespec nap = {.tv_nsec = FIRST_NAP};
     int arrived = 0;
     for (int probe = 0; !arrived; probe++) {
-        if (probe >= PROBES_BEFORE_NAP) nanosleep(&nap, NULL);
+        if (probe >= PROBES_BEFORE_NAP) {
+            nanosleep(&nap, NULL);
+            nap.tv_nsec += nap.tv_nsec / 16; // who waited long can wait a little longer
+            if (nap.tv_nsec > LONGEST_NAP) nap.tv_nsec = LONGEST_NAP;
+        }
         MPI_Test(request, &arrived, MPI_STATUS_IGNORE);
     }
 }

@@ -10,7 +10,7 @@
 #include "ssmsweep/sweep/node_block.h"
 #include "ssmsweep/sweep/scheduler.h"
 
-static const double LONG_SECONDS = 0.8, MOST_IDLE = 0.25; // share of the wait that waiting may cost
+static const double LONG_SECONDS = 0.8, MOST_IDLE = 0.15; // share of the wait that waiting may cost
 
 static double cpu_seconds(void)
 {
