@@ -10,6 +10,7 @@
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/forward.h"
 #include "ssmsweep/numerics/weights.h"
+#include "ssmsweep/sweep/node_block.h"
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
 #include "threads.h"
