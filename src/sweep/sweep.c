@@ -39,7 +39,8 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
                        const struct log *log, const char *tool_version, struct error *err)
 {
     *sweep = (struct sweep){.job = job, .comm = comm, .log = log, .tool_version = tool_version};
-    sweep->threads = threads_choose(job->threads, comm);
+    const struct threads threads = threads_choose(job->threads, comm);
+    sweep->threads = threads.per_rank;
     sweep->result_path = sweep_result_path(job, err);
     if (comm_agree(comm, err) || refuse_existing(sweep, err)) return err->status;
     if (inputs_model(&sweep->model, comm, job, err)) return err->status;
@@ -47,9 +48,12 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
     if (comm_agree(comm, err)) return err->status;
     log_job(log, LOG_NORMAL,
-            "model %s: %d layers, d_model %d; %d samples of up to %d tokens; %d runs; %d ranks x %d threads",
+            "model %s: %d layers, d_model %d; %d samples of up to %d tokens; %d runs; %d ranks x %d threads, "
+            "%d cores here%s",
             sweep->model.directory, sweep->model.dims.n_layer, sweep->model.dims.d_model,
-            sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads);
+            sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads,
+            threads.node_cores, threads.widened ? " (unbound)" : "");
+    threads_warn(&threads, comm, log);
     return STATUS_OK;
 }
 
