@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inputs.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
 
-static enum status open_model(struct model *model, const struct job *job, struct error *err)
+// Collective.  The ranks of a node share the reading of one file: rank 0 hashes it, the others look for NaN
+// and Inf.
+static enum status open_together(struct model *model, const struct comm *comm, const char *directory,
+                                 struct error *err)
 {
-    char *demo = NULL;
-    if (!job->model_dir && model_demo_directory(&demo, err)) return err->status;
-    model_open(model, job->model_dir ? job->model_dir : demo, err);
-    free(demo);
-    return err->status;
+    const bool leads = comm->node_rank == 0, alone = comm->node_ranks == 1;
+    model_open_unread(model, directory, err);
+    if (comm_agree(comm, err)) return err->status;
+    if (alone || !leads)
+        model_check_finite(model, alone ? 0 : comm->node_rank - 1, alone ? 1 : comm->node_ranks - 1, err);
+    if (leads && !err->status) model_digest(model, err);
+    if (comm_agree(comm, err)) return err->status;
+    MPI_Bcast(model->digest_hex, (int)sizeof model->digest_hex, MPI_CHAR, 0, comm->node);
+    return STATUS_OK;
 }
 
 // Ranks of different hosts may see different files under one name.
@@ -31,13 +39,17 @@ enum status inputs_model(struct model *model, const struct comm *comm, const str
                          struct error *err)
 {
     struct model opened = {0};
-    open_model(&opened, job, err);
-    if (comm_agree(comm, err) || check_same_weights(&opened, comm, err)) {
+    char *demo = NULL;
+    if (!job->model_dir) model_demo_directory(&demo, err);
+    if (comm_agree(comm, err) == STATUS_OK &&
+        open_together(&opened, comm, demo ? demo : job->model_dir, err) == STATUS_OK)
+        check_same_weights(&opened, comm, err);
+    free(demo);
+    if (err->status)
         model_close(&opened);
-        return err->status;
-    }
-    *model = opened;
-    return STATUS_OK;
+    else
+        *model = opened;
+    return err->status;
 }
 
 // ---- text ----
