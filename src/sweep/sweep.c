@@ -124,12 +124,24 @@ static void engine_close(struct engine *engine)
     node_block_close(&engine->block);
 }
 
+// Tasks part, part + parts, ... by the threads of this rank.
+static enum status pack_own(const struct engine *engine, int threads, struct error *err)
+{
+    const int tasks = weights_tasks(engine->weights);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (int t = engine->block.part; t < tasks; t += engine->block.parts) {
+        struct error mine = {0};
+        if (weights_pack(engine->weights, t, &mine) == STATUS_OK) continue;
+#pragma omp critical
+        *err = mine;
+    }
+    return err->status;
+}
+
 // The ranks of a node divide the packing tasks; the fence makes the parts of all visible to each.
 static enum status pack_weights(struct engine *engine, const struct sweep *sweep, struct error *err)
 {
-    int tasks = err->status ? 0 : weights_tasks(engine->weights);
-    for (int t = engine->block.part; t < tasks && !err->status; t += engine->block.parts)
-        weights_pack(engine->weights, t, err);
+    pack_own(engine, sweep->threads, err);
     node_block_fence(&engine->block, sweep->comm);
     return comm_agree(sweep->comm, err);
 }
