@@ -170,27 +170,37 @@ static enum status read_words(struct settings *settings, int argc, char **argv, 
     return err->status;
 }
 
+// Takes over the list of positional modes, which may be NULL.
+static enum status add_modes(struct settings *settings, char *list, struct error *err)
+{
+    const struct option *option = option_find("modes", strlen("modes"));
+    for (int i = 0; list && i < settings->count; i++)
+        if (settings->items[i].option->offset == option->offset &&
+            option_in_job_file(settings->items[i].option)) {
+            error_set(err, STATUS_USAGE,
+                      "--%s contradicts the argument '%.64s'; give one of them, see ssmsweep --help",
+                      settings->items[i].option->name, list);
+            free(list);
+            return err->status;
+        }
+    return list ? add(settings, option, list, err) : STATUS_OK;
+}
+
 enum status settings_from_line(struct settings *settings, int argc, char **argv, struct error *err)
 {
     struct settings found = {.command = COMMAND_RUN};
     char *modes = NULL;
-    if (read_words(&found, argc, argv, &modes, err)) goto clear;
-    if (found.command == COMMAND_HELP || found.command == COMMAND_VERSION) {
+    read_words(&found, argc, argv, &modes, err);
+    bool informs = found.command == COMMAND_HELP || found.command == COMMAND_VERSION;
+    if (err->status || informs) {
         enum command command = found.command;
+        free(modes);
         settings_clear(&found);
         found.command = command;
-    } else if (modes) {
-        char *text = modes;
-        modes = NULL;
-        if (add(&found, option_find("modes", strlen("modes")), text, err)) goto clear;
+    } else if (add_modes(&found, modes, err) || check_contradictions(&found, err)) {
+        settings_clear(&found);
     }
-    if (check_contradictions(&found, err)) goto clear;
-    free(modes);
-    *settings = found;
-    return STATUS_OK;
-clear:
-    free(modes);
-    settings_clear(&found);
+    if (!err->status) *settings = found;
     return err->status;
 }
 
