@@ -211,7 +211,7 @@ static void other_arrays_and_files_are_refused(void **state)
     assert_refused(&request, "no such text.jsonl");
     request = ask("no such ids.npy", 1, 512);
     assert_refused(&request, "no such ids.npy");
-    request = ask(".", 1, 512);
+    request = ask(SOURCE_DIR "/jobs/demo", 1, 512);
     assert_refused(&request, "got a folder without any");
     request = ask(DEMO "calibration.jsonl", 1, 512);
     request.tokenizer_path = "no such tokenizer.json";
