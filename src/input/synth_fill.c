@@ -109,7 +109,7 @@ void synth_fill(void *out, const struct synth_tensor *tensor, unsigned seed, enu
     const uint64_t stream = random_stream(seed, tensor->name);
     const int64_t blocks = (count + BLOCK - 1) / BLOCK;
     const int team = threads > 0 ? threads : omp_get_max_threads();
-#pragma omp parallel for schedule(static) num_threads(team) if (blocks > 4)
+#pragma omp parallel for schedule(dynamic, 16) num_threads(team) if (blocks > 64)
     for (int64_t b = 0; b < blocks; b++) {
         float values[BLOCK];
         int64_t at = b * BLOCK, n = count - at < BLOCK ? count - at : BLOCK;
