@@ -30,6 +30,7 @@ enum option_group {
     GROUP_OUTPUT,
     GROUP_SYNTH,
     GROUP_RUN,
+    GROUP_BENCH,
     GROUP_GENERAL,
     GROUP_ADVANCED,
     GROUP_COUNT
