@@ -45,6 +45,8 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     if (comm_agree(comm, err) || refuse_existing(sweep, err)) return err->status;
     if (inputs_model(&sweep->model, comm, job, err)) return err->status;
     if (inputs_corpus(&sweep->corpus, comm, job, &sweep->model, err)) return err->status;
+    if (sweep->corpus.skipped_empty > 0)
+        log_job(log, LOG_NORMAL, "%ld empty documents skipped", sweep->corpus.skipped_empty);
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
     if (comm_agree(comm, err)) return err->status;
     log_job(log, LOG_NORMAL,
@@ -237,10 +239,14 @@ static enum status fill_store(const struct sweep *sweep, const struct engine *en
 }
 
 // A file that holds no finished sample helps nobody.
-static void close_store(const struct sweep *sweep, struct store *store, long long stored)
+static void end_store(const struct sweep *sweep, struct store *store, long long stored,
+                      const struct error *failure)
 {
     struct error err = {0};
-    if (store_close(store, &err)) comm_abort_agreed(sweep->comm, &err);
+    if (failure->status)
+        store_abandon(store);
+    else if (store_close(store, &err))
+        comm_abort_agreed(sweep->comm, &err);
     if (stored == 0 && sweep->comm->rank == 0) unlink(sweep->result_path);
 }
 
@@ -253,7 +259,7 @@ enum status sweep_run(const struct sweep *sweep, struct error *err)
     // The file before the long work: a full disk shows here.
     if (engine_open(&engine, sweep, err) == STATUS_OK && create_store(&store, sweep, err) == STATUS_OK) {
         fill_store(sweep, &engine, store, &stored, err);
-        close_store(sweep, store, stored);
+        end_store(sweep, store, stored, err);
     }
     engine_close(&engine);
     return err->status;
