@@ -22,9 +22,12 @@ enum {
 
 static const struct option options[] = {
     {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(model_dir), .argument = "DIR",
-     .help = "Hugging Face Mamba-1 folder (default: the demo model)"},
+     .help = "Mamba-1 folder, float or W8A8 (default: the demo model)"},
     {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(pretrained_dir), .argument = "DIR",
      .help = "folder in which a relative --model is looked up"},
+    {"reference-model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(reference_model), .argument = "DIR",
+     .help = "float model of the same sizes, for the float modes beside a W8A8 checkpoint\n"
+             "(default: the checkpoint's own weights, dequantized)"},
     {"calib-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(calib_data), .argument = "FILE",
      .help = "text as JSONL with a `text` field, or token ids as .npy int32 [samples, L]\n"
              "(default: calibration.jsonl of the model, else of the demo model)"},

@@ -182,6 +182,8 @@ static void create_attributes(struct store *store, const struct plan_view *view,
     put_text(store, "ids_sha256", identity->ids_hex, err);
     put_text(store, "reference_mode", view->plan->runs[view->plan->reference_run].mode->name, err);
     put_text(store, "model_dtype", identity->model_dtype, err);
+    put_text(store, "scales_source", identity->scales_source, err);
+    put_text(store, "reference_weights", identity->reference_weights, err);
 }
 
 // "float", or the cell's calib_data_num.

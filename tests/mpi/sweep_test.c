@@ -104,7 +104,7 @@ static void check_file(const char *path, const struct corpus *corpus)
 static void sweep(const struct comm *comm, const char *path, const struct plan *plan,
                   const struct corpus *corpus)
 {
-    struct store_identity identity = {"{\"a\": 1}", "0.0", "aa", "", "bb", "F16"};
+    struct store_identity identity = {"{\"a\": 1}", "0.0", "aa", "", "bb", "F16", "calibration", "model"};
     struct model model = {.dims = dims};
     struct error err = {0};
     struct store *store = NULL, *again = NULL;

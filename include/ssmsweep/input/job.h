@@ -17,8 +17,9 @@ enum { JOB_MAX_CELLS = 64 };
 struct job {
     enum command command;
     const char *model_dir; // NULL: the embedded demo model; a relative one is inside pretrained_dir, if given
-    const char *pretrained_dir; // already part of model_dir after job_parse()
-    const char *calib_data;     // NULL: calibration.jsonl of the model folder, else that of the demo model
+    const char *reference_model; // float model of the float modes; NULL: the model itself
+    const char *pretrained_dir;  // already part of model_dir after job_parse()
+    const char *calib_data;      // NULL: calibration.jsonl of the model folder, else that of the demo model
     int calib_data_num[JOB_MAX_CELLS]; // one cell each, ascending, no duplicates
     int n_cells;
     int calib_seqlen;

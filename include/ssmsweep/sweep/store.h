@@ -3,7 +3,7 @@
 //
 //   /                              attributes: schema_version, tool_version, job (JSON), weights_sha256,
 //   tokenizer_sha256,
-//                                  ids_sha256, reference_mode, model_dtype
+//                                  ids_sha256, reference_mode, model_dtype, scales_source, reference_weights
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]
 //   /calibration/<N>/scales float32[n_layer, SITE_COUNT]   attribute sites
 //   /outputs/<N>/<mode>/layer_<l>/<component> float32[S, L, width]; float modes under /outputs/float/
@@ -26,6 +26,8 @@ struct store; // opaque
 
 struct store_identity {
     const char *job_json, *tool_version, *weights_hex, *tokenizer_hex, *ids_hex, *model_dtype;
+    const char *scales_source;     // "calibration" or "checkpoint"
+    const char *reference_weights; // "model", "dequantized-int8", or the digest of another float model
 };
 
 // Collective.  Makes the file with every dataset, reserves its space and flushes.  All arguments equal on all
