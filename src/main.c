@@ -8,6 +8,7 @@
 
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/compare/compare.h"
+#include "ssmsweep/compare/info.h"
 #include "ssmsweep/compare/report_json.h"
 #include "ssmsweep/compare/table.h"
 #include "ssmsweep/input/job.h"
@@ -36,9 +37,20 @@ static void print_modes(FILE *out)
     }
 }
 
-// What needs neither MPI nor a model; false: the rest of the program has to do it.
-static bool answer_alone(const struct job *job, bool speaks)
+static void info(const struct job *job, struct error *err)
 {
+    const struct info_request request = {
+        .path = job->model_dir, .json = job->json, .tokens = job->calib_seqlen, .threads = job->threads};
+    if (job->cpu)
+        info_print_cpu(stdout, job->json, err);
+    else
+        info_print(stdout, &request, err);
+}
+
+// What needs no MPI; false: the rest of the program has to do it.
+static bool answer_alone(const struct job *job, const struct log *log, struct error *err)
+{
+    bool speaks = log->rank == 0;
     switch (job->command) {
     case COMMAND_HELP:
         if (speaks) job_print_help(stdout);
@@ -48,6 +60,9 @@ static bool answer_alone(const struct job *job, bool speaks)
         return true;
     case COMMAND_MODES:
         if (speaks) print_modes(stdout);
+        return true;
+    case COMMAND_INFO:
+        if (speaks) info(job, err);
         return true;
     default:
         return false;
@@ -149,11 +164,11 @@ int main(int argc, char **argv)
     struct job job = {0};
     struct error err = {0};
     struct log log = {.level = LOG_NORMAL, .rank = launcher_rank()};
-    if (job_parse(&job, argc, argv, &err) || check_job(&job, &err)) {
-        log_job(&log, LOG_ERROR, "%s", err.text);
-    } else if (!answer_alone(&job, log.rank == 0)) {
-        return (int)run_under_mpi(&job, &argc, &argv);
+    if (!job_parse(&job, argc, argv, &err) && !check_job(&job, &err)) {
+        log.level = job.verbosity;
+        if (!answer_alone(&job, &log, &err)) return (int)run_under_mpi(&job, &argc, &argv);
     }
+    if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
     job_clear(&job);
     return (int)err.status;
 }

@@ -57,8 +57,10 @@ static void put_provenance(struct json_writer *w, const struct result *result, i
     static const char *const names[] = {"tool_version", "weights_sha256", "tokenizer_sha256", "ids_sha256",
                                         "model_dtype",  "scales_source",  "reference_weights"};
     json_begin_object(w, "provenance");
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        json_put_string(w, names[i], result_attribute(result, names[i]));
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *text = result_attribute(result, names[i]);
+        json_put_string(w, names[i], text[0] ? text : NULL);
+    }
     if (run >= 0) put_calib_data_num(w, result, run);
     put_job_value(w, result, "percentile_alpha");
     json_put_integer(w, "num_samples", result_samples(result));

@@ -65,7 +65,7 @@ static void print_layer(FILE *out, const struct comparison_entry *entry)
     const struct record *r = &entry->record;
     char mse[CELL_CHARS], correlation[CELL_CHARS], relative[CELL_CHARS], mae[CELL_CHARS], p99[CELL_CHARS],
         max[CELL_CHARS];
-    fprintf(out, "%5d  %9s %-9s  %9s %-9s %10s %-9s  %9s %9s %9s\n", entry->layer, error_cell(mse, r->mse),
+    fprintf(out, "%5d  %9s %-9s  %9s %-9s %9s %-9s %9s %10s %10s\n", entry->layer, error_cell(mse, r->mse),
             grade_name(record_grade_mse(r)), correlation_cell(correlation, r->correlation),
             grade_name(record_grade_correlation(r)), percent_cell(relative, r->relative_mae),
             grade_name(record_grade_relative_mae(r)), error_cell(mae, r->mae),
@@ -90,8 +90,8 @@ static void print_component(FILE *out, const struct comparison *comparison, cons
             view_reference_name(comparison, result), weights, component_name(component));
     if (mode) fprintf(out, "%s\n", mode->summary);
     rule(out, TABLE_WIDTH);
-    fprintf(out, "%5s  %-19s  %-19s %-20s  %9s %9s %9s\n", "layer", "      MSE", "correlation",
-            "relative MAE", "MAE", "p99 |d|", "max |d|");
+    fprintf(out, "%5s  %9s %-9s  %-19s %-19s %9s %10s %10s\n", "layer", "MSE", "", "correlation",
+            "relative MAE", "MAE", "p99 |diff|", "max |diff|");
     for (int i = 0; i < run->count; i++)
         if (run->entries[i].component == component) print_layer(out, &run->entries[i]);
     for (int i = 0; i < run->count; i++)
@@ -125,10 +125,20 @@ static void print_run(FILE *out, const struct comparison *comparison, const stru
     const struct record *first = &s.first.main->record, *last = &s.last.main->record;
     char name[CELL_CHARS * 2], cells[5][CELL_CHARS];
     bool reference = view_is_reference(comparison, result, run->run);
-    fprintf(out, "%-*s  %12s %12s  %12s %12s  %12s   %s\n", name_width, mode_cell(name, result, run->run),
+    fprintf(out, "%-*s   %11s %11s   %11s %11s   %11s   %s\n", name_width, mode_cell(name, result, run->run),
             error_cell(cells[0], first->mse), error_cell(cells[1], first->mae),
             error_cell(cells[2], last->mse), error_cell(cells[3], last->mae),
             correlation_cell(cells[4], s.avg_correlation), reference ? "(reference)" : grade_name(s.worst));
+}
+
+// "------ layer 0 ------"
+static void centre(char cell[CELL_CHARS], int width, int layer)
+{
+    char text[24];
+    int room = width - snprintf(text, sizeof text, " layer %d ", layer);
+    memset(cell, '-', (size_t)width);
+    memcpy(cell + room / 2, text, strlen(text));
+    cell[width] = '\0';
 }
 
 // Returns the width of the table.
@@ -140,12 +150,12 @@ static int print_header(FILE *out, const struct comparison *comparison, const st
     fprintf(out, "\nAll modes against %s%s: %s, %d sample%s, %lld tokens\n",
             view_reference_name(comparison, result), weights, component_name(s->first.main->component),
             result_samples(result), result_samples(result) == 1 ? "" : "s", view_tokens(result));
-    int width = name_width + 2 + 25 + 2 + 25 + 2 + 12 + 3 + 11;
+    int width = name_width + 3 + 23 + 3 + 23 + 3 + 11 + 3 + 11;
     rule(out, width);
-    snprintf(first, sizeof first, "layer %d", s->first.layer);
-    snprintf(last, sizeof last, "layer %d", s->last.layer);
-    fprintf(out, "%-*s  %25s  %25s  %12s   %s\n", name_width, "", first, last, "average", "worst");
-    fprintf(out, "%-*s  %12s %12s  %12s %12s  %12s   %s\n", name_width, "mode", "MSE", "MAE", "MSE", "MAE",
+    centre(first, 23, s->first.layer);
+    centre(last, 23, s->last.layer);
+    fprintf(out, "%-*s   %s   %s   %11s   %s\n", name_width, "", first, last, "average", "worst");
+    fprintf(out, "%-*s   %11s %11s   %11s %11s   %11s   %s\n", name_width, "mode", "MSE", "MAE", "MSE", "MAE",
             "correlation", "grade");
     rule(out, width);
     return width;
@@ -180,8 +190,9 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
         print_run(out, comparison, result, &run, name_width);
     rule(out, width);
     print_twins(out, comparison, result);
-    fputs("Worst grade: over all layers and the three metrics below (limits of excellent, good, fair; else "
-          "poor).\n"
-          "  MSE < 1e-4, 1e-3, 1e-2   correlation > 0.9999, 0.999, 0.99   relative MAE < 0.1 %, 1 %, 5 %\n",
+    fputs("Worst grade over all layers.  The grades:   excellent     good      fair\n"
+          "  MSE below                                 1e-4      1e-3      1e-2\n"
+          "  correlation above                       0.9999     0.999      0.99\n"
+          "  relative MAE below                       0.1 %       1 %       5 %\n",
           out);
 }

@@ -69,15 +69,22 @@ static enum status check_flag(const struct json *value, const char *path, bool m
     return bad_key(path, json_key(value), may_be_true ? "true or false" : "false", err);
 }
 
+static enum status check_type(const struct json *value, const char *path, struct error *err)
+{
+    const char *type = json_string(value);
+    if (type && strcmp(type, "BPE") == 0) return STATUS_OK;
+    return error_set(
+        err, STATUS_INPUT,
+        "%s: model.type: expected \"BPE\", got \"%.60s\"; only plain byte-level BPE is supported", path,
+        type ? type : "no text");
+}
+
 // Every key that we know, with the values under which it changes no id; any other key might change ids.
 static enum status check_setting(const struct json *value, const char *path, struct error *err)
 {
     const char *key = json_key(value);
     if (strcmp(key, "vocab") == 0 || strcmp(key, "merges") == 0) return STATUS_OK;
-    if (strcmp(key, "type") == 0)
-        return json_is_string(value) && strcmp(json_string(value), "BPE") == 0
-                   ? STATUS_OK
-                   : bad_key(path, key, "\"BPE\"", err);
+    if (strcmp(key, "type") == 0) return check_type(value, path, err);
     if (strcmp(key, "dropout") == 0)
         return json_is_null(value) || (json_is_number(value) && json_number(value) == 0)
                    ? STATUS_OK

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/input/model.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/input/config.h"
@@ -342,21 +344,37 @@ enum status model_set_reference(struct model *model, const struct model *referen
     return STATUS_OK;
 }
 
+// Where an installation puts the demo model, seen from the running program, so that a prefix can be moved.
+// malloc'ed; NULL where there is none.
+static char *installed_demo(void)
+{
+    char path[PATH_MAX + sizeof SSMSWEEP_DEMO_FROM_PROGRAM];
+    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
+    if (length <= 0 || length >= PATH_MAX) return NULL;
+    path[length] = '\0';
+    char *slash = strrchr(path, '/');
+    if (!slash) return NULL;
+    strcpy(slash + 1, SSMSWEEP_DEMO_FROM_PROGRAM);
+    return realpath(path, NULL);
+}
+
 enum status model_demo_directory(char **directory, struct error *err)
 {
-    const char *places[] = {getenv("SSMSWEEP_DEMO"), SSMSWEEP_DEMO_INSTALLED, SSMSWEEP_DEMO_SOURCE};
-    size_t first = places[0] && *places[0] ? 0 : 1, last = first == 0 ? 1 : 3;
-    for (size_t i = first; i < last; i++) {
-        if (!file_is_directory(places[i])) continue;
-        char *copy = strdup(places[i]);
-        if (!copy) return error_memory(err, strlen(places[i]) + 1, "a path");
-        *directory = copy;
-        return STATUS_OK;
-    }
-    if (first == 0)
-        return error_set(err, STATUS_INPUT, "%s: no such folder; correct SSMSWEEP_DEMO or unset it",
-                         places[0]);
-    return error_set(err, STATUS_INPUT,
-                     "demo model: expected it in %s or %s; name a model with --model, or set SSMSWEEP_DEMO",
-                     places[1], places[2]);
+    const char *named = getenv("SSMSWEEP_DEMO");
+    bool is_named = named && *named;
+    const char *place = is_named ? named : SSMSWEEP_DEMO_SOURCE;
+    char *found = is_named ? NULL : installed_demo();
+    if (!found && !file_is_directory(place))
+        return is_named
+                   ? error_set(err, STATUS_INPUT, "%s: no such folder; correct SSMSWEEP_DEMO or unset it",
+                               place)
+                   : error_set(
+                         err, STATUS_INPUT,
+                         "demo model: expected it in %s of the program's folder or in %s; name a model with "
+                         "--model, or set SSMSWEEP_DEMO",
+                         SSMSWEEP_DEMO_FROM_PROGRAM, place);
+    if (!found) found = strdup(place);
+    if (!found) return error_memory(err, strlen(place) + 1, "a path");
+    *directory = found;
+    return STATUS_OK;
 }

@@ -13,18 +13,21 @@
 enum {
     IN_RUN = 1u << COMMAND_RUN,
     IN_COMPARE = 1u << COMMAND_COMPARE,
+    IN_INFO = 1u << COMMAND_INFO,
     IN_MODES = 1u << COMMAND_MODES,
     IN_HELP = 1u << COMMAND_HELP,
     IN_VERSION = 1u << COMMAND_VERSION,
     IN_BOTH = IN_RUN | IN_COMPARE,
-    IN_ALL = IN_BOTH | IN_MODES | IN_HELP | IN_VERSION
+    IN_ALL = IN_BOTH | IN_INFO | IN_MODES | IN_HELP | IN_VERSION
 };
 
 static const struct option options[] = {
-    {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(model_dir), .argument = "DIR",
+    {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO, OFFSET(model_dir), .argument = "DIR",
      .help = "Mamba-1 folder, float or W8A8 (default: the demo model)"},
-    {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(pretrained_dir), .argument = "DIR",
-     .help = "folder in which a relative --model is looked up"},
+    {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO, OFFSET(pretrained_dir),
+     .argument = "DIR",
+     .help = "folder in which a relative --model is looked up; with it, `ssmsweep NAME` takes\n"
+             "DIR/NAME, or DIR itself"},
     {"reference-model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(reference_model), .argument = "DIR",
      .help = "float model of the same sizes, for the float modes beside a W8A8 checkpoint\n"
              "(default: the checkpoint's own weights, dequantized)"},
@@ -35,7 +38,7 @@ static const struct option options[] = {
      .argument = "N[,N...]",
      .help = "samples that give the scales; each number is a sweep of its own (default 10)", .least = 1,
      .most = 1e6},
-    {"calib_seqlen", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(calib_seqlen), .argument = "N",
+    {"calib_seqlen", 0, OPTION_INT, GROUP_INPUT, IN_RUN | IN_INFO, OFFSET(calib_seqlen), .argument = "N",
      .help = "tokens kept of each sample (default 512)", .least = 1, .most = 1e6},
     {"percentile_alpha", 0, OPTION_DOUBLE, GROUP_INPUT, IN_RUN, OFFSET(percentile_alpha), .argument = "A",
      .help = "quantile of the percentile observers, above 0, up to 1 (default 0.9995)", .least = 0, .most = 1,
@@ -62,7 +65,7 @@ static const struct option options[] = {
 
     {"resume", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(resume),
      .help = "continue a sweep that stopped early"},
-    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH, OFFSET(threads), .argument = "N",
+    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_INFO, OFFSET(threads), .argument = "N",
      .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
     {"progress", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(progress_seconds), .argument = "SECONDS",
      .help = "seconds between progress lines (default: only on a terminal)", .least = 0, .most = 86400},
@@ -71,6 +74,9 @@ static const struct option options[] = {
 
     {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},
+    {"json", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(json), .help = "info: as JSON"},
+    {"cpu", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(cpu),
+     .help = "info: instruction sets and cores of this machine"},
     {"quiet", 'q', OPTION_LEVEL, GROUP_GENERAL, IN_ALL, OFFSET(verbosity), .help = "errors only",
      .level = LOG_QUIET},
     {"verbose", 'v', OPTION_LEVEL, GROUP_GENERAL, IN_ALL, OFFSET(verbosity), .help = "say more",
@@ -90,11 +96,12 @@ static const char *const group_titles[GROUP_COUNT] = {
 };
 
 static const struct command_entry commands[] = {
-    {"run", COMMAND_RUN, NULL, "run the sweep and compare its modes (default)"},
-    {"compare", COMMAND_COMPARE, "[MODE...]", "compare the modes of a finished sweep again"},
-    {"modes", COMMAND_MODES, NULL, "list the modes"},
-    {"help", COMMAND_HELP, NULL, "print this text"},
-    {"version", COMMAND_VERSION, NULL, "print the version"},
+    {"run", COMMAND_RUN, "[MODEL]", "model", "run the sweep and compare its modes (default)"},
+    {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
+    {"info", COMMAND_INFO, "[PATH]", "model", "describe a model folder or a result file (--json, --cpu)"},
+    {"modes", COMMAND_MODES, NULL, NULL, "list the modes"},
+    {"help", COMMAND_HELP, NULL, NULL, "print this text"},
+    {"version", COMMAND_VERSION, NULL, NULL, "print the version"},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -139,6 +139,43 @@ bool forward_observe(struct forward *forward, double percentile_alpha, const int
     return true;
 }
 
+size_t stream_floats(const struct dims *dims, int length)
+{
+    return (size_t)length * (size_t)round_up16(dims->d_model);
+}
+
+void forward_start(struct forward *forward, struct stream *stream, const struct mode *mode,
+                   const int32_t *ids, int length)
+{
+    struct forward f = *forward; // the same workspace, another residual stream
+    f.residual = stream->residual, f.h = stream->h;
+    start(&f, mode, ids, length);
+    stream->rotated = f.rotated;
+}
+
+bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
+                  const float *scales, int layer, int length, const struct capture *capture,
+                  double percentile_alpha, float *observed)
+{
+    struct forward f = *forward;
+    f.residual = stream->residual, f.h = stream->h;
+    f.length = length;
+    return mode_is_float(mode) ? layer_float(&f, mode, layer, capture, percentile_alpha, observed)
+                               : layer_w8a8(&f, mode, scales, layer, capture);
+}
+
+void stream_logits(struct forward *forward, const struct stream *stream, int first, int count, float *logits)
+{
+    struct forward f = *forward;
+    f.residual = stream->residual, f.h = stream->h, f.rotated = stream->rotated;
+    forward_logits(&f, first, count, logits);
+}
+
+void forward_set_dither(struct forward *forward, uint64_t seed)
+{
+    forward->dither = seed;
+}
+
 static void copy_rows(const float *from, long ld_from, float *to, long ld_to, int rows, int width)
 {
     for (int t = 0; t < rows; t++)

@@ -216,8 +216,8 @@ static float block_scan(const struct map *step, int lanes, int items, float carr
             for (int j = WARP - 1; j >= offset; j--)
                 inclusive[warp + j] = combine(inclusive[warp + j - offset], inclusive[warp + j]);
         for (int j = 0; j < WARP; j++) {
-            const struct map *before = &inclusive[warp + j - 1];
-            float s = j == 0 ? carry : fmaf(before->a, carry, before->b);
+            float s = carry;
+            if (j > 0) s = fmaf(inclusive[warp + j - 1].a, carry, inclusive[warp + j - 1].b);
             for (int i = 0; i < items; i++) {
                 const int t = (warp + j) * items + i;
                 state[t] = s = fmaf(step[t].a, s, step[t].b);

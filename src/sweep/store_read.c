@@ -157,10 +157,11 @@ static enum status read_states(struct result *result, struct error *err)
         run_label(&result->runs[r], label);
         snprintf(name, sizeof name, "/items/%s/%s/state", label, result->runs[r].mode);
         if (store_read_all(&result->file, name, &expected, H5T_NATIVE_UINT8, state, err)) break;
-        bool complete = true;
+        int done = 0;
         for (int s = 0; s < result->samples; s++)
-            complete = complete && state[s] == STORE_ITEM_DONE;
-        result->runs[r].complete = complete;
+            done += state[s] == STORE_ITEM_DONE;
+        result->runs[r].done = done;
+        result->runs[r].complete = done == result->samples;
     }
     free(state);
     return err->status;

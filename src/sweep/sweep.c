@@ -10,6 +10,7 @@
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/forward.h"
 #include "ssmsweep/numerics/weights.h"
+#include "ssmsweep/sweep/node_block.h"
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
 #include "threads.h"
@@ -91,9 +92,9 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     }
     fprintf(out, "runs:\n");
     for (int r = 0; r < plan->n_runs; r++) {
-        fprintf(out, "  mode %-6s", plan->runs[r].mode->name);
+        fprintf(out, "  mode %s", plan->runs[r].mode->name);
         if (plan->runs[r].cell != PLAN_FLOAT_CELL)
-            fprintf(out, " calib_data_num %d", plan->calib_data_num[plan->runs[r].cell]);
+            fprintf(out, ", calib_data_num %d", plan->calib_data_num[plan->runs[r].cell]);
         fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
     }
     fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
@@ -143,10 +144,18 @@ static enum status engine_open(struct engine *engine, const struct sweep *sweep,
     return comm_agree(comm, err);
 }
 
+// Names the whole folder as well as the part of it that could not be made.
+static enum status make_folder(const char *option, const char *path, struct error *err)
+{
+    struct error inner = {0};
+    if (file_make_directories(path, &inner) == STATUS_OK) return STATUS_OK;
+    return error_set(err, inner.status, "%s %.300s: %.600s; choose another folder", option, path, inner.text);
+}
+
 static enum status make_folders(const struct sweep *sweep, struct error *err)
 {
-    if (sweep->comm->rank == 0 && file_make_directories(sweep->job->output_dir, err) == STATUS_OK)
-        file_make_directories(sweep->job->comparison_dir, err);
+    if (sweep->comm->rank == 0 && make_folder("--output_dir", sweep->job->output_dir, err) == STATUS_OK)
+        make_folder("--comparison-dir", sweep->job->comparison_dir, err);
     return comm_agree(sweep->comm, err);
 }
 

@@ -197,7 +197,7 @@ CASES = [
     # ids
     ("id beyond the vocabulary", INPUT, ["ids.npy", "2048"], ids_with(2048), IDS),
     ("negative id", INPUT, ["ids.npy", "-7"], ids_with(-7), IDS),
-    ("ids of another dtype", INPUT, ["ids.npy", "int32"], save_ids(good_ids().astype(np.int64)), IDS),
+    ("ids of another dtype", INPUT, ["ids.npy", "int32"], save_ids(good_ids().astype(np.float32)), IDS),
     ("ids of another shape", INPUT, ["ids.npy", "[samples"], save_ids(good_ids().ravel()), IDS),
     ("torn ids", INPUT, ["ids.npy"], cut("ids.npy", 150), IDS),
     ("no .npy at all", INPUT, ["ids.npy"], put("ids.npy", b"not an array\n"), IDS),
@@ -221,10 +221,10 @@ CASES = [
     ("job value of another type", INPUT, ["job.json", "calib_seqlen"],
      put("job.json", b'{"calib_seqlen": true}'), ["--job", "job.json"]),
     # results
-    ("result exists", INPUT, ["sweep.h5", "--resume"], result_exists, []),
-    ("output folder under a file", IO, ["file/out"], in_the_way("file"), ["--output_dir", "file/out"]),
+    ("result exists", INPUT, ["sweep.h5", "exists"], result_exists, []),
+    ("output folder under a file", IO, ["file", "folder"], in_the_way("file"), ["--output_dir", "file/out"]),
     ("output folder is a file", IO, ["file"], in_the_way("file"), ["--output_dir", "file"]),
-    ("comparison folder under a file", IO, ["file/cmp"], in_the_way("file"), ["--comparison-dir", "file/cmp"]),
+    ("comparison folder under a file", IO, ["file", "folder"], in_the_way("file"), ["--comparison-dir", "file/cmp"]),
     ("compare without a result", INPUT, ["sweep.h5"], nothing, ["compare"]),
     ("compare with a foreign file", INPUT, ["sweep.h5"], result_exists, ["compare"]),
 ]

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 
 import h5py
 import numpy as np
@@ -20,6 +21,17 @@ def sweep(path, ranks, shard):
     subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard)], check=True, timeout=LIMIT)
 
 
+def check_failing_writes(folder):
+    """The C side checks that all ranks end alike; here: as many samples are marked as were counted."""
+    for ranks, shard, writes in ((1, 0, 0), (1, 4, 40), (3, 0, 0), (3, 4, 13), (16, 1, 6)):
+        path = os.path.join(folder, "failing-n%d-s%d-k%d.h5" % (ranks, shard, writes))
+        out = subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard), str(writes)], check=True,
+                             timeout=LIMIT, stdout=subprocess.PIPE, universal_newlines=True).stdout
+        with h5py.File(path, "r") as f:
+            done = sum(int(f["items"][cell][mode]["state"][:].sum()) for cell in f["items"] for mode in f["items"][cell])
+        assert out.split() == [str(done), "stored"], (out, done)
+
+
 def contents(path):
     found = {}
     with h5py.File(path, "r") as f:
@@ -31,6 +43,19 @@ def contents(path):
         f.visititems(visit)
         visit("", f)
     return found
+
+
+def bytes_of(path):
+    """The whole file, its seconds zeroed: nothing else may differ between two runs, times of objects included."""
+    with open(path, "rb") as raw:
+        data = bytearray(raw.read())
+    with h5py.File(path, "r") as f:
+        def blank(name, thing):
+            if isinstance(thing, h5py.Dataset) and name.endswith("/seconds"):
+                at, size = thing.id.get_offset(), thing.id.get_storage_size()
+                data[at:at + size] = bytes(size)
+        f.visititems(blank)
+    return bytes(data)
 
 
 def check_contents(path):
@@ -143,7 +168,7 @@ def check_foreign(good, folder):
 
 def main():
     with tempfile.TemporaryDirectory(prefix="ssmsweep-test-") as folder:
-        first = None
+        first, started = None, time.time()
         for ranks, shard in VARIANTS:
             path = os.path.join(folder, "n%d-s%d.h5" % (ranks, shard))
             sweep(path, ranks, shard)
@@ -152,8 +177,11 @@ def main():
                 first, good = found, path
                 check_contents(path)
             assert found == first, "%d ranks, shard %d: %s" % (ranks, shard, [n for n in found if found[n] != first.get(n)])
+        assert time.time() - started > 1, "too fast to show whether times are stored"
+        assert bytes_of(path) == bytes_of(good)
         check_torn(good, folder)
         check_foreign(good, folder)
+        check_failing_writes(folder)
     print("ok")
 
 

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Plan, calibration, sweep and result file on a model made of a formula.
-//   sweep_test FILE SHARD [fail]     writes FILE and checks it by reading it again
+//   sweep_test FILE SHARD       writes FILE and checks it by reading it again
+//   sweep_test FILE SHARD K     every rank's K-th write fails: all end with its error, what was stored is
+//   whole
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "check.h"
 #include "ssmsweep/numerics/calibrate.h"
@@ -101,51 +105,129 @@ static void check_file(const char *path, const struct corpus *corpus)
     result_close(result);
 }
 
-static void sweep(const struct comm *comm, const char *path, const struct plan *plan,
-                  const struct corpus *corpus)
+// Linked in place of store_write_output() by --wrap.
+enum status __real_store_write_output(struct store *store, int run, int layer, enum component component,
+                                      int sample, const float *values, int length, int width,
+                                      struct error *err);
+enum status __wrap_store_write_output(struct store *store, int run, int layer, enum component component,
+                                      int sample, const float *values, int length, int width,
+                                      struct error *err);
+
+static int writes_before_failure = INT_MAX;
+
+enum status __wrap_store_write_output(struct store *store, int run, int layer, enum component component,
+                                      int sample, const float *values, int length, int width,
+                                      struct error *err)
 {
-    struct store_identity identity = {"{\"a\": 1}", "0.0", "aa", "", "bb", "F16", "calibration", "model"};
+    if (writes_before_failure-- == 0) return error_set(err, STATUS_IO, "the disk is on fire");
+    return __real_store_write_output(store, run, layer, component, sample, values, length, width, err);
+}
+
+struct bench {
+    struct comm comm;
+    struct corpus corpus;
+    struct plan plan;
+    const char *path;
+    struct store *store;
+    struct worker worker;
+    struct weights *weights;
+    float *scales;
+};
+
+static const struct store_identity identity = {"{\"a\": 1}", "0.0", "aa",          "",
+                                               "bb",         "F16", "calibration", "model"};
+
+static void bench_open(struct bench *bench)
+{
     struct model model = {.dims = dims};
     struct error err = {0};
-    struct store *store = NULL, *again = NULL;
-    struct worker worker = {.comm = comm, .plan = plan, .corpus = corpus, .percentile_alpha = 1};
-    struct weights *weights = NULL;
     struct progress progress;
-    float *scales = NULL;
-    long long stored = 0;
-    CHECK(weights_open(&weights, &model, 0, NULL, &err) == STATUS_OK);
-    CHECK(forward_open(&worker.forward, weights, MAX_TOKENS, 1, &err) == STATUS_OK);
-    CHECK(store_create(&store, comm, path, plan, &dims, corpus, &identity, &err) == STATUS_OK);
+    bench->worker = (struct worker){
+        .comm = &bench->comm, .plan = &bench->plan, .corpus = &bench->corpus, .percentile_alpha = 1};
+    CHECK(weights_open(&bench->weights, &model, 0, NULL, &err) == STATUS_OK);
+    CHECK(forward_open(&bench->worker.forward, bench->weights, MAX_TOKENS, 1, &err) == STATUS_OK);
+    CHECK(store_create(&bench->store, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus,
+                       &identity, &err) == STATUS_OK);
     progress_start(&progress, "calibrate", SAMPLES, -1, true);
-    CHECK(worker_calibrate(&worker, SAMPLES, &scales, &progress, &err) == STATUS_OK);
-    CHECK(store_write_scales(store, scales, &err) == STATUS_OK);
-    progress_start(&progress, "sweep", plan->n_items, -1, true);
-    CHECK(worker_sweep(&worker, store, scales, &progress, &stored, &err) == STATUS_OK);
-    CHECK(stored == (long long)plan->n_runs * SAMPLES);
-    CHECK(store_close(store, &err) == STATUS_OK);
-    CHECK(store_create(&again, comm, path, plan, &dims, corpus, &identity, &err) == STATUS_INPUT);
-    CHECK(strstr(err.text, path) && strstr(err.text, "--resume"));
-    free(scales);
-    forward_close(worker.forward);
-    weights_close(weights);
+    CHECK(worker_calibrate(&bench->worker, SAMPLES, &bench->scales, &progress, &err) == STATUS_OK);
+    CHECK(store_write_scales(bench->store, bench->scales, &err) == STATUS_OK);
+}
+
+static void bench_close(struct bench *bench)
+{
+    struct error err = {0};
+    CHECK(store_close(bench->store, &err) == STATUS_OK);
+    free(bench->scales);
+    forward_close(bench->worker.forward);
+    weights_close(bench->weights);
+}
+
+static void check_size(const struct bench *bench)
+{
+    struct stat info;
+    CHECK(stat(bench->path, &info) == 0);
+    CHECK((unsigned long long)info.st_size <= store_estimate_bytes(&bench->plan, &dims, &bench->corpus));
+}
+
+static void check_whole_sweep(struct bench *bench)
+{
+    struct error err = {0};
+    struct store *again = NULL;
+    struct progress progress;
+    long long stored = 0;
+    bench_open(bench);
+    check_size(bench);
+    progress_start(&progress, "sweep", bench->plan.n_items, -1, true);
+    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &stored, &err) == STATUS_OK);
+    CHECK(stored == (long long)bench->plan.n_runs * SAMPLES);
+    bench_close(bench);
+    CHECK(store_create(&again, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus, &identity,
+                       &err) == STATUS_INPUT);
+    CHECK(strstr(err.text, bench->path) && strstr(err.text, "--resume"));
+    check_file(bench->path, &bench->corpus); // every rank by itself
+}
+
+static void check_failing_write(struct bench *bench, int writes)
+{
+    struct error err = {0};
+    struct progress progress;
+    struct result *result = NULL;
+    long long stored = -1;
+    bench_open(bench);
+    writes_before_failure = writes;
+    progress_start(&progress, "sweep", bench->plan.n_items, -1, true);
+    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &stored, &err) == STATUS_IO);
+    CHECK(strstr(err.text, "the disk is on fire"));
+    CHECK(stored >= writes / 6 && stored < (long long)bench->plan.n_runs * SAMPLES);
+    bench_close(bench);
+    err = (struct error){0};
+    CHECK(result_open(&result, bench->path, &err) == STATUS_OK);
+    int complete = 0;
+    for (int r = 0; r < result_runs(result); r++)
+        complete += result_run_at(result, r)->complete;
+    CHECK(complete < result_runs(result));
+    result_close(result);
+    if (bench->comm.rank == 0) printf("%lld stored\n", stored);
 }
 
 int main(int argc, char **argv)
 {
-    struct comm comm;
+    struct bench bench = {0};
     struct error err = {0};
-    CHECK(argc == 3);
-    CHECK(comm_init(&comm, &argc, &argv, &err) == STATUS_OK);
-    struct corpus corpus = make_corpus();
+    CHECK(argc == 3 || argc == 4);
+    CHECK(comm_init(&bench.comm, &argc, &argv, &err) == STATUS_OK);
+    bench.path = argv[1];
+    bench.corpus = make_corpus();
     struct job job = make_job((int)strtol(argv[2], NULL, 10));
-    struct plan plan = {0};
-    CHECK(plan_make(&plan, &job, &dims, &corpus, comm.ranks, &err) == STATUS_OK);
-    sweep(&comm, argv[1], &plan, &corpus);
-    check_file(argv[1], &corpus); // every rank by itself
-    MPI_Barrier(comm.world);
-    plan_clear(&plan);
-    free(corpus.ids);
-    free(corpus.length);
-    comm_finish(&comm);
+    CHECK(plan_make(&bench.plan, &job, &dims, &bench.corpus, bench.comm.ranks, &err) == STATUS_OK);
+    if (argc == 4)
+        check_failing_write(&bench, (int)strtol(argv[3], NULL, 10));
+    else
+        check_whole_sweep(&bench);
+    MPI_Barrier(bench.comm.world);
+    plan_clear(&bench.plan);
+    free(bench.corpus.ids);
+    free(bench.corpus.length);
+    comm_finish(&bench.comm);
     return 0;
 }

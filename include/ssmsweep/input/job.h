@@ -9,13 +9,16 @@
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 
-enum command { COMMAND_RUN, COMMAND_COMPARE, COMMAND_MODES, COMMAND_HELP, COMMAND_VERSION };
+enum command { COMMAND_RUN, COMMAND_COMPARE, COMMAND_INFO, COMMAND_MODES, COMMAND_HELP, COMMAND_VERSION };
 
 enum { JOB_MAX_CELLS = 64 };
 
 // Lists of names (modes, layers, components) stay text here; the folders below give them meaning.
 struct job {
     enum command command;
+    // The first word of the line is the model's name, as the original tool has it: then model_dir is
+    // PRETRAINED_DIR/NAME if there is such a folder, else PRETRAINED_DIR itself.
+    bool model_by_name;
     const char *model_dir; // NULL: the embedded demo model; a relative one is inside pretrained_dir, if given
     const char *reference_model; // float model of the float modes; NULL: the model itself
     const char *pretrained_dir;  // already part of model_dir after job_parse()
@@ -35,6 +38,7 @@ struct job {
     int shard;                   // samples per item; 0: chosen
     double progress_seconds;     // < 0: only when stderr is a terminal
     bool resume, dry_run;
+    bool json, cpu; // of info
     enum log_level verbosity;
     char *storage; // owns the texts above
 };

@@ -82,9 +82,9 @@ void model_close(struct model *model);
 // tried in this order.  False: it does not exist for `dim`, and the outputs are untouched.
 bool dims_hadamard(int dim, int *base, int *power_of_two);
 
-// Folder of the embedded demo model: $SSMSWEEP_DEMO where it is set, else the install prefix's
-// share/ssmsweep/demo or the source tree's jobs/demo, whichever exists first.  Caller frees.  STATUS_INPUT if
-// it is in none of them.
+// Folder of the embedded demo model: $SSMSWEEP_DEMO where it is set, else share/ssmsweep/demo of the prefix
+// that holds the program or the source tree's jobs/demo, whichever exists first.  Caller frees.  STATUS_INPUT
+// if it is in none of them.
 enum status model_demo_directory(char **directory, struct error *err);
 
 #endif

@@ -51,7 +51,8 @@ struct option {
 struct command_entry {
     const char *name;
     enum command command;
-    const char *arguments; // placeholder of its positional arguments, a list of modes; NULL: it takes none
+    const char *arguments; // placeholder of its positional arguments; NULL: it takes none
+    const char *target;    // the option that they set: one word, or a list where that is OPTION_LIST
     const char *help;
 };
 

@@ -40,6 +40,30 @@ bool forward_run(struct forward *forward, const struct mode *mode, const float *
 bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
                      const struct capture *capture, float *observed);
 
+// A pass that is taken layer by layer, so that several modes can go through a layer side by side in one
+// workspace: what a mode carries from layer to layer is its residual stream and the last mixer's output.
+struct stream {
+    float *residual, *h; // [length][D rounded up to 16]; zeros behind D
+    bool rotated;        // basis of both
+};
+size_t stream_floats(const struct dims *dims, int length); // of each of the two
+// Embedding rows into stream->h, zeros into stream->residual.
+void forward_start(struct forward *forward, struct stream *stream, const struct mode *mode,
+                   const int32_t *ids, int length);
+// Layer `layer` of the sample of `length` tokens.  observed: NULL, or [SITE_COUNT] of this layer (FP32 modes
+// alone).
+bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
+                  const float *scales, int layer, int length, const struct capture *capture,
+                  double percentile_alpha, float *observed);
+// Logits of tokens [first, first + count) of a stream behind its last layer, as forward_logits().
+void stream_logits(struct forward *forward, const struct stream *stream, int first, int count, float *logits);
+
+// Implementation noise: with a seed other than 0, W8A8 passes move every element of the scan output y by -1,
+// 0 or +1 unit in the last place of FP32 before it is rounded to FP16, at random but the same everywhere for
+// the same seed.  Another legal order of the scan's sums does as much (docs/numerics.md), so what such passes
+// differ by means nothing.
+void forward_set_dither(struct forward *forward, uint64_t seed);
+
 // One layer on a given input, for checks against a reference: residual and h are [length, D] in the basis of
 // the mode (rotated for W8A8) and are updated in place as the pass would.
 bool forward_layer(struct forward *forward, const struct mode *mode, const float *scales, int layer,

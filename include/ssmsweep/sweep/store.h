@@ -60,6 +60,7 @@ struct result; // opaque
 struct result_run {
     int calib_data_num; // 0 for float runs
     char mode[32];
+    int done;      // samples
     bool complete; // every sample done
 };
 

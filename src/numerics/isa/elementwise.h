@@ -31,7 +31,7 @@ VEC void norm_row(const struct norm *n, long at, int width16, float root)
             vf v = xhat * vf_load(n->weight + i);
             vf_store(n->scaled + at + i, n->half ? vf_round_half(v) : v);
         }
-        if (n->codes) vf_store_s8(n->codes + at + i, vf_sat8(vf_rint(xhat / step)));
+        if (n->codes) vf_store_s8_sat(n->codes + at + i, xhat / step);
     }
 }
 
@@ -92,7 +92,7 @@ static void quantize_away(const float *x, long count, float step, int8_t *codes)
 static void quantize_even(const float *x, long count, float step, int8_t *codes)
 {
     for (long i = 0; i < count; i += VW)
-        vf_store_s8(codes + i, vf_sat8(vf_rint(vf_load(x + i) / vf_set1(step))));
+        vf_store_s8_sat(codes + i, vf_load(x + i) / vf_set1(step));
 }
 
 static void round_half(float *x, long count)

@@ -10,22 +10,15 @@ VEC long s8_depth4(const struct gemm_s8 *g)
     return (g->depth + 3) / 4;
 }
 
-// What becomes of 16 sums of one row: the same formula on every width.
-VEC void s8_finish(const struct gemm_s8 *g, int row, int panel, const int32_t *sums)
+// What becomes of VW sums (bias already out) at column `column` of a row: the same formula on every width.
+VEC void s8_finish(const struct gemm_s8 *g, int row, long column, vi sums)
 {
-    const vf first = vf_set1(g->first), second = vf_set1(g->second);
-    const long at = row * g->ldo + (long)panel * KERNEL_LANES;
-#pragma GCC unroll 4
-    for (int j = 0; j < KERNEL_LANES; j += VW) {
-        vi acc;
-        memcpy(&acc, sums + j, sizeof acc);
-        acc -= g->bias128[row];
-        vf v = __builtin_convertvector(acc, vf) * first * second;
-        if (g->result == GEMM_S8_CODES)
-            vf_store_s8((int8_t *)g->out + at + j, vf_sat8(vf_rint(v)));
-        else
-            vf_store((float *)g->out + at + j, g->result == GEMM_S8_HALF ? vf_round_half(v) : v);
-    }
+    const long at = row * g->ldo + column;
+    const vf v = __builtin_convertvector(sums, vf) * vf_set1(g->first) * vf_set1(g->second);
+    if (g->result == GEMM_S8_CODES)
+        vf_store_s8_sat((int8_t *)g->out + at, v);
+    else
+        vf_store((float *)g->out + at, g->result == GEMM_S8_HALF ? vf_round_half(v) : v);
 }
 
 VEC int32_t s8_group(const int8_t *p)
@@ -52,7 +45,7 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < panels; j++)
-            acc[i][j] = _mm512_setzero_si512();
+            acc[i][j] = _mm512_set1_epi32(-g->bias128[row + i]);
     for (long k = 0; k < depth4; k++) {
         __m512i b[S8_PANELS];
 #pragma GCC unroll 8
@@ -70,7 +63,7 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < panels; j++)
-            s8_finish(g, row + i, panel + j, (const int32_t *)&acc[i][j]);
+            s8_finish(g, row + i, (long)(panel + j) * KERNEL_LANES, (vi)acc[i][j]);
 }
 
 #elif defined(ISA_AVX2)
@@ -116,10 +109,10 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
         }
     }
     for (int i = 0; i < rows; i++) {
-        int32_t sums[KERNEL_LANES];
-        _mm256_storeu_si256((__m256i *)(void *)sums, s8_fold(acc[i][0], acc[i][1]));
-        _mm256_storeu_si256((__m256i *)(void *)(sums + 8), s8_fold(acc[i][2], acc[i][3]));
-        s8_finish(g, row + i, panel, sums);
+        const __m256i bias = _mm256_set1_epi32(g->bias128[row + i]);
+        const long column = (long)panel * KERNEL_LANES;
+        s8_finish(g, row + i, column, (vi)_mm256_sub_epi32(s8_fold(acc[i][0], acc[i][1]), bias));
+        s8_finish(g, row + i, column + VW, (vi)_mm256_sub_epi32(s8_fold(acc[i][2], acc[i][3]), bias));
     }
 }
 
@@ -138,7 +131,11 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
         for (int n = 0; n < S8_LANES; n++)
             for (int q = 0; q < 4; q++)
                 sums[n] += (int32_t)w[4 * n + q] * a[4 * k + q];
-    s8_finish(g, row, panel, sums);
+    for (int j = 0; j < KERNEL_LANES; j += VW) {
+        vi part;
+        memcpy(&part, sums + j, sizeof part);
+        s8_finish(g, row, (long)panel * KERNEL_LANES + j, part - g->bias128[row]);
+    }
 }
 
 #endif
@@ -166,22 +163,40 @@ VEC void s8_column(const struct gemm_s8 *g, int row0, int row1, int panel, int p
     }
 }
 
+// With little depth the tile's end weighs as much as its sums: narrow tiles let the processor overlap one
+// tile's end with the next one's sums.
+enum { S8_SHALLOW = 128 };
+
 static void gemm_s8(const struct gemm_s8 *g, int row0, int row1, int panel0, int panel1)
 {
     int panel = panel0;
-    for (; panel + S8_PANELS <= panel1; panel += S8_PANELS)
+    for (; g->depth > S8_SHALLOW && panel + S8_PANELS <= panel1; panel += S8_PANELS)
         s8_column(g, row0, row1, panel, S8_PANELS);
     for (; panel < panel1; panel++)
         s8_column(g, row0, row1, panel, 1);
 }
 
+VEC int32_t row_sum(const int8_t *a, long count)
+{
+    long k = 0;
+    int32_t sum = 0;
+#if defined(ISA_AVX512)
+    __m512i acc = _mm512_setzero_si512();
+    const __m512i ones = _mm512_set1_epi8(1);
+    for (; k + 64 <= count; k += 64)
+        acc = _mm512_dpbusd_epi32(acc, ones, _mm512_loadu_si512(a + k));
+    const __mmask64 rest = ((__mmask64)1 << (count - k)) - 1;
+    acc = _mm512_dpbusd_epi32(acc, ones, _mm512_maskz_loadu_epi8(rest, a + k));
+    sum = _mm512_reduce_add_epi32(acc);
+    k = count;
+#endif
+    for (; k < count; k++)
+        sum += a[k];
+    return sum;
+}
+
 static void row_sums(const struct gemm_s8 *g, int row0, int row1, int32_t *bias128)
 {
-    for (int row = row0; row < row1; row++) {
-        const int8_t *a = g->a + row * g->lda;
-        int32_t sum = 0;
-        for (long k = 0; k < 4 * s8_depth4(g); k++)
-            sum += a[k];
-        bias128[row] = 128 * sum;
-    }
+    for (int row = row0; row < row1; row++)
+        bias128[row] = 128 * row_sum(g->a + row * g->lda, g->depth);
 }

@@ -5,12 +5,11 @@
 
 VEC vf butterfly_inside(vf v, int h)
 {
-    vi order, flip;
-    for (int i = 0; i < VW; i++) {
-        order[i] = i ^ h;
-        flip[i] = i & h ? (int32_t)0x80000000 : 0;
-    }
-    return __builtin_shuffle(v, order) + vf_bits(vi_bits(v) ^ flip);
+    static const int32_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vi lanes;
+    memcpy(&lanes, lane, sizeof lanes);
+    const vi flip = ((lanes & h) != 0) & (int32_t)0x80000000;
+    return __builtin_shuffle(v, lanes ^ h) + vf_bits(vi_bits(v) ^ flip);
 }
 
 VEC void sylvester_inside(float *x, int count)

@@ -296,6 +296,22 @@ VEC vf vf_sat8(vf q)
     return vf_max(vf_min(q, vf_set1(127.0f)), vf_set1(-128.0f));
 }
 
+// sat8(rint(v)) -> int8.  The conversion rounds to nearest even; what is far below gives INT32_MIN, which
+// saturates.
+VEC void vf_store_s8_sat(int8_t *p, vf v)
+{
+#if defined(ISA_AVX512)
+    __m512i words = _mm512_cvtps_epi32(vf_min(v, vf_set1(127.0f)));
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(words));
+#elif defined(ISA_AVX2)
+    __m256i words = _mm256_cvtps_epi32(vf_min(v, vf_set1(127.0f)));
+    __m128i packed = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(packed, packed));
+#else
+    vf_store_s8(p, vf_sat8(vf_rint(v)));
+#endif
+}
+
 // sign(q) * floor(|q| + 0.5): half away from zero.
 VEC vf vf_round_away(vf q)
 {
