@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "ssmsweep/base/log.h"
+#include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
 #include "ssmsweep/compare/info.h"
 #include "ssmsweep/compare/report_json.h"
@@ -71,7 +72,8 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
 
 static enum status check_job(const struct job *job, struct error *err)
 {
-    if (job->command != COMMAND_RUN && job->command != COMMAND_COMPARE) return STATUS_OK;
+    if (job->command != COMMAND_RUN && job->command != COMMAND_COMPARE && job->command != COMMAND_BENCH)
+        return STATUS_OK;
     if (job->resume)
         return error_set(err, STATUS_USAGE,
                          "--resume: not available yet; give another --output_dir and sweep anew");
@@ -138,6 +140,7 @@ static enum status run_command(const struct job *job, const struct comm *comm, c
                                struct error *err)
 {
     if (job->command == COMMAND_RUN) return run(job, comm, log, err);
+    if (job->command == COMMAND_BENCH) return bench_run(job, comm, SSMSWEEP_VERSION, err);
     // Without names `compare` takes what the file holds, which need not be every mode there is.
     return compare(job, comm, strcmp(job->modes, "all") == 0 ? NULL : job->modes, err);
 }

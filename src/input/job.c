@@ -22,6 +22,7 @@ static const struct job defaults = {
     .output_dir = "layer_outputs",
     .comparison_dir = "comparisons",
     .progress_seconds = -1,
+    .bench_seconds = 1,
     .verbosity = LOG_NORMAL,
 };
 

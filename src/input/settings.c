@@ -112,7 +112,7 @@ static enum status add_dashed(struct settings *settings, char **argv, int *at, s
     }
     const char *name = word + 2;
     size_t length = strcspn(name, "=");
-    const struct option *option = option_find(name, length);
+    const struct option *option = option_find_for(name, length, settings->command);
     if (!option) return unknown_option(word, length + 2, name, length, err);
     return add_option(settings, option, name[length] ? name + length + 1 : NULL, argv, at, err);
 }

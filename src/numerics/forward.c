@@ -119,12 +119,17 @@ static bool run_layer(struct forward *f, const struct mode *mode, const float *s
                                : layer_w8a8(f, mode, scales, layer, capture);
 }
 
+static bool go_on(const struct capture *capture, int layer)
+{
+    return !capture || !capture->between_layers || capture->between_layers(capture->context, layer);
+}
+
 bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
                  int length, const struct capture *capture)
 {
     start(forward, mode, ids, length);
     for (int l = 0; l < weights_dims(forward->weights)->n_layer; l++)
-        if (!run_layer(forward, mode, scales, l, capture)) return false;
+        if (!go_on(capture, l) || !run_layer(forward, mode, scales, l, capture)) return false;
     return true;
 }
 
@@ -134,7 +139,8 @@ bool forward_observe(struct forward *forward, double percentile_alpha, const int
     static const struct mode reference = {.precision = PRECISION_FP32, .scan_order = SCAN_SEQUENTIAL};
     start(forward, &reference, ids, length);
     for (int l = 0; l < weights_dims(forward->weights)->n_layer; l++)
-        if (!layer_float(forward, &reference, l, capture, percentile_alpha, observed + (long)l * SITE_COUNT))
+        if (!go_on(capture, l) ||
+            !layer_float(forward, &reference, l, capture, percentile_alpha, observed + (long)l * SITE_COUNT))
             return false;
     return true;
 }

@@ -235,10 +235,16 @@ static enum status fill_store(const struct sweep *sweep, const struct engine *en
                             .percentile_alpha = sweep->job->percentile_alpha};
     struct progress progress;
     float *scales = NULL;
+    const double started = progress_clock();
     if (calibrate(sweep, &worker, store, &scales, err) == STATUS_OK) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
+        const double calibrated = progress_clock();
         worker_sweep(&worker, store, scales, &progress, stored, err);
         progress_end(&progress);
+        if (sweep->times)
+            *sweep->times = (struct sweep_times){.calibrate_seconds = calibrated - started,
+                                                 .items_seconds = progress_clock() - calibrated,
+                                                 .idle_seconds = progress.idle_seconds};
     }
     free(scales);
     return err->status;

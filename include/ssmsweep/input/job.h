@@ -9,7 +9,15 @@
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 
-enum command { COMMAND_RUN, COMMAND_COMPARE, COMMAND_INFO, COMMAND_MODES, COMMAND_HELP, COMMAND_VERSION };
+enum command {
+    COMMAND_RUN,
+    COMMAND_COMPARE,
+    COMMAND_INFO,
+    COMMAND_BENCH,
+    COMMAND_MODES,
+    COMMAND_HELP,
+    COMMAND_VERSION
+};
 
 enum { JOB_MAX_CELLS = 64 };
 
@@ -37,6 +45,8 @@ struct job {
     int threads;                 // 0: from the binding
     int shard;                   // samples per item; 0: chosen
     double progress_seconds;     // < 0: only when stderr is a terminal
+    double bench_seconds;        // for each measurement
+    const char *json_file;       // NULL: none
     bool resume, dry_run;
     bool json, cpu; // of info
     enum log_level verbosity;

@@ -27,6 +27,7 @@ enum option_group {
     GROUP_SWEEP,
     GROUP_OUTPUT,
     GROUP_RUN,
+    GROUP_BENCH,
     GROUP_GENERAL,
     GROUP_ADVANCED,
     GROUP_COUNT
@@ -59,6 +60,8 @@ struct command_entry {
 int option_count(void);
 const struct option *option_at(int index);
 const struct option *option_find(const char *name, size_t length); // NULL: no such option
+// The row of that name that applies to the command, else the first: commands may give one name two meanings.
+const struct option *option_find_for(const char *name, size_t length, enum command command);
 const struct option *option_find_letter(char letter);
 const char *option_nearest(const char *name,
                            size_t length); // nearest name by edit distance, NULL if none is near

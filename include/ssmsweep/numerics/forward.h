@@ -17,11 +17,13 @@ struct forward; // opaque: workspace of one thread team, sized for the longest s
                 // afterwards
 
 // Where captured tensors go.  `take` gets values[length, width], row-major, FP32, valid only during the call;
-// false stops the pass.
+// false stops the pass.  between_layers (NULL: none) is called in front of every layer of a whole pass, for
+// what has to be seen to meanwhile; false stops the pass too.
 struct capture {
-    const unsigned char *want; // [n_layer], bit mask 1u << component
+    const unsigned char *want; // [n_layer], bit mask 1u << component; NULL: nothing is captured
     bool (*take)(void *context, int layer, enum component component, const float *values, int length,
                  int width);
+    bool (*between_layers)(void *context, int layer);
     void *context;
 };
 
@@ -31,7 +33,7 @@ enum status forward_open(struct forward **forward, const struct weights *weights
 void forward_close(struct forward *forward);
 
 // One sample through all layers.  scales: [n_layer][SITE_COUNT] for W8A8 modes, else NULL.  ids: [length],
-// each below vocab_size, 1 <= length <= max_tokens.  False: `take` stopped it.
+// each below vocab_size, 1 <= length <= max_tokens.  False: capture stopped it.
 bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
                  int length, const struct capture *capture);
 
