@@ -13,8 +13,10 @@
 #include "ssmsweep/compare/report_json.h"
 #include "ssmsweep/compare/table.h"
 #include "ssmsweep/input/job.h"
+#include "ssmsweep/input/synth.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
+#include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
 #include "ssmsweep/sweep/sweep.h"
 
@@ -48,6 +50,24 @@ static void info(const struct job *job, struct error *err)
         info_print(stdout, &request, err);
 }
 
+static void synth(const struct job *job, const struct log *log, struct error *err)
+{
+    const struct synth_request request = {.preset = (enum synth_preset)job->preset,
+                                          .dtype = (enum synth_dtype)job->synth_dtype,
+                                          .seed = (unsigned)job->seed,
+                                          .out = job->out,
+                                          .shard_bytes = job->shard_bytes,
+                                          .threads = job->threads};
+    struct synth_summary made;
+    double started = progress_clock();
+    signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
+    if (synth_write(&request, &made, err)) return;
+    double seconds = progress_clock() - started;
+    log_job(log, LOG_NORMAL, "%s: %lld parameters, %.3f GB of weights in %d file%s, %.1f s (%.0f MB/s)",
+            job->out, made.parameters, (double)made.weight_bytes * 1e-9, made.files,
+            made.files == 1 ? "" : "s", seconds, (double)made.weight_bytes * 1e-6 / (seconds + 1e-9));
+}
+
 // What needs no MPI; false: the rest of the program has to do it.
 static bool answer_alone(const struct job *job, const struct log *log, struct error *err)
 {
@@ -64,6 +84,9 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
         return true;
     case COMMAND_INFO:
         if (speaks) info(job, err);
+        return true;
+    case COMMAND_SYNTH:
+        if (speaks) synth(job, log, err);
         return true;
     default:
         return false;

@@ -14,6 +14,9 @@ static const struct job defaults = {
     .calib_data_num = {10},
     .n_cells = 1,
     .calib_seqlen = 512,
+    .text_field = "text",
+    .pad_id = -1,
+    .shard_bytes = 5000000000,
     .percentile_alpha = 0.9995,
     .modes = "all",
     .layers = "first,last",
@@ -163,6 +166,10 @@ char *job_identity_json(const struct job *job)
     json_put_string(writer, "model", job->model_dir);
     json_put_string(writer, "reference_model", job->reference_model);
     json_put_string(writer, "calib_data", job->calib_data);
+    json_put_integer(writer, "text_format", job->text_format);
+    json_put_integer(writer, "txt_split", job->txt_split);
+    json_put_string(writer, "text_field", job->text_field);
+    json_put_integer(writer, "pad_id", job->pad_id);
     json_begin_array(writer, "calib_data_num");
     for (int i = 0; i < job->n_cells; i++)
         json_put_integer(writer, NULL, job->calib_data_num[i]);

@@ -240,7 +240,10 @@ static const char *expected_kind(const struct option *option)
     case OPTION_INT:
     case OPTION_DOUBLE:
         return "a number";
+    case OPTION_BYTES:
+        return "a number, or a string as \"5G\"";
     case OPTION_TEXT:
+    case OPTION_CHOICE:
         return "a string";
     case OPTION_LIST:
         return "a string, or an array of strings or numbers";
@@ -271,7 +274,9 @@ static bool append_scalar(char **list, const struct json *value, bool strings, b
 static char *value_text(const struct option *option, const struct json *value)
 {
     bool list = option->kind == OPTION_LIST || option->kind == OPTION_INT_LIST;
-    bool number = option->kind == OPTION_INT || option->kind == OPTION_DOUBLE;
+    bool bytes = option->kind == OPTION_BYTES;
+    bool number = option->kind == OPTION_INT || option->kind == OPTION_DOUBLE || bytes;
+    bool string = option->kind == OPTION_TEXT || option->kind == OPTION_CHOICE || bytes;
     if (!option_takes_argument(option))
         return json_is_bool(value) ? strdup(json_bool(value) ? "true" : "false") : NULL;
     char *text = NULL;
@@ -281,7 +286,7 @@ static char *value_text(const struct option *option, const struct json *value)
         for (const struct json *item = json_first(value); item && good; item = json_next(item))
             good = append_scalar(&text, item, option->kind == OPTION_LIST, true);
     } else {
-        good = append_scalar(&text, value, list || option->kind == OPTION_TEXT, list || number);
+        good = append_scalar(&text, value, list || string, list || number);
     }
     if (good) return text;
     free(text);

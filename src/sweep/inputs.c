@@ -88,9 +88,13 @@ static char *find_text(const struct job *job, const struct model *model, struct 
         if (!given) error_memory(err, strlen(job->calib_data) + 1, "a path");
         return given;
     }
-    char *own = join(model->directory, "calibration.jsonl", err), *demo = NULL;
-    if (!own || file_exists(own)) return own;
-    free(own);
+    char *demo = NULL;
+    static const char *const names[] = {"calibration.jsonl", "calibration.npy"};
+    for (int i = 0; i < 2; i++) {
+        char *own = join(model->directory, names[i], err);
+        if (!own || file_exists(own)) return own;
+        free(own);
+    }
     if (model_demo_directory(&demo, err)) return NULL;
     char *text = join(demo, "calibration.jsonl", err);
     free(demo);
@@ -120,6 +124,10 @@ static enum status read_corpus(struct corpus *corpus, const struct job *job, con
     char *tokenizer = find_tokenizer(job, model, err);
     if (!err->status) {
         struct corpus_request request = {.path = text,
+                                         .style = {.format = (enum text_format)job->text_format,
+                                                   .split = (enum text_split)job->txt_split,
+                                                   .field = job->text_field},
+                                         .pad_id = job->pad_id,
                                          .tokenizer_path = tokenizer,
                                          .samples = job->calib_data_num[job->n_cells - 1],
                                          .seqlen = job->calib_seqlen,

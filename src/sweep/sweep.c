@@ -44,6 +44,8 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     if (comm_agree(comm, err) || refuse_existing(sweep, err)) return err->status;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, err)) return err->status;
     if (inputs_corpus(&sweep->corpus, comm, job, &sweep->model, err)) return err->status;
+    if (sweep->corpus.skipped_empty > 0)
+        log_job(log, LOG_NORMAL, "%ld empty documents skipped", sweep->corpus.skipped_empty);
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
     if (comm_agree(comm, err)) return err->status;
     log_job(log, LOG_NORMAL,

@@ -13,6 +13,7 @@ enum command {
     COMMAND_RUN,
     COMMAND_COMPARE,
     COMMAND_INFO,
+    COMMAND_SYNTH,
     COMMAND_BENCH,
     COMMAND_MODES,
     COMMAND_HELP,
@@ -30,7 +31,11 @@ struct job {
     const char *model_dir; // NULL: the embedded demo model; a relative one is inside pretrained_dir, if given
     const char *reference_model; // float model of the float modes; NULL: the model itself
     const char *pretrained_dir;  // already part of model_dir after job_parse()
-    const char *calib_data;      // NULL: calibration.jsonl of the model folder, else that of the demo model
+    const char *calib_data; // NULL: calibration.jsonl or .npy of the model folder, else of the demo model
+    int text_format;        // enum text_format
+    int txt_split;          // enum text_split
+    const char *text_field; // of a JSON line
+    int pad_id;             // of .npy
     int calib_data_num[JOB_MAX_CELLS]; // one cell each, ascending, no duplicates
     int n_cells;
     int calib_seqlen;
@@ -48,7 +53,10 @@ struct job {
     double bench_seconds;        // for each measurement
     const char *json_file;       // NULL: none
     bool resume, dry_run;
-    bool json, cpu; // of info
+    bool json, cpu;                // of info
+    int preset, synth_dtype, seed; // of synth: enum synth_preset, enum synth_dtype
+    const char *out;               // of synth: the folder to make
+    long long shard_bytes;         // of synth
     enum log_level verbosity;
     char *storage; // owns the texts above
 };

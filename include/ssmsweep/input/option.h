@@ -10,11 +10,13 @@
 #include "ssmsweep/input/job.h"
 
 enum option_kind {
-    OPTION_FLAG,     // bool
-    OPTION_INT,      // int within [least, most]
-    OPTION_DOUBLE,   // double within [least, most], or (least, most] with `above_least`
-    OPTION_TEXT,     // const char *, not empty
-    OPTION_LIST,     // const char *: comma list; an array in a job file
+    OPTION_FLAG,   // bool
+    OPTION_INT,    // int within [least, most]
+    OPTION_DOUBLE, // double within [least, most], or (least, most] with `above_least`
+    OPTION_BYTES,  // long long within [least, most]: digits, maybe followed by K, M, G or T (powers of 1000)
+    OPTION_CHOICE, // int: position of the argument among the words that `word` lists, divided by '|'
+    OPTION_TEXT,   // const char *, not empty
+    OPTION_LIST,   // const char *: comma list; an array in a job file
     OPTION_INT_LIST, // calib_data_num and n_cells: sorted, without duplicates, each within [least, most]
     OPTION_WORD,     // takes no argument; stores `word` in a const char *
     OPTION_LEVEL,    // takes no argument; stores `level` in an enum log_level
@@ -26,6 +28,7 @@ enum option_group {
     GROUP_INPUT,
     GROUP_SWEEP,
     GROUP_OUTPUT,
+    GROUP_SYNTH,
     GROUP_RUN,
     GROUP_BENCH,
     GROUP_GENERAL,
