@@ -10,7 +10,8 @@ packages="gcc libc6-dev make cmake pkg-config
     libzip-dev zlib1g-dev libzstd-dev"
 case "${1-}" in
 '') ;;
-tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools clang libclang-rt-14-dev" ;;
+tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools zstd
+        clang libclang-rt-14-dev" ;;
 *)
     echo "setup.sh: unknown argument '$1': expected nothing or 'tests'" >&2
     exit 2

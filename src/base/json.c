@@ -2,6 +2,7 @@
 #include "ssmsweep/base/json.h"
 
 #include <cjson/cJSON.h>
+#include <ctype.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -40,6 +41,16 @@ static enum status check_utf8(const char *text, size_t bytes, const char *where,
     return STATUS_OK;
 }
 
+// What is wrong with the \u escape that begins here, or NULL.  cJSON takes bad digits for \u0000.
+static const char *check_escape(const char *text, size_t bytes, bool nul_escapes)
+{
+    size_t digits = 0;
+    while (digits < 4 && 2 + digits < bytes && isxdigit((unsigned char)text[2 + digits]))
+        digits++;
+    if (digits < 4) return "\\u without four hexadecimal digits";
+    return !nul_escapes && memcmp(text + 2, "0000", 4) == 0 ? "\\u0000" : NULL;
+}
+
 // What cJSON lets pass and we do not: a raw NUL, "\u0000" (it would cut the string), too deep nesting.
 static enum status check_text(const char *text, size_t bytes, bool nul_escapes, const char *where,
                               struct error *err)
@@ -50,9 +61,9 @@ static enum status check_text(const char *text, size_t bytes, bool nul_escapes, 
         char c = text[i];
         if (c == '\0') return error_set(err, STATUS_INPUT, "%s: NUL byte at byte %zu of JSON text", where, i);
         if (inside && c == '\\') {
-            if (!nul_escapes && bytes - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
-                return error_set(err, STATUS_INPUT, "%s: \\u0000 in a string at byte %zu is not supported",
-                                 where, i);
+            if (bytes - i >= 2 && text[i + 1] == 'u' && check_escape(text + i, bytes - i, nul_escapes))
+                return error_set(err, STATUS_INPUT, "%s: %s in a string at byte %zu is not supported", where,
+                                 check_escape(text + i, bytes - i, nul_escapes), i);
             i++;
         } else if (c == '"') {
             inside = !inside;
