@@ -112,12 +112,17 @@ static bool run_layer(struct forward *f, const struct mode *mode, const float *s
                                : layer_w8a8(f, mode, scales, layer, capture);
 }
 
+static bool go_on(const struct capture *capture, int layer)
+{
+    return !capture || !capture->between_layers || capture->between_layers(capture->context, layer);
+}
+
 bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
                  int length, const struct capture *capture)
 {
     start(forward, mode, ids, length);
     for (int l = 0; l < weights_dims(forward->weights)->n_layer; l++)
-        if (!run_layer(forward, mode, scales, l, capture)) return false;
+        if (!go_on(capture, l) || !run_layer(forward, mode, scales, l, capture)) return false;
     return true;
 }
 
@@ -127,9 +132,47 @@ bool forward_observe(struct forward *forward, double percentile_alpha, const int
     static const struct mode reference = {.precision = PRECISION_FP32, .scan_order = SCAN_SEQUENTIAL};
     start(forward, &reference, ids, length);
     for (int l = 0; l < weights_dims(forward->weights)->n_layer; l++)
-        if (!layer_float(forward, &reference, l, capture, percentile_alpha, observed + (long)l * SITE_COUNT))
+        if (!go_on(capture, l) ||
+            !layer_float(forward, &reference, l, capture, percentile_alpha, observed + (long)l * SITE_COUNT))
             return false;
     return true;
+}
+
+size_t stream_floats(const struct dims *dims, int length)
+{
+    return (size_t)length * (size_t)round_up16(dims->d_model);
+}
+
+void forward_start(struct forward *forward, struct stream *stream, const struct mode *mode,
+                   const int32_t *ids, int length)
+{
+    struct forward f = *forward; // the same workspace, another residual stream
+    f.residual = stream->residual, f.h = stream->h;
+    start(&f, mode, ids, length);
+    stream->rotated = f.rotated;
+}
+
+bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
+                  const float *scales, int layer, int length, const struct capture *capture,
+                  double percentile_alpha, float *observed)
+{
+    struct forward f = *forward;
+    f.residual = stream->residual, f.h = stream->h;
+    f.length = length;
+    return mode_is_float(mode) ? layer_float(&f, mode, layer, capture, percentile_alpha, observed)
+                               : layer_w8a8(&f, mode, scales, layer, capture);
+}
+
+void stream_logits(struct forward *forward, const struct stream *stream, int first, int count, float *logits)
+{
+    struct forward f = *forward;
+    f.residual = stream->residual, f.h = stream->h, f.rotated = stream->rotated;
+    forward_logits(&f, first, count, logits);
+}
+
+void forward_set_dither(struct forward *forward, uint64_t seed)
+{
+    forward->dither = seed;
 }
 
 static void copy_rows(const float *from, long ld_from, float *to, long ld_to, int rows, int width)
