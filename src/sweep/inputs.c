@@ -23,6 +23,17 @@ static enum status open_together(struct model *model, const struct comm *comm, c
     return STATUS_OK;
 }
 
+static enum status open_model(struct model *model, const struct comm *comm, const struct job *job,
+                              struct error *err)
+{
+    char *demo = NULL;
+    if (!job->model_dir) model_demo_directory(&demo, err);
+    if (comm_agree(comm, err) == STATUS_OK)
+        open_together(model, comm, job->model_dir ? job->model_dir : demo, err);
+    free(demo);
+    return err->status;
+}
+
 // Ranks of different hosts may see different files under one name.
 static enum status check_same_weights(const struct model *model, const struct comm *comm, struct error *err)
 {
@@ -35,21 +46,47 @@ static enum status check_same_weights(const struct model *model, const struct co
     return comm_agree(comm, err);
 }
 
-enum status inputs_model(struct model *model, const struct comm *comm, const struct job *job,
-                         struct error *err)
+static enum status open_reference(struct model *model, struct model *reference, const struct comm *comm,
+                                  const struct job *job, struct error *err)
 {
     struct model opened = {0};
-    char *demo = NULL;
-    if (!job->model_dir) model_demo_directory(&demo, err);
-    if (comm_agree(comm, err) == STATUS_OK &&
-        open_together(&opened, comm, demo ? demo : job->model_dir, err) == STATUS_OK)
-        check_same_weights(&opened, comm, err);
-    free(demo);
-    if (err->status)
+    if (model->kind != MODEL_W8A8)
+        return error_set(err, STATUS_USAGE,
+                         "--reference-model: expected a W8A8 checkpoint beside it, got the float model %s; "
+                         "leave the option out",
+                         model->directory);
+    if (open_together(&opened, comm, job->reference_model, err) || check_same_weights(&opened, comm, err) ||
+        model_set_reference(model, &opened, err)) {
         model_close(&opened);
-    else
-        *model = opened;
-    return err->status;
+        return err->status;
+    }
+    *reference = opened;
+    model->reference = reference; // where it is now
+    return STATUS_OK;
+}
+
+// The scales of a W8A8 checkpoint are one set.
+static enum status check_cells(const struct model *model, const struct job *job, struct error *err)
+{
+    if (model->kind != MODEL_W8A8 || job->n_cells == 1) return STATUS_OK;
+    return error_set(
+        err, STATUS_USAGE,
+        "--calib_data_num: expected one number, got %d: the scales come from the W8A8 checkpoint %s",
+        job->n_cells, model->directory);
+}
+
+enum status inputs_model(struct model *model, struct model *reference, const struct comm *comm,
+                         const struct job *job, struct error *err)
+{
+    struct model opened = {0};
+    if (open_model(&opened, comm, job, err) || check_same_weights(&opened, comm, err) ||
+        check_cells(&opened, job, err) ||
+        (job->reference_model && open_reference(&opened, reference, comm, job, err))) {
+        model_close(&opened);
+        return err->status;
+    }
+    *model = opened;
+    return STATUS_OK;
 }
 
 // ---- text ----
@@ -82,11 +119,27 @@ static char *find_text(const struct job *job, const struct model *model, struct 
     return text;
 }
 
+// A quantized folder often holds none: then that of the reference model, or of the folder around it.
+static char *find_tokenizer(const struct job *job, const struct model *model, struct error *err)
+{
+    const char *others[] = {job->reference_model, job->pretrained_dir};
+    char *own = join(model->directory, "tokenizer.json", err);
+    for (size_t i = 0; own && !file_exists(own) && i < sizeof others / sizeof others[0]; i++) {
+        char *other = others[i] ? file_join(others[i], "tokenizer.json") : NULL;
+        if (other && file_exists(other)) {
+            free(own);
+            return other;
+        }
+        free(other);
+    }
+    return own;
+}
+
 static enum status read_corpus(struct corpus *corpus, const struct job *job, const struct model *model,
                                struct error *err)
 {
     char *text = find_text(job, model, err);
-    char *tokenizer = join(model->directory, "tokenizer.json", err);
+    char *tokenizer = find_tokenizer(job, model, err);
     if (!err->status) {
         struct corpus_request request = {.path = text,
                                          .style = {.format = (enum text_format)job->text_format,

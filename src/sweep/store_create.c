@@ -173,6 +173,8 @@ static void create_attributes(struct making *making, const struct store_identity
     put_text(making, "ids_sha256", identity->ids_hex, err);
     put_text(making, "reference_mode", making->plan->runs[making->plan->reference_run].mode->name, err);
     put_text(making, "model_dtype", identity->model_dtype, err);
+    put_text(making, "scales_source", identity->scales_source, err);
+    put_text(making, "reference_weights", identity->reference_weights, err);
 }
 
 static void create_samples(struct making *making, struct error *err)

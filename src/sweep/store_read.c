@@ -19,9 +19,9 @@ struct layer {
     int width[COMPONENT_COUNT];
 };
 
-static const char *const attribute_names[] = {"tool_version",     "job",        "weights_sha256",
-                                              "tokenizer_sha256", "ids_sha256", "reference_mode",
-                                              "model_dtype"};
+static const char *const attribute_names[] = {"tool_version",     "job",           "weights_sha256",
+                                              "tokenizer_sha256", "ids_sha256",    "reference_mode",
+                                              "model_dtype",      "scales_source", "reference_weights"};
 enum { ATTRIBUTES = sizeof attribute_names / sizeof attribute_names[0] };
 
 struct result {
@@ -157,10 +157,11 @@ static enum status read_states(struct result *result, struct error *err)
         run_label(&result->runs[r], label);
         snprintf(name, sizeof name, "/items/%s/%s/state", label, result->runs[r].mode);
         if (store_read_all(&result->file, name, &expected, H5T_NATIVE_UINT8, state, err)) break;
-        bool complete = true;
+        int done = 0;
         for (int s = 0; s < result->samples; s++)
-            complete = complete && state[s] == STORE_ITEM_DONE;
-        result->runs[r].complete = complete;
+            done += state[s] == STORE_ITEM_DONE;
+        result->runs[r].done = done;
+        result->runs[r].complete = done == result->samples;
     }
     free(state);
     return err->status;

@@ -134,7 +134,8 @@ struct bench {
     float *scales;
 };
 
-static const struct store_identity identity = {"{\"a\": 1}", "0.0", "aa", "", "bb", "F16"};
+static const struct store_identity identity = {"{\"a\": 1}", "0.0", "aa",          "",
+                                               "bb",         "F16", "calibration", "model"};
 
 static void bench_open(struct bench *bench)
 {

@@ -2,7 +2,7 @@
 // The result file (HDF5).  The only user of hdf5.h.  Layout: docs/result_file.md.
 //
 //   /  attributes: schema_version, tool_version, job (JSON), weights_sha256, tokenizer_sha256, ids_sha256,
-//      reference_mode, model_dtype
+//      reference_mode, model_dtype, scales_source, reference_weights
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]
 //   /calibration/<N>/scales float32[n_layer, SITE_COUNT]   attribute sites
 //   /outputs/<N>/<mode>/layer_<l>/<component> float32[S, L, width]; float modes under /outputs/float/
@@ -30,6 +30,8 @@ void store_prepare(void);
 
 struct store_identity {
     const char *job_json, *tool_version, *weights_hex, *tokenizer_hex, *ids_hex, *model_dtype;
+    const char *scales_source;     // "calibration" or "checkpoint"
+    const char *reference_weights; // "model", "dequantized-int8", or the digest of another float model
 };
 
 // Collective.  Makes the file with every dataset, reserves its space and opens it.  All arguments equal on
@@ -71,6 +73,7 @@ struct result; // opaque
 struct result_run {
     int calib_data_num; // 0 for float runs
     char mode[32];
+    int done;      // samples
     bool complete; // every sample done
 };
 
