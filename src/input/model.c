@@ -229,6 +229,12 @@ enum status model_check_finite(const struct model *model, int part, int parts, s
     return STATUS_OK;
 }
 
+void model_release(const struct model *model)
+{
+    checkpoint_release(model->checkpoint);
+    if (model->reference) checkpoint_release(model->reference->checkpoint);
+}
+
 enum status model_digest(struct model *model, struct error *err)
 {
     unsigned char digest[HASH_BYTES];

@@ -18,6 +18,7 @@ static enum status open_together(struct model *model, const struct comm *comm, c
     if (alone || !leads)
         model_check_finite(model, alone ? 0 : comm->node_rank - 1, alone ? 1 : comm->node_ranks - 1, err);
     if (leads && !err->status) model_digest(model, err);
+    model_release(model);
     if (comm_agree(comm, err)) return err->status;
     MPI_Bcast(model->digest_hex, (int)sizeof model->digest_hex, MPI_CHAR, 0, comm->node);
     return STATUS_OK;

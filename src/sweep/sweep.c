@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/sweep/sweep.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -109,7 +112,8 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
             mebibytes(weights_bytes(&sweep->model, weight_parts(plan, &sweep->model))),
-            mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads)));
+            mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads) +
+                      store_room_bytes(plan, dims, &sweep->corpus)));
 }
 
 // ---- doing it ----
@@ -129,23 +133,30 @@ static void engine_close(struct engine *engine)
 }
 
 // Tasks part, part + parts, ... by the threads of this rank.
-static enum status pack_own(const struct engine *engine, int threads, struct error *err)
+static enum status pack_own(const struct engine *engine, const struct model *model, int threads,
+                            struct error *err)
 {
     const int tasks = weights_tasks(engine->weights);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (int t = engine->block.part; t < tasks; t += engine->block.parts) {
         struct error mine = {0};
-        if (weights_pack(engine->weights, t, &mine) == STATUS_OK) continue;
+        weights_pack(engine->weights, t, &mine);
+        model_release(model); // each rank maps only what it is at
+        if (mine.status) {
 #pragma omp critical
-        *err = mine;
+            *err = mine;
+        }
     }
+#ifdef __GLIBC__
+    malloc_trim(0); // the scratch of packing
+#endif
     return err->status;
 }
 
 // The ranks of a node divide the packing tasks; the fence makes the parts of all visible to each.
 static enum status pack_weights(struct engine *engine, const struct sweep *sweep, struct error *err)
 {
-    pack_own(engine, sweep->threads, err);
+    pack_own(engine, &sweep->model, sweep->threads, err);
     node_block_fence(&engine->block, sweep->comm);
     return comm_agree(sweep->comm, err);
 }

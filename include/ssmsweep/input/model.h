@@ -83,6 +83,8 @@ void model_close(struct model *model);
 enum status model_open_unread(struct model *model, const char *directory, struct error *err);
 // Are weights number part, part + parts, ... free of NaN and Inf?
 enum status model_check_finite(const struct model *model, int part, int parts, struct error *err);
+// Gives the memory of weights that were read so far, also those of the reference, back to the page cache.
+void model_release(const struct model *model);
 enum status model_digest(struct model *model, struct error *err); // sets digest_hex
 
 // The Hadamard rotation of NUMERICS.md section 2 exists for dim = base * power_of_two with base 12, 40 or 1,
