@@ -174,6 +174,7 @@ static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
     struct error err = {0};
     struct log log = {.level = job->verbosity};
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
+    store_prepare();
     if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {
         log.rank = comm.rank;
         log.ranks = comm.ranks;

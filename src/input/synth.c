@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include "ssmsweep/base/random.h"
 #include "synth_tensors.h"
 
-enum { CHUNK = 4 << 20, SAMPLES = 64, SAMPLE_TOKENS = 512, NAME_CHARS = 64, HEADER_ALIGN = 8, PREFIX = 8 };
+enum { PIECE = 1 << 20, SAMPLES = 64, SAMPLE_TOKENS = 512, NAME_CHARS = 64, HEADER_ALIGN = 8, PREFIX = 8 };
 
 static const char *const dtype_names[] = {[SYNTH_F16] = "F16", [SYNTH_BF16] = "BF16", [SYNTH_F32] = "F32"};
 static const char *const torch_names[] = {
@@ -28,7 +29,6 @@ struct writer {
     int *shard; // [tensors.count], ascending from 0
     int n_shards;
     long long bytes;
-    unsigned char *chunk; // [CHUNK] elements
 };
 
 static long long tensor_bytes(const struct writer *w, size_t index)
@@ -67,15 +67,16 @@ static enum status divide(struct writer *w, struct error *err)
 
 // ---- one file of weights ----
 
-static enum status write_all(int descriptor, const void *data, size_t bytes, const char *path,
-                             struct error *err)
+static enum status write_at(int descriptor, const void *data, size_t bytes, off_t offset, const char *path,
+                            struct error *err)
 {
     const char *at = data;
     while (bytes > 0) {
-        ssize_t n = write(descriptor, at, bytes);
+        ssize_t n = pwrite(descriptor, at, bytes, offset);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return error_errno(err, path, "cannot write");
         at += n;
+        offset += n;
         bytes -= (size_t)n;
     }
     return STATUS_OK;
@@ -110,9 +111,9 @@ static char *make_header(const struct writer *w, int shard)
     return json_writer_finish(json);
 }
 
-// Length, header, and blanks that align the tensors.
+// Length, header, and blanks that align the tensors, which begin at *start.
 static enum status write_header(const struct writer *w, int shard, int descriptor, const char *path,
-                                struct error *err)
+                                off_t *start, struct error *err)
 {
     static const char blanks[] = "        ";
     unsigned char prefix[PREFIX];
@@ -122,32 +123,79 @@ static enum status write_header(const struct writer *w, int shard, int descripto
     size_t padding = (HEADER_ALIGN - bytes % HEADER_ALIGN) % HEADER_ALIGN;
     for (int i = 0; i < PREFIX; i++)
         prefix[i] = (unsigned char)((unsigned long long)(bytes + padding) >> (8 * i));
-    if (!write_all(descriptor, prefix, PREFIX, path, err) && !write_all(descriptor, header, bytes, path, err))
-        write_all(descriptor, blanks, padding, path, err);
+    *start = (off_t)(PREFIX + bytes + padding);
+    if (!write_at(descriptor, prefix, PREFIX, 0, path, err) &&
+        !write_at(descriptor, header, bytes, PREFIX, path, err))
+        write_at(descriptor, blanks, padding, (off_t)(PREFIX + bytes), path, err);
     free(header);
     return err->status;
 }
 
-static enum status write_tensor(const struct writer *w, const struct synth_tensor *tensor, int descriptor,
-                                const char *path, struct error *err)
+// Neighbouring elements of a tensor and their place in the file.
+struct piece {
+    const struct synth_tensor *tensor;
+    int64_t first, count;
+    off_t offset;
+};
+
+// The pieces of a shard, [*count]; caller frees.
+static struct piece *cut_shard(const struct writer *w, int shard, off_t offset, int *count)
+{
+    size_t item = synth_item_bytes(w->request->dtype), room = w->tensors.count + 1;
+    for (size_t t = 0; t < w->tensors.count; t++)
+        room += (size_t)(w->tensors.items[t].elements / PIECE);
+    struct piece *pieces = malloc(room * sizeof *pieces);
+    int n = 0;
+    for (size_t t = 0; pieces && t < w->tensors.count; t++) {
+        const struct synth_tensor *tensor = &w->tensors.items[t];
+        if (w->shard[t] != shard) continue;
+        for (int64_t first = 0; first < tensor->elements; first += PIECE) {
+            int64_t elements = tensor->elements - first < PIECE ? tensor->elements - first : PIECE;
+            pieces[n++] = (struct piece){tensor, first, elements, offset};
+            offset += (off_t)((size_t)elements * item);
+        }
+    }
+    *count = n;
+    return pieces;
+}
+
+// Each thread makes and writes pieces as it comes to them: none waits for another.  Collective of the
+// threads.
+static void write_pieces(const struct writer *w, const struct piece *pieces, int count, int descriptor,
+                         const char *path, struct error *err)
 {
     const struct synth_request *r = w->request;
-    for (int64_t at = 0; at < tensor->elements && !err->status; at += CHUNK) {
-        int64_t count = tensor->elements - at < CHUNK ? tensor->elements - at : CHUNK;
-        synth_fill(w->chunk, tensor, r->seed, r->dtype, at, count, r->threads);
-        write_all(descriptor, w->chunk, (size_t)count * synth_item_bytes(r->dtype), path, err);
+    const size_t item = synth_item_bytes(r->dtype);
+    struct error own = {0};
+    void *buffer = malloc(PIECE * item);
+    if (!buffer) error_memory(&own, PIECE * item, "a piece of a tensor");
+#pragma omp for schedule(dynamic)
+    for (int p = 0; p < count; p++) {
+        if (own.status) continue;
+        synth_fill(buffer, pieces[p].tensor, r->seed, r->dtype, pieces[p].first, pieces[p].count);
+        write_at(descriptor, buffer, (size_t)pieces[p].count * item, pieces[p].offset, path, &own);
     }
-    return err->status;
+#pragma omp critical
+    if (own.status && !err->status) *err = own;
+    free(buffer);
 }
 
 // No fsync: gigabytes that can be made again.
 static enum status write_shard(const struct writer *w, int shard, const char *path, struct error *err)
 {
+    const int team = w->request->threads > 0 ? w->request->threads : omp_get_max_threads();
+    int count = 0;
+    off_t start = 0;
     int descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor < 0) return error_errno(err, path, "cannot create");
-    write_header(w, shard, descriptor, path, err);
-    for (size_t t = 0; t < w->tensors.count && !err->status; t++)
-        if (w->shard[t] == shard) write_tensor(w, &w->tensors.items[t], descriptor, path, err);
+    write_header(w, shard, descriptor, path, &start, err);
+    struct piece *pieces = cut_shard(w, shard, start, &count);
+    if (!pieces) error_memory(err, w->tensors.count * sizeof *pieces, "the pieces of a file");
+    if (!err->status) {
+#pragma omp parallel num_threads(team)
+        write_pieces(w, pieces, count, descriptor, path, err);
+    }
+    free(pieces);
     if (close(descriptor) != 0) error_errno(err, path, "cannot close");
     return err->status;
 }
@@ -302,13 +350,10 @@ enum status synth_write(const struct synth_request *request, struct synth_summar
     struct writer w = {.request = request};
     if (check_folder(request->out, err) || synth_tensors_make(&w.tensors, request->preset, err))
         return err->status;
-    w.chunk = malloc(CHUNK * synth_item_bytes(request->dtype));
-    if (!w.chunk) error_memory(err, CHUNK * synth_item_bytes(request->dtype), "a piece of a tensor");
-    if (err->status || divide(&w, err) || check_room(&w, err) || write_folder(&w, err)) goto clear;
+    if (divide(&w, err) || check_room(&w, err) || write_folder(&w, err)) goto clear;
     *summary = (struct synth_summary){.weight_bytes = w.bytes, .files = w.n_shards};
     summary->parameters = w.bytes / (long long)synth_item_bytes(request->dtype);
 clear:
-    free(w.chunk);
     free(w.shard);
     synth_tensors_clear(&w.tensors);
     return err->status;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <omp.h>
 #include <string.h>
 
 #include "ssmsweep/base/random.h"
@@ -104,15 +103,12 @@ static void fill_a_log(float *values, const struct synth_tensor *t, uint64_t str
 }
 
 void synth_fill(void *out, const struct synth_tensor *tensor, unsigned seed, enum synth_dtype dtype,
-                int64_t first, int64_t count, int threads)
+                int64_t first, int64_t count)
 {
     const uint64_t stream = random_stream(seed, tensor->name);
-    const int64_t blocks = (count + BLOCK - 1) / BLOCK;
-    const int team = threads > 0 ? threads : omp_get_max_threads();
-#pragma omp parallel for schedule(dynamic, 16) num_threads(team) if (blocks > 64)
-    for (int64_t b = 0; b < blocks; b++) {
-        float values[BLOCK];
-        int64_t at = b * BLOCK, n = count - at < BLOCK ? count - at : BLOCK;
+    float values[BLOCK];
+    for (int64_t at = 0; at < count; at += BLOCK) {
+        int64_t n = count - at < BLOCK ? count - at : BLOCK;
         if (tensor->law == LAW_NORMAL)
             fill_normal(values, stream, first + at, n, tensor->mean, tensor->std);
         else if (tensor->law == LAW_HOT)

@@ -40,6 +40,6 @@ size_t synth_item_bytes(enum synth_dtype dtype);
 
 // Elements [first, first + count) of a tensor, little-endian, into out[count * synth_item_bytes()].
 void synth_fill(void *out, const struct synth_tensor *tensor, unsigned seed, enum synth_dtype dtype,
-                int64_t first, int64_t count, int threads);
+                int64_t first, int64_t count);
 
 #endif

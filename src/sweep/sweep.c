@@ -253,10 +253,14 @@ static enum status fill_store(const struct sweep *sweep, const struct engine *en
 }
 
 // A file that holds no finished sample helps nobody.
-static void close_store(const struct sweep *sweep, struct store *store, long long stored)
+static void end_store(const struct sweep *sweep, struct store *store, long long stored,
+                      const struct error *failure)
 {
     struct error err = {0};
-    if (store_close(store, &err)) comm_abort_agreed(sweep->comm, &err);
+    if (failure->status)
+        store_abandon(store);
+    else if (store_close(store, &err))
+        comm_abort_agreed(sweep->comm, &err);
     if (stored == 0 && sweep->comm->rank == 0) unlink(sweep->result_path);
 }
 
@@ -269,7 +273,7 @@ enum status sweep_run(const struct sweep *sweep, struct error *err)
     // The file before the long work: a full disk shows here.
     if (engine_open(&engine, sweep, err) == STATUS_OK && create_store(&store, sweep, err) == STATUS_OK) {
         fill_store(sweep, &engine, store, &stored, err);
-        close_store(sweep, store, stored);
+        end_store(sweep, store, stored, err);
     }
     engine_close(&engine);
     return err->status;
