@@ -9,6 +9,7 @@
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
+#include "ssmsweep/compare/info.h"
 #include "ssmsweep/compare/report_json.h"
 #include "ssmsweep/compare/table.h"
 #include "ssmsweep/input/job.h"
@@ -37,6 +38,16 @@ static void print_modes(FILE *out)
         if (mode->equals) fprintf(out, " (same results as %s)", mode->equals);
         fputc('\n', out);
     }
+}
+
+static void info(const struct job *job, struct error *err)
+{
+    const struct info_request request = {
+        .path = job->model_dir, .json = job->json, .tokens = job->calib_seqlen, .threads = job->threads};
+    if (job->cpu)
+        info_print_cpu(stdout, job->json, err);
+    else
+        info_print(stdout, &request, err);
 }
 
 static void synth(const struct job *job, const struct log *log, struct error *err)
@@ -70,6 +81,9 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
         return true;
     case COMMAND_MODES:
         if (speaks) print_modes(stdout);
+        return true;
+    case COMMAND_INFO:
+        if (speaks) info(job, err);
         return true;
     case COMMAND_SYNTH:
         if (speaks) synth(job, log, err);
@@ -160,6 +174,7 @@ static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
     struct error err = {0};
     struct log log = {.level = job->verbosity};
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
+    store_prepare();
     if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {
         log.rank = comm.rank;
         log.ranks = comm.ranks;

@@ -14,20 +14,26 @@
 enum {
     IN_RUN = 1u << COMMAND_RUN,
     IN_COMPARE = 1u << COMMAND_COMPARE,
+    IN_INFO = 1u << COMMAND_INFO,
     IN_SYNTH = 1u << COMMAND_SYNTH,
     IN_MODES = 1u << COMMAND_MODES,
     IN_BENCH = 1u << COMMAND_BENCH,
     IN_HELP = 1u << COMMAND_HELP,
     IN_VERSION = 1u << COMMAND_VERSION,
     IN_BOTH = IN_RUN | IN_COMPARE,
-    IN_ALL = IN_BOTH | IN_SYNTH | IN_MODES | IN_BENCH | IN_HELP | IN_VERSION
+    IN_ALL = IN_BOTH | IN_INFO | IN_SYNTH | IN_BENCH | IN_MODES | IN_HELP | IN_VERSION
 };
 
 static const struct option options[] = {
-    {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_BENCH, OFFSET(model_dir), .argument = "DIR",
-     .help = "Hugging Face Mamba-1 folder (default: the demo model)"},
-    {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_BENCH, OFFSET(pretrained_dir),
-     .argument = "DIR", .help = "folder in which a relative --model is looked up"},
+    {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(model_dir), .argument = "DIR",
+     .help = "Mamba-1 folder, float or W8A8 (default: the demo model)"},
+    {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(pretrained_dir),
+     .argument = "DIR",
+     .help = "folder in which a relative --model is looked up; with it, `ssmsweep NAME` takes\n"
+             "DIR/NAME, or DIR itself"},
+    {"reference-model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(reference_model), .argument = "DIR",
+     .help = "float model of the same sizes, for the float modes beside a W8A8 checkpoint\n"
+             "(default: the checkpoint's own weights, dequantized)"},
     {"calib-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(calib_data), .argument = "FILE",
      .help = "text: .jsonl, .txt, a folder of .txt, each also as .gz or .zst; or token ids: .npy\n"
              "int32 or int64 [samples, L]; - is standard input (default: calibration.jsonl or\n"
@@ -47,8 +53,8 @@ static const struct option options[] = {
      .argument = "N[,N...]",
      .help = "samples that give the scales; each number is a sweep of its own (default 10)", .least = 1,
      .most = 1e6},
-    {"calib_seqlen", 0, OPTION_INT, GROUP_INPUT, IN_RUN | IN_BENCH, OFFSET(calib_seqlen), .argument = "N",
-     .help = "tokens kept of each sample (default 512)", .least = 1, .most = 1e6},
+    {"calib_seqlen", 0, OPTION_INT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(calib_seqlen),
+     .argument = "N", .help = "tokens kept of each sample (default 512)", .least = 1, .most = 1e6},
     {"percentile_alpha", 0, OPTION_DOUBLE, GROUP_INPUT, IN_RUN, OFFSET(percentile_alpha), .argument = "A",
      .help = "quantile of the percentile observers, above 0, up to 1 (default 0.9995)", .least = 0, .most = 1,
      .above_least = true},
@@ -86,8 +92,8 @@ static const struct option options[] = {
 
     {"resume", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(resume),
      .help = "continue a sweep that stopped early"},
-    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_SYNTH | IN_BENCH, OFFSET(threads), .argument = "N",
-     .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
+    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_INFO | IN_SYNTH | IN_BENCH, OFFSET(threads),
+     .argument = "N", .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
     {"progress", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(progress_seconds), .argument = "SECONDS",
      .help = "seconds between progress lines (default: only on a terminal)", .least = 0, .most = 86400},
     {"dry-run", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(dry_run),
@@ -100,6 +106,9 @@ static const struct option options[] = {
 
     {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},
+    {"json", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(json), .help = "info: as JSON"},
+    {"cpu", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(cpu),
+     .help = "info: instruction sets and cores of this machine"},
     {"quiet", 'q', OPTION_LEVEL, GROUP_GENERAL, IN_ALL, OFFSET(verbosity), .help = "errors only",
      .level = LOG_QUIET},
     {"verbose", 'v', OPTION_LEVEL, GROUP_GENERAL, IN_ALL, OFFSET(verbosity), .help = "say more",
@@ -121,13 +130,15 @@ static const char *const group_titles[GROUP_COUNT] = {
 };
 
 static const struct command_entry commands[] = {
-    {"run", COMMAND_RUN, NULL, "run the sweep and compare its modes (default)"},
-    {"compare", COMMAND_COMPARE, "[MODE...]", "compare the modes of a finished sweep again"},
-    {"synth", COMMAND_SYNTH, NULL, "write a random model of a published shape: --preset, --out"},
-    {"bench", COMMAND_BENCH, NULL, "measure machine, kernels, forward passes and, under mpirun, sweeps"},
-    {"modes", COMMAND_MODES, NULL, "list the modes"},
-    {"help", COMMAND_HELP, NULL, "print this text"},
-    {"version", COMMAND_VERSION, NULL, "print the version"},
+    {"run", COMMAND_RUN, "[MODEL]", "model", "run the sweep and compare its modes (default)"},
+    {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
+    {"info", COMMAND_INFO, "[PATH]", "model", "describe a model folder or a result file (--json, --cpu)"},
+    {"synth", COMMAND_SYNTH, NULL, NULL, "write a random model of a published shape: --preset, --out"},
+    {"bench", COMMAND_BENCH, NULL, NULL,
+     "measure machine, kernels, forward passes and, under mpirun, sweeps"},
+    {"modes", COMMAND_MODES, NULL, NULL, "list the modes"},
+    {"help", COMMAND_HELP, NULL, NULL, "print this text"},
+    {"version", COMMAND_VERSION, NULL, NULL, "print the version"},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -158,6 +169,14 @@ const struct option *option_find(const char *name, size_t length)
         if (same == length) return &options[i];
     }
     return NULL;
+}
+
+const struct option *option_find_for(const char *name, size_t length, enum command command)
+{
+    const struct option *first = option_find(name, length);
+    for (const struct option *option = first; option && option < options + OPTIONS; option++)
+        if (strcmp(option->name, first->name) == 0 && option->commands & 1u << command) return option;
+    return first;
 }
 
 const struct option *option_find_letter(char letter)

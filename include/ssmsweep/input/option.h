@@ -55,13 +55,16 @@ struct option {
 struct command_entry {
     const char *name;
     enum command command;
-    const char *arguments; // placeholder of its positional arguments, a list of modes; NULL: it takes none
+    const char *arguments; // placeholder of its positional arguments; NULL: it takes none
+    const char *target;    // the option that they set: one word, or a list where that is OPTION_LIST
     const char *help;
 };
 
 int option_count(void);
 const struct option *option_at(int index);
 const struct option *option_find(const char *name, size_t length); // NULL: no such option
+// The row of that name that applies to the command, else the first: commands may give one name two meanings.
+const struct option *option_find_for(const char *name, size_t length, enum command command);
 const struct option *option_find_letter(char letter);
 const char *option_nearest(const char *name,
                            size_t length); // nearest name by edit distance, NULL if none is near

@@ -26,6 +26,7 @@ struct sweep {
     const struct log *log;
     const char *tool_version;
     struct model model;
+    struct model reference; // --reference-model; model.reference points to it
     struct corpus corpus;
     struct plan plan;
     char *result_path;         // OUTPUT_DIR/sweep.h5
