@@ -148,6 +148,30 @@ static void commands_are_found(void **state)
     job = parsed("--all-modes");
     assert_string_equal(job.modes, "all");
     job_clear(&job);
+    job = parsed("info some/path --json");
+    assert_int_equal(job.command, COMMAND_INFO);
+    assert_string_equal(job.model_dir, "some/path");
+    assert_true(job.json && !job.json_file);
+    job_clear(&job);
+    job = parsed("bench --json file");
+    assert_true(!job.json && strcmp(job.json_file, "file") == 0);
+    job_clear(&job);
+}
+
+// As the original tool names a model: inside the folder if it is there, else the folder itself.
+static void first_word_may_be_a_model(void **state)
+{
+    (void)state;
+    static const char *const lines[][2] = {{"input --pretrained_dir " SOURCE_DIR "/src", "/src/input"},
+                                           {"--pretrained_dir " SOURCE_DIR "/src input", "/src/input"},
+                                           {"run input --pretrained_dir " SOURCE_DIR "/src", "/src/input"},
+                                           {"nowhere --pretrained_dir " SOURCE_DIR "/src", "/src"}};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        struct job job = parsed(lines[i][0]);
+        assert_int_equal(job.command, COMMAND_RUN);
+        assert_string_equal(job.model_dir + strlen(SOURCE_DIR), lines[i][1]);
+        job_clear(&job);
+    }
 }
 
 static void help_and_version_win(void **state)
@@ -193,7 +217,12 @@ static void bad_lines_are_refused(void **state)
         {"-qv", "unknown option '-qv'"},
         {"--=3", "unknown option '--'"},
         {"comparee", "unknown command 'comparee'|'compare'"},
-        {"run extra", "unexpected argument 'extra'|'run'"},
+        {"modes extra", "unexpected argument 'extra'|'modes' takes none"},
+        {"run one two --pretrained_dir d", "unexpected argument 'two'|'run' takes one"},
+        {"one --pretrained_dir d --model m", "--model contradicts|'one'"},
+        {"info p --model m", "--model contradicts|'p'"},
+        {"onee", "unknown command 'onee'"},
+        {"info --modes 0", "--modes|'info'"},
         {"modes 2-1", "unexpected argument '2-1'"},
         {"--calib_seqlen", "--calib_seqlen|expected an argument"},
         {"--model --resume", "--model|expected an argument"},
@@ -323,7 +352,11 @@ static void table_is_sound(void **state)
     fclose(out);
     for (int i = 0; i < option_count(); i++) {
         const struct option *option = option_at(i);
-        assert_ptr_equal(option_find(option->name, strlen(option->name)), option);
+        // A name may have a meaning for each command, but one only.
+        for (int c = 0; c < 32; c++)
+            if (option->commands & 1u << c)
+                assert_ptr_equal(option_find_for(option->name, strlen(option->name), (enum command)c),
+                                 option);
         assert_true(!option->letter || option_find_letter(option->letter) == option);
         char shown[80];
         snprintf(shown, sizeof shown, "--%s%s%s", option->name, option->argument ? " " : "",
@@ -388,6 +421,7 @@ int main(void)
         cmocka_unit_test(every_option_arrives),
         cmocka_unit_test(choices_and_bytes_arrive),
         cmocka_unit_test(commands_are_found),
+        cmocka_unit_test(first_word_may_be_a_model),
         cmocka_unit_test(help_and_version_win),
         cmocka_unit_test(pretrained_dir_holds_models),
         cmocka_unit_test(bad_lines_are_refused),
