@@ -11,7 +11,6 @@ cd "$(dirname "$0")/.."
 . jobs/environment.sh
 
 jobs/setup.sh tests
-if [ "${SSMSWEEP_FUZZ:-OFF}" != OFF ]; then jobs/setup.sh fuzz; fi
 
 cores=$(usable_cores)
 mpi_environment 16 # the widest test
