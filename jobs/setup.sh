@@ -12,8 +12,8 @@ packages="gcc libc6-dev make cmake pkg-config
 case "${1-}" in
 '') ;;
 tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools zstd
+    clang libclang-rt-14-dev" ;;
 fuzz) packages="$packages libcmocka-dev python3 python3-numpy zstd clang libclang-rt-14-dev libomp-dev" ;;
-        clang libclang-rt-14-dev" ;;
 *)
     echo "setup.sh: unknown argument '$1': expected nothing, 'tests' or 'fuzz'" >&2
     exit 2
