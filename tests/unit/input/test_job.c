@@ -2,8 +2,10 @@
 #include "../support.h"
 
 #include "ssmsweep/base/json.h"
+#include "ssmsweep/input/documents.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/option.h"
+#include "ssmsweep/input/synth.h"
 
 enum { MAX_WORDS = 64 };
 
@@ -96,6 +98,36 @@ static void every_option_arrives(void **state)
     assert_true(job.progress_seconds == 2.5);
     assert_int_equal(job.verbosity, LOG_VERBOSE);
     job_clear(&job);
+}
+
+// The words of the tables stand in the order of the enums.
+static void choices_and_bytes_arrive(void **state)
+{
+    (void)state;
+    struct job job = parsed("--text-format npy --txt-split file --text-field body --pad-id -5");
+    assert_int_equal(job.text_format, TEXT_NPY);
+    assert_int_equal(job.txt_split, SPLIT_FILE);
+    assert_string_equal(job.text_field, "body");
+    assert_int_equal(job.pad_id, -5);
+    job_clear(&job);
+    job = parsed("synth --preset MAMBA-1.4B --dtype bf16 --seed 3 --out d --shard-bytes 500m");
+    assert_int_equal(job.command, COMMAND_SYNTH);
+    assert_int_equal(job.preset, SYNTH_1_4B);
+    assert_int_equal(job.synth_dtype, SYNTH_BF16);
+    assert_int_equal(job.seed, 3);
+    assert_string_equal(job.out, "d");
+    assert_true(job.shard_bytes == 500000000LL);
+    job_clear(&job);
+    job = parsed("synth --shard-bytes 2000000");
+    assert_true(job.shard_bytes == 2000000LL);
+    job_clear(&job);
+    expect_refused("--txt-split words", STATUS_USAGE,
+                   "--txt-split: expected one of auto|blank|file, got 'words'");
+    expect_refused("--text-format json", STATUS_USAGE, "auto|jsonl|txt|npy");
+    expect_refused("synth --shard-bytes 5GB", STATUS_USAGE, "got '5GB'");
+    expect_refused("synth --shard-bytes 5", STATUS_USAGE, "got '5'");
+    expect_refused("synth --shard-bytes G", STATUS_USAGE, "got 'G'");
+    expect_refused("synth --modes 0", STATUS_USAGE, "does not apply to 'synth'");
 }
 
 static void commands_are_found(void **state)
@@ -387,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_the_documented_ones),
         cmocka_unit_test(every_option_arrives),
+        cmocka_unit_test(choices_and_bytes_arrive),
         cmocka_unit_test(commands_are_found),
         cmocka_unit_test(first_word_may_be_a_model),
         cmocka_unit_test(help_and_version_win),
