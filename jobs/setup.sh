@@ -3,7 +3,6 @@
 # Installs what is missing of the Debian 12 packages that ssmsweep needs; silent when nothing is.
 #   jobs/setup.sh         to build and run
 #   jobs/setup.sh tests   to run the tests as well
-#   jobs/setup.sh fuzz    to build the fuzz targets as well
 set -eu
 
 packages="gcc libc6-dev make cmake pkg-config
@@ -12,10 +11,9 @@ packages="gcc libc6-dev make cmake pkg-config
 case "${1-}" in
 '') ;;
 tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools zstd
-fuzz) packages="$packages libcmocka-dev python3 python3-numpy zstd clang libclang-rt-14-dev libomp-dev" ;;
-        clang libclang-rt-14-dev" ;;
+    clang libclang-rt-14-dev libomp-dev" ;;
 *)
-    echo "setup.sh: unknown argument '$1': expected nothing, 'tests' or 'fuzz'" >&2
+    echo "setup.sh: unknown argument '$1': expected nothing or 'tests'" >&2
     exit 2
     ;;
 esac
