@@ -12,6 +12,7 @@
 #include "ssmsweep/compare/info.h"
 #include "ssmsweep/compare/report_json.h"
 #include "ssmsweep/compare/table.h"
+#include "ssmsweep/compare/verdict.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/synth.h"
 #include "ssmsweep/sweep/comm.h"
@@ -100,7 +101,7 @@ static enum status check_job(const struct job *job, struct error *err)
     if (job->resume)
         return error_set(err, STATUS_USAGE,
                          "--resume: not available yet; give another --output_dir and sweep anew");
-    return plan_check_names(job, err);
+    return plan_check_names(job, err) ? err->status : verdict_check_job(job, err);
 }
 
 // ---- compare and report ----
@@ -114,11 +115,13 @@ static enum status report(const struct job *job, const struct result *result,
                             .comparison_dir = job->comparison_dir,
                             .save_comparison = job->save_comparison,
                             .time = time(NULL)};
+    const struct log log = {.level = job->verbosity, .ranks = 1};
     if (report_write(&report, err)) return err->status;
-    if (job->verbosity == LOG_QUIET) return STATUS_OK;
-    table_print_modes(stdout, comparison, result);
-    table_print_summary(stdout, comparison, result);
-    return STATUS_OK;
+    if (job->verbosity != LOG_QUIET) {
+        table_print_modes(stdout, comparison, result);
+        table_print_summary(stdout, comparison, result);
+    }
+    return verdict_give(job, &log, comparison, result, err);
 }
 
 // Collective.  modes: NULL for all in the file.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/compare/compare.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,6 +179,7 @@ static enum status measure_own(struct comparison_entry *entries, const int *owne
         reader.reference_run = reference_of(result, reference, entries[i].run);
         reader.width = result_width(result, entries[i].layer, entries[i].component);
         measure_pairs(&entries[i].record, &source, percentile, err);
+        if (result_run_at(result, entries[i].run)->calib_data_num > 0) entries[i].record.max_ulp = NAN;
     }
     reader_close(&reader);
     percentile_close(percentile);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/compare/report_json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
+#include "ssmsweep/compare/metric.h"
 #include "ssmsweep/compare/view.h"
 
 // ---- parts that several files share ----
@@ -92,6 +94,8 @@ static void put_record(struct json_writer *w, const struct report *report,
     if (r->mode_nonfinite > 0) json_put_integer(w, "mode_nonfinite", (long long)r->mode_nonfinite);
     for (int k = 0; k < RECORD_KEYS; k++)
         json_put_double(w, record_keys[k].name, record_value(r, k));
+    for (int m = RECORD_KEYS; m < METRICS; m++)
+        if (m != METRIC_MAX_ULP || !isnan(r->max_ulp)) json_put_double(w, metric_name(m), metric_value(r, m));
     put_grades(w, r);
 }
 

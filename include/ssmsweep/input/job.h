@@ -47,6 +47,10 @@ struct job {
     const char *output_dir;
     const char *comparison_dir;
     const char *save_comparison; // NULL: default names
+    const char *gates;           // NULL: none; one per line, as compare/gate.h has them
+    const char *gate_file;       // NULL: none
+    const char *baseline;        // NULL: none; JSON of an older comparison
+    const char *junit;           // NULL: none; XML file to write
     int threads;                 // 0: from the binding
     int shard;                   // samples per item; 0: chosen
     double progress_seconds;     // < 0: only when stderr is a terminal
