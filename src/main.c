@@ -10,8 +10,8 @@
 #include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
 #include "ssmsweep/compare/info.h"
+#include "ssmsweep/compare/present.h"
 #include "ssmsweep/compare/report_json.h"
-#include "ssmsweep/compare/table.h"
 #include "ssmsweep/compare/verdict.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/synth.h"
@@ -117,10 +117,7 @@ static enum status report(const struct job *job, const struct result *result,
                             .time = time(NULL)};
     const struct log log = {.level = job->verbosity, .ranks = 1};
     if (report_write(&report, err)) return err->status;
-    if (job->verbosity != LOG_QUIET) {
-        table_print_modes(stdout, comparison, result);
-        table_print_summary(stdout, comparison, result);
-    }
+    if (present(stdout, job, &report, err)) return err->status;
     return verdict_give(job, &log, comparison, result, err);
 }
 

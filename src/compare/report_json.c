@@ -180,11 +180,8 @@ static char *report_path(const struct report *report, const char *directory, int
     return file_join(directory, name);
 }
 
-static enum status write_comparison(const struct report *report, const struct run_view *run, const char *path,
-                                    struct error *err)
+static void put_comparison(struct json_writer *w, const struct report *report, const struct run_view *run)
 {
-    struct json_writer *w = json_writer_open();
-    if (!w) return error_memory(err, 1, path);
     struct run_summary summary = view_summarize(run);
     json_begin_object(w, NULL);
     put_timestamp(w, report);
@@ -199,7 +196,33 @@ static enum status write_comparison(const struct report *report, const struct ru
     json_put_string(w, "worst_grade", grade_name(summary.worst));
     json_end_object(w);
     json_end_object(w);
+}
+
+static enum status write_comparison(const struct report *report, const struct run_view *run, const char *path,
+                                    struct error *err)
+{
+    struct json_writer *w = json_writer_open();
+    if (!w) return error_memory(err, 1, path);
+    put_comparison(w, report, run);
     return save(w, path, err);
+}
+
+enum status report_print(FILE *out, const struct report *report, struct error *err)
+{
+    struct json_writer *w = json_writer_open();
+    if (!w) return error_memory(err, 1, "the comparisons");
+    json_begin_object(w, NULL);
+    json_put_string(w, "reference_mode", view_reference_name(report->comparison, report->result));
+    json_begin_array(w, "comparisons");
+    for (struct run_view run = {0}; view_next_run(report->comparison, &run);)
+        if (!view_is_reference(report->comparison, report->result, run.run)) put_comparison(w, report, &run);
+    json_end_array(w);
+    json_end_object(w);
+    char *text = json_writer_finish(w);
+    if (!text) return error_memory(err, 1u << 20, "the comparisons");
+    fputs(text, out);
+    free(text);
+    return STATUS_OK;
 }
 
 static enum status write_stats(const struct report *report, const struct run_view *run, const char *path,
@@ -285,7 +308,7 @@ static enum status write_run(const struct report *report, const struct run_view 
     return err->status;
 }
 
-static int count_compared(const struct report *report)
+int report_count_compared(const struct report *report)
 {
     int compared = 0;
     for (struct run_view run = {0}; view_next_run(report->comparison, &run);)
@@ -297,7 +320,7 @@ enum status report_write(const struct report *report, struct error *err)
 {
     if (file_make_directories(report->output_dir, err) || file_make_directories(report->comparison_dir, err))
         return err->status;
-    bool single = count_compared(report) == 1;
+    bool single = report_count_compared(report) == 1;
     for (struct run_view run = {0}; view_next_run(report->comparison, &run);)
         if (write_run(report, &run, single ? report->save_comparison : NULL, err)) return err->status;
     char *path = report->save_comparison && !single ? strdup(report->save_comparison)

@@ -77,6 +77,11 @@ static const struct option options[] = {
      .help = "folder of the comparisons (default comparisons)"},
     {"save_comparison", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(save_comparison), .argument = "FILE",
      .help = "write the comparison to this file"},
+    {"format", 0, OPTION_CHOICE, GROUP_OUTPUT, IN_BOTH, OFFSET(format), .argument = "table|json|csv|markdown",
+     .help = "of the comparison on standard output (default table)", .word = "table|json|csv|markdown"},
+    {"color", 0, OPTION_CHOICE, GROUP_OUTPUT, IN_BOTH, OFFSET(color), .argument = "auto|always|never",
+     .help = "grades in colour (default auto: on a terminal, unless NO_COLOR is set)",
+     .word = "auto|always|never"},
     {"gate", 0, OPTION_LINES, GROUP_OUTPUT, IN_BOTH, OFFSET(gates), .argument = "GATE",
      .help = "limit to keep, as 'mode=2-4 layer=last correlation>=0.99 mse<1e-3'; exit status 1\n"
              "and one line where it is broken; may be given again"},

@@ -9,6 +9,7 @@
 #ifndef SSMSWEEP_COMPARE_REPORT_JSON_H
 #define SSMSWEEP_COMPARE_REPORT_JSON_H
 
+#include <stdio.h>
 #include <time.h>
 
 #include "ssmsweep/base/status.h"
@@ -26,5 +27,10 @@ struct report {
 
 // Local: for one rank.  Every file is written whole or not at all.  STATUS_IO names the file.
 enum status report_write(const struct report *report, struct error *err);
+
+// Local.  One object with the content of all comparisons: "reference_mode", "comparisons" (array).
+enum status report_print(FILE *out, const struct report *report, struct error *err);
+
+int report_count_compared(const struct report *report); // runs that are not the reference
 
 #endif

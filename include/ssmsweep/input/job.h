@@ -47,15 +47,17 @@ struct job {
     const char *output_dir;
     const char *comparison_dir;
     const char *save_comparison; // NULL: default names
-    const char *gates;           // NULL: none; one per line, as compare/gate.h has them
-    const char *gate_file;       // NULL: none
-    const char *baseline;        // NULL: none; JSON of an older comparison
-    const char *junit;           // NULL: none; XML file to write
-    int threads;                 // 0: from the binding
-    int shard;                   // samples per item; 0: chosen
-    double progress_seconds;     // < 0: only when stderr is a terminal
-    double bench_seconds;        // for each measurement
-    const char *json_file;       // NULL: none
+    int format, color;           // enum present_format, enum present_color
+    bool per_sample;
+    const char *gates;       // NULL: none; one per line, as compare/gate.h has them
+    const char *gate_file;   // NULL: none
+    const char *baseline;    // NULL: none; JSON of an older comparison
+    const char *junit;       // NULL: none; XML file to write
+    int threads;             // 0: from the binding
+    int shard;               // samples per item; 0: chosen
+    double progress_seconds; // < 0: only when stderr is a terminal
+    double bench_seconds;    // for each measurement
+    const char *json_file;   // NULL: none
     bool resume, dry_run;
     bool json, cpu;                // of info
     int preset, synth_dtype, seed; // of synth: enum synth_preset, enum synth_dtype
