@@ -10,6 +10,7 @@
 #include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
 #include "ssmsweep/compare/info.h"
+#include "ssmsweep/compare/per_sample.h"
 #include "ssmsweep/compare/present.h"
 #include "ssmsweep/compare/report_json.h"
 #include "ssmsweep/compare/verdict.h"
@@ -106,8 +107,8 @@ static enum status check_job(const struct job *job, struct error *err)
 
 // ---- compare and report ----
 
-static enum status report(const struct job *job, const struct result *result,
-                          const struct comparison *comparison, struct error *err)
+static enum status report(const struct job *job, struct result *result, const struct comparison *comparison,
+                          struct error *err)
 {
     struct report report = {.result = result,
                             .comparison = comparison,
@@ -117,6 +118,7 @@ static enum status report(const struct job *job, const struct result *result,
                             .time = time(NULL)};
     const struct log log = {.level = job->verbosity, .ranks = 1};
     if (report_write(&report, err)) return err->status;
+    if (job->per_sample && per_sample_write(comparison, result, job->comparison_dir, err)) return err->status;
     if (present(stdout, job, &report, err)) return err->status;
     return verdict_give(job, &log, comparison, result, err);
 }

@@ -25,7 +25,7 @@ static int find_run(const struct result *result, const char *mode, int calib_dat
 }
 
 // The reference of the same scales, else the float one, else (float modes against a quantized one) the first.
-static int reference_of(const struct result *result, const char *reference, int run)
+int compare_reference_of(const struct result *result, const char *reference, int run)
 {
     int found = find_run(result, reference, result_run_at(result, run)->calib_data_num);
     if (found < 0) found = find_run(result, reference, 0);
@@ -80,8 +80,9 @@ static enum status choose_runs(const struct result *result, const char *referenc
             if (wanted[m] && strcmp(mode_at(m)->name, name) == 0) chosen[r] = true;
     }
     for (int r = 0; r < result_runs(result); r++)
-        if (chosen[r] && (check_complete(result, reference_of(result, reference, r), "reference mode", err) ||
-                          check_complete(result, r, "mode", err)))
+        if (chosen[r] &&
+            (check_complete(result, compare_reference_of(result, reference, r), "reference mode", err) ||
+             check_complete(result, r, "mode", err)))
             goto free_wanted;
 free_wanted:
     free(wanted);
@@ -176,7 +177,7 @@ static enum status measure_own(struct comparison_entry *entries, const int *owne
     for (int i = 0; i < n && !err->status; i++) {
         if (owner[i] != rank) continue;
         reader.entry = &entries[i];
-        reader.reference_run = reference_of(result, reference, entries[i].run);
+        reader.reference_run = compare_reference_of(result, reference, entries[i].run);
         reader.width = result_width(result, entries[i].layer, entries[i].component);
         measure_pairs(&entries[i].record, &source, percentile, err);
         if (result_run_at(result, entries[i].run)->calib_data_num > 0) entries[i].record.max_ulp = NAN;

@@ -82,6 +82,8 @@ static const struct option options[] = {
     {"color", 0, OPTION_CHOICE, GROUP_OUTPUT, IN_BOTH, OFFSET(color), .argument = "auto|always|never",
      .help = "grades in colour (default auto: on a terminal, unless NO_COLOR is set)",
      .word = "auto|always|never"},
+    {"per-sample", 0, OPTION_FLAG, GROUP_OUTPUT, IN_BOTH, OFFSET(per_sample),
+     .help = "write per_sample.json and per_sample.csv beside the comparisons, worst samples first"},
     {"gate", 0, OPTION_LINES, GROUP_OUTPUT, IN_BOTH, OFFSET(gates), .argument = "GATE",
      .help = "limit to keep, as 'mode=2-4 layer=last correlation>=0.99 mse<1e-3'; exit status 1\n"
              "and one line where it is broken; may be given again"},

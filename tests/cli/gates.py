@@ -59,6 +59,16 @@ def check_gates(checks, folder):
     expect(checks, folder, "gates of a job file", ["--job", "job.json"], 1, ["mse<1e-30", "1 of 2"])
 
 
+def check_ranks(checks, folder):
+    result = harness.run_each_status(["compare", "-q", "--gate", "mse<1e-30"], 3, folder)
+    checks.check(result.status == 1 and len(result.lines()) == 2, "every rank ends with 1, one says why",
+                 "%s\n%s" % (result.status, result.err))
+    result = harness.run(["-q", "--modes", "fp32,2-1", "--calib_data_num", "1", "--calib_seqlen", "8", "--output_dir", "short",
+                          "--comparison-dir", "short", "--gate", "mode=2-1 mse<1e-30"], 2, folder)
+    checks.check(result.status == 1 and os.path.exists(os.path.join(folder, "short", "summary.json")),
+                 "run: a broken gate, and the reports", result.err)
+
+
 def check_junit(checks, folder):
     harness.run(["compare", "-q", "--gate", "mse<1", "--gate", 'mode=2-4 mse<1e-30', "--junit", "gates.xml"], 1, folder)
     suite = xml.etree.ElementTree.parse(os.path.join(folder, "gates.xml")).getroot()
@@ -134,6 +144,7 @@ def main():
         result = harness.run(SWEEP, 1, folder)
         checks.check(result.status == 0, "the sweep runs", result.err)
         check_gates(checks, folder)
+        check_ranks(checks, folder)
         check_junit(checks, folder)
         check_baseline(checks, folder)
         check_metrics(checks, folder)

@@ -31,6 +31,8 @@ struct comparison {
 // mode is not in the file or not complete (the message says which command makes it).
 enum status compare_all(struct comparison *comparison, const struct comm *comm, struct result *result,
                         const char *reference, const char *modes, struct error *err);
+// Local.  The run that stands for the reference of `run`.
+int compare_reference_of(const struct result *result, const char *reference, int run);
 void compare_clear(struct comparison *comparison);
 
 #endif
