@@ -12,6 +12,8 @@ bool present_in_color(enum present_color wanted, FILE *out)
     if (wanted != COLOR_AUTO) return wanted == COLOR_ALWAYS;
     const char *no_color = getenv("NO_COLOR"), *terminal = getenv("TERM");
     if (no_color && no_color[0]) return false;
+    // mpirun gives its processes a pseudo-terminal, whatever stands behind it.
+    if (getenv("OMPI_COMM_WORLD_SIZE")) return false;
     return isatty(fileno(out)) && !(terminal && strcmp(terminal, "dumb") == 0);
 }
 

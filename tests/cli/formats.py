@@ -58,7 +58,8 @@ def check_tables(checks, folder):
         checks.check(titles == BLOCKS, "layer %s: the six blocks" % layer, titles)
         want = read(folder, "mode_2-4_vs_fp32.json")["layers"]["layer_" + layer]
         got = [float(line.split()[-1]) for line in re.findall(r"^    (?:mean|std|min|max) .*$", part.group(0), re.M)]
-        names = ["fp_mean", "fp_std", "fp_min", "fp_max", "mode_mean", "mode_std", "mode_min", "mode_max", "diff_mean", "diff_std"]
+        names = ["fp_mean", "fp_std", "fp_min", "fp_max", "mode_mean", "mode_std", "mode_min", "mode_max", "diff_mean",
+                 "diff_std"]
         close = all(abs(g / want[n] - 1) < 1e-6 for g, n in zip(got, names))
         checks.check(close and len(got) >= len(names), "layer %s: their numbers" % layer, got)
     average = re.search(r"^  avg +(\S+) +(\S+)", text, re.M)
@@ -73,6 +74,8 @@ def check_tables(checks, folder):
 def check_colors(checks, folder):
     color = "\033["
     checks.check(color not in show(folder, ["2-4"]), "no colour in a pipe")
+    launched = harness.run(["compare", "2-4"], 2, folder).out
+    checks.check(launched and color not in launched, "no colour below mpirun, whose terminal is none", launched)
     always = show(folder, ["2-4", "--color", "always"])
     checks.check(color in always, "--color always")
     checks.check(re.sub("\033\\[[0-9]*m", "", always) == show(folder, ["2-4"]), "colours change nothing else")

@@ -17,7 +17,7 @@ enum present_color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 // Local.  Tables are silent with --quiet; formats for programs are not.
 enum status present(FILE *out, const struct job *job, const struct report *report, struct error *err);
 
-// Local.  auto: a terminal that is not dumb, and no NO_COLOR in the environment.
+// Local.  auto: a terminal that is not dumb, no NO_COLOR in the environment, not below mpirun.
 bool present_in_color(enum present_color wanted, FILE *out);
 
 // Local.  One row per entry: every metric with all digits, empty where undefined.
