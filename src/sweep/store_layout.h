@@ -7,11 +7,9 @@
 
 #include "ssmsweep/base/status.h"
 
-enum { STORE_SCHEMA_VERSION = 1, STORE_PATH_ROOM = 160, STORE_LABEL_ROOM = 16 };
+enum { STORE_SCHEMA_VERSION = 2, STORE_PATH_ROOM = 160, STORE_LABEL_ROOM = 16 };
 
 #define STORE_FLOAT_LABEL "float" // stands where other cells have their calib_data_num
-
-enum store_item_state { STORE_ITEM_ABSENT = 0, STORE_ITEM_DONE = 1 };
 
 // STATUS_IO: "PATH: WHAT: the deepest message of HDF5's error stack (N MiB free there)".
 enum status store_hdf5_error(struct error *err, const char *path, const char *what);

@@ -132,23 +132,35 @@ struct bench {
     struct worker worker;
     struct weights *weights;
     float *scales;
+    struct observations known;
+    struct stop stop;
+    struct log log;
 };
 
-static const struct store_identity identity = {"{\"a\": 1}", "0.0", "aa", "", "bb", "F16"};
+static const struct store_identity identity = {"{\"a\": 1}", "0.0", "aa", "", "bb", "F16", "small", "1"};
 
 static void bench_open(struct bench *bench)
 {
     struct model model = {.dims = dims};
     struct error err = {0};
     struct progress progress;
-    bench->worker = (struct worker){
-        .comm = &bench->comm, .plan = &bench->plan, .corpus = &bench->corpus, .percentile_alpha = 1};
+    bench->worker = (struct worker){.comm = &bench->comm,
+                                    .plan = &bench->plan,
+                                    .corpus = &bench->corpus,
+                                    .percentile_alpha = 1,
+                                    .stop = &bench->stop,
+                                    .log = &bench->log};
     CHECK(weights_open(&bench->weights, &model, 0, NULL, &err) == STATUS_OK);
     CHECK(forward_open(&bench->worker.forward, bench->weights, MAX_TOKENS, 1, &err) == STATUS_OK);
     CHECK(store_create(&bench->store, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus,
                        &identity, &err) == STATUS_OK);
     progress_start(&progress, "calibrate", SAMPLES, -1, true);
-    CHECK(worker_calibrate(&bench->worker, SAMPLES, &bench->scales, &progress, &err) == STATUS_OK);
+    bench->known.samples = SAMPLES;
+    bench->known.observed = calloc(SAMPLES * LAYERS * SITE_COUNT, sizeof(float));
+    bench->known.present = calloc(SAMPLES, 1);
+    CHECK(bench->known.observed && bench->known.present);
+    CHECK(worker_observe(&bench->worker, bench->store, &bench->known, &progress, &err) == STATUS_OK);
+    CHECK(worker_scales(&bench->plan, &bench->known, &bench->scales, &err) == STATUS_OK);
     CHECK(store_write_scales(bench->store, bench->scales, &err) == STATUS_OK);
 }
 
@@ -157,6 +169,8 @@ static void bench_close(struct bench *bench)
     struct error err = {0};
     CHECK(store_close(bench->store, &err) == STATUS_OK);
     free(bench->scales);
+    free(bench->known.observed);
+    free(bench->known.present);
     forward_close(bench->worker.forward);
     weights_close(bench->weights);
 }
@@ -173,12 +187,12 @@ static void check_whole_sweep(struct bench *bench)
     struct error err = {0};
     struct store *again = NULL;
     struct progress progress;
-    long long stored = 0;
+    struct sweep_count count = {0};
     bench_open(bench);
     check_size(bench);
     progress_start(&progress, "sweep", bench->plan.n_items, -1, true);
-    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &stored, &err) == STATUS_OK);
-    CHECK(stored == (long long)bench->plan.n_runs * SAMPLES);
+    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &count, &err) == STATUS_OK);
+    CHECK(count.stored == (long long)bench->plan.n_runs * SAMPLES);
     bench_close(bench);
     CHECK(store_create(&again, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus, &identity,
                        &err) == STATUS_INPUT);
@@ -191,13 +205,13 @@ static void check_failing_write(struct bench *bench, int writes)
     struct error err = {0};
     struct progress progress;
     struct result *result = NULL;
-    long long stored = -1;
+    struct sweep_count count = {.stored = -1};
     bench_open(bench);
     writes_before_failure = writes;
     progress_start(&progress, "sweep", bench->plan.n_items, -1, true);
-    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &stored, &err) == STATUS_IO);
+    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &count, &err) == STATUS_IO);
     CHECK(strstr(err.text, "the disk is on fire"));
-    CHECK(stored >= writes / 6 && stored < (long long)bench->plan.n_runs * SAMPLES);
+    CHECK(count.stored >= writes / 6 && count.stored < (long long)bench->plan.n_runs * SAMPLES);
     bench_close(bench);
     err = (struct error){0};
     CHECK(result_open(&result, bench->path, &err) == STATUS_OK);
@@ -206,7 +220,7 @@ static void check_failing_write(struct bench *bench, int writes)
         complete += result_run_at(result, r)->complete;
     CHECK(complete < result_runs(result));
     result_close(result);
-    if (bench->comm.rank == 0) printf("%lld stored\n", stored);
+    if (bench->comm.rank == 0) printf("%lld stored\n", count.stored);
 }
 
 int main(int argc, char **argv)
