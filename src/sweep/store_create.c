@@ -15,6 +15,7 @@
 #include "ssmsweep/numerics/version.h"
 #include "store_handle.h"
 #include "store_layout.h"
+#include "writer.h"
 
 // ---- room on the disk ----
 
@@ -39,13 +40,35 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
     unsigned long long tensors = (unsigned long long)count_captured(plan, dims, &row_elements);
     unsigned long long samples = (unsigned long long)corpus->samples, runs = (unsigned long long)plan->n_runs;
     unsigned long long tokens = samples * (unsigned long long)corpus->max_tokens;
-    unsigned long long objects = 16 + runs * (2 * tensors + 5) + 2 * (unsigned long long)plan->n_cells;
-    return runs * tokens * row_elements * sizeof(float)           // outputs
-           + runs * samples * (1 + HASH_BYTES + sizeof(float))    // items
-           + tokens * sizeof(int32_t) + samples * sizeof(int32_t) // samples
-           + (unsigned long long)plan->n_cells * (unsigned long long)plan->n_layer * SITE_COUNT *
-                 sizeof(float) +
+    unsigned long long objects = 20 + runs * (2 * tensors + 5) + 2 * (unsigned long long)plan->n_cells;
+    return runs * tokens * row_elements * sizeof(float)              // outputs
+           + (runs + 1) * samples * (1 + HASH_BYTES + sizeof(float)) // items
+           + tokens * sizeof(int32_t) + samples * sizeof(int32_t)    // samples
+           + ((unsigned long long)plan->n_cells + (plan->n_cells ? samples : 0)) *
+                 (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float) +
            objects * object_bytes;
+}
+
+// The largest output of a sample.
+static size_t most_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
+{
+    int width = 0;
+    for (int l = 0; l < plan->n_layer; l++)
+        for (int c = 0; c < COMPONENT_COUNT; c++)
+            if ((plan->want[l] & 1u << c) && component_width(dims, (enum component)c) > width)
+                width = component_width(dims, (enum component)c);
+    return (size_t)corpus->max_tokens * (size_t)width * sizeof(float);
+}
+
+size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
+{
+    return writer_room_bytes(most_bytes(plan, dims, corpus));
+}
+
+enum status store_open_writer(struct store *store, const struct store_plan *view, struct error *err)
+{
+    return writer_open(&store->writer, store->path, most_bytes(view->plan, view->dims, view->corpus), true,
+                       err);
 }
 
 static enum status allocate(int descriptor, unsigned long long bytes, const char *path, struct error *err)
@@ -195,16 +218,16 @@ static void name_file(struct store *store, const char *path, struct error *err)
     if (err->status) return;
     store->path[strlen(path)] = '\0';
     store_remember(store, err);
-    comm_agree(&store->comm, err);
 }
 
-static enum status fill_new_file(struct store *store, const char *path, const struct corpus *corpus,
+static enum status fill_new_file(struct store *store, const char *path, const struct store_plan *view,
                                  struct error *err)
 {
     if (store->comm.rank == 0 && reserve_file(store->path, err) == STATUS_OK)
-        store_write_samples(store, corpus, err);
+        store_write_samples(store, view->corpus, err);
     if (comm_agree(&store->comm, err) == STATUS_OK) name_file(store, path, err);
-    if (!err->status) return STATUS_OK;
+    if (!err->status) store_open_writer(store, view, err);
+    if (comm_agree(&store->comm, err) == STATUS_OK) return STATUS_OK;
     store_close_data(store);
     H5Fclose(store->file);
     return err->status;
@@ -234,12 +257,12 @@ enum status store_create(struct store **store, const struct comm *comm, const ch
     if (comm_agree(comm, err)) give_up(made, err);
     create_contents(made, &view, identity, err);
     if (comm_agree(comm, err)) give_up(made, err);
-    if (fill_new_file(made, path, corpus, err)) goto remove_file;
+    if (fill_new_file(made, path, &view, err)) goto remove_file;
     free(part);
     *store = made;
     return STATUS_OK;
 remove_file:
-    if (comm->rank == 0) unlink(part);
+    if (comm->rank == 0) unlink(made->path);
 free_store:
     store_free(made);
     free(part);

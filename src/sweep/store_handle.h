@@ -26,6 +26,7 @@ struct store {
     hid_t observed;           // 0 where no run needs scales
     struct store_rows calibration;
     hid_t token_ids, length;
+    struct writer *writer;
     // The file itself, to be found again under its path.
     dev_t device;
     ino_t inode;
@@ -54,6 +55,9 @@ void store_close_data(struct store *store); // what was laid out
 
 // Local, for rank 0.
 enum status store_write_samples(struct store *store, const struct corpus *corpus, struct error *err);
+
+// Local.  After that, outputs can be written.
+enum status store_open_writer(struct store *store, const struct store_plan *view, struct error *err);
 
 // Local.  Remembers which file it is.
 enum status store_remember(struct store *store, struct error *err);

@@ -9,6 +9,7 @@
 #include "ssmsweep/numerics/calibrate.h"
 #include "store_handle.h"
 #include "store_layout.h"
+#include "writer.h"
 
 hid_t *store_output_at(const struct store *store, int run, int layer, int component)
 {
@@ -180,6 +181,7 @@ void store_close_data(struct store *store)
 void store_free(struct store *store)
 {
     if (!store) return;
+    writer_close(store->writer);
     free(store->outputs);
     free(store->items);
     free(store->scales);

@@ -167,6 +167,7 @@ enum status store_resume(struct store **store, const struct comm *comm, const ch
     view.existing = &existing;
     store_lay_out(opened, &view, err);
     if (comm->rank == 0 && !err->status) store_write_samples(opened, corpus, err); // small: no need to look
+    if (!err->status) store_open_writer(opened, &view, err);
     if (comm_agree(comm, err)) goto close_file;
     *store = opened;
     return STATUS_OK;

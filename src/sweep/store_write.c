@@ -12,6 +12,7 @@
 #include "ssmsweep/numerics/calibrate.h"
 #include "store_handle.h"
 #include "store_layout.h"
+#include "writer.h"
 
 // ---- is the file still there, and does it take more? ----
 
@@ -57,6 +58,8 @@ bool store_can_write(struct store *store)
 enum status store_close(struct store *store, struct error *err)
 {
     if (!store) return STATUS_OK;
+    writer_sync(store->writer, err);
+    if (comm_agree(&store->comm, err)) return err->status;
     if (H5Fflush(store->file, H5F_SCOPE_GLOBAL) < 0)
         store_hdf5_error(err, store->path, "cannot flush the results");
     if (comm_agree(&store->comm, err)) return err->status;
@@ -102,18 +105,6 @@ enum status store_write_scales(struct store *store, const float *scales, struct 
     return comm_agree(&store->comm, err);
 }
 
-enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
-                               const float *values, int length, int width, struct error *err)
-{
-    hid_t data = *store_output_at(store, run, layer, (int)component);
-    if (!data)
-        return error_set(err, STATUS_INTERNAL, "%s: layer %d %s is not in the plan", store->path, layer,
-                         component_name(component));
-    hsize_t start[3] = {(hsize_t)sample, 0, 0}, count[3] = {1, (hsize_t)length, (hsize_t)width};
-    return write_block(store, data, 3, start, count, H5T_NATIVE_FLOAT, values, "cannot write layer outputs",
-                       err);
-}
-
 // The state last: what is marked is there.  A file that was taken away shows here, before it is marked.
 static enum status mark_row(struct store *store, const struct store_rows *rows, int sample,
                             const unsigned char digest[HASH_BYTES], struct error *err)
@@ -152,12 +143,47 @@ enum status store_write_state(struct store *store, int run, int sample, enum sto
                        "cannot mark an item", err);
 }
 
-enum status store_write_done(struct store *store, int run, int sample, const unsigned char digest[32],
-                             float seconds, struct error *err)
+// Where the element `index` of a dataset lies in the file.
+static enum status find_place(const struct store *store, hid_t data, hsize_t index, size_t element_bytes,
+                              long long *place, struct error *err)
 {
-    hsize_t start = (hsize_t)sample, one = 1;
-    if (write_block(store, store->items[run].seconds, 1, &start, &one, H5T_NATIVE_FLOAT, &seconds,
-                    "cannot write a time", err))
+    haddr_t offset = H5Dget_offset(data);
+    if (offset == HADDR_UNDEF)
+        return error_set(err, STATUS_INTERNAL, "%s: a dataset without contiguous storage", store->path);
+    *place = (long long)(offset + index * element_bytes);
+    return STATUS_OK;
+}
+
+enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
+                               const float *values, int length, int width, struct error *err)
+{
+    hid_t data = *store_output_at(store, run, layer, (int)component);
+    hsize_t index = (hsize_t)sample * (hsize_t)store->max_tokens * (hsize_t)width;
+    long long place = 0;
+    if (!data)
+        return error_set(err, STATUS_INTERNAL, "%s: layer %d %s is not in the plan", store->path, layer,
+                         component_name(component));
+    if (find_place(store, data, index, sizeof *values, &place, err)) return err->status;
+    return writer_put(store->writer, place, values, (size_t)length * (size_t)width * sizeof *values, err);
+}
+
+enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err)
+{
+    const struct store_rows *items = &store->items[run];
+    struct writer_account account = {.done = STORE_ITEM_DONE};
+    const hsize_t at = (hsize_t)sample;
+    if (find_place(store, items->digest, at * HASH_BYTES, 1, &account.digest, err) ||
+        find_place(store, items->seconds, at, sizeof seconds, &account.seconds, err) ||
+        find_place(store, items->state, at, 1, &account.state, err) || check_still_there(store, err)) {
+        store_write_cancel(store);
         return err->status;
-    return mark_row(store, &store->items[run], sample, digest, err);
+    }
+    writer_put_account(store->writer, &account, seconds, err);
+    return writer_settle(store->writer, err);
+}
+
+void store_write_cancel(struct store *store)
+{
+    struct error unused = {0};
+    writer_settle(store->writer, &unused);
 }

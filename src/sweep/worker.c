@@ -127,7 +127,6 @@ struct sweeping {
     const struct worker *worker;
     struct store *store;
     const float *scales;
-    struct hash *hash;
     long long stored, failed;
     // of the sample at work
     struct scheduler *scheduler;
@@ -147,7 +146,6 @@ static bool store_tensor(void *context, int layer, enum component component, con
         return false;
     }
     sweeping->last = place;
-    hash_update(sweeping->hash, values, (size_t)length * (size_t)width * sizeof *values);
     return store_write_output(sweeping->store, sweeping->run, layer, component, sweeping->sample, values,
                               length, width, sweeping->err) == STATUS_OK;
 }
@@ -176,7 +174,6 @@ static enum status sweep_sample(struct sweeping *sweeping, int run, int sample, 
                               .take = store_tensor,
                               .between_layers = sweep_between_layers,
                               .context = sweeping};
-    unsigned char digest[HASH_BYTES];
     double started = progress_clock();
     const struct mode *mode = worker->plan->runs[run].mode;
     log_rank(worker->log, LOG_VERBOSE, "computes run %d (mode %s), sample %d", run, mode->name, sample);
@@ -186,11 +183,12 @@ static enum status sweep_sample(struct sweeping *sweeping, int run, int sample, 
     sweeping->last = -1;
     bool whole = forward_run(worker->forward, mode, scales_of(sweeping, run), ids_of(worker, sample),
                              worker->corpus->length[sample], &capture);
-    hash_finish(sweeping->hash, digest);
-    if (!whole)
+    if (!whole) {
+        store_write_cancel(sweeping->store);
         return error_set(err, STATUS_INTERNAL, "the pass of sample %d stopped", sample); // if none was set
+    }
     float seconds = (float)(progress_clock() - started);
-    if (store_write_done(sweeping->store, run, sample, digest, seconds, err)) return err->status;
+    if (store_write_done(sweeping->store, run, sample, seconds, err)) return err->status;
     sweeping->stored++;
     return STATUS_OK;
 }
@@ -232,18 +230,15 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
                          struct progress *progress, struct sweep_count *count, struct error *err)
 {
     struct sweeping sweeping = {.worker = worker, .store = store, .scales = scales};
-    sweeping.hash = hash_open();
-    if (!sweeping.hash) error_memory(err, HASH_BYTES, "a digest");
     struct task task = {.n_items = worker->plan->n_items,
                         .attempts = WORKER_ATTEMPTS,
                         .run = sweep_item,
                         .context = &sweeping,
                         .stop = worker->stop,
                         .log = worker->log};
-    if (comm_agree(worker->comm, err) == STATUS_OK) scheduler_run(worker->comm, &task, progress, err);
+    scheduler_run(worker->comm, &task, progress, err);
     long long mine[2] = {sweeping.stored, sweeping.failed}, all[2];
     MPI_Allreduce(mine, all, 2, MPI_LONG_LONG, MPI_SUM, worker->comm->world);
     *count = (struct sweep_count){.stored = all[0], .failed = all[1], .ended = task.ended};
-    hash_close(sweeping.hash);
     return err->status;
 }
