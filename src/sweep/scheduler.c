@@ -30,6 +30,8 @@ struct scheduler {
     struct wire_stop news;
     MPI_Request *told; // [ranks]
     bool *dismissed;   // [ranks]
+    bool *parked;      // [ranks], asked and not answered: an item at work elsewhere may fail and be theirs
+    int n_parked, at_work;
     // the others
     bool told_leader;
     MPI_Request hears;
@@ -91,18 +93,11 @@ static enum wire_outcome run_item(struct scheduler *scheduler, int item, int att
 
 // ---- rank 0: what is handed out ----
 
-// Another rank than the one that failed, as long as one is there.
-static bool may_retry(const struct scheduler *scheduler, const struct retry *retry, int rank)
-{
-    bool alone = scheduler->workers == 0; // then only rank 0 asks
-    return retry->last_rank != rank || alone;
-}
-
 static bool take_retry(struct scheduler *scheduler, int rank, struct wire_answer *answer)
 {
     for (int i = 0; i < scheduler->n_retries; i++) {
         const struct retry *retry = &scheduler->retries[i];
-        if (!may_retry(scheduler, retry, rank)) continue;
+        if (retry->last_rank == rank && scheduler->comm->ranks > 1) continue;
         *answer = (struct wire_answer){.item = retry->item, .attempt = retry->attempt};
         scheduler->retries[i] = scheduler->retries[--scheduler->n_retries];
         return true;
@@ -118,8 +113,10 @@ static bool stops(struct scheduler *scheduler)
 static struct wire_answer take_next(struct scheduler *scheduler, int rank)
 {
     struct wire_answer answer = {.item = WIRE_NO_ITEM};
-    if (stops(scheduler) || take_retry(scheduler, rank, &answer)) return answer;
-    if (scheduler->next < scheduler->task->n_items) answer.item = scheduler->next++;
+    if (stops(scheduler)) return answer;
+    if (!take_retry(scheduler, rank, &answer) && scheduler->next < scheduler->task->n_items)
+        answer.item = scheduler->next++;
+    scheduler->at_work += answer.item != WIRE_NO_ITEM;
     return answer;
 }
 
@@ -143,6 +140,7 @@ static void add_retry(struct scheduler *scheduler, const struct wire_request *re
 static void note_outcome(struct scheduler *scheduler, const struct wire_request *request, int rank)
 {
     bool done = request->outcome == WIRE_DONE;
+    scheduler->at_work -= request->outcome != WIRE_NOTHING;
     if (done) {
         scheduler->done++;
         scheduler->in_vain = 0;
@@ -181,6 +179,30 @@ static void dismiss(struct scheduler *scheduler, int rank)
     scheduler->workers--;
 }
 
+// May the rank still be needed?
+static bool waits(struct scheduler *scheduler)
+{
+    return !stops(scheduler) && attempts(scheduler) > 1 && scheduler->at_work + scheduler->n_retries > 0;
+}
+
+static bool answer(struct scheduler *scheduler, int rank)
+{
+    struct wire_answer next = take_next(scheduler, rank);
+    if (next.item == WIRE_NO_ITEM && waits(scheduler)) return false;
+    MPI_Send(&next, (int)sizeof next, MPI_BYTE, rank, WIRE_ANSWER, scheduler->comm->world);
+    if (next.item == WIRE_NO_ITEM) dismiss(scheduler, rank);
+    return true;
+}
+
+static void serve_parked(struct scheduler *scheduler)
+{
+    for (int rank = 1; scheduler->n_parked > 0 && rank < scheduler->comm->ranks; rank++) {
+        if (!scheduler->parked[rank] || !answer(scheduler, rank)) continue;
+        scheduler->parked[rank] = false;
+        scheduler->n_parked--;
+    }
+}
+
 static bool serve_one(struct scheduler *scheduler)
 {
     int waiting;
@@ -193,9 +215,10 @@ static bool serve_one(struct scheduler *scheduler)
     stop_hear(scheduler->stop, request.signal);
     if (request.outcome == WIRE_NEWS) return true;
     note_outcome(scheduler, &request, from.MPI_SOURCE);
-    struct wire_answer answer = take_next(scheduler, from.MPI_SOURCE);
-    MPI_Send(&answer, (int)sizeof answer, MPI_BYTE, from.MPI_SOURCE, WIRE_ANSWER, scheduler->comm->world);
-    if (answer.item == WIRE_NO_ITEM) dismiss(scheduler, from.MPI_SOURCE);
+    if (!answer(scheduler, from.MPI_SOURCE)) {
+        scheduler->parked[from.MPI_SOURCE] = true;
+        scheduler->n_parked++;
+    }
     return true;
 }
 
@@ -269,6 +292,7 @@ void scheduler_poll(struct scheduler *scheduler)
     tell_all(scheduler);
     while (scheduler->workers > 0 && serve_one(scheduler))
         tell_all(scheduler);
+    serve_parked(scheduler);
     progress_step(scheduler->progress, 0);
 }
 
@@ -314,7 +338,8 @@ static enum status open_phase(struct scheduler *scheduler, struct error *err)
     if (scheduler->comm->rank == 0) {
         scheduler->told = malloc(ranks * sizeof *scheduler->told);
         scheduler->dismissed = calloc(ranks, sizeof *scheduler->dismissed);
-        if (!scheduler->told || !scheduler->dismissed)
+        scheduler->parked = calloc(ranks, sizeof *scheduler->parked);
+        if (!scheduler->told || !scheduler->dismissed || !scheduler->parked)
             error_memory(err, ranks * sizeof *scheduler->told, "the scheduler");
         for (size_t rank = 0; scheduler->told && rank < ranks; rank++)
             scheduler->told[rank] = MPI_REQUEST_NULL;
@@ -325,6 +350,7 @@ static enum status open_phase(struct scheduler *scheduler, struct error *err)
 static void close_phase(struct scheduler *scheduler)
 {
     free(scheduler->retries);
+    free(scheduler->parked);
     free(scheduler->dismissed);
     free(scheduler->told);
 }

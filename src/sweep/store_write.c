@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <hdf5.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -152,6 +153,17 @@ static enum status find_place(const struct store *store, hid_t data, hsize_t ind
         return error_set(err, STATUS_INTERNAL, "%s: a dataset without contiguous storage", store->path);
     *place = (long long)(offset + index * element_bytes);
     return STATUS_OK;
+}
+
+void store_mark_failed(struct store *store, int run, int sample)
+{
+    struct error ignored = {0};
+    unsigned char *state = malloc((size_t)store->samples);
+    bool stored = state && store_read_states(store, run, state, &ignored) == STATUS_OK &&
+                  state[sample] == STORE_ITEM_DONE;
+    free(state);
+    ignored = (struct error){0};
+    if (!stored) store_write_state(store, run, sample, STORE_ITEM_FAILED, &ignored);
 }
 
 enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,

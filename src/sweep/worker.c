@@ -127,7 +127,8 @@ struct sweeping {
     const struct worker *worker;
     struct store *store;
     const float *scales;
-    long long stored, failed;
+    unsigned char *stored; // [n_runs][samples]: by this rank; another attempt may store a sample again
+    long long failed;
     // of the sample at work
     struct scheduler *scheduler;
     struct error *err;
@@ -189,7 +190,7 @@ static enum status sweep_sample(struct sweeping *sweeping, int run, int sample, 
     }
     float seconds = (float)(progress_clock() - started);
     if (store_write_done(sweeping->store, run, sample, seconds, err)) return err->status;
-    sweeping->stored++;
+    sweeping->stored[(size_t)run * (size_t)worker->plan->samples + (size_t)sample] = 1;
     return STATUS_OK;
 }
 
@@ -197,12 +198,11 @@ static enum status sweep_sample(struct sweeping *sweeping, int run, int sample, 
 static void fail_sample(struct sweeping *sweeping, int run, int sample, struct error *err,
                         struct error *first)
 {
-    struct error ignored = {0}; // without the mark the sample is merely absent
     struct error named = {0};
     error_set(&named, err->status, "mode %s, sample %d: %.900s", sweeping->worker->plan->runs[run].mode->name,
               sample, err->text);
     log_rank(sweeping->worker->log, LOG_NORMAL, "%s; given up", named.text);
-    store_write_state(sweeping->store, run, sample, STORE_ITEM_FAILED, &ignored);
+    store_mark_failed(sweeping->store, run, sample);
     sweeping->failed++;
     if (!first->status) *first = named;
     *err = (struct error){0};
@@ -226,6 +226,20 @@ static enum status sweep_item(void *context, int index, struct scheduler *schedu
     return err->status;
 }
 
+static long long count_stored(const struct sweeping *sweeping)
+{
+    const struct plan *plan = sweeping->worker->plan;
+    long long stored = 0;
+    for (int r = 0; r < plan->n_runs; r++) {
+        unsigned char *of_run = sweeping->stored + (size_t)r * (size_t)plan->samples;
+        MPI_Allreduce(MPI_IN_PLACE, of_run, plan->samples, MPI_UNSIGNED_CHAR, MPI_MAX,
+                      sweeping->worker->comm->world);
+        for (int s = 0; s < plan->samples; s++)
+            stored += of_run[s];
+    }
+    return stored;
+}
+
 enum status worker_sweep(const struct worker *worker, struct store *store, const float *scales,
                          struct progress *progress, struct sweep_count *count, struct error *err)
 {
@@ -236,9 +250,14 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
                         .context = &sweeping,
                         .stop = worker->stop,
                         .log = worker->log};
+    size_t samples = (size_t)worker->plan->n_runs * (size_t)worker->plan->samples;
+    sweeping.stored = calloc(samples, 1);
+    if (!sweeping.stored) error_memory(err, samples, "item states");
+    if (comm_agree(worker->comm, err)) goto free_stored;
     scheduler_run(worker->comm, &task, progress, err);
-    long long mine[2] = {sweeping.stored, sweeping.failed}, all[2];
-    MPI_Allreduce(mine, all, 2, MPI_LONG_LONG, MPI_SUM, worker->comm->world);
-    *count = (struct sweep_count){.stored = all[0], .failed = all[1], .ended = task.ended};
+    *count = (struct sweep_count){.stored = count_stored(&sweeping), .ended = task.ended};
+    MPI_Allreduce(&sweeping.failed, &count->failed, 1, MPI_LONG_LONG, MPI_SUM, worker->comm->world);
+free_stored:
+    free(sweeping.stored);
     return err->status;
 }

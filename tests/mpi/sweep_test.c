@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Plan, calibration, sweep and result file on a model made of a formula.
 //   sweep_test FILE SHARD       writes FILE and checks it by reading it again
-//   sweep_test FILE SHARD K     every rank's K-th write fails: all end with its error, what was stored is
-//   whole
+//   sweep_test FILE SHARD K     every rank's writes fail from the K-th on: all end with their error, what was
+//                               stored is whole
+//   sweep_test FILE SHARD -K    only the K-th fails: its item is tried again, and everything is stored
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,12 +115,17 @@ enum status __wrap_store_write_output(struct store *store, int run, int layer, e
                                       struct error *err);
 
 static int writes_before_failure = INT_MAX;
+static bool fails_once;
 
 enum status __wrap_store_write_output(struct store *store, int run, int layer, enum component component,
                                       int sample, const float *values, int length, int width,
                                       struct error *err)
 {
-    if (writes_before_failure-- == 0) return error_set(err, STATUS_IO, "the disk is on fire");
+    if (fails_once ? writes_before_failure == 0 : writes_before_failure <= 0) {
+        writes_before_failure--;
+        return error_set(err, STATUS_IO, "the disk is on fire");
+    }
+    writes_before_failure--;
     return __real_store_write_output(store, run, layer, component, sample, values, length, width, err);
 }
 
@@ -182,7 +188,7 @@ static void check_size(const struct bench *bench)
     CHECK((unsigned long long)info.st_size <= store_estimate_bytes(&bench->plan, &dims, &bench->corpus));
 }
 
-static void check_whole_sweep(struct bench *bench)
+static void check_whole_sweep(struct bench *bench, int failing_write)
 {
     struct error err = {0};
     struct store *again = NULL;
@@ -190,6 +196,8 @@ static void check_whole_sweep(struct bench *bench)
     struct sweep_count count = {0};
     bench_open(bench);
     check_size(bench);
+    if (failing_write) writes_before_failure = failing_write;
+    fails_once = true;
     progress_start(&progress, "sweep", bench->plan.n_items, -1, true);
     CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &count, &err) == STATUS_OK);
     CHECK(count.stored == (long long)bench->plan.n_runs * SAMPLES);
@@ -233,10 +241,11 @@ int main(int argc, char **argv)
     bench.corpus = make_corpus();
     struct job job = make_job((int)strtol(argv[2], NULL, 10));
     CHECK(plan_make(&bench.plan, &job, &dims, &bench.corpus, bench.comm.ranks, &err) == STATUS_OK);
-    if (argc == 4)
-        check_failing_write(&bench, (int)strtol(argv[3], NULL, 10));
+    int failing = argc == 4 ? (int)strtol(argv[3], NULL, 10) : -INT_MAX;
+    if (failing < 0)
+        check_whole_sweep(&bench, -failing);
     else
-        check_whole_sweep(&bench);
+        check_failing_write(&bench, failing);
     MPI_Barrier(bench.comm.world);
     plan_clear(&bench.plan);
     free(bench.corpus.ids);

@@ -81,6 +81,9 @@ enum status store_write_observed(struct store *store, int sample, const float *o
 // Local.
 enum status store_write_state(struct store *store, int run, int sample, enum store_state state,
                               struct error *err);
+// Local.  Where another attempt stored the sample it stays as it is; where nothing can be written, it is
+// merely absent.
+void store_mark_failed(struct store *store, int run, int sample);
 // Local, after a write failed: may others succeed?  Not where the disk is full, or the file was taken away.
 bool store_can_write(struct store *store);
 
