@@ -8,6 +8,7 @@
 
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/stop.h"
+#include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
 #include "ssmsweep/compare/report_json.h"
 #include "ssmsweep/compare/table.h"
@@ -57,7 +58,8 @@ static bool answer_alone(const struct job *job, bool speaks)
 
 static enum status check_job(const struct job *job, struct error *err)
 {
-    if (job->command != COMMAND_RUN && job->command != COMMAND_COMPARE) return STATUS_OK;
+    if (job->command != COMMAND_RUN && job->command != COMMAND_COMPARE && job->command != COMMAND_BENCH)
+        return STATUS_OK;
     return plan_check_names(job, err);
 }
 
@@ -144,7 +146,10 @@ close_sweep:
 
 static enum status run_command(const struct program *program, struct error *err)
 {
-    return program->job->command == COMMAND_RUN ? run(program, err) : compare(program, false, err);
+    if (program->job->command == COMMAND_RUN) return run(program, err);
+    if (program->job->command == COMMAND_BENCH)
+        return bench_run(program->job, program->comm, SSMSWEEP_VERSION, err);
+    return compare(program, false, err);
 }
 
 static enum status run_under_mpi(struct job *job, int *argc, char ***argv)

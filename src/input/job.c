@@ -23,6 +23,7 @@ static const struct job defaults = {
     .comparison_dir = "comparisons",
     .grace_seconds = 30,
     .progress_seconds = -1,
+    .bench_seconds = 1,
     .verbosity = LOG_NORMAL,
 };
 

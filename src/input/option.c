@@ -14,17 +14,18 @@ enum {
     IN_RUN = 1u << COMMAND_RUN,
     IN_COMPARE = 1u << COMMAND_COMPARE,
     IN_MODES = 1u << COMMAND_MODES,
+    IN_BENCH = 1u << COMMAND_BENCH,
     IN_HELP = 1u << COMMAND_HELP,
     IN_VERSION = 1u << COMMAND_VERSION,
     IN_BOTH = IN_RUN | IN_COMPARE,
-    IN_ALL = IN_BOTH | IN_MODES | IN_HELP | IN_VERSION
+    IN_ALL = IN_BOTH | IN_MODES | IN_BENCH | IN_HELP | IN_VERSION
 };
 
 static const struct option options[] = {
-    {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(model_dir), .argument = "DIR",
+    {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_BENCH, OFFSET(model_dir), .argument = "DIR",
      .help = "Hugging Face Mamba-1 folder (default: the demo model)"},
-    {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(pretrained_dir), .argument = "DIR",
-     .help = "folder in which a relative --model is looked up"},
+    {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_BENCH, OFFSET(pretrained_dir),
+     .argument = "DIR", .help = "folder in which a relative --model is looked up"},
     {"calib-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(calib_data), .argument = "FILE",
      .help = "text as JSONL with a `text` field, or token ids as .npy int32 [samples, L]\n"
              "(default: calibration.jsonl of the model, else of the demo model)"},
@@ -32,15 +33,15 @@ static const struct option options[] = {
      .argument = "N[,N...]",
      .help = "samples that give the scales; each number is a sweep of its own (default 10)", .least = 1,
      .most = 1e6},
-    {"calib_seqlen", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(calib_seqlen), .argument = "N",
+    {"calib_seqlen", 0, OPTION_INT, GROUP_INPUT, IN_RUN | IN_BENCH, OFFSET(calib_seqlen), .argument = "N",
      .help = "tokens kept of each sample (default 512)", .least = 1, .most = 1e6},
     {"percentile_alpha", 0, OPTION_DOUBLE, GROUP_INPUT, IN_RUN, OFFSET(percentile_alpha), .argument = "A",
      .help = "quantile of the percentile observers, above 0, up to 1 (default 0.9995)", .least = 0, .most = 1,
      .above_least = true},
 
-    {"all-modes", 0, OPTION_WORD, GROUP_SWEEP, IN_BOTH, OFFSET(modes),
+    {"all-modes", 0, OPTION_WORD, GROUP_SWEEP, IN_BOTH | IN_BENCH, OFFSET(modes),
      .help = "every mode; the same as --modes all", .word = "all"},
-    {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH, OFFSET(modes), .argument = "LIST",
+    {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH | IN_BENCH, OFFSET(modes), .argument = "LIST",
      .help = "names, or all, essential, fp_only, quant_only (default all); see `ssmsweep modes`"},
     {"reference", 0, OPTION_TEXT, GROUP_SWEEP, IN_BOTH, OFFSET(reference), .argument = "MODE",
      .help = "mode that the others are compared with (default fp32)"},
@@ -50,7 +51,7 @@ static const struct option options[] = {
      .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all\n(default "
              "mixer_output)"},
 
-    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(output_dir), .argument = "DIR",
+    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_BENCH, OFFSET(output_dir), .argument = "DIR",
      .help = "folder of the layer outputs (default layer_outputs)"},
     {"comparison-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(comparison_dir), .argument = "DIR",
      .help = "folder of the comparisons (default comparisons)"},
@@ -62,12 +63,17 @@ static const struct option options[] = {
     {"grace", 0, OPTION_DOUBLE, GROUP_RUN, IN_BOTH, OFFSET(grace_seconds), .argument = "SECONDS",
      .help = "after a signal, time for running items, and again for the partial reports\n(default 30)",
      .least = 0, .most = 86400},
-    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH, OFFSET(threads), .argument = "N",
+    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_BENCH, OFFSET(threads), .argument = "N",
      .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
     {"progress", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(progress_seconds), .argument = "SECONDS",
      .help = "seconds between progress lines (default: only on a terminal)", .least = 0, .most = 86400},
     {"dry-run", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(dry_run),
      .help = "check everything, print the plan, run nothing"},
+
+    {"seconds", 0, OPTION_DOUBLE, GROUP_BENCH, IN_BENCH, OFFSET(bench_seconds), .argument = "N",
+     .help = "seconds for each measurement (default 1)", .least = 0, .most = 3600},
+    {"json", 0, OPTION_TEXT, GROUP_BENCH, IN_BENCH, OFFSET(json_file), .argument = "FILE",
+     .help = "write all numbers to this file"},
 
     {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},
@@ -86,12 +92,14 @@ enum { OPTIONS = sizeof options / sizeof options[0] };
 
 static const char *const group_titles[GROUP_COUNT] = {
     [GROUP_INPUT] = "Model and text", [GROUP_SWEEP] = "What to compare", [GROUP_OUTPUT] = "Output",
-    [GROUP_RUN] = "How to run",       [GROUP_GENERAL] = "General",       [GROUP_ADVANCED] = "Advanced",
+    [GROUP_RUN] = "How to run",       [GROUP_BENCH] = "Bench",           [GROUP_GENERAL] = "General",
+    [GROUP_ADVANCED] = "Advanced",
 };
 
 static const struct command_entry commands[] = {
     {"run", COMMAND_RUN, NULL, "run the sweep and compare its modes (default)"},
     {"compare", COMMAND_COMPARE, "[MODE...]", "compare the modes of a finished sweep again"},
+    {"bench", COMMAND_BENCH, NULL, "measure machine, kernels, forward passes and, under mpirun, sweeps"},
     {"modes", COMMAND_MODES, NULL, "list the modes"},
     {"help", COMMAND_HELP, NULL, "print this text"},
     {"version", COMMAND_VERSION, NULL, "print the version"},

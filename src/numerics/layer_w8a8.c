@@ -218,7 +218,7 @@ static void scan_tokens(const struct pass *p, struct scan_operand u)
         .ld_bc = w->ld_dbl,
         .y = f->y,
         .ldy = w->ld_inner,
-        .half = true};
+        .half = f->dither == 0}; // dither comes before the rounding
     run_scan(f, &scan, p->mode->scan_order);
 }
 

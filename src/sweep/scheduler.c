@@ -16,6 +16,7 @@ struct scheduler {
     struct task *task;
     struct progress *progress;
     struct stop no_stop, *stop;
+    double idle_since; // the end of this rank's last item
     // the item at work on this rank
     int attempt;
     bool final;          // its failure ends the phase
@@ -82,7 +83,9 @@ static enum wire_outcome run_item(struct scheduler *scheduler, int item, int att
     struct error err = {0};
     scheduler->attempt = attempt;
     scheduler->final = false;
-    if (task->run(task->context, item, scheduler, &err) == STATUS_OK) return WIRE_DONE;
+    task->run(task->context, item, scheduler, &err);
+    scheduler->idle_since = progress_clock();
+    if (err.status == STATUS_OK) return WIRE_DONE;
     if (err.status == STATUS_STOPPED) return WIRE_STOPPED;
     scheduler->failed = err;
     if (err.status != STATUS_IO || scheduler->final) return WIRE_FATAL;
@@ -363,6 +366,7 @@ enum status scheduler_run(const struct comm *comm, struct task *task, struct pro
     if (!scheduler.stop) scheduler.stop = &scheduler.no_stop;
     task->done = task->given_up = 0;
     task->ended = false;
+    scheduler.idle_since = progress_clock();
     if (open_phase(&scheduler, err)) goto close_phase;
     if (comm->rank == 0) {
         lead(&scheduler);
@@ -374,6 +378,7 @@ enum status scheduler_run(const struct comm *comm, struct task *task, struct pro
         MPI_Wait(&scheduler.hears, MPI_STATUS_IGNORE);
     }
     wait_for_all(comm);
+    if (progress) progress->idle_seconds = progress_clock() - scheduler.idle_since;
     end_phase(&scheduler, err);
 close_phase:
     close_phase(&scheduler);

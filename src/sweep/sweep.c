@@ -329,13 +329,19 @@ static enum status fill_store(struct sweep *sweep, const struct worker *worker, 
     struct progress progress;
     struct sweep_count count = {0};
     float *scales = NULL;
+    const double started = progress_clock();
     if (calibrate(sweep, worker, store, stock, &scales, err) == STATUS_OK && sweep->plan.n_items > 0) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
+        const double calibrated = progress_clock();
         worker_sweep(worker, store, scales, &progress, &count, err);
         progress_end(&progress);
         stock->stored = count.stored;
         bool whole_phase = err->status == STATUS_STOPPED || (count.failed > 0 && !count.ended);
         sweep->comparable = whole_phase && stock->kept + stock->stored > 0;
+        if (sweep->times)
+            *sweep->times = (struct sweep_times){.calibrate_seconds = calibrated - started,
+                                                 .items_seconds = progress_clock() - calibrated,
+                                                 .idle_seconds = progress.idle_seconds};
     }
     free(scales);
     return err->status;

@@ -9,7 +9,7 @@
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 
-enum command { COMMAND_RUN, COMMAND_COMPARE, COMMAND_MODES, COMMAND_HELP, COMMAND_VERSION };
+enum command { COMMAND_RUN, COMMAND_COMPARE, COMMAND_BENCH, COMMAND_MODES, COMMAND_HELP, COMMAND_VERSION };
 
 enum { JOB_MAX_CELLS = 64 };
 
@@ -34,6 +34,8 @@ struct job {
     int shard;                   // samples per item; 0: chosen
     double grace_seconds;        // that running items have after a signal
     double progress_seconds;     // < 0: only when stderr is a terminal
+    double bench_seconds;        // for each measurement
+    const char *json_file;       // NULL: none
     bool resume, dry_run;
     enum log_level verbosity;
     char *storage; // owns the texts above

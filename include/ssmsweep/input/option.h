@@ -27,6 +27,7 @@ enum option_group {
     GROUP_SWEEP,
     GROUP_OUTPUT,
     GROUP_RUN,
+    GROUP_BENCH,
     GROUP_GENERAL,
     GROUP_ADVANCED,
     GROUP_COUNT

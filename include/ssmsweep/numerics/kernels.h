@@ -139,6 +139,10 @@ struct kernels {
     void (*quantize_even)(const float *x, long count, float step, int8_t *codes); // ties to even
     void (*exp)(const float *x, long count, float *out); // count a multiple of 16; for tests and the bench
     void (*softplus)(const float *x, long count, float *out);
+    // Register-only loops of the multiply-adds of the two GEMMs, for the bench; give the operations done, two
+    // per multiply-add.
+    double (*peak_f32)(long rounds);
+    double (*peak_s8)(long rounds);
 };
 
 // Floats of scratch that scan_sequential and scan_blocked need per thread for sequences up to max_tokens.

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/compare/accumulate.h"
+#include "ssmsweep/numerics/accumulate.h"
 
 enum { N = 30011 };
 
