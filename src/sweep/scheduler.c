@@ -41,7 +41,9 @@ struct scheduler {
 enum {
     PROBES_BEFORE_NAP = 50,
     NAP_NANOSECONDS = 100 * 1000,
-    FAILURES_IN_A_ROW = 12 // so many without one success between them: it is not the items
+    // So many failures without one success between them, for each rank and beyond: it is not the items.
+    FAILURES_PER_RANK = 3,
+    FAILURES_BEYOND = 9
 };
 
 // Spinning ranks take the cores from those that compute: after some probes in vain, sleep between them.
@@ -143,6 +145,7 @@ static void add_retry(struct scheduler *scheduler, const struct wire_request *re
 static void note_outcome(struct scheduler *scheduler, const struct wire_request *request, int rank)
 {
     bool done = request->outcome == WIRE_DONE;
+    int most = FAILURES_PER_RANK * scheduler->comm->ranks + FAILURES_BEYOND;
     scheduler->at_work -= request->outcome != WIRE_NOTHING;
     if (done) {
         scheduler->done++;
@@ -151,7 +154,7 @@ static void note_outcome(struct scheduler *scheduler, const struct wire_request 
         scheduler->ended = true;
     } else if (request->outcome == WIRE_FAILED) {
         add_retry(scheduler, request, rank);
-        if (++scheduler->in_vain == FAILURES_IN_A_ROW) scheduler->ended = true;
+        if (++scheduler->in_vain == most) scheduler->ended = true;
     }
     progress_step(scheduler->progress, done);
 }
