@@ -21,10 +21,9 @@ static void put_ranges(struct json_writer *w, const char *key, const struct resu
         if (result_state(result, run, s) != state) continue;
         while (last + 1 < result_samples(result) && result_state(result, run, last + 1) == state)
             last++;
-        json_begin_array(w, NULL);
-        json_put_integer(w, NULL, s);
-        json_put_integer(w, NULL, last);
-        json_end_array(w);
+        char range[32];
+        snprintf(range, sizeof range, last > s ? "%d-%d" : "%d", s, last);
+        json_put_string(w, NULL, range);
     }
     json_end_array(w);
 }

@@ -189,10 +189,11 @@ static void create_file(struct store *store, struct error *err)
 
 // ---- life ----
 
-// Nothing of HDF5 is safe any more; all that is left is to take our file away.
+// Nothing of HDF5 is safe any more, nor any step that the other ranks, which may be inside HDF5, do not take;
+// all that is left is to take our file away.
 static void give_up(struct store *store, const struct error *err)
 {
-    if (store->comm.rank == 0) unlink(store->path);
+    unlink(store->path);
     comm_abort_agreed(&store->comm, err);
 }
 
@@ -254,9 +255,9 @@ enum status store_create(struct store **store, const struct comm *comm, const ch
     if (comm->rank == 0) claim_file(path, part, store_estimate_bytes(plan, dims, corpus), err);
     if (comm_agree(comm, err)) goto free_store;
     create_file(made, err);
-    if (comm_agree(comm, err)) give_up(made, err);
+    if (err->status) give_up(made, err);
     create_contents(made, &view, identity, err);
-    if (comm_agree(comm, err)) give_up(made, err);
+    if (err->status) give_up(made, err);
     if (fill_new_file(made, path, &view, err)) goto remove_file;
     free(part);
     *store = made;

@@ -162,7 +162,7 @@ enum status store_resume(struct store **store, const struct comm *comm, const ch
     if (comm->rank == 0) look_at_file(path, identity, err);
     if (comm_agree(comm, err)) goto free_store;
     open_file(opened, err);
-    if (comm_agree(comm, err)) comm_abort_agreed(comm, err);
+    if (err->status) comm_abort_agreed(comm, err);
     struct store_file existing = {.path = opened->path, .id = opened->file, .size_bytes = opened->size_bytes};
     view.existing = &existing;
     store_lay_out(opened, &view, err);

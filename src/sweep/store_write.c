@@ -56,20 +56,26 @@ bool store_can_write(struct store *store)
 
 // ---- the end ----
 
+// A rank that failed inside HDF5 cannot meet the others any more.
+static void must(struct store *store, herr_t code, const char *what)
+{
+    struct error err = {0};
+    if (code >= 0) return;
+    store_hdf5_error(&err, store->path, what);
+    comm_abort_agreed(&store->comm, &err);
+}
+
 enum status store_close(struct store *store, struct error *err)
 {
     if (!store) return STATUS_OK;
     writer_sync(store->writer, err);
-    if (comm_agree(&store->comm, err)) return err->status;
-    if (H5Fflush(store->file, H5F_SCOPE_GLOBAL) < 0)
-        store_hdf5_error(err, store->path, "cannot flush the results");
-    if (comm_agree(&store->comm, err)) return err->status;
+    must(store, H5Fflush(store->file, H5F_SCOPE_GLOBAL), "cannot flush the results");
     store_close_data(store);
-    if (H5Fclose(store->file) < 0) store_hdf5_error(err, store->path, "cannot close the result file");
+    must(store, H5Fclose(store->file), "cannot close the result file");
     if (store->comm.rank == 0 && !err->status) check_still_there(store, err);
-    if (comm_agree(&store->comm, err)) return err->status;
+    comm_agree(&store->comm, err);
     store_free(store);
-    return STATUS_OK;
+    return err->status;
 }
 
 // ---- raw data ----

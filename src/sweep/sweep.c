@@ -370,10 +370,12 @@ close_engine:
 }
 
 // A file that holds nothing helps nobody.
-static void close_store(const struct sweep *sweep, struct store *store, bool empty)
+static void close_store(struct sweep *sweep, struct store *store, bool empty, struct error *err)
 {
-    struct error err = {0};
-    if (store_close(store, &err)) comm_abort_agreed(sweep->comm, &err);
+    struct error closing = {0};
+    store_close(store, &closing);
+    if (closing.status) sweep->comparable = false;
+    if (!err->status) *err = closing;
     if (empty && sweep->comm->rank == 0) unlink(sweep->result_path);
 }
 
@@ -406,7 +408,7 @@ enum status sweep_run(struct sweep *sweep, struct error *err)
     work(sweep, store, &stock, err);
     bool empty = err->status && err->status != STATUS_STOPPED && !sweep->resumes && stock.stored == 0 &&
                  stock.known.added == 0;
-    close_store(sweep, store, empty);
+    close_store(sweep, store, empty, err);
     word_ending(sweep, &stock, err);
     stock_clear(&stock);
     return err->status;

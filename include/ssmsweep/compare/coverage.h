@@ -12,7 +12,7 @@
 bool coverage_is_complete(const struct result *result); // every run
 
 // Into an open object, of one run and its reference: "complete"; where it is false also "samples_compared"
-// and, of the run, "missing_samples" and "failed_samples" as [first, last] ranges.
+// and, of the run, "missing_samples" and "failed_samples" as ranges, "4" or "4-7".
 void coverage_put_run(struct json_writer *writer, const struct result *result, int reference_run, int run);
 
 // Into an open object: "complete"; where it is false also "incomplete_runs", an array with one object per

@@ -87,7 +87,7 @@ void store_mark_failed(struct store *store, int run, int sample);
 // Local, after a write failed: may others succeed?  Not where the disk is full, or the file was taken away.
 bool store_can_write(struct store *store);
 
-// Collective.  Flushes and closes; a failure is the caller's reason to comm_abort().
+// Collective.  Flushes and closes, and frees the store in any case.  Aborts the job where HDF5 fails.
 enum status store_close(struct store *store, struct error *err);
 
 // Runs come float first, then cells ascending, modes in the order of the table.
