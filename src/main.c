@@ -104,7 +104,9 @@ static enum status compare(const struct program *program, bool partial, struct e
     char *path = sweep_result_path(job, err);
     if (path) result_open(&result, path, err);
     if (comm_agree(comm, err)) goto close_result;
+    log_job(program->log, LOG_VERBOSE, "compares");
     if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
+    log_job(program->log, LOG_VERBOSE, "writes the reports");
     if (comm->rank == 0 && comparison.count > 0) report(job, result, &comparison, err);
     comm_agree(comm, err);
     compare_clear(&comparison);
@@ -178,7 +180,9 @@ int main(int argc, char **argv)
     struct log log = {.level = LOG_NORMAL, .rank = launcher_rank()};
     stop_catch(); // before MPI starts: a signal that finds no handler kills the job
     if (job_parse(&job, argc, argv, &err) || check_job(&job, &err)) {
-        log_job(&log, LOG_ERROR, "%s", err.text);
+        // Of the same wrong words one rank speaks for all; memory may be out on one alone.
+        bool mine = strncmp(err.text, ERROR_MEMORY, strlen(ERROR_MEMORY)) == 0;
+        (mine ? log_rank : log_job)(&log, LOG_ERROR, "%s", err.text);
     } else if (!answer_alone(&job, log.rank == 0)) {
         return (int)run_under_mpi(&job, &argc, &argv);
     }
