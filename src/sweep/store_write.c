@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "ssmsweep/base/hash.h"
@@ -49,9 +50,11 @@ bool store_can_write(struct store *store)
     if (check_still_there(store, &ignored)) return false;
     int descriptor = open(store->path, O_RDWR | O_CLOEXEC);
     if (descriptor < 0) return false;
+    struct statvfs disk;
     int code = posix_fallocate(descriptor, 0, (off_t)store->size_bytes);
+    bool full = fstatvfs(descriptor, &disk) == 0 && disk.f_bavail == 0; // where blocks cannot be asked for
     close(descriptor);
-    return code == 0 || code == EOPNOTSUPP || code == EINVAL;
+    return code == 0 || ((code == EOPNOTSUPP || code == EINVAL) && !full);
 }
 
 // ---- the end ----

@@ -5,6 +5,10 @@
 //       the K-th read, write, message or alloc fails (of RANK, or of every rank)
 //   ssmsweep_inject --inject die@POINT[:K][/RANK] ...     SIGKILL in front of the K-th POINT (1)
 //   ssmsweep_inject --inject stop@POINT[:K][/RANK] ...    SIGUSR1 there
+//   ssmsweep_inject --inject command@POINT[:K][/RANK] ... runs the shell command $INJECT_COMMAND there
+//   ssmsweep_inject --inject sparse:1 ...                 as on a file system that cannot reserve space
+//   ssmsweep_inject --inject item:N[/RANK] ...            outputs of run N / 1000, sample N % 1000 cannot be
+//   written
 // Points: create, readback, observe, scales, store, mark, compare, report.
 // What happens is said on stderr, in one line that begins "inject: ".
 #include <errno.h>
@@ -60,6 +64,8 @@ static void point(const char *name)
     if (fires(what)) kill(getpid(), SIGKILL);
     snprintf(what, sizeof what, "stop@%s", name);
     if (fires(what)) raise(SIGUSR1);
+    snprintf(what, sizeof what, "command@%s", name);
+    if (fires(what) && system(getenv("INJECT_COMMAND")) != 0) exit(2);
 }
 
 static int launcher_rank(void)
@@ -139,6 +145,7 @@ WRAP(int, fsync, (int file), (file), NO_SPACE)
 WRAP(int, ftruncate, (int file, off_t bytes), (file, bytes), NO_SPACE)
 WRAP(int, rename, (const char *from, const char *to), (from, to), NO_SPACE)
 WRAP(int, posix_fallocate, (int file, off_t from, off_t bytes), (file, from, bytes),
+     if (plan.at && strcmp(plan.what, "sparse") == 0) return EOPNOTSUPP;
      if (fires("write")) return ENOSPC)
 WRAP(herr_t, H5Dwrite, (hid_t data, hid_t type, hid_t memory, hid_t file, hid_t list, const void *values),
      (data, type, memory, file, list, values), if (fires("write")) return -1)
@@ -172,6 +179,13 @@ WRAP(int, MPI_Allreduce, (const void *from, void *to, int n, MPI_Datatype type, 
 WRAP(int, MPI_Ibarrier, (MPI_Comm comm, MPI_Request *request), (comm, request), LOST(comm))
 
 // ---- points ----
+static bool is_item(int run, int sample)
+{
+    bool bad = plan.at > 0 && strcmp(plan.what, "item") == 0 && plan.at == 1000 * run + sample;
+    if (bad) say("item", plan.at);
+    return bad;
+}
+
 WRAP(bool, store_sample_is_whole, (struct store * store, int run, int sample, int length, struct hash *hash),
      (store, run, sample, length, hash), point("readback"))
 WRAP(enum status, store_write_observed,
@@ -183,7 +197,8 @@ WRAP(enum status, store_write_scales, (struct store * store, const float *scales
 WRAP(enum status, store_write_output,
      (struct store * store, int run, int layer, enum component component, int sample, const float *values,
       int length, int width, struct error *err),
-     (store, run, layer, component, sample, values, length, width, err), point("store"))
+     (store, run, layer, component, sample, values, length, width, err), point("store");
+     if (is_item(run, sample)) return error_set(err, STATUS_IO, "sweep.h5: a bad place on the disk"))
 WRAP(enum status, store_write_done,
      (struct store * store, int run, int sample, float seconds, struct error *err),
      (store, run, sample, seconds, err), point("mark"))
