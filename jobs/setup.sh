@@ -6,10 +6,12 @@
 set -eu
 
 packages="gcc libc6-dev make cmake pkg-config
-    openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev"
+    openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev
+    libzip-dev zlib1g-dev libzstd-dev"
 case "${1-}" in
 '') ;;
-tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools" ;;
+tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools zstd
+    clang libclang-rt-14-dev libomp-dev" ;;
 *)
     echo "setup.sh: unknown argument '$1': expected nothing or 'tests'" >&2
     exit 2

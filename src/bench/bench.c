@@ -16,6 +16,7 @@
 #include "setting.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/numerics/mode.h"
+#include "start.h"
 #include "sweeps.h"
 #include "vectors.h"
 
@@ -118,11 +119,23 @@ static void print_head(const struct setting *setting)
            1e-6 * d->n_layer * vectors_exps(d, setting->length));
 }
 
-static enum status measure_process(struct setting *setting, const bool *chosen, struct error *err)
+// The start-up of the model at hand, or of the demo model where that is the built-in one.
+static enum status measure_start(struct setting *setting, const struct job *job, struct error *err)
+{
+    char *demo = NULL;
+    if (!job->model_dir && model_demo_directory(&demo, err)) return err->status;
+    start_measure(setting, job->model_dir ? job->model_dir : demo, err);
+    free(demo);
+    return err->status;
+}
+
+static enum status measure_process(struct setting *setting, const struct job *job, const bool *chosen,
+                                   struct error *err)
 {
     if (machine_measure(setting, err) || gemms_measure(setting, err) || vectors_measure(setting, err))
         return err->status;
-    return passes_measure(setting, chosen, err);
+    if (passes_measure(setting, chosen, err)) return err->status;
+    return measure_start(setting, job, err);
 }
 
 static enum status open_setting(struct setting *setting, const struct job *job, const struct model *model,
@@ -181,7 +194,7 @@ static enum status measure_alone(struct setting *setting, struct random_model *r
     if (!err->status)
         job->model_dir ? model_open(model, job->model_dir, err) : random_model_open(random, &built_in, err);
     if (!err->status) open_setting(setting, job, job->model_dir ? model : &random->model, err);
-    if (!err->status) measure_process(setting, chosen, err);
+    if (!err->status) measure_process(setting, job, chosen, err);
     free(chosen);
     return err->status;
 }

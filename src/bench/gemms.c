@@ -141,8 +141,10 @@ static struct load gemm_load(struct gemm_work *w, const struct setting *setting,
                              .second = 0x1p-4f,
                              .out = b->out,
                              .ldo = shape->outputs};
-    return (struct load){
-        .run = gemm_run, .context = w, .work = 2.0 * shape->outputs * shape->depth * setting->length};
+    return (struct load){.run = gemm_run,
+                         .context = w,
+                         .team = threads > 1,
+                         .work = 2.0 * shape->outputs * shape->depth * setting->length};
 }
 
 // ---- the rows ----

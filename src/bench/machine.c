@@ -22,7 +22,7 @@ static void peak_run(void *context)
 struct load peak_load(struct peak *peak, const struct setting *setting, int threads, bool int8)
 {
     *peak = (struct peak){.kernels = setting->kernels, .threads = threads, .int8 = int8, .rounds = 256};
-    struct load load = {.run = peak_run, .context = peak};
+    struct load load = {.run = peak_run, .context = peak, .team = threads > 1};
     load_lengthen(&load, &peak->rounds);
     peak_run(peak);
     load.work = peak->operations * threads;
@@ -55,7 +55,7 @@ struct load exps_load(struct exps *exps, const struct setting *setting, int thre
     exps->rounds = 16;
     for (int i = 0; i < EXP_COUNT; i++)
         exps->in[i] = -(setting->pool[i] + 1.0f);
-    struct load load = {.run = exps_run, .context = exps};
+    struct load load = {.run = exps_run, .context = exps, .team = threads > 1};
     load_lengthen(&load, &exps->rounds);
     load.work = (double)EXP_COUNT * (double)exps->rounds * threads;
     return load;
@@ -93,7 +93,8 @@ static struct load triad_load(struct triad *triad, const struct setting *setting
     triad->b = triad->a + triad->count;
     triad->c = triad->b + triad->count;
     // As STREAM counts: what the line of `a` costs to be read before it is written does not count.
-    return (struct load){.run = triad_run, .context = triad, .work = 3.0 * sizeof(float) * triad->count};
+    return (struct load){
+        .run = triad_run, .context = triad, .team = threads > 1, .work = 3.0 * sizeof(float) * triad->count};
 }
 
 // ---- the rows ----

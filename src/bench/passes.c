@@ -105,7 +105,7 @@ static enum status measure_pass(struct engine *engine, const struct mode *mode, 
     if (forward_open(&work.forward, engine->weights, setting->length, threads, err)) return err->status;
     struct load loads[] = {peak_load(&peak, setting, threads, !mode_is_float(mode)),
                            exps_load(&exps, setting, threads),
-                           {.run = pass_run, .context = &work, .work = setting->length}};
+                           {.run = pass_run, .context = &work, .work = setting->length, .team = threads > 1}};
     measure(loads, 3, 2 * setting->seconds); // a pass is long
     const double bound = dims->n_layer * (gemms_operations(dims, setting->length) / load_rate(&loads[0]) +
                                           vectors_exps(dims, setting->length) / load_rate(&loads[1]));

@@ -13,7 +13,7 @@
 #include "ssmsweep/base/npy.h"
 #include "ssmsweep/sweep/sweep.h"
 
-enum { SAMPLES = 16, REPEATS = 3, NAP_NANOSECONDS = 1000 * 1000 };
+enum { SAMPLES = 16, LEAST_VOCABULARY = 256, REPEATS = 3, NAP_NANOSECONDS = 1000 * 1000 };
 
 // Between demo and mamba-130m: a sweep on one core takes seconds.
 static const struct dims middle = {.n_layer = 8,
@@ -220,7 +220,7 @@ static enum status write_ids(const char *path, int length, struct error *err)
     int32_t *ids = calloc(count, sizeof *ids);
     if (!ids) return error_memory(err, count * sizeof *ids, "token ids");
     for (size_t i = 0; i < count; i++)
-        ids[i] = (int32_t)(i * 7919 % (size_t)middle.vocab_size);
+        ids[i] = (int32_t)(i * 7919 % LEAST_VOCABULARY);
     npy_write(path, NPY_INT32, 2, shape, ids, err);
     free(ids);
     return err->status;
@@ -266,8 +266,8 @@ enum status sweeps_measure(struct sweep_rows *rows, const struct job *job, const
     if (comm->rank == 0 && source.print) print_title();
     if (measure_source(rows, &source, comm, tool_version, err)) return err->status;
     if (files_make(&files, comm, scratch, job->calib_seqlen, err) == STATUS_OK) {
-        source.name = "random";
-        source.job.model_dir = scratch;
+        source.name = job->model_dir ? "given" : "random";
+        source.job.model_dir = job->model_dir ? job->model_dir : scratch;
         source.job.calib_data = files.ids;
         measure_source(rows, &source, comm, tool_version, err);
     }

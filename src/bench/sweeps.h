@@ -9,7 +9,7 @@
 
 // One sweep: items are (mode, sample) pairs.
 struct sweep_row {
-    const char *model;  // demo or random
+    const char *model;  // demo, random, or given by --model
     const char *layers; // captured: none or all
     int ranks, items;
     double seconds;       // of the items, best of `runs`

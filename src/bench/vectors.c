@@ -146,9 +146,11 @@ static enum status measure_scan(struct setting *setting, struct vectors *v, cons
     static const struct unit unit = {"Gstate/s", 1e-9};
     struct exps exps;
     prepare_scan(v, codes, blocked);
-    struct load loads[] = {
-        exps_load(&exps, setting, v->threads),
-        {.run = scan_run, .context = v, .work = vectors_exps(&setting->model->dims, setting->length)}};
+    struct load loads[] = {exps_load(&exps, setting, v->threads),
+                           {.run = scan_run,
+                            .context = v,
+                            .team = v->threads > 1,
+                            .work = vectors_exps(&setting->model->dims, setting->length)}};
     measure(loads, 2, setting->seconds);
     return rows_add(&setting->rows, "scan", name, v->threads, &loads[1], unit,
                     loads[1].work / load_rate(&loads[0]), err);
@@ -255,7 +257,7 @@ static enum status measure_moving(struct setting *setting, struct vectors *v, co
                                   void (*run)(void *), double bytes, struct error *err)
 {
     static const struct unit unit = {"GB/s", 1e-9};
-    struct load load = {.run = run, .context = v, .work = bytes};
+    struct load load = {.run = run, .context = v, .work = bytes, .team = v->threads > 1};
     measure(&load, 1, 0.5 * setting->seconds);
     return rows_add(&setting->rows, "elementwise", name, v->threads, &load, unit, 0, err);
 }

@@ -85,23 +85,30 @@ void forward_close(struct forward *forward)
     free(forward);
 }
 
-// h = embedding rows; for W8A8 rotated and rounded to FP16, for fp16 rounded.  residual = 0.
+static void copy_embedding(const struct tensor *embedding, int32_t id, float *out)
+{
+    struct tensor row = *embedding;
+    row.data += (size_t)(id * embedding->stride[0]) * dtype_bytes(embedding->dtype);
+    row.shape[0] = 1;
+    tensor_to_f32(&row, out);
+}
+
+// h = embedding rows; for W8A8 rotated and rounded to FP16, for fp16 rounded.  residual = 0.  A W8A8
+// checkpoint holds them rotated already.
 static void start(struct forward *f, const struct mode *mode, const int32_t *ids, int length)
 {
     const struct weights *w = f->weights;
-    const struct tensor *embedding = w->model->embedding;
+    f->rotated = mode->precision == PRECISION_W8A8;
+    const struct model *model = f->rotated ? w->model : weights_float_model(w);
+    const bool held_rotated = model->kind == MODEL_W8A8;
     const long ld = w->ld_model;
     f->length = length;
-    f->rotated = mode->precision == PRECISION_W8A8;
     memset(f->residual, 0, (size_t)(length * ld) * sizeof *f->residual);
     memset(f->h, 0, (size_t)(length * ld) * sizeof *f->h);
-    for (int t = 0; t < length; t++) {
-        struct tensor row = *embedding;
-        row.data += (size_t)(ids[t] * embedding->stride[0]) * dtype_bytes(embedding->dtype);
-        row.shape[0] = 1;
-        tensor_to_f32(&row, f->h + t * ld);
-    }
-    if (f->rotated) run_hadamard(f, &w->rotate_model.forward, f->h, ld);
+    for (int t = 0; t < length; t++)
+        copy_embedding(model->embedding, ids[t], f->h + t * ld);
+    if (f->rotated && !held_rotated) run_hadamard(f, &w->rotate_model.forward, f->h, ld);
+    if (!f->rotated && held_rotated) run_hadamard(f, &w->rotate_model.inverse, f->h, ld);
     if (mode->precision != PRECISION_FP32) w->kernels->round_half(f->h, length * ld);
 }
 
@@ -201,6 +208,7 @@ void forward_logits(struct forward *forward, int first, int count, float *logits
     struct forward f = *forward; // the same buffers, seen from token `first`
     const struct weights *w = f.weights;
     const struct dims *d = &w->model->dims;
+    const struct head *head = f.rotated ? &w->head : &w->float_head;
     const long ld = w->ld_model, at = first * ld, vocab = round_up16(d->vocab_size);
     f.length = count;
     // residual + h is formed in a copy, so that the call can be repeated.
@@ -215,8 +223,8 @@ void forward_logits(struct forward *forward, int first, int count, float *logits
     if (f.rotated) run_hadamard(&f, &w->rotate_model.inverse, f.xhat, ld);
     for (int t = 0; t < count; t++)
         for (int i = 0; i < d->d_model; i++)
-            f.normed[t * ld + i] = f.xhat[t * ld + i] * w->norm_f[i];
+            f.normed[t * ld + i] = f.xhat[t * ld + i] * head->norm_f[i];
     struct gemm_f32 lm_head = {
-        .a = f.normed, .lda = ld, .w = w->lm_head, .depth = d->d_model, .out = logits, .ldo = vocab};
+        .a = f.normed, .lda = ld, .w = head->lm_head, .depth = d->d_model, .out = logits, .ldo = vocab};
     run_gemm_f32(&f, &lm_head, (int)(vocab / KERNEL_LANES));
 }

@@ -95,7 +95,7 @@ static void row_sums(const struct gemm_s8 *g, int row0, int row1, int32_t *bias1
     for (int m = row0; m < row1; m++) {
         bias128[m] = 0;
         for (int k = 0; k < g->depth; k++)
-            bias128[m] += 128 * g->a[m * g->lda + k];
+            bias128[m] -= 128 * g->a[m * g->lda + k];
     }
 }
 

@@ -1,16 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inputs.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
 
-static enum status open_model(struct model *model, const struct job *job, struct error *err)
+// Collective.  The ranks of a node share the reading of one file: rank 0 hashes it, the others look for NaN
+// and Inf.
+static enum status open_together(struct model *model, const struct comm *comm, const char *directory,
+                                 struct error *err)
+{
+    const bool leads = comm->node_rank == 0, alone = comm->node_ranks == 1;
+    model_open_unread(model, directory, err);
+    if (comm_agree(comm, err)) return err->status;
+    if (alone || !leads)
+        model_check_finite(model, alone ? 0 : comm->node_rank - 1, alone ? 1 : comm->node_ranks - 1, err);
+    if (leads && !err->status) model_digest(model, err);
+    model_release(model);
+    if (comm_agree(comm, err)) return err->status;
+    MPI_Bcast(model->digest_hex, (int)sizeof model->digest_hex, MPI_CHAR, 0, comm->node);
+    return STATUS_OK;
+}
+
+static enum status open_model(struct model *model, const struct comm *comm, const struct job *job,
+                              struct error *err)
 {
     char *demo = NULL;
-    if (!job->model_dir && model_demo_directory(&demo, err)) return err->status;
-    model_open(model, job->model_dir ? job->model_dir : demo, err);
+    if (!job->model_dir) model_demo_directory(&demo, err);
+    if (comm_agree(comm, err) == STATUS_OK)
+        open_together(model, comm, job->model_dir ? job->model_dir : demo, err);
     free(demo);
     return err->status;
 }
@@ -27,12 +47,42 @@ static enum status check_same_weights(const struct model *model, const struct co
     return comm_agree(comm, err);
 }
 
-enum status inputs_model(struct model *model, const struct comm *comm, const struct job *job,
-                         struct error *err)
+static enum status open_reference(struct model *model, struct model *reference, const struct comm *comm,
+                                  const struct job *job, struct error *err)
 {
     struct model opened = {0};
-    open_model(&opened, job, err);
-    if (comm_agree(comm, err) || check_same_weights(&opened, comm, err)) {
+    if (model->kind != MODEL_W8A8)
+        return error_set(err, STATUS_USAGE,
+                         "--reference-model: expected a W8A8 checkpoint beside it, got the float model %s; "
+                         "leave the option out",
+                         model->directory);
+    if (open_together(&opened, comm, job->reference_model, err) || check_same_weights(&opened, comm, err) ||
+        model_set_reference(model, &opened, err)) {
+        model_close(&opened);
+        return err->status;
+    }
+    *reference = opened;
+    model->reference = reference; // where it is now
+    return STATUS_OK;
+}
+
+// The scales of a W8A8 checkpoint are one set.
+static enum status check_cells(const struct model *model, const struct job *job, struct error *err)
+{
+    if (model->kind != MODEL_W8A8 || job->n_cells == 1) return STATUS_OK;
+    return error_set(
+        err, STATUS_USAGE,
+        "--calib_data_num: expected one number, got %d: the scales come from the W8A8 checkpoint %s",
+        job->n_cells, model->directory);
+}
+
+enum status inputs_model(struct model *model, struct model *reference, const struct comm *comm,
+                         const struct job *job, struct error *err)
+{
+    struct model opened = {0};
+    if (open_model(&opened, comm, job, err) || check_same_weights(&opened, comm, err) ||
+        check_cells(&opened, job, err) ||
+        (job->reference_model && open_reference(&opened, reference, comm, job, err))) {
         model_close(&opened);
         return err->status;
     }
@@ -57,22 +107,46 @@ static char *find_text(const struct job *job, const struct model *model, struct 
         if (!given) error_memory(err, strlen(job->calib_data) + 1, "a path");
         return given;
     }
-    char *own = join(model->directory, "calibration.jsonl", err), *demo = NULL;
-    if (!own || file_exists(own)) return own;
-    free(own);
+    char *demo = NULL;
+    static const char *const names[] = {"calibration.jsonl", "calibration.npy"};
+    for (int i = 0; i < 2; i++) {
+        char *own = join(model->directory, names[i], err);
+        if (!own || file_exists(own)) return own;
+        free(own);
+    }
     if (model_demo_directory(&demo, err)) return NULL;
     char *text = join(demo, "calibration.jsonl", err);
     free(demo);
     return text;
 }
 
+// A quantized folder often holds none: then that of the reference model, or of the folder around it.
+static char *find_tokenizer(const struct job *job, const struct model *model, struct error *err)
+{
+    const char *others[] = {job->reference_model, job->pretrained_dir};
+    char *own = join(model->directory, "tokenizer.json", err);
+    for (size_t i = 0; own && !file_exists(own) && i < sizeof others / sizeof others[0]; i++) {
+        char *other = others[i] ? file_join(others[i], "tokenizer.json") : NULL;
+        if (other && file_exists(other)) {
+            free(own);
+            return other;
+        }
+        free(other);
+    }
+    return own;
+}
+
 static enum status read_corpus(struct corpus *corpus, const struct job *job, const struct model *model,
                                struct error *err)
 {
     char *text = find_text(job, model, err);
-    char *tokenizer = join(model->directory, "tokenizer.json", err);
+    char *tokenizer = find_tokenizer(job, model, err);
     if (!err->status) {
         struct corpus_request request = {.path = text,
+                                         .style = {.format = (enum text_format)job->text_format,
+                                                   .split = (enum text_split)job->txt_split,
+                                                   .field = job->text_field},
+                                         .pad_id = job->pad_id,
                                          .tokenizer_path = tokenizer,
                                          .samples = job->calib_data_num[job->n_cells - 1],
                                          .seqlen = job->calib_seqlen,

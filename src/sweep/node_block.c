@@ -7,10 +7,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { HUGE_PAGE_BYTES = 2 << 20, NAME_ROOM = 64 };
+enum { HUGE_PAGE_BYTES = 2 << 20, NAME_ROOM = 64, ROOM_LEFT_BYTES = 16 << 20 };
 
 // Maps `descriptor` (-1: anonymous memory) at a multiple of 2 MiB, so that huge pages fit; NULL if it cannot
 // be.
@@ -68,11 +69,20 @@ static bool reserve_part(const struct comm *comm, int descriptor, size_t size_by
     return from == to || posix_fallocate(descriptor, (off_t)from, (off_t)(to - from)) == 0;
 }
 
+// MPI keeps messages and the state of open files in the same place, and fails where nothing is left of it.
+static bool room_is_left(int descriptor)
+{
+    struct statvfs info;
+    if (fstatvfs(descriptor, &info) != 0 || info.f_blocks == 0) return true; // no limit known
+    return (unsigned long long)info.f_bavail * info.f_frsize >= ROOM_LEFT_BYTES;
+}
+
 static void *map_object(const struct comm *comm, int descriptor, size_t size_bytes)
 {
     bool sized = descriptor >= 0 && (comm->node_rank > 0 || ftruncate(descriptor, (off_t)size_bytes) == 0);
     if (!all_on_node(comm, sized)) return NULL;
     if (!all_on_node(comm, reserve_part(comm, descriptor, size_bytes))) return NULL;
+    if (!all_on_node(comm, room_is_left(descriptor))) return NULL;
     void *memory = map_aligned(descriptor, size_bytes);
     if (all_on_node(comm, memory != NULL)) return memory;
     if (memory) munmap(memory, size_bytes);
@@ -114,7 +124,9 @@ void node_block_fence(struct node_block *block, const struct comm *comm)
 {
     if (block->parts == 1) return;
     atomic_thread_fence(memory_order_seq_cst);
-    MPI_Barrier(comm->node);
+    MPI_Request barrier;
+    MPI_Ibarrier(comm->node, &barrier);
+    comm_wait(&barrier);
     atomic_thread_fence(memory_order_seq_cst);
 }
 

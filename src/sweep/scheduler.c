@@ -19,8 +19,8 @@ struct scheduler {
     double idle_since; // the end of this rank's last item
     // the item at work on this rank
     int attempt;
-    bool final;          // its failure ends the phase
-    struct error failed; // the last failure on this rank
+    bool final;                // its failure ends the phase
+    struct error failed, lost; // the last failure on this rank; the first one of an item that was given up
     // rank 0
     int next;    // first item not handed out yet
     int workers; // ranks that were not told that no more comes
@@ -91,7 +91,9 @@ static enum wire_outcome run_item(struct scheduler *scheduler, int item, int att
     if (err.status == STATUS_STOPPED) return WIRE_STOPPED;
     scheduler->failed = err;
     if (err.status != STATUS_IO || scheduler->final) return WIRE_FATAL;
-    if (!scheduler_last_attempt(scheduler) && task->log)
+    if (scheduler_last_attempt(scheduler)) {
+        if (!scheduler->lost.status) scheduler->lost = err;
+    } else if (task->log)
         log_rank(task->log, LOG_NORMAL, "%s; the item is tried again", err.text);
     return WIRE_FAILED;
 }
@@ -329,7 +331,7 @@ static enum status end_phase(struct scheduler *scheduler, struct error *err)
     task->given_up = verdict.given_up;
     task->ended = verdict.ended != 0;
     if (verdict.ended || verdict.given_up) {
-        if (scheduler->failed.status) *err = scheduler->failed;
+        *err = verdict.ended ? scheduler->failed : scheduler->lost;
         return comm_agree(scheduler->comm, err);
     }
     if (verdict.done == task->n_items) return STATUS_OK;

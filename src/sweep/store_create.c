@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A new result file: collective creation.  It is made under a name of its own and gets its true one when its
-// structure is on the disk, so that an interrupted creation is never taken for a result.
+// Makes the result file: one process, HDF5's ordinary driver.  It is made under a name of its own and gets
+// its true one when it is whole, so that an interrupted creation is never taken for a result.  Under MPI-IO a
+// rank whose metadata cannot be written leaves the others waiting inside HDF5; here an error is an error.
 #include <errno.h>
 #include <fcntl.h>
 #include <hdf5.h>
@@ -12,10 +13,18 @@
 
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/numerics/calibrate.h"
-#include "ssmsweep/numerics/version.h"
-#include "store_handle.h"
+#include "ssmsweep/sweep/store.h"
+#include "store_create.h"
 #include "store_layout.h"
-#include "writer.h"
+
+// A file in the making.
+struct making {
+    const char *path;
+    const struct plan *plan;
+    const struct dims *dims;
+    const struct corpus *corpus;
+    hid_t file, group_list, data_list;
+};
 
 // ---- room on the disk ----
 
@@ -49,28 +58,6 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
            objects * object_bytes;
 }
 
-// The largest output of a sample.
-static size_t most_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
-{
-    int width = 0;
-    for (int l = 0; l < plan->n_layer; l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++)
-            if ((plan->want[l] & 1u << c) && component_width(dims, (enum component)c) > width)
-                width = component_width(dims, (enum component)c);
-    return (size_t)corpus->max_tokens * (size_t)width * sizeof(float);
-}
-
-size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
-{
-    return writer_room_bytes(most_bytes(plan, dims, corpus));
-}
-
-enum status store_open_writer(struct store *store, const struct store_plan *view, struct error *err)
-{
-    return writer_open(&store->writer, store->path, most_bytes(view->plan, view->dims, view->corpus), true,
-                       err);
-}
-
 static enum status allocate(int descriptor, unsigned long long bytes, const char *path, struct error *err)
 {
     int code = posix_fallocate(descriptor, 0, (off_t)bytes);
@@ -80,15 +67,10 @@ static enum status allocate(int descriptor, unsigned long long bytes, const char
                      bytes >> 20, strerror(code), "layers, components or modes");
 }
 
-// Rank 0.  HDF5 cannot recover from a disk that is full while it creates, so the room is tried first, and an
-// existing file is met here and not inside MPI-IO.  Leaves an empty file that is ours.
-static enum status claim_file(const char *path, const char *made_as, unsigned long long bytes,
-                              struct error *err)
+// HDF5 cannot recover from a disk that is full while it creates, so the room is tried first.  Leaves an
+// empty file that is ours.
+static enum status claim_file(const char *path, unsigned long long bytes, struct error *err)
 {
-    if (access(path, F_OK) == 0)
-        return error_set(err, STATUS_INPUT,
-                         "%s: the result file exists already; use --resume, or another --output_dir", path);
-    path = made_as;
     int descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor < 0 && errno == EEXIST)
         return error_set(
@@ -104,7 +86,7 @@ static enum status claim_file(const char *path, const char *made_as, unsigned lo
     return err->status;
 }
 
-// Rank 0, once HDF5 has given the file its full size: the blocks themselves.
+// Once HDF5 has given the file its full size: the blocks themselves.
 static enum status reserve_file(const char *path, struct error *err)
 {
     struct stat info;
@@ -118,83 +100,174 @@ static enum status reserve_file(const char *path, struct error *err)
     return err->status;
 }
 
-// ---- creation ----
+// ---- objects ----
 
-static void put_text(struct store *store, const char *name, const char *text, struct error *err)
+// 0 with *err set if it cannot be made, and if *err is set already.
+static hid_t create_data(struct making *making, const char *name, hid_t type, int rank, const hsize_t *shape,
+                         struct error *err)
+{
+    if (err->status) return 0;
+    hid_t space = H5Screate_simple(rank, shape, NULL);
+    hid_t data =
+        H5Dcreate2(making->file, name, type, space, making->group_list, making->data_list, H5P_DEFAULT);
+    if (data < 0) store_hdf5_error(err, making->path, name); // before any other call clears the reasons
+    H5Sclose(space);
+    return data < 0 ? 0 : data;
+}
+
+static void put_data(struct making *making, const char *name, hid_t type, int rank, const hsize_t *shape,
+                     const int32_t *values, struct error *err)
+{
+    hid_t data = create_data(making, name, type, rank, shape, err);
+    if (!data) return;
+    if (values && H5Dwrite(data, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        store_hdf5_error(err, making->path, name);
+    H5Dclose(data);
+}
+
+static void put_attribute(struct making *making, hid_t object, const char *name, hid_t type, hid_t space,
+                          const void *value, struct error *err)
+{
+    hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    if (attribute < 0 || H5Awrite(attribute, type, value) < 0) store_hdf5_error(err, making->path, name);
+    if (attribute >= 0) H5Aclose(attribute);
+}
+
+static void put_text(struct making *making, const char *name, const char *text, struct error *err)
 {
     if (err->status) return;
     hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
     H5Tset_size(type, strlen(text) + 1);
     H5Tset_cset(type, H5T_CSET_UTF8);
-    hid_t attribute = H5Acreate2(store->file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    if (attribute < 0 || H5Awrite(attribute, type, text) < 0) store_hdf5_error(err, store->path, name);
-    H5Aclose(attribute);
+    put_attribute(making, making->file, name, type, space, text, err);
     H5Sclose(space);
     H5Tclose(type);
 }
 
-static void put_integer(struct store *store, const char *name, int value, struct error *err)
+static void put_version(struct making *making, struct error *err)
 {
-    if (err->status) return;
+    const int32_t version = STORE_SCHEMA_VERSION;
     hid_t space = H5Screate(H5S_SCALAR);
-    hid_t attribute = H5Acreate2(store->file, name, H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT);
-    if (attribute < 0 || H5Awrite(attribute, H5T_NATIVE_INT, &value) < 0)
-        store_hdf5_error(err, store->path, name);
-    H5Aclose(attribute);
+    put_attribute(making, making->file, "schema_version", H5T_STD_I32LE, space, &version, err);
     H5Sclose(space);
 }
 
-static void create_attributes(struct store *store, const struct plan *plan,
-                              const struct store_identity *identity, struct error *err)
+static void put_site_names(struct making *making, hid_t data, struct error *err)
 {
-    put_integer(store, "schema_version", STORE_SCHEMA_VERSION, err);
-    put_text(store, "tool_version", identity->tool_version, err);
-    put_text(store, "job", identity->job_json, err);
-    put_text(store, "weights_sha256", identity->weights_hex, err);
-    put_text(store, "tokenizer_sha256", identity->tokenizer_hex, err);
-    put_text(store, "ids_sha256", identity->ids_hex, err);
-    put_text(store, "reference_mode", plan->runs[plan->reference_run].mode->name, err);
-    put_text(store, "model_dtype", identity->model_dtype, err);
-    put_text(store, "model_config", identity->model_config, err);
-    put_text(store, "numerics_version", identity->numerics_version, err);
+    enum { NAME_ROOM = 32 };
+    char names[SITE_COUNT][NAME_ROOM] = {{0}};
+    const hsize_t count = SITE_COUNT;
+    for (int s = 0; s < SITE_COUNT; s++)
+        snprintf(names[s], NAME_ROOM, "%s", site_name((enum scale_site)s));
+    hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate_simple(1, &count, NULL);
+    H5Tset_size(type, NAME_ROOM);
+    put_attribute(making, data, "sites", type, space, names, err);
+    H5Sclose(space);
+    H5Tclose(type);
 }
 
-static void create_contents(struct store *store, struct store_plan *view,
-                            const struct store_identity *identity, struct error *err)
+// ---- contents ----
+
+static void create_attributes(struct making *making, const struct store_identity *identity, struct error *err)
 {
-    view->group_list = H5Pcreate(H5P_LINK_CREATE);
-    view->data_list = H5Pcreate(H5P_DATASET_CREATE);
-    H5Pset_create_intermediate_group(view->group_list, 1);
-    H5Pset_layout(view->data_list, H5D_CONTIGUOUS);
-    H5Pset_alloc_time(view->data_list, H5D_ALLOC_TIME_EARLY);
-    H5Pset_fill_time(view->data_list, H5D_FILL_TIME_NEVER);
-    H5Pset_obj_track_times(view->data_list, false); // two runs give the same file
-    create_attributes(store, view->plan, identity, err);
-    store_lay_out(store, view, err);
-    H5Pclose(view->data_list);
-    H5Pclose(view->group_list);
-    // Without this flush one killed rank leaves a file that nobody can open.
-    if (!err->status && H5Fflush(store->file, H5F_SCOPE_GLOBAL) < 0)
-        store_hdf5_error(err, store->path, "cannot write the structure of the result file");
+    put_version(making, err);
+    put_text(making, "tool_version", identity->tool_version, err);
+    put_text(making, "job", identity->job_json, err);
+    put_text(making, "weights_sha256", identity->weights_hex, err);
+    put_text(making, "tokenizer_sha256", identity->tokenizer_hex, err);
+    put_text(making, "ids_sha256", identity->ids_hex, err);
+    put_text(making, "reference_mode", making->plan->runs[making->plan->reference_run].mode->name, err);
+    put_text(making, "model_dtype", identity->model_dtype, err);
+    put_text(making, "scales_source", identity->scales_source, err);
+    put_text(making, "reference_weights", identity->reference_weights, err);
+    put_text(making, "model_config", identity->model_config, err);
+    put_text(making, "numerics_version", identity->numerics_version, err);
 }
 
-static void create_file(struct store *store, struct error *err)
+static void create_samples(struct making *making, struct error *err)
+{
+    const struct corpus *corpus = making->corpus;
+    const hsize_t shape[2] = {(hsize_t)corpus->samples, (hsize_t)corpus->max_tokens};
+    put_data(making, "/samples/token_ids", H5T_STD_I32LE, 2, shape, corpus->ids, err);
+    put_data(making, "/samples/length", H5T_STD_I32LE, 1, shape, corpus->length, err);
+}
+
+static void create_scales(struct making *making, struct error *err)
+{
+    const hsize_t shape[2] = {(hsize_t)making->plan->n_layer, SITE_COUNT};
+    for (int c = 0; c < making->plan->n_cells; c++) {
+        char name[STORE_PATH_ROOM];
+        store_scales_name(making->plan, c, name);
+        hid_t data = create_data(making, name, H5T_IEEE_F32LE, 2, shape, err);
+        if (!data) return;
+        put_site_names(making, data, err);
+        H5Dclose(data);
+    }
+}
+
+static void create_observed(struct making *making, struct error *err)
+{
+    const hsize_t samples = (hsize_t)making->corpus->samples;
+    const hsize_t shape[3] = {samples, (hsize_t)making->plan->n_layer, SITE_COUNT};
+    const hsize_t row[2] = {samples, HASH_BYTES};
+    if (making->plan->n_cells == 0) return;
+    hid_t data = create_data(making, STORE_OBSERVED, H5T_IEEE_F32LE, 3, shape, err);
+    if (!data) return;
+    put_site_names(making, data, err);
+    H5Dclose(data);
+    put_data(making, STORE_OBSERVED_STATE, H5T_STD_U8LE, 1, row, NULL, err);
+    put_data(making, STORE_OBSERVED_DIGEST, H5T_STD_U8LE, 2, row, NULL, err);
+}
+
+static void create_run(struct making *making, int run, struct error *err)
+{
+    const struct plan *plan = making->plan;
+    const struct corpus *corpus = making->corpus;
+    char name[STORE_PATH_ROOM];
+    for (int l = 0; l < plan->n_layer; l++)
+        for (int c = 0; c < COMPONENT_COUNT; c++) {
+            if (!(plan->want[l] & 1u << c)) continue;
+            int width = component_width(making->dims, (enum component)c);
+            const hsize_t shape[3] = {(hsize_t)corpus->samples, (hsize_t)corpus->max_tokens, (hsize_t)width};
+            store_output_name(plan, run, l, (enum component)c, name);
+            put_data(making, name, H5T_IEEE_F32LE, 3, shape, NULL, err);
+        }
+    const hsize_t shape[2] = {(hsize_t)corpus->samples, HASH_BYTES};
+    put_data(making, store_item_name(plan, run, STORE_STATE, name), H5T_STD_U8LE, 1, shape, NULL, err);
+    put_data(making, store_item_name(plan, run, STORE_DIGEST, name), H5T_STD_U8LE, 2, shape, NULL, err);
+    put_data(making, store_item_name(plan, run, STORE_SECONDS, name), H5T_IEEE_F32LE, 1, shape, NULL, err);
+}
+
+static void create_contents(struct making *making, const struct store_identity *identity, struct error *err)
+{
+    making->group_list = H5Pcreate(H5P_LINK_CREATE);
+    making->data_list = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_create_intermediate_group(making->group_list, 1);
+    H5Pset_layout(making->data_list, H5D_CONTIGUOUS);
+    H5Pset_alloc_time(making->data_list, H5D_ALLOC_TIME_EARLY);
+    H5Pset_fill_time(making->data_list, H5D_FILL_TIME_NEVER);
+    H5Pset_obj_track_times(making->data_list, false); // two runs give the same file
+    create_attributes(making, identity, err);
+    create_samples(making, err);
+    create_scales(making, err);
+    create_observed(making, err);
+    for (int r = 0; r < making->plan->n_runs; r++)
+        create_run(making, r, err);
+    H5Pclose(making->data_list);
+    H5Pclose(making->group_list);
+}
+
+static enum status write_file(struct making *making, const struct store_identity *identity, struct error *err)
 {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_fapl_mpio(access, store->comm.world, MPI_INFO_NULL);
-    store->file = H5Fcreate(store->path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    H5Pset_file_locking(access, false, true); // also where there are no locks
+    making->file = H5Fcreate(making->path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    if (making->file < 0) store_hdf5_error(err, making->path, "cannot create the result file");
     H5Pclose(access);
-    if (store->file < 0) store_hdf5_error(err, store->path, "cannot create the result file");
-}
-
-// ---- life ----
-
-// Nothing of HDF5 is safe any more, nor any step that the other ranks, which may be inside HDF5, do not take;
-// all that is left is to take our file away.
-static void give_up(struct store *store, const struct error *err)
-{
-    unlink(store->path);
-    comm_abort_agreed(&store->comm, err);
+    if (err->status) return err->status;
+    create_contents(making, identity, err);
+    if (H5Fclose(making->file) < 0) store_hdf5_error(err, making->path, "cannot write the new result file");
+    return err->status;
 }
 
 static const char PART[] = ".part"; // of a file that is being made
@@ -210,30 +283,6 @@ static char *part_path(const char *path, struct error *err)
     return part;
 }
 
-// The file is whole: it gets its name.  Its path in the store does so on every rank.
-static void name_file(struct store *store, const char *path, struct error *err)
-{
-    if (store->comm.rank == 0 && rename(store->path, path) != 0)
-        error_errno(err, path, "cannot rename the result file into place");
-    comm_agree(&store->comm, err);
-    if (err->status) return;
-    store->path[strlen(path)] = '\0';
-    store_remember(store, err);
-}
-
-static enum status fill_new_file(struct store *store, const char *path, const struct store_plan *view,
-                                 struct error *err)
-{
-    if (store->comm.rank == 0 && reserve_file(store->path, err) == STATUS_OK)
-        store_write_samples(store, view->corpus, err);
-    if (comm_agree(&store->comm, err) == STATUS_OK) name_file(store, path, err);
-    if (!err->status) store_open_writer(store, view, err);
-    if (comm_agree(&store->comm, err) == STATUS_OK) return STATUS_OK;
-    store_close_data(store);
-    H5Fclose(store->file);
-    return err->status;
-}
-
 bool store_discard_part(const char *path)
 {
     struct error ignored = {0};
@@ -243,29 +292,26 @@ bool store_discard_part(const char *path)
     return discarded;
 }
 
-enum status store_create(struct store **store, const struct comm *comm, const char *path,
-                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
-                         const struct store_identity *identity, struct error *err)
+static enum status refuse_existing(const char *path, struct error *err)
 {
-    store_hdf5_silence();
-    struct store_plan view = {.plan = plan, .dims = dims, .corpus = corpus};
+    if (access(path, F_OK) != 0) return STATUS_OK;
+    return error_set(err, STATUS_INPUT,
+                     "%s: the result file exists already; use --resume, or another --output_dir", path);
+}
+
+enum status store_create_file(const char *path, const struct plan *plan, const struct dims *dims,
+                              const struct corpus *corpus, const struct store_identity *identity,
+                              struct error *err)
+{
     char *part = part_path(path, err);
-    struct store *made = part ? store_new(comm, part, &view, err) : NULL;
-    if (comm_agree(comm, err)) goto free_store;
-    if (comm->rank == 0) claim_file(path, part, store_estimate_bytes(plan, dims, corpus), err);
-    if (comm_agree(comm, err)) goto free_store;
-    create_file(made, err);
-    if (err->status) give_up(made, err);
-    create_contents(made, &view, identity, err);
-    if (err->status) give_up(made, err);
-    if (fill_new_file(made, path, &view, err)) goto remove_file;
-    free(part);
-    *store = made;
-    return STATUS_OK;
-remove_file:
-    if (comm->rank == 0) unlink(made->path);
-free_store:
-    store_free(made);
+    struct making making = {.path = part, .plan = plan, .dims = dims, .corpus = corpus};
+    if (!part || refuse_existing(path, err) ||
+        claim_file(part, store_estimate_bytes(plan, dims, corpus), err))
+        goto free_part;
+    if (!write_file(&making, identity, err) && !reserve_file(part, err) && rename(part, path) != 0)
+        error_errno(err, path, "cannot rename the result file into place");
+    if (err->status) unlink(part);
+free_part:
     free(part);
     return err->status;
 }

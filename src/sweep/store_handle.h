@@ -33,31 +33,20 @@ struct store {
     unsigned long long size_bytes;
 };
 
-// What the datasets depend on, and whether they are made or (existing not NULL) opened.
-struct store_plan {
-    const struct plan *plan;
-    const struct dims *dims;
-    const struct corpus *corpus;
-    const struct store_file *existing;
-    hid_t group_list, data_list; // for making
-};
-
 hid_t *store_output_at(const struct store *store, int run, int layer, int component);
 
 // Local.  NULL with *err set when memory is out; store_free() takes NULL.
-struct store *store_new(const struct comm *comm, const char *path, const struct store_plan *view,
-                        struct error *err);
+struct store *store_new(const struct comm *comm, const char *path, const struct plan *plan,
+                        const struct dims *dims, const struct corpus *corpus, struct error *err);
 void store_free(struct store *store);
 
-// Collective.  Makes or opens every dataset; an error on one rank is one on all, as HDF5 has it.
-void store_lay_out(struct store *store, const struct store_plan *view, struct error *err);
-void store_close_data(struct store *store); // what was laid out
+// Collective.  Opens the file at store->path, its datasets and the writer; aborts the job where HDF5 fails.
+enum status store_open_file(struct store *store, const struct plan *plan, const struct dims *dims,
+                            const struct corpus *corpus, struct error *err);
+void store_close_data(struct store *store); // the datasets
 
 // Local, for rank 0.
 enum status store_write_samples(struct store *store, const struct corpus *corpus, struct error *err);
-
-// Local.  After that, outputs can be written.
-enum status store_open_writer(struct store *store, const struct store_plan *view, struct error *err);
 
 // Local.  Remembers which file it is.
 enum status store_remember(struct store *store, struct error *err);

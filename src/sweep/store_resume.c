@@ -116,6 +116,8 @@ static enum status check_identity(const struct result *result, const char *path,
     compare_digests(&found, result, "weights_sha256", now->weights_hex);
     compare_digests(&found, result, "tokenizer_sha256", now->tokenizer_hex);
     compare_digests(&found, result, "ids_sha256", now->ids_hex);
+    note_difference(&found, "reference_weights", result_attribute(result, "reference_weights"),
+                    now->reference_weights);
     note_difference(&found, "model_config", result_attribute(result, "model_config"), now->model_config);
     note_difference(&found, "numerics_version", result_attribute(result, "numerics_version"),
                     now->numerics_version);
@@ -139,41 +141,22 @@ static enum status look_at_file(const char *path, const struct store_identity *i
     return err->status;
 }
 
-// ---- opening ----
-
-static enum status open_file(struct store *store, struct error *err)
-{
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_fapl_mpio(access, store->comm.world, MPI_INFO_NULL);
-    store->file = H5Fopen(store->path, H5F_ACC_RDWR, access);
-    H5Pclose(access);
-    if (store->file < 0) return store_hdf5_error(err, store->path, "cannot open the result file for writing");
-    return store_remember(store, err);
-}
-
 enum status store_resume(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
                          const struct store_identity *identity, struct error *err)
 {
     store_hdf5_silence();
-    struct store_plan view = {.plan = plan, .dims = dims, .corpus = corpus};
-    struct store *opened = store_new(comm, path, &view, err);
+    struct store *opened = store_new(comm, path, plan, dims, corpus, err);
     if (comm_agree(comm, err)) goto free_store;
     if (comm->rank == 0) look_at_file(path, identity, err);
-    if (comm_agree(comm, err)) goto free_store;
-    open_file(opened, err);
-    if (err->status) comm_abort_agreed(comm, err);
-    struct store_file existing = {.path = opened->path, .id = opened->file, .size_bytes = opened->size_bytes};
-    view.existing = &existing;
-    store_lay_out(opened, &view, err);
-    if (comm->rank == 0 && !err->status) store_write_samples(opened, corpus, err); // small: no need to look
-    if (!err->status) store_open_writer(opened, &view, err);
-    if (comm_agree(comm, err)) goto close_file;
+    if (comm_agree(comm, err) || store_open_file(opened, plan, dims, corpus, err)) goto free_store;
+    if (comm->rank == 0) store_write_samples(opened, corpus, err); // small: no need to look
+    if (comm_agree(comm, err)) goto abandon;
     *store = opened;
     return STATUS_OK;
-close_file:
-    store_close_data(opened);
-    H5Fclose(opened->file);
+abandon:
+    store_abandon(opened);
+    return err->status;
 free_store:
     store_free(opened);
     return err->status;

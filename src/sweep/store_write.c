@@ -81,6 +81,11 @@ enum status store_close(struct store *store, struct error *err)
     return err->status;
 }
 
+void store_abandon(struct store *store)
+{
+    store_free(store);
+}
+
 // ---- raw data ----
 
 // The block of `rank` dimensions at `start`, `count` elements along each.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/sweep/sweep.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,17 +45,23 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
                        const struct log *log, struct stop *stop, const char *tool_version, struct error *err)
 {
     *sweep = (struct sweep){.job = job, .comm = comm, .log = log, .stop = stop, .tool_version = tool_version};
-    sweep->threads = threads_choose(job->threads, comm);
+    const struct threads threads = threads_choose(job->threads, comm);
+    sweep->threads = threads.per_rank;
     sweep->result_path = sweep_result_path(job, err);
     if (comm_agree(comm, err) || refuse_existing(sweep, err)) return err->status;
-    if (inputs_model(&sweep->model, comm, job, err)) return err->status;
+    if (inputs_model(&sweep->model, &sweep->reference, comm, job, err)) return err->status;
     if (inputs_corpus(&sweep->corpus, comm, job, &sweep->model, err)) return err->status;
+    if (sweep->corpus.skipped_empty > 0)
+        log_job(log, LOG_NORMAL, "%ld empty documents skipped", sweep->corpus.skipped_empty);
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
     if (comm_agree(comm, err)) return err->status;
     log_job(log, LOG_NORMAL,
-            "model %s: %d layers, d_model %d; %d samples of up to %d tokens; %d runs; %d ranks x %d threads",
+            "model %s: %d layers, d_model %d; %d samples of up to %d tokens; %d runs; %d ranks x %d threads, "
+            "%d cores here%s",
             sweep->model.directory, sweep->model.dims.n_layer, sweep->model.dims.d_model,
-            sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads);
+            sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads,
+            threads.node_cores, threads.widened ? " (unbound)" : "");
+    threads_warn(&threads, comm, log);
     return STATUS_OK;
 }
 
@@ -61,14 +70,16 @@ void sweep_close(struct sweep *sweep)
     plan_clear(&sweep->plan);
     corpus_clear(&sweep->corpus);
     model_close(&sweep->model);
+    model_close(&sweep->reference);
     free(sweep->result_path);
     *sweep = (struct sweep){0};
 }
 
-// The packings that the runs need; calibration is an FP32 pass.
-static unsigned weight_parts(const struct plan *plan)
+// The packings that the runs need; calibration is an FP32 pass, and a W8A8 checkpoint needs none.
+static unsigned weight_parts(const struct plan *plan, const struct model *model)
 {
-    unsigned parts = plan->n_cells > 0 ? WEIGHTS_FP32 | WEIGHTS_W8A8 : 0;
+    unsigned parts = plan->n_cells > 0 ? WEIGHTS_W8A8 : 0;
+    if (plan->n_cells > 0 && model->kind == MODEL_FLOAT) parts |= WEIGHTS_FP32;
     for (int r = 0; r < plan->n_runs; r++) {
         if (plan->runs[r].mode->precision == PRECISION_FP32) parts |= WEIGHTS_FP32;
         if (plan->runs[r].mode->precision == PRECISION_FP16) parts |= WEIGHTS_FP16;
@@ -103,8 +114,9 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
-            mebibytes(weights_bytes(&sweep->model, weight_parts(plan))),
-            mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads)));
+            mebibytes(weights_bytes(&sweep->model, weight_parts(plan, &sweep->model))),
+            mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads) +
+                      store_room_bytes(plan, dims, &sweep->corpus)));
 }
 
 // ---- the model at work ----
@@ -123,12 +135,31 @@ static void engine_close(struct engine *engine)
     node_block_close(&engine->block);
 }
 
+// Tasks part, part + parts, ... by the threads of this rank.
+static enum status pack_own(const struct engine *engine, const struct model *model, int threads,
+                            struct error *err)
+{
+    const int tasks = weights_tasks(engine->weights);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (int t = engine->block.part; t < tasks; t += engine->block.parts) {
+        struct error mine = {0};
+        weights_pack(engine->weights, t, &mine);
+        model_release(model); // each rank maps only what it is at
+        if (mine.status) {
+#pragma omp critical
+            *err = mine;
+        }
+    }
+#ifdef __GLIBC__
+    malloc_trim(0); // the scratch of packing
+#endif
+    return err->status;
+}
+
 // The ranks of a node divide the packing tasks; the fence makes the parts of all visible to each.
 static enum status pack_weights(struct engine *engine, const struct sweep *sweep, struct error *err)
 {
-    int tasks = err->status ? 0 : weights_tasks(engine->weights);
-    for (int t = engine->block.part; t < tasks && !err->status; t += engine->block.parts)
-        weights_pack(engine->weights, t, err);
+    pack_own(engine, &sweep->model, sweep->threads, err);
     node_block_fence(&engine->block, sweep->comm);
     return comm_agree(sweep->comm, err);
 }
@@ -136,7 +167,7 @@ static enum status pack_weights(struct engine *engine, const struct sweep *sweep
 static enum status engine_open(struct engine *engine, const struct sweep *sweep, struct error *err)
 {
     const struct comm *comm = sweep->comm;
-    unsigned parts = weight_parts(&sweep->plan);
+    unsigned parts = weight_parts(&sweep->plan, &sweep->model);
     node_block_open(&engine->block, comm, weights_bytes(&sweep->model, parts), err);
     if (comm_agree(comm, err)) return err->status;
     weights_open(&engine->weights, &sweep->model, parts, engine->block.memory, err);
@@ -173,6 +204,14 @@ static const char *config_text(const struct sweep *sweep, char *text, size_t roo
     return text;
 }
 
+// What the float modes computed with: the float model itself, a W8A8 checkpoint's codes, or (by its digest)
+// another float model.
+static const char *reference_weights(const struct model *model)
+{
+    if (model->reference) return model->reference->digest_hex;
+    return model->kind == MODEL_W8A8 ? "dequantized-int8" : "model";
+}
+
 static enum status make_or_resume(struct store **store, const struct sweep *sweep, struct error *err)
 {
     char config[256], version[16], *job_json = job_identity_json(sweep->job);
@@ -184,7 +223,10 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
                                           .weights_hex = sweep->model.digest_hex,
                                           .tokenizer_hex = sweep->corpus.tokenizer_hex,
                                           .ids_hex = sweep->corpus.ids_hex,
-                                          .model_dtype = dtype_name(sweep->model.dtype),
+                                          .model_dtype = model_dtype_name(&sweep->model),
+                                          .scales_source =
+                                              sweep->model.kind == MODEL_W8A8 ? "checkpoint" : "calibration",
+                                          .reference_weights = reference_weights(&sweep->model),
                                           .model_config = config_text(sweep, config, sizeof config),
                                           .numerics_version = version};
         (sweep->resumes ? store_resume : store_create)(store, sweep->comm, sweep->result_path, &sweep->plan,
@@ -234,9 +276,11 @@ static void stock_clear(struct stock *stock)
     free(stock->known.present);
 }
 
-static enum status stock_open(struct stock *stock, const struct plan *plan, struct error *err)
+static enum status stock_open(struct stock *stock, const struct sweep *sweep, struct error *err)
 {
-    int samples = plan->n_cells ? plan->calib_data_num[plan->n_cells - 1] : 0;
+    const struct plan *plan = &sweep->plan;
+    bool calibrates = plan->n_cells > 0 && sweep->model.kind == MODEL_FLOAT;
+    int samples = calibrates ? plan->calib_data_num[plan->n_cells - 1] : 0;
     size_t floats = (size_t)samples * (size_t)plan->n_layer * SITE_COUNT;
     *stock = (struct stock){.known.samples = samples, .total = (long long)plan->n_runs * plan->samples};
     stock->known.observed = calloc(floats + 1, sizeof(float));
@@ -300,10 +344,27 @@ static enum status obey_stop(const struct sweep *sweep, struct error *err)
                      stop_signal_name(all));
 }
 
+// The scales that a W8A8 checkpoint brings.
+static enum status take_scales(const struct sweep *sweep, float **scales, struct error *err)
+{
+    const size_t count = (size_t)sweep->plan.n_layer * SITE_COUNT;
+    float *taken = calloc(count, sizeof *taken);
+    if (!taken) error_memory(err, count * sizeof *taken, "the scales");
+    if (comm_agree(sweep->comm, err)) {
+        free(taken);
+        return err->status;
+    }
+    calibrate_from_checkpoint(sweep->model.scales, sweep->plan.n_layer, taken);
+    *scales = taken;
+    return STATUS_OK;
+}
+
 static enum status calibrate(const struct sweep *sweep, const struct worker *worker, struct store *store,
                              struct stock *stock, float **scales, struct error *err)
 {
     if (sweep->plan.n_cells == 0) return STATUS_OK; // no run needs scales
+    if (sweep->model.kind == MODEL_W8A8)
+        return take_scales(sweep, scales, err) ? err->status : store_write_scales(store, *scales, err);
     struct progress progress;
     int absent = count_absent(&stock->known);
     if (absent > 0) {
@@ -356,7 +417,7 @@ static enum status work(struct sweep *sweep, struct store *store, struct stock *
                             .percentile_alpha = sweep->job->percentile_alpha,
                             .stop = sweep->stop,
                             .log = sweep->log};
-    stock_open(stock, &sweep->plan, err);
+    stock_open(stock, sweep, err);
     if (comm_agree(sweep->comm, err)) goto close_engine;
     if (sweep->resumes && take_stock(sweep, &worker, store, stock, err)) goto close_engine;
     if (sweep->plan.n_items > 0 || count_absent(&stock->known) > 0) {
@@ -369,11 +430,14 @@ close_engine:
     return err->status;
 }
 
-// A file that holds nothing helps nobody.
-static void close_store(struct sweep *sweep, struct store *store, bool empty, struct error *err)
+// A file that holds nothing helps nobody.  Where writing failed, closing could hang: not all ranks need fail.
+static void end_store(struct sweep *sweep, struct store *store, bool empty, struct error *err)
 {
     struct error closing = {0};
-    store_close(store, &closing);
+    if (err->status && err->status != STATUS_STOPPED && !sweep->comparable)
+        store_abandon(store);
+    else
+        store_close(store, &closing);
     if (closing.status) sweep->comparable = false;
     if (!err->status) *err = closing;
     if (empty && sweep->comm->rank == 0) unlink(sweep->result_path);
@@ -408,7 +472,7 @@ enum status sweep_run(struct sweep *sweep, struct error *err)
     work(sweep, store, &stock, err);
     bool empty = err->status && err->status != STATUS_STOPPED && !sweep->resumes && stock.stored == 0 &&
                  stock.known.added == 0;
-    close_store(sweep, store, empty, err);
+    end_store(sweep, store, empty, err);
     word_ending(sweep, &stock, err);
     stock_clear(&stock);
     return err->status;

@@ -19,7 +19,7 @@ SEED = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrang
 LIMIT = 120
 LINES = 100    # about what a whole run with -v says
 # Where SIGKILL comes from within, and how often the point is passed in a run: first those of the four phases.
-POINTS = [("observe", 2), ("mark", 20), ("compare", 10), ("report", 20), ("create", 1), ("scales", 1), ("store", 60),
+POINTS = [("observe", 2), ("mark", 20), ("compare", 10), ("report", 20), ("create", 100), ("scales", 1), ("store", 60),
           ("readback", 8)]
 PHASES = [("report", "writes the reports"), ("compare", "compares"), ("sweep", "computes run"),
           ("calibration", "observes sample")]
@@ -83,7 +83,9 @@ def killed_run(good, folder, ranks, chance, point, further):
     options, said, family = recovery.job(good.folder, "-v", *further), os.path.join(folder, "said"), []
     if point:
         name, passes = point
-        where = "die@%s:%d/%d" % (name, chance.randint(1, max(1, passes // ranks)), chance.randrange(ranks))
+        alone = name in ("create", "scales", "report")    # rank 0
+        where = "die@%s:%d/%d" % (name, chance.randint(1, passes if alone else max(1, passes // ranks)),
+                                  0 if alone else chance.randrange(ranks))
         line = command(recovery.INJECT, ranks, ["--inject", where] + options)
     else:
         line = command(harness.PROGRAM, ranks, options)

@@ -149,14 +149,14 @@ WRAP(int, posix_fallocate, (int file, off_t from, off_t bytes), (file, from, byt
      if (fires("write")) return ENOSPC)
 WRAP(herr_t, H5Dwrite, (hid_t data, hid_t type, hid_t memory, hid_t file, hid_t list, const void *values),
      (data, type, memory, file, list, values), if (fires("write")) return -1)
-WRAP(herr_t, H5Fflush, (hid_t file, H5F_scope_t scope), (file, scope), point("create");
-     if (fires("write")) return -1)
+WRAP(herr_t, H5Fflush, (hid_t file, H5F_scope_t scope), (file, scope), if (fires("write")) return -1)
 WRAP(herr_t, H5Fclose, (hid_t file), (file), if (fires("write")) return -1)
 WRAP(hid_t, H5Fcreate, (const char *path, unsigned flags, hid_t creation, hid_t access),
      (path, flags, creation, access), if (fires("write")) return -1)
 WRAP(hid_t, H5Dcreate2,
      (hid_t at, const char *name, hid_t type, hid_t space, hid_t links, hid_t list, hid_t access),
-     (at, name, type, space, links, list, access), if (fires("write")) return -1)
+     (at, name, type, space, links, list, access), point("create");
+     if (fires("write")) return -1)
 
 // ---- message: Open MPI's own error handler is called, as for a lost connection ----
 #define LOST(comm)                                                                                           \
@@ -176,6 +176,9 @@ WRAP(int, MPI_Bcast, (void *data, int n, MPI_Datatype type, int root, MPI_Comm c
      (data, n, type, root, comm), LOST(comm))
 WRAP(int, MPI_Allreduce, (const void *from, void *to, int n, MPI_Datatype type, MPI_Op op, MPI_Comm comm),
      (from, to, n, type, op, comm), LOST(comm))
+WRAP(int, MPI_Iallreduce,
+     (const void *from, void *to, int n, MPI_Datatype type, MPI_Op op, MPI_Comm comm, MPI_Request *request),
+     (from, to, n, type, op, comm, request), LOST(comm))
 WRAP(int, MPI_Ibarrier, (MPI_Comm comm, MPI_Request *request), (comm, request), LOST(comm))
 
 // ---- points ----

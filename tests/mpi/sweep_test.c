@@ -143,7 +143,8 @@ struct bench {
     struct log log;
 };
 
-static const struct store_identity identity = {"{\"a\": 1}", "0.0", "aa", "", "bb", "F16", "small", "1"};
+static const struct store_identity identity = {"{\"a\": 1}", "0.0",         "aa",    "",      "bb",
+                                               "F16",        "calibration", "model", "small", "1"};
 
 static void bench_open(struct bench *bench)
 {
@@ -170,10 +171,13 @@ static void bench_open(struct bench *bench)
     CHECK(store_write_scales(bench->store, bench->scales, &err) == STATUS_OK);
 }
 
-static void bench_close(struct bench *bench)
+static void bench_close(struct bench *bench, bool failed)
 {
     struct error err = {0};
-    CHECK(store_close(bench->store, &err) == STATUS_OK);
+    if (failed)
+        store_abandon(bench->store);
+    else
+        CHECK(store_close(bench->store, &err) == STATUS_OK);
     free(bench->scales);
     free(bench->known.observed);
     free(bench->known.present);
@@ -201,7 +205,7 @@ static void check_whole_sweep(struct bench *bench, int failing_write)
     progress_start(&progress, "sweep", bench->plan.n_items, -1, true);
     CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &count, &err) == STATUS_OK);
     CHECK(count.stored == (long long)bench->plan.n_runs * SAMPLES);
-    bench_close(bench);
+    bench_close(bench, false);
     CHECK(store_create(&again, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus, &identity,
                        &err) == STATUS_INPUT);
     CHECK(strstr(err.text, bench->path) && strstr(err.text, "--resume"));
@@ -220,7 +224,8 @@ static void check_failing_write(struct bench *bench, int writes)
     CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &count, &err) == STATUS_IO);
     CHECK(strstr(err.text, "the disk is on fire"));
     CHECK(count.stored >= writes / 6 && count.stored < (long long)bench->plan.n_runs * SAMPLES);
-    bench_close(bench);
+    bench_close(bench, true);
+    MPI_Barrier(bench->comm.world);
     err = (struct error){0};
     CHECK(result_open(&result, bench->path, &err) == STATUS_OK);
     int complete = 0;
@@ -236,6 +241,7 @@ int main(int argc, char **argv)
     struct bench bench = {0};
     struct error err = {0};
     CHECK(argc == 3 || argc == 4);
+    store_prepare();
     CHECK(comm_init(&bench.comm, &argc, &argv, &err) == STATUS_OK);
     bench.path = argv[1];
     bench.corpus = make_corpus();

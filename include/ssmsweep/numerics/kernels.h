@@ -36,7 +36,7 @@ enum gemm_s8_result {
 };
 
 // acc[m][n] = sum_k a[m][k] * w[n][k], exact in INT32.  Weights are stored as code + 128 (unsigned), which
-// VNNI wants; bias128[m] = 128 * sum_k a[m][k] takes it out again.
+// VNNI wants; bias128[m] = -128 * sum_k a[m][k] takes it out again.
 struct gemm_s8 {
     const int8_t *a; // [rows][lda], zero for depth <= k < depth rounded up to 4
     long lda;

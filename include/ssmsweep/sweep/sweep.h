@@ -29,6 +29,7 @@ struct sweep {
     struct stop *stop;
     const char *tool_version;
     struct model model;
+    struct model reference; // --reference-model; model.reference points to it
     struct corpus corpus;
     struct plan plan;
     char *result_path;         // OUTPUT_DIR/sweep.h5
