@@ -197,16 +197,14 @@ static enum status apply_positional(struct settings *settings, struct positional
 {
     const char *target = positional->command->target;
     char *text = positional->text;
-    bool model = strcmp(target, "model") == 0;
     if (positional->first_word && !holds(settings, "pretrained_dir"))
         return unknown_command(positional->first_word, err);
-    if (model && holds(settings, "model"))
+    if (holds(settings, target))
         return error_set(err, STATUS_USAGE,
-                         "--model contradicts the argument '%.64s'; give one of them, see "
-                         "ssmsweep --help",
-                         text);
+                         "--%s contradicts the argument '%.64s'; give one of them, see ssmsweep --help",
+                         target, text);
     positional->text = NULL;
-    settings->model_by_name = model;
+    settings->model_by_name = strcmp(target, "model") == 0;
     return add(settings, option_find(target, strlen(target)), text, err);
 }
 
