@@ -38,8 +38,9 @@ prepare() {
         exit 2
     fi
     export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
-    # mpirun kills ranks twice this long after a SIGTERM.  Slurm kills everything after KillWait, by default 30 s.
-    export OMPI_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout:-10}
+    # SIGTERM to mpirun: the ranks get it after so many seconds (1 by default) and are killed after twice as many.  Four
+    # times as many pass before mpirun returns, whenever a rank ends with a status other than 0: not too long.
+    export OMPI_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout:-5}
     case $launcher in
     srun-*) # srun does not take over sbatch's --cpus-per-task in every version
         launch=(srun "--mpi=${launcher#srun-}" "--cpus-per-task=$OMP_NUM_THREADS" --cpu-bind=cores)
