@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """merge.py TARGET FOLDER...: puts FOLDER/comparisons/summary.json of several sweeps into TARGET/summary.json and, as a
-table, into TARGET/summary.txt and on standard output.  They must be of one model, text and reference."""
+table, into TARGET/summary.txt and on standard output.  They must be of one model and reference."""
 import json
 import os
 import sys
@@ -20,18 +20,23 @@ def read(folder):
     try:
         with open(path) as f:
             summary = json.load(f)
+        common = {key: summary["provenance"][key] for key in COMMON}
+        common["reference_mode"] = summary["reference_mode"]
+        rows = [(mode["calib_data_num"] or summary["provenance"]["num_samples"],  # float modes have no scales
+                 mode["mode"], number(mode["avg_mse"]), number(mode["avg_mae"]), number(mode["avg_correlation"]),
+                 mode["worst_grade"]) for mode in summary["modes"] if not mode["is_reference"]]
     except (OSError, ValueError) as error:
-        fail("%s: %s; run ssmsweep compare in that folder" % (path, error))
-    return {"folder": folder, "num_samples": summary["provenance"]["num_samples"], "summary": summary}
+        fail("%s: %s; run ssmsweep compare on that sweep" % (path, error))
+    except (KeyError, TypeError) as error:
+        fail("%s: not a summary of ssmsweep: key %s; run ssmsweep compare on that sweep" % (path, error))
+    return {"folder": folder, "summary": summary, "common": common, "rows": rows}
 
 
 def check_common(results):
     first = results[0]
     for result in results[1:]:
-        pairs = [(key, r["summary"]["provenance"][key], f["summary"]["provenance"][key])
-                 for key in COMMON for r, f in [(result, first)]]
-        pairs.append(("reference_mode", result["summary"]["reference_mode"], first["summary"]["reference_mode"]))
-        for key, got, expected in pairs:
+        for key, expected in first["common"].items():
+            got = result["common"][key]
             if got != expected:
                 fail("%s: %s: expected %s as in %s, got %s; merge sweeps of one job only"
                      % (result["folder"], key, expected, first["folder"], got))
@@ -43,12 +48,7 @@ def number(value):
 
 def table(results):
     lines = [COLUMNS % ("calib_data_num", "mode", "avg_mse", "avg_mae", "avg_corr", "worst_grade")]
-    for result in results:
-        for mode in result["summary"]["modes"]:
-            if not mode["is_reference"]:
-                samples = mode["calib_data_num"] or result["num_samples"]  # float modes have no scales
-                lines.append(COLUMNS % (samples, mode["mode"], number(mode["avg_mse"]), number(mode["avg_mae"]),
-                                        number(mode["avg_correlation"]), mode["worst_grade"]))
+    lines += [COLUMNS % row for result in results for row in result["rows"]]
     return "\n".join(lines) + "\n"
 
 
@@ -60,10 +60,12 @@ def write(path, text):
 
 def main():
     target, folders = sys.argv[1], sys.argv[2:]
-    results = sorted((read(folder) for folder in folders), key=lambda result: result["num_samples"])
+    results = [read(folder) for folder in folders]
+    results.sort(key=lambda result: result["summary"]["provenance"]["num_samples"])
     check_common(results)
     text = table(results)
-    write(os.path.join(target, "summary.json"), json.dumps({"results": results}, indent=2) + "\n")
+    parts = [{"folder": result["folder"], "summary": result["summary"]} for result in results]
+    write(os.path.join(target, "summary.json"), json.dumps({"results": parts}, indent=2) + "\n")
     write(os.path.join(target, "summary.txt"), text)
     sys.stdout.write(text)
 

@@ -19,7 +19,9 @@ SCRIPTS = os.path.join(harness.SOURCE, "slurm")
 NODES = ["n1", "n2"]
 LIMIT = 120     # seconds, for any one job
 SHORT = ["-q", "--calib_seqlen", "64", "--calib_data_num", "3"]
-LONG = ["-q", "--calib_seqlen", "256", "--calib_data_num", "48", "--shard", "1"]
+LONG = ["-q", "--calib_seqlen", "256", "--layers", "last", "--shard", "1", "--calib_data_num"]   # and how many
+LONG_SECONDS = 8    # enough to be interrupted twice
+MOST_SAMPLES = 512  # of the demo text
 ENDED = ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"]
 
 # Stands in front of the program and notes where each rank runs.
@@ -209,6 +211,29 @@ def test_array(bench):
                        "merge.sbatch: a table of all modes, also in the log", table)
 
 
+def test_merge_refuses(bench):
+    """What must not stand in one table; a folder without sweeps."""
+    folders = [bench.path("refused/%d" % i) for i in range(2)]
+    for folder in folders:
+        shutil.copytree(bench.direct("sweep/comparisons"), os.path.join(folder, "comparisons"))
+    path = os.path.join(folders[1], "comparisons", "summary.json")
+    merge = [sys.executable, os.path.join(SCRIPTS, "merge.py"), bench.path("refused")] + folders
+    for key, change in [("weights_sha256", lambda s: s["provenance"].update(weights_sha256="other")),
+                        ("reference_mode", lambda s: s.update(reference_mode="fp16")),
+                        ("modes", lambda s: s.pop("modes"))]:
+        with open(os.path.join(folders[0], "comparisons", "summary.json")) as f:
+            summary = json.load(f)
+        change(summary)
+        with open(path, "w") as f:
+            json.dump(summary, f)
+        status, out, err = harness.execute(merge, bench.folder)
+        bench.checks.check(status == 1 and key in err and len(err.splitlines()) == 1 and folders[1] in err,
+                           "merge.py: refuses another " + key, out + err)
+    job = bench.cluster.submit("merge.sbatch", [bench.path("bin")], ["--output=" + bench.path("merge.out")])
+    log = bench.finished(job, "merge.sbatch without sweeps", "FAILED 3:0")
+    bench.checks.check("got none" in log, "merge.sbatch without sweeps: says so", log)
+
+
 # ---- stopping and going on ----
 
 def items(path):
@@ -229,8 +254,8 @@ def count_done(path):
 
 
 def wait_until_under_way(bench, file, beyond):
-    """Some more samples than `beyond` are done."""
-    wait_until("the sweep is under way", lambda: count_done(file) > beyond + 20)
+    """More samples than `beyond` are done."""
+    wait_until("the sweep is under way", lambda: count_done(file) > beyond)
 
 
 def check_stopped(bench, file, what):
@@ -248,16 +273,30 @@ def check_kept(bench, file, before, what):
     bench.checks.check(before and not any(again.values()), what + ": what was done is not done again", again)
 
 
-def test_stop_and_resubmit(bench):
+def run_long_directly(bench):
+    """The arguments of a sweep that takes this machine long enough."""
+    samples = 64
+    while True:
+        arguments, started = LONG + [str(samples)], time.monotonic()
+        bench.run_directly("long", ["--all-modes"] + arguments)
+        seconds = time.monotonic() - started
+        if seconds >= LONG_SECONDS or samples == MOST_SAMPLES:
+            return arguments
+        shutil.rmtree(bench.direct("long"))
+        samples = min(MOST_SAMPLES, int(1.2 * samples * LONG_SECONDS / seconds))
+
+
+def test_stop_and_resubmit(bench, arguments):
     file, options = bench.path("long/layer_outputs/sweep.h5"), ["--output=" + bench.path("long.out"),
                                                                 "--ntasks-per-node=2"]
-    job = bench.cluster.submit("sweep.sbatch", LONG, options)
+    job = bench.cluster.submit("sweep.sbatch", arguments, options, SSMSWEEP_LAUNCHER="mpirun",
+                               OMPI_MCA_odls_base_sigkill_timeout="1")
     wait_until_under_way(bench, file, 0)
     bench.cluster.command(["scancel", "--batch", "--signal=USR1", job])     # as the time limit would
     log = bench.finished(job, "sweep.sbatch, signalled", "FAILED 5:0")
     bench.checks.check("--resume" in log, "sweep.sbatch, signalled: says how to go on", log)
     before = check_stopped(bench, file, "sweep.sbatch, signalled")
-    job = bench.cluster.submit("sweep.sbatch", LONG, options)
+    job = bench.cluster.submit("sweep.sbatch", arguments, options)
     bench.finished(job, "sweep.sbatch, submitted again")
     check_kept(bench, file, before, "sweep.sbatch, submitted again")
     bench.compare("long", "sweep.sbatch, submitted again")
@@ -268,10 +307,10 @@ def wait_for_requeue(bench, job, times):
     wait_until("job %s is requeued" % job, lambda: bench.cluster.job(job)["Restarts"] == str(times))
 
 
-def test_preemptible(bench):
+def test_preemptible(bench, arguments):
     file = bench.path("long/layer_outputs/sweep.h5")
-    job = bench.cluster.submit("preemptible.sbatch", LONG, ["--output=" + bench.path("long.out"), "--partition=low",
-                                                            "--ntasks-per-node=2"])
+    job = bench.cluster.submit("preemptible.sbatch", arguments, ["--output=" + bench.path("long.out"),
+                                                                 "--partition=low", "--ntasks-per-node=2"])
     wait_until_under_way(bench, file, 0)
     # It has all cores: a job of the better partition takes them away, and keeps them while we look at the file.
     better = bench.cluster.command(["sbatch", "--parsable", "--partition=high", "--nodes=2", "--exclusive",
@@ -303,10 +342,11 @@ def main():
         bench.run_directly("sweep", ["--all-modes"] + SHORT)
         bench.run_directly("array/calib_data_num-2", ["--all-modes"] + SHORT[:-1] + ["2"])
         bench.run_directly("array/calib_data_num-3", ["--all-modes"] + SHORT)
-        bench.run_directly("long", ["--all-modes"] + LONG)
-        for test in [test_sweep, test_errors, test_array, test_stop_and_resubmit, test_preemptible]:
+        arguments = run_long_directly(bench)
+        for test, further in [(test_sweep, []), (test_errors, []), (test_array, []), (test_merge_refuses, []),
+                              (test_stop_and_resubmit, [arguments]), (test_preemptible, [arguments])]:
             try:
-                test(bench)
+                test(bench, *further)
             except (RuntimeError, OSError, KeyError, ValueError, IndexError) as error:
                 checks.check(False, test.__name__, repr(error))
             print("%5.1f s %s" % (time.monotonic() - started, test.__name__), flush=True)
