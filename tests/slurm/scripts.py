@@ -20,7 +20,7 @@ NODES = ["n1", "n2"]
 LIMIT = 120     # seconds, for any one job
 SHORT = ["-q", "--calib_seqlen", "64", "--calib_data_num", "3"]
 LONG = ["-q", "--calib_seqlen", "256", "--layers", "last", "--shard", "1", "--calib_data_num"]   # and how many
-LONG_SECONDS = 8    # enough to be interrupted twice
+LONG_SECONDS = 8    # enough to be interrupted three times
 MOST_SAMPLES = 512  # of the demo text
 ENDED = ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"]
 
@@ -82,6 +82,13 @@ class Cluster:
         """{key: value} as scontrol has them"""
         words = self.command(["scontrol", "--oneliner", "show", "job", number]).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
+
+    def is_back(self, number, restarts):
+        """In the queue after so many restarts, and nothing of it runs any more."""
+        job = self.job(number)
+        if job["JobState"] in ENDED or int(job["Restarts"]) > restarts:
+            raise RuntimeError("job %s: expected in the queue, got %s" % (number, job))
+        return job["JobState"] == "PENDING" and int(job["Restarts"]) == restarts
 
     def wait_for_end(self, number):
         """'STATE EXITSTATUS:SIGNAL'"""
@@ -163,20 +170,18 @@ def test_sweep(bench):
     write_program(program, NOTE_PLACE % (places, harness.PROGRAM))
     os.mkdir(bin_folder)
     write_program(os.path.join(bin_folder, "srun"), NO_PMIX % shutil.which("srun"))
-    output = "--output=" + bench.path("sweep.out")
-
-    job = bench.cluster.submit("sweep.sbatch", SHORT, [output, "--ntasks-per-node=2"], SSMSWEEP=program)
-    log = bench.finished(job, "sweep.sbatch under srun")
-    bench.checks.check("srun-pmix" in log, "srun is chosen where PMIx works", log)
-    check_places(bench, places, 2, 1, "sweep.sbatch under srun")
-    bench.compare("sweep", "sweep.sbatch under srun")
-
-    job = bench.cluster.submit("sweep.sbatch", SHORT, [output, "--ntasks-per-node=1", "--cpus-per-task=2"],
-                               SSMSWEEP=program, PATH=bin_folder + ":" + os.environ["PATH"])
-    log = bench.finished(job, "sweep.sbatch under mpirun")
-    bench.checks.check(": mpirun," in log, "mpirun is chosen where PMIx is missing", log)
-    check_places(bench, places, 1, 2, "sweep.sbatch under mpirun")
-    bench.compare("sweep", "sweep.sbatch under mpirun")
+    without = bin_folder + ":" + os.environ["PATH"]
+    for launcher, ranks, threads, path in [("srun-pmix", 2, 1, os.environ["PATH"]),
+                                           ("srun-pmix", 1, 2, os.environ["PATH"]), ("mpirun", 1, 2, without)]:
+        what = "sweep.sbatch, %s, %d ranks of %d threads on each node" % (launcher, ranks, threads)
+        job = bench.cluster.submit("sweep.sbatch", SHORT,
+                                   ["--output=" + bench.path("sweep.out"), "--ntasks-per-node=%d" % ranks,
+                                    "--cpus-per-task=%d" % threads], SSMSWEEP=program, PATH=path)
+        log = bench.finished(job, what)
+        bench.checks.check(": %s," % launcher in log, what + ": is chosen", log)
+        check_places(bench, places, ranks, threads, what)
+        bench.compare("sweep", what)
+        os.remove(bench.path("sweep.out"))
 
 
 def test_errors(bench):
@@ -270,7 +275,7 @@ def check_kept(bench, file, before, what):
     """Samples that were done keep the time that they took: they were not done again."""
     after = items(file)
     again = {name: int(np.sum(seconds[done] != after[name][1][done])) for name, (done, seconds) in before.items()}
-    bench.checks.check(before and not any(again.values()), what + ": what was done is not done again", again)
+    bench.checks.check(not any(again.values()), what + ": what was done is not done again", again)
 
 
 def run_long_directly(bench):
@@ -292,7 +297,7 @@ def test_stop_and_resubmit(bench, arguments):
     job = bench.cluster.submit("sweep.sbatch", arguments, options, SSMSWEEP_LAUNCHER="mpirun",
                                OMPI_MCA_odls_base_sigkill_timeout="1")
     wait_until_under_way(bench, file, 0)
-    bench.cluster.command(["scancel", "--batch", "--signal=USR1", job])     # as the time limit would
+    signal_batch(bench, job)
     log = bench.finished(job, "sweep.sbatch, signalled", "FAILED 5:0")
     bench.checks.check("--resume" in log, "sweep.sbatch, signalled: says how to go on", log)
     before = check_stopped(bench, file, "sweep.sbatch, signalled")
@@ -302,36 +307,41 @@ def test_stop_and_resubmit(bench, arguments):
     bench.compare("long", "sweep.sbatch, submitted again")
 
 
-def wait_for_requeue(bench, job, times):
-    """The job is back in the queue for the `times`-th time, or already running again."""
-    wait_until("job %s is requeued" % job, lambda: bench.cluster.job(job)["Restarts"] == str(times))
+def signal_batch(bench, job):
+    """As the time limit would; Slurm itself does not put the job back."""
+    bench.cluster.command(["scancel", "--batch", "--signal=USR1", job])
+
+
+def preempt(bench, _):
+    """The job has all cores: one of the better partition takes them away."""
+    bench.cluster.command(["sbatch", "--partition=high", "--nodes=2", "--exclusive",
+                           "--output=" + bench.path("better.out"), "--wrap", "sleep 2"])
+
+
+def requeue(bench, job):
+    """SIGTERM at once, SIGKILL after KillWait."""
+    bench.cluster.command(["scontrol", "requeue", job])
 
 
 def test_preemptible(bench, arguments):
     file = bench.path("long/layer_outputs/sweep.h5")
     job = bench.cluster.submit("preemptible.sbatch", arguments, ["--output=" + bench.path("long.out"),
                                                                  "--partition=low", "--ntasks-per-node=2"])
-    wait_until_under_way(bench, file, 0)
-    # It has all cores: a job of the better partition takes them away, and keeps them while we look at the file.
-    better = bench.cluster.command(["sbatch", "--parsable", "--partition=high", "--nodes=2", "--exclusive",
-                                    "--output=" + bench.path("better.out"), "--wrap", "sleep 2"]).strip()
-    wait_until("the better job runs", lambda: bench.cluster.job(better)["JobState"] in ["RUNNING", "COMPLETED"])
-    preempted = check_stopped(bench, file, "preemptible.sbatch, preempted")
-    done = count_done(file)
-    wait_for_requeue(bench, job, 1)
-
-    wait_until_under_way(bench, file, done)
-    bench.cluster.command(["scontrol", "requeuehold", job])     # held, so that we can look at the file
-    wait_until("the job is held", lambda: bench.cluster.job(job)["JobState"] in ["PENDING", "REQUEUE_HOLD"])
-    requeued = check_stopped(bench, file, "preemptible.sbatch, requeued")
-    bench.cluster.command(["scontrol", "release", job])
-
-    log = bench.finished(job, "preemptible.sbatch, stopped twice")
-    bench.checks.check(bench.cluster.job(job)["Restarts"] == "2" and all("run %d:" % n in log for n in (1, 2, 3)),
-                       "preemptible.sbatch: was started three times", log)
-    check_kept(bench, file, preempted, "preemptible.sbatch, after the first stop")
-    check_kept(bench, file, requeued, "preemptible.sbatch, after the second stop")
-    bench.compare("long", "preemptible.sbatch, stopped twice")
+    stops = [signal_batch, preempt, requeue]
+    kept = {}
+    for restarts, stop in enumerate(stops, 1):
+        what = "preemptible.sbatch, stopped by " + stop.__name__
+        wait_until_under_way(bench, file, sum(int(done.sum()) for done, _ in kept.values()))
+        stop(bench, job)
+        # It stays in the queue for some seconds, until its old credential has expired.
+        wait_until("job %s is in the queue again" % job, lambda: bench.cluster.is_back(job, restarts))
+        check_kept(bench, file, kept, what)
+        kept = check_stopped(bench, file, what)
+    log = bench.finished(job, "preemptible.sbatch")
+    check_kept(bench, file, kept, "preemptible.sbatch, at its end")
+    bench.checks.check(bench.cluster.job(job)["Restarts"] == "3" and all("run %d:" % n in log for n in (1, 2, 3, 4)),
+                       "preemptible.sbatch: was started four times", log)
+    bench.compare("long", "preemptible.sbatch")
 
 
 def main():
