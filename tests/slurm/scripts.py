@@ -313,7 +313,8 @@ def signal_batch(bench, job):
 
 
 def preempt(bench, _):
-    """The job has all cores: one of the better partition takes them away."""
+    """The job has all cores: one of the better partition takes them away.  The ranks get SIGTERM, the batch shell does
+    not."""
     bench.cluster.command(["sbatch", "--partition=high", "--nodes=2", "--exclusive",
                            "--output=" + bench.path("better.out"), "--wrap", "sleep 2"])
 
@@ -363,6 +364,8 @@ def main():
         if checks.failed:
             print(harness.execute(["sh", "-c", "squeue; sinfo -N -l; tail -n 30 $SSMSWEEP_CLUSTER_LOGS/*.log"],
                                   folder)[1])
+        bench.cluster.command(["scancel", "--user=root"])   # before the folder is removed under a job
+        wait_until("all jobs have ended", lambda: not bench.cluster.command(["squeue", "--noheader"]))
     checks.finish()
 
 
