@@ -30,7 +30,6 @@ status=0
 mpirun -n "$ranks" ../release/ssmsweep --all-modes --layers first,11,last "$@" </dev/null || status=$?
 if [ "$status" -eq 0 ]; then
     echo
-    echo "Results in build/demo-run:"
-    find . -type f -printf '%P\n' | LC_ALL=C sort | sed 's/^/  /'
+    echo "Tensors: build/demo-run/layer_outputs/sweep.h5   JSON: build/demo-run/comparisons, build/demo-run/layer_outputs"
 fi
 exit "$status"

@@ -1,24 +1,25 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing of the Debian 12 packages that ssmsweep needs; silent when nothing is.
-#   jobs/setup.sh              to build and run
-#   jobs/setup.sh tests        to run the tests as well
-#   jobs/setup.sh slurm        for the tests of the batch scripts; no service of Slurm or munge is started or enabled
+#   jobs/setup.sh         to build and run
+#   jobs/setup.sh tests   to run the tests as well
+#   jobs/setup.sh fuzz    to build the fuzz targets as well
+#   jobs/setup.sh slurm   to test the batch scripts as well; no service of Slurm or munge is started or enabled
 set -eu
 
 packages="gcc libc6-dev make cmake pkg-config
-    openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev"
-slurm_packages="slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins"
-for what in "$@"; do
-    case $what in
-    tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools" ;;
-    slurm) packages="$packages $slurm_packages iproute2" ;;
-    *)
-        echo "setup.sh: unknown argument '$what': expected 'tests' or 'slurm', or nothing" >&2
-        exit 2
-        ;;
-    esac
-done
+    openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev
+    libzip-dev zlib1g-dev libzstd-dev"
+case "${1-}" in
+'') ;;
+tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools zstd" ;;
+fuzz) packages="$packages libcmocka-dev python3 python3-numpy zstd clang libclang-rt-14-dev libomp-dev" ;;
+slurm) packages="$packages slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2" ;;
+*)
+    echo "setup.sh: unknown argument '$1': expected nothing, 'tests', 'fuzz' or 'slurm'" >&2
+    exit 2
+    ;;
+esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     # Elsewhere (a cluster with modules) the packages come another way; CMake names what it does not find.

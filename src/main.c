@@ -7,12 +7,16 @@
 #include <time.h>
 
 #include "ssmsweep/base/log.h"
+#include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
+#include "ssmsweep/compare/info.h"
 #include "ssmsweep/compare/report_json.h"
 #include "ssmsweep/compare/table.h"
 #include "ssmsweep/input/job.h"
+#include "ssmsweep/input/synth.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
+#include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
 #include "ssmsweep/sweep/sweep.h"
 
@@ -36,9 +40,38 @@ static void print_modes(FILE *out)
     }
 }
 
-// What needs neither MPI nor a model; false: the rest of the program has to do it.
-static bool answer_alone(const struct job *job, bool speaks)
+static void info(const struct job *job, struct error *err)
 {
+    const struct info_request request = {
+        .path = job->model_dir, .json = job->json, .tokens = job->calib_seqlen, .threads = job->threads};
+    if (job->cpu)
+        info_print_cpu(stdout, job->json, err);
+    else
+        info_print(stdout, &request, err);
+}
+
+static void synth(const struct job *job, const struct log *log, struct error *err)
+{
+    const struct synth_request request = {.preset = (enum synth_preset)job->preset,
+                                          .dtype = (enum synth_dtype)job->synth_dtype,
+                                          .seed = (unsigned)job->seed,
+                                          .out = job->out,
+                                          .shard_bytes = job->shard_bytes,
+                                          .threads = job->threads};
+    struct synth_summary made;
+    double started = progress_clock();
+    signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
+    if (synth_write(&request, &made, err)) return;
+    double seconds = progress_clock() - started;
+    log_job(log, LOG_NORMAL, "%s: %lld parameters, %.3f GB of weights in %d file%s, %.1f s (%.0f MB/s)",
+            job->out, made.parameters, (double)made.weight_bytes * 1e-9, made.files,
+            made.files == 1 ? "" : "s", seconds, (double)made.weight_bytes * 1e-6 / (seconds + 1e-9));
+}
+
+// What needs no MPI; false: the rest of the program has to do it.
+static bool answer_alone(const struct job *job, const struct log *log, struct error *err)
+{
+    bool speaks = log->rank == 0;
     switch (job->command) {
     case COMMAND_HELP:
         if (speaks) job_print_help(stdout);
@@ -49,6 +82,12 @@ static bool answer_alone(const struct job *job, bool speaks)
     case COMMAND_MODES:
         if (speaks) print_modes(stdout);
         return true;
+    case COMMAND_INFO:
+        if (speaks) info(job, err);
+        return true;
+    case COMMAND_SYNTH:
+        if (speaks) synth(job, log, err);
+        return true;
     default:
         return false;
     }
@@ -56,7 +95,8 @@ static bool answer_alone(const struct job *job, bool speaks)
 
 static enum status check_job(const struct job *job, struct error *err)
 {
-    if (job->command != COMMAND_RUN && job->command != COMMAND_COMPARE) return STATUS_OK;
+    if (job->command != COMMAND_RUN && job->command != COMMAND_COMPARE && job->command != COMMAND_BENCH)
+        return STATUS_OK;
     if (job->resume)
         return error_set(err, STATUS_USAGE,
                          "--resume: not available yet; give another --output_dir and sweep anew");
@@ -123,6 +163,7 @@ static enum status run_command(const struct job *job, const struct comm *comm, c
                                struct error *err)
 {
     if (job->command == COMMAND_RUN) return run(job, comm, log, err);
+    if (job->command == COMMAND_BENCH) return bench_run(job, comm, SSMSWEEP_VERSION, err);
     // Without names `compare` takes what the file holds, which need not be every mode there is.
     return compare(job, comm, strcmp(job->modes, "all") == 0 ? NULL : job->modes, err);
 }
@@ -133,6 +174,7 @@ static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
     struct error err = {0};
     struct log log = {.level = job->verbosity};
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
+    store_prepare();
     if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {
         log.rank = comm.rank;
         log.ranks = comm.ranks;
@@ -149,11 +191,11 @@ int main(int argc, char **argv)
     struct job job = {0};
     struct error err = {0};
     struct log log = {.level = LOG_NORMAL, .rank = launcher_rank()};
-    if (job_parse(&job, argc, argv, &err) || check_job(&job, &err)) {
-        log_job(&log, LOG_ERROR, "%s", err.text);
-    } else if (!answer_alone(&job, log.rank == 0)) {
-        return (int)run_under_mpi(&job, &argc, &argv);
+    if (!job_parse(&job, argc, argv, &err) && !check_job(&job, &err)) {
+        log.level = job.verbosity;
+        if (!answer_alone(&job, &log, &err)) return (int)run_under_mpi(&job, &argc, &argv);
     }
+    if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
     job_clear(&job);
     return (int)err.status;
 }

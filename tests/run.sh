@@ -4,12 +4,14 @@
 #   tests/run.sh                 everything
 #   tests/run.sh LABEL...        only the tests of these labels (unit, mpi, cli, reference, slurm ...)
 # SSMSWEEP_WERROR=ON makes warnings errors; SSMSWEEP_SANITIZERS=OFF leaves out the sanitizer build;
+# SSMSWEEP_FUZZ=ON adds a short run of the fuzz targets, with clang (label fuzz);
 # SSMSWEEP_GOLDEN=DIR adds the tokenizer's golden files.  Exit status: 0 only if every test passed.
 set -eu
 cd "$(dirname "$0")/.."
 . jobs/environment.sh
 
 jobs/setup.sh tests
+if [ "${SSMSWEEP_FUZZ:-OFF}" != OFF ]; then jobs/setup.sh fuzz; fi
 if [ "$(id -u)" -eq 0 ]; then # the tests that need it are skipped for others
     jobs/setup.sh slurm || echo "run.sh: no Slurm: the tests of the batch scripts will be skipped" >&2
 fi
@@ -46,15 +48,23 @@ check() { # PRESET [ctest options]
 
 # Release comes last, so that the count of all tests ends the output.
 asan=0
+fuzz=0
 release=0
 if [ "${SSMSWEEP_SANITIZERS:-ON}" != OFF ]; then
     build asan
-    # Left out are tests that show a sanitizer nothing (label plain) or would take it too long (reference).
-    check asan -LE '^(plain|reference)$' || asan=$?
+    # Left out: tests that show a sanitizer nothing (label plain), and what would take it too long.
+    check asan -LE '^plain$' -E '^reference\.(demo|end_to_end)$' || asan=$?
+fi
+if [ "${SSMSWEEP_FUZZ:-OFF}" != OFF ]; then
+    build fuzz
+    check fuzz || fuzz=$?
 fi
 build release
 check release --no-tests=error || release=$?
 if [ "$asan" -ne 0 ]; then
     echo "run.sh: tests failed in the sanitizer build, see above" >&2
 fi
-[ "$asan" -eq 0 ] && [ "$release" -eq 0 ]
+if [ "$fuzz" -ne 0 ]; then
+    echo "run.sh: a fuzz target failed, see above" >&2
+fi
+[ "$asan" -eq 0 ] && [ "$fuzz" -eq 0 ] && [ "$release" -eq 0 ]

@@ -2,6 +2,7 @@
 #include "ssmsweep/base/json.h"
 
 #include <cjson/cJSON.h>
+#include <ctype.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "json_member.h"
 #include "ssmsweep/base/file.h"
 
 enum { JSON_MAX_DEPTH = 200 };
@@ -39,8 +41,19 @@ static enum status check_utf8(const char *text, size_t bytes, const char *where,
     return STATUS_OK;
 }
 
+// What is wrong with the \u escape that begins here, or NULL.  cJSON takes bad digits for \u0000.
+static const char *check_escape(const char *text, size_t bytes, bool nul_escapes)
+{
+    size_t digits = 0;
+    while (digits < 4 && 2 + digits < bytes && isxdigit((unsigned char)text[2 + digits]))
+        digits++;
+    if (digits < 4) return "\\u without four hexadecimal digits";
+    return !nul_escapes && memcmp(text + 2, "0000", 4) == 0 ? "\\u0000" : NULL;
+}
+
 // What cJSON lets pass and we do not: a raw NUL, "\u0000" (it would cut the string), too deep nesting.
-static enum status check_text(const char *text, size_t bytes, const char *where, struct error *err)
+static enum status check_text(const char *text, size_t bytes, bool nul_escapes, const char *where,
+                              struct error *err)
 {
     int depth = 0;
     bool inside = false;
@@ -48,9 +61,9 @@ static enum status check_text(const char *text, size_t bytes, const char *where,
         char c = text[i];
         if (c == '\0') return error_set(err, STATUS_INPUT, "%s: NUL byte at byte %zu of JSON text", where, i);
         if (inside && c == '\\') {
-            if (bytes - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
-                return error_set(err, STATUS_INPUT, "%s: \\u0000 in a string at byte %zu is not supported",
-                                 where, i);
+            if (bytes - i >= 2 && text[i + 1] == 'u' && check_escape(text + i, bytes - i, nul_escapes))
+                return error_set(err, STATUS_INPUT, "%s: %s in a string at byte %zu is not supported", where,
+                                 check_escape(text + i, bytes - i, nul_escapes), i);
             i++;
         } else if (c == '"') {
             inside = !inside;
@@ -99,10 +112,10 @@ static enum status check_duplicates(const cJSON *value, const char *where, struc
     return STATUS_OK;
 }
 
-enum status json_parse(struct json **root, const char *text, size_t text_bytes, const char *where,
-                       struct error *err)
+static enum status parse(struct json **root, const char *text, size_t text_bytes, bool nul_escapes,
+                         const char *where, struct error *err)
 {
-    if (check_text(text, text_bytes, where, err)) return err->status;
+    if (check_text(text, text_bytes, nul_escapes, where, err)) return err->status;
     const char *end = NULL;
     cJSON *tree = cJSON_ParseWithLengthOpts(text, text_bytes, &end, 0);
     if (!tree)
@@ -119,6 +132,38 @@ enum status json_parse(struct json **root, const char *text, size_t text_bytes, 
         return err->status;
     }
     *root = (struct json *)tree;
+    return STATUS_OK;
+}
+
+enum status json_parse(struct json **root, const char *text, size_t text_bytes, const char *where,
+                       struct error *err)
+{
+    return parse(root, text, text_bytes, false, where, err);
+}
+
+enum status json_read_member(char **value, size_t *value_bytes, const char *text, size_t text_bytes,
+                             const char *key, const char *where, struct error *err)
+{
+    struct json *root = NULL;
+    if (parse(&root, text, text_bytes, true, where, err)) return err->status;
+    const struct json *member = json_get(root, key);
+    bool object = json_is_object(root), string = json_is_string(member), found = member != NULL;
+    json_close(root);
+    if (!object)
+        return error_set(err, STATUS_INPUT, "%s: expected a JSON object with the key '%.80s'", where, key);
+    if (!string)
+        return error_set(err, STATUS_INPUT, "%s: key '%.80s': expected a string, got %s", where, key,
+                         found ? "another type" : "no such key");
+    char *decoded = malloc(text_bytes + 1);
+    size_t bytes = 0;
+    if (!decoded) return error_memory(err, text_bytes + 1, "a string");
+    if (!json_member_decode(text, text_bytes, key, decoded, &bytes)) { // a key that \u0000 cut to `key`
+        free(decoded);
+        return error_set(err, STATUS_INPUT, "%s: key '%.80s': expected a string, got no such key", where,
+                         key);
+    }
+    *value = decoded;
+    *value_bytes = bytes;
     return STATUS_OK;
 }
 

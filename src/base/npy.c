@@ -167,27 +167,22 @@ static enum status parse_dict(struct cursor *c, struct npy *npy)
 }
 
 // Magic, version and header length; *start is where the dict begins.
-static enum status find_header(const struct file_map *map, const char *path, size_t *start, size_t *bytes,
-                               struct error *err)
+static enum status find_header(const unsigned char *d, size_t have_bytes, const char *path, size_t *start,
+                               size_t *bytes, struct error *err)
 {
-    const unsigned char *d = map->data;
-    if (map->size_bytes < 10 || memcmp(d, "\x93NUMPY", 6) != 0)
+    if (have_bytes < 10 || memcmp(d, "\x93NUMPY", 6) != 0)
         return error_set(err, STATUS_INPUT, "%s: not an .npy file: it does not begin with \\x93NUMPY", path);
     if (d[6] < 1 || d[6] > 3 || d[7] != 0)
         return error_set(err, STATUS_INPUT, "%s: .npy version: expected 1.0, 2.0 or 3.0, got %d.%d", path,
                          d[6], d[7]);
     *start = d[6] == 1 ? 10 : 12;
-    size_t length = d[8] | (size_t)d[9] << 8;
-    if (d[6] > 1 && map->size_bytes >= 12) length |= (size_t)d[10] << 16 | (size_t)d[11] << 24;
-    if (map->size_bytes < *start || map->size_bytes - *start < length)
-        return error_set(err, STATUS_INPUT,
-                         "%s: torn .npy header: %zu bytes announced, the file has %zu in all", path, length,
-                         map->size_bytes);
-    *bytes = length;
+    *bytes = d[8] | (size_t)d[9] << 8;
+    if (d[6] > 1 && have_bytes >= 12) *bytes |= (size_t)d[10] << 16 | (size_t)d[11] << 24;
     return STATUS_OK;
 }
 
-static enum status check_size(struct npy *npy, size_t have_bytes, const char *path, struct error *err)
+// The shape's count of items, if their bytes can be counted at all.
+static enum status check_shape(struct npy *npy, const char *path, struct error *err)
 {
     size_t count = 1, item = npy_item_bytes(npy->dtype);
     bool empty = false;
@@ -199,27 +194,62 @@ static enum status check_size(struct npy *npy, size_t have_bytes, const char *pa
         count *= npy->shape[i];
     }
     npy->count = empty ? 0 : count;
-    if (npy->count * item == have_bytes) return STATUS_OK;
-    return error_set(err, STATUS_INPUT,
-                     "%s: expected %zu bytes of data for %zu items of %s, got %zu; the file is torn", path,
-                     npy->count * item, npy->count, npy_dtype_name(npy->dtype), have_bytes);
+    return STATUS_OK;
+}
+
+enum status npy_header_bytes(size_t *bytes, const unsigned char prefix[NPY_PREFIX_BYTES], const char *path,
+                             struct error *err)
+{
+    size_t start = 0, length = 0;
+    if (find_header(prefix, NPY_PREFIX_BYTES, path, &start, &length, err)) return err->status;
+    if (length > NPY_MAX_HEADER_BYTES)
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: torn .npy header: %zu bytes announced, expected at most %d; write the file with "
+            "numpy.save",
+            path, length, NPY_MAX_HEADER_BYTES);
+    *bytes = start + length;
+    return STATUS_OK;
+}
+
+enum status npy_parse(struct npy *npy, size_t *header_bytes, const unsigned char *data, size_t have_bytes,
+                      const char *path, struct error *err)
+{
+    struct npy found = {0};
+    size_t start = 0, bytes = 0;
+    if (find_header(data, have_bytes, path, &start, &bytes, err)) return err->status;
+    if (have_bytes < start || have_bytes - start < bytes)
+        return error_set(err, STATUS_INPUT,
+                         "%s: torn .npy header: %zu bytes announced, the file has %zu in all", path, bytes,
+                         have_bytes);
+    const char *text = (const char *)data + start;
+    struct cursor cursor = {.at = text, .end = text + bytes, .path = path, .err = err};
+    if (parse_dict(&cursor, &found) || check_shape(&found, path, err)) return err->status;
+    *npy = found;
+    *header_bytes = start + bytes;
+    return STATUS_OK;
 }
 
 enum status npy_map(struct npy *npy, const char *path, struct error *err)
 {
     struct npy found = {0};
-    size_t start = 0, bytes = 0;
-    if (file_map(&found.map, path, err)) return err->status;
-    if (find_header(&found.map, path, &start, &bytes, err)) goto unmap;
-    const char *text = (const char *)found.map.data + start;
-    struct cursor cursor = {.at = text, .end = text + bytes, .path = path, .err = err};
-    if (parse_dict(&cursor, &found)) goto unmap;
-    if (check_size(&found, found.map.size_bytes - start - bytes, path, err)) goto unmap;
-    if (found.count > 0) found.data = found.map.data + start + bytes;
+    struct file_map map = {0};
+    size_t start = 0;
+    if (file_map(&map, path, err)) return err->status;
+    if (npy_parse(&found, &start, map.data, map.size_bytes, path, err)) goto unmap;
+    size_t bytes = found.count * npy_item_bytes(found.dtype), have_bytes = map.size_bytes - start;
+    if (bytes != have_bytes) {
+        error_set(err, STATUS_INPUT,
+                  "%s: expected %zu bytes of data for %zu items of %s, got %zu; the file is torn", path,
+                  bytes, found.count, npy_dtype_name(found.dtype), have_bytes);
+        goto unmap;
+    }
+    if (found.count > 0) found.data = map.data + start;
+    found.map = map;
     *npy = found;
     return STATUS_OK;
 unmap:
-    file_unmap(&found.map);
+    file_unmap(&map);
     return err->status;
 }
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-#include "ssmsweep/compare/accumulate.h"
+#include "ssmsweep/numerics/accumulate.h"
 
 // Moments come from the first pass only (acc != NULL).
 static enum status feed(const struct pair_source *source, struct accumulator *acc,

@@ -36,18 +36,26 @@ static void put_job_value(struct json_writer *w, const struct result *result, co
     struct json *job = NULL;
     if (text[0]) json_parse(&job, text, strlen(text), "job", &ignored);
     const struct json *value = json_get(job, key);
-    if (json_is_number(value))
+    bool applies =
+        strcmp(result_attribute(result, "scales_source"), "checkpoint") != 0; // alpha of calibration
+    if (applies && json_is_number(value))
         json_put_double(w, key, json_number(value));
     else
         json_put_null(w, key);
     json_close(job);
 }
 
+static void put_reference_weights(struct json_writer *w, const struct result *result)
+{
+    const char *weights = result_attribute(result, "reference_weights");
+    json_put_string(w, "reference_weights", weights[0] ? weights : NULL);
+}
+
 // run < 0: of no run in particular.
 static void put_provenance(struct json_writer *w, const struct result *result, int run)
 {
     static const char *const names[] = {"tool_version", "weights_sha256", "tokenizer_sha256", "ids_sha256",
-                                        "model_dtype"};
+                                        "model_dtype",  "scales_source",  "reference_weights"};
     json_begin_object(w, "provenance");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *text = result_attribute(result, names[i]);
@@ -177,6 +185,7 @@ static enum status write_comparison(const struct report *report, const struct ru
     json_begin_object(w, NULL);
     put_timestamp(w, report);
     json_put_string(w, "reference_mode", view_reference_name(report->comparison, report->result));
+    put_reference_weights(w, report->result);
     json_put_string(w, "compared_mode", result_run_at(report->result, run->run)->mode);
     json_put_string(w, "output_dir", report->output_dir);
     put_provenance(w, report->result, run->run);
@@ -202,6 +211,7 @@ static enum status write_stats(const struct report *report, const struct run_vie
     json_put_integer(w, "seq_length", result_max_tokens(report->result));
     json_put_integer(w, "tokens", view_tokens(report->result));
     json_put_string(w, "model_dtype", result_attribute(report->result, "model_dtype"));
+    put_reference_weights(w, report->result);
     put_layers(w, report, run, put_stats);
     json_end_object(w);
     return save(w, path, err);
@@ -242,6 +252,7 @@ static enum status write_summary(const struct report *report, const char *path, 
     json_begin_object(w, NULL);
     put_timestamp(w, report);
     json_put_string(w, "reference_mode", view_reference_name(report->comparison, report->result));
+    put_reference_weights(w, report->result);
     json_put_string(w, "output_dir", report->output_dir);
     put_provenance(w, report->result, -1);
     json_begin_array(w, "modes");

@@ -84,9 +84,10 @@ static void print_component(FILE *out, const struct comparison *comparison, cons
                             const struct run_view *run, enum component component)
 {
     const struct mode *mode = mode_find(result_run_at(result, run->run)->mode);
-    char name[CELL_CHARS * 2];
-    fprintf(out, "\nMode %s against %s, %s\n", mode_cell(name, result, run->run),
-            view_reference_name(comparison, result), component_name(component));
+    char name[CELL_CHARS * 2], weights[VIEW_WEIGHTS_CHARS];
+    view_reference_weights(result, weights);
+    fprintf(out, "\nMode %s against %s%s, %s\n", mode_cell(name, result, run->run),
+            view_reference_name(comparison, result), weights, component_name(component));
     if (mode) fprintf(out, "%s\n", mode->summary);
     rule(out, TABLE_WIDTH);
     fprintf(out, "%5s  %9s %-9s  %-19s %-19s %9s %10s %10s\n", "layer", "MSE", "", "correlation",
@@ -144,9 +145,10 @@ static void centre(char cell[CELL_CHARS], int width, int layer)
 static int print_header(FILE *out, const struct comparison *comparison, const struct result *result,
                         const struct run_summary *s, int name_width)
 {
-    char first[CELL_CHARS], last[CELL_CHARS];
-    fprintf(out, "\nAll modes against %s: %s, %d sample%s, %lld tokens\n",
-            view_reference_name(comparison, result), component_name(s->first.main->component),
+    char first[CELL_CHARS], last[CELL_CHARS], weights[VIEW_WEIGHTS_CHARS];
+    view_reference_weights(result, weights);
+    fprintf(out, "\nAll modes against %s%s: %s, %d sample%s, %lld tokens\n",
+            view_reference_name(comparison, result), weights, component_name(s->first.main->component),
             result_samples(result), result_samples(result) == 1 ? "" : "s", view_tokens(result));
     int width = name_width + 3 + 23 + 3 + 23 + 3 + 11 + 3 + 11;
     rule(out, width);

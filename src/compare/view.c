@@ -2,6 +2,7 @@
 #include "ssmsweep/compare/view.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 bool view_next_run(const struct comparison *comparison, struct run_view *run)
@@ -58,6 +59,16 @@ const char *view_reference_name(const struct comparison *comparison, const struc
 bool view_is_reference(const struct comparison *comparison, const struct result *result, int run)
 {
     return strcmp(result_run_at(result, run)->mode, view_reference_name(comparison, result)) == 0;
+}
+
+void view_reference_weights(const struct result *result, char text[VIEW_WEIGHTS_CHARS])
+{
+    const char *weights = result_attribute(result, "reference_weights");
+    text[0] = '\0';
+    if (strcmp(weights, "dequantized-int8") == 0)
+        snprintf(text, VIEW_WEIGHTS_CHARS, " (dequantized INT8 weights)");
+    else if (weights[0] && strcmp(weights, "model") != 0)
+        snprintf(text, VIEW_WEIGHTS_CHARS, " (float model %.8s)", weights);
 }
 
 int view_cells(const struct result *result)

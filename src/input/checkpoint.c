@@ -1,54 +1,123 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/input/checkpoint.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "shards.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/input/safetensors.h"
+#include "ssmsweep/input/torch_zip.h"
 
 struct checkpoint {
     char *path;
-    struct file_map file;
+    struct file_map *files;
+    size_t n_files;
     struct tensor_list tensors;
+    struct scalar_list scalars;
 };
 
-static bool holds_file(const char *directory, const char *name)
+// The layouts that are read, in this order.
+static const struct layout {
+    const char *name;
+    bool torch, index;
+} layouts[] = {{"model.safetensors", false, false},
+               {"model.safetensors.index.json", false, true},
+               {"pytorch_model.bin", true, false},
+               {"pytorch_model.bin.index.json", true, true}};
+enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
+
+static enum status find_layout(struct checkpoint *c, const char *directory, const struct layout **layout,
+                               struct error *err)
 {
-    char *path = file_join(directory, name);
-    bool found = path && file_exists(path);
-    free(path);
-    return found;
+    for (size_t i = 0; i < LAYOUTS; i++) {
+        char *path = file_join(directory, layouts[i].name);
+        if (!path) return error_memory(err, strlen(directory), "a path");
+        if (file_exists(path)) {
+            c->path = path;
+            *layout = &layouts[i];
+            return STATUS_OK;
+        }
+        free(path);
+    }
+    return error_set(err, STATUS_INPUT,
+                     "%s/model.safetensors: no such file, and no index, no pytorch_model.bin; a model folder "
+                     "holds one of them",
+                     directory);
 }
 
-// There is no model.safetensors: which other layout is it?
-static enum status name_layout(const char *directory, struct error *err)
+static enum status read_file(struct checkpoint *c, const struct layout *layout, const char *path,
+                             struct error *err)
 {
-    static const char *const layouts[] = {"model.safetensors.index.json", "pytorch_model.bin.index.json",
-                                          "pytorch_model.bin"};
-    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++)
-        if (holds_file(directory, layouts[i]))
-            return error_set(err, STATUS_INPUT,
-                             "%s: expected model.safetensors, got only %s: this layout is not read yet; "
-                             "convert the weights "
-                             "to one safetensors file",
-                             directory, layouts[i]);
-    return error_set(err, STATUS_INPUT,
-                     "%s/model.safetensors: no such file; a model folder holds the weights in it", directory);
+    struct file_map *file = &c->files[c->n_files];
+    if (file_map(file, path, err)) return err->status;
+    c->n_files++;
+    if (layout->torch) return torch_zip_read(&c->tensors, &c->scalars, file, path, err);
+    return safetensors_read(&c->tensors, file, path, err);
+}
+
+static enum status read_shard(struct checkpoint *c, const struct layout *layout, const char *directory,
+                              const struct shard_map *map, size_t index, struct error *err)
+{
+    size_t from = c->tensors.count;
+    char *path = file_join(directory, shard_map_file(map, index));
+    if (!path) return error_memory(err, strlen(directory), "a path");
+    if (!file_exists(path))
+        error_set(err, STATUS_INPUT, "%s: no such file; %s names this shard, copy it too", path, c->path);
+    else if (!read_file(c, layout, path, err))
+        shard_map_check(map, index, &c->tensors, from, err);
+    free(path);
+    return err->status;
+}
+
+static enum status read_shards(struct checkpoint *c, const struct layout *layout, const char *directory,
+                               struct error *err)
+{
+    struct shard_map *map = NULL;
+    if (shard_map_open(&map, c->path, err)) return err->status;
+    size_t files = shard_map_files(map);
+    c->files = calloc(files, sizeof *c->files);
+    if (!c->files) error_memory(err, files * sizeof *c->files, "the shards");
+    for (size_t i = 0; i < files && !err->status; i++)
+        read_shard(c, layout, directory, map, i, err);
+    if (!err->status && !tensor_list_sort(&c->tensors, c->path, err))
+        shard_map_check_whole(map, &c->tensors, err);
+    shard_map_close(map);
+    return err->status;
+}
+
+// A name stands for a tensor or for a number, not for both.
+static enum status sort_names(struct checkpoint *c, struct error *err)
+{
+    if (tensor_list_sort(&c->tensors, c->path, err) || scalar_list_sort(&c->scalars, c->path, err))
+        return err->status;
+    for (size_t i = 0; i < c->scalars.count; i++)
+        if (tensor_list_find(&c->tensors, c->scalars.items[i].name))
+            return error_set(err, STATUS_INPUT, "%s: key '%.200s' occurs twice", c->path,
+                             c->scalars.items[i].name);
+    return STATUS_OK;
+}
+
+static enum status read_checkpoint(struct checkpoint *c, const char *directory, struct error *err)
+{
+    const struct layout *layout = NULL;
+    if (find_layout(c, directory, &layout, err)) return err->status;
+    if (layout->index) {
+        if (read_shards(c, layout, directory, err)) return err->status;
+    } else {
+        c->files = calloc(1, sizeof *c->files);
+        if (!c->files) return error_memory(err, sizeof *c->files, "a checkpoint");
+        if (read_file(c, layout, c->path, err)) return err->status;
+    }
+    return sort_names(c, err);
 }
 
 enum status checkpoint_open(struct checkpoint **checkpoint, const char *directory, struct error *err)
 {
     struct checkpoint *opened = calloc(1, sizeof *opened);
     if (!opened) return error_memory(err, sizeof *opened, "a checkpoint");
-    opened->path = file_join(directory, "model.safetensors");
-    if (!opened->path)
-        error_memory(err, 0, "a path");
-    else if (!file_exists(opened->path))
-        name_layout(directory, err);
-    else if (!file_map(&opened->file, opened->path, err) &&
-             !safetensors_read(&opened->tensors, &opened->file, opened->path, err))
-        tensor_list_sort(&opened->tensors, opened->path, err);
-    if (err->status)
+    if (read_checkpoint(opened, directory, err))
         checkpoint_close(opened);
     else
         *checkpoint = opened;
@@ -59,7 +128,10 @@ void checkpoint_close(struct checkpoint *checkpoint)
 {
     if (!checkpoint) return;
     tensor_list_clear(&checkpoint->tensors);
-    file_unmap(&checkpoint->file);
+    scalar_list_clear(&checkpoint->scalars);
+    for (size_t i = 0; i < checkpoint->n_files; i++)
+        file_unmap(&checkpoint->files[i]);
+    free(checkpoint->files);
     free(checkpoint->path);
     free(checkpoint);
 }
@@ -67,6 +139,19 @@ void checkpoint_close(struct checkpoint *checkpoint)
 const char *checkpoint_path(const struct checkpoint *checkpoint)
 {
     return checkpoint->path;
+}
+
+size_t checkpoint_files(const struct checkpoint *checkpoint)
+{
+    return checkpoint->n_files;
+}
+
+size_t checkpoint_bytes(const struct checkpoint *checkpoint)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < checkpoint->n_files; i++)
+        bytes += checkpoint->files[i].size_bytes;
+    return bytes;
 }
 
 size_t checkpoint_count(const struct checkpoint *checkpoint)
@@ -84,12 +169,28 @@ const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const 
     return tensor_list_find(&checkpoint->tensors, name);
 }
 
+size_t checkpoint_scalars(const struct checkpoint *checkpoint)
+{
+    return checkpoint->scalars.count;
+}
+
+const struct scalar *checkpoint_scalar_at(const struct checkpoint *checkpoint, size_t index)
+{
+    return &checkpoint->scalars.items[index];
+}
+
+const struct scalar *checkpoint_scalar(const struct checkpoint *checkpoint, const char *name)
+{
+    return scalar_list_find(&checkpoint->scalars, name);
+}
+
 enum status checkpoint_digest(const struct checkpoint *checkpoint, unsigned char digest[HASH_BYTES],
                               struct error *err)
 {
     struct hash *hash = hash_open();
     if (!hash) return error_memory(err, HASH_BYTES, "a SHA-256");
-    hash_update(hash, checkpoint->file.data, checkpoint->file.size_bytes);
+    for (size_t i = 0; i < checkpoint->n_files; i++)
+        hash_update(hash, checkpoint->files[i].data, checkpoint->files[i].size_bytes);
     hash_finish(hash, digest);
     hash_close(hash);
     return STATUS_OK;

@@ -131,23 +131,50 @@ static enum status check_type(const struct source *in, struct error *err)
     return STATUS_OK;
 }
 
-// "Mamba2" is another architecture, "W8A8..." an already quantized checkpoint.
-static enum status check_layer_kind(const struct source *in, const struct json *ssm, struct error *err)
+// "Mamba2" is another architecture, "W8A8QMamba" a quantized checkpoint; other widths are not read.
+static enum status read_layer_kind(const struct source *in, const struct json *ssm, enum model_kind *kind,
+                                   struct error *err)
 {
     const struct json *value = json_get(ssm, "layer");
-    const char *kind = json_string(value);
-    if (!value || json_is_null(value) || (kind && strcmp(kind, "Mamba1") == 0)) return STATUS_OK;
+    const char *name = json_string(value);
+    if (name && strcmp(name, "W8A8QMamba") == 0) {
+        *kind = MODEL_W8A8;
+        return STATUS_OK;
+    }
+    *kind = MODEL_FLOAT;
+    if (!value || json_is_null(value) || (name && strcmp(name, "Mamba1") == 0)) return STATUS_OK;
     return error_set(
         err, STATUS_INPUT,
-        "%s: key 'ssm_cfg.layer': expected 'Mamba1', got '%.64s' (%s); use a float Mamba-1 checkpoint",
-        in->path, kind ? kind : "no string",
-        kind && strncmp(kind, "W", 1) == 0 ? "an already quantized model" : "not supported");
+        "%s: key 'ssm_cfg.layer': expected 'Mamba1' or 'W8A8QMamba', got '%.64s'; use a float or "
+        "W8A8 Mamba-1 checkpoint",
+        in->path, name ? name : "no string");
 }
 
-static enum status check_architecture(const struct source *in, struct error *err)
+// The parts around the layers of a quantized checkpoint: only float ones are read.
+static enum status check_part(const struct source *in, const char *section, const char *key,
+                              const char *wanted, struct error *err)
+{
+    const struct json *value = json_get(json_get(in->root, section), key);
+    const char *name = json_string(value);
+    if (!value || json_is_null(value) || (name && strcmp(name, wanted) == 0)) return STATUS_OK;
+    return error_set(err, STATUS_INPUT, "%s: key '%s.%s': expected '%s', got '%.64s'; not supported",
+                     in->path, section, key, wanted, name ? name : "no string");
+}
+
+static enum status check_parts(const struct source *in, enum model_kind kind, struct error *err)
+{
+    const char *norm = kind == MODEL_W8A8 ? "QRMSNorm" : "RMSNorm";
+    if (check_part(in, "norm_cfg", "norm", norm, err) ||
+        check_part(in, "embedding_cfg", "layer", "Embedding", err))
+        return err->status;
+    return check_part(in, "lm_head_cfg", "layer", "Linear", err);
+}
+
+static enum status check_architecture(const struct source *in, enum model_kind *kind, struct error *err)
 {
     const struct json *ssm = json_get(in->root, "ssm_cfg");
-    if (check_type(in, err) || check_layer_kind(in, ssm, err)) return err->status;
+    if (check_type(in, err) || read_layer_kind(in, ssm, kind, err) || check_parts(in, *kind, err))
+        return err->status;
     if (!is_empty(json_get(in->root, "attn_layer_idx")))
         return bad_value(in, "attn_layer_idx", "no attention layers, got some (a hybrid model)", err);
     if (!is_empty(json_get(in->root, "attn_cfg")))
@@ -222,11 +249,11 @@ static enum status read_root(struct config *config, const struct source *in, str
 {
     if (!json_is_object(in->root))
         return error_set(err, STATUS_INPUT, "%s: expected a JSON object", in->path);
-    if (check_architecture(in, err)) return err->status;
+    struct config found = {0};
+    if (check_architecture(in, &found.kind, err)) return err->status;
     bool original = !json_get(in->root, "model_type") && json_get(in->root, "d_model");
     if (!original && !json_get(in->root, "model_type"))
         return error_set(err, STATUS_INPUT, "%s: key 'model_type' is missing; expected 'mamba'", in->path);
-    struct config found = {0};
     if (original ? read_original(in, &found.dims, err) : read_hugging_face(in, &found.dims, err))
         return err->status;
     if (read_eps(in, original ? "norm_epsilon" : "layer_norm_epsilon", &found.dims, err)) return err->status;

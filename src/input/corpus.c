@@ -1,27 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/input/corpus.h"
 
-#include <errno.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gathered.h"
 #include "ssmsweep/base/file.h"
-#include "ssmsweep/base/json.h"
-#include "ssmsweep/base/npy.h"
 #include "ssmsweep/input/tokenizer.h"
-
-// Samples while they are read: one after the other in `ids`, as their number may be far more than there are.
-struct gathered {
-    const struct corpus_request *request;
-    int32_t *ids;
-    size_t ids_count, ids_room;
-    int32_t *length;
-    size_t samples, samples_room;
-    int32_t longest;
-    long skipped_empty;
-};
 
 static enum status grow(int32_t **array, size_t *room, size_t wanted, struct error *err)
 {
@@ -34,8 +19,7 @@ static enum status grow(int32_t **array, size_t *room, size_t wanted, struct err
     return STATUS_OK;
 }
 
-// Takes one sample, or counts it if it is empty.
-static enum status add_sample(struct gathered *g, const int32_t *ids, size_t count, struct error *err)
+enum status gathered_add(struct gathered *g, const int32_t *ids, size_t count, struct error *err)
 {
     const struct corpus_request *r = g->request;
     if (count == 0) {
@@ -59,50 +43,23 @@ static enum status add_sample(struct gathered *g, const int32_t *ids, size_t cou
     return STATUS_OK;
 }
 
-static bool is_complete(const struct gathered *g)
+bool gathered_is_complete(const struct gathered *g)
 {
     return g->samples >= (size_t)g->request->samples;
 }
 
-// ---- JSONL ----
+// ---- text ----
 
-static enum status add_line(struct gathered *g, const struct tokenizer *tokenizer, const char *line,
-                            size_t bytes, long number, struct error *err)
+static enum status add_document(struct gathered *g, const struct tokenizer *tokenizer,
+                                const struct document *document, struct error *err)
 {
-    struct json *root = NULL;
     int32_t *ids = NULL;
-    size_t count = 0, where_room = strlen(g->request->path) + 40;
-    if (strspn(line, " \t\r\n") == bytes) return STATUS_OK;
-    char *where = malloc(where_room);
-    if (!where) return error_memory(err, where_room, "a path");
-    snprintf(where, where_room, "%s: line %ld", g->request->path, number);
-    if (json_parse(&root, line, bytes, where, err)) goto free_where;
-    const char *text = json_string(json_get(root, "text"));
-    if (!json_is_object(root))
-        error_set(err, STATUS_INPUT, "%s: expected a JSON object with the key 'text'", where);
-    else if (!text)
-        error_set(err, STATUS_INPUT, "%s: key 'text': expected a string, got %s", where,
-                  json_get(root, "text") ? "another type" : "no such key");
-    else if (!tokenizer_encode(tokenizer, text, strlen(text), g->request->seqlen, &ids, &count, err))
-        add_sample(g, ids, count, err);
+    size_t count = 0;
+    struct error why = {0};
+    if (tokenizer_encode(tokenizer, document->text, document->bytes, g->request->seqlen, &ids, &count, &why))
+        return error_set(err, why.status, "%s: %s", document->where, why.text);
+    gathered_add(g, ids, count, err);
     free(ids);
-    json_close(root);
-free_where:
-    free(where);
-    return err->status;
-}
-
-static enum status read_lines(struct gathered *g, const struct tokenizer *tokenizer, FILE *file,
-                              struct error *err)
-{
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t bytes = 0;
-    errno = 0;
-    for (long number = 1; !is_complete(g) && (bytes = getline(&line, &room, file)) >= 0; number++)
-        if (add_line(g, tokenizer, line, (size_t)bytes, number, err)) break;
-    if (!err->status && bytes < 0 && !feof(file)) error_errno(err, g->request->path, "cannot read");
-    free(line);
     return err->status;
 }
 
@@ -124,77 +81,55 @@ static enum status hash_file(const char *path, char hex[HASH_HEX_CHARS + 1], str
     return err->status;
 }
 
-static enum status gather_jsonl(struct gathered *g, char tokenizer_hex[HASH_HEX_CHARS + 1], struct error *err)
+static enum status gather_documents(struct gathered *g, struct documents *documents,
+                                    char tokenizer_hex[HASH_HEX_CHARS + 1], struct error *err)
 {
-    const struct corpus_request *r = g->request;
     struct tokenizer *tokenizer = NULL;
-    // A folder can be opened as a stream, and would fail later with a stranger message.
-    if (!file_exists(r->path) || file_is_directory(r->path))
-        return error_set(err, STATUS_INPUT,
-                         "%s: expected a .jsonl or .npy file of calibration text; check the path", r->path);
-    if (hash_file(r->tokenizer_path, tokenizer_hex, err)) return err->status;
-    if (tokenizer_open(&tokenizer, r->tokenizer_path, err)) return err->status;
-    FILE *file = fopen(r->path, "re");
-    if (file) {
-        read_lines(g, tokenizer, file, err);
-        fclose(file);
-    } else {
-        error_errno(err, r->path, "cannot open for reading");
+    bool end = false;
+    if (hash_file(g->request->tokenizer_path, tokenizer_hex, err) ||
+        tokenizer_open(&tokenizer, g->request->tokenizer_path, err))
+        return err->status;
+    while (!gathered_is_complete(g)) {
+        struct document document;
+        if (documents_next(documents, &document, &end, err) || end) break;
+        if (add_document(g, tokenizer, &document, err)) break;
     }
     tokenizer_close(tokenizer);
     return err->status;
 }
 
-// ---- .npy ----
-
-// The ids of a row up to its padding, at most seqlen of them.  *row has room for them.
-static enum status read_row(const struct gathered *g, const struct npy *npy, size_t row, int32_t *ids,
-                            size_t *count, struct error *err)
+static enum status gather_folder(struct gathered *g, char tokenizer_hex[HASH_HEX_CHARS + 1],
+                                 struct error *err)
 {
-    size_t width = npy->shape[1], n = 0, limit = (size_t)g->request->seqlen;
-    bool ended = false;
-    for (size_t i = 0; i < width; i++) {
-        int64_t id = npy_integer(npy, row * width + i);
-        if (id == -1) {
-            ended = true;
-            continue;
-        }
-        if (ended || id < 0 || id >= g->request->vocab_size)
-            return error_set(
-                err, STATUS_INPUT, "%s: sample %zu, position %zu: expected %s, got %lld (vocab_size %d)",
-                g->request->path, row, i,
-                ended ? "only padding of -1 after the first -1" : "an id below vocab_size, or -1 as padding",
-                (long long)id, g->request->vocab_size);
-        if (n < limit) ids[n++] = (int32_t)id;
-    }
-    *count = n;
-    return STATUS_OK;
-}
-
-static enum status gather_rows(struct gathered *g, const struct npy *npy, struct error *err)
-{
-    bool integers = npy->dtype == NPY_INT32 || npy->dtype == NPY_INT64;
-    if (!integers || npy->dims != 2)
+    const struct corpus_request *r = g->request;
+    struct text_style style = r->style;
+    struct documents *documents = NULL;
+    if (style.format == TEXT_AUTO) style.format = TEXT_TXT;
+    if (style.format != TEXT_TXT)
         return error_set(err, STATUS_INPUT,
-                         "%s: expected int32 ids of shape [samples, L], got %s in %d dimensions",
-                         g->request->path, npy_dtype_name(npy->dtype), npy->dims);
-    size_t width = npy->shape[1] < (size_t)g->request->seqlen ? npy->shape[1] : (size_t)g->request->seqlen;
-    int32_t *ids = malloc((width + 1) * sizeof *ids);
-    if (!ids) return error_memory(err, (width + 1) * sizeof *ids, "a sample");
-    for (size_t row = 0; row < npy->shape[0] && !is_complete(g) && width > 0; row++) {
-        size_t count = 0;
-        if (read_row(g, npy, row, ids, &count, err) || add_sample(g, ids, count, err)) break;
-    }
-    free(ids);
+                         "%s: expected a file, got a folder, which can only hold .txt files", r->path);
+    if (documents_open_folder(&documents, r->path, &style, err)) return err->status;
+    gather_documents(g, documents, tokenizer_hex, err);
+    documents_close(documents);
     return err->status;
 }
 
-static enum status gather_npy(struct gathered *g, struct error *err)
+static enum status gather_stream(struct gathered *g, char tokenizer_hex[HASH_HEX_CHARS + 1],
+                                 struct error *err)
 {
-    struct npy npy = {0};
-    if (npy_map(&npy, g->request->path, err)) return err->status;
-    gather_rows(g, &npy, err);
-    npy_unmap(&npy);
+    const struct corpus_request *r = g->request;
+    struct text_style style = r->style;
+    struct source *source = NULL;
+    struct documents *documents = NULL;
+    if (source_open(&source, r->path, err)) return err->status;
+    if (style.format == TEXT_AUTO && text_format_find(&style.format, source, r->path, err)) goto close_source;
+    if (style.format == TEXT_NPY)
+        gathered_read_ids(g, source, err);
+    else if (!documents_open(&documents, source, &style, err))
+        gather_documents(g, documents, tokenizer_hex, err);
+    documents_close(documents);
+close_source:
+    source_close(source);
     return err->status;
 }
 
@@ -250,22 +185,16 @@ static enum status check_request(const struct corpus_request *r, struct error *e
     return STATUS_OK;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t bytes = strlen(text), end_bytes = strlen(end);
-    return bytes >= end_bytes && strcmp(text + bytes - end_bytes, end) == 0;
-}
-
 enum status corpus_read(struct corpus *corpus, const struct corpus_request *request, struct error *err)
 {
     struct gathered g = {.request = request};
     struct corpus found = {0};
     if (check_request(request, err)) return err->status;
-    if (ends_with(request->path, ".npy"))
-        gather_npy(&g, err);
+    if (file_is_directory(request->path))
+        gather_folder(&g, found.tokenizer_hex, err);
     else
-        gather_jsonl(&g, found.tokenizer_hex, err);
-    if (!err->status && !is_complete(&g))
+        gather_stream(&g, found.tokenizer_hex, err);
+    if (!err->status && !gathered_is_complete(&g))
         error_set(err, STATUS_INPUT,
                   "%s: expected %d samples, got %zu (and %ld empty ones, which do not count); lower "
                   "calib_data_num or add text",

@@ -14,6 +14,9 @@ static const struct job defaults = {
     .calib_data_num = {10},
     .n_cells = 1,
     .calib_seqlen = 512,
+    .text_field = "text",
+    .pad_id = -1,
+    .shard_bytes = 5000000000,
     .percentile_alpha = 0.9995,
     .modes = "all",
     .layers = "first,last",
@@ -22,6 +25,7 @@ static const struct job defaults = {
     .output_dir = "layer_outputs",
     .comparison_dir = "comparisons",
     .progress_seconds = -1,
+    .bench_seconds = 1,
     .verbosity = LOG_NORMAL,
 };
 
@@ -55,15 +59,23 @@ static enum status own_texts(struct job *job, struct error *err)
 }
 
 // A relative --model lies in --pretrained_dir; without --model the folder itself is the model.
+static char *place_model(const struct job *job)
+{
+    if (!job->model_dir) return strdup(job->pretrained_dir);
+    char *inside = file_join(job->pretrained_dir, job->model_dir);
+    if (!inside || !job->model_by_name || file_exists(inside)) return inside;
+    free(inside);
+    return strdup(job->pretrained_dir);
+}
+
 static enum status finish(struct job *job, struct error *err)
 {
     if (!job->pretrained_dir || (job->model_dir && job->model_dir[0] == '/')) return own_texts(job, err);
-    char *joined =
-        job->model_dir ? file_join(job->pretrained_dir, job->model_dir) : strdup(job->pretrained_dir);
-    if (!joined) return error_memory(err, strlen(job->pretrained_dir) + 1, "a path");
-    job->model_dir = joined;
+    char *placed = place_model(job);
+    if (!placed) return error_memory(err, strlen(job->pretrained_dir) + 1, "a path");
+    job->model_dir = placed;
     own_texts(job, err);
-    free(joined);
+    free(placed);
     return err->status;
 }
 
@@ -73,6 +85,7 @@ enum status job_parse(struct job *job, int argc, char **argv, struct error *err)
     struct job parsed = defaults;
     if (settings_from_line(&line, argc, argv, err)) return err->status;
     parsed.command = line.command;
+    parsed.model_by_name = line.model_by_name;
     const char *path = settings_find_file(&line);
     if (path && settings_from_file(&file, path, err)) goto clear_line;
     // The command line comes last: it wins.
@@ -151,7 +164,12 @@ char *job_identity_json(const struct job *job)
     if (!writer) return NULL;
     json_begin_object(writer, NULL);
     json_put_string(writer, "model", job->model_dir);
+    json_put_string(writer, "reference_model", job->reference_model);
     json_put_string(writer, "calib_data", job->calib_data);
+    json_put_integer(writer, "text_format", job->text_format);
+    json_put_integer(writer, "txt_split", job->txt_split);
+    json_put_string(writer, "text_field", job->text_field);
+    json_put_integer(writer, "pad_id", job->pad_id);
     json_begin_array(writer, "calib_data_num");
     for (int i = 0; i < job->n_cells; i++)
         json_put_integer(writer, NULL, job->calib_data_num[i]);

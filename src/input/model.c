@@ -10,6 +10,7 @@
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/input/config.h"
+#include "w8a8.h"
 
 // ---- the tensors of a layer ----
 
@@ -143,7 +144,8 @@ static enum status bind_all(struct model *model, bool tied, struct error *err)
         bind(model, &norm_f_field, norm_f_field.name, model, true, err) ||
         bind(model, &lm_head_field, lm_head_field.name, model, !tied, err))
         return err->status;
-    for (int l = 0; l < model->dims.n_layer; l++)
+    if (model->kind == MODEL_W8A8 && w8a8_bind(model, err)) return err->status;
+    for (int l = 0; l < model->dims.n_layer && model->kind == MODEL_FLOAT; l++)
         if (bind_layer(model, l, err)) return err->status;
     if (!model->lm_head) model->lm_head = model->embedding;
     model->dtype = model->embedding->dtype;
@@ -152,8 +154,10 @@ static enum status bind_all(struct model *model, bool tied, struct error *err)
 
 // ---- what else the weights must be ----
 
-static bool is_layer_tensor(const char *name, int n_layer)
+static bool is_layer_tensor(const struct model *model, const char *name)
 {
+    const int n_layer = model->dims.n_layer;
+    if (model->kind == MODEL_W8A8) return w8a8_knows(name, n_layer);
     static const char prefix[] = "backbone.layers.";
     if (strncmp(name, prefix, sizeof prefix - 1) != 0) return false;
     char expected[96];
@@ -188,7 +192,7 @@ static enum status check_strangers(const struct model *model, struct error *err)
         const struct tensor *tensor = checkpoint_at(model->checkpoint, i);
         bool ours = strncmp(tensor->name, "backbone.", 9) == 0 || strncmp(tensor->name, "lm_head.", 8) == 0;
         bool known = tensor == model->embedding || tensor == model->norm_f || tensor == model->lm_head ||
-                     is_layer_tensor(tensor->name, model->dims.n_layer);
+                     is_layer_tensor(model, tensor->name);
         if (ours && !known)
             return error_set(err, STATUS_INPUT,
                              "%s: unknown tensor '%.200s': no part of a Mamba-1 model of %d layers%s",
@@ -213,6 +217,7 @@ static enum status check_all_finite(const struct model *model, struct error *err
     if (check_finite(model, model->embedding, err) || check_finite(model, model->norm_f, err) ||
         check_finite(model, model->lm_head, err))
         return err->status;
+    if (model->kind == MODEL_W8A8) return STATUS_OK; // codes are finite, and w8a8_bind() saw the scales
     for (int l = 0; l < model->dims.n_layer; l++)
         for (int i = 0; i < LAYER_FIELDS; i++) {
             const struct tensor *tensor;
@@ -268,6 +273,7 @@ static enum status open_parts(struct model *model, const char *directory, struct
     struct config config;
     if (read_config(&config, directory, err)) return err->status;
     model->dims = config.dims;
+    model->kind = config.kind;
     model->directory = strdup(directory);
     model->layers = calloc((size_t)model->dims.n_layer, sizeof *model->layers);
     if (!model->directory || !model->layers)
@@ -297,8 +303,45 @@ void model_close(struct model *model)
 {
     checkpoint_close(model->checkpoint);
     free(model->layers);
+    free(model->scales);
+    free(model->views);
     free(model->directory);
     *model = (struct model){0};
+}
+
+const char *model_dtype_name(const struct model *model)
+{
+    return model->kind == MODEL_W8A8 ? "W8A8" : dtype_name(model->dtype);
+}
+
+enum status model_set_reference(struct model *model, const struct model *reference, struct error *err)
+{
+    const struct dims *a = &model->dims, *b = &reference->dims;
+    const struct {
+        const char *name;
+        int expected, got;
+    } sizes[] = {{"n_layer", a->n_layer, b->n_layer},
+                 {"d_model", a->d_model, b->d_model},
+                 {"d_inner", a->d_inner, b->d_inner},
+                 {"d_state", a->d_state, b->d_state},
+                 {"d_conv", a->d_conv, b->d_conv},
+                 {"dt_rank", a->dt_rank, b->dt_rank},
+                 {"vocab_size", a->vocab_size, b->vocab_size}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i].expected != sizes[i].got)
+            return error_set(err, STATUS_INPUT,
+                             "--reference-model: %s: %s: expected %d as in %s, got %d; give the float model "
+                             "that was quantized",
+                             reference->directory, sizes[i].name, sizes[i].expected, model->directory,
+                             sizes[i].got);
+    if (reference->kind != MODEL_FLOAT)
+        return error_set(err, STATUS_INPUT, "--reference-model: %s: expected a float model, got a W8A8 one",
+                         reference->directory);
+    if (a->norm_eps != b->norm_eps)
+        return error_set(err, STATUS_INPUT, "--reference-model: %s: layer_norm_epsilon: expected %g, got %g",
+                         reference->directory, (double)a->norm_eps, (double)b->norm_eps);
+    model->reference = reference;
+    return STATUS_OK;
 }
 
 // Where an installation puts the demo model, seen from the running program, so that a prefix can be moved.

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define OFFSET(member) .offset = offsetof(struct job, member)
 
@@ -13,34 +14,54 @@
 enum {
     IN_RUN = 1u << COMMAND_RUN,
     IN_COMPARE = 1u << COMMAND_COMPARE,
+    IN_INFO = 1u << COMMAND_INFO,
+    IN_SYNTH = 1u << COMMAND_SYNTH,
     IN_MODES = 1u << COMMAND_MODES,
+    IN_BENCH = 1u << COMMAND_BENCH,
     IN_HELP = 1u << COMMAND_HELP,
     IN_VERSION = 1u << COMMAND_VERSION,
     IN_BOTH = IN_RUN | IN_COMPARE,
-    IN_ALL = IN_BOTH | IN_MODES | IN_HELP | IN_VERSION
+    IN_ALL = IN_BOTH | IN_INFO | IN_SYNTH | IN_BENCH | IN_MODES | IN_HELP | IN_VERSION
 };
 
 static const struct option options[] = {
-    {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(model_dir), .argument = "DIR",
-     .help = "Hugging Face Mamba-1 folder (default: the demo model)"},
-    {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(pretrained_dir), .argument = "DIR",
-     .help = "folder in which a relative --model is looked up"},
+    {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(model_dir), .argument = "DIR",
+     .help = "Mamba-1 folder, float or W8A8 (default: the demo model)"},
+    {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(pretrained_dir),
+     .argument = "DIR",
+     .help = "folder in which a relative --model is looked up; with it, `ssmsweep NAME` takes\n"
+             "DIR/NAME, or DIR itself"},
+    {"reference-model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(reference_model), .argument = "DIR",
+     .help = "float model of the same sizes, for the float modes beside a W8A8 checkpoint\n"
+             "(default: the checkpoint's own weights, dequantized)"},
     {"calib-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(calib_data), .argument = "FILE",
-     .help = "text as JSONL with a `text` field, or token ids as .npy int32 [samples, L]\n"
-             "(default: calibration.jsonl of the model, else of the demo model)"},
+     .help = "text: .jsonl, .txt, a folder of .txt, each also as .gz or .zst; or token ids: .npy\n"
+             "int32 or int64 [samples, L]; - is standard input (default: calibration.jsonl or\n"
+             "calibration.npy of the model, else calibration.jsonl of the demo model)"},
+    {"text-format", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(text_format),
+     .argument = "auto|jsonl|txt|npy",
+     .help = "what --calib-data is (default auto: by name, else by content)", .word = "auto|jsonl|txt|npy"},
+    {"text-field", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(text_field), .argument = "NAME",
+     .help = "member of a JSON line that holds the text (default text)"},
+    {"txt-split", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(txt_split), .argument = "auto|blank|file",
+     .help = "where a document of .txt ends: at a blank line, or with the file (default auto:\n"
+             "file in a folder, blank elsewhere)",
+     .word = "auto|blank|file"},
+    {"pad-id", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(pad_id), .argument = "N",
+     .help = "id that pads the rows of .npy (default -1)", .least = -2147483647, .most = 2147483647},
     {"calib_data_num", 0, OPTION_INT_LIST, GROUP_INPUT, IN_RUN, OFFSET(calib_data_num),
      .argument = "N[,N...]",
      .help = "samples that give the scales; each number is a sweep of its own (default 10)", .least = 1,
      .most = 1e6},
-    {"calib_seqlen", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(calib_seqlen), .argument = "N",
-     .help = "tokens kept of each sample (default 512)", .least = 1, .most = 1e6},
+    {"calib_seqlen", 0, OPTION_INT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(calib_seqlen),
+     .argument = "N", .help = "tokens kept of each sample (default 512)", .least = 1, .most = 1e6},
     {"percentile_alpha", 0, OPTION_DOUBLE, GROUP_INPUT, IN_RUN, OFFSET(percentile_alpha), .argument = "A",
      .help = "quantile of the percentile observers, above 0, up to 1 (default 0.9995)", .least = 0, .most = 1,
      .above_least = true},
 
-    {"all-modes", 0, OPTION_WORD, GROUP_SWEEP, IN_BOTH, OFFSET(modes),
+    {"all-modes", 0, OPTION_WORD, GROUP_SWEEP, IN_BOTH | IN_BENCH, OFFSET(modes),
      .help = "every mode; the same as --modes all", .word = "all"},
-    {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH, OFFSET(modes), .argument = "LIST",
+    {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH | IN_BENCH, OFFSET(modes), .argument = "LIST",
      .help = "names, or all, essential, fp_only, quant_only (default all); see `ssmsweep modes`"},
     {"reference", 0, OPTION_TEXT, GROUP_SWEEP, IN_BOTH, OFFSET(reference), .argument = "MODE",
      .help = "mode that the others are compared with (default fp32)"},
@@ -50,24 +71,44 @@ static const struct option options[] = {
      .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all\n(default "
              "mixer_output)"},
 
-    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(output_dir), .argument = "DIR",
+    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_BENCH, OFFSET(output_dir), .argument = "DIR",
      .help = "folder of the layer outputs (default layer_outputs)"},
     {"comparison-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(comparison_dir), .argument = "DIR",
      .help = "folder of the comparisons (default comparisons)"},
     {"save_comparison", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(save_comparison), .argument = "FILE",
      .help = "write the comparison to this file"},
 
+    {"preset", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(preset), .argument = "NAME",
+     .help = "shape: tiny, mamba-130m, mamba-370m, mamba-790m, mamba-1.4b, mamba-2.8b (default tiny)",
+     .word = "tiny|mamba-130m|mamba-370m|mamba-790m|mamba-1.4b|mamba-2.8b"},
+    {"out", 0, OPTION_TEXT, GROUP_SYNTH, IN_SYNTH, OFFSET(out), .argument = "DIR",
+     .help = "folder to make; needed"},
+    {"seed", 0, OPTION_INT, GROUP_SYNTH, IN_SYNTH, OFFSET(seed), .argument = "N",
+     .help = "the same seed gives the same bytes everywhere (default 0)", .least = 0, .most = 2147483647},
+    {"dtype", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(synth_dtype), .argument = "F16|BF16|F32",
+     .help = "of the weights (default F16)", .word = "F16|BF16|F32"},
+    {"shard-bytes", 0, OPTION_BYTES, GROUP_SYNTH, IN_SYNTH, OFFSET(shard_bytes), .argument = "N",
+     .help = "weights in one file at most, as 500M or 5G (default 5G)", .least = 1e6, .most = 1e15},
+
     {"resume", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(resume),
      .help = "continue a sweep that stopped early"},
-    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH, OFFSET(threads), .argument = "N",
-     .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
+    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_INFO | IN_SYNTH | IN_BENCH, OFFSET(threads),
+     .argument = "N", .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
     {"progress", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(progress_seconds), .argument = "SECONDS",
      .help = "seconds between progress lines (default: only on a terminal)", .least = 0, .most = 86400},
     {"dry-run", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(dry_run),
      .help = "check everything, print the plan, run nothing"},
 
+    {"seconds", 0, OPTION_DOUBLE, GROUP_BENCH, IN_BENCH, OFFSET(bench_seconds), .argument = "N",
+     .help = "seconds for each measurement (default 1)", .least = 0, .most = 3600},
+    {"json", 0, OPTION_TEXT, GROUP_BENCH, IN_BENCH, OFFSET(json_file), .argument = "FILE",
+     .help = "write all numbers to this file"},
+
     {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},
+    {"json", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(json), .help = "info: as JSON"},
+    {"cpu", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(cpu),
+     .help = "info: instruction sets and cores of this machine"},
     {"quiet", 'q', OPTION_LEVEL, GROUP_GENERAL, IN_ALL, OFFSET(verbosity), .help = "errors only",
      .level = LOG_QUIET},
     {"verbose", 'v', OPTION_LEVEL, GROUP_GENERAL, IN_ALL, OFFSET(verbosity), .help = "say more",
@@ -82,16 +123,22 @@ static const struct option options[] = {
 enum { OPTIONS = sizeof options / sizeof options[0] };
 
 static const char *const group_titles[GROUP_COUNT] = {
-    [GROUP_INPUT] = "Model and text", [GROUP_SWEEP] = "What to compare", [GROUP_OUTPUT] = "Output",
-    [GROUP_RUN] = "How to run",       [GROUP_GENERAL] = "General",       [GROUP_ADVANCED] = "Advanced",
+    [GROUP_INPUT] = "Model and text", [GROUP_SWEEP] = "What to compare",
+    [GROUP_OUTPUT] = "Output",        [GROUP_SYNTH] = "Random models (synth)",
+    [GROUP_RUN] = "How to run",       [GROUP_BENCH] = "Bench",
+    [GROUP_GENERAL] = "General",      [GROUP_ADVANCED] = "Advanced",
 };
 
 static const struct command_entry commands[] = {
-    {"run", COMMAND_RUN, NULL, "run the sweep and compare its modes (default)"},
-    {"compare", COMMAND_COMPARE, "[MODE...]", "compare the modes of a finished sweep again"},
-    {"modes", COMMAND_MODES, NULL, "list the modes"},
-    {"help", COMMAND_HELP, NULL, "print this text"},
-    {"version", COMMAND_VERSION, NULL, "print the version"},
+    {"run", COMMAND_RUN, "[MODEL]", "model", "run the sweep and compare its modes (default)"},
+    {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
+    {"info", COMMAND_INFO, "[PATH]", "model", "describe a model folder or a result file (--json, --cpu)"},
+    {"synth", COMMAND_SYNTH, NULL, NULL, "write a random model of a published shape: --preset, --out"},
+    {"bench", COMMAND_BENCH, NULL, NULL,
+     "measure machine, kernels, forward passes and, under mpirun, sweeps"},
+    {"modes", COMMAND_MODES, NULL, NULL, "list the modes"},
+    {"help", COMMAND_HELP, NULL, NULL, "print this text"},
+    {"version", COMMAND_VERSION, NULL, NULL, "print the version"},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -122,6 +169,14 @@ const struct option *option_find(const char *name, size_t length)
         if (same == length) return &options[i];
     }
     return NULL;
+}
+
+const struct option *option_find_for(const char *name, size_t length, enum command command)
+{
+    const struct option *first = option_find(name, length);
+    for (const struct option *option = first; option && option < options + OPTIONS; option++)
+        if (strcmp(option->name, first->name) == 0 && option->commands & 1u << command) return option;
+    return first;
 }
 
 const struct option *option_find_letter(char letter)
@@ -230,6 +285,7 @@ static enum status bad_number(const struct option *option, const char *text, con
 {
     const char *kind = option->kind == OPTION_DOUBLE ? "a number" : "whole numbers";
     if (option->kind == OPTION_INT) kind = "a whole number";
+    if (option->kind == OPTION_BYTES) kind = "bytes (500M, 5G)";
     return error_set(err, STATUS_USAGE, "%s: expected %s %s %.10g %s %.10g, got '%.64s'; see ssmsweep --help",
                      where, kind, option->above_least ? "above" : "from", option->least,
                      option->above_least ? "up to" : "to", option->most, text);
@@ -254,6 +310,41 @@ static enum status store_int(const struct option *option, const char *text, cons
     if (!parse_int(option, text, &end, &number) || *end) return bad_number(option, text, where, err);
     *out = number;
     return STATUS_OK;
+}
+
+// Bytes with a unit; numbers of job files come with the digits alone.
+static enum status store_bytes(const struct option *option, const char *text, const char *where,
+                               long long *out, struct error *err)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    double bytes = (double)strtoll(text, &end, 10);
+    bool good = !errno && end != text && !isspace((unsigned char)*text);
+    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    for (const char *u = units; unit && u <= unit; u++)
+        bytes *= 1000;
+    if (!good || (unit ? end[1] : *end) || bytes < option->least || bytes > option->most)
+        return bad_number(option, text, where, err);
+    *out = (long long)bytes;
+    return STATUS_OK;
+}
+
+static enum status store_choice(const struct option *option, const char *text, const char *where, int *out,
+                                struct error *err)
+{
+    const char *word = option->word;
+    for (int i = 0;; i++) {
+        size_t length = strcspn(word, "|");
+        if (strlen(text) == length && strncasecmp(word, text, length) == 0) {
+            *out = i;
+            return STATUS_OK;
+        }
+        if (!word[length]) break;
+        word += length + 1;
+    }
+    return error_set(err, STATUS_USAGE, "%s: expected one of %s, got '%.64s'; see ssmsweep --help", where,
+                     option->word, text);
 }
 
 static enum status store_double(const struct option *option, const char *text, const char *where, double *out,
@@ -318,6 +409,10 @@ enum status option_store(const struct option *option, const char *text, const ch
         return store_int(option, text, where, out, err);
     case OPTION_DOUBLE:
         return store_double(option, text, where, out, err);
+    case OPTION_BYTES:
+        return store_bytes(option, text, where, out, err);
+    case OPTION_CHOICE:
+        return store_choice(option, text, where, out, err);
     case OPTION_TEXT:
     case OPTION_LIST:
         return store_text(option, text, where, out, err);

@@ -112,45 +112,68 @@ static enum status add_dashed(struct settings *settings, char **argv, int *at, s
     }
     const char *name = word + 2;
     size_t length = strcspn(name, "=");
-    const struct option *option = option_find(name, length);
+    const struct option *option = option_find_for(name, length, settings->command);
     if (!option) return unknown_option(word, length + 2, name, length, err);
     return add_option(settings, option, name[length] ? name + length + 1 : NULL, argv, at, err);
 }
 
-static enum status read_command(struct settings *settings, const struct command_entry **command,
-                                const char *word, struct error *err)
+static bool holds(const struct settings *settings, const char *name)
 {
-    const struct command_entry *found = command_find(word);
-    const char *nearest = found ? NULL : command_nearest(word);
-    if (!found)
-        return error_set(err, STATUS_USAGE, "unknown command '%.64s'%s%s%s; see ssmsweep --help", word,
-                         nearest ? ": did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
-    settings->command = found->command;
-    *command = found;
+    const struct option *option = option_find(name, strlen(name));
+    for (int i = 0; i < settings->count; i++)
+        if (settings->items[i].option == option) return true;
+    return false;
+}
+
+static enum status unknown_command(const char *word, struct error *err)
+{
+    const char *nearest = command_nearest(word);
+    return error_set(err, STATUS_USAGE, "unknown command '%.64s'%s%s%s; see ssmsweep --help", word,
+                     nearest ? ": did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+}
+
+// The positional arguments of the line, for the option that the command says: one word, or several as a list.
+struct positional {
+    const struct command_entry *command;
+    const char *first_word; // where it is no command
+    char *text;
+};
+
+static enum status add_positional(struct positional *positional, const char *word, struct error *err)
+{
+    const struct command_entry *command = positional->command;
+    const struct option *target =
+        command->target ? option_find(command->target, strlen(command->target)) : NULL;
+    if (!target || (positional->text && target->kind != OPTION_LIST))
+        return error_set(err, STATUS_USAGE, "unexpected argument '%.64s': '%s' takes %s; see ssmsweep --help",
+                         word, command->name, target ? "one" : "none");
+    size_t used = positional->text ? strlen(positional->text) : 0, room = used + strlen(word) + 2;
+    char *grown = realloc(positional->text, room);
+    if (!grown) return error_memory(err, room, "the arguments");
+    snprintf(grown + used, room - used, "%s%s", used ? "," : "", word);
+    positional->text = grown;
     return STATUS_OK;
 }
 
-// The positional arguments of a command are modes: one more word for the list.
-static enum status add_mode(char **list, const struct command_entry *command, const char *word,
-                            struct error *err)
+// The first word is the command; any other word is that of `run`, a model's name.
+static enum status read_word(struct settings *settings, struct positional *positional, const char *word,
+                             struct error *err)
 {
-    if (!command->arguments)
-        return error_set(err, STATUS_USAGE,
-                         "unexpected argument '%.64s': '%s' takes none; see ssmsweep --help", word,
-                         command->name);
-    size_t used = *list ? strlen(*list) : 0, room = used + strlen(word) + 2;
-    char *grown = realloc(*list, room);
-    if (!grown) return error_memory(err, room, "the modes");
-    snprintf(grown + used, room - used, "%s%s", used ? "," : "", word);
-    *list = grown;
-    return STATUS_OK;
+    if (positional->command) return add_positional(positional, word, err);
+    positional->command = command_find(word);
+    if (!positional->command) {
+        positional->command = command_find(command_name(COMMAND_RUN));
+        positional->first_word = word;
+        add_positional(positional, word, err);
+    }
+    settings->command = positional->command->command;
+    return err->status;
 }
 
 // Everything that begins with '-' up to "--" is an option; the first other word is the command.
-static enum status read_words(struct settings *settings, int argc, char **argv, char **modes,
+static enum status read_words(struct settings *settings, int argc, char **argv, struct positional *positional,
                               struct error *err)
 {
-    const struct command_entry *command = NULL;
     bool options_end = false;
     for (int i = 1; i < argc && !err->status; i++) {
         if (!options_end && strcmp(argv[i], "--") == 0) {
@@ -161,46 +184,49 @@ static enum status read_words(struct settings *settings, int argc, char **argv, 
             if (last->kind != OPTION_COMMAND) continue;
             settings->command = last->command;
             return STATUS_OK;
-        } else if (!command) {
-            read_command(settings, &command, argv[i], err);
         } else {
-            add_mode(modes, command, argv[i], err);
+            read_word(settings, positional, argv[i], err);
         }
     }
     return err->status;
 }
 
-// Takes over the list of positional modes, which may be NULL.
-static enum status add_modes(struct settings *settings, char *list, struct error *err)
+// Without --pretrained_dir an unknown first word is a command that was mistyped.
+static enum status apply_positional(struct settings *settings, struct positional *positional,
+                                    struct error *err)
 {
-    const struct option *option = option_find("modes", strlen("modes"));
-    for (int i = 0; list && i < settings->count; i++)
-        if (settings->items[i].option->offset == option->offset &&
-            option_in_job_file(settings->items[i].option)) {
-            error_set(err, STATUS_USAGE,
-                      "--%s contradicts the argument '%.64s'; give one of them, see ssmsweep --help",
-                      settings->items[i].option->name, list);
-            free(list);
-            return err->status;
-        }
-    return list ? add(settings, option, list, err) : STATUS_OK;
+    const char *target = positional->command->target;
+    char *text = positional->text;
+    if (positional->first_word && !holds(settings, "pretrained_dir"))
+        return unknown_command(positional->first_word, err);
+    if (holds(settings, target))
+        return error_set(err, STATUS_USAGE,
+                         "--%s contradicts the argument '%.64s'; give one of them, see ssmsweep --help",
+                         target, text);
+    positional->text = NULL;
+    settings->model_by_name = strcmp(target, "model") == 0;
+    return add(settings, option_find(target, strlen(target)), text, err);
 }
 
 enum status settings_from_line(struct settings *settings, int argc, char **argv, struct error *err)
 {
     struct settings found = {.command = COMMAND_RUN};
-    char *modes = NULL;
-    read_words(&found, argc, argv, &modes, err);
-    bool informs = found.command == COMMAND_HELP || found.command == COMMAND_VERSION;
-    if (err->status || informs) {
+    struct positional positional = {0};
+    if (read_words(&found, argc, argv, &positional, err)) goto clear;
+    if (found.command == COMMAND_HELP || found.command == COMMAND_VERSION) {
         enum command command = found.command;
-        free(modes);
         settings_clear(&found);
         found.command = command;
-    } else if (add_modes(&found, modes, err) || check_contradictions(&found, err)) {
-        settings_clear(&found);
+    } else if (positional.text && apply_positional(&found, &positional, err)) {
+        goto clear;
     }
-    if (!err->status) *settings = found;
+    if (check_contradictions(&found, err)) goto clear;
+    free(positional.text);
+    *settings = found;
+    return STATUS_OK;
+clear:
+    free(positional.text);
+    settings_clear(&found);
     return err->status;
 }
 
@@ -212,7 +238,10 @@ static const char *expected_kind(const struct option *option)
     case OPTION_INT:
     case OPTION_DOUBLE:
         return "a number";
+    case OPTION_BYTES:
+        return "a number, or a string as \"5G\"";
     case OPTION_TEXT:
+    case OPTION_CHOICE:
         return "a string";
     case OPTION_LIST:
         return "a string, or an array of strings or numbers";
@@ -243,7 +272,9 @@ static bool append_scalar(char **list, const struct json *value, bool strings, b
 static char *value_text(const struct option *option, const struct json *value)
 {
     bool list = option->kind == OPTION_LIST || option->kind == OPTION_INT_LIST;
-    bool number = option->kind == OPTION_INT || option->kind == OPTION_DOUBLE;
+    bool bytes = option->kind == OPTION_BYTES;
+    bool number = option->kind == OPTION_INT || option->kind == OPTION_DOUBLE || bytes;
+    bool string = option->kind == OPTION_TEXT || option->kind == OPTION_CHOICE || bytes;
     if (!option_takes_argument(option))
         return json_is_bool(value) ? strdup(json_bool(value) ? "true" : "false") : NULL;
     char *text = NULL;
@@ -253,7 +284,7 @@ static char *value_text(const struct option *option, const struct json *value)
         for (const struct json *item = json_first(value); item && good; item = json_next(item))
             good = append_scalar(&text, item, option->kind == OPTION_LIST, true);
     } else {
-        good = append_scalar(&text, value, list || option->kind == OPTION_TEXT, list || number);
+        good = append_scalar(&text, value, list || string, list || number);
     }
     if (good) return text;
     free(text);

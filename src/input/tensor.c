@@ -154,6 +154,16 @@ void tensor_to_f32(const struct tensor *tensor, float *out)
         row_to_f32(tensor->dtype, row_data(tensor, r), rows.length, rows.step, out + r * rows.length);
 }
 
+void tensor_to_i8(const struct tensor *tensor, int8_t *out)
+{
+    struct rows rows = split_rows(tensor);
+    for (int64_t r = 0; r < rows.count; r++) {
+        const unsigned char *data = row_data(tensor, r);
+        for (int64_t i = 0; i < rows.length; i++)
+            memcpy(out++, data + i * rows.step, 1);
+    }
+}
+
 // An exponent of all ones is NaN or infinity.  Without a branch per element, so that the compiler can use
 // vectors.
 static bool any_nonfinite16(const unsigned char *data, int64_t length, int64_t step, uint16_t exponent)

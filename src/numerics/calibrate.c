@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/input/model.h"
+
 static const struct {
     const char *name;
     bool percentile;
@@ -45,6 +47,20 @@ void calibrate_scales(const float *observed, int samples, int n_layer, float *sc
     for (long at = 0; at < stride; at++) {
         float scale = observe(observed + at, stride, samples, sites[at % SITE_COUNT].percentile) / 127.0f;
         scales[at] = scale > 1e-6f ? scale : 1e-6f;
+    }
+}
+
+void calibrate_from_checkpoint(const struct w8a8_scales *given, int n_layer, float *scales)
+{
+    for (int l = 0; l < n_layer; l++) {
+        float *of_layer = scales + (long)l * SITE_COUNT;
+        of_layer[SITE_IN_PROJ_INPUT] = given[l].in_proj_input;
+        of_layer[SITE_IN_PROJ_OUTPUT] = given[l].in_proj_output;
+        of_layer[SITE_X_PROJ_INPUT] = given[l].x_proj_input;
+        of_layer[SITE_X_PROJ_OUTPUT] = given[l].x_proj_output;
+        of_layer[SITE_DT_PROJ_OUTPUT] = given[l].dt_proj_output;
+        of_layer[SITE_OUT_PROJ_INPUT] = given[l].out_proj_input;
+        of_layer[SITE_SSM_STATE] = given[l].ssm_state;
     }
 }
 

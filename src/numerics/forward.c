@@ -85,23 +85,30 @@ void forward_close(struct forward *forward)
     free(forward);
 }
 
-// h = embedding rows; for W8A8 rotated and rounded to FP16, for fp16 rounded.  residual = 0.
+static void copy_embedding(const struct tensor *embedding, int32_t id, float *out)
+{
+    struct tensor row = *embedding;
+    row.data += (size_t)(id * embedding->stride[0]) * dtype_bytes(embedding->dtype);
+    row.shape[0] = 1;
+    tensor_to_f32(&row, out);
+}
+
+// h = embedding rows; for W8A8 rotated and rounded to FP16, for fp16 rounded.  residual = 0.  A W8A8
+// checkpoint holds them rotated already.
 static void start(struct forward *f, const struct mode *mode, const int32_t *ids, int length)
 {
     const struct weights *w = f->weights;
-    const struct tensor *embedding = w->model->embedding;
+    f->rotated = mode->precision == PRECISION_W8A8;
+    const struct model *model = f->rotated ? w->model : weights_float_model(w);
+    const bool held_rotated = model->kind == MODEL_W8A8;
     const long ld = w->ld_model;
     f->length = length;
-    f->rotated = mode->precision == PRECISION_W8A8;
     memset(f->residual, 0, (size_t)(length * ld) * sizeof *f->residual);
     memset(f->h, 0, (size_t)(length * ld) * sizeof *f->h);
-    for (int t = 0; t < length; t++) {
-        struct tensor row = *embedding;
-        row.data += (size_t)(ids[t] * embedding->stride[0]) * dtype_bytes(embedding->dtype);
-        row.shape[0] = 1;
-        tensor_to_f32(&row, f->h + t * ld);
-    }
-    if (f->rotated) run_hadamard(f, &w->rotate_model.forward, f->h, ld);
+    for (int t = 0; t < length; t++)
+        copy_embedding(model->embedding, ids[t], f->h + t * ld);
+    if (f->rotated && !held_rotated) run_hadamard(f, &w->rotate_model.forward, f->h, ld);
+    if (!f->rotated && held_rotated) run_hadamard(f, &w->rotate_model.inverse, f->h, ld);
     if (mode->precision != PRECISION_FP32) w->kernels->round_half(f->h, length * ld);
 }
 
@@ -112,12 +119,17 @@ static bool run_layer(struct forward *f, const struct mode *mode, const float *s
                                : layer_w8a8(f, mode, scales, layer, capture);
 }
 
+static bool go_on(const struct capture *capture, int layer)
+{
+    return !capture || !capture->between_layers || capture->between_layers(capture->context, layer);
+}
+
 bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
                  int length, const struct capture *capture)
 {
     start(forward, mode, ids, length);
     for (int l = 0; l < weights_dims(forward->weights)->n_layer; l++)
-        if (!run_layer(forward, mode, scales, l, capture)) return false;
+        if (!go_on(capture, l) || !run_layer(forward, mode, scales, l, capture)) return false;
     return true;
 }
 
@@ -127,9 +139,47 @@ bool forward_observe(struct forward *forward, double percentile_alpha, const int
     static const struct mode reference = {.precision = PRECISION_FP32, .scan_order = SCAN_SEQUENTIAL};
     start(forward, &reference, ids, length);
     for (int l = 0; l < weights_dims(forward->weights)->n_layer; l++)
-        if (!layer_float(forward, &reference, l, capture, percentile_alpha, observed + (long)l * SITE_COUNT))
+        if (!go_on(capture, l) ||
+            !layer_float(forward, &reference, l, capture, percentile_alpha, observed + (long)l * SITE_COUNT))
             return false;
     return true;
+}
+
+size_t stream_floats(const struct dims *dims, int length)
+{
+    return (size_t)length * (size_t)round_up16(dims->d_model);
+}
+
+void forward_start(struct forward *forward, struct stream *stream, const struct mode *mode,
+                   const int32_t *ids, int length)
+{
+    struct forward f = *forward; // the same workspace, another residual stream
+    f.residual = stream->residual, f.h = stream->h;
+    start(&f, mode, ids, length);
+    stream->rotated = f.rotated;
+}
+
+bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
+                  const float *scales, int layer, int length, const struct capture *capture,
+                  double percentile_alpha, float *observed)
+{
+    struct forward f = *forward;
+    f.residual = stream->residual, f.h = stream->h;
+    f.length = length;
+    return mode_is_float(mode) ? layer_float(&f, mode, layer, capture, percentile_alpha, observed)
+                               : layer_w8a8(&f, mode, scales, layer, capture);
+}
+
+void stream_logits(struct forward *forward, const struct stream *stream, int first, int count, float *logits)
+{
+    struct forward f = *forward;
+    f.residual = stream->residual, f.h = stream->h, f.rotated = stream->rotated;
+    forward_logits(&f, first, count, logits);
+}
+
+void forward_set_dither(struct forward *forward, uint64_t seed)
+{
+    forward->dither = seed;
 }
 
 static void copy_rows(const float *from, long ld_from, float *to, long ld_to, int rows, int width)
@@ -158,6 +208,7 @@ void forward_logits(struct forward *forward, int first, int count, float *logits
     struct forward f = *forward; // the same buffers, seen from token `first`
     const struct weights *w = f.weights;
     const struct dims *d = &w->model->dims;
+    const struct head *head = f.rotated ? &w->head : &w->float_head;
     const long ld = w->ld_model, at = first * ld, vocab = round_up16(d->vocab_size);
     f.length = count;
     // residual + h is formed in a copy, so that the call can be repeated.
@@ -172,8 +223,8 @@ void forward_logits(struct forward *forward, int first, int count, float *logits
     if (f.rotated) run_hadamard(&f, &w->rotate_model.inverse, f.xhat, ld);
     for (int t = 0; t < count; t++)
         for (int i = 0; i < d->d_model; i++)
-            f.normed[t * ld + i] = f.xhat[t * ld + i] * w->norm_f[i];
+            f.normed[t * ld + i] = f.xhat[t * ld + i] * head->norm_f[i];
     struct gemm_f32 lm_head = {
-        .a = f.normed, .lda = ld, .w = w->lm_head, .depth = d->d_model, .out = logits, .ldo = vocab};
+        .a = f.normed, .lda = ld, .w = head->lm_head, .depth = d->d_model, .out = logits, .ldo = vocab};
     run_gemm_f32(&f, &lm_head, (int)(vocab / KERNEL_LANES));
 }

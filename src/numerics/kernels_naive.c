@@ -95,7 +95,7 @@ static void row_sums(const struct gemm_s8 *g, int row0, int row1, int32_t *bias1
     for (int m = row0; m < row1; m++) {
         bias128[m] = 0;
         for (int k = 0; k < g->depth; k++)
-            bias128[m] += 128 * g->a[m * g->lda + k];
+            bias128[m] -= 128 * g->a[m * g->lda + k];
     }
 }
 
@@ -216,8 +216,8 @@ static float block_scan(const struct map *step, int lanes, int items, float carr
             for (int j = WARP - 1; j >= offset; j--)
                 inclusive[warp + j] = combine(inclusive[warp + j - offset], inclusive[warp + j]);
         for (int j = 0; j < WARP; j++) {
-            const struct map *before = &inclusive[warp + j - 1];
-            float s = j == 0 ? carry : fmaf(before->a, carry, before->b);
+            float s = carry;
+            if (j > 0) s = fmaf(inclusive[warp + j - 1].a, carry, inclusive[warp + j - 1].b);
             for (int i = 0; i < items; i++) {
                 const int t = (warp + j) * items + i;
                 state[t] = s = fmaf(step[t].a, s, step[t].b);
@@ -319,6 +319,32 @@ static void softplus_array(const float *x, long count, float *out)
         out[i] = naive_softplus(x[i]);
 }
 
+static double peak_f32(long rounds)
+{
+    volatile float sink;
+    float acc[4] = {0, 1, 2, 3};
+    for (long r = 0; r < rounds; r++)
+        for (int j = 0; j < 4; j++)
+            acc[j] = fmaf(0.5f, 0x1p-10f, acc[j]);
+    sink = acc[0] + acc[1] + acc[2] + acc[3];
+    (void)sink;
+    return 2.0 * 4 * (double)rounds;
+}
+
+static double peak_s8(long rounds)
+{
+    volatile int32_t x = 1, sink;
+    int32_t acc[4] = {0, 1, 2, 3};
+    for (long r = 0; r < rounds; r++) {
+        const int32_t factor = x;
+        for (int j = 0; j < 4; j++)
+            acc[j] = (int32_t)((uint32_t)acc[j] + (uint32_t)(factor * j));
+    }
+    sink = (int32_t)((uint32_t)acc[0] + (uint32_t)acc[1] + (uint32_t)acc[2] + (uint32_t)acc[3]);
+    (void)sink;
+    return 2.0 * 4 * (double)rounds;
+}
+
 const struct kernels kernels_naive = {
     .name = "naive",
     .tile_rows = 1,
@@ -338,4 +364,6 @@ const struct kernels kernels_naive = {
     .quantize_even = quantize_even,
     .exp = exp_array,
     .softplus = softplus_array,
+    .peak_f32 = peak_f32,
+    .peak_s8 = peak_s8,
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One quantized layer (docs/numerics.md, "One quantized layer").  A mode is its switches; no name is known
 // here.
+#include <math.h>
 #include <string.h>
 
 #include "workspace.h"
@@ -164,6 +165,37 @@ static void project_x(const struct pass *p)
     dequantize(f->dbl_codes, (long)f->length * p->w->ld_dbl, s_dbl, f->dbl);
 }
 
+// SplitMix64's finalizer (Steele, Lea and Flood 2014): every input bit reaches every output bit.
+static uint64_t mix(uint64_t x)
+{
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+// Moves a normal number by -1, 0 or +1 unit in the last place; the rest stays.
+static float nudge(float y, uint64_t random)
+{
+    if (!isnormal(y)) return y;
+    uint32_t bits;
+    memcpy(&bits, &y, sizeof bits);
+    bits += (uint32_t)(random % 3) - 1u;
+    memcpy(&y, &bits, sizeof bits);
+    return y;
+}
+
+static void dither(const struct pass *p, int layer)
+{
+    struct forward *f = p->f;
+    const uint64_t key = mix(f->dither + (uint64_t)layer);
+    const long ld = p->w->ld_inner;
+    for (int t = 0; t < f->length; t++)
+        for (int i = 0; i < p->w->model->dims.d_inner; i++)
+            f->y[t * ld + i] = nudge(f->y[t * ld + i], mix(key ^ ((uint64_t)t << 32 | (uint64_t)i)));
+    p->w->kernels->round_half(f->y, f->length * ld);
+}
+
 // The scan in FP32 on dequantized operands; y rounded to FP16.
 static void scan_tokens(const struct pass *p, struct scan_operand u)
 {
@@ -186,7 +218,7 @@ static void scan_tokens(const struct pass *p, struct scan_operand u)
         .ld_bc = w->ld_dbl,
         .y = f->y,
         .ldy = w->ld_inner,
-        .half = true};
+        .half = f->dither == 0}; // dither comes before the rounding
     run_scan(f, &scan, p->mode->scan_order);
 }
 
@@ -248,6 +280,7 @@ bool layer_w8a8(struct forward *f, const struct mode *mode, const float *scales,
     if (!give_operand(&p, layer, COMPONENT_SSM_INPUT, &u, capture)) return false;
     project_x(&p);
     scan_tokens(&p, u);
+    if (f->dither) dither(&p, layer);
     if (!give_values(f, capture, layer, COMPONENT_SSM_OUTPUT, f->y, w->ld_inner, w->model->dims.d_inner))
         return false;
     project_out(&p);

@@ -18,7 +18,7 @@ static long tensor_count(const struct tensor *tensor)
 }
 
 // Room for the tensor, a multiple of 16 elements; NULL and an error when memory is out.
-static float *load(const struct tensor *tensor, struct error *err)
+float *pack_load(const struct tensor *tensor, struct error *err)
 {
     const long count = tensor_count(tensor);
     const size_t bytes = ((size_t)count + KERNEL_LANES) * sizeof(float);
@@ -50,7 +50,7 @@ static float *pack_panels(const float *matrix, int first, int count, int depth, 
     return packed + (long)round_up16(count) * depth;
 }
 
-static uint8_t *pack_codes(const int8_t *codes, int first, int count, int depth, uint8_t *packed)
+uint8_t *pack_codes(const int8_t *codes, int first, int count, int depth, uint8_t *packed)
 {
     const int depth4 = (depth + 3) / 4 * 4;
     for (int n = 0; n < round_up16(count); n++)
@@ -63,51 +63,53 @@ static uint8_t *pack_codes(const int8_t *codes, int first, int count, int depth,
 }
 
 // [channels, taps] -> [taps][ld]
-static void transpose(const float *matrix, int channels, int taps, int ld, float *out)
+void pack_transposed(const float *matrix, int channels, int taps, int ld, float *out)
 {
     for (int k = 0; k < taps; k++)
         for (int i = 0; i < ld; i++)
             out[(long)k * ld + i] = i < channels ? matrix[(long)i * taps + k] : 0.0f;
 }
 
-static void copy_vector(const float *vector, int count, int ld, float *out)
+void pack_vector(const float *vector, int count, int ld, float *out)
 {
     memset(out, 0, (size_t)ld * sizeof *out);
     memcpy(out, vector, (size_t)count * sizeof *out);
 }
 
 // A = -exp(A_log), [I, N] -> [N][ldI]; by the project's own exp, so that the bits do not depend on a library.
-static void pack_A(const struct weights *w, float *A_log, float *out)
+void pack_A(const struct weights *w, float *A_log, float *out)
 {
     const struct dims *d = &w->model->dims;
     const long count = (long)d->d_inner * d->d_state;
     w->kernels->exp(A_log, (count + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES, A_log);
     for (long i = 0; i < count; i++)
         A_log[i] = -A_log[i];
-    transpose(A_log, d->d_inner, d->d_state, w->ld_inner, out);
+    pack_transposed(A_log, d->d_inner, d->d_state, w->ld_inner, out);
 }
 
 // ---- float ----
 
-struct float_tensors {
-    float *norm, *in_proj, *conv_w, *conv_b, *x_proj, *dt_proj, *dt_bias, *A_log, *D_skip, *out_proj;
-};
-
-static void load_tensors(struct float_tensors *t, const struct model_layer *m, struct error *err)
+static void load_tensors(const struct weights *w, const struct model *model, int layer,
+                         struct float_tensors *t, struct error *err)
 {
-    *t = (struct float_tensors){.norm = load(m->norm, err),
-                                .in_proj = load(m->in_proj, err),
-                                .conv_w = load(m->conv_w, err),
-                                .conv_b = load(m->conv_b, err),
-                                .x_proj = load(m->x_proj, err),
-                                .dt_proj = load(m->dt_proj, err),
-                                .dt_bias = load(m->dt_bias, err),
-                                .A_log = load(m->A_log, err),
-                                .D_skip = load(m->D_skip, err),
-                                .out_proj = load(m->out_proj, err)};
+    const struct model_layer *m = &model->layers[layer];
+    if (model->kind == MODEL_W8A8) {
+        pack_load_codes(w, model, layer, t, err);
+        return;
+    }
+    *t = (struct float_tensors){.norm = pack_load(m->norm, err),
+                                .in_proj = pack_load(m->in_proj, err),
+                                .conv_w = pack_load(m->conv_w, err),
+                                .conv_b = pack_load(m->conv_b, err),
+                                .x_proj = pack_load(m->x_proj, err),
+                                .dt_proj = pack_load(m->dt_proj, err),
+                                .dt_bias = pack_load(m->dt_bias, err),
+                                .A_log = pack_load(m->A_log, err),
+                                .D_skip = pack_load(m->D_skip, err),
+                                .out_proj = pack_load(m->out_proj, err)};
 }
 
-static void free_tensors(struct float_tensors *t)
+void pack_free_tensors(struct float_tensors *t)
 {
     float *all[] = {t->norm,    t->in_proj, t->conv_w, t->conv_b, t->x_proj,
                     t->dt_proj, t->dt_bias, t->A_log,  t->D_skip, t->out_proj};
@@ -131,28 +133,28 @@ static void pack_float(const struct weights *w, struct float_tensors *t, struct 
 {
     const struct dims *d = &w->model->dims;
     const int I = d->d_inner, D = d->d_model, R = d->dt_rank, N = d->d_state;
-    copy_vector(t->norm, D, w->ld_model, out->norm);
+    pack_vector(t->norm, D, w->ld_model, out->norm);
     pack_panels(t->in_proj, I, I, D, pack_panels(t->in_proj, 0, I, D, out->in_proj));
-    transpose(t->conv_w, I, d->d_conv, w->ld_inner, out->conv_w);
-    copy_vector(t->conv_b, I, w->ld_inner, out->conv_b);
+    pack_transposed(t->conv_w, I, d->d_conv, w->ld_inner, out->conv_w);
+    pack_vector(t->conv_b, I, w->ld_inner, out->conv_b);
     float *x_proj_B = pack_panels(t->x_proj, 0, R, I, out->x_proj);
     pack_panels(t->x_proj, R + N, N, I, pack_panels(t->x_proj, R, N, I, x_proj_B));
     pack_panels(t->dt_proj, 0, I, R, out->dt_proj);
-    copy_vector(t->dt_bias, I, w->ld_inner, out->dt_bias);
+    pack_vector(t->dt_bias, I, w->ld_inner, out->dt_bias);
     pack_A(w, t->A_log, out->A);
-    copy_vector(t->D_skip, I, w->ld_inner, out->D_skip);
+    pack_vector(t->D_skip, I, w->ld_inner, out->D_skip);
     pack_panels(t->out_proj, 0, D, I, out->out_proj);
 }
 
 enum status pack_float_layer(struct weights *weights, int layer, bool half, struct error *err)
 {
     struct float_tensors t;
-    load_tensors(&t, &weights->model->layers[layer], err);
+    load_tensors(weights, weights_float_model(weights), layer, &t, err);
     if (!err->status) {
         if (half) round_tensors(weights, &t);
         pack_float(weights, &t, half ? &weights->fp16[layer] : &weights->fp32[layer]);
     }
-    free_tensors(&t);
+    pack_free_tensors(&t);
     return err->status;
 }
 
@@ -188,19 +190,25 @@ static void rotate_in_proj(const struct weights *w, struct float_tensors *t)
     }
 }
 
+void pack_rotate_columns(const struct weights *w, const struct hadamard *hadamard, float *matrix, int rows,
+                         int columns, float *column)
+{
+    for (int k = 0; k < columns; k++) {
+        for (int n = 0; n < rows; n++)
+            column[n] = matrix[(long)n * columns + k];
+        w->kernels->hadamard(hadamard, column);
+        for (int n = 0; n < rows; n++)
+            matrix[(long)n * columns + k] = column[n];
+    }
+}
+
 // had over both axes of W_out [D, I].  column: scratch of D floats.
 static void rotate_out_proj(const struct weights *w, struct float_tensors *t, float *column)
 {
     const int D = w->model->dims.d_model, I = w->model->dims.d_inner;
     for (int n = 0; n < D; n++)
         w->kernels->hadamard(&w->rotate_inner.forward, t->out_proj + (long)n * I);
-    for (int k = 0; k < I; k++) {
-        for (int n = 0; n < D; n++)
-            column[n] = t->out_proj[(long)n * I + k];
-        w->kernels->hadamard(&w->rotate_model.forward, column);
-        for (int n = 0; n < D; n++)
-            t->out_proj[(long)n * I + k] = column[n];
-    }
+    pack_rotate_columns(w, &w->rotate_model.forward, t->out_proj, D, I, column);
 }
 
 static void pack_projections(const struct weights *w, struct float_tensors *t, int8_t *codes,
@@ -227,19 +235,20 @@ static void pack_small(const struct weights *w, struct float_tensors *t, int8_t 
     out->scale[SCALE_CONV_W] = quantize(w, t->conv_w, (long)I * d->d_conv, codes);
     for (long i = 0; i < (long)I * d->d_conv; i++)
         t->conv_w[i] = codes[i];
-    transpose(t->conv_w, I, d->d_conv, w->ld_inner, out->conv_w);
+    pack_transposed(t->conv_w, I, d->d_conv, w->ld_inner, out->conv_w);
     out->scale[SCALE_CONV_B] = quantize_in_place(w, t->conv_b, I, codes);
-    copy_vector(t->conv_b, I, w->ld_inner, out->conv_b);
+    pack_vector(t->conv_b, I, w->ld_inner, out->conv_b);
     out->scale[SCALE_DT_BIAS] = quantize_in_place(w, t->dt_bias, I, codes);
-    copy_vector(t->dt_bias, I, w->ld_inner, out->dt_bias);
+    pack_vector(t->dt_bias, I, w->ld_inner, out->dt_bias);
     out->scale[SCALE_A_LOG] = quantize_in_place(w, t->A_log, (long)I * d->d_state, codes);
     pack_A(w, t->A_log, out->A);
     out->scale[SCALE_D_SKIP] = quantize_in_place(w, t->D_skip, I, codes);
-    copy_vector(t->D_skip, I, w->ld_inner, out->D_skip);
+    pack_vector(t->D_skip, I, w->ld_inner, out->D_skip);
 }
 
 enum status pack_w8a8_layer(struct weights *weights, int layer, struct error *err)
 {
+    if (weights->model->kind == MODEL_W8A8) return pack_given_codes(weights, layer, err);
     const struct dims *d = &weights->model->dims;
     const long rows = 2L * d->d_inner, depth = d->d_model;
     const long x_proj = (d->dt_rank + 2L * d->d_state) * d->d_inner, dt_proj = (long)d->d_inner * d->dt_rank;
@@ -248,7 +257,7 @@ enum status pack_w8a8_layer(struct weights *weights, int layer, struct error *er
     if ((long)d->d_inner * d->d_state > most) most = (long)d->d_inner * d->d_state;
     if ((long)d->d_inner * d->d_conv > most) most = (long)d->d_inner * d->d_conv;
     struct float_tensors t;
-    load_tensors(&t, &weights->model->layers[layer], err);
+    load_tensors(weights, weights->model, layer, &t, err);
     int8_t *codes = malloc((size_t)most + KERNEL_LANES);
     float *column = malloc((size_t)weights->ld_model * sizeof *column);
     if (!codes || !column) error_memory(err, (unsigned long long)most, "quantized weights");
@@ -260,19 +269,29 @@ enum status pack_w8a8_layer(struct weights *weights, int layer, struct error *er
     }
     free(column);
     free(codes);
-    free_tensors(&t);
+    pack_free_tensors(&t);
+    return err->status;
+}
+
+static enum status pack_head(struct weights *weights, const struct model *model, struct head *head,
+                             struct error *err)
+{
+    const struct dims *d = &model->dims;
+    float *norm_f = pack_load(model->norm_f, err), *lm_head = pack_load(model->lm_head, err);
+    if (!err->status) {
+        for (int n = 0; n < d->vocab_size && model->kind == MODEL_W8A8; n++)
+            weights->kernels->hadamard(&weights->rotate_model.inverse, lm_head + (long)n * d->d_model);
+        pack_vector(norm_f, d->d_model, weights->ld_model, head->norm_f);
+        pack_panels(lm_head, 0, d->vocab_size, d->d_model, head->lm_head);
+    }
+    free(lm_head);
+    free(norm_f);
     return err->status;
 }
 
 enum status pack_lm_head(struct weights *weights, struct error *err)
 {
-    const struct dims *d = &weights->model->dims;
-    float *norm_f = load(weights->model->norm_f, err), *lm_head = load(weights->model->lm_head, err);
-    if (!err->status) {
-        copy_vector(norm_f, d->d_model, weights->ld_model, weights->norm_f);
-        pack_panels(lm_head, 0, d->vocab_size, d->d_model, weights->lm_head);
-    }
-    free(lm_head);
-    free(norm_f);
-    return err->status;
+    if (weights->model->reference && pack_head(weights, weights->model->reference, &weights->float_head, err))
+        return err->status;
+    return pack_head(weights, weights->model, &weights->head, err);
 }

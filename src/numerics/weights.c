@@ -47,6 +47,13 @@ static void carve_w8a8(const struct weights *w, struct arena *arena, struct w8a8
     layer->out_proj = take_codes(arena, w->ld_model, d->d_inner);
 }
 
+static void carve_head(const struct weights *w, struct arena *arena, struct head *head)
+{
+    const struct dims *d = &w->model->dims;
+    head->norm_f = take_floats(arena, w->ld_model);
+    head->lm_head = take_floats(arena, (long)round_up16(d->vocab_size) * d->d_model);
+}
+
 // FP16 weights need no packing of their own where FP32 and the checkpoint's FP16 are the same numbers.
 static bool half_is_exact(const struct model *model)
 {
@@ -62,7 +69,7 @@ static bool half_is_exact(const struct model *model)
 
 static bool half_is_shared(const struct weights *w)
 {
-    return (w->parts & WEIGHTS_FP32) && half_is_exact(w->model);
+    return (w->parts & WEIGHTS_FP32) && half_is_exact(weights_float_model(w));
 }
 
 // The one description of the block: measures it or gives out its parts.
@@ -78,8 +85,9 @@ static void carve(struct weights *w, struct arena *arena)
         if (w->parts & WEIGHTS_W8A8) carve_w8a8(w, arena, w->w8a8 ? &w->w8a8[l] : &w8a8_scratch);
     }
     if (w->parts & WEIGHTS_LM_HEAD) {
-        w->norm_f = take_floats(arena, w->ld_model);
-        w->lm_head = take_floats(arena, (long)round_up16(d->vocab_size) * d->d_model);
+        carve_head(w, arena, &w->head);
+        w->float_head = w->head;
+        if (w->model->reference) carve_head(w, arena, &w->float_head);
     }
 }
 

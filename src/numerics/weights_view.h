@@ -46,18 +46,29 @@ struct w8a8_layer {
     float *D_skip;     // [ldI] dequantized
 };
 
+// For logits.
+struct head {
+    float *lm_head; // panels, vocab outputs, depth D
+    float *norm_f;  // [ldD]
+};
+
 struct weights {
     const struct model *model;
     const struct kernels *kernels;
     unsigned parts;
     int ld_model, ld_inner, ld_rank, ld_state,
-        ld_dbl;                                 // D, I, R, N rounded up to 16; ld_dbl = ld_rank + 2 ld_state
-    struct float_layer *fp32, *fp16;            // [n_layer] each, NULL where not asked for
-    struct w8a8_layer *w8a8;                    // [n_layer]
-    float *lm_head;                             // panels, vocab outputs, depth D
-    float *norm_f;                              // [ldD]
+        ld_dbl;                      // D, I, R, N rounded up to 16; ld_dbl = ld_rank + 2 ld_state
+    struct float_layer *fp32, *fp16; // [n_layer] each, NULL where not asked for
+    struct w8a8_layer *w8a8;         // [n_layer]
+    struct head head, float_head;    // the second of the float modes, where they have another model
     struct rotation rotate_model, rotate_inner; // of dimensions D and I
 };
+
+// Where the float modes take their weights.
+static inline const struct model *weights_float_model(const struct weights *weights)
+{
+    return weights->model->reference ? weights->model->reference : weights->model;
+}
 
 static inline int round_up16(int n)
 {

@@ -139,7 +139,7 @@ void run_hadamard(const struct forward *f, const struct hadamard *hadamard, floa
 
 bool wanted(const struct capture *capture, int layer, enum component component)
 {
-    return capture && (capture->want[layer] >> component & 1u);
+    return capture && capture->want && (capture->want[layer] >> component & 1u);
 }
 
 bool give_values(const struct forward *f, const struct capture *capture, int layer, enum component component,

@@ -14,6 +14,7 @@ struct forward {
     const struct weights *weights;
     struct arena arena;
     int max_tokens, threads;
+    uint64_t dither;    // seed, 0: none
     int length;         // of the pass under way
     bool rotated;       // its basis
     float *residual;    // [L][ldD]

@@ -27,12 +27,43 @@ static enum status check_same_weights(const struct model *model, const struct co
     return comm_agree(comm, err);
 }
 
-enum status inputs_model(struct model *model, const struct comm *comm, const struct job *job,
-                         struct error *err)
+static enum status open_reference(struct model *model, struct model *reference, const struct comm *comm,
+                                  const struct job *job, struct error *err)
+{
+    struct model opened = {0};
+    if (model->kind != MODEL_W8A8)
+        return error_set(err, STATUS_USAGE,
+                         "--reference-model: expected a W8A8 checkpoint beside it, got the float model %s; "
+                         "leave the option out",
+                         model->directory);
+    model_open(&opened, job->reference_model, err);
+    if (comm_agree(comm, err) || check_same_weights(&opened, comm, err) ||
+        model_set_reference(model, &opened, err)) {
+        model_close(&opened);
+        return err->status;
+    }
+    *reference = opened;
+    model->reference = reference; // where it is now
+    return STATUS_OK;
+}
+
+// The scales of a W8A8 checkpoint are one set.
+static enum status check_cells(const struct model *model, const struct job *job, struct error *err)
+{
+    if (model->kind != MODEL_W8A8 || job->n_cells == 1) return STATUS_OK;
+    return error_set(
+        err, STATUS_USAGE,
+        "--calib_data_num: expected one number, got %d: the scales come from the W8A8 checkpoint %s",
+        job->n_cells, model->directory);
+}
+
+enum status inputs_model(struct model *model, struct model *reference, const struct comm *comm,
+                         const struct job *job, struct error *err)
 {
     struct model opened = {0};
     open_model(&opened, job, err);
-    if (comm_agree(comm, err) || check_same_weights(&opened, comm, err)) {
+    if (comm_agree(comm, err) || check_same_weights(&opened, comm, err) || check_cells(&opened, job, err) ||
+        (job->reference_model && open_reference(&opened, reference, comm, job, err))) {
         model_close(&opened);
         return err->status;
     }
@@ -57,22 +88,46 @@ static char *find_text(const struct job *job, const struct model *model, struct 
         if (!given) error_memory(err, strlen(job->calib_data) + 1, "a path");
         return given;
     }
-    char *own = join(model->directory, "calibration.jsonl", err), *demo = NULL;
-    if (!own || file_exists(own)) return own;
-    free(own);
+    char *demo = NULL;
+    static const char *const names[] = {"calibration.jsonl", "calibration.npy"};
+    for (int i = 0; i < 2; i++) {
+        char *own = join(model->directory, names[i], err);
+        if (!own || file_exists(own)) return own;
+        free(own);
+    }
     if (model_demo_directory(&demo, err)) return NULL;
     char *text = join(demo, "calibration.jsonl", err);
     free(demo);
     return text;
 }
 
+// A quantized folder often holds none: then that of the reference model, or of the folder around it.
+static char *find_tokenizer(const struct job *job, const struct model *model, struct error *err)
+{
+    const char *others[] = {job->reference_model, job->pretrained_dir};
+    char *own = join(model->directory, "tokenizer.json", err);
+    for (size_t i = 0; own && !file_exists(own) && i < sizeof others / sizeof others[0]; i++) {
+        char *other = others[i] ? file_join(others[i], "tokenizer.json") : NULL;
+        if (other && file_exists(other)) {
+            free(own);
+            return other;
+        }
+        free(other);
+    }
+    return own;
+}
+
 static enum status read_corpus(struct corpus *corpus, const struct job *job, const struct model *model,
                                struct error *err)
 {
     char *text = find_text(job, model, err);
-    char *tokenizer = join(model->directory, "tokenizer.json", err);
+    char *tokenizer = find_tokenizer(job, model, err);
     if (!err->status) {
         struct corpus_request request = {.path = text,
+                                         .style = {.format = (enum text_format)job->text_format,
+                                                   .split = (enum text_split)job->txt_split,
+                                                   .field = job->text_field},
+                                         .pad_id = job->pad_id,
                                          .tokenizer_path = tokenizer,
                                          .samples = job->calib_data_num[job->n_cells - 1],
                                          .seqlen = job->calib_seqlen,

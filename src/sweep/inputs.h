@@ -9,9 +9,10 @@
 #include "ssmsweep/input/model.h"
 #include "ssmsweep/sweep/comm.h"
 
-// Collective.  Every rank maps the model by itself; all must find the same weights.
-enum status inputs_model(struct model *model, const struct comm *comm, const struct job *job,
-                         struct error *err);
+// Collective.  Every rank maps the model by itself; all must find the same weights.  *reference is filled,
+// and model->reference points to it, if the job names a reference model.
+enum status inputs_model(struct model *model, struct model *reference, const struct comm *comm,
+                         const struct job *job, struct error *err);
 
 // Collective.  Rank 0 reads and tokenizes, the others get the ids.
 enum status inputs_corpus(struct corpus *corpus, const struct comm *comm, const struct job *job,

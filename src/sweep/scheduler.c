@@ -125,6 +125,8 @@ enum status scheduler_run(const struct comm *comm, const struct task *task, stru
         lead(&scheduler, err);
     else
         follow(&scheduler, err);
+    const double idle = progress_clock();
     wait_for_all(comm);
+    if (progress) progress->idle_seconds = progress_clock() - idle;
     return comm_agree(comm, err);
 }

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/sweep/plan.h"
 
 enum { STORE_SCHEMA_VERSION = 1, STORE_PATH_ROOM = 160, STORE_LABEL_ROOM = 16 };
 
@@ -13,7 +14,19 @@ enum { STORE_SCHEMA_VERSION = 1, STORE_PATH_ROOM = 160, STORE_LABEL_ROOM = 16 };
 
 enum store_item_state { STORE_ITEM_ABSENT = 0, STORE_ITEM_DONE = 1 };
 
-// STATUS_IO: "PATH: WHAT: the deepest message of HDF5's error stack (N MiB free there)".
+// Paths of the datasets, in `name`.
+enum store_item_part { STORE_STATE, STORE_DIGEST, STORE_SECONDS };
+void store_output_name(const struct plan *plan, int run, int layer, enum component component,
+                       char name[STORE_PATH_ROOM]);
+const char *store_item_name(const struct plan *plan, int run, enum store_item_part part,
+                            char name[STORE_PATH_ROOM]); // gives `name` back
+void store_scales_name(const struct plan *plan, int cell, char name[STORE_PATH_ROOM]);
+
+// The deepest message of HDF5's error stack, which it clears: call it before anything else of HDF5.
+void store_hdf5_reason(char *text, size_t room);
+
+// After a failed write.  STATUS_IO: "PATH: WHAT: the deepest message of HDF5's error stack (N MiB free
+// there)".
 enum status store_hdf5_error(struct error *err, const char *path, const char *what);
 
 // HDF5 prints its error stacks by itself unless told not to.

@@ -19,9 +19,9 @@ struct layer {
     int width[COMPONENT_COUNT];
 };
 
-static const char *const attribute_names[] = {"tool_version",     "job",        "weights_sha256",
-                                              "tokenizer_sha256", "ids_sha256", "reference_mode",
-                                              "model_dtype"};
+static const char *const attribute_names[] = {"tool_version",     "job",           "weights_sha256",
+                                              "tokenizer_sha256", "ids_sha256",    "reference_mode",
+                                              "model_dtype",      "scales_source", "reference_weights"};
 enum { ATTRIBUTES = sizeof attribute_names / sizeof attribute_names[0] };
 
 struct result {
@@ -157,10 +157,11 @@ static enum status read_states(struct result *result, struct error *err)
         run_label(&result->runs[r], label);
         snprintf(name, sizeof name, "/items/%s/%s/state", label, result->runs[r].mode);
         if (store_read_all(&result->file, name, &expected, H5T_NATIVE_UINT8, state, err)) break;
-        bool complete = true;
+        int done = 0;
         for (int s = 0; s < result->samples; s++)
-            complete = complete && state[s] == STORE_ITEM_DONE;
-        result->runs[r].complete = complete;
+            done += state[s] == STORE_ITEM_DONE;
+        result->runs[r].done = done;
+        result->runs[r].complete = done == result->samples;
     }
     free(state);
     return err->status;
@@ -296,11 +297,12 @@ static enum status open_file(struct result *result, struct error *err)
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_file_locking(access, false, true); // several ranks read it, also where there are no locks
     result->file.id = H5Fopen(result->file.path, H5F_ACC_RDONLY, access);
+    char reason[400];
+    if (result->file.id < 0) store_hdf5_reason(reason, sizeof reason);
     H5Pclose(access);
     if (result->file.id >= 0) return STATUS_OK;
-    struct error reason = {0};
-    store_hdf5_error(&reason, result->file.path, "cannot open as HDF5");
-    return error_set(err, STATUS_INPUT, "%s; the file is torn or no result file", reason.text);
+    return error_set(err, STATUS_INPUT, "%s: cannot open as HDF5: %s; the file is torn or no result file",
+                     result->file.path, reason);
 }
 
 static enum status read_attributes(struct result *result, struct error *err)
@@ -413,6 +415,14 @@ const char *result_attribute(const struct result *result, const char *name)
     return "";
 }
 
+static void unreadable(const struct result *result, int layer, enum component component, struct error *err)
+{
+    char reason[400];
+    store_hdf5_reason(reason, sizeof reason);
+    error_set(err, STATUS_IO, "%s: cannot read layer %d %s: %s", result->file.path, layer,
+              component_name(component), reason);
+}
+
 enum status result_read(struct result *result, int run, int layer, enum component component, int sample,
                         float *values, struct error *err)
 {
@@ -426,7 +436,7 @@ enum status result_read(struct result *result, int run, int layer, enum componen
     hid_t file_space = H5Dget_space(data), memory_space = H5Screate_simple(3, count, NULL);
     if (H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
         H5Dread(data, H5T_NATIVE_FLOAT, memory_space, file_space, H5P_DEFAULT, values) < 0)
-        store_hdf5_error(err, result->file.path, "cannot read layer outputs");
+        unreadable(result, layer, component, err);
     H5Sclose(memory_space);
     H5Sclose(file_space);
     return err->status;

@@ -10,6 +10,7 @@
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/forward.h"
 #include "ssmsweep/numerics/weights.h"
+#include "ssmsweep/sweep/node_block.h"
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
 #include "threads.h"
@@ -41,8 +42,10 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     sweep->threads = threads_choose(job->threads, comm);
     sweep->result_path = sweep_result_path(job, err);
     if (comm_agree(comm, err) || refuse_existing(sweep, err)) return err->status;
-    if (inputs_model(&sweep->model, comm, job, err)) return err->status;
+    if (inputs_model(&sweep->model, &sweep->reference, comm, job, err)) return err->status;
     if (inputs_corpus(&sweep->corpus, comm, job, &sweep->model, err)) return err->status;
+    if (sweep->corpus.skipped_empty > 0)
+        log_job(log, LOG_NORMAL, "%ld empty documents skipped", sweep->corpus.skipped_empty);
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
     if (comm_agree(comm, err)) return err->status;
     log_job(log, LOG_NORMAL,
@@ -57,14 +60,16 @@ void sweep_close(struct sweep *sweep)
     plan_clear(&sweep->plan);
     corpus_clear(&sweep->corpus);
     model_close(&sweep->model);
+    model_close(&sweep->reference);
     free(sweep->result_path);
     *sweep = (struct sweep){0};
 }
 
-// The packings that the runs need; calibration is an FP32 pass.
-static unsigned weight_parts(const struct plan *plan)
+// The packings that the runs need; calibration is an FP32 pass, and a W8A8 checkpoint needs none.
+static unsigned weight_parts(const struct plan *plan, const struct model *model)
 {
-    unsigned parts = plan->n_cells > 0 ? WEIGHTS_FP32 | WEIGHTS_W8A8 : 0;
+    unsigned parts = plan->n_cells > 0 ? WEIGHTS_W8A8 : 0;
+    if (plan->n_cells > 0 && model->kind == MODEL_FLOAT) parts |= WEIGHTS_FP32;
     for (int r = 0; r < plan->n_runs; r++) {
         if (plan->runs[r].mode->precision == PRECISION_FP32) parts |= WEIGHTS_FP32;
         if (plan->runs[r].mode->precision == PRECISION_FP16) parts |= WEIGHTS_FP16;
@@ -99,7 +104,7 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
-            mebibytes(weights_bytes(&sweep->model, weight_parts(plan))),
+            mebibytes(weights_bytes(&sweep->model, weight_parts(plan, &sweep->model))),
             mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads)));
 }
 
@@ -132,7 +137,7 @@ static enum status pack_weights(struct engine *engine, const struct sweep *sweep
 static enum status engine_open(struct engine *engine, const struct sweep *sweep, struct error *err)
 {
     const struct comm *comm = sweep->comm;
-    unsigned parts = weight_parts(&sweep->plan);
+    unsigned parts = weight_parts(&sweep->plan, &sweep->model);
     node_block_open(&engine->block, comm, weights_bytes(&sweep->model, parts), err);
     if (comm_agree(comm, err)) return err->status;
     weights_open(&engine->weights, &sweep->model, parts, engine->block.memory, err);
@@ -156,6 +161,14 @@ static enum status make_folders(const struct sweep *sweep, struct error *err)
     return comm_agree(sweep->comm, err);
 }
 
+// What the float modes computed with: the float model itself, a W8A8 checkpoint's codes, or (by its digest)
+// another float model.
+static const char *reference_weights(const struct model *model)
+{
+    if (model->reference) return model->reference->digest_hex;
+    return model->kind == MODEL_W8A8 ? "dequantized-int8" : "model";
+}
+
 static enum status create_store(struct store **store, const struct sweep *sweep, struct error *err)
 {
     char *job_json = job_identity_json(sweep->job);
@@ -166,7 +179,10 @@ static enum status create_store(struct store **store, const struct sweep *sweep,
                                           .weights_hex = sweep->model.digest_hex,
                                           .tokenizer_hex = sweep->corpus.tokenizer_hex,
                                           .ids_hex = sweep->corpus.ids_hex,
-                                          .model_dtype = dtype_name(sweep->model.dtype)};
+                                          .model_dtype = model_dtype_name(&sweep->model),
+                                          .scales_source =
+                                              sweep->model.kind == MODEL_W8A8 ? "checkpoint" : "calibration",
+                                          .reference_weights = reference_weights(&sweep->model)};
         store_create(store, sweep->comm, sweep->result_path, &sweep->plan, &sweep->model.dims, &sweep->corpus,
                      &identity, err);
     }
@@ -180,11 +196,28 @@ static void start_phase(struct progress *progress, const struct sweep *sweep, co
     progress_start(progress, phase, total, sweep->job->progress_seconds, quiet);
 }
 
+// The scales that a W8A8 checkpoint brings.
+static enum status take_scales(const struct sweep *sweep, float **scales, struct error *err)
+{
+    const size_t count = (size_t)sweep->plan.n_layer * SITE_COUNT;
+    float *taken = calloc(count, sizeof *taken);
+    if (!taken) error_memory(err, count * sizeof *taken, "the scales");
+    if (comm_agree(sweep->comm, err)) {
+        free(taken);
+        return err->status;
+    }
+    calibrate_from_checkpoint(sweep->model.scales, sweep->plan.n_layer, taken);
+    *scales = taken;
+    return STATUS_OK;
+}
+
 static enum status calibrate(const struct sweep *sweep, const struct worker *worker, struct store *store,
                              float **scales, struct error *err)
 {
     const struct plan *plan = &sweep->plan;
     if (plan->n_cells == 0) return STATUS_OK; // no run needs scales
+    if (sweep->model.kind == MODEL_W8A8)
+        return take_scales(sweep, scales, err) ? err->status : store_write_scales(store, *scales, err);
     struct progress progress;
     int samples = plan->calib_data_num[plan->n_cells - 1];
     start_phase(&progress, sweep, "calibrate", samples);
@@ -204,20 +237,30 @@ static enum status fill_store(const struct sweep *sweep, const struct engine *en
                             .percentile_alpha = sweep->job->percentile_alpha};
     struct progress progress;
     float *scales = NULL;
+    const double started = progress_clock();
     if (calibrate(sweep, &worker, store, &scales, err) == STATUS_OK) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
+        const double calibrated = progress_clock();
         worker_sweep(&worker, store, scales, &progress, stored, err);
         progress_end(&progress);
+        if (sweep->times)
+            *sweep->times = (struct sweep_times){.calibrate_seconds = calibrated - started,
+                                                 .items_seconds = progress_clock() - calibrated,
+                                                 .idle_seconds = progress.idle_seconds};
     }
     free(scales);
     return err->status;
 }
 
 // A file that holds no finished sample helps nobody.
-static void close_store(const struct sweep *sweep, struct store *store, long long stored)
+static void end_store(const struct sweep *sweep, struct store *store, long long stored,
+                      const struct error *failure)
 {
     struct error err = {0};
-    if (store_close(store, &err)) comm_abort_agreed(sweep->comm, &err);
+    if (failure->status)
+        store_abandon(store);
+    else if (store_close(store, &err))
+        comm_abort_agreed(sweep->comm, &err);
     if (stored == 0 && sweep->comm->rank == 0) unlink(sweep->result_path);
 }
 
@@ -230,7 +273,7 @@ enum status sweep_run(const struct sweep *sweep, struct error *err)
     // The file before the long work: a full disk shows here.
     if (engine_open(&engine, sweep, err) == STATUS_OK && create_store(&store, sweep, err) == STATUS_OK) {
         fill_store(sweep, &engine, store, &stored, err);
-        close_store(sweep, store, stored);
+        end_store(sweep, store, stored, err);
     }
     engine_close(&engine);
     return err->status;

@@ -13,39 +13,17 @@ static const int32_t *ids_of(const struct worker *worker, int sample)
     return worker->corpus->ids + (size_t)sample * (size_t)worker->corpus->max_tokens;
 }
 
-// Rank 0 looks at every layer for ranks that wait, not only where something is captured; this tensor costs
-// least.
-enum { PULSE = COMPONENT_CONV1D_OUTPUT };
-
-// plan->want with a pulse in every layer of rank 0, in malloc'ed memory.
-static unsigned char *make_pulse(const struct worker *worker, const unsigned char *want, struct error *err)
-{
-    size_t n_layer = (size_t)worker->plan->n_layer;
-    unsigned char *mask = calloc(n_layer, 1);
-    if (!mask) {
-        error_memory(err, n_layer, "the layers to capture");
-        return NULL;
-    }
-    for (size_t l = 0; l < n_layer; l++) {
-        mask[l] = want ? want[l] : 0;
-        if (worker->comm->rank == 0 && worker->comm->ranks > 1) mask[l] |= 1u << PULSE;
-    }
-    return mask;
-}
-
 // ---- calibration ----
 
 struct calibration {
     const struct worker *worker;
     float *observed; // [samples][n_layer][SITE_COUNT], zero where another rank observed
-    unsigned char *pulse;
     struct scheduler *scheduler;
 };
 
-static bool pulse(void *context, int layer, enum component component, const float *values, int length,
-                  int width)
+static bool observe_between_layers(void *context, int layer)
 {
-    (void)layer, (void)component, (void)values, (void)length, (void)width;
+    (void)layer;
     scheduler_poll(((struct calibration *)context)->scheduler);
     return true;
 }
@@ -54,7 +32,7 @@ static enum status observe_sample(void *context, int sample, struct scheduler *s
 {
     struct calibration *calibration = context;
     const struct worker *worker = calibration->worker;
-    struct capture capture = {.want = calibration->pulse, .take = pulse, .context = calibration};
+    struct capture capture = {.between_layers = observe_between_layers, .context = calibration};
     float *observed = calibration->observed + (size_t)sample * (size_t)worker->plan->n_layer * SITE_COUNT;
     calibration->scheduler = scheduler;
     if (forward_observe(worker->forward, worker->percentile_alpha, ids_of(worker, sample),
@@ -76,7 +54,7 @@ enum status worker_calibrate(const struct worker *worker, int samples, float **s
 {
     const struct plan *plan = worker->plan;
     size_t per_sample = (size_t)plan->n_layer * SITE_COUNT;
-    struct calibration calibration = {.worker = worker, .pulse = make_pulse(worker, NULL, err)};
+    struct calibration calibration = {.worker = worker};
     calibration.observed = calloc((size_t)samples * per_sample, sizeof(float));
     float *made = calloc((size_t)plan->n_cells * per_sample, sizeof *made);
     if (!calibration.observed || !made)
@@ -92,7 +70,6 @@ enum status worker_calibrate(const struct worker *worker, int samples, float **s
 free_all:
     free(made);
     free(calibration.observed);
-    free(calibration.pulse);
     return err->status;
 }
 
@@ -102,7 +79,6 @@ struct sweeping {
     const struct worker *worker;
     struct store *store;
     const float *scales;
-    unsigned char *pulse;
     struct hash *hash;
     long long stored;
     // of the sample at work
@@ -116,8 +92,6 @@ static bool store_tensor(void *context, int layer, enum component component, con
                          int width)
 {
     struct sweeping *sweeping = context;
-    scheduler_poll(sweeping->scheduler);
-    if (!(sweeping->worker->plan->want[layer] & 1u << component)) return true; // a pulse
     int place = layer * COMPONENT_COUNT + (int)component;
     if (place <= sweeping->last) { // the digest stands on this order
         error_set(sweeping->err, STATUS_INTERNAL, "layer %d %s came out of order", layer,
@@ -130,6 +104,13 @@ static bool store_tensor(void *context, int layer, enum component component, con
                               length, width, sweeping->err) == STATUS_OK;
 }
 
+static bool sweep_between_layers(void *context, int layer)
+{
+    (void)layer;
+    scheduler_poll(((struct sweeping *)context)->scheduler);
+    return true;
+}
+
 static const float *scales_of(const struct sweeping *sweeping, int run)
 {
     int cell = sweeping->worker->plan->runs[run].cell;
@@ -140,7 +121,10 @@ static const float *scales_of(const struct sweeping *sweeping, int run)
 static enum status sweep_sample(struct sweeping *sweeping, int run, int sample, struct error *err)
 {
     const struct worker *worker = sweeping->worker;
-    struct capture capture = {.want = sweeping->pulse, .take = store_tensor, .context = sweeping};
+    struct capture capture = {.want = worker->plan->want,
+                              .take = store_tensor,
+                              .between_layers = sweep_between_layers,
+                              .context = sweeping};
     unsigned char digest[HASH_BYTES];
     double started = progress_clock();
     sweeping->run = run;
@@ -172,13 +156,11 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
                          struct progress *progress, long long *stored, struct error *err)
 {
     struct sweeping sweeping = {.worker = worker, .store = store, .scales = scales};
-    sweeping.pulse = make_pulse(worker, worker->plan->want, err);
     sweeping.hash = hash_open();
     if (!sweeping.hash) error_memory(err, HASH_BYTES, "a digest");
     struct task task = {.n_items = worker->plan->n_items, .run = sweep_item, .context = &sweeping};
     if (comm_agree(worker->comm, err) == STATUS_OK) scheduler_run(worker->comm, &task, progress, err);
     MPI_Allreduce(&sweeping.stored, stored, 1, MPI_LONG_LONG, MPI_SUM, worker->comm->world);
     hash_close(sweeping.hash);
-    free(sweeping.pulse);
     return err->status;
 }

@@ -9,7 +9,7 @@ import tempfile
 
 import harness
 
-FOLDERS = ["base", "input", "numerics", "sweep", "compare"]    # each may use those before it
+FOLDERS = ["base", "input", "numerics", "sweep", "compare", "bench"]    # each may use those before it
 MODE_NAME = re.compile(r'"(2-[0-9]|fp16)"')
 COMMENT = re.compile(r"^\s*//.*$", re.M)
 

@@ -13,6 +13,7 @@ MPIEXEC = os.environ["MPIEXEC"]
 SOURCE = os.environ["SSMSWEEP_SOURCE"]
 DEMO = os.path.join(SOURCE, "jobs", "demo")
 TIMED_OUT = "timed out"
+MODES = ["fp32", "fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]    # in the order of the table
 
 OPEN_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Agreement on failure, and memory shared by the ranks of a node.
+#include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "check.h"
 #include "ssmsweep/sweep/comm.h"
+#include "ssmsweep/sweep/node_block.h"
 
 static void check_agreement(const struct comm *comm)
 {
@@ -27,14 +31,14 @@ static void check_agreement(const struct comm *comm)
         }
 }
 
-static void check_block(const struct comm *comm, size_t words)
+static void check_block(const struct comm *comm, size_t words, bool shared)
 {
     struct node_block block = {0};
     struct error err = {0};
     CHECK(node_block_open(&block, comm, words * sizeof(uint64_t), &err) == STATUS_OK);
     uint64_t *memory = block.memory;
     CHECK((uintptr_t)memory % 64 == 0);
-    CHECK(block.parts == comm->node_ranks || block.parts == 1);
+    CHECK(block.parts == (shared ? comm->node_ranks : 1));
     CHECK(block.part >= 0 && block.part < block.parts);
     for (size_t i = (size_t)block.part; i < words; i += (size_t)block.parts) {
         CHECK(memory[i] == 0);
@@ -53,8 +57,21 @@ static void check_impossible_block(const struct comm *comm)
     struct node_block block = {0};
     struct error err = {0};
     node_block_open(&block, comm, (size_t)1 << 60, &err);
+    CHECK(err.status == STATUS_IO && block.memory == NULL);
     CHECK(comm_agree(comm, &err) == STATUS_IO);
     node_block_close(&block);
+}
+
+// A limit on the size of files stands in for a /dev/shm that is too small: the ranks then go without sharing.
+static void check_fallback(const struct comm *comm)
+{
+    struct rlimit before;
+    CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    const struct rlimit small = {.rlim_cur = 1 << 20, .rlim_max = before.rlim_max};
+    CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    if (comm->rank == 0) CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
+    check_block(comm, 1000003, false);
+    if (comm->rank == 0) CHECK(setrlimit(RLIMIT_FSIZE, &before) == 0);
 }
 
 int main(int argc, char **argv)
@@ -64,9 +81,10 @@ int main(int argc, char **argv)
     CHECK(comm_init(&comm, &argc, &argv, &err) == STATUS_OK);
     CHECK(comm.node_ranks >= 1 && comm.node_ranks <= comm.ranks);
     check_agreement(&comm);
-    check_block(&comm, 1);
-    check_block(&comm, 1000003);
-    if (argc > 1 && strcmp(argv[1], "huge") == 0) check_impossible_block(&comm);
+    check_block(&comm, 1, true);
+    check_block(&comm, 1000003, true);
+    check_impossible_block(&comm);
+    check_fallback(&comm);
     comm_finish(&comm);
     return 0;
 }

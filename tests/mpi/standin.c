@@ -98,14 +98,21 @@ static bool give(struct forward *forward, const struct mode *mode, float scale, 
     return capture->take(capture->context, layer, component, forward->values, length, width);
 }
 
+static bool go_on(const struct capture *capture, int layer)
+{
+    return !capture || !capture->between_layers || capture->between_layers(capture->context, layer);
+}
+
 bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
                  int length, const struct capture *capture)
 {
-    for (int l = 0; l < forward->weights->dims.n_layer; l++)
+    for (int l = 0; l < forward->weights->dims.n_layer; l++) {
+        if (!go_on(capture, l)) return false;
         for (int c = 0; c < COMPONENT_COUNT; c++)
             if (capture->want[l] & 1u << c && !give(forward, mode, scales ? scales[l * SITE_COUNT] : 0, l,
                                                     (enum component)c, ids, length, capture))
                 return false;
+    }
     return true;
 }
 
@@ -114,7 +121,8 @@ bool forward_observe(struct forward *forward, double percentile_alpha, const int
 {
     (void)percentile_alpha;
     for (int l = 0; l < forward->weights->dims.n_layer; l++) {
-        for (int c = 0; capture && c < COMPONENT_COUNT; c++)
+        if (!go_on(capture, l)) return false;
+        for (int c = 0; capture && capture->want && c < COMPONENT_COUNT; c++)
             if (capture->want[l] & 1u << c &&
                 !give(forward, mode_at(0), 0, l, (enum component)c, ids, length, capture))
                 return false;

@@ -134,7 +134,8 @@ struct bench {
     float *scales;
 };
 
-static const struct store_identity identity = {"{\"a\": 1}", "0.0", "aa", "", "bb", "F16"};
+static const struct store_identity identity = {"{\"a\": 1}", "0.0", "aa",          "",
+                                               "bb",         "F16", "calibration", "model"};
 
 static void bench_open(struct bench *bench)
 {
@@ -152,10 +153,13 @@ static void bench_open(struct bench *bench)
     CHECK(store_write_scales(bench->store, bench->scales, &err) == STATUS_OK);
 }
 
-static void bench_close(struct bench *bench)
+static void bench_close(struct bench *bench, bool failed)
 {
     struct error err = {0};
-    CHECK(store_close(bench->store, &err) == STATUS_OK);
+    if (failed)
+        store_abandon(bench->store);
+    else
+        CHECK(store_close(bench->store, &err) == STATUS_OK);
     free(bench->scales);
     forward_close(bench->worker.forward);
     weights_close(bench->weights);
@@ -179,7 +183,7 @@ static void check_whole_sweep(struct bench *bench)
     progress_start(&progress, "sweep", bench->plan.n_items, -1, true);
     CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &stored, &err) == STATUS_OK);
     CHECK(stored == (long long)bench->plan.n_runs * SAMPLES);
-    bench_close(bench);
+    bench_close(bench, false);
     CHECK(store_create(&again, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus, &identity,
                        &err) == STATUS_INPUT);
     CHECK(strstr(err.text, bench->path) && strstr(err.text, "--resume"));
@@ -198,7 +202,8 @@ static void check_failing_write(struct bench *bench, int writes)
     CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &stored, &err) == STATUS_IO);
     CHECK(strstr(err.text, "the disk is on fire"));
     CHECK(stored >= writes / 6 && stored < (long long)bench->plan.n_runs * SAMPLES);
-    bench_close(bench);
+    bench_close(bench, true);
+    MPI_Barrier(bench->comm.world);
     err = (struct error){0};
     CHECK(result_open(&result, bench->path, &err) == STATUS_OK);
     int complete = 0;
@@ -214,6 +219,7 @@ int main(int argc, char **argv)
     struct bench bench = {0};
     struct error err = {0};
     CHECK(argc == 3 || argc == 4);
+    store_prepare();
     CHECK(comm_init(&bench.comm, &argc, &argv, &err) == STATUS_OK);
     bench.path = argv[1];
     bench.corpus = make_corpus();

@@ -19,6 +19,12 @@ enum status json_parse(struct json **root, const char *text, size_t text_bytes, 
 enum status json_read_file(struct json **root, const char *path, struct error *err);
 void json_close(struct json *root); // NULL is fine
 
+// One string member of a whole text that is an object, where \u0000 is allowed in strings:
+// value[value_bytes], malloc'ed, not terminated.  Errors as json_parse(), and STATUS_INPUT if there is no
+// such member or it is no string.
+enum status json_read_member(char **value, size_t *value_bytes, const char *text, size_t text_bytes,
+                             const char *key, const char *where, struct error *err);
+
 bool json_is_object(const struct json *value);
 bool json_is_array(const struct json *value);
 bool json_is_string(const struct json *value);

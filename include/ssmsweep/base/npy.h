@@ -11,7 +11,7 @@
 
 enum npy_dtype { NPY_INT32, NPY_INT64, NPY_FLOAT32, NPY_FLOAT64 }; // all little-endian
 
-enum { NPY_MAX_DIMS = 8, NPY_HEADER_ROOM = 512 };
+enum { NPY_MAX_DIMS = 8, NPY_HEADER_ROOM = 512, NPY_PREFIX_BYTES = 12, NPY_MAX_HEADER_BYTES = 1 << 20 };
 
 // A read-only array in C order.  In caller memory; npy_unmap() frees (a zeroed one is fine).
 struct npy {
@@ -27,6 +27,14 @@ struct npy {
 // NPY_MAX_DIMS dimensions, or data that are shorter or longer than the shape says.  Local.
 enum status npy_map(struct npy *npy, const char *path, struct error *err);
 void npy_unmap(struct npy *npy);
+
+// For streams.  How many bytes precede the data, by the first NPY_PREFIX_BYTES of the stream; then the header
+// itself, from all of those bytes: sets everything but `map` and `data`.  Errors as npy_map(), and for a
+// header beyond NPY_MAX_HEADER_BYTES.  Local.
+enum status npy_header_bytes(size_t *bytes, const unsigned char prefix[NPY_PREFIX_BYTES], const char *path,
+                             struct error *err);
+enum status npy_parse(struct npy *npy, size_t *header_bytes, const unsigned char *data, size_t have_bytes,
+                      const char *path, struct error *err);
 
 const char *npy_dtype_name(enum npy_dtype dtype); // "<i4" ...
 size_t npy_item_bytes(enum npy_dtype dtype);

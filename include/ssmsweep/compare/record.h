@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "ssmsweep/compare/accumulate.h"
+#include "ssmsweep/numerics/accumulate.h"
 #include "ssmsweep/compare/percentile.h"
 
 // `fp_*` are of the reference, `mode_*` of the compared mode, `diff` is mode - reference.  std is the

@@ -40,6 +40,11 @@ struct run_summary view_summarize(const struct run_view *run);
 bool view_is_reference(const struct comparison *comparison, const struct result *result, int run);
 const char *view_reference_name(const struct comparison *comparison, const struct result *result);
 
+// What the float modes computed with, where that is not simply the model: " (dequantized INT8 weights)",
+// " (float model 1a2b3c4d)"; else "".
+enum { VIEW_WEIGHTS_CHARS = 48 };
+void view_reference_weights(const struct result *result, char text[VIEW_WEIGHTS_CHARS]);
+
 int view_cells(const struct result *result);        // distinct calib_data_num of runs with scales
 long long view_tokens(const struct result *result); // valid tokens of all samples
 

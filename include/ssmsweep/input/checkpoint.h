@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A checkpoint as a set of named tensors, whatever file it came from.  Nothing is converted or copied:
-// tensors point into the mapped file.
+// A checkpoint as a set of named tensors and numbers, whatever files it came from.  Nothing is converted or
+// copied: tensors point into the mapped files.
 #ifndef SSMSWEEP_INPUT_CHECKPOINT_H
 #define SSMSWEEP_INPUT_CHECKPOINT_H
 
@@ -8,22 +8,33 @@
 
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/input/scalar.h"
 #include "ssmsweep/input/tensor.h"
 
 // Its tensors live as long as the checkpoint.
 struct checkpoint; // opaque
 
-// Opens the weights in a model folder (model.safetensors).  Local.  STATUS_INPUT: missing, torn, overlapping,
-// unknown dtype, ... with file and tensor named.
+// Opens the weights in a model folder, the first that is there of model.safetensors,
+// model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json.  Local.  STATUS_INPUT:
+// missing, torn, overlapping, unknown dtype, ... with file and tensor named.
 enum status checkpoint_open(struct checkpoint **checkpoint, const char *directory, struct error *err);
 void checkpoint_close(struct checkpoint *checkpoint); // NULL is fine
 
-const char *checkpoint_path(const struct checkpoint *checkpoint); // the file, for messages
+const char *checkpoint_path(const struct checkpoint *checkpoint); // the file or the index, for messages
+size_t checkpoint_files(const struct checkpoint *checkpoint);     // 1, or the number of shards
+size_t checkpoint_bytes(const struct checkpoint *checkpoint);     // of all of them
 size_t checkpoint_count(const struct checkpoint *checkpoint);
 const struct tensor *checkpoint_at(const struct checkpoint *checkpoint, size_t index);
 const struct tensor *checkpoint_find(const struct checkpoint *checkpoint,
                                      const char *name); // NULL: no such tensor
-// SHA-256 of the file's bytes.  STATUS_IO: out of memory.
+
+// Plain numbers beside the tensors (pytorch_model.bin alone has any).
+size_t checkpoint_scalars(const struct checkpoint *checkpoint);
+const struct scalar *checkpoint_scalar_at(const struct checkpoint *checkpoint, size_t index);
+const struct scalar *checkpoint_scalar(const struct checkpoint *checkpoint, const char *name); // NULL: none
+
+// SHA-256 of the file's bytes, or of those of all shards one after the other, in the order in which the index
+// first names them.  STATUS_IO: out of memory.
 enum status checkpoint_digest(const struct checkpoint *checkpoint, unsigned char digest[HASH_BYTES],
                               struct error *err);
 

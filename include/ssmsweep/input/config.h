@@ -11,6 +11,7 @@
 
 struct config {
     struct dims dims;
+    enum model_kind kind;
     bool tied; // lm_head is the embedding
 };
 

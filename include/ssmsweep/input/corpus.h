@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calibration text as token ids: the first calib_data_num samples of a JSONL file or of an .npy array of ids.
+// Calibration text as token ids: the first calib_data_num samples of a text in any of the formats of
+// documents.h, or of an .npy array of ids.
 #ifndef SSMSWEEP_INPUT_CORPUS_H
 #define SSMSWEEP_INPUT_CORPUS_H
 
@@ -7,6 +8,7 @@
 
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/input/documents.h"
 
 // Owned by the caller, freed by corpus_clear().  Each sample keeps its own length; none is empty.
 struct corpus {
@@ -20,15 +22,17 @@ struct corpus {
 };
 
 struct corpus_request {
-    const char *path;           // .jsonl with a `text` field, or .npy int32 [samples, L] padded with -1
+    const char *path; // file, folder of .txt, or "-" for standard input; .npy: int32 or int64 [samples, L]
+    struct text_style style;
+    int pad_id; // of .npy: a negative one ends a sample, another is padding where it ends the row
     const char *tokenizer_path; // tokenizer.json of the model; unused for .npy
     int samples;                // how many to read (calib_data_num, the largest)
     int seqlen;                 // truncate every sample to that many tokens (calib_seqlen)
     int vocab_size;             // ids must be below it
 };
 
-// Local.  Reads only as far as needed.  STATUS_INPUT: file or key missing (line named), fewer samples than
-// asked for, id out of range, invalid UTF-8.
+// Local.  Reads, and inflates, only as far as needed.  STATUS_INPUT: file or key missing (line named), fewer
+// samples than asked for, id out of range, invalid UTF-8.
 enum status corpus_read(struct corpus *corpus, const struct corpus_request *request, struct error *err);
 void corpus_clear(struct corpus *corpus);
 

@@ -9,16 +9,33 @@
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 
-enum command { COMMAND_RUN, COMMAND_COMPARE, COMMAND_MODES, COMMAND_HELP, COMMAND_VERSION };
+enum command {
+    COMMAND_RUN,
+    COMMAND_COMPARE,
+    COMMAND_INFO,
+    COMMAND_SYNTH,
+    COMMAND_BENCH,
+    COMMAND_MODES,
+    COMMAND_HELP,
+    COMMAND_VERSION
+};
 
 enum { JOB_MAX_CELLS = 64 };
 
 // Lists of names (modes, layers, components) stay text here; the folders below give them meaning.
 struct job {
     enum command command;
+    // The first word of the line is the model's name, as the original tool has it: then model_dir is
+    // PRETRAINED_DIR/NAME if there is such a folder, else PRETRAINED_DIR itself.
+    bool model_by_name;
     const char *model_dir; // NULL: the embedded demo model; a relative one is inside pretrained_dir, if given
-    const char *pretrained_dir; // already part of model_dir after job_parse()
-    const char *calib_data;     // NULL: calibration.jsonl of the model folder, else that of the demo model
+    const char *reference_model; // float model of the float modes; NULL: the model itself
+    const char *pretrained_dir;  // already part of model_dir after job_parse()
+    const char *calib_data; // NULL: calibration.jsonl or .npy of the model folder, else of the demo model
+    int text_format;        // enum text_format
+    int txt_split;          // enum text_split
+    const char *text_field; // of a JSON line
+    int pad_id;             // of .npy
     int calib_data_num[JOB_MAX_CELLS]; // one cell each, ascending, no duplicates
     int n_cells;
     int calib_seqlen;
@@ -33,7 +50,13 @@ struct job {
     int threads;                 // 0: from the binding
     int shard;                   // samples per item; 0: chosen
     double progress_seconds;     // < 0: only when stderr is a terminal
+    double bench_seconds;        // for each measurement
+    const char *json_file;       // NULL: none
     bool resume, dry_run;
+    bool json, cpu;                // of info
+    int preset, synth_dtype, seed; // of synth: enum synth_preset, enum synth_dtype
+    const char *out;               // of synth: the folder to make
+    long long shard_bytes;         // of synth
     enum log_level verbosity;
     char *storage; // owns the texts above
 };

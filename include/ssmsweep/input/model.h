@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Mamba-1 model folder in the Hugging Face layout: config.json and weights, checked and mapped.
+// A Mamba-1 model folder: config.json and weights, float or W8A8, checked and mapped.
 #ifndef SSMSWEEP_INPUT_MODEL_H
 #define SSMSWEEP_INPUT_MODEL_H
 
@@ -20,7 +20,21 @@ struct dims {
     float norm_eps;
 };
 
-// Tensors of one layer; shapes as stored.
+enum model_kind {
+    MODEL_FLOAT,
+    MODEL_W8A8, // INT8 codes and scales of a quantized model: docs/numerics.md, "Quantized weights"
+};
+
+// What a W8A8 checkpoint says of one layer: scales of activations (the sites of docs/numerics.md, section 3)
+// and of weights (per tensor).
+struct w8a8_scales {
+    float in_proj_input, in_proj_output, x_proj_input, x_proj_output, dt_proj_output, out_proj_input,
+        ssm_state;
+    float in_proj, conv_w, conv_b, x_proj, dt_proj, dt_bias, A_log, D_skip, out_proj;
+};
+
+// Tensors of one layer; shapes as stored.  MODEL_W8A8: all are I8 codes but norm, which is all ones; in_proj
+// and out_proj are rotated, as docs/numerics.md, section 2, has them.
 struct model_layer {
     const struct tensor *norm;     // [D]
     const struct tensor *in_proj;  // [2I, D]
@@ -35,16 +49,28 @@ struct model_layer {
 };
 
 struct model {
+    enum model_kind kind;
     char *directory;
     struct checkpoint *checkpoint;
     struct dims dims;
-    const struct tensor *embedding; // [vocab, D]
+    const struct tensor *embedding; // [vocab, D]; MODEL_W8A8: rows rotated
     const struct tensor *norm_f;    // [D]
-    const struct tensor *lm_head;   // [vocab, D]; the embedding if the checkpoint has none
+    const struct tensor *lm_head;   // [vocab, D]; the embedding if the checkpoint has none; rotated alike
     struct model_layer *layers;     // [n_layer]
-    enum dtype dtype;               // of the embedding: what reports call the model's dtype
+    struct w8a8_scales *scales;     // [n_layer]; NULL for MODEL_FLOAT
+    struct tensor *views;           // what layers point to where the file stores it otherwise
+    // The float weights that the float modes use, borrowed; NULL: the model's own (of MODEL_W8A8: its codes,
+    // dequantized and rotated back).
+    const struct model *reference;
+    enum dtype dtype; // of the embedding: what reports call the model's dtype
     char digest_hex[HASH_HEX_CHARS + 1];
 };
+
+const char *model_dtype_name(const struct model *model); // "F16", ... or "W8A8"
+
+// Makes `reference` (a float model, which must outlive this one) the source of the float modes. STATUS_INPUT:
+// another size, or no float model.
+enum status model_set_reference(struct model *model, const struct model *reference, struct error *err);
 
 // Local.  Reads config.json and the weights of `directory`; checks architecture (Mamba-2, Jamba, ... are
 // named and refused), every shape, that the Hadamard rotation exists for D and I, and that no weight is NaN

@@ -10,11 +10,13 @@
 #include "ssmsweep/input/job.h"
 
 enum option_kind {
-    OPTION_FLAG,     // bool
-    OPTION_INT,      // int within [least, most]
-    OPTION_DOUBLE,   // double within [least, most], or (least, most] with `above_least`
-    OPTION_TEXT,     // const char *, not empty
-    OPTION_LIST,     // const char *: comma list; an array in a job file
+    OPTION_FLAG,   // bool
+    OPTION_INT,    // int within [least, most]
+    OPTION_DOUBLE, // double within [least, most], or (least, most] with `above_least`
+    OPTION_BYTES,  // long long within [least, most]: digits, maybe followed by K, M, G or T (powers of 1000)
+    OPTION_CHOICE, // int: position of the argument among the words that `word` lists, divided by '|'
+    OPTION_TEXT,   // const char *, not empty
+    OPTION_LIST,   // const char *: comma list; an array in a job file
     OPTION_INT_LIST, // calib_data_num and n_cells: sorted, without duplicates, each within [least, most]
     OPTION_WORD,     // takes no argument; stores `word` in a const char *
     OPTION_LEVEL,    // takes no argument; stores `level` in an enum log_level
@@ -26,7 +28,9 @@ enum option_group {
     GROUP_INPUT,
     GROUP_SWEEP,
     GROUP_OUTPUT,
+    GROUP_SYNTH,
     GROUP_RUN,
+    GROUP_BENCH,
     GROUP_GENERAL,
     GROUP_ADVANCED,
     GROUP_COUNT
@@ -51,13 +55,16 @@ struct option {
 struct command_entry {
     const char *name;
     enum command command;
-    const char *arguments; // placeholder of its positional arguments, a list of modes; NULL: it takes none
+    const char *arguments; // placeholder of its positional arguments; NULL: it takes none
+    const char *target;    // the option that they set: one word, or a list where that is OPTION_LIST
     const char *help;
 };
 
 int option_count(void);
 const struct option *option_at(int index);
 const struct option *option_find(const char *name, size_t length); // NULL: no such option
+// The row of that name that applies to the command, else the first: commands may give one name two meanings.
+const struct option *option_find_for(const char *name, size_t length, enum command command);
 const struct option *option_find_letter(char letter);
 const char *option_nearest(const char *name,
                            size_t length); // nearest name by edit distance, NULL if none is near

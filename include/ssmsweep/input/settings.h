@@ -16,6 +16,7 @@ struct setting {
 struct settings {
     const char *path; // of the job file; NULL: command line
     enum command command;
+    bool model_by_name; // see struct job
     struct setting *items;
     int count, room;
 };

@@ -17,12 +17,17 @@ enum scale_site {
     SITE_COUNT
 };
 
+struct w8a8_scales;
+
 const char *site_name(enum scale_site site); // "in_proj:input", ..., as in NUMERICS.md
 
 // observed: [samples][n_layer][SITE_COUNT], one number per sample and site as forward_observe() gives them
 // (max |v|, or the alpha-quantile of |v|).  scales: [n_layer][SITE_COUNT], from the first `samples` samples
 // in order.
 void calibrate_scales(const float *observed, int samples, int n_layer, float *scales);
+
+// The same from what a W8A8 checkpoint says of its layers: given[n_layer].
+void calibrate_from_checkpoint(const struct w8a8_scales *given, int n_layer, float *scales);
 
 // alpha-quantile of |v[0..count)| with linear interpolation, exact; reorders v (which it takes as scratch).
 // count >= 1.  NumPy: sort, pos = alpha*(count-1), float32 interpolation.

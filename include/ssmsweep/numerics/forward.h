@@ -17,11 +17,13 @@ struct forward; // opaque: workspace of one thread team, sized for the longest s
                 // afterwards
 
 // Where captured tensors go.  `take` gets values[length, width], row-major, FP32, valid only during the call;
-// false stops the pass.
+// false stops the pass.  between_layers (NULL: none) is called in front of every layer of a whole pass, for
+// what has to be seen to meanwhile; false stops the pass too.
 struct capture {
-    const unsigned char *want; // [n_layer], bit mask 1u << component
+    const unsigned char *want; // [n_layer], bit mask 1u << component; NULL: nothing is captured
     bool (*take)(void *context, int layer, enum component component, const float *values, int length,
                  int width);
+    bool (*between_layers)(void *context, int layer);
     void *context;
 };
 
@@ -31,7 +33,7 @@ enum status forward_open(struct forward **forward, const struct weights *weights
 void forward_close(struct forward *forward);
 
 // One sample through all layers.  scales: [n_layer][SITE_COUNT] for W8A8 modes, else NULL.  ids: [length],
-// each below vocab_size, 1 <= length <= max_tokens.  False: `take` stopped it.
+// each below vocab_size, 1 <= length <= max_tokens.  False: capture stopped it.
 bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
                  int length, const struct capture *capture);
 
@@ -39,6 +41,30 @@ bool forward_run(struct forward *forward, const struct mode *mode, const float *
 // may be NULL.
 bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
                      const struct capture *capture, float *observed);
+
+// A pass that is taken layer by layer, so that several modes can go through a layer side by side in one
+// workspace: what a mode carries from layer to layer is its residual stream and the last mixer's output.
+struct stream {
+    float *residual, *h; // [length][D rounded up to 16]; zeros behind D
+    bool rotated;        // basis of both
+};
+size_t stream_floats(const struct dims *dims, int length); // of each of the two
+// Embedding rows into stream->h, zeros into stream->residual.
+void forward_start(struct forward *forward, struct stream *stream, const struct mode *mode,
+                   const int32_t *ids, int length);
+// Layer `layer` of the sample of `length` tokens.  observed: NULL, or [SITE_COUNT] of this layer (FP32 modes
+// alone).
+bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
+                  const float *scales, int layer, int length, const struct capture *capture,
+                  double percentile_alpha, float *observed);
+// Logits of tokens [first, first + count) of a stream behind its last layer, as forward_logits().
+void stream_logits(struct forward *forward, const struct stream *stream, int first, int count, float *logits);
+
+// Implementation noise: with a seed other than 0, W8A8 passes move every element of the scan output y by -1,
+// 0 or +1 unit in the last place of FP32 before it is rounded to FP16, at random but the same everywhere for
+// the same seed.  Another legal order of the scan's sums does as much (docs/numerics.md), so what such passes
+// differ by means nothing.
+void forward_set_dither(struct forward *forward, uint64_t seed);
 
 // One layer on a given input, for checks against a reference: residual and h are [length, D] in the basis of
 // the mode (rotated for W8A8) and are updated in place as the pass would.

@@ -36,7 +36,7 @@ enum gemm_s8_result {
 };
 
 // acc[m][n] = sum_k a[m][k] * w[n][k], exact in INT32.  Weights are stored as code + 128 (unsigned), which
-// VNNI wants; bias128[m] = 128 * sum_k a[m][k] takes it out again.
+// VNNI wants; bias128[m] = -128 * sum_k a[m][k] takes it out again.
 struct gemm_s8 {
     const int8_t *a; // [rows][lda], zero for depth <= k < depth rounded up to 4
     long lda;
@@ -139,6 +139,10 @@ struct kernels {
     void (*quantize_even)(const float *x, long count, float step, int8_t *codes); // ties to even
     void (*exp)(const float *x, long count, float *out); // count a multiple of 16; for tests and the bench
     void (*softplus)(const float *x, long count, float *out);
+    // Register-only loops of the multiply-adds of the two GEMMs, for the bench; give the operations done, two
+    // per multiply-add.
+    double (*peak_f32)(long rounds);
+    double (*peak_s8)(long rounds);
 };
 
 // Floats of scratch that scan_sequential and scan_blocked need per thread for sequences up to max_tokens.

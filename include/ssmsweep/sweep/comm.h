@@ -4,7 +4,6 @@
 #define SSMSWEEP_SWEEP_COMM_H
 
 #include <mpi.h>
-#include <stddef.h>
 
 #include "ssmsweep/base/status.h"
 
@@ -30,20 +29,5 @@ void comm_abort(const struct comm *comm, const struct error *err) __attribute__(
 
 // Collective.  The same after comm_agree(): rank 0 alone prints.
 void comm_abort_agreed(const struct comm *comm, const struct error *err) __attribute__((noreturn));
-
-// A block of zeroed memory shared by the ranks of a node (allocated once per node, in an MPI window; private
-// to each rank where the system refuses one: then parts is 1).
-struct node_block {
-    void *memory;
-    size_t size_bytes;
-    int part, parts; // this rank fills tasks part, part+parts, ...
-    MPI_Win window;
-    void *private_memory;
-};
-// Collective over comm->node; size_bytes must be equal on the ranks of a node.
-enum status node_block_open(struct node_block *block, const struct comm *comm, size_t size_bytes,
-                            struct error *err);
-void node_block_fence(struct node_block *block, const struct comm *comm); // Collective over comm->node.
-void node_block_close(struct node_block *block); // Collective over comm->node; zeroed is fine.
 
 #endif

@@ -11,6 +11,7 @@ struct progress {
     int done, total;
     double started, shown, interval_seconds; // interval < 0: silent
     bool terminal;                           // one line, rewritten in place
+    double idle_seconds; // of this rank, from its last item to the end of the phase, by scheduler_run()
 };
 
 double progress_clock(void); // monotonic seconds

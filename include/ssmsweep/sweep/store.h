@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The result file (HDF5).  The only user of hdf5.h.  Layout: docs/result_file.md.
 //
-//   /                              attributes: schema_version, tool_version, job (JSON), weights_sha256,
-//   tokenizer_sha256,
-//                                  ids_sha256, reference_mode, model_dtype
+//   /  attributes: schema_version, tool_version, job (JSON), weights_sha256, tokenizer_sha256, ids_sha256,
+//      reference_mode, model_dtype, scales_source, reference_weights
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]
 //   /calibration/<N>/scales float32[n_layer, SITE_COUNT]   attribute sites
 //   /outputs/<N>/<mode>/layer_<l>/<component> float32[S, L, width]; float modes under /outputs/float/
 //   /items/<N or float>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
 //
-// Everything is created collectively and flushed before the first item; after that only raw data moves, by
-// independent writes.  What other ranks wrote is read only after store_close() and store_open_read().
+// One rank creates everything before the first item, then all open the file together; after that only raw
+// data moves, by independent writes.  What other ranks wrote is read only after store_close() and
+// result_open().
 #ifndef SSMSWEEP_SWEEP_STORE_H
 #define SSMSWEEP_SWEEP_STORE_H
 
@@ -24,13 +24,19 @@
 
 struct store; // opaque
 
+// Local.  Before comm_init(): keeps HDF5 from closing by itself, at exit or in MPI_Finalize, a file that
+// could not be closed in order; it would hang or crash there.
+void store_prepare(void);
+
 struct store_identity {
     const char *job_json, *tool_version, *weights_hex, *tokenizer_hex, *ids_hex, *model_dtype;
+    const char *scales_source;     // "calibration" or "checkpoint"
+    const char *reference_weights; // "model", "dequantized-int8", or the digest of another float model
 };
 
-// Collective.  Makes the file with every dataset, reserves its space and flushes.  All arguments equal on all
-// ranks. STATUS_INPUT if it exists, STATUS_IO if it cannot be made or the disk lacks room (nothing is left
-// behind).
+// Collective.  Makes the file with every dataset, reserves its space and opens it.  All arguments equal on
+// all ranks. STATUS_INPUT if it exists, STATUS_IO if it cannot be made or the disk lacks room (nothing is
+// left behind).
 enum status store_create(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
                          const struct store_identity *identity, struct error *err);
@@ -50,7 +56,10 @@ enum status store_write_done(struct store *store, int run, int sample, const uns
 // Collective.  Flushes and closes; a failure is the caller's reason to comm_abort().
 enum status store_close(struct store *store, struct error *err);
 
-// Runs come float first, then cells ascending, modes in the order of the table.
+// Local.  After a failed write, in place of store_close(): leaves the file as it is.  What was written is in
+// it, and a collective call could hang if some ranks can write and others cannot.
+void store_abandon(struct store *store);
+
 // ---- reading, without MPI: each process opens the file by itself ----
 struct result; // opaque
 
@@ -58,6 +67,7 @@ struct result; // opaque
 struct result_run {
     int calib_data_num; // 0 for float runs
     char mode[32];
+    int done;      // samples
     bool complete; // every sample done
 };
 
@@ -67,7 +77,7 @@ void result_close(struct result *result);
 int result_samples(const struct result *result);
 int result_length(const struct result *result, int sample);
 int result_max_tokens(const struct result *result);
-int result_runs(const struct result *result);
+int result_runs(const struct result *result); // float first, then cells ascending, modes as in the table
 const struct result_run *result_run_at(const struct result *result, int run);
 int result_layers(const struct result *result);                     // how many layers were captured
 int result_layer_at(const struct result *result, int index);        // ascending model layer numbers

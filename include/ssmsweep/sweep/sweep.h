@@ -13,6 +13,12 @@
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
 
+// How long the phases of sweep_run() took on this rank.
+struct sweep_times {
+    double calibrate_seconds, items_seconds;
+    double idle_seconds; // from its last item to the end of the last one of all ranks
+};
+
 // What is to be done and with what.  In caller memory; job, comm and log are borrowed.
 struct sweep {
     const struct job *job;
@@ -20,10 +26,12 @@ struct sweep {
     const struct log *log;
     const char *tool_version;
     struct model model;
+    struct model reference; // --reference-model; model.reference points to it
     struct corpus corpus;
     struct plan plan;
-    char *result_path; // OUTPUT_DIR/sweep.h5
-    int threads;       // of each rank
+    char *result_path;         // OUTPUT_DIR/sweep.h5
+    int threads;               // of each rank
+    struct sweep_times *times; // filled by sweep_run(); NULL: not wanted.  Borrowed
 };
 
 // Collective.  Reads model and text and plans; nothing is written.  STATUS_INPUT also if the result file

@@ -21,6 +21,13 @@ VEC void s8_finish(const struct gemm_s8 *g, int row, long column, vi sums)
         vf_store((float *)g->out + at, g->result == GEMM_S8_HALF ? vf_round_half(v) : v);
 }
 
+// Can a result leave INT32, so that its conversion must be kept from wrapping?  |sum| <= depth * 128 * 128.
+VEC int s8_overflows(const struct gemm_s8 *g)
+{
+    const double most = (double)g->depth * (128 * 128) * (double)g->first * (double)g->second;
+    return !(most < 0x1p30);
+}
+
 VEC int32_t s8_group(const int8_t *p)
 {
     int32_t four;
@@ -35,7 +42,39 @@ enum { S8_ROWS = 8, S8_PANELS = 3 };
 // As an asm, because GCC 12 spills the accumulators of the intrinsic.
 #define S8_DOT(acc, u8, s8) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(u8), "v"(s8))
 
-VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels)
+VEC __m512i s8_words(const struct gemm_s8 *g, __m512i sums, int overflows)
+{
+    const vf v = _mm512_cvtepi32_ps(sums) * vf_set1(g->first) * vf_set1(g->second);
+    return _mm512_cvtps_epi32(overflows ? vf_min(v, vf_set1(127.0f)) : v);
+}
+
+// Three vectors of codes share their packing, which saturates; it works inside 128-bit lanes, so that one
+// permutation puts them in order.
+VEC void s8_store_three(const struct gemm_s8 *g, int8_t *out, const __m512i *acc, int overflows)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 0, 0, 0, 0);
+    const __m512i a = s8_words(g, acc[0], overflows), b = s8_words(g, acc[1], overflows);
+    const __m512i c = s8_words(g, acc[2], overflows);
+    const __m512i packed = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, c));
+    _mm512_mask_storeu_epi32(out, 0x0fff, _mm512_permutexvar_epi32(order, packed));
+}
+
+VEC void s8_row(const struct gemm_s8 *g, int row, long column, const __m512i *acc, int panels, int overflows)
+{
+    if (g->result == GEMM_S8_CODES && panels == 3) {
+        int8_t *out = (int8_t *)g->out + row * g->ldo + column;
+        if (overflows)
+            s8_store_three(g, out, acc, 1);
+        else
+            s8_store_three(g, out, acc, 0);
+        return;
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < panels; j++)
+        s8_finish(g, row, column + j * KERNEL_LANES, (vi)acc[j]);
+}
+
+VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows)
 {
     const long depth4 = s8_depth4(g), step = depth4 * S8_LANES * 4, lda = g->lda;
     const int8_t *a = g->a + row * lda;
@@ -45,7 +84,7 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < panels; j++)
-            acc[i][j] = _mm512_set1_epi32(-g->bias128[row + i]);
+            acc[i][j] = _mm512_set1_epi32(g->bias128[row + i]);
     for (long k = 0; k < depth4; k++) {
         __m512i b[S8_PANELS];
 #pragma GCC unroll 8
@@ -61,9 +100,7 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
     }
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < panels; j++)
-            s8_finish(g, row + i, (long)(panel + j) * KERNEL_LANES, (vi)acc[i][j]);
+        s8_row(g, row + i, (long)panel * KERNEL_LANES, acc[i], panels, overflows);
 }
 
 #elif defined(ISA_AVX2)
@@ -81,9 +118,9 @@ VEC __m256i s8_fold(__m256i low, __m256i high)
     return _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
 }
 
-VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels)
+VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows)
 {
-    (void)panels;
+    (void)panels, (void)overflows;
     const long depth4 = s8_depth4(g), lda = g->lda;
     const int8_t *a = g->a + row * lda;
     const uint8_t *w = g->w + panel * depth4 * S8_LANES * 4;
@@ -111,8 +148,8 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
     for (int i = 0; i < rows; i++) {
         const __m256i bias = _mm256_set1_epi32(g->bias128[row + i]);
         const long column = (long)panel * KERNEL_LANES;
-        s8_finish(g, row + i, column, (vi)_mm256_sub_epi32(s8_fold(acc[i][0], acc[i][1]), bias));
-        s8_finish(g, row + i, column + VW, (vi)_mm256_sub_epi32(s8_fold(acc[i][2], acc[i][3]), bias));
+        s8_finish(g, row + i, column, (vi)_mm256_add_epi32(s8_fold(acc[i][0], acc[i][1]), bias));
+        s8_finish(g, row + i, column + VW, (vi)_mm256_add_epi32(s8_fold(acc[i][2], acc[i][3]), bias));
     }
 }
 
@@ -120,9 +157,9 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
 
 enum { S8_ROWS = 1, S8_PANELS = 1 };
 
-VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels)
+VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows)
 {
-    (void)rows, (void)panels;
+    (void)rows, (void)panels, (void)overflows;
     const long depth4 = s8_depth4(g);
     const int8_t *a = g->a + row * g->lda;
     const uint8_t *w = g->w + panel * depth4 * S8_LANES * 4;
@@ -134,7 +171,7 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
     for (int j = 0; j < KERNEL_LANES; j += VW) {
         vi part;
         memcpy(&part, sums + j, sizeof part);
-        s8_finish(g, row, (long)panel * KERNEL_LANES + j, part - g->bias128[row]);
+        s8_finish(g, row, (long)panel * KERNEL_LANES + j, part + g->bias128[row]);
     }
 }
 
@@ -142,14 +179,14 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
 
 #define S8_CASE(R)                                                                                           \
     case R:                                                                                                  \
-        s8_tile(g, row, panel, (R) <= S8_ROWS ? (R) : S8_ROWS, panels);                                      \
+        s8_tile(g, row, panel, (R) <= S8_ROWS ? (R) : S8_ROWS, panels, overflows);                           \
         break;
 
-VEC void s8_column(const struct gemm_s8 *g, int row0, int row1, int panel, int panels)
+VEC void s8_column(const struct gemm_s8 *g, int row0, int row1, int panel, int panels, int overflows)
 {
     int row = row0;
     for (; row + S8_ROWS <= row1; row += S8_ROWS)
-        s8_tile(g, row, panel, S8_ROWS, panels);
+        s8_tile(g, row, panel, S8_ROWS, panels, overflows);
     switch (row1 - row) {
         S8_CASE(1)
         S8_CASE(2)
@@ -163,17 +200,30 @@ VEC void s8_column(const struct gemm_s8 *g, int row0, int row1, int panel, int p
     }
 }
 
-// With little depth the tile's end weighs as much as its sums: narrow tiles let the processor overlap one
-// tile's end with the next one's sums.
-enum { S8_SHALLOW = 128 };
+// result and overflows are constants after inlining; the copy cannot be aliased by the stores.
+VEC void s8_panels(const struct gemm_s8 *caller, int row0, int row1, int panel0, int panel1,
+                   enum gemm_s8_result result, int overflows)
+{
+    struct gemm_s8 copy = *caller;
+    const struct gemm_s8 *g = &copy;
+    copy.result = result;
+    int panel = panel0;
+    for (; panel + S8_PANELS <= panel1; panel += S8_PANELS)
+        s8_column(g, row0, row1, panel, S8_PANELS, overflows);
+    for (; panel < panel1; panel++)
+        s8_column(g, row0, row1, panel, 1, overflows);
+}
 
 static void gemm_s8(const struct gemm_s8 *g, int row0, int row1, int panel0, int panel1)
 {
-    int panel = panel0;
-    for (; g->depth > S8_SHALLOW && panel + S8_PANELS <= panel1; panel += S8_PANELS)
-        s8_column(g, row0, row1, panel, S8_PANELS);
-    for (; panel < panel1; panel++)
-        s8_column(g, row0, row1, panel, 1);
+    if (g->result == GEMM_S8_FLOAT)
+        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_FLOAT, 0);
+    else if (g->result == GEMM_S8_HALF)
+        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_HALF, 0);
+    else if (s8_overflows(g))
+        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_CODES, 1);
+    else
+        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_CODES, 0);
 }
 
 VEC int32_t row_sum(const int8_t *a, long count)
@@ -198,5 +248,5 @@ VEC int32_t row_sum(const int8_t *a, long count)
 static void row_sums(const struct gemm_s8 *g, int row0, int row1, int32_t *bias128)
 {
     for (int row = row0; row < row1; row++)
-        bias128[row] = 128 * row_sum(g->a + row * g->lda, g->depth);
+        bias128[row] = -128 * row_sum(g->a + row * g->lda, g->depth);
 }

@@ -44,6 +44,8 @@ def cases():
     yield "ties beyond the buffer", np.zeros_like(ties), ties, True
     yield "half zeros", np.zeros(400001, np.float32), with_value(normal(400001), slice(0, 200001), 0), True
     yield "rank between zero and not", np.zeros(10, np.float32), with_value(normal(10), slice(0, 5), 0), True
+    half = np.array([1.5 * 2.0 ** -53, 1], np.float32)  # NumPy's two formulas differ here; at exactly 0.5 it takes the second
+    yield "half way, rounded", np.zeros(2, np.float32), half, True
     yield "equal sides", ref, ref, True
     yield "all zeros", np.zeros(1000, np.float32), np.zeros(1000, np.float32), True
     yield "constant reference", np.full(3001, 0.1, np.float32), near(np.full(3001, 0.1), 1), False

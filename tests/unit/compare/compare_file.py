@@ -20,7 +20,8 @@ WIDTHS = {"mixer_input": 96, "conv1d_input": 192, "conv1d_output": 192, "ssm_inp
 ERRORS = {"fp32": 0, "fp16": 1e-4, "0": 0.01, "2-1": 0.011, "2-4": 0.003}
 
 ATTRIBUTES = {"tool_version": "0.1.0", "weights_sha256": "a" * 64, "tokenizer_sha256": "b" * 64, "ids_sha256": "c" * 64,
-              "model_dtype": "F16", "job": '{"percentile_alpha": 0.9995}'}
+              "model_dtype": "F16", "scales_source": "calibration", "reference_weights": "model",
+              "job": '{"percentile_alpha": 0.9995}'}
 SPOILT = {"0": np.nan, "2-4": -np.inf}  # where asked for: one value of a mode
 
 

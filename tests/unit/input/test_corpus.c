@@ -16,6 +16,7 @@ enum { DEMO_VOCAB = 2048 };
 static struct corpus_request ask(const char *path, int samples, int seqlen)
 {
     return (struct corpus_request){.path = path,
+                                   .pad_id = -1,
                                    .tokenizer_path = DEMO "tokenizer.json",
                                    .samples = samples,
                                    .seqlen = seqlen,
@@ -200,7 +201,7 @@ static void other_arrays_and_files_are_refused(void **state)
     struct error err = {0};
     struct corpus_request request = ask(ARRAY, 1, 512);
     npy_write(ARRAY, NPY_FLOAT32, 2, (size_t[]){1, 1}, &(float){1}, &err);
-    assert_refused(&request, "expected int32 ids");
+    assert_refused(&request, "expected int32 or int64 ids");
     npy_write(ARRAY, NPY_INT32, 1, (size_t[]){1}, &(int32_t){1}, &err);
     assert_refused(&request, "in 1 dimensions");
     npy_write(ARRAY, NPY_INT32, 2, (size_t[]){1000000, 0}, NULL, &err);
@@ -210,8 +211,8 @@ static void other_arrays_and_files_are_refused(void **state)
     assert_refused(&request, "no such text.jsonl");
     request = ask("no such ids.npy", 1, 512);
     assert_refused(&request, "no such ids.npy");
-    request = ask(".", 1, 512);
-    assert_refused(&request, "expected a .jsonl or .npy file");
+    request = ask(SOURCE_DIR "/jobs/demo", 1, 512);
+    assert_refused(&request, "got a folder without any");
     request = ask(DEMO "calibration.jsonl", 1, 512);
     request.tokenizer_path = "no such tokenizer.json";
     assert_refused(&request, "no such tokenizer.json");

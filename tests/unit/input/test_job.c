@@ -2,8 +2,10 @@
 #include "../support.h"
 
 #include "ssmsweep/base/json.h"
+#include "ssmsweep/input/documents.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/option.h"
+#include "ssmsweep/input/synth.h"
 
 enum { MAX_WORDS = 64 };
 
@@ -98,6 +100,36 @@ static void every_option_arrives(void **state)
     job_clear(&job);
 }
 
+// The words of the tables stand in the order of the enums.
+static void choices_and_bytes_arrive(void **state)
+{
+    (void)state;
+    struct job job = parsed("--text-format npy --txt-split file --text-field body --pad-id -5");
+    assert_int_equal(job.text_format, TEXT_NPY);
+    assert_int_equal(job.txt_split, SPLIT_FILE);
+    assert_string_equal(job.text_field, "body");
+    assert_int_equal(job.pad_id, -5);
+    job_clear(&job);
+    job = parsed("synth --preset MAMBA-1.4B --dtype bf16 --seed 3 --out d --shard-bytes 500m");
+    assert_int_equal(job.command, COMMAND_SYNTH);
+    assert_int_equal(job.preset, SYNTH_1_4B);
+    assert_int_equal(job.synth_dtype, SYNTH_BF16);
+    assert_int_equal(job.seed, 3);
+    assert_string_equal(job.out, "d");
+    assert_true(job.shard_bytes == 500000000LL);
+    job_clear(&job);
+    job = parsed("synth --shard-bytes 2000000");
+    assert_true(job.shard_bytes == 2000000LL);
+    job_clear(&job);
+    expect_refused("--txt-split words", STATUS_USAGE,
+                   "--txt-split: expected one of auto|blank|file, got 'words'");
+    expect_refused("--text-format json", STATUS_USAGE, "auto|jsonl|txt|npy");
+    expect_refused("synth --shard-bytes 5GB", STATUS_USAGE, "got '5GB'");
+    expect_refused("synth --shard-bytes 5", STATUS_USAGE, "got '5'");
+    expect_refused("synth --shard-bytes G", STATUS_USAGE, "got 'G'");
+    expect_refused("synth --modes 0", STATUS_USAGE, "does not apply to 'synth'");
+}
+
 static void commands_are_found(void **state)
 {
     (void)state;
@@ -116,6 +148,30 @@ static void commands_are_found(void **state)
     job = parsed("--all-modes");
     assert_string_equal(job.modes, "all");
     job_clear(&job);
+    job = parsed("info some/path --json");
+    assert_int_equal(job.command, COMMAND_INFO);
+    assert_string_equal(job.model_dir, "some/path");
+    assert_true(job.json && !job.json_file);
+    job_clear(&job);
+    job = parsed("bench --json file");
+    assert_true(!job.json && strcmp(job.json_file, "file") == 0);
+    job_clear(&job);
+}
+
+// As the original tool names a model: inside the folder if it is there, else the folder itself.
+static void first_word_may_be_a_model(void **state)
+{
+    (void)state;
+    static const char *const lines[][2] = {{"input --pretrained_dir " SOURCE_DIR "/src", "/src/input"},
+                                           {"--pretrained_dir " SOURCE_DIR "/src input", "/src/input"},
+                                           {"run input --pretrained_dir " SOURCE_DIR "/src", "/src/input"},
+                                           {"nowhere --pretrained_dir " SOURCE_DIR "/src", "/src"}};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        struct job job = parsed(lines[i][0]);
+        assert_int_equal(job.command, COMMAND_RUN);
+        assert_string_equal(job.model_dir + strlen(SOURCE_DIR), lines[i][1]);
+        job_clear(&job);
+    }
 }
 
 static void help_and_version_win(void **state)
@@ -161,7 +217,12 @@ static void bad_lines_are_refused(void **state)
         {"-qv", "unknown option '-qv'"},
         {"--=3", "unknown option '--'"},
         {"comparee", "unknown command 'comparee'|'compare'"},
-        {"run extra", "unexpected argument 'extra'|'run'"},
+        {"modes extra", "unexpected argument 'extra'|'modes' takes none"},
+        {"run one two --pretrained_dir d", "unexpected argument 'two'|'run' takes one"},
+        {"one --pretrained_dir d --model m", "--model contradicts|'one'"},
+        {"info p --model m", "--model contradicts|'p'"},
+        {"onee", "unknown command 'onee'"},
+        {"info --modes 0", "--modes|'info'"},
         {"modes 2-1", "unexpected argument '2-1'"},
         {"--calib_seqlen", "--calib_seqlen|expected an argument"},
         {"--model --resume", "--model|expected an argument"},
@@ -291,7 +352,11 @@ static void table_is_sound(void **state)
     fclose(out);
     for (int i = 0; i < option_count(); i++) {
         const struct option *option = option_at(i);
-        assert_ptr_equal(option_find(option->name, strlen(option->name)), option);
+        // A name may have a meaning for each command, but one only.
+        for (int c = 0; c < 32; c++)
+            if (option->commands & 1u << c)
+                assert_ptr_equal(option_find_for(option->name, strlen(option->name), (enum command)c),
+                                 option);
         assert_true(!option->letter || option_find_letter(option->letter) == option);
         char shown[80];
         snprintf(shown, sizeof shown, "--%s%s%s", option->name, option->argument ? " " : "",
@@ -300,7 +365,8 @@ static void table_is_sound(void **state)
         if (!strstr(help, shown)) fail_msg("'%s' is not in the help", shown);
         bool wants = option->kind == OPTION_INT || option->kind == OPTION_DOUBLE ||
                      option->kind == OPTION_TEXT || option->kind == OPTION_LIST ||
-                     option->kind == OPTION_INT_LIST || option->kind == OPTION_FILE;
+                     option->kind == OPTION_INT_LIST || option->kind == OPTION_FILE ||
+                     option->kind == OPTION_BYTES || option->kind == OPTION_CHOICE;
         assert_int_equal(option_takes_argument(option), wants);
         assert_non_null(option->help);
     }
@@ -353,7 +419,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_the_documented_ones),
         cmocka_unit_test(every_option_arrives),
+        cmocka_unit_test(choices_and_bytes_arrive),
         cmocka_unit_test(commands_are_found),
+        cmocka_unit_test(first_word_may_be_a_model),
         cmocka_unit_test(help_and_version_win),
         cmocka_unit_test(pretrained_dir_holds_models),
         cmocka_unit_test(bad_lines_are_refused),

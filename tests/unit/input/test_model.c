@@ -173,8 +173,8 @@ static void other_architectures_are_named(void **state)
     refuse_config("\"model_type\": \"mamba\"", "\"x\": 1", "'model_type' is missing");
     refuse_config("\"model_type\": \"mamba\"", "\"model_type\": 3", "'model_type'|a string");
     refuse_config("{", "{\"ssm_cfg\": {\"layer\": \"Mamba2\"},", "ssm_cfg.layer|'Mamba2'");
-    refuse_config("{", "{\"ssm_cfg\": {\"layer\": \"W8A8QMamba\"},",
-                  "ssm_cfg.layer|W8A8QMamba|already quantized");
+    refuse_config("{", "{\"ssm_cfg\": {\"layer\": \"W4A16QMamba\"},", "ssm_cfg.layer|W4A16QMamba|W8A8");
+    refuse_config("{", "{\"ssm_cfg\": {\"layer\": \"W8A8QMamba\"},", "norm.weight|expected 64 ones");
     refuse_config("{", "{\"attn_layer_idx\": [3],", "attn_layer_idx|hybrid");
     refuse_config("{", "{\"attn_cfg\": {\"d\": 1},", "attn_cfg|hybrid");
     refuse_config("{", "{\"d_intermediate\": -1e300,", "d_intermediate");
@@ -369,14 +369,14 @@ static void missing_files_are_named(void **state)
     put("config.json", config, config_bytes);
     put("model.safetensors", NULL, 0);
     expect_refused("models/broken/model.safetensors|no such file");
-    static const char *const others[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",
-                                         "model.safetensors.index.json"};
+    static const char *const others[][2] = {
+        {"pytorch_model.bin", "models/broken/pytorch_model.bin|expected a zip archive"},
+        {"pytorch_model.bin.index.json", "models/broken/pytorch_model.bin.index.json|JSON"},
+        {"model.safetensors.index.json", "models/broken/model.safetensors.index.json|JSON"}};
     for (int i = 0; i < 3; i++) {
-        char words[128];
-        put(others[i], "x", 1);
-        snprintf(words, sizeof words, "models/broken|got only %s|not read yet|convert", others[i]);
-        expect_refused(words);
-        put(others[i], NULL, 0);
+        put(others[i][0], "x", 1);
+        expect_refused(others[i][1]);
+        put(others[i][0], NULL, 0);
     }
 }
 

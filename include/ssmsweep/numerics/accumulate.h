@@ -3,8 +3,8 @@
 // moments are taken around the mean of a short block, so that a mean far above the spread costs no digits.
 // The order of all additions is fixed by the data alone: the bits do not depend on ranks, threads or vector
 // width.
-#ifndef SSMSWEEP_COMPARE_ACCUMULATE_H
-#define SSMSWEEP_COMPARE_ACCUMULATE_H
+#ifndef SSMSWEEP_NUMERICS_ACCUMULATE_H
+#define SSMSWEEP_NUMERICS_ACCUMULATE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ssmsweep/compare/accumulate.h"
+#include "ssmsweep/numerics/accumulate.h"
 
 #include <math.h>
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/compare/accumulate.h"
+#include "ssmsweep/numerics/accumulate.h"
 
 enum { N = 30011 };
 
@@ -77,6 +77,23 @@ static void moments_keep_their_digits(void **state)
         assert_int_equal(acc.count, N);
         assert_moments(&acc, ref, mode);
     }
+}
+
+// Terms of all sizes that cancel but for the last one.
+static void sums_survive_cancellation(void **state)
+{
+    static float ref[N], mode[N];
+    struct accumulator acc;
+    uint64_t seed = 3;
+    (void)state;
+    for (int i = 0; i < N / 2; i++) {
+        ref[i] = (float)ldexp(uniform(&seed), i % 61 - 30);
+        ref[N - 2 - i] = -ref[i];
+    }
+    ref[N - 1] = 1e-12f;
+    accumulator_clear(&acc);
+    accumulator_add_sample(&acc, ref, mode, N);
+    assert_true(acc.ref.sum.hi + acc.ref.sum.lo == (double)1e-12f);
 }
 
 // What is stored for a sample and merged later is what was summed at once.
@@ -163,9 +180,9 @@ static void nonfinite_values_are_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(moments_keep_their_digits),    cmocka_unit_test(merging_gives_the_same_bits),
-        cmocka_unit_test(nothing_merges_as_nothing),    cmocka_unit_test(constant_sides_have_no_spread),
-        cmocka_unit_test(nonfinite_values_are_counted),
+        cmocka_unit_test(moments_keep_their_digits),     cmocka_unit_test(sums_survive_cancellation),
+        cmocka_unit_test(merging_gives_the_same_bits),   cmocka_unit_test(nothing_merges_as_nothing),
+        cmocka_unit_test(constant_sides_have_no_spread), cmocka_unit_test(nonfinite_values_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/bench/bench.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gemms.h"
+#include "machine.h"
+#include "passes.h"
+#include "random_model.h"
+#include "setting.h"
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/numerics/mode.h"
+#include "start.h"
+#include "sweeps.h"
+#include "vectors.h"
+
+// The shape of mamba-130m; the vocabulary has no part in what is measured.
+static const struct dims built_in = {.n_layer = 24,
+                                     .d_model = 768,
+                                     .d_inner = 1536,
+                                     .d_state = 16,
+                                     .d_conv = 4,
+                                     .dt_rank = 48,
+                                     .vocab_size = 512,
+                                     .norm_eps = 1e-5f};
+
+// ---- the machine in words ----
+
+// "model name" of /proc/cpuinfo, where there is one.
+static void processor_name(char *name, size_t size)
+{
+    char line[256];
+    struct utsname system;
+    snprintf(name, size, "%s", uname(&system) == 0 ? system.machine : "unknown");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    if (!file) return;
+    while (fgets(line, sizeof line, file)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
+        snprintf(name, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    fclose(file);
+}
+
+// ---- JSON ----
+
+static void put_model(struct json_writer *writer, const struct job *job, const struct setting *setting)
+{
+    const struct dims *d = &setting->model->dims;
+    json_begin_object(writer, "model");
+    json_put_string(writer, "directory", job->model_dir);
+    json_put_integer(writer, "n_layer", d->n_layer);
+    json_put_integer(writer, "d_model", d->d_model);
+    json_put_integer(writer, "d_inner", d->d_inner);
+    json_put_integer(writer, "d_state", d->d_state);
+    json_put_integer(writer, "d_conv", d->d_conv);
+    json_put_integer(writer, "dt_rank", d->dt_rank);
+    json_put_integer(writer, "tokens", setting->length);
+    json_put_double(writer, "gemm_operations", d->n_layer * gemms_operations(d, setting->length));
+    json_put_double(writer, "exponentials", d->n_layer * vectors_exps(d, setting->length));
+    json_end_object(writer);
+}
+
+static void put_machine(struct json_writer *writer, const struct setting *setting, const struct comm *comm)
+{
+    char name[256];
+    processor_name(name, sizeof name);
+    json_begin_object(writer, "machine");
+    json_put_string(writer, "processor", name);
+    json_put_integer(writer, "processors_online", sysconf(_SC_NPROCESSORS_ONLN));
+    json_put_string(writer, "instruction_set", setting->kernels->name);
+    json_put_integer(writer, "threads", setting->threads);
+    json_put_integer(writer, "ranks", comm->ranks);
+    json_end_object(writer);
+}
+
+static enum status write_json(const struct job *job, const struct comm *comm, const struct setting *setting,
+                              const struct sweep_rows *sweeps, const char *tool_version, struct error *err)
+{
+    struct json_writer *writer = json_writer_open();
+    if (!writer) return error_memory(err, 1, "the bench");
+    json_begin_object(writer, NULL);
+    json_put_string(writer, "schema", "ssmsweep-bench-1");
+    json_put_string(writer, "tool_version", tool_version);
+    json_put_integer(writer, "time", (long long)time(NULL));
+    json_put_double(writer, "seconds", job->bench_seconds);
+    put_machine(writer, setting, comm);
+    put_model(writer, job, setting);
+    rows_put_json(&setting->rows, writer);
+    sweeps_put_json(sweeps, writer);
+    json_end_object(writer);
+    char *text = json_writer_finish(writer);
+    if (!text) return error_memory(err, 1, "the bench");
+    file_replace(job->json_file, text, strlen(text), err);
+    free(text);
+    return err->status;
+}
+
+// ---- one process: machine, kernels, passes ----
+
+static void print_head(const struct setting *setting)
+{
+    char name[256];
+    processor_name(name, sizeof name);
+    const struct dims *d = &setting->model->dims;
+    printf("%s, %ld processors; instruction set %s, %d threads\n", name, sysconf(_SC_NPROCESSORS_ONLN),
+           setting->kernels->name, setting->threads);
+    printf("%d layers, d_model %d, d_inner %d, d_state %d, dt_rank %d; %d tokens: %.1f GFLOP of GEMM, "
+           "%.0f M exponentials\n",
+           d->n_layer, d->d_model, d->d_inner, d->d_state, d->dt_rank, setting->length,
+           1e-9 * d->n_layer * gemms_operations(d, setting->length),
+           1e-6 * d->n_layer * vectors_exps(d, setting->length));
+}
+
+// The start-up of the model at hand, or of the demo model where that is the built-in one.
+static enum status measure_start(struct setting *setting, const struct job *job, struct error *err)
+{
+    char *demo = NULL;
+    if (!job->model_dir && model_demo_directory(&demo, err)) return err->status;
+    start_measure(setting, job->model_dir ? job->model_dir : demo, err);
+    free(demo);
+    return err->status;
+}
+
+static enum status measure_process(struct setting *setting, const struct job *job, const bool *chosen,
+                                   struct error *err)
+{
+    if (machine_measure(setting, err) || gemms_measure(setting, err) || vectors_measure(setting, err))
+        return err->status;
+    if (passes_measure(setting, chosen, err)) return err->status;
+    return measure_start(setting, job, err);
+}
+
+static enum status open_setting(struct setting *setting, const struct job *job, const struct model *model,
+                                struct error *err)
+{
+    if (setting_open(setting, model, err)) return err->status;
+    setting->length = job->calib_seqlen;
+    setting->threads = job->threads > 0 ? job->threads : omp_get_max_threads();
+    setting->seconds = job->bench_seconds;
+    setting->rows.print = job->verbosity != LOG_QUIET;
+    if (setting->rows.print) print_head(setting);
+    return STATUS_OK;
+}
+
+// ---- all ranks ----
+
+// A new folder in job->output_dir; equal on all ranks.  Caller frees.
+static char *make_scratch(const struct job *job, const struct comm *comm, struct error *err)
+{
+    char name[32];
+    int pid = (int)getpid();
+    MPI_Bcast(&pid, 1, MPI_INT, 0, comm->world);
+    snprintf(name, sizeof name, "bench.%d", pid);
+    char *path = file_join(job->output_dir, name);
+    if (!path) error_memory(err, strlen(job->output_dir), "a path");
+    if (!err->status && comm->rank == 0) file_make_directories(path, err);
+    comm_agree(comm, err);
+    return path;
+}
+
+static enum status measure_sweeps(struct sweep_rows *rows, const struct job *job, const struct comm *comm,
+                                  const char *tool_version, struct error *err)
+{
+    if (comm->ranks == 1) {
+        if (job->verbosity != LOG_QUIET)
+            printf("\nSweep: not measured; start `mpirun -n RANKS ssmsweep bench` for it.\n");
+        return STATUS_OK;
+    }
+    const bool existed = file_is_directory(job->output_dir);
+    char *scratch = make_scratch(job, comm, err);
+    if (err->status == STATUS_OK) sweeps_measure(rows, job, comm, scratch, tool_version, err);
+    if (comm->rank == 0 && scratch) {
+        rmdir(scratch);
+        if (!existed) rmdir(job->output_dir);
+    }
+    free(scratch);
+    return comm_agree(comm, err);
+}
+
+static enum status measure_alone(struct setting *setting, struct random_model *random, struct model *model,
+                                 const struct job *job, struct error *err)
+{
+    bool *chosen = calloc((size_t)mode_count(), sizeof *chosen);
+    if (!chosen) error_memory(err, sizeof *chosen, "the modes");
+    if (!err->status) mode_select(job->modes, chosen, err);
+    if (!err->status)
+        job->model_dir ? model_open(model, job->model_dir, err) : random_model_open(random, &built_in, err);
+    if (!err->status) open_setting(setting, job, job->model_dir ? model : &random->model, err);
+    if (!err->status) measure_process(setting, job, chosen, err);
+    free(chosen);
+    return err->status;
+}
+
+enum status bench_run(const struct job *job, const struct comm *comm, const char *tool_version,
+                      struct error *err)
+{
+    struct setting setting = {0};
+    struct random_model random = {0};
+    struct model model = {0};
+    struct sweep_rows sweeps = {.count = 0};
+    if (comm->rank == 0) measure_alone(&setting, &random, &model, job, err);
+    sweeps_sleep(comm->world);
+    if (comm_agree(comm, err) == STATUS_OK &&
+        measure_sweeps(&sweeps, job, comm, tool_version, err) == STATUS_OK && comm->rank == 0 &&
+        job->json_file)
+        write_json(job, comm, &setting, &sweeps, tool_version, err);
+    setting_close(&setting);
+    model_close(&model);
+    random_model_close(&random);
+    return comm_agree(comm, err);
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sweeps.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "measure.h"
+#include "random_model.h"
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/base/npy.h"
+#include "ssmsweep/sweep/sweep.h"
+
+enum { SAMPLES = 16, LEAST_VOCABULARY = 256, REPEATS = 3, NAP_NANOSECONDS = 1000 * 1000 };
+
+// Between demo and mamba-130m: a sweep on one core takes seconds.
+static const struct dims middle = {.n_layer = 8,
+                                   .d_model = 256,
+                                   .d_inner = 512,
+                                   .d_state = 16,
+                                   .d_conv = 4,
+                                   .dt_rank = 16,
+                                   .vocab_size = 512,
+                                   .norm_eps = 1e-5f};
+
+static const char layers_none[] = "none";
+
+void sweeps_sleep(MPI_Comm comm)
+{
+    const struct timespec nap = {.tv_nsec = NAP_NANOSECONDS};
+    int arrived = 0;
+    MPI_Request barrier;
+    MPI_Ibarrier(comm, &barrier);
+    for (MPI_Test(&barrier, &arrived, MPI_STATUS_IGNORE); !arrived;
+         MPI_Test(&barrier, &arrived, MPI_STATUS_IGNORE))
+        nanosleep(&nap, NULL);
+}
+
+// ---- one sweep on some ranks ----
+
+// The first `ranks` ranks; false elsewhere.
+static bool sub_open(struct comm *sub, const struct comm *comm, int ranks)
+{
+    *sub = (struct comm){.rank = comm->rank, .ranks = ranks};
+    MPI_Comm_split(comm->world, comm->rank < ranks ? 0 : MPI_UNDEFINED, comm->rank, &sub->world);
+    if (sub->world == MPI_COMM_NULL) return false;
+    MPI_Comm_split_type(sub->world, MPI_COMM_TYPE_SHARED, sub->rank, MPI_INFO_NULL, &sub->node);
+    MPI_Comm_rank(sub->node, &sub->node_rank);
+    MPI_Comm_size(sub->node, &sub->node_ranks);
+    return true;
+}
+
+static void sub_close(struct comm *sub)
+{
+    MPI_Comm_free(&sub->node);
+    MPI_Comm_free(&sub->world);
+}
+
+// Collective over comm.  Fills the times of `row` where it is the best so far.
+static enum status sweep_once(struct sweep_row *row, const struct job *job, const struct comm *comm,
+                              const char *tool_version, struct error *err)
+{
+    const struct log log = {.level = LOG_QUIET, .rank = comm->rank, .ranks = comm->ranks};
+    struct sweep_times times = {0};
+    struct sweep sweep = {0};
+    double tail = 0;
+    if (sweep_open(&sweep, job, comm, &log, tool_version, err) == STATUS_OK) {
+        if (strcmp(row->layers, layers_none) == 0) memset(sweep.plan.want, 0, (size_t)sweep.plan.n_layer);
+        sweep.times = &times;
+        const double started = clock_seconds();
+        sweep_run(&sweep, err);
+        const double whole = clock_seconds() - started;
+        MPI_Reduce(&times.idle_seconds, &tail, 1, MPI_DOUBLE, MPI_MAX, 0, comm->world);
+        if (row->runs++ == 0 || times.items_seconds < row->seconds) {
+            row->seconds = times.items_seconds;
+            row->whole_seconds = whole;
+            row->tail_seconds = tail;
+            row->items = sweep.plan.n_runs * sweep.plan.samples;
+        }
+        if (comm->rank == 0) unlink(sweep.result_path);
+    }
+    sweep_close(&sweep);
+    return err->status;
+}
+
+// ---- what is printed ----
+
+static double items_per_second(const struct sweep_row *row)
+{
+    return row->items / row->seconds;
+}
+
+// The sweep that `row` is compared with: the same on one rank, or the same without captures.
+static const struct sweep_row *find(const struct sweep_rows *rows, const struct sweep_row *row,
+                                    const char *layers, int ranks)
+{
+    for (int i = 0; i < rows->count; i++) {
+        const struct sweep_row *other = &rows->items[i];
+        if (strcmp(other->model, row->model) == 0 && strcmp(other->layers, layers) == 0 &&
+            other->ranks == ranks)
+            return other;
+    }
+    return NULL;
+}
+
+static void print_row(const struct sweep_rows *rows, const struct sweep_row *row)
+{
+    const struct sweep_row *single = find(rows, row, row->layers, 1);
+    const struct sweep_row *none = find(rows, row, layers_none, row->ranks);
+    printf("%-7s %-11s %5d %6d %9.3f %9.3f %9.2f", row->model, row->layers, row->ranks, row->items,
+           row->seconds, row->whole_seconds, items_per_second(row));
+    if (single)
+        printf(" %8.2f", single->seconds / row->seconds);
+    else
+        printf(" %8s", "-");
+    printf(" %6.1f%%", 100 * row->tail_seconds / row->seconds);
+    if (none && none != row) printf(" %+8.1f%%", 100 * (row->seconds / none->seconds - 1));
+    putchar('\n');
+    fflush(stdout);
+}
+
+static void print_title(void)
+{
+    printf(
+        "\nSweep: %d samples, one thread per rank; items are (mode, sample)\n%-7s %-11s %5s %6s %9s %9s %9s "
+        "%8s %7s %9s\n",
+        SAMPLES, "model", "captured", "ranks", "items", "items s", "whole s", "items/s", "speed-up", "tail",
+        "vs none");
+    fflush(stdout);
+}
+
+void sweeps_put_json(const struct sweep_rows *rows, struct json_writer *writer)
+{
+    json_begin_array(writer, "sweeps");
+    for (const struct sweep_row *row = rows->items; row < rows->items + rows->count; row++) {
+        const struct sweep_row *single = find(rows, row, row->layers, 1);
+        json_begin_object(writer, NULL);
+        json_put_string(writer, "model", row->model);
+        json_put_string(writer, "captured_layers", row->layers);
+        json_put_integer(writer, "ranks", row->ranks);
+        json_put_integer(writer, "items", row->items);
+        json_put_integer(writer, "runs", row->runs);
+        json_put_double(writer, "items_seconds", row->seconds);
+        json_put_double(writer, "whole_seconds", row->whole_seconds);
+        json_put_double(writer, "items_per_second", items_per_second(row));
+        json_put_double(writer, "tail_share", row->tail_seconds / row->seconds);
+        if (single) json_put_double(writer, "speed_up", single->seconds / row->seconds);
+        json_end_object(writer);
+    }
+    json_end_array(writer);
+}
+
+// ---- sweeps of one model ----
+
+struct source {
+    const char *name;
+    struct job job; // borrows its texts
+    bool print;
+};
+
+// Collective over all ranks; those that have no part sleep.
+static enum status measure_sweep(struct sweep_rows *rows, const struct source *source, const char *layers,
+                                 int ranks, const struct comm *comm, const char *tool_version,
+                                 struct error *err)
+{
+    const int repeats = source->job.bench_seconds < 0.5 ? 1 : REPEATS;
+    struct sweep_row row = {.model = source->name, .layers = layers, .ranks = ranks};
+    struct job job = source->job;
+    struct comm sub;
+    if (rows->count == SWEEP_ROWS) return STATUS_OK;
+    job.layers = strcmp(layers, layers_none) == 0 ? "all" : layers;
+    if (sub_open(&sub, comm, ranks)) {
+        for (int i = 0; i < repeats && !err->status; i++)
+            sweep_once(&row, &job, &sub, tool_version, err);
+        sub_close(&sub);
+    }
+    sweeps_sleep(comm->world);
+    if (comm_agree(comm, err) || comm->rank != 0) return err->status;
+    rows->items[rows->count++] = row;
+    if (source->print) print_row(rows, &rows->items[rows->count - 1]);
+    return STATUS_OK;
+}
+
+// Speed-up with the default captures; then what captures cost, on all ranks.
+static enum status measure_source(struct sweep_rows *rows, const struct source *source,
+                                  const struct comm *comm, const char *tool_version, struct error *err)
+{
+    static const char first_and_last[] = "first,last", all[] = "all";
+    for (int ranks = 1; ranks < comm->ranks && !err->status; ranks *= 2)
+        measure_sweep(rows, source, first_and_last, ranks, comm, tool_version, err);
+    if (err->status) return err->status;
+    measure_sweep(rows, source, first_and_last, comm->ranks, comm, tool_version, err);
+    if (!err->status) measure_sweep(rows, source, layers_none, comm->ranks, comm, tool_version, err);
+    if (!err->status) measure_sweep(rows, source, all, comm->ranks, comm, tool_version, err);
+    return err->status;
+}
+
+// ---- the random model and its text ----
+
+struct files {
+    char *model, *config, *ids;
+};
+
+static void files_close(struct files *files, const struct comm *comm)
+{
+    const char *paths[] = {files->model, files->config, files->ids};
+    for (int i = 0; i < 3; i++)
+        if (comm->rank == 0 && paths[i]) unlink(paths[i]);
+    free(files->model);
+    free(files->config);
+    free(files->ids);
+}
+
+static enum status write_ids(const char *path, int length, struct error *err)
+{
+    const size_t shape[] = {SAMPLES, (size_t)length}, count = SAMPLES * (size_t)length;
+    int32_t *ids = calloc(count, sizeof *ids);
+    if (!ids) return error_memory(err, count * sizeof *ids, "token ids");
+    for (size_t i = 0; i < count; i++)
+        ids[i] = (int32_t)(i * 7919 % LEAST_VOCABULARY);
+    npy_write(path, NPY_INT32, 2, shape, ids, err);
+    free(ids);
+    return err->status;
+}
+
+static enum status files_make(struct files *files, const struct comm *comm, const char *scratch, int length,
+                              struct error *err)
+{
+    files->model = file_join(scratch, "model.safetensors");
+    files->config = file_join(scratch, "config.json");
+    files->ids = file_join(scratch, "ids.npy");
+    if (!files->model || !files->config || !files->ids) error_memory(err, strlen(scratch), "a path");
+    struct random_model random = {0};
+    if (comm->rank == 0 && !err->status && random_model_open(&random, &middle, err) == STATUS_OK &&
+        random_model_write(&random, scratch, err) == STATUS_OK)
+        write_ids(files->ids, length, err);
+    random_model_close(&random);
+    return comm_agree(comm, err);
+}
+
+// ---- all ----
+
+static struct job make_job(const struct job *base, const char *scratch)
+{
+    struct job job = *base;
+    job.command = COMMAND_RUN;
+    job.model_dir = job.pretrained_dir = job.calib_data = NULL;
+    job.calib_data_num[0] = SAMPLES;
+    job.n_cells = 1;
+    job.output_dir = job.comparison_dir = scratch;
+    job.threads = 1;
+    job.verbosity = LOG_QUIET;
+    job.progress_seconds = -1;
+    return job;
+}
+
+enum status sweeps_measure(struct sweep_rows *rows, const struct job *job, const struct comm *comm,
+                           const char *scratch, const char *tool_version, struct error *err)
+{
+    struct source source = {
+        .name = "demo", .job = make_job(job, scratch), .print = job->verbosity != LOG_QUIET};
+    struct files files = {0};
+    if (comm->rank == 0 && source.print) print_title();
+    if (measure_source(rows, &source, comm, tool_version, err)) return err->status;
+    if (files_make(&files, comm, scratch, job->calib_seqlen, err) == STATUS_OK) {
+        source.name = job->model_dir ? "given" : "random";
+        source.job.model_dir = job->model_dir ? job->model_dir : scratch;
+        source.job.calib_data = files.ids;
+        measure_source(rows, &source, comm, tool_version, err);
+    }
+    files_close(&files, comm);
+    return err->status;
+}

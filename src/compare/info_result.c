@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a result file holds.
+#include <sys/stat.h>
+
+#include "info_parts.h"
+#include "ssmsweep/compare/view.h"
+#include "ssmsweep/sweep/store.h"
+
+static const char *const attributes[] = {"tool_version",  "weights_sha256",   "tokenizer_sha256",
+                                         "ids_sha256",    "reference_mode",   "model_dtype",
+                                         "scales_source", "reference_weights"};
+enum { ATTRIBUTES = sizeof attributes / sizeof attributes[0] };
+
+static long long file_bytes(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 ? (long long)info.st_size : 0;
+}
+
+static int count_complete(const struct result *result)
+{
+    int complete = 0;
+    for (int r = 0; r < result_runs(result); r++)
+        complete += result_run_at(result, r)->complete;
+    return complete;
+}
+
+// ---- text ----
+
+static void print_runs(FILE *out, const struct result *result)
+{
+    for (int r = 0; r < result_runs(result); r++) {
+        const struct result_run *run = result_run_at(result, r);
+        char cell[32] = "float";
+        if (run->calib_data_num > 0) snprintf(cell, sizeof cell, "n=%d", run->calib_data_num);
+        fprintf(out, "  %-6s %-8s %d of %d samples%s\n", run->mode, cell, run->done, result_samples(result),
+                run->complete ? "" : ", not complete");
+    }
+}
+
+static void print_layers(FILE *out, const struct result *result)
+{
+    for (int l = 0; l < result_layers(result); l++) {
+        const int layer = result_layer_at(result, l);
+        fprintf(out, "  layer %-4d", layer);
+        for (int c = 0; c < COMPONENT_COUNT; c++)
+            if (result_components(result, l) & 1u << c)
+                fprintf(out, " %s[%d]", component_name((enum component)c),
+                        result_width(result, layer, (enum component)c));
+        fputc('\n', out);
+    }
+}
+
+static void print_text(FILE *out, const struct result *result, const char *path)
+{
+    fprintf(out, "result file       %s, %.1f MiB\n", path, (double)file_bytes(path) / (1024.0 * 1024.0));
+    for (int a = 0; a < ATTRIBUTES; a++)
+        fprintf(out, "%-17s %s\n", attributes[a], result_attribute(result, attributes[a]));
+    fprintf(out, "samples           %d, %lld tokens, at most %d in one\n", result_samples(result),
+            view_tokens(result), result_max_tokens(result));
+    fprintf(out, "runs              %d, %d complete\n", result_runs(result), count_complete(result));
+    print_runs(out, result);
+    fprintf(out, "captured          %d layers\n", result_layers(result));
+    print_layers(out, result);
+    fprintf(out, "job               %s\n", result_attribute(result, "job"));
+}
+
+// ---- JSON ----
+
+static void put_runs(struct json_writer *w, const struct result *result)
+{
+    json_begin_array(w, "runs");
+    for (int r = 0; r < result_runs(result); r++) {
+        const struct result_run *run = result_run_at(result, r);
+        json_begin_object(w, NULL);
+        json_put_string(w, "mode", run->mode);
+        if (run->calib_data_num > 0)
+            json_put_integer(w, "calib_data_num", run->calib_data_num);
+        else
+            json_put_null(w, "calib_data_num");
+        json_put_integer(w, "samples_done", run->done);
+        json_put_bool(w, "complete", run->complete);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+static void put_layers(struct json_writer *w, const struct result *result)
+{
+    json_begin_array(w, "layers");
+    for (int l = 0; l < result_layers(result); l++) {
+        const int layer = result_layer_at(result, l);
+        json_begin_object(w, NULL);
+        json_put_integer(w, "layer", layer);
+        json_begin_object(w, "width");
+        for (int c = 0; c < COMPONENT_COUNT; c++)
+            if (result_components(result, l) & 1u << c)
+                json_put_integer(w, component_name((enum component)c),
+                                 result_width(result, layer, (enum component)c));
+        json_end_object(w);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+static enum status print_json(FILE *out, const struct result *result, const char *path, struct error *err)
+{
+    struct json_writer *w = json_writer_open();
+    if (!w) return error_memory(err, 1, "JSON");
+    json_begin_object(w, NULL);
+    json_put_string(w, "kind", "result");
+    json_put_string(w, "path", path);
+    json_put_integer(w, "bytes", file_bytes(path));
+    for (int a = 0; a < ATTRIBUTES; a++)
+        json_put_string(w, attributes[a], result_attribute(result, attributes[a]));
+    json_put_string(w, "job", result_attribute(result, "job"));
+    json_put_integer(w, "samples", result_samples(result));
+    json_put_integer(w, "tokens", view_tokens(result));
+    json_put_integer(w, "max_tokens", result_max_tokens(result));
+    json_put_bool(w, "complete", count_complete(result) == result_runs(result));
+    put_runs(w, result);
+    put_layers(w, result);
+    json_end_object(w);
+    return info_finish_json(out, w, err);
+}
+
+enum status info_print_result(FILE *out, const char *path, bool json, struct error *err)
+{
+    struct result *result = NULL;
+    if (result_open(&result, path, err)) return err->status;
+    if (json)
+        print_json(out, result, path, err);
+    else
+        print_text(out, result, path);
+    result_close(result);
+    return err->status;
+}

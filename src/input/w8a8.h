@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The layers of a W8A8 checkpoint in Quamba's layout.
+#ifndef SSMSWEEP_INPUT_W8A8_H
+#define SSMSWEEP_INPUT_W8A8_H
+
+#include <stdbool.h>
+
+#include "ssmsweep/input/model.h"
+
+// Fills layers, scales and views of a model whose dims and checkpoint are there.  Weights are turned to
+// [out, in] and lose the rows that pad them.  STATUS_INPUT: missing, wrong shape or dtype, scales that are
+// not positive or contradict each other.
+enum status w8a8_bind(struct model *model, struct error *err);
+
+// Is it the name of a tensor or number of one of the layers?
+bool w8a8_knows(const char *name, int n_layer);
+
+#endif

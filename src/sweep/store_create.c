@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes the result file: one process, HDF5's ordinary driver.  Under MPI-IO a rank whose metadata cannot be
+// written leaves the others waiting inside HDF5; here an error is an error.
+#include <errno.h>
+#include <fcntl.h>
+#include <hdf5.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ssmsweep/base/hash.h"
+#include "ssmsweep/numerics/calibrate.h"
+#include "ssmsweep/sweep/store.h"
+#include "store_create.h"
+#include "store_layout.h"
+
+// A file in the making.
+struct making {
+    const char *path;
+    const struct plan *plan;
+    const struct dims *dims;
+    const struct corpus *corpus;
+    hid_t file, group_list, data_list;
+};
+
+// ---- room on the disk ----
+
+static int count_captured(const struct plan *plan, const struct dims *dims, unsigned long long *row_elements)
+{
+    int tensors = 0;
+    *row_elements = 0;
+    for (int l = 0; l < plan->n_layer; l++)
+        for (int c = 0; c < COMPONENT_COUNT; c++) {
+            if (!(plan->want[l] & 1u << c)) continue;
+            tensors++;
+            *row_elements += (unsigned long long)component_width(dims, (enum component)c);
+        }
+    return tensors;
+}
+
+unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
+                                        const struct corpus *corpus)
+{
+    const unsigned long long object_bytes = 4096; // object header, link, and its share of the group's tree
+    unsigned long long row_elements;
+    unsigned long long tensors = (unsigned long long)count_captured(plan, dims, &row_elements);
+    unsigned long long samples = (unsigned long long)corpus->samples, runs = (unsigned long long)plan->n_runs;
+    unsigned long long tokens = samples * (unsigned long long)corpus->max_tokens;
+    unsigned long long objects = 16 + runs * (2 * tensors + 5) + 2 * (unsigned long long)plan->n_cells;
+    return runs * tokens * row_elements * sizeof(float)           // outputs
+           + runs * samples * (1 + HASH_BYTES + sizeof(float))    // items
+           + tokens * sizeof(int32_t) + samples * sizeof(int32_t) // samples
+           + (unsigned long long)plan->n_cells * (unsigned long long)plan->n_layer * SITE_COUNT *
+                 sizeof(float) +
+           objects * object_bytes;
+}
+
+static enum status allocate(int descriptor, unsigned long long bytes, const char *path, struct error *err)
+{
+    int code = posix_fallocate(descriptor, 0, (off_t)bytes);
+    if (code == 0 || code == EOPNOTSUPP || code == EINVAL) return STATUS_OK; // the file system cannot promise
+    return error_set(err, STATUS_IO,
+                     "%s: cannot reserve %llu MiB for the results: %s; free space, or store fewer %s", path,
+                     bytes >> 20, strerror(code), "layers, components or modes");
+}
+
+// HDF5 cannot recover from a disk that is full while it creates, so the room is tried first.  Leaves an
+// empty file that is ours.
+static enum status claim_file(const char *path, unsigned long long bytes, struct error *err)
+{
+    int descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor < 0 && errno == EEXIST)
+        return error_set(err, STATUS_INPUT,
+                         "%s: the result file exists already; use --resume, or another --output_dir", path);
+    if (descriptor < 0) return error_errno(err, path, "cannot create the result file");
+    allocate(descriptor, bytes, path, err);
+    if (!err->status && ftruncate(descriptor, 0) != 0) error_errno(err, path, "cannot truncate");
+    close(descriptor);
+    if (err->status) unlink(path);
+    return err->status;
+}
+
+// Once HDF5 has given the file its full size: the blocks themselves.
+static enum status reserve_file(const char *path, struct error *err)
+{
+    struct stat info;
+    int descriptor = open(path, O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) return error_errno(err, path, "cannot reopen");
+    if (fstat(descriptor, &info) != 0)
+        error_errno(err, path, "cannot stat");
+    else
+        allocate(descriptor, (unsigned long long)info.st_size, path, err);
+    close(descriptor);
+    return err->status;
+}
+
+// ---- objects ----
+
+// 0 with *err set if it cannot be made, and if *err is set already.
+static hid_t create_data(struct making *making, const char *name, hid_t type, int rank, const hsize_t *shape,
+                         struct error *err)
+{
+    if (err->status) return 0;
+    hid_t space = H5Screate_simple(rank, shape, NULL);
+    hid_t data =
+        H5Dcreate2(making->file, name, type, space, making->group_list, making->data_list, H5P_DEFAULT);
+    if (data < 0) store_hdf5_error(err, making->path, name); // before any other call clears the reasons
+    H5Sclose(space);
+    return data < 0 ? 0 : data;
+}
+
+static void put_data(struct making *making, const char *name, hid_t type, int rank, const hsize_t *shape,
+                     const int32_t *values, struct error *err)
+{
+    hid_t data = create_data(making, name, type, rank, shape, err);
+    if (!data) return;
+    if (values && H5Dwrite(data, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        store_hdf5_error(err, making->path, name);
+    H5Dclose(data);
+}
+
+static void put_attribute(struct making *making, hid_t object, const char *name, hid_t type, hid_t space,
+                          const void *value, struct error *err)
+{
+    hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    if (attribute < 0 || H5Awrite(attribute, type, value) < 0) store_hdf5_error(err, making->path, name);
+    if (attribute >= 0) H5Aclose(attribute);
+}
+
+static void put_text(struct making *making, const char *name, const char *text, struct error *err)
+{
+    if (err->status) return;
+    hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
+    H5Tset_size(type, strlen(text) + 1);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    put_attribute(making, making->file, name, type, space, text, err);
+    H5Sclose(space);
+    H5Tclose(type);
+}
+
+static void put_version(struct making *making, struct error *err)
+{
+    const int32_t version = STORE_SCHEMA_VERSION;
+    hid_t space = H5Screate(H5S_SCALAR);
+    put_attribute(making, making->file, "schema_version", H5T_STD_I32LE, space, &version, err);
+    H5Sclose(space);
+}
+
+static void put_site_names(struct making *making, hid_t data, struct error *err)
+{
+    enum { NAME_ROOM = 32 };
+    char names[SITE_COUNT][NAME_ROOM] = {{0}};
+    const hsize_t count = SITE_COUNT;
+    for (int s = 0; s < SITE_COUNT; s++)
+        snprintf(names[s], NAME_ROOM, "%s", site_name((enum scale_site)s));
+    hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate_simple(1, &count, NULL);
+    H5Tset_size(type, NAME_ROOM);
+    put_attribute(making, data, "sites", type, space, names, err);
+    H5Sclose(space);
+    H5Tclose(type);
+}
+
+// ---- contents ----
+
+static void create_attributes(struct making *making, const struct store_identity *identity, struct error *err)
+{
+    put_version(making, err);
+    put_text(making, "tool_version", identity->tool_version, err);
+    put_text(making, "job", identity->job_json, err);
+    put_text(making, "weights_sha256", identity->weights_hex, err);
+    put_text(making, "tokenizer_sha256", identity->tokenizer_hex, err);
+    put_text(making, "ids_sha256", identity->ids_hex, err);
+    put_text(making, "reference_mode", making->plan->runs[making->plan->reference_run].mode->name, err);
+    put_text(making, "model_dtype", identity->model_dtype, err);
+    put_text(making, "scales_source", identity->scales_source, err);
+    put_text(making, "reference_weights", identity->reference_weights, err);
+}
+
+static void create_samples(struct making *making, struct error *err)
+{
+    const struct corpus *corpus = making->corpus;
+    const hsize_t shape[2] = {(hsize_t)corpus->samples, (hsize_t)corpus->max_tokens};
+    put_data(making, "/samples/token_ids", H5T_STD_I32LE, 2, shape, corpus->ids, err);
+    put_data(making, "/samples/length", H5T_STD_I32LE, 1, shape, corpus->length, err);
+}
+
+static void create_scales(struct making *making, struct error *err)
+{
+    const hsize_t shape[2] = {(hsize_t)making->plan->n_layer, SITE_COUNT};
+    for (int c = 0; c < making->plan->n_cells; c++) {
+        char name[STORE_PATH_ROOM];
+        store_scales_name(making->plan, c, name);
+        hid_t data = create_data(making, name, H5T_IEEE_F32LE, 2, shape, err);
+        if (!data) return;
+        put_site_names(making, data, err);
+        H5Dclose(data);
+    }
+}
+
+static void create_run(struct making *making, int run, struct error *err)
+{
+    const struct plan *plan = making->plan;
+    const struct corpus *corpus = making->corpus;
+    char name[STORE_PATH_ROOM];
+    for (int l = 0; l < plan->n_layer; l++)
+        for (int c = 0; c < COMPONENT_COUNT; c++) {
+            if (!(plan->want[l] & 1u << c)) continue;
+            int width = component_width(making->dims, (enum component)c);
+            const hsize_t shape[3] = {(hsize_t)corpus->samples, (hsize_t)corpus->max_tokens, (hsize_t)width};
+            store_output_name(plan, run, l, (enum component)c, name);
+            put_data(making, name, H5T_IEEE_F32LE, 3, shape, NULL, err);
+        }
+    const hsize_t shape[2] = {(hsize_t)corpus->samples, HASH_BYTES};
+    put_data(making, store_item_name(plan, run, STORE_STATE, name), H5T_STD_U8LE, 1, shape, NULL, err);
+    put_data(making, store_item_name(plan, run, STORE_DIGEST, name), H5T_STD_U8LE, 2, shape, NULL, err);
+    put_data(making, store_item_name(plan, run, STORE_SECONDS, name), H5T_IEEE_F32LE, 1, shape, NULL, err);
+}
+
+static void create_contents(struct making *making, const struct store_identity *identity, struct error *err)
+{
+    making->group_list = H5Pcreate(H5P_LINK_CREATE);
+    making->data_list = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_create_intermediate_group(making->group_list, 1);
+    H5Pset_layout(making->data_list, H5D_CONTIGUOUS);
+    H5Pset_alloc_time(making->data_list, H5D_ALLOC_TIME_EARLY);
+    H5Pset_fill_time(making->data_list, H5D_FILL_TIME_NEVER);
+    H5Pset_obj_track_times(making->data_list, false); // two runs give the same file
+    create_attributes(making, identity, err);
+    create_samples(making, err);
+    create_scales(making, err);
+    for (int r = 0; r < making->plan->n_runs; r++)
+        create_run(making, r, err);
+    H5Pclose(making->data_list);
+    H5Pclose(making->group_list);
+}
+
+static enum status write_file(struct making *making, const struct store_identity *identity, struct error *err)
+{
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_file_locking(access, false, true); // also where there are no locks
+    making->file = H5Fcreate(making->path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    if (making->file < 0) store_hdf5_error(err, making->path, "cannot create the result file");
+    H5Pclose(access);
+    if (err->status) return err->status;
+    create_contents(making, identity, err);
+    if (H5Fclose(making->file) < 0) store_hdf5_error(err, making->path, "cannot write the new result file");
+    return err->status;
+}
+
+enum status store_create_file(const char *path, const struct plan *plan, const struct dims *dims,
+                              const struct corpus *corpus, const struct store_identity *identity,
+                              struct error *err)
+{
+    struct making making = {.path = path, .plan = plan, .dims = dims, .corpus = corpus};
+    if (claim_file(path, store_estimate_bytes(plan, dims, corpus), err)) return err->status;
+    if (write_file(&making, identity, err) || reserve_file(path, err)) unlink(path);
+    return err->status;
+}

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ssmsweep bench` runs, writes every field that docs/performance.md names with numbers that can be, and leaves no files
+behind.  No times are judged: the machine may be busy."""
+import json
+import math
+import os
+
+import harness
+
+USAGE, IO = 2, 4
+TOKENS, SAMPLES = 32, 16
+PROJECTIONS = ["in_proj", "x_proj", "dt_proj", "out_proj"]
+EXPECTED = {
+    "machine": ["peak_f32", "peak_s8", "exp", "triad"],
+    "gemm_f32": PROJECTIONS, "gemm_s8": PROJECTIONS, "gemm_s8_plain": PROJECTIONS,
+    "scan": ["sequential", "sequential_int8", "blocked_int8"],
+    "elementwise": ["norm", "norm_quantize", "conv1d_silu", "conv1d_silu_quantize", "hadamard_quantize"],
+    "start": ["read_file", "open_model", "pack_model"],
+}
+BOUNDED = ["gemm_f32", "gemm_s8", "gemm_s8_plain", "scan", "forward"]
+SWEEP_FIELDS = ["items", "runs", "items_seconds", "whole_seconds", "items_per_second"]
+
+
+def mode_names(folder):
+    listed = harness.run(["modes"], 1, folder)
+    return [line.split()[0] for line in listed.out.splitlines()]
+
+
+def positive(value):
+    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+
+
+def bench(folder, ranks, threads, json_file="bench.json"):
+    return harness.run(["bench", "--model", harness.DEMO, "--seconds", "0.001", "--calib_seqlen", str(TOKENS), "--threads",
+                        str(threads), "--json", json_file, "--output_dir", "out/here"], ranks, folder, limit=600)
+
+
+def load(checks, result, folder):
+    if not checks.check(result.status == 0 and not result.lines(), "the bench runs", result.err):
+        return None
+    with open(os.path.join(folder, "bench.json")) as f:
+        return json.load(f)
+
+
+def check_measurement(checks, row):
+    what = "%s %s, %s threads" % (row["group"], row["name"], row["threads"])
+    for field in ("best_seconds", "median_seconds", "rate", "runs"):
+        checks.check(positive(row[field]), what + ": " + field, row)
+    checks.check(row["best_seconds"] <= row["median_seconds"], what + ": the best is not above the median", row)
+    if row["group"] in BOUNDED:
+        share = row["bound_seconds"] / row["best_seconds"]
+        checks.check(positive(share) and math.isclose(row["share"], share), what + ": its share", row)
+
+
+def check_measurements(checks, rows, teams, modes):
+    expected = dict(EXPECTED, forward=modes)
+    for group, names in expected.items():
+        for threads in [1] if group == "start" else teams:
+            found = [row["name"] for row in rows if row["group"] == group and row["threads"] == threads]
+            checks.check(found == names or group == "forward" and sorted(found) == sorted(names),
+                         "rows of %s on %d threads" % (group, threads), found)
+    for row in rows:
+        check_measurement(checks, row)
+
+
+def check_work(checks, found):
+    """The work that rates and rooflines stand on, from the model's own sizes."""
+    with open(os.path.join(harness.DEMO, "config.json")) as f:
+        config = json.load(f)
+    D, I, N = config["hidden_size"], config["intermediate_size"], config["state_size"]
+    R, layers = config["time_step_rank"], config["num_hidden_layers"]
+    per_token = 2 * layers * (2 * I * D + (R + 2 * N) * I + R * I + I * D)
+    checks.check(found["model"]["gemm_operations"] == per_token * TOKENS, "operations of the GEMMs", found["model"])
+    checks.check(found["model"]["exponentials"] == layers * I * N * TOKENS, "exponentials", found["model"])
+    for row in found["measurements"]:
+        if row["group"] == "forward":
+            checks.check(math.isclose(row["rate"] * row["best_seconds"], TOKENS), "tokens of a pass", row)
+
+
+def check_sweeps(checks, sweeps, ranks, modes):
+    expected = [(model, layers, n) for model in ("demo", "given")
+                for layers, n in [("first,last", n) for n in ranks] + [("none", ranks[-1]), ("all", ranks[-1])]]
+    found = [(s["model"], s["captured_layers"], s["ranks"]) for s in sweeps]
+    checks.check(found == expected, "the sweeps", found)
+    for sweep in sweeps:
+        what = "sweep %s, %s, %d ranks: " % (sweep["model"], sweep["captured_layers"], sweep["ranks"])
+        for field in SWEEP_FIELDS:
+            checks.check(positive(sweep[field]), what + field, sweep)
+        checks.check(sweep["items"] == len(modes) * SAMPLES, what + "items", sweep)
+        checks.check(0 <= sweep["tail_share"] < 1, what + "tail", sweep)
+        checks.check(sweep["whole_seconds"] > sweep["items_seconds"], what + "the whole takes longer", sweep)
+        if sweep["captured_layers"] == "first,last":
+            checks.check(positive(sweep["speed_up"]), what + "speed-up", sweep)
+
+
+def check_run(checks, folder, ranks, threads, modes):
+    result = bench(folder, ranks, threads)
+    found = load(checks, result, folder)
+    if found is None:
+        return
+    checks.check(found["schema"] == "ssmsweep-bench-1", "schema", found["schema"])
+    checks.check(found["machine"]["ranks"] == ranks and found["machine"]["threads"] == threads, "machine", found["machine"])
+    check_measurements(checks, found["measurements"], sorted({1, threads}), modes)
+    check_work(checks, found)
+    if ranks > 1:
+        check_sweeps(checks, found["sweeps"], [1, ranks], modes)
+    else:
+        checks.check(found["sweeps"] == [], "no sweeps on one rank", found["sweeps"])
+    for name in list(EXPECTED) + ["forward"]:
+        checks.check("\n" + name + " " in result.out, "the tables show " + name)
+    left = sorted(os.listdir(folder))
+    checks.check(left == ["bench.json"] or left == ["bench.json", "out"] and not os.listdir(os.path.join(folder, "out")),
+                 "no other file is left", left)
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as folder:
+        modes = mode_names(folder)
+        checks.check(len(modes) > 1, "there are modes", modes)
+        check_run(checks, folder, 1, 2, modes)
+        check_run(checks, folder, 2, 1, modes)
+        result = harness.run(["bench", "--seconds", "-1"], 1, folder)
+        checks.check(result.status == USAGE and "seconds" in result.err, "negative seconds are refused", result.err)
+        result = harness.run(["bench", "--modes", "no-such-mode"], 1, folder)
+        checks.check(result.status == USAGE and "no-such-mode" in result.err, "an unknown mode is refused", result.err)
+        result = bench(folder, 1, 1, os.path.join("nowhere", "bench.json"))
+        checks.check(result.status == IO and len(result.lines()) == 1, "a file that cannot be written", result.err)
+    checks.finish()
+
+
+main()

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every number of the JSON reports, recomputed with NumPy from the result file: two sets of scales, all components."""
+import glob
+import json
+import os
+import sys
+
+import harness
+
+JOB = ["-q", "--all-modes", "--calib_data_num", "2,4", "--calib_seqlen", "200", "--layers", "0,12-13,-1",
+       "--components", "all"]
+CHECK = os.path.join(harness.SOURCE, "tests", "reference", "check_metrics.py")
+
+
+def check_reports(checks, folder, what):
+    status, out, err = harness.execute([sys.executable, CHECK, "layer_outputs/sweep.h5", "comparisons"], folder, limit=300)
+    return checks.check(status == 0, what, out + err)
+
+
+def spoil_one_number(folder):
+    """The last digits of one metric of one layer."""
+    path = sorted(glob.glob(os.path.join(folder, "comparisons", "mode_2-4*.json")))[0]
+    with open(path) as f:
+        report = json.load(f)
+    layer = report["layers"]["layer_12"]
+    layer["mse"] *= 1 + 1e-7
+    with open(path, "w") as f:
+        json.dump(report, f)
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as folder:
+        result = harness.run(JOB, 3, folder, limit=300)
+        checks.check(result.status == 0, "the sweep runs", result.err)
+        check_reports(checks, folder, "the reports say what the result file holds")
+
+        # `compare` makes the same reports again.
+        result = harness.run(["compare", "-q"], 2, folder, limit=300)
+        checks.check(result.status == 0, "compare runs", result.err)
+        check_reports(checks, folder, "the reports of compare")
+
+        spoil_one_number(folder)
+        status, _, _ = harness.execute([sys.executable, CHECK, "layer_outputs/sweep.h5", "comparisons"], folder, limit=300)
+        checks.check(status != 0, "a number that is wrong by 1e-7 is found")
+    checks.finish()
+
+
+main()

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same bits on every instruction set: SHA-256 of every captured component of all layers in all modes, for each
+instruction set x threads x ranks, on the demo model and on a random model of odd shape."""
+import hashlib
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+
+import harness
+
+ISAS = ("avx512", "avx2", "scalar")
+THREADS = (1, 2, 3)
+RANKS = (1, 2, 5)
+MAKE_MODEL = os.path.join(harness.SOURCE, "tests", "reference", "make_model.py")
+
+
+def odd_model(folder):
+    """d_model 80 (Hadamard base 40), d_inner 160, and ids for it."""
+    model = os.path.join(folder, "odd-model")
+    subprocess.run([sys.executable, MAKE_MODEL, "--out", model, "--seed", "7", "--d-model", "80", "--n-layer", "3",
+                    "--vocab", "53", "--d-state", "5", "--d-conv", "3", "--dtype", "F32"], check=True)
+    ids = np.full((2, 33), -1, np.int32)
+    generator = np.random.Generator(np.random.PCG64(3))
+    ids[0], ids[1, :5] = generator.integers(0, 53, 33), generator.integers(0, 53, 5)
+    np.save(os.path.join(folder, "odd.npy"), ids)
+    return ["--model", model, "--calib-data", os.path.join(folder, "odd.npy"), "--calib_data_num", "2"]
+
+
+def digests(path):
+    """{dataset: SHA-256} of all outputs and scales."""
+    found = {}
+    with h5py.File(path, "r") as f:
+        def visit(name, thing):
+            if isinstance(thing, h5py.Dataset) and name.startswith(("outputs/", "calibration/")):
+                found[name] = hashlib.sha256(thing[()].tobytes()).hexdigest()
+        f.visititems(visit)
+    return found
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as workplace:
+        cases = {"demo": (["--calib_data_num", "2", "--calib_seqlen", "40"], 9 * 24 * 6),
+                 "odd": (odd_model(workplace), 9 * 3 * 6)}
+        missing = set()
+        for case, (arguments, datasets) in cases.items():
+            want = None
+            for isa in ISAS:
+                for threads in THREADS:
+                    for ranks in RANKS:
+                        what = "%s %s, %d threads, %d ranks" % (case, isa, threads, ranks)
+                        out = os.path.join(workplace, what.replace(" ", "_").replace(",", ""))
+                        result = harness.run(["--all-modes", "--layers", "all", "--components", "all", "--threads", str(threads),
+                                              "--output_dir", out, "--comparison-dir", out, "-q"] + arguments, ranks, workplace,
+                                             {"SSMSWEEP_ISA": isa}, limit=300)
+                        if isa != "scalar" and result.status == 2 and "not on this machine" in result.err:
+                            missing.add(isa)
+                            continue
+                        if not checks.check(result.status == 0, what + ": runs", result.err):
+                            continue
+                        got = digests(os.path.join(out, "sweep.h5"))
+                        want = want or got
+                        differing = [name for name in want if got.get(name) != want[name]]
+                        checks.check(len(got) == datasets + 1 and not differing, what + ": the same bits", "%d datasets, differing: %s"
+                                     % (len(got), sorted(differing)[:10]))
+        print("instruction sets not on this machine: %s" % (", ".join(sorted(missing)) or "none"))
+    checks.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

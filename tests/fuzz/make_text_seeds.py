@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seeds for the fuzz targets of text, tokenizer and .npy: make_text_seeds.py OUT_FOLDER DEMO_FOLDER"""
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+
+def zstd(data, *options):
+    return subprocess.run(["zstd", "-q", "-c", *options], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+def npy(array):
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+def texts(demo):
+    with open(os.path.join(demo, "calibration.jsonl"), "rb") as f:
+        lines = [json.dumps({"text": json.loads(f.readline())["text"][:300]}).encode() + b"\n" for _ in range(3)]
+    lines += [b'{"id": [1, {"a": null}], "text": "\\u0000 \\ud83d\\ude00 caf\\u00e9", "x": 1e5}\n', b'{"text": ""}\n']
+    plain = [b"".join(lines), b"one\n\ntwo\r\n\r\n \n\nthree", b"\xef\xbb\xbfbom\n", b'{"text": "a", "text": "b"}\n',
+             b"{" * 300, b'{"text": "' + b"\xff" + b'"}']
+    for data in plain:
+        for packed in (data, gzip.compress(data), gzip.compress(data) + b"\0\0" + gzip.compress(data), zstd(data),
+                       zstd(data) + b"\x50\x2a\x4d\x18\x02\0\0\0ab" + zstd(data, "--no-check"), zstd(data)[:-5]):
+            for style in range(9):
+                yield bytes([style]) + packed
+
+
+def small_tokenizer(demo, **changes):
+    """The demo tokenizer with the bytes and a few merges."""
+    with open(os.path.join(demo, "tokenizer.json"), encoding="utf-8") as f:
+        value = json.load(f)
+    model = value["model"]
+    merges = model["merges"][:12]
+    pieces = {"".join(m) if isinstance(m, list) else m.replace(" ", "") for m in merges}
+    vocab = {t: i for t, i in model["vocab"].items() if len(t) == 1 or t in pieces}
+    added = [dict(t, id=i) for t, i in zip(value["added_tokens"], range(len(vocab), 10000))]
+    for token in added:
+        vocab.pop(token["content"], None)
+    value.update(model=dict(model, vocab=vocab, merges=merges), added_tokens=added)
+    value.update(changes)
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def tokenizers(demo):
+    yield small_tokenizer(demo)
+    yield small_tokenizer(demo, normalizer={"type": "Sequence", "normalizers": [{"type": "NFC"}]})
+    yield small_tokenizer(demo, normalizer=None, added_tokens=[])
+    yield small_tokenizer(demo, pre_tokenizer={"type": "ByteLevel", "add_prefix_space": True, "use_regex": False})
+    yield small_tokenizer(demo, model={"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]})
+    yield small_tokenizer(demo, model={"type": "BPE", "vocab": {}, "merges": []})
+    yield b"[" * 300
+
+
+def arrays(_):
+    ids = np.arange(12).reshape(3, 4)
+    for array in (ids.astype(np.int32), ids.astype(np.int64), ids.astype(np.float32), ids.astype(">i4"), ids.ravel(),
+                  np.asfortranarray(ids), np.full((2, 3), -1, np.int32), np.zeros((4, 0), np.int32), np.int64(5)):
+        yield npy(array)
+        yield gzip.compress(npy(array))
+        yield zstd(npy(array))
+    for header in ("{'descr': '<i4', 'fortran_order': False, 'shape': (9223372036854775808, 8), }",
+                   "{'descr': '<i4', 'fortran_order': False, 'shape': (4611686018427387905, 4), }",
+                   "{'descr': '|O', 'fortran_order': True, 'shape': (), }"):
+        for version in (1, 2, 3):
+            size = len(header) + 1
+            yield b"\x93NUMPY" + bytes([version, 0]) + size.to_bytes(2 if version == 1 else 4, "little") + \
+                header.encode() + b"\n" + bytes(16)
+
+
+def main():
+    out, demo = sys.argv[1:3]
+    for name, make in (("text", texts), ("tokenizer", tokenizers), ("npy", arrays)):
+        folder = os.path.join(out, name)
+        os.makedirs(folder, exist_ok=True)
+        made = 0
+        for made, data in enumerate(make(demo), 1):
+            with open(os.path.join(folder, "%03d" % made), "wb") as f:
+                f.write(data)
+        print("%s: %d seeds" % (name, made))
+
+
+main()
