@@ -67,7 +67,8 @@ check_cgroup() {
 
 write_configuration() {
     local cpus=2 plugin=affinity
-    [ "$(nproc)" -ge $cpus ] || plugin=none # more CPUs than there are cannot be bound to
+    # More CPUs than there are cannot be bound to.
+    [ "$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" -ge $cpus ] || plugin=none
     sed -e "s|@RUN@|$run|g" -e "s|@CPUS@|$cpus|g" -e "s|@TASKPLUGIN@|$plugin|g" \
         "$here/slurm.conf.in" >"$run/slurm.conf"
     mkdir -m 700 "$run/state"

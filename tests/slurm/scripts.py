@@ -157,7 +157,7 @@ def check_places(bench, places, ranks_per_node, threads, what):
     hosts = sorted(line[0] for line in lines)
     bench.checks.check(hosts == sorted(NODES * ranks_per_node), what + ": ranks on both nodes", lines)
     bench.checks.check({line[1] for line in lines} == {str(threads)}, what + ": threads of Slurm's share", lines)
-    if os.cpu_count() < ranks_per_node * threads:
+    if len(os.sched_getaffinity(0)) < ranks_per_node * threads:
         return      # the nodes claim cores that do not exist: nothing is bound
     for node in NODES:
         sets = [cores(line[2]) for line in lines if line[0] == node]
