@@ -3,7 +3,6 @@
 # Installs what is missing of the Debian 12 packages that ssmsweep needs; silent when nothing is.
 #   jobs/setup.sh         to build and run
 #   jobs/setup.sh tests   to run the tests as well
-#   jobs/setup.sh fuzz    to build the fuzz targets as well
 #   jobs/setup.sh slurm   to test the batch scripts as well; no service of Slurm or munge is started or enabled
 set -eu
 
@@ -12,11 +11,11 @@ packages="gcc libc6-dev make cmake pkg-config
     libzip-dev zlib1g-dev libzstd-dev"
 case "${1-}" in
 '') ;;
-tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools zstd" ;;
-fuzz) packages="$packages libcmocka-dev python3 python3-numpy zstd clang libclang-rt-14-dev libomp-dev" ;;
+tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools zstd
+    clang libclang-rt-14-dev libomp-dev" ;;
 slurm) packages="$packages slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2" ;;
 *)
-    echo "setup.sh: unknown argument '$1': expected nothing, 'tests', 'fuzz' or 'slurm'" >&2
+    echo "setup.sh: unknown argument '$1': expected nothing, 'tests' or 'slurm'" >&2
     exit 2
     ;;
 esac

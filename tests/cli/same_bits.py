@@ -43,7 +43,7 @@ def digests(path):
 def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
-        cases = {"demo": (["--calib_data_num", "2", "--calib_seqlen", "40"], 9 * 24 * 6),
+        cases = {"demo": (["--calib_data_num", "2", "--calib_seqlen", "24"], 9 * 24 * 6),
                  "odd": (odd_model(workplace), 9 * 3 * 6)}
         missing = set()
         for case, (arguments, datasets) in cases.items():
@@ -51,6 +51,8 @@ def main():
             for isa in ISAS:
                 for threads in THREADS:
                     for ranks in RANKS:
+                        if case == "odd" and (THREADS.index(threads) + RANKS.index(ranks)) % 3 != ISAS.index(isa):
+                            continue  # each pair of the three still meets
                         what = "%s %s, %d threads, %d ranks" % (case, isa, threads, ranks)
                         out = os.path.join(workplace, what.replace(" ", "_").replace(",", ""))
                         result = harness.run(["--all-modes", "--layers", "all", "--components", "all", "--threads", str(threads),
