@@ -9,11 +9,13 @@
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
+#include "ssmsweep/compare/equalities.h"
 #include "ssmsweep/compare/info.h"
 #include "ssmsweep/compare/report_json.h"
 #include "ssmsweep/compare/table.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/synth.h"
+#include "ssmsweep/numerics/mode_table.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
 #include "ssmsweep/sweep/progress.h"
@@ -28,16 +30,6 @@ static int launcher_rank(void)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (getenv(names[i])) return (int)strtol(getenv(names[i]), NULL, 10);
     return 0;
-}
-
-static void print_modes(FILE *out)
-{
-    for (int m = 0; m < mode_count(); m++) {
-        const struct mode *mode = mode_at(m);
-        fprintf(out, "%-6s %s", mode->name, mode->summary);
-        if (mode->equals) fprintf(out, " (same results as %s)", mode->equals);
-        fputc('\n', out);
-    }
 }
 
 static void info(const struct job *job, struct error *err)
@@ -80,7 +72,7 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
         if (speaks) printf("ssmsweep %s\n", SSMSWEEP_VERSION);
         return true;
     case COMMAND_MODES:
-        if (speaks) print_modes(stdout);
+        if (speaks) mode_table_print(stdout, job->json, err);
         return true;
     case COMMAND_INFO:
         if (speaks) info(job, err);
@@ -122,8 +114,8 @@ static enum status report(const struct job *job, const struct result *result,
 }
 
 // Collective.  modes: NULL for all in the file.
-static enum status compare(const struct job *job, const struct comm *comm, const char *modes,
-                           struct error *err)
+static enum status compare(const struct job *job, const struct comm *comm, const struct log *log,
+                           const char *modes, struct error *err)
 {
     struct result *result = NULL;
     struct comparison comparison = {0};
@@ -132,7 +124,7 @@ static enum status compare(const struct job *job, const struct comm *comm, const
     if (comm_agree(comm, err)) goto close_result;
     if (compare_all(&comparison, comm, result, job->reference, modes, err)) goto close_result;
     if (comm->rank == 0) report(job, result, &comparison, err);
-    comm_agree(comm, err);
+    if (comm_agree(comm, err) == STATUS_OK) equalities_check(comm, log, result, err);
     compare_clear(&comparison);
 close_result:
     result_close(result);
@@ -153,7 +145,7 @@ static enum status run(const struct job *job, const struct comm *comm, const str
     }
     if (sweep_run(&sweep, err)) goto close_sweep;
     // What other ranks wrote can be read since sweep_run() closed the file.
-    compare(job, comm, NULL, err);
+    compare(job, comm, log, NULL, err);
 close_sweep:
     sweep_close(&sweep);
     return err->status;
@@ -165,7 +157,7 @@ static enum status run_command(const struct job *job, const struct comm *comm, c
     if (job->command == COMMAND_RUN) return run(job, comm, log, err);
     if (job->command == COMMAND_BENCH) return bench_run(job, comm, SSMSWEEP_VERSION, err);
     // Without names `compare` takes what the file holds, which need not be every mode there is.
-    return compare(job, comm, strcmp(job->modes, "all") == 0 ? NULL : job->modes, err);
+    return compare(job, comm, log, strcmp(job->modes, "all") == 0 ? NULL : job->modes, err);
 }
 
 static enum status run_under_mpi(struct job *job, int *argc, char ***argv)

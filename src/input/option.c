@@ -106,7 +106,7 @@ static const struct option options[] = {
 
     {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},
-    {"json", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(json), .help = "info: as JSON"},
+    {"json", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO | IN_MODES, OFFSET(json), .help = "info, modes: as JSON"},
     {"cpu", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(cpu),
      .help = "info: instruction sets and cores of this machine"},
     {"quiet", 'q', OPTION_LEVEL, GROUP_GENERAL, IN_ALL, OFFSET(verbosity), .help = "errors only",
@@ -136,7 +136,7 @@ static const struct command_entry commands[] = {
     {"synth", COMMAND_SYNTH, NULL, NULL, "write a random model of a published shape: --preset, --out"},
     {"bench", COMMAND_BENCH, NULL, NULL,
      "measure machine, kernels, forward passes and, under mpirun, sweeps"},
-    {"modes", COMMAND_MODES, NULL, NULL, "list the modes"},
+    {"modes", COMMAND_MODES, NULL, NULL, "what each mode does at each step (--json)"},
     {"help", COMMAND_HELP, NULL, NULL, "print this text"},
     {"version", COMMAND_VERSION, NULL, NULL, "print the version"},
 };
