@@ -20,8 +20,10 @@ enum {
     IN_BENCH = 1u << COMMAND_BENCH,
     IN_HELP = 1u << COMMAND_HELP,
     IN_VERSION = 1u << COMMAND_VERSION,
+    IN_EXPORT = 1u << COMMAND_EXPORT,
+    IN_IMPORT = 1u << COMMAND_IMPORT,
     IN_BOTH = IN_RUN | IN_COMPARE,
-    IN_ALL = IN_BOTH | IN_INFO | IN_SYNTH | IN_BENCH | IN_MODES | IN_HELP | IN_VERSION
+    IN_ALL = IN_BOTH | IN_EXPORT | IN_IMPORT | IN_INFO | IN_SYNTH | IN_BENCH | IN_MODES | IN_HELP | IN_VERSION
 };
 
 static const struct option options[] = {
@@ -71,8 +73,11 @@ static const struct option options[] = {
      .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all\n(default "
              "mixer_output)"},
 
-    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_BENCH, OFFSET(output_dir), .argument = "DIR",
-     .help = "folder of the layer outputs (default layer_outputs)"},
+    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_BENCH | IN_EXPORT | IN_IMPORT,
+     OFFSET(output_dir), .argument = "DIR", .help = "folder of the layer outputs (default layer_outputs)"},
+    {"npy", 0, OPTION_FLAG, GROUP_OUTPUT, IN_EXPORT, OFFSET(npy), .help = "export: as NumPy arrays"},
+    {"npy-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_EXPORT | IN_IMPORT, OFFSET(npy_dir), .argument = "DIR",
+     .help = "export, import-npy: folder of the arrays, also as the argument (default: --output_dir)"},
     {"comparison-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(comparison_dir), .argument = "DIR",
      .help = "folder of the comparisons (default comparisons)"},
     {"save_comparison", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(save_comparison), .argument = "FILE",
@@ -132,6 +137,9 @@ static const char *const group_titles[GROUP_COUNT] = {
 static const struct command_entry commands[] = {
     {"run", COMMAND_RUN, "[MODEL]", "model", "run the sweep and compare its modes (default)"},
     {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
+    {"export", COMMAND_EXPORT, "--npy [DIR]", "npy-dir",
+     "write the layer outputs as NumPy arrays, with statistics"},
+    {"import-npy", COMMAND_IMPORT, "[DIR]", "npy-dir", "make a result file from such a folder, for compare"},
     {"info", COMMAND_INFO, "[PATH]", "model", "describe a model folder or a result file (--json, --cpu)"},
     {"synth", COMMAND_SYNTH, NULL, NULL, "write a random model of a published shape: --preset, --out"},
     {"bench", COMMAND_BENCH, NULL, NULL,

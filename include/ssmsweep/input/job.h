@@ -16,6 +16,8 @@ enum command {
     COMMAND_SYNTH,
     COMMAND_BENCH,
     COMMAND_MODES,
+    COMMAND_EXPORT,
+    COMMAND_IMPORT,
     COMMAND_HELP,
     COMMAND_VERSION
 };
@@ -46,6 +48,8 @@ struct job {
     const char *reference;  // mode name
     const char *output_dir;
     const char *comparison_dir;
+    bool npy;                    // of export: the format asked for
+    const char *npy_dir;         // folder of .npy files; NULL: output_dir
     const char *save_comparison; // NULL: default names
     int threads;                 // 0: from the binding
     int shard;                   // samples per item; 0: chosen
