@@ -91,7 +91,8 @@ static enum status check_job(const struct job *job, struct error *err)
 {
     if (job->command == COMMAND_EXPORT && !job->npy)
         return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
-    if (job->command != COMMAND_RUN && job->command != COMMAND_COMPARE && job->command != COMMAND_BENCH)
+    if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
+        job->command != COMMAND_BENCH)
         return STATUS_OK;
     if (job->resume)
         return error_set(err, STATUS_USAGE,
@@ -110,6 +111,7 @@ static enum status report(const struct job *job, const struct result *result,
                             .comparison_dir = job->comparison_dir,
                             .save_comparison = job->save_comparison,
                             .time = time(NULL)};
+    if (job->command == COMMAND_SAVE) return report_write_stats(&report, err);
     if (report_write(&report, err)) return err->status;
     if (job->verbosity == LOG_QUIET) return STATUS_OK;
     table_print_modes(stdout, comparison, result);
@@ -183,7 +185,9 @@ static enum status run(const struct job *job, const struct comm *comm, const str
     }
     if (sweep_run(&sweep, err)) goto close_sweep;
     // What other ranks wrote can be read since sweep_run() closed the file.
-    compare(job, comm, log, NULL, err);
+    if (compare(job, comm, log, NULL, err) == STATUS_OK && job->command == COMMAND_SAVE)
+        log_job(log, LOG_NORMAL, "saved %s; compare its modes with: ssmsweep compare --all",
+                sweep.result_path);
 close_sweep:
     sweep_close(&sweep);
     return err->status;
@@ -192,7 +196,7 @@ close_sweep:
 static enum status run_command(const struct job *job, const struct comm *comm, const struct log *log,
                                struct error *err)
 {
-    if (job->command == COMMAND_RUN) return run(job, comm, log, err);
+    if (job->command == COMMAND_RUN || job->command == COMMAND_SAVE) return run(job, comm, log, err);
     if (job->command == COMMAND_EXPORT) return export(job, comm, err);
     if (job->command == COMMAND_IMPORT) return import(job, comm, err);
     if (job->command == COMMAND_BENCH) return bench_run(job, comm, SSMSWEEP_VERSION, err);

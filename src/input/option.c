@@ -12,7 +12,8 @@
 
 // Masks of commands.
 enum {
-    IN_RUN = 1u << COMMAND_RUN,
+    IN_SAVE = 1u << COMMAND_SAVE,
+    IN_RUN = 1u << COMMAND_RUN | IN_SAVE,
     IN_COMPARE = 1u << COMMAND_COMPARE,
     IN_INFO = 1u << COMMAND_INFO,
     IN_SYNTH = 1u << COMMAND_SYNTH,
@@ -65,6 +66,12 @@ static const struct option options[] = {
      .help = "every mode; the same as --modes all", .word = "all"},
     {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH | IN_BENCH, OFFSET(modes), .argument = "LIST",
      .help = "names, or all, essential, fp_only, quant_only (default all); see `ssmsweep modes`"},
+    {"mode", 0, OPTION_LIST, GROUP_SWEEP, IN_SAVE, OFFSET(modes), .argument = "MODE",
+     .help = "save: the same as --modes"},
+    {"quantize", 0, OPTION_FLAG, GROUP_SWEEP, IN_SAVE, OFFSET(quantize),
+     .help = "save: accepted for old command lines; the mode says what is quantized"},
+    {"all", 0, OPTION_WORD, GROUP_SWEEP, 1u << COMMAND_COMPARE, OFFSET(modes), .word = "all",
+     .help = "compare: every mode of the result file (default)"},
     {"reference", 0, OPTION_TEXT, GROUP_SWEEP, IN_BOTH, OFFSET(reference), .argument = "MODE",
      .help = "mode that the others are compared with (default fp32)"},
     {"layers", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH, OFFSET(layers), .argument = "LIST",
@@ -136,6 +143,7 @@ static const char *const group_titles[GROUP_COUNT] = {
 
 static const struct command_entry commands[] = {
     {"run", COMMAND_RUN, "[MODEL]", "model", "run the sweep and compare its modes (default)"},
+    {"save", COMMAND_SAVE, "[MODE|SET...]", "modes", "run the sweep and keep its outputs, without comparing"},
     {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
     {"export", COMMAND_EXPORT, "--npy [DIR]", "npy-dir",
      "write the layer outputs as NumPy arrays, with statistics"},

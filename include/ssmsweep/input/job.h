@@ -11,6 +11,7 @@
 
 enum command {
     COMMAND_RUN,
+    COMMAND_SAVE, // as COMMAND_RUN, with statistics in place of the comparison
     COMMAND_COMPARE,
     COMMAND_INFO,
     COMMAND_SYNTH,
@@ -57,6 +58,7 @@ struct job {
     double bench_seconds;        // for each measurement
     const char *json_file;       // NULL: none
     bool resume, dry_run;
+    bool quantize;                 // of old command lines: the mode says it
     bool json, cpu;                // of info
     int preset, synth_dtype, seed; // of synth: enum synth_preset, enum synth_dtype
     const char *out;               // of synth: the folder to make
