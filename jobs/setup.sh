@@ -11,7 +11,7 @@ packages="gcc libc6-dev make cmake pkg-config
 case "${1-}" in
 '') ;;
 tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools zstd
-        clang libclang-rt-14-dev libomp-dev" ;;
+    clang libclang-rt-14-dev libomp-dev" ;;
 *)
     echo "setup.sh: unknown argument '$1': expected nothing or 'tests'" >&2
     exit 2

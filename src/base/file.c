@@ -36,6 +36,15 @@ enum status file_map(struct file_map *map, const char *path, struct error *err)
     return err->status;
 }
 
+void file_release(const struct file_map *map)
+{
+#ifdef MADV_DONTNEED // no page was written, so none is lost
+    if (map->data) madvise((void *)(size_t)map->data, map->size_bytes, MADV_DONTNEED);
+#else
+    (void)map;
+#endif
+}
+
 void file_unmap(struct file_map *map)
 {
     if (map->data) munmap((void *)(size_t)map->data, map->size_bytes);

@@ -136,6 +136,12 @@ void checkpoint_close(struct checkpoint *checkpoint)
     free(checkpoint);
 }
 
+void checkpoint_release(const struct checkpoint *checkpoint)
+{
+    for (size_t i = 0; checkpoint && i < checkpoint->n_files; i++)
+        file_release(&checkpoint->files[i]);
+}
+
 const char *checkpoint_path(const struct checkpoint *checkpoint)
 {
     return checkpoint->path;

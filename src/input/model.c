@@ -212,18 +212,34 @@ static enum status check_finite(const struct model *model, const struct tensor *
         checkpoint_path(model->checkpoint), tensor->name, (long long)index);
 }
 
-static enum status check_all_finite(const struct model *model, struct error *err)
+enum status model_check_finite(const struct model *model, int part, int parts, struct error *err)
 {
-    if (check_finite(model, model->embedding, err) || check_finite(model, model->norm_f, err) ||
-        check_finite(model, model->lm_head, err))
-        return err->status;
+    const struct tensor *const outer[] = {model->embedding, model->norm_f, model->lm_head};
+    const int n_outer = sizeof outer / sizeof outer[0];
+    int number = 0;
+    for (int i = 0; i < n_outer; i++, number++)
+        if (number % parts == part && check_finite(model, outer[i], err)) return err->status;
     if (model->kind == MODEL_W8A8) return STATUS_OK; // codes are finite, and w8a8_bind() saw the scales
     for (int l = 0; l < model->dims.n_layer; l++)
-        for (int i = 0; i < LAYER_FIELDS; i++) {
+        for (int i = 0; i < LAYER_FIELDS; i++, number++) {
             const struct tensor *tensor;
             memcpy(&tensor, (const char *)&model->layers[l] + layer_fields[i].offset, sizeof tensor);
-            if (check_finite(model, tensor, err)) return err->status;
+            if (number % parts == part && check_finite(model, tensor, err)) return err->status;
         }
+    return STATUS_OK;
+}
+
+void model_release(const struct model *model)
+{
+    checkpoint_release(model->checkpoint);
+    if (model->reference) checkpoint_release(model->reference->checkpoint);
+}
+
+enum status model_digest(struct model *model, struct error *err)
+{
+    unsigned char digest[HASH_BYTES];
+    if (checkpoint_digest(model->checkpoint, digest, err)) return err->status;
+    hash_hex(digest, model->digest_hex);
     return STATUS_OK;
 }
 
@@ -278,21 +294,29 @@ static enum status open_parts(struct model *model, const char *directory, struct
     model->layers = calloc((size_t)model->dims.n_layer, sizeof *model->layers);
     if (!model->directory || !model->layers)
         return error_memory(err, (size_t)model->dims.n_layer * sizeof *model->layers, "a model's layers");
-    unsigned char digest[HASH_BYTES];
     if (check_hadamard(directory, "d_model", model->dims.d_model, err) ||
         check_hadamard(directory, "d_inner", model->dims.d_inner, err) ||
         checkpoint_open(&model->checkpoint, directory, err) || bind_all(model, config.tied, err) ||
-        check_strangers(model, err) || check_all_finite(model, err) ||
-        checkpoint_digest(model->checkpoint, digest, err))
+        check_strangers(model, err))
         return err->status;
-    hash_hex(digest, model->digest_hex);
     return STATUS_OK;
+}
+
+enum status model_open_unread(struct model *model, const char *directory, struct error *err)
+{
+    struct model opened = {0};
+    if (open_parts(&opened, directory, err))
+        model_close(&opened);
+    else
+        *model = opened;
+    return err->status;
 }
 
 enum status model_open(struct model *model, const char *directory, struct error *err)
 {
     struct model opened = {0};
-    if (open_parts(&opened, directory, err))
+    if (model_open_unread(&opened, directory, err)) return err->status;
+    if (model_check_finite(&opened, 0, 1, err) || model_digest(&opened, err))
         model_close(&opened);
     else
         *model = opened;

@@ -109,6 +109,13 @@ static float float_of_bits(uint32_t bits)
     return value;
 }
 
+static uint32_t bits_of_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 static uint16_t load16(const unsigned char *data)
 {
     uint16_t bits;
@@ -123,17 +130,21 @@ static uint32_t load32(const unsigned char *data)
     return bits;
 }
 
-// Exact.  Subnormals are read as 2^-14 + value, so that no FP32 subnormal occurs on the way.
-static float half_to_float(uint16_t half)
+// Exact, and no FP32 subnormal occurs on the way.  Without branches, so that the compiler can use vectors.
+static inline float half_to_float(uint16_t half)
 {
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, rest = (uint32_t)(half & 0x7fffu) << 13;
-    if (rest >= 0x7c00u << 13) return float_of_bits(sign | (rest + (224u << 23)));
-    if (rest >= 0x0400u << 13) return float_of_bits(sign | (rest + (112u << 23)));
-    float value = float_of_bits(rest + (113u << 23)) - 0x1p-14f;
-    return sign ? -value : value;
+    const int32_t sign = (int32_t)((uint32_t)(half & 0x8000u) << 16), rest = half & 0x7fff;
+    const int32_t bias =
+        rest >= 0x7c00 ? 224 << 23 : 112 << 23; // infinities and NaN: to the largest exponent
+    const int32_t normal = (rest << 13) + bias;
+    const int32_t subnormal = (int32_t)bits_of_float((float)rest * 0x1p-24f);
+    const int32_t is_normal = -(int32_t)(rest >= 0x0400);
+    return float_of_bits((uint32_t)(sign | (normal & is_normal) | (subnormal & ~is_normal)));
 }
 
-static void row_to_f32(enum dtype dtype, const unsigned char *data, int64_t length, int64_t step, float *out)
+// Always inlined, so that there is one with a constant step of 1.
+static inline __attribute__((always_inline)) void steps_to_f32(enum dtype dtype, const unsigned char *data,
+                                                               int64_t length, int64_t step, float *out)
 {
     if (dtype == DTYPE_F32) {
         for (int64_t i = 0; i < length; i++)
@@ -145,6 +156,14 @@ static void row_to_f32(enum dtype dtype, const unsigned char *data, int64_t leng
         for (int64_t i = 0; i < length; i++)
             out[i] = float_of_bits((uint32_t)load16(data + 2 * i * step) << 16);
     }
+}
+
+static void row_to_f32(enum dtype dtype, const unsigned char *data, int64_t length, int64_t step, float *out)
+{
+    if (step == 1)
+        steps_to_f32(dtype, data, length, 1, out);
+    else
+        steps_to_f32(dtype, data, length, step, out);
 }
 
 void tensor_to_f32(const struct tensor *tensor, float *out)

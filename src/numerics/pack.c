@@ -22,11 +22,13 @@ float *pack_load(const struct tensor *tensor, struct error *err)
 {
     const long count = tensor_count(tensor);
     const size_t bytes = ((size_t)count + KERNEL_LANES) * sizeof(float);
-    float *values = err->status ? NULL : calloc(1, bytes);
-    if (values)
-        tensor_to_f32(tensor, values);
-    else
+    float *values = err->status ? NULL : malloc(bytes);
+    if (!values) {
         error_memory(err, bytes, tensor->name);
+        return NULL;
+    }
+    tensor_to_f32(tensor, values);
+    memset(values + count, 0, KERNEL_LANES * sizeof *values);
     return values;
 }
 
@@ -41,25 +43,37 @@ static void round_all_half(const struct weights *w, float *values, long count)
 // multiple of 16.
 static float *pack_panels(const float *matrix, int first, int count, int depth, float *packed)
 {
-    for (int n = 0; n < round_up16(count); n++) {
-        float *out = packed + (long)(n / KERNEL_LANES) * depth * KERNEL_LANES + n % KERNEL_LANES;
-        const float *row = matrix + (long)(first + n) * depth;
-        for (int k = 0; k < depth; k++)
-            out[(long)k * KERNEL_LANES] = n < count ? row[k] : 0.0f;
+    for (int n0 = 0; n0 < count; n0 += KERNEL_LANES) {
+        const float *rows = matrix + (long)(first + n0) * depth;
+        const int lanes = count - n0 < KERNEL_LANES ? count - n0 : KERNEL_LANES;
+        for (int k = 0; k < depth; k++, packed += KERNEL_LANES)
+            for (int lane = 0; lane < KERNEL_LANES; lane++)
+                packed[lane] = lane < lanes ? rows[(long)lane * depth + k] : 0.0f;
     }
-    return packed + (long)round_up16(count) * depth;
+    return packed;
+}
+
+// Four codes of one output as they stand in a panel, from `row` at k; zeros behind the depth.
+static uint32_t four_codes(const int8_t *row, int k, int depth)
+{
+    uint32_t four = 0;
+    memcpy(&four, row + k, depth - k < 4 ? (size_t)(depth - k) : sizeof four);
+    return four ^ 0x80808080u; // code + 128 in each byte
 }
 
 uint8_t *pack_codes(const int8_t *codes, int first, int count, int depth, uint8_t *packed)
 {
-    const int depth4 = (depth + 3) / 4 * 4;
-    for (int n = 0; n < round_up16(count); n++)
-        for (int k = 0; k < depth4; k++) {
-            const int code = n < count && k < depth ? codes[(long)(first + n) * depth + k] : 0;
-            packed[((long)(n / KERNEL_LANES) * depth4 + k / 4 * 4) * KERNEL_LANES + (n % KERNEL_LANES) * 4 +
-                   k % 4] = (uint8_t)(code + 128);
-        }
-    return packed + (long)round_up16(count) * depth4;
+    for (int n0 = 0; n0 < count; n0 += KERNEL_LANES) {
+        const int8_t *rows = codes + (long)(first + n0) * depth;
+        const int lanes = count - n0 < KERNEL_LANES ? count - n0 : KERNEL_LANES;
+        for (int k = 0; k < depth; k += 4)
+            for (int lane = 0; lane < KERNEL_LANES; lane++, packed += 4) {
+                const uint32_t four =
+                    lane < lanes ? four_codes(rows + (long)lane * depth, k, depth) : 0x80808080u;
+                memcpy(packed, &four, sizeof four);
+            }
+    }
+    return packed;
 }
 
 // [channels, taps] -> [taps][ld]
@@ -191,24 +205,29 @@ static void rotate_in_proj(const struct weights *w, struct float_tensors *t)
 }
 
 void pack_rotate_columns(const struct weights *w, const struct hadamard *hadamard, float *matrix, int rows,
-                         int columns, float *column)
+                         int columns, float *block)
 {
-    for (int k = 0; k < columns; k++) {
+    const long ld = w->ld_model;
+    for (int k0 = 0; k0 < columns; k0 += KERNEL_LANES) {
+        const int lanes = columns - k0 < KERNEL_LANES ? columns - k0 : KERNEL_LANES;
         for (int n = 0; n < rows; n++)
-            column[n] = matrix[(long)n * columns + k];
-        w->kernels->hadamard(hadamard, column);
+            for (int lane = 0; lane < lanes; lane++)
+                block[lane * ld + n] = matrix[(long)n * columns + k0 + lane];
+        for (int lane = 0; lane < lanes; lane++)
+            w->kernels->hadamard(hadamard, block + lane * ld);
         for (int n = 0; n < rows; n++)
-            matrix[(long)n * columns + k] = column[n];
+            for (int lane = 0; lane < lanes; lane++)
+                matrix[(long)n * columns + k0 + lane] = block[lane * ld + n];
     }
 }
 
-// had over both axes of W_out [D, I].  column: scratch of D floats.
-static void rotate_out_proj(const struct weights *w, struct float_tensors *t, float *column)
+// had over both axes of W_out [D, I].
+static void rotate_out_proj(const struct weights *w, struct float_tensors *t, float *block)
 {
     const int D = w->model->dims.d_model, I = w->model->dims.d_inner;
     for (int n = 0; n < D; n++)
         w->kernels->hadamard(&w->rotate_inner.forward, t->out_proj + (long)n * I);
-    pack_rotate_columns(w, &w->rotate_model.forward, t->out_proj, D, I, column);
+    pack_rotate_columns(w, &w->rotate_model.forward, t->out_proj, D, I, block);
 }
 
 static void pack_projections(const struct weights *w, struct float_tensors *t, int8_t *codes,
@@ -259,15 +278,15 @@ enum status pack_w8a8_layer(struct weights *weights, int layer, struct error *er
     struct float_tensors t;
     load_tensors(weights, weights->model, layer, &t, err);
     int8_t *codes = malloc((size_t)most + KERNEL_LANES);
-    float *column = malloc((size_t)weights->ld_model * sizeof *column);
-    if (!codes || !column) error_memory(err, (unsigned long long)most, "quantized weights");
+    float *block = malloc((size_t)weights->ld_model * KERNEL_LANES * sizeof *block);
+    if (!codes || !block) error_memory(err, (unsigned long long)most, "quantized weights");
     if (!err->status) {
         rotate_in_proj(weights, &t);
-        rotate_out_proj(weights, &t, column);
+        rotate_out_proj(weights, &t, block);
         pack_projections(weights, &t, codes, &weights->w8a8[layer]);
         pack_small(weights, &t, codes, &weights->w8a8[layer]);
     }
-    free(column);
+    free(block);
     free(codes);
     pack_free_tensors(&t);
     return err->status;

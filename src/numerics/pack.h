@@ -21,8 +21,8 @@ struct float_tensors {
     float *norm, *in_proj, *conv_w, *conv_b, *x_proj, *dt_proj, *dt_bias, *A_log, *D_skip, *out_proj;
 };
 
-// Of MODEL_W8A8: dequantized and rotated back (docs/numerics.md, "W8A8 checkpoints").  On failure the members
-// that were made still need pack_free_tensors().
+// Of MODEL_W8A8: dequantized and rotated back (docs/numerics.md, "Quantized weights").  On failure the
+// members that were made still need pack_free_tensors().
 void pack_load_codes(const struct weights *w, const struct model *model, int layer, struct float_tensors *t,
                      struct error *err);
 void pack_free_tensors(struct float_tensors *t);
@@ -36,8 +36,9 @@ uint8_t *pack_codes(const int8_t *codes, int first, int count, int depth, uint8_
 void pack_transposed(const float *matrix, int channels, int taps, int ld, float *out);
 void pack_vector(const float *vector, int count, int ld, float *out);
 void pack_A(const struct weights *w, float *A_log, float *out); // A_log [I, N] is scratch afterwards
-// A rotation of columns [rows] of a matrix [rows, columns].  column: scratch of `rows` rounded up to 16.
+// A rotation of the columns of a matrix [d_model, columns].  Columns are taken 16 at a time, as they share
+// cache lines.  block: scratch of 16 columns of ld_model floats.
 void pack_rotate_columns(const struct weights *w, const struct hadamard *hadamard, float *matrix, int rows,
-                         int columns, float *column);
+                         int columns, float *block);
 
 #endif

@@ -42,12 +42,12 @@ static float *dequantize(const struct tensor *tensor, float scale, int8_t *codes
 }
 
 // had is undone on the input axis of in_proj and on both axes of out_proj.
-static void rotate_back(const struct weights *w, struct float_tensors *t, float *column)
+static void rotate_back(const struct weights *w, struct float_tensors *t, float *block)
 {
     const int D = w->model->dims.d_model, I = w->model->dims.d_inner;
     for (int n = 0; n < 2 * I; n++)
         w->kernels->hadamard(&w->rotate_model.inverse, t->in_proj + (long)n * D);
-    pack_rotate_columns(w, &w->rotate_model.inverse, t->out_proj, D, I, column);
+    pack_rotate_columns(w, &w->rotate_model.inverse, t->out_proj, D, I, block);
     for (int n = 0; n < D; n++)
         w->kernels->hadamard(&w->rotate_inner.inverse, t->out_proj + (long)n * I);
 }
@@ -57,11 +57,11 @@ void pack_load_codes(const struct weights *w, const struct model *model, int lay
 {
     const struct model_layer *m = &model->layers[layer];
     const struct w8a8_scales *s = &model->scales[layer];
-    const size_t column_bytes = (size_t)w->ld_model * sizeof(float);
+    const size_t block_bytes = (size_t)w->ld_model * KERNEL_LANES * sizeof(float);
     int8_t *codes = new_codes(&model->dims, err);
-    float *column = malloc(column_bytes);
+    float *block = malloc(block_bytes);
     *t = (struct float_tensors){0};
-    if (!column) error_memory(err, column_bytes, "a column");
+    if (!block) error_memory(err, block_bytes, "columns");
     if (!err->status)
         *t = (struct float_tensors){.norm = pack_load(m->norm, err),
                                     .in_proj = dequantize(m->in_proj, s->in_proj, codes, err),
@@ -73,8 +73,8 @@ void pack_load_codes(const struct weights *w, const struct model *model, int lay
                                     .A_log = dequantize(m->A_log, s->A_log, codes, err),
                                     .D_skip = dequantize(m->D_skip, s->D_skip, codes, err),
                                     .out_proj = dequantize(m->out_proj, s->out_proj, codes, err)};
-    if (!err->status) rotate_back(w, t, column);
-    free(column);
+    if (!err->status) rotate_back(w, t, block);
+    free(block);
     free(codes);
 }
 

@@ -42,10 +42,27 @@ static void prefix_rank(struct error *err, int rank)
     *err = worded;
 }
 
+void comm_wait(MPI_Request *request)
+{
+    enum { PROBES_BEFORE_NAP = 50, FIRST_NAP = 50 * 1000, LONGEST_NAP = 2000 * 1000 }; // nanoseconds
+    struct timespec nap = {.tv_nsec = FIRST_NAP};
+    int arrived = 0;
+    for (int probe = 0; !arrived; probe++) {
+        if (probe >= PROBES_BEFORE_NAP) {
+            nanosleep(&nap, NULL);
+            nap.tv_nsec += nap.tv_nsec / 16; // who waited long can wait a little longer
+            if (nap.tv_nsec > LONGEST_NAP) nap.tv_nsec = LONGEST_NAP;
+        }
+        MPI_Test(request, &arrived, MPI_STATUS_IGNORE);
+    }
+}
+
 enum status comm_agree(const struct comm *comm, struct error *err)
 {
     int mine = err->status ? comm->rank : INT_MAX, first;
-    MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, comm->world);
+    MPI_Request request;
+    MPI_Iallreduce(&mine, &first, 1, MPI_INT, MPI_MIN, comm->world, &request);
+    comm_wait(&request);
     if (first == INT_MAX) return STATUS_OK;
     MPI_Bcast(err, (int)sizeof *err, MPI_BYTE, first, comm->world);
     if (first > 0) prefix_rank(err, first);

@@ -1,16 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inputs.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
 
-static enum status open_model(struct model *model, const struct job *job, struct error *err)
+// Collective.  The ranks of a node share the reading of one file: rank 0 hashes it, the others look for NaN
+// and Inf.
+static enum status open_together(struct model *model, const struct comm *comm, const char *directory,
+                                 struct error *err)
+{
+    const bool leads = comm->node_rank == 0, alone = comm->node_ranks == 1;
+    model_open_unread(model, directory, err);
+    if (comm_agree(comm, err)) return err->status;
+    if (alone || !leads)
+        model_check_finite(model, alone ? 0 : comm->node_rank - 1, alone ? 1 : comm->node_ranks - 1, err);
+    if (leads && !err->status) model_digest(model, err);
+    model_release(model);
+    if (comm_agree(comm, err)) return err->status;
+    MPI_Bcast(model->digest_hex, (int)sizeof model->digest_hex, MPI_CHAR, 0, comm->node);
+    return STATUS_OK;
+}
+
+static enum status open_model(struct model *model, const struct comm *comm, const struct job *job,
+                              struct error *err)
 {
     char *demo = NULL;
-    if (!job->model_dir && model_demo_directory(&demo, err)) return err->status;
-    model_open(model, job->model_dir ? job->model_dir : demo, err);
+    if (!job->model_dir) model_demo_directory(&demo, err);
+    if (comm_agree(comm, err) == STATUS_OK)
+        open_together(model, comm, job->model_dir ? job->model_dir : demo, err);
     free(demo);
     return err->status;
 }
@@ -36,8 +56,7 @@ static enum status open_reference(struct model *model, struct model *reference, 
                          "--reference-model: expected a W8A8 checkpoint beside it, got the float model %s; "
                          "leave the option out",
                          model->directory);
-    model_open(&opened, job->reference_model, err);
-    if (comm_agree(comm, err) || check_same_weights(&opened, comm, err) ||
+    if (open_together(&opened, comm, job->reference_model, err) || check_same_weights(&opened, comm, err) ||
         model_set_reference(model, &opened, err)) {
         model_close(&opened);
         return err->status;
@@ -61,8 +80,8 @@ enum status inputs_model(struct model *model, struct model *reference, const str
                          const struct job *job, struct error *err)
 {
     struct model opened = {0};
-    open_model(&opened, job, err);
-    if (comm_agree(comm, err) || check_same_weights(&opened, comm, err) || check_cells(&opened, job, err) ||
+    if (open_model(&opened, comm, job, err) || check_same_weights(&opened, comm, err) ||
+        check_cells(&opened, job, err) ||
         (job->reference_model && open_reference(&opened, reference, comm, job, err))) {
         model_close(&opened);
         return err->status;

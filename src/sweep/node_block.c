@@ -124,7 +124,9 @@ void node_block_fence(struct node_block *block, const struct comm *comm)
 {
     if (block->parts == 1) return;
     atomic_thread_fence(memory_order_seq_cst);
-    MPI_Barrier(comm->node);
+    MPI_Request barrier;
+    MPI_Ibarrier(comm->node, &barrier);
+    comm_wait(&barrier);
     atomic_thread_fence(memory_order_seq_cst);
 }
 

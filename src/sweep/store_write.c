@@ -11,6 +11,7 @@
 #include "ssmsweep/sweep/store.h"
 #include "store_create.h"
 #include "store_layout.h"
+#include "writer.h"
 
 // Where (run, sample) keeps its account.
 struct run_items {
@@ -21,10 +22,11 @@ struct store {
     struct comm comm;
     char *path;
     hid_t file;
-    int n_runs, n_cells, n_layer;
+    int n_runs, n_cells, n_layer, max_tokens;
     hid_t *outputs;          // [n_runs][n_layer][COMPONENT_COUNT], 0 where nothing is captured
     struct run_items *items; // [n_runs]
     hid_t *scales;           // [n_cells]
+    struct writer *writer;
 };
 
 static hid_t *output_at(const struct store *store, int run, int layer, int component)
@@ -91,11 +93,28 @@ static void give_up(struct store *store, const struct error *err)
     comm_abort_agreed(&store->comm, err);
 }
 
+// The largest output of a sample.
+static size_t most_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
+{
+    int width = 0;
+    for (int l = 0; l < plan->n_layer; l++)
+        for (int c = 0; c < COMPONENT_COUNT; c++)
+            if ((plan->want[l] & 1u << c) && component_width(dims, (enum component)c) > width)
+                width = component_width(dims, (enum component)c);
+    return (size_t)corpus->max_tokens * (size_t)width * sizeof(float);
+}
+
+size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
+{
+    return writer_room_bytes(most_bytes(plan, dims, corpus));
+}
+
 // ---- life ----
 
 static void free_store(struct store *store)
 {
     if (!store) return;
+    writer_close(store->writer);
     free(store->outputs);
     free(store->items);
     free(store->scales);
@@ -104,7 +123,7 @@ static void free_store(struct store *store)
 }
 
 static struct store *new_store(const struct comm *comm, const char *path, const struct plan *plan,
-                               struct error *err)
+                               const struct corpus *corpus, struct error *err)
 {
     struct store *store = calloc(1, sizeof *store);
     if (!store) {
@@ -115,6 +134,7 @@ static struct store *new_store(const struct comm *comm, const char *path, const 
     store->n_runs = plan->n_runs;
     store->n_cells = plan->n_cells;
     store->n_layer = plan->n_layer;
+    store->max_tokens = corpus->max_tokens;
     size_t tensors = (size_t)plan->n_runs * (size_t)plan->n_layer * COMPONENT_COUNT;
     store->path = strdup(path);
     store->outputs = calloc(tensors + 1, sizeof *store->outputs);
@@ -144,11 +164,13 @@ enum status store_create(struct store **store, const struct comm *comm, const ch
                          const struct store_identity *identity, struct error *err)
 {
     store_hdf5_silence();
-    struct store *made = new_store(comm, path, plan, err);
+    struct store *made = new_store(comm, path, plan, corpus, err);
     if (comm_agree(comm, err)) goto free_store;
     if (comm->rank == 0) store_create_file(path, plan, dims, corpus, identity, err);
     if (comm_agree(comm, err)) goto free_store;
     if (check_visible(made, err)) goto remove_file;
+    writer_open(&made->writer, path, most_bytes(plan, dims, corpus), true, err);
+    if (comm_agree(comm, err)) goto remove_file;
     open_file(made, plan, err);
     if (comm_agree(comm, err)) give_up(made, err);
     *store = made;
@@ -163,6 +185,8 @@ free_store:
 enum status store_close(struct store *store, struct error *err)
 {
     if (!store) return STATUS_OK;
+    writer_sync(store->writer, err);
+    if (comm_agree(&store->comm, err)) return err->status;
     if (H5Fflush(store->file, H5F_SCOPE_GLOBAL) < 0)
         store_hdf5_error(err, store->path, "cannot flush the results");
     if (comm_agree(&store->comm, err)) return err->status;
@@ -204,29 +228,45 @@ enum status store_write_scales(struct store *store, const float *scales, struct 
     return comm_agree(&store->comm, err);
 }
 
+// Where the element `index` of a dataset lies in the file.
+static enum status find_place(const struct store *store, hid_t data, hsize_t index, size_t element_bytes,
+                              long long *place, struct error *err)
+{
+    haddr_t offset = H5Dget_offset(data);
+    if (offset == HADDR_UNDEF)
+        return error_set(err, STATUS_INTERNAL, "%s: a dataset without contiguous storage", store->path);
+    *place = (long long)(offset + index * element_bytes);
+    return STATUS_OK;
+}
+
 enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
                                const float *values, int length, int width, struct error *err)
 {
     hid_t data = *output_at(store, run, layer, (int)component);
+    hsize_t index = (hsize_t)sample * (hsize_t)store->max_tokens * (hsize_t)width;
+    long long place = 0;
     if (!data)
         return error_set(err, STATUS_INTERNAL, "%s: layer %d %s is not in the plan", store->path, layer,
                          component_name(component));
-    hsize_t start[3] = {(hsize_t)sample, 0, 0}, count[3] = {1, (hsize_t)length, (hsize_t)width};
-    return write_block(store, data, 3, start, count, H5T_NATIVE_FLOAT, values, "cannot write layer outputs",
-                       err);
+    if (find_place(store, data, index, sizeof *values, &place, err)) return err->status;
+    return writer_put(store->writer, place, values, (size_t)length * (size_t)width * sizeof *values, err);
 }
 
-enum status store_write_done(struct store *store, int run, int sample, const unsigned char digest[32],
-                             float seconds, struct error *err)
+enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err)
 {
     const struct run_items *items = &store->items[run];
-    const unsigned char done = STORE_ITEM_DONE;
-    hsize_t start[2] = {(hsize_t)sample, 0}, row[2] = {1, HASH_BYTES};
-    if (write_block(store, items->digest, 2, start, row, H5T_NATIVE_UINT8, digest, "cannot write a digest",
-                    err) ||
-        write_block(store, items->seconds, 1, start, row, H5T_NATIVE_FLOAT, &seconds, "cannot write a time",
-                    err))
+    struct writer_account account = {.done = STORE_ITEM_DONE};
+    const hsize_t at = (hsize_t)sample;
+    if (find_place(store, items->digest, at * HASH_BYTES, 1, &account.digest, err) ||
+        find_place(store, items->seconds, at, sizeof seconds, &account.seconds, err) ||
+        find_place(store, items->state, at, 1, &account.state, err))
         return err->status;
-    return write_block(store, items->state, 1, start, row, H5T_NATIVE_UINT8, &done, "cannot mark an item",
-                       err);
+    writer_put_account(store->writer, &account, seconds, err);
+    return writer_settle(store->writer, err);
+}
+
+void store_write_cancel(struct store *store)
+{
+    struct error unused = {0};
+    writer_settle(store->writer, &unused);
 }

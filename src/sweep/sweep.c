@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/sweep/sweep.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,7 +42,8 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
                        const struct log *log, const char *tool_version, struct error *err)
 {
     *sweep = (struct sweep){.job = job, .comm = comm, .log = log, .tool_version = tool_version};
-    sweep->threads = threads_choose(job->threads, comm);
+    const struct threads threads = threads_choose(job->threads, comm);
+    sweep->threads = threads.per_rank;
     sweep->result_path = sweep_result_path(job, err);
     if (comm_agree(comm, err) || refuse_existing(sweep, err)) return err->status;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, err)) return err->status;
@@ -49,9 +53,12 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
     if (comm_agree(comm, err)) return err->status;
     log_job(log, LOG_NORMAL,
-            "model %s: %d layers, d_model %d; %d samples of up to %d tokens; %d runs; %d ranks x %d threads",
+            "model %s: %d layers, d_model %d; %d samples of up to %d tokens; %d runs; %d ranks x %d threads, "
+            "%d cores here%s",
             sweep->model.directory, sweep->model.dims.n_layer, sweep->model.dims.d_model,
-            sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads);
+            sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads,
+            threads.node_cores, threads.widened ? " (unbound)" : "");
+    threads_warn(&threads, comm, log);
     return STATUS_OK;
 }
 
@@ -105,7 +112,8 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
             mebibytes(weights_bytes(&sweep->model, weight_parts(plan, &sweep->model))),
-            mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads)));
+            mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads) +
+                      store_room_bytes(plan, dims, &sweep->corpus)));
 }
 
 // ---- doing it ----
@@ -124,12 +132,31 @@ static void engine_close(struct engine *engine)
     node_block_close(&engine->block);
 }
 
+// Tasks part, part + parts, ... by the threads of this rank.
+static enum status pack_own(const struct engine *engine, const struct model *model, int threads,
+                            struct error *err)
+{
+    const int tasks = weights_tasks(engine->weights);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (int t = engine->block.part; t < tasks; t += engine->block.parts) {
+        struct error mine = {0};
+        weights_pack(engine->weights, t, &mine);
+        model_release(model); // each rank maps only what it is at
+        if (mine.status) {
+#pragma omp critical
+            *err = mine;
+        }
+    }
+#ifdef __GLIBC__
+    malloc_trim(0); // the scratch of packing
+#endif
+    return err->status;
+}
+
 // The ranks of a node divide the packing tasks; the fence makes the parts of all visible to each.
 static enum status pack_weights(struct engine *engine, const struct sweep *sweep, struct error *err)
 {
-    int tasks = err->status ? 0 : weights_tasks(engine->weights);
-    for (int t = engine->block.part; t < tasks && !err->status; t += engine->block.parts)
-        weights_pack(engine->weights, t, err);
+    pack_own(engine, &sweep->model, sweep->threads, err);
     node_block_fence(&engine->block, sweep->comm);
     return comm_agree(sweep->comm, err);
 }

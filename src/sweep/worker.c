@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ssmsweep/base/hash.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/sweep/scheduler.h"
 
@@ -79,7 +78,6 @@ struct sweeping {
     const struct worker *worker;
     struct store *store;
     const float *scales;
-    struct hash *hash;
     long long stored;
     // of the sample at work
     struct scheduler *scheduler;
@@ -99,7 +97,6 @@ static bool store_tensor(void *context, int layer, enum component component, con
         return false;
     }
     sweeping->last = place;
-    hash_update(sweeping->hash, values, (size_t)length * (size_t)width * sizeof *values);
     return store_write_output(sweeping->store, sweeping->run, layer, component, sweeping->sample, values,
                               length, width, sweeping->err) == STATUS_OK;
 }
@@ -125,18 +122,18 @@ static enum status sweep_sample(struct sweeping *sweeping, int run, int sample, 
                               .take = store_tensor,
                               .between_layers = sweep_between_layers,
                               .context = sweeping};
-    unsigned char digest[HASH_BYTES];
     double started = progress_clock();
     sweeping->run = run;
     sweeping->sample = sample;
     sweeping->last = -1;
     bool whole = forward_run(worker->forward, worker->plan->runs[run].mode, scales_of(sweeping, run),
                              ids_of(worker, sample), worker->corpus->length[sample], &capture);
-    hash_finish(sweeping->hash, digest);
-    if (!whole)
+    if (!whole) {
+        store_write_cancel(sweeping->store);
         return error_set(err, STATUS_INTERNAL, "the pass of sample %d stopped", sample); // if none was set
+    }
     float seconds = (float)(progress_clock() - started);
-    if (store_write_done(sweeping->store, run, sample, digest, seconds, err)) return err->status;
+    if (store_write_done(sweeping->store, run, sample, seconds, err)) return err->status;
     sweeping->stored++;
     return STATUS_OK;
 }
@@ -156,11 +153,8 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
                          struct progress *progress, long long *stored, struct error *err)
 {
     struct sweeping sweeping = {.worker = worker, .store = store, .scales = scales};
-    sweeping.hash = hash_open();
-    if (!sweeping.hash) error_memory(err, HASH_BYTES, "a digest");
     struct task task = {.n_items = worker->plan->n_items, .run = sweep_item, .context = &sweeping};
-    if (comm_agree(worker->comm, err) == STATUS_OK) scheduler_run(worker->comm, &task, progress, err);
+    scheduler_run(worker->comm, &task, progress, err);
     MPI_Allreduce(&sweeping.stored, stored, 1, MPI_LONG_LONG, MPI_SUM, worker->comm->world);
-    hash_close(sweeping.hash);
     return err->status;
 }

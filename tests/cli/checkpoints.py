@@ -245,6 +245,8 @@ def check_info(checks, work):
     model = json.loads(info(QUAMBA, "--json"))
     checks.check(model["architecture"] == "Mamba-1, W8A8" and len(model["scales"]) == 24 and len(model["tensors"]) == 651
                  and model["elements"]["I8"] == 1681920 and model["sizes"]["d_inner"] == 192, "info of a W8A8 model", model["sizes"])
+    head, layer = 2 * 2048 * 96 + 96, 96 + 384 * 96 + 192 * 4 + 192 + (6 + 32) * 192 + 192 * 6 + 192 + 192 * 16 + 192 + 96 * 192
+    checks.check(model["parameters"] == head + 24 * layer, "rows that pad are no parameters", model["parameters"])
     demo = json.loads(info("--json"))
     checks.check(demo["parameters"] == sum(a.size for a in demo_tensors().values()) and demo["tied_lm_head"],
                  "info counts parameters", demo["parameters"])

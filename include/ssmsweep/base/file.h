@@ -17,6 +17,8 @@ struct file_map {
 // Errors: STATUS_INPUT if the file is missing or no regular file, STATUS_IO if it cannot be read.  Local.
 enum status file_map(struct file_map *map, const char *path, struct error *err);
 void file_unmap(struct file_map *map);
+// Gives the pages that were read so far back to the page cache; the next access maps them again.
+void file_release(const struct file_map *map);
 
 bool file_exists(const char *path);
 bool file_is_directory(const char *path);

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "ssmsweep/numerics/accumulate.h"
 #include "ssmsweep/compare/percentile.h"
+#include "ssmsweep/numerics/accumulate.h"
 
 // `fp_*` are of the reference, `mode_*` of the compared mode, `diff` is mode - reference.  std is the
 // population one. correlation is NaN where it is undefined (a constant side).  Nothing but doubles: ranks

@@ -19,6 +19,8 @@ struct checkpoint; // opaque
 // missing, torn, overlapping, unknown dtype, ... with file and tensor named.
 enum status checkpoint_open(struct checkpoint **checkpoint, const char *directory, struct error *err);
 void checkpoint_close(struct checkpoint *checkpoint); // NULL is fine
+// Gives the memory of what was read so far back; the next access reads it again.  NULL is fine.
+void checkpoint_release(const struct checkpoint *checkpoint);
 
 const char *checkpoint_path(const struct checkpoint *checkpoint); // the file or the index, for messages
 size_t checkpoint_files(const struct checkpoint *checkpoint);     // 1, or the number of shards

@@ -78,6 +78,15 @@ enum status model_set_reference(struct model *model, const struct model *referen
 enum status model_open(struct model *model, const char *directory, struct error *err);
 void model_close(struct model *model);
 
+// The same in steps, for processes that share the work on one file.  model_open_unread() does all that does
+// not read the weights themselves.
+enum status model_open_unread(struct model *model, const char *directory, struct error *err);
+// Are weights number part, part + parts, ... free of NaN and Inf?
+enum status model_check_finite(const struct model *model, int part, int parts, struct error *err);
+// Gives the memory of weights that were read so far, also those of the reference, back to the page cache.
+void model_release(const struct model *model);
+enum status model_digest(struct model *model, struct error *err); // sets digest_hex
+
 // The Hadamard rotation of NUMERICS.md section 2 exists for dim = base * power_of_two with base 12, 40 or 1,
 // tried in this order.  False: it does not exist for `dim`, and the outputs are untouched.
 bool dims_hadamard(int dim, int *base, int *power_of_two);

@@ -18,6 +18,10 @@ struct comm {
 enum status comm_init(struct comm *comm, int *argc, char ***argv, struct error *err);
 void comm_finish(struct comm *comm);
 
+// Waits for a request without keeping a core busy: MPI itself spins, and takes the core from a rank that
+// computes.
+void comm_wait(MPI_Request *request);
+
 // Collective.  Every rank passes what it has; all get the same verdict: STATUS_OK if nobody failed, else the
 // error of the lowest failing rank (its text, with "rank N: " in front when more than one rank runs and N is
 // not 0).

@@ -46,12 +46,18 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
 // Collective.  scales: [n_cells][n_layer][SITE_COUNT], equal on all ranks.
 enum status store_write_scales(struct store *store, const float *scales, struct error *err);
 
-// Local (independent write): values[length, width] of one sample at (run, layer, component).
+// Local: values[length, width] of one sample at (run, layer, component).  They are copied, and written while
+// the caller computes; one sample at a time, its outputs in the order in which the digest takes them.  The
+// error may be that of an output before.
 enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
                                const float *values, int length, int width, struct error *err);
-// Local: marks (run, sample) done, after its outputs.
-enum status store_write_done(struct store *store, int run, int sample, const unsigned char digest[32],
-                             float seconds, struct error *err);
+// Local: waits until the outputs are written, then adds their digest and marks (run, sample) done.
+enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err);
+// Local: after a pass that stopped, in place of store_write_done().
+void store_write_cancel(struct store *store);
+
+// Bytes of the outputs of a rank that are on their way to the file.
+size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus);
 
 // Collective.  Flushes and closes; a failure is the caller's reason to comm_abort().
 enum status store_close(struct store *store, struct error *err);

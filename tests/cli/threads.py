@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks x threads from the binding: what is chosen, that one rank leaves the core to which mpirun bound it unasked, and
+the warnings."""
+import os
+import re
+
+import harness
+
+LINE = re.compile(r"(\d+) ranks x (\d+) threads, (\d+) cores here( \(unbound\))?$")
+CORES = sorted(os.sched_getaffinity(0))
+# The whole environment decides, so nothing of the harness's or the caller's own.
+CLEAN = {name: None for name in os.environ if name.startswith(("OMP_", "OMPI_MCA_", "SLURM_"))}
+
+
+def lines(launcher, arguments=(), environment=None):
+    env = {name: value for name, value in dict(os.environ, **CLEAN).items() if value is not None}
+    env.update({"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"})
+    env.update(environment or {})
+    command = ["env", "-i"] + ["%s=%s" % item for item in env.items()] + list(launcher) + [harness.PROGRAM, "--dry-run"]
+    with harness.Workplace() as folder:
+        _, _, err = harness.execute(command + list(arguments), folder)
+    return [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
+
+
+def main():
+    checks = harness.Checks()
+    cores = len(CORES)
+    one = ["taskset", "-c", str(CORES[0])]
+
+    def expect(what, launcher, chosen, arguments=(), environment=None, warning=None):
+        found = lines(launcher, arguments, environment)
+        match = LINE.search(found[0]) if found else None
+        got = match and (int(match[1]), int(match[2]), int(match[3]), bool(match[4]))
+        checks.check(got == chosen, what, "expected %s, got %s: %s" % (chosen, got, found))
+        warned = len(found) == 2 and warning in found[1] if warning else len(found) == 1
+        checks.check(warned, what + ": warning", found)
+
+    mpirun = [harness.MPIEXEC, "-n"]
+    expect("without mpirun", [], (1, cores, cores, False))
+    expect("one core", one, (1, 1, 1, False))
+    expect("--threads beyond the cores", one, (1, 3, 1, False), ["--threads", "3"], warning="oversubscribed")
+    expect("OMP_NUM_THREADS", [], (1, 2, cores, False), environment={"OMP_NUM_THREADS": "2,1"},
+           warning="oversubscribed" if cores < 2 else None)
+    expect("-n 1", mpirun + ["1"], (1, cores, cores, cores > 1))
+    expect("-n 1, mpirun on one core", one + mpirun + ["1"], (1, 1, 1, False))
+    expect("-n 1 --bind-to core", mpirun + ["1", "--bind-to", "core"], (1, 1, 1, False))
+    expect("-n 1 --bind-to none", mpirun + ["1", "--bind-to", "none"], (1, cores, cores, False))
+    expect("Slurm gives two cores, mpirun binds to one", mpirun + ["1"], (1, 1, 1, False),
+           environment={"SLURM_JOB_ID": "1", "SLURM_CPUS_PER_TASK": "2"}, warning="bound to 1 of the 2 cores")
+    expect("more ranks than cores", mpirun + [str(cores + 1), "--oversubscribe"], (cores + 1, 1, cores, False),
+           warning="oversubscribed")
+    if cores >= 4:
+        expect("-n 2", mpirun + ["2"], (2, cores // 2, cores, True))
+        expect("-n 2 --map-by slot:PE=2", mpirun + ["2", "--map-by", "slot:PE=2"], (2, 2, 4, False))
+    checks.finish()
+
+
+main()
