@@ -6,7 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "ssmsweep/base/file.h"
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
@@ -140,40 +139,6 @@ close_result:
 
 // ---- commands ----
 
-static const char *npy_folder(const struct job *job)
-{
-    return job->npy_dir ? job->npy_dir : job->output_dir;
-}
-
-// Collective.  Statistics are those of a comparison, with whatever mode comes first.
-static enum status export(const struct job *job, const struct comm *comm, struct error *err) {
-    struct result *result = NULL; struct comparison comparison = {0};
-    char *path = sweep_result_path(job, err);
-    if (path) result_open(&result, path, err);
-    if (comm_agree(comm, err)) goto close_result;
-    const char *first = result_runs(result) > 0 ? result_run_at(result, 0)->mode : job->reference;
-    if (compare_all(&comparison, comm, result, first, NULL, err)) goto close_result;
-    const struct report report = {.result = result,
-                                  .comparison = &comparison,
-                                  .output_dir = npy_folder(job),
-                                  .time = time(NULL)};
-    if (comm->rank == 0) npy_export(&report, result, err);
-    comm_agree(comm, err);
-    compare_clear(&comparison);
-    close_result : result_close(result);
-    free(path);
-    return err->status;
-}
-
-static enum status import(const struct job *job, const struct comm *comm, struct error *err)
-{
-    char *path = sweep_result_path(job, err);
-    if (comm->rank == 0 && path) file_make_directories(job->output_dir, err);
-    if (comm_agree(comm, err) == STATUS_OK) npy_import(comm, npy_folder(job), path, SSMSWEEP_VERSION, err);
-    free(path);
-    return err->status;
-}
-
 static enum status run(const struct job *job, const struct comm *comm, const struct log *log,
                        struct error *err)
 {
@@ -197,8 +162,8 @@ static enum status run_command(const struct job *job, const struct comm *comm, c
                                struct error *err)
 {
     if (job->command == COMMAND_RUN || job->command == COMMAND_SAVE) return run(job, comm, log, err);
-    if (job->command == COMMAND_EXPORT) return export(job, comm, err);
-    if (job->command == COMMAND_IMPORT) return import(job, comm, err);
+    if (job->command == COMMAND_EXPORT) return npy_export_job(job, comm, err);
+    if (job->command == COMMAND_IMPORT) return npy_import_job(job, comm, SSMSWEEP_VERSION, err);
     if (job->command == COMMAND_BENCH) return bench_run(job, comm, SSMSWEEP_VERSION, err);
     // Without names `compare` takes what the file holds, which need not be every mode there is.
     return compare(job, comm, log, strcmp(job->modes, "all") == 0 ? NULL : job->modes, err);
