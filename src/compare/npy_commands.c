@@ -19,7 +19,8 @@ enum status npy_export_job(const struct job *job, const struct comm *comm, struc
     if (path) result_open(&result, path, err);
     if (comm_agree(comm, err)) goto close_result;
     const char *first = result_runs(result) > 0 ? result_run_at(result, 0)->mode : job->reference;
-    if (compare_all(&comparison, comm, result, first, NULL, err)) goto close_result;
+    const struct compare_request request = {.reference = first};
+    if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
     const struct report report = {
         .result = result, .comparison = &comparison, .output_dir = npy_folder(job), .time = time(NULL)};
     if (comm->rank == 0) npy_export(&report, result, err);

@@ -10,9 +10,10 @@
 #include "ssmsweep/compare/npy_files.h"
 #include "ssmsweep/compare/view.h"
 
-static const char *const provenance[] = {"tool_version",     "job",           "weights_sha256",
-                                         "tokenizer_sha256", "ids_sha256",    "reference_mode",
-                                         "model_dtype",      "scales_source", "reference_weights"};
+static const char *const provenance[] = {
+    "tool_version",    "job",         "weights_sha256", "tokenizer_sha256",  "ids_sha256",
+    "reference_mode",  "model_dtype", "scales_source",  "reference_weights", "model_config",
+    "numerics_version"};
 
 // ---- one array ----
 

@@ -374,7 +374,9 @@ static enum status write_result(const struct import *import, const struct comm *
                                             .ids_hex = told(import, "ids_sha256", ""),
                                             .model_dtype = told(import, "model_dtype", ""),
                                             .scales_source = told(import, "scales_source", "unknown"),
-                                            .reference_weights = told(import, "reference_weights", "")};
+                                            .reference_weights = told(import, "reference_weights", ""),
+                                            .model_config = told(import, "model_config", ""),
+                                            .numerics_version = told(import, "numerics_version", "")};
     struct store *store = NULL;
     if (store_create(&store, comm, path, &import->plan, &import->dims, &import->corpus, &identity, err))
         return err->status;
