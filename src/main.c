@@ -13,8 +13,10 @@
 #include "ssmsweep/compare/equalities.h"
 #include "ssmsweep/compare/info.h"
 #include "ssmsweep/compare/npy_files.h"
+#include "ssmsweep/compare/per_sample.h"
+#include "ssmsweep/compare/present.h"
 #include "ssmsweep/compare/report_json.h"
-#include "ssmsweep/compare/table.h"
+#include "ssmsweep/compare/verdict.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/synth.h"
 #include "ssmsweep/numerics/mode_table.h"
@@ -94,13 +96,13 @@ static enum status check_job(const struct job *job, struct error *err)
     if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
         job->command != COMMAND_BENCH)
         return STATUS_OK;
-    return plan_check_names(job, err);
+    return plan_check_names(job, err) ? err->status : verdict_check_job(job, err);
 }
 
 // ---- compare and report ----
 
-static enum status report(const struct job *job, const struct result *result,
-                          const struct comparison *comparison, struct error *err)
+static enum status report(const struct job *job, struct result *result, const struct comparison *comparison,
+                          struct error *err)
 {
     struct report report = {.result = result,
                             .comparison = comparison,
@@ -109,11 +111,11 @@ static enum status report(const struct job *job, const struct result *result,
                             .save_comparison = job->save_comparison,
                             .time = time(NULL)};
     if (job->command == COMMAND_SAVE) return report_write_stats(&report, err);
+    const struct log log = {.level = job->verbosity, .ranks = 1};
     if (report_write(&report, err)) return err->status;
-    if (job->verbosity == LOG_QUIET) return STATUS_OK;
-    table_print_modes(stdout, comparison, result);
-    table_print_summary(stdout, comparison, result);
-    return STATUS_OK;
+    if (job->per_sample && per_sample_write(comparison, result, job->comparison_dir, err)) return err->status;
+    if (present(stdout, job, &report, err)) return err->status;
+    return verdict_give(job, &log, comparison, result, err);
 }
 
 // What every command gets.
@@ -123,6 +125,13 @@ struct program {
     const struct log *log;
     struct stop *stop;
 };
+
+// Collective.  A broken gate does not hide a violated equality.
+static void check_equalities(const struct program *program, struct result *result, struct error *err)
+{
+    struct error violated = {0};
+    if (equalities_check(program->comm, program->log, result, &violated) && !err->status) *err = violated;
+}
 
 // Collective.  Without names `compare` takes what the file holds, which need not be every mode there is.
 static enum status compare(const struct program *program, bool partial, struct error *err)
@@ -143,7 +152,8 @@ static enum status compare(const struct program *program, bool partial, struct e
     if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
     log_job(program->log, LOG_VERBOSE, "writes the reports");
     if (comm->rank == 0 && comparison.count > 0) report(job, result, &comparison, err);
-    if (comm_agree(comm, err) == STATUS_OK) equalities_check(comm, program->log, result, err);
+    comm_agree(comm, err);
+    if (!err->status || err->status == STATUS_GATE) check_equalities(program, result, err);
     compare_clear(&comparison);
 close_result:
     result_close(result);

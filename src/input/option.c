@@ -89,6 +89,22 @@ static const struct option options[] = {
      .help = "folder of the comparisons (default comparisons)"},
     {"save_comparison", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(save_comparison), .argument = "FILE",
      .help = "write the comparison to this file"},
+    {"format", 0, OPTION_CHOICE, GROUP_OUTPUT, IN_BOTH, OFFSET(format), .argument = "table|json|csv|markdown",
+     .help = "of the comparison on standard output (default table)", .word = "table|json|csv|markdown"},
+    {"color", 0, OPTION_CHOICE, GROUP_OUTPUT, IN_BOTH, OFFSET(color), .argument = "auto|always|never",
+     .help = "grades in colour (default auto: on a terminal, unless NO_COLOR is set)",
+     .word = "auto|always|never"},
+    {"per-sample", 0, OPTION_FLAG, GROUP_OUTPUT, IN_BOTH, OFFSET(per_sample),
+     .help = "write per_sample.json and per_sample.csv beside the comparisons, worst samples first"},
+    {"gate", 0, OPTION_LINES, GROUP_OUTPUT, IN_BOTH, OFFSET(gates), .argument = "GATE",
+     .help = "limit to keep, as 'mode=2-4 layer=last correlation>=0.99 mse<1e-3'; exit status 1\n"
+             "and one line where it is broken; may be given again"},
+    {"gate-file", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(gate_file), .argument = "FILE",
+     .help = "gates, one per line; # starts a comment"},
+    {"baseline", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(baseline), .argument = "OLD.json",
+     .help = "comparison or summary of before; exit status 1 where the new one is worse"},
+    {"junit", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(junit), .argument = "FILE.xml",
+     .help = "write what gates and baseline found as JUnit XML"},
 
     {"preset", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(preset), .argument = "NAME",
      .help = "shape: tiny, mamba-130m, mamba-370m, mamba-790m, mamba-1.4b, mamba-2.8b (default tiny)",
@@ -434,6 +450,7 @@ enum status option_store(const struct option *option, const char *text, const ch
         return store_choice(option, text, where, out, err);
     case OPTION_TEXT:
     case OPTION_LIST:
+    case OPTION_LINES:
         return store_text(option, text, where, out, err);
     case OPTION_INT_LIST:
         return store_cells(option, text, where, job, err);

@@ -58,6 +58,12 @@ struct job {
     double progress_seconds;     // < 0: only when stderr is a terminal
     double bench_seconds;        // for each measurement
     const char *json_file;       // NULL: none
+    int format, color;           // enum present_format, enum present_color
+    bool per_sample;
+    const char *gates;     // NULL: none; one per line, as compare/gate.h has them
+    const char *gate_file; // NULL: none
+    const char *baseline;  // NULL: none; JSON of an older comparison
+    const char *junit;     // NULL: none; XML file to write
     bool resume, dry_run;
     bool quantize;                 // of old command lines: the mode says it
     bool json, cpu;                // of info
