@@ -8,6 +8,7 @@
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
+#include "ssmsweep/compare/coverage.h"
 #include "ssmsweep/compare/metric.h"
 #include "ssmsweep/compare/view.h"
 
@@ -157,6 +158,12 @@ static void put_averages(struct json_writer *w, const struct run_summary *summar
     json_put_double(w, "avg_correlation", summary->avg_correlation);
 }
 
+static void put_coverage(struct json_writer *w, const struct report *report, int run)
+{
+    const char *reference = view_reference_name(report->comparison, report->result);
+    coverage_put_run(w, report->result, compare_reference_of(report->result, reference, run), run);
+}
+
 // ---- the files ----
 
 // Closes the writer in any case.
@@ -169,14 +176,21 @@ static enum status save(struct json_writer *w, const char *path, struct error *e
     return err->status;
 }
 
-// "PREFIX<m>[_n<N>]MIDDLE.json" in a directory; caller frees.
-static char *report_path(const struct report *report, const char *directory, int run, const char *ending)
+void report_stem(const struct report *report, int run, char stem[REPORT_STEM_CHARS])
 {
     const struct result_run *r = result_run_at(report->result, run);
-    char cell[24] = "", name[160];
+    char cell[24] = "";
     if (r->calib_data_num > 0 && view_cells(report->result) > 1)
         snprintf(cell, sizeof cell, "_n%d", r->calib_data_num);
-    snprintf(name, sizeof name, "mode_%s%s%s.json", r->mode, cell, ending);
+    snprintf(stem, REPORT_STEM_CHARS, "mode_%s%s", r->mode, cell);
+}
+
+// "mode_<m>[_n<N>]ENDING.json" in a directory; caller frees.
+static char *report_path(const struct report *report, const char *directory, int run, const char *ending)
+{
+    char stem[REPORT_STEM_CHARS], name[REPORT_STEM_CHARS + 96];
+    report_stem(report, run, stem);
+    snprintf(name, sizeof name, "%s%s.json", stem, ending);
     return file_join(directory, name);
 }
 
@@ -189,6 +203,7 @@ static void put_comparison(struct json_writer *w, const struct report *report, c
     put_reference_weights(w, report->result);
     json_put_string(w, "compared_mode", result_run_at(report->result, run->run)->mode);
     json_put_string(w, "output_dir", report->output_dir);
+    put_coverage(w, report, run->run);
     put_provenance(w, report->result, run->run);
     put_layers(w, report, run, put_record);
     json_begin_object(w, "summary");
@@ -234,6 +249,7 @@ static enum status write_stats(const struct report *report, const struct run_vie
     put_timestamp(w, report);
     json_put_string(w, "mode", result_run_at(report->result, run->run)->mode);
     put_calib_data_num(w, report->result, run->run);
+    put_coverage(w, report, run->run);
     json_put_integer(w, "num_samples", result_samples(report->result));
     json_put_integer(w, "seq_length", result_max_tokens(report->result));
     json_put_integer(w, "tokens", view_tokens(report->result));
@@ -281,6 +297,7 @@ static enum status write_summary(const struct report *report, const char *path, 
     json_put_string(w, "reference_mode", view_reference_name(report->comparison, report->result));
     put_reference_weights(w, report->result);
     json_put_string(w, "output_dir", report->output_dir);
+    coverage_put_all(w, report->result);
     put_provenance(w, report->result, -1);
     json_begin_array(w, "modes");
     for (struct run_view run = {0}; view_next_run(report->comparison, &run);)
@@ -305,6 +322,20 @@ static enum status write_run(const struct report *report, const struct run_view 
         write_comparison(report, run, pair, err);
     free(stats);
     free(pair);
+    return err->status;
+}
+
+enum status report_write_stats(const struct report *report, struct error *err)
+{
+    if (file_make_directories(report->output_dir, err)) return err->status;
+    for (struct run_view run = {0}; view_next_run(report->comparison, &run) && !err->status;) {
+        char *path = report_path(report, report->output_dir, run.run, "_stats");
+        if (path)
+            write_stats(report, &run, path, err);
+        else
+            error_memory(err, 256, "a path");
+        free(path);
+    }
     return err->status;
 }
 

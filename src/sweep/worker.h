@@ -3,7 +3,9 @@
 #ifndef SSMSWEEP_SWEEP_WORKER_H
 #define SSMSWEEP_SWEEP_WORKER_H
 
+#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/base/stop.h"
 #include "ssmsweep/input/corpus.h"
 #include "ssmsweep/numerics/forward.h"
 #include "ssmsweep/sweep/comm.h"
@@ -18,16 +20,36 @@ struct worker {
     const struct corpus *corpus;
     struct forward *forward;
     double percentile_alpha;
+    struct stop *stop;
+    const struct log *log;
 };
 
-// Collective.  Observes the first `samples` samples and gives all ranks scales[n_cells][n_layer][SITE_COUNT]
-// (caller frees), the same bits for any number of ranks.
-enum status worker_calibrate(const struct worker *worker, int samples, float **scales,
-                             struct progress *progress, struct error *err);
+enum { WORKER_ATTEMPTS = 3 }; // of an item that fails with STATUS_IO
+
+// What is known of the activations.
+struct observations {
+    float *observed;        // [samples][n_layer][SITE_COUNT]
+    unsigned char *present; // [samples]; where 0, the row above is zero
+    int samples;
+    int added; // samples that were observed by worker_observe(), also when it failed
+};
+
+// Collective.  Observes the samples that are not present and stores each; afterwards all are present on every
+// rank. `present` must be equal on all ranks, rows are needed on rank 0 alone.
+enum status worker_observe(const struct worker *worker, struct store *store, struct observations *known,
+                           struct progress *progress, struct error *err);
+
+// Local.  scales[n_cells][n_layer][SITE_COUNT] (caller frees), the same bits for any number of ranks.
+enum status worker_scales(const struct plan *plan, const struct observations *known, float **scales,
+                          struct error *err);
 
 // Collective.  Runs and stores every item of the plan.  scales as above; NULL where no run needs them.
-// *stored: samples that were stored on all ranks together, also after a failure.
+struct sweep_count {
+    long long stored; // samples, on all ranks together, also after a failure
+    long long failed; // samples that were marked as failed
+    bool ended;       // by a failure: items are left that nobody tried
+};
 enum status worker_sweep(const struct worker *worker, struct store *store, const float *scales,
-                         struct progress *progress, long long *stored, struct error *err);
+                         struct progress *progress, struct sweep_count *count, struct error *err);
 
 #endif
