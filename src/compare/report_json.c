@@ -172,14 +172,21 @@ static enum status save(struct json_writer *w, const char *path, struct error *e
     return err->status;
 }
 
-// "PREFIX<m>[_n<N>]MIDDLE.json" in a directory; caller frees.
-static char *report_path(const struct report *report, const char *directory, int run, const char *ending)
+void report_stem(const struct report *report, int run, char stem[REPORT_STEM_CHARS])
 {
     const struct result_run *r = result_run_at(report->result, run);
-    char cell[24] = "", name[160];
+    char cell[24] = "";
     if (r->calib_data_num > 0 && view_cells(report->result) > 1)
         snprintf(cell, sizeof cell, "_n%d", r->calib_data_num);
-    snprintf(name, sizeof name, "mode_%s%s%s.json", r->mode, cell, ending);
+    snprintf(stem, REPORT_STEM_CHARS, "mode_%s%s", r->mode, cell);
+}
+
+// "mode_<m>[_n<N>]ENDING.json" in a directory; caller frees.
+static char *report_path(const struct report *report, const char *directory, int run, const char *ending)
+{
+    char stem[REPORT_STEM_CHARS], name[REPORT_STEM_CHARS + 96];
+    report_stem(report, run, stem);
+    snprintf(name, sizeof name, "%s%s.json", stem, ending);
     return file_join(directory, name);
 }
 
@@ -288,6 +295,20 @@ static enum status write_run(const struct report *report, const struct run_view 
         write_comparison(report, run, pair, err);
     free(stats);
     free(pair);
+    return err->status;
+}
+
+enum status report_write_stats(const struct report *report, struct error *err)
+{
+    if (file_make_directories(report->output_dir, err)) return err->status;
+    for (struct run_view run = {0}; view_next_run(report->comparison, &run) && !err->status;) {
+        char *path = report_path(report, report->output_dir, run.run, "_stats");
+        if (path)
+            write_stats(report, &run, path, err);
+        else
+            error_memory(err, 256, "a path");
+        free(path);
+    }
     return err->status;
 }
 

@@ -26,5 +26,11 @@ struct report {
 
 // Local: for one rank.  Every file is written whole or not at all.  STATUS_IO names the file.
 enum status report_write(const struct report *report, struct error *err);
+// Local.  The stats files alone.
+enum status report_write_stats(const struct report *report, struct error *err);
+
+// "mode_<m>" or "mode_<m>_n<N>": how the names of a run's files begin.
+enum { REPORT_STEM_CHARS = 64 };
+void report_stem(const struct report *report, int run, char stem[REPORT_STEM_CHARS]);
 
 #endif
