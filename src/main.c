@@ -221,7 +221,8 @@ static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
     struct stop stop = {.grace_seconds = job->grace_seconds};
     const struct program program = {job, &comm, &log, &stop};
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
-    if (job->command == COMMAND_RUN) stop_catch(); // before MPI starts: it takes a moment
+    if (job->command == COMMAND_RUN || job->command == COMMAND_SAVE)
+        stop_catch(); // before MPI starts, which takes a moment
     store_prepare();
     if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {
         log.rank = comm.rank;
