@@ -21,8 +21,8 @@ struct float_tensors {
     float *norm, *in_proj, *conv_w, *conv_b, *x_proj, *dt_proj, *dt_bias, *A_log, *D_skip, *out_proj;
 };
 
-// Of MODEL_W8A8: dequantized and rotated back (docs/numerics.md, "Quantized weights").  On failure the members
-// that were made still need pack_free_tensors().
+// Of MODEL_W8A8: dequantized and rotated back (docs/numerics.md, "Quantized weights").  On failure the
+// members that were made still need pack_free_tensors().
 void pack_load_codes(const struct weights *w, const struct model *model, int layer, struct float_tensors *t,
                      struct error *err);
 void pack_free_tensors(struct float_tensors *t);

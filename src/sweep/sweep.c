@@ -260,6 +260,7 @@ static enum status fill_store(const struct sweep *sweep, const struct engine *en
     struct worker worker = {.comm = sweep->comm,
                             .plan = &sweep->plan,
                             .corpus = &sweep->corpus,
+                            .model = &sweep->model,
                             .forward = engine->forward,
                             .percentile_alpha = sweep->job->percentile_alpha};
     struct progress progress;

@@ -146,6 +146,7 @@ static enum status sweep_item(void *context, int index, struct scheduler *schedu
     sweeping->err = err;
     for (int s = 0; s < item->samples && !err->status; s++)
         sweep_sample(sweeping, item->run, item->first_sample + s, err);
+    if (sweeping->worker->model) model_release(sweeping->worker->model); // rows of embeddings add up
     return err->status;
 }
 

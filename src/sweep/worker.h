@@ -16,6 +16,7 @@ struct worker {
     const struct comm *comm;
     const struct plan *plan;
     const struct corpus *corpus;
+    const struct model *model; // whose mapped embedding a pass reads; NULL: not known
     struct forward *forward;
     double percentile_alpha;
 };
