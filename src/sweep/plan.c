@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/numerics/forward.h"
+
 enum { ITEMS_PER_RANK = 8, MAX_SHARD = 64, MAX_ITEMS = 1 << 26 };
 
 static const struct mode *find_reference(const struct job *job, struct error *err)
@@ -73,8 +75,12 @@ static enum status make_runs(struct plan *plan, const struct job *job, struct er
 
 static void make_cells(struct plan *plan, const struct job *job)
 {
+    plan->observed_run = -1;
     for (int r = 0; r < plan->n_runs; r++)
         if (plan->runs[r].cell != PLAN_FLOAT_CELL) plan->n_cells = job->n_cells;
+    for (int r = 0; r < plan->n_runs && plan->n_cells > 0; r++)
+        if (plan->runs[r].cell == PLAN_FLOAT_CELL && forward_observes(plan->runs[r].mode))
+            plan->observed_run = r;
     memcpy(plan->calib_data_num, job->calib_data_num, (size_t)plan->n_cells * sizeof *plan->calib_data_num);
 }
 

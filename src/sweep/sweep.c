@@ -238,8 +238,18 @@ static enum status take_scales(const struct sweep *sweep, float **scales, struct
     return STATUS_OK;
 }
 
+// *times grows by what the phase took.
+static void end_phase(struct progress *progress, struct sweep_times *times)
+{
+    progress_end(progress);
+    times->items_seconds += progress_clock() - progress->started;
+    times->idle_seconds += progress->idle_seconds;
+}
+
+// *observed: samples of plan->observed_run that were stored on the way.
 static enum status calibrate(const struct sweep *sweep, const struct worker *worker, struct store *store,
-                             float **scales, struct error *err)
+                             float **scales, int *observed, struct sweep_times *times, long long *stored,
+                             struct error *err)
 {
     const struct plan *plan = &sweep->plan;
     if (plan->n_cells == 0) return STATUS_OK; // no run needs scales
@@ -248,8 +258,10 @@ static enum status calibrate(const struct sweep *sweep, const struct worker *wor
     struct progress progress;
     int samples = plan->calib_data_num[plan->n_cells - 1];
     start_phase(&progress, sweep, "calibrate", samples);
-    worker_calibrate(worker, samples, scales, &progress, err);
-    progress_end(&progress);
+    worker_calibrate(worker, store, samples, scales, &progress, stored, err);
+    end_phase(&progress, times);
+    times->calibrate_seconds = times->items_seconds;
+    if (!err->status) *observed = samples;
     return err->status ? err->status : store_write_scales(store, *scales, err);
 }
 
@@ -264,18 +276,15 @@ static enum status fill_store(const struct sweep *sweep, const struct engine *en
                             .forward = engine->forward,
                             .percentile_alpha = sweep->job->percentile_alpha};
     struct progress progress;
+    struct sweep_times times = {0};
     float *scales = NULL;
-    const double started = progress_clock();
-    if (calibrate(sweep, &worker, store, &scales, err) == STATUS_OK) {
+    int observed = 0;
+    if (calibrate(sweep, &worker, store, &scales, &observed, &times, stored, err) == STATUS_OK) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
-        const double calibrated = progress_clock();
-        worker_sweep(&worker, store, scales, &progress, stored, err);
-        progress_end(&progress);
-        if (sweep->times)
-            *sweep->times = (struct sweep_times){.calibrate_seconds = calibrated - started,
-                                                 .items_seconds = progress_clock() - calibrated,
-                                                 .idle_seconds = progress.idle_seconds};
+        worker_sweep(&worker, store, scales, observed, &progress, stored, err);
+        end_phase(&progress, &times);
     }
+    if (sweep->times) *sweep->times = times;
     free(scales);
     return err->status;
 }

@@ -22,13 +22,15 @@ struct worker {
 };
 
 // Collective.  Observes the first `samples` samples and gives all ranks scales[n_cells][n_layer][SITE_COUNT]
-// (caller frees), the same bits for any number of ranks.
-enum status worker_calibrate(const struct worker *worker, int samples, float **scales,
-                             struct progress *progress, struct error *err);
+// (caller frees), the same bits for any number of ranks.  The same pass stores these samples of
+// plan->observed_run, where there is one.
+// Here and below, *stored grows by the samples that were stored on all ranks together, also after a failure.
+enum status worker_calibrate(const struct worker *worker, struct store *store, int samples, float **scales,
+                             struct progress *progress, long long *stored, struct error *err);
 
-// Collective.  Runs and stores every item of the plan.  scales as above; NULL where no run needs them.
-// *stored: samples that were stored on all ranks together, also after a failure.
-enum status worker_sweep(const struct worker *worker, struct store *store, const float *scales,
+// Collective.  Runs and stores every item of the plan, but the first `observed` samples of
+// plan->observed_run. scales as above; NULL where no run needs them.
+enum status worker_sweep(const struct worker *worker, struct store *store, const float *scales, int observed,
                          struct progress *progress, long long *stored, struct error *err);
 
 #endif
