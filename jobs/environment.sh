@@ -25,6 +25,8 @@ mpi_environment() {
     if [ "$(id -u)" -eq 0 ]; then # mpirun refuses root otherwise
         export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     fi
+    # After SIGTERM to mpirun, and after a rank was lost, the others have twice these seconds to end.
+    export OMPI_MCA_odls_base_sigkill_timeout="${OMPI_MCA_odls_base_sigkill_timeout:-5}"
     # Containers often forbid reading another process's memory, and give /dev/shm 64 MB.
     if [ -e /.dockerenv ] || [ -e /run/.containerenv ]; then
         export OMPI_MCA_btl_vader_single_copy_mechanism=none

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "ssmsweep/base/log.h"
+#include "ssmsweep/base/stop.h"
 #include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
 #include "ssmsweep/compare/info.h"
@@ -97,9 +98,6 @@ static enum status check_job(const struct job *job, struct error *err)
 {
     if (job->command != COMMAND_RUN && job->command != COMMAND_COMPARE && job->command != COMMAND_BENCH)
         return STATUS_OK;
-    if (job->resume)
-        return error_set(err, STATUS_USAGE,
-                         "--resume: not available yet; give another --output_dir and sweep anew");
     return plan_check_names(job, err);
 }
 
@@ -121,17 +119,33 @@ static enum status report(const struct job *job, const struct result *result,
     return STATUS_OK;
 }
 
-// Collective.  modes: NULL for all in the file.
-static enum status compare(const struct job *job, const struct comm *comm, const char *modes,
-                           struct error *err)
+// What every command gets.
+struct program {
+    const struct job *job;
+    const struct comm *comm;
+    const struct log *log;
+    struct stop *stop;
+};
+
+// Collective.  Without names `compare` takes what the file holds, which need not be every mode there is.
+static enum status compare(const struct program *program, bool partial, struct error *err)
 {
+    const struct job *job = program->job;
+    const struct comm *comm = program->comm;
+    bool named = job->command == COMMAND_COMPARE && strcmp(job->modes, "all") != 0;
+    struct compare_request request = {.reference = job->reference,
+                                      .modes = named ? job->modes : NULL,
+                                      .partial = partial,
+                                      .stop = program->stop};
     struct result *result = NULL;
     struct comparison comparison = {0};
     char *path = sweep_result_path(job, err);
     if (path) result_open(&result, path, err);
     if (comm_agree(comm, err)) goto close_result;
-    if (compare_all(&comparison, comm, result, job->reference, modes, err)) goto close_result;
-    if (comm->rank == 0) report(job, result, &comparison, err);
+    log_job(program->log, LOG_VERBOSE, "compares");
+    if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
+    log_job(program->log, LOG_VERBOSE, "writes the reports");
+    if (comm->rank == 0 && comparison.count > 0) report(job, result, &comparison, err);
     comm_agree(comm, err);
     compare_clear(&comparison);
 close_result:
@@ -142,30 +156,40 @@ close_result:
 
 // ---- commands ----
 
-static enum status run(const struct job *job, const struct comm *comm, const struct log *log,
-                       struct error *err)
+// What an unfinished sweep has to show; a failure here changes nothing about how it ended.
+static void compare_partially(const struct program *program)
+{
+    struct error err = {0};
+    log_job(program->log, LOG_NORMAL, "the sweep is incomplete: comparing what is finished");
+    if (compare(program, true, &err))
+        log_job(program->log, LOG_NORMAL, "no reports of the incomplete sweep: %s", err.text);
+}
+
+static enum status run(const struct program *program, struct error *err)
 {
     struct sweep sweep = {0};
-    if (sweep_open(&sweep, job, comm, log, SSMSWEEP_VERSION, err)) goto close_sweep;
-    if (job->dry_run) {
-        if (comm->rank == 0) sweep_print_plan(&sweep, stdout);
+    if (sweep_open(&sweep, program->job, program->comm, program->log, program->stop, SSMSWEEP_VERSION, err))
+        goto close_sweep;
+    if (program->job->dry_run) {
+        if (program->comm->rank == 0) sweep_print_plan(&sweep, stdout);
         goto close_sweep;
     }
-    if (sweep_run(&sweep, err)) goto close_sweep;
     // What other ranks wrote can be read since sweep_run() closed the file.
-    compare(job, comm, NULL, err);
+    if (sweep_run(&sweep, err) == STATUS_OK)
+        compare(program, false, err);
+    else if (sweep.comparable)
+        compare_partially(program);
 close_sweep:
     sweep_close(&sweep);
     return err->status;
 }
 
-static enum status run_command(const struct job *job, const struct comm *comm, const struct log *log,
-                               struct error *err)
+static enum status run_command(const struct program *program, struct error *err)
 {
-    if (job->command == COMMAND_RUN) return run(job, comm, log, err);
-    if (job->command == COMMAND_BENCH) return bench_run(job, comm, SSMSWEEP_VERSION, err);
-    // Without names `compare` takes what the file holds, which need not be every mode there is.
-    return compare(job, comm, strcmp(job->modes, "all") == 0 ? NULL : job->modes, err);
+    if (program->job->command == COMMAND_RUN) return run(program, err);
+    if (program->job->command == COMMAND_BENCH)
+        return bench_run(program->job, program->comm, SSMSWEEP_VERSION, err);
+    return compare(program, false, err);
 }
 
 static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
@@ -173,12 +197,15 @@ static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
     struct comm comm = {0};
     struct error err = {0};
     struct log log = {.level = job->verbosity};
+    struct stop stop = {.grace_seconds = job->grace_seconds};
+    const struct program program = {job, &comm, &log, &stop};
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
+    if (job->command == COMMAND_RUN) stop_catch(); // before MPI starts: it takes a moment
     store_prepare();
     if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {
         log.rank = comm.rank;
         log.ranks = comm.ranks;
-        run_command(job, &comm, &log, &err);
+        run_command(&program, &err);
     }
     if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
     job_clear(job);
@@ -195,7 +222,9 @@ int main(int argc, char **argv)
         log.level = job.verbosity;
         if (!answer_alone(&job, &log, &err)) return (int)run_under_mpi(&job, &argc, &argv);
     }
-    if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
+    // Of the same wrong words one rank speaks for all; memory may be out on one alone.
+    bool mine = strncmp(err.text, ERROR_MEMORY, strlen(ERROR_MEMORY)) == 0;
+    if (err.status) (mine ? log_rank : log_job)(&log, LOG_ERROR, "%s", err.text);
     job_clear(&job);
     return (int)err.status;
 }

@@ -26,5 +26,5 @@ enum status error_errno(struct error *err, const char *where, const char *what)
 
 enum status error_memory(struct error *err, unsigned long long bytes, const char *what)
 {
-    return error_set(err, STATUS_IO, "out of memory: cannot get %llu bytes for %s", bytes, what);
+    return error_set(err, STATUS_IO, ERROR_MEMORY ": cannot get %llu bytes for %s", bytes, what);
 }

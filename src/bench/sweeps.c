@@ -64,9 +64,10 @@ static enum status sweep_once(struct sweep_row *row, const struct job *job, cons
 {
     const struct log log = {.level = LOG_QUIET, .rank = comm->rank, .ranks = comm->ranks};
     struct sweep_times times = {0};
+    struct stop stop = {.grace_seconds = 1};
     struct sweep sweep = {0};
     double tail = 0;
-    if (sweep_open(&sweep, job, comm, &log, tool_version, err) == STATUS_OK) {
+    if (sweep_open(&sweep, job, comm, &log, &stop, tool_version, err) == STATUS_OK) {
         if (strcmp(row->layers, layers_none) == 0) memset(sweep.plan.want, 0, (size_t)sweep.plan.n_layer);
         sweep.times = &times;
         const double started = clock_seconds();

@@ -24,11 +24,26 @@ static int find_run(const struct result *result, const char *mode, int calib_dat
 }
 
 // The reference of the same scales, else the float one, else (float modes against a quantized one) the first.
-static int reference_of(const struct result *result, const char *reference, int run)
+int compare_reference_of(const struct result *result, const char *reference, int run)
 {
     int found = find_run(result, reference, result_run_at(result, run)->calib_data_num);
     if (found < 0) found = find_run(result, reference, 0);
     return found < 0 ? find_run(result, reference, -1) : found;
+}
+
+bool compare_uses(const struct result *result, int reference_run, int run, int sample)
+{
+    return result_state(result, run, sample) == STORE_ITEM_DONE &&
+           result_state(result, reference_run, sample) == STORE_ITEM_DONE;
+}
+
+// What is to be compared of an unfinished sweep.
+static bool has_common(const struct result *result, const char *reference, int run)
+{
+    int reference_run = compare_reference_of(result, reference, run);
+    for (int s = 0; s < result_samples(result); s++)
+        if (compare_uses(result, reference_run, run, s)) return true;
+    return false;
 }
 
 static enum status check_reference(const struct result *result, const char *reference, struct error *err)
@@ -63,9 +78,10 @@ static enum status check_complete(const struct result *result, int run, const ch
 }
 
 // chosen[result_runs()]: asked for, or a run of the reference.
-static enum status choose_runs(const struct result *result, const char *reference, const char *modes,
+static enum status choose_runs(const struct result *result, const struct compare_request *request,
                                bool *chosen, struct error *err)
 {
+    const char *reference = request->reference, *modes = request->modes;
     bool *wanted = calloc((size_t)mode_count(), sizeof *wanted);
     if (!wanted) return error_memory(err, (unsigned long long)mode_count(), "the modes");
     if (check_reference(result, reference, err) || (modes && mode_select(modes, wanted, err)))
@@ -78,10 +94,14 @@ static enum status choose_runs(const struct result *result, const char *referenc
         for (int m = 0; m < mode_count(); m++)
             if (wanted[m] && strcmp(mode_at(m)->name, name) == 0) chosen[r] = true;
     }
-    for (int r = 0; r < result_runs(result); r++)
-        if (chosen[r] && (check_complete(result, reference_of(result, reference, r), "reference mode", err) ||
-                          check_complete(result, r, "mode", err)))
+    for (int r = 0; r < result_runs(result); r++) {
+        if (request->partial)
+            chosen[r] = chosen[r] && has_common(result, reference, r);
+        else if (chosen[r] &&
+                 (check_complete(result, compare_reference_of(result, reference, r), "reference mode", err) ||
+                  check_complete(result, r, "mode", err)))
             goto free_wanted;
+    }
 free_wanted:
     free(wanted);
     return err->status;
@@ -124,12 +144,21 @@ struct reader {
     struct result *result;
     const struct comparison_entry *entry;
     int reference_run, width;
+    int *samples; // those that count for the entry
+    int n_samples;
+    struct stop *stop;
+    double graces;     // after which a signal ends the comparison
     float *ref, *mode; // [max tokens, max width]
 };
 
-static enum status read_sample(void *context, int index, struct pairs *pairs, struct error *err)
+static enum status read_sample(void *context, int place, struct pairs *pairs, struct error *err)
 {
     struct reader *r = context;
+    int index = r->samples[place];
+    if (r->stop && stop_overdue(r->stop, r->graces))
+        return error_set(err, STATUS_STOPPED,
+                         "stopped by %s before the comparison was done; the same command goes on",
+                         stop_signal_name(r->stop->signal));
     const struct comparison_entry *e = r->entry;
     bool self = e->run == r->reference_run;
     if (result_read(r->result, r->reference_run, e->layer, e->component, index, r->ref, err))
@@ -141,7 +170,16 @@ static enum status read_sample(void *context, int index, struct pairs *pairs, st
     return STATUS_OK;
 }
 
-static enum status reader_open(struct reader *reader, struct result *result, struct error *err)
+static void choose_samples(struct reader *reader)
+{
+    reader->n_samples = 0;
+    for (int s = 0; s < result_samples(reader->result); s++)
+        if (compare_uses(reader->result, reader->reference_run, reader->entry->run, s))
+            reader->samples[reader->n_samples++] = s;
+}
+
+static enum status reader_open(struct reader *reader, struct result *result, struct stop *stop,
+                               struct error *err)
 {
     int width = 0;
     for (int l = 0; l < result_layers(result); l++)
@@ -151,32 +189,37 @@ static enum status reader_open(struct reader *reader, struct result *result, str
             width = w > width ? w : width;
         }
     size_t elements = (size_t)result_max_tokens(result) * (size_t)width;
-    *reader = (struct reader){.result = result};
+    *reader = (struct reader){.result = result, .stop = stop};
+    if (stop) reader->graces = stop_wanted(stop) ? 2 : 1;
+    reader->samples = malloc((size_t)result_samples(result) * sizeof *reader->samples);
     reader->ref = malloc((elements + 1) * sizeof(float));
     reader->mode = malloc((elements + 1) * sizeof(float));
-    if (reader->ref && reader->mode) return STATUS_OK;
+    if (reader->samples && reader->ref && reader->mode) return STATUS_OK;
     return error_memory(err, 2 * elements * sizeof(float), "the read buffers of a comparison");
 }
 
 static void reader_close(struct reader *reader)
 {
+    free(reader->samples);
     free(reader->ref);
     free(reader->mode);
 }
 
 static enum status measure_own(struct comparison_entry *entries, const int *owner, int n,
-                               const char *reference, int rank, struct result *result, struct error *err)
+                               const struct compare_request *request, int rank, struct result *result,
+                               struct error *err)
 {
     struct reader reader = {0};
     struct percentile *percentile = percentile_open();
     if (!percentile) error_memory(err, 5u << 20, "percentiles");
-    if (!err->status) reader_open(&reader, result, err);
-    const struct pair_source source = {result_samples(result), read_sample, &reader};
+    if (!err->status) reader_open(&reader, result, request->stop, err);
     for (int i = 0; i < n && !err->status; i++) {
         if (owner[i] != rank) continue;
         reader.entry = &entries[i];
-        reader.reference_run = reference_of(result, reference, entries[i].run);
+        reader.reference_run = compare_reference_of(result, request->reference, entries[i].run);
         reader.width = result_width(result, entries[i].layer, entries[i].component);
+        choose_samples(&reader);
+        const struct pair_source source = {reader.n_samples, read_sample, &reader};
         measure_pairs(&entries[i].record, &source, percentile, err);
     }
     reader_close(&reader);
@@ -210,12 +253,12 @@ struct preparation {
 };
 
 static enum status prepare(struct preparation *p, const struct comm *comm, const struct result *result,
-                           const char *reference, const char *modes, struct error *err)
+                           const struct compare_request *request, struct error *err)
 {
     size_t runs = (size_t)result_runs(result);
     p->chosen = calloc(runs + 1, sizeof *p->chosen);
     if (!p->chosen) return error_memory(err, runs, "the runs of a comparison");
-    if (choose_runs(result, reference, modes, p->chosen, err)) return err->status;
+    if (choose_runs(result, request, p->chosen, err)) return err->status;
     p->n = list_entries(result, p->chosen, NULL);
     size_t n = (size_t)p->n + 1, ranks = (size_t)comm->ranks;
     p->entries = calloc(n, sizeof *p->entries);
@@ -230,15 +273,15 @@ static enum status prepare(struct preparation *p, const struct comm *comm, const
 }
 
 enum status compare_all(struct comparison *comparison, const struct comm *comm, struct result *result,
-                        const char *reference, const char *modes, struct error *err)
+                        const struct compare_request *request, struct error *err)
 {
     struct preparation p = {0};
-    prepare(&p, comm, result, reference, modes, err);
+    prepare(&p, comm, result, request, err);
     if (comm_agree(comm, err)) goto free_preparation;
-    measure_own(p.entries, p.owner, p.n, reference, comm->rank, result, err);
+    measure_own(p.entries, p.owner, p.n, request, comm->rank, result, err);
     if (comm_agree(comm, err)) goto free_preparation;
     exchange(p.entries, p.words, p.n, comm);
-    *comparison = (struct comparison){p.entries, p.n, find_run(result, reference, -1)};
+    *comparison = (struct comparison){p.entries, p.n, find_run(result, request->reference, -1)};
     p.entries = NULL;
 free_preparation:
     free(p.chosen);

@@ -7,6 +7,7 @@
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
+#include "ssmsweep/compare/coverage.h"
 #include "ssmsweep/compare/view.h"
 
 // ---- parts that several files share ----
@@ -153,6 +154,12 @@ static void put_averages(struct json_writer *w, const struct run_summary *summar
     json_put_double(w, "avg_correlation", summary->avg_correlation);
 }
 
+static void put_coverage(struct json_writer *w, const struct report *report, int run)
+{
+    const char *reference = view_reference_name(report->comparison, report->result);
+    coverage_put_run(w, report->result, compare_reference_of(report->result, reference, run), run);
+}
+
 // ---- the files ----
 
 // Closes the writer in any case.
@@ -188,6 +195,7 @@ static enum status write_comparison(const struct report *report, const struct ru
     put_reference_weights(w, report->result);
     json_put_string(w, "compared_mode", result_run_at(report->result, run->run)->mode);
     json_put_string(w, "output_dir", report->output_dir);
+    put_coverage(w, report, run->run);
     put_provenance(w, report->result, run->run);
     put_layers(w, report, run, put_record);
     json_begin_object(w, "summary");
@@ -207,6 +215,7 @@ static enum status write_stats(const struct report *report, const struct run_vie
     put_timestamp(w, report);
     json_put_string(w, "mode", result_run_at(report->result, run->run)->mode);
     put_calib_data_num(w, report->result, run->run);
+    put_coverage(w, report, run->run);
     json_put_integer(w, "num_samples", result_samples(report->result));
     json_put_integer(w, "seq_length", result_max_tokens(report->result));
     json_put_integer(w, "tokens", view_tokens(report->result));
@@ -254,6 +263,7 @@ static enum status write_summary(const struct report *report, const char *path, 
     json_put_string(w, "reference_mode", view_reference_name(report->comparison, report->result));
     put_reference_weights(w, report->result);
     json_put_string(w, "output_dir", report->output_dir);
+    coverage_put_all(w, report->result);
     put_provenance(w, report->result, -1);
     json_begin_array(w, "modes");
     for (struct run_view run = {0}; view_next_run(report->comparison, &run);)

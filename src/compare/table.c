@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "ssmsweep/compare/coverage.h"
 #include "ssmsweep/compare/view.h"
 #include "ssmsweep/numerics/mode.h"
 
@@ -189,6 +190,7 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
     for (run = (struct run_view){0}; view_next_run(comparison, &run);)
         print_run(out, comparison, result, &run, name_width);
     rule(out, width);
+    coverage_print(out, result);
     print_twins(out, comparison, result);
     fputs("Worst grade over all layers.  The grades:   excellent     good      fair\n"
           "  MSE below                                 1e-4      1e-3      1e-2\n"

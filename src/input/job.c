@@ -24,6 +24,7 @@ static const struct job defaults = {
     .reference = "fp32",
     .output_dir = "layer_outputs",
     .comparison_dir = "comparisons",
+    .grace_seconds = 30,
     .progress_seconds = -1,
     .bench_seconds = 1,
     .verbosity = LOG_NORMAL,

@@ -91,7 +91,10 @@ static const struct option options[] = {
      .help = "weights in one file at most, as 500M or 5G (default 5G)", .least = 1e6, .most = 1e15},
 
     {"resume", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(resume),
-     .help = "continue a sweep that stopped early"},
+     .help = "keep what the result file holds and do the rest; without a file, start one"},
+    {"grace", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(grace_seconds), .argument = "SECONDS",
+     .help = "after a signal, time for running items, and again for the partial reports\n(default 30)",
+     .least = 0, .most = 86400},
     {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_INFO | IN_SYNTH | IN_BENCH, OFFSET(threads),
      .argument = "N", .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
     {"progress", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(progress_seconds), .argument = "SECONDS",

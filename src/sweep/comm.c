@@ -7,6 +7,19 @@
 
 #include "ssmsweep/base/log.h"
 
+// Lost connections and the like: there is no way back.
+static void end_job(MPI_Comm *world, int *code, ...)
+{
+    char words[MPI_MAX_ERROR_STRING] = "";
+    int length, rank = 0;
+    MPI_Error_string(*code, words, &length);
+    MPI_Comm_rank(*world, &rank);
+    struct log log = {.level = LOG_ERROR, .rank = rank, .ranks = 2};
+    log_rank(&log, LOG_ERROR, "MPI: a message failed: %s; what is finished is kept, go on with --resume",
+             words);
+    MPI_Abort(*world, (int)STATUS_IO);
+}
+
 enum status comm_init(struct comm *comm, int *argc, char ***argv, struct error *err)
 {
     int provided;
@@ -14,6 +27,10 @@ enum status comm_init(struct comm *comm, int *argc, char ***argv, struct error *
         return error_set(err, STATUS_INTERNAL, "MPI: cannot start; check the MPI installation");
     *comm = (struct comm){0};
     MPI_Comm_dup(MPI_COMM_WORLD, &comm->world); // our messages cannot mix with those of a library
+    MPI_Errhandler handler;
+    MPI_Comm_create_errhandler(end_job, &handler);
+    MPI_Comm_set_errhandler(comm->world, handler);
+    MPI_Errhandler_free(&handler);
     MPI_Comm_rank(comm->world, &comm->rank);
     MPI_Comm_size(comm->world, &comm->ranks);
     MPI_Comm_split_type(comm->world, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &comm->node);
@@ -80,8 +97,8 @@ void comm_abort(const struct comm *comm, const struct error *err)
 void comm_abort_agreed(const struct comm *comm, const struct error *err)
 {
     if (comm->rank == 0) comm_abort(comm, err);
-    // Rank 0 speaks and ends the job; leaving by itself here would only race with it.
-    struct timespec patience = {.tv_sec = 30};
+    // Rank 0 speaks and ends the job, unless it is well and waits for this rank.
+    struct timespec patience = {.tv_sec = 5};
     nanosleep(&patience, NULL);
     comm_abort(comm, err);
 }

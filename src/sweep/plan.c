@@ -211,6 +211,45 @@ clear_plan:
     return err->status;
 }
 
+// Appends what is left of an item; counts only where `items` is NULL.
+static int add_rest(struct item *items, int n, const struct item *item, const unsigned char *finished)
+{
+    int added = 0;
+    bool open = false;
+    for (int s = item->first_sample; s < item->first_sample + item->samples; s++) {
+        bool left = !finished[s];
+        if (left && !open) {
+            if (items) items[n + added] = (struct item){.run = item->run, .first_sample = s};
+            added++;
+        }
+        if (left && items) items[n + added - 1].samples++;
+        open = left;
+    }
+    return added;
+}
+
+static int list_rest(struct item *items, const struct plan *plan, const unsigned char *finished)
+{
+    int n = 0;
+    for (int i = 0; i < plan->n_items; i++) {
+        const struct item *item = &plan->items[i];
+        n += add_rest(items, n, item, finished + (size_t)item->run * (size_t)plan->samples);
+    }
+    return n;
+}
+
+enum status plan_drop(struct plan *plan, const unsigned char *finished, struct error *err)
+{
+    int n = list_rest(NULL, plan, finished);
+    struct item *rest = calloc((size_t)n + 1, sizeof *rest);
+    if (!rest) return error_memory(err, (unsigned long long)n * sizeof *rest, "the plan");
+    list_rest(rest, plan, finished);
+    free(plan->items);
+    plan->items = rest;
+    plan->n_items = n;
+    return STATUS_OK;
+}
+
 void plan_clear(struct plan *plan)
 {
     free(plan->runs);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes the result file: one process, HDF5's ordinary driver.  Under MPI-IO a rank whose metadata cannot be
-// written leaves the others waiting inside HDF5; here an error is an error.
+// Makes the result file: one process, HDF5's ordinary driver.  It is made under a name of its own and gets
+// its true one when it is whole, so that an interrupted creation is never taken for a result.  Under MPI-IO a
+// rank whose metadata cannot be written leaves the others waiting inside HDF5; here an error is an error.
 #include <errno.h>
 #include <fcntl.h>
 #include <hdf5.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -47,12 +49,12 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
     unsigned long long tensors = (unsigned long long)count_captured(plan, dims, &row_elements);
     unsigned long long samples = (unsigned long long)corpus->samples, runs = (unsigned long long)plan->n_runs;
     unsigned long long tokens = samples * (unsigned long long)corpus->max_tokens;
-    unsigned long long objects = 16 + runs * (2 * tensors + 5) + 2 * (unsigned long long)plan->n_cells;
-    return runs * tokens * row_elements * sizeof(float)           // outputs
-           + runs * samples * (1 + HASH_BYTES + sizeof(float))    // items
-           + tokens * sizeof(int32_t) + samples * sizeof(int32_t) // samples
-           + (unsigned long long)plan->n_cells * (unsigned long long)plan->n_layer * SITE_COUNT *
-                 sizeof(float) +
+    unsigned long long objects = 20 + runs * (2 * tensors + 5) + 2 * (unsigned long long)plan->n_cells;
+    return runs * tokens * row_elements * sizeof(float)              // outputs
+           + (runs + 1) * samples * (1 + HASH_BYTES + sizeof(float)) // items
+           + tokens * sizeof(int32_t) + samples * sizeof(int32_t)    // samples
+           + ((unsigned long long)plan->n_cells + (plan->n_cells ? samples : 0)) *
+                 (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float) +
            objects * object_bytes;
 }
 
@@ -71,8 +73,11 @@ static enum status claim_file(const char *path, unsigned long long bytes, struct
 {
     int descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor < 0 && errno == EEXIST)
-        return error_set(err, STATUS_INPUT,
-                         "%s: the result file exists already; use --resume, or another --output_dir", path);
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: another sweep makes its result file, or was interrupted there; use --resume, or "
+            "another --output_dir",
+            path);
     if (descriptor < 0) return error_errno(err, path, "cannot create the result file");
     allocate(descriptor, bytes, path, err);
     if (!err->status && ftruncate(descriptor, 0) != 0) error_errno(err, path, "cannot truncate");
@@ -175,6 +180,8 @@ static void create_attributes(struct making *making, const struct store_identity
     put_text(making, "model_dtype", identity->model_dtype, err);
     put_text(making, "scales_source", identity->scales_source, err);
     put_text(making, "reference_weights", identity->reference_weights, err);
+    put_text(making, "model_config", identity->model_config, err);
+    put_text(making, "numerics_version", identity->numerics_version, err);
 }
 
 static void create_samples(struct making *making, struct error *err)
@@ -196,6 +203,20 @@ static void create_scales(struct making *making, struct error *err)
         put_site_names(making, data, err);
         H5Dclose(data);
     }
+}
+
+static void create_observed(struct making *making, struct error *err)
+{
+    const hsize_t samples = (hsize_t)making->corpus->samples;
+    const hsize_t shape[3] = {samples, (hsize_t)making->plan->n_layer, SITE_COUNT};
+    const hsize_t row[2] = {samples, HASH_BYTES};
+    if (making->plan->n_cells == 0) return;
+    hid_t data = create_data(making, STORE_OBSERVED, H5T_IEEE_F32LE, 3, shape, err);
+    if (!data) return;
+    put_site_names(making, data, err);
+    H5Dclose(data);
+    put_data(making, STORE_OBSERVED_STATE, H5T_STD_U8LE, 1, row, NULL, err);
+    put_data(making, STORE_OBSERVED_DIGEST, H5T_STD_U8LE, 2, row, NULL, err);
 }
 
 static void create_run(struct making *making, int run, struct error *err)
@@ -229,6 +250,7 @@ static void create_contents(struct making *making, const struct store_identity *
     create_attributes(making, identity, err);
     create_samples(making, err);
     create_scales(making, err);
+    create_observed(making, err);
     for (int r = 0; r < making->plan->n_runs; r++)
         create_run(making, r, err);
     H5Pclose(making->data_list);
@@ -248,12 +270,48 @@ static enum status write_file(struct making *making, const struct store_identity
     return err->status;
 }
 
+static const char PART[] = ".part"; // of a file that is being made
+
+static char *part_path(const char *path, struct error *err)
+{
+    size_t room = strlen(path) + sizeof PART;
+    char *part = malloc(room);
+    if (part)
+        snprintf(part, room, "%s%s", path, PART);
+    else
+        error_memory(err, room, "a path");
+    return part;
+}
+
+bool store_discard_part(const char *path)
+{
+    struct error ignored = {0};
+    char *part = part_path(path, &ignored);
+    bool discarded = part && unlink(part) == 0;
+    free(part);
+    return discarded;
+}
+
+static enum status refuse_existing(const char *path, struct error *err)
+{
+    if (access(path, F_OK) != 0) return STATUS_OK;
+    return error_set(err, STATUS_INPUT,
+                     "%s: the result file exists already; use --resume, or another --output_dir", path);
+}
+
 enum status store_create_file(const char *path, const struct plan *plan, const struct dims *dims,
                               const struct corpus *corpus, const struct store_identity *identity,
                               struct error *err)
 {
-    struct making making = {.path = path, .plan = plan, .dims = dims, .corpus = corpus};
-    if (claim_file(path, store_estimate_bytes(plan, dims, corpus), err)) return err->status;
-    if (write_file(&making, identity, err) || reserve_file(path, err)) unlink(path);
+    char *part = part_path(path, err);
+    struct making making = {.path = part, .plan = plan, .dims = dims, .corpus = corpus};
+    if (!part || refuse_existing(path, err) ||
+        claim_file(part, store_estimate_bytes(plan, dims, corpus), err))
+        goto free_part;
+    if (!write_file(&making, identity, err) && !reserve_file(part, err) && rename(part, path) != 0)
+        error_errno(err, path, "cannot rename the result file into place");
+    if (err->status) unlink(part);
+free_part:
+    free(part);
     return err->status;
 }

@@ -8,11 +8,13 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/sweep/plan.h"
 
-enum { STORE_SCHEMA_VERSION = 1, STORE_PATH_ROOM = 160, STORE_LABEL_ROOM = 16 };
+enum { STORE_SCHEMA_VERSION = 2, STORE_PATH_ROOM = 160, STORE_LABEL_ROOM = 16 };
 
 #define STORE_FLOAT_LABEL "float" // stands where other cells have their calib_data_num
 
-enum store_item_state { STORE_ITEM_ABSENT = 0, STORE_ITEM_DONE = 1 };
+#define STORE_OBSERVED "/calibration/observed"
+#define STORE_OBSERVED_STATE "/calibration/state"
+#define STORE_OBSERVED_DIGEST "/calibration/digest"
 
 // Paths of the datasets, in `name`.
 enum store_item_part { STORE_STATE, STORE_DIGEST, STORE_SECONDS };

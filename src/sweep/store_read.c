@@ -19,15 +19,17 @@ struct layer {
     int width[COMPONENT_COUNT];
 };
 
-static const char *const attribute_names[] = {"tool_version",     "job",           "weights_sha256",
-                                              "tokenizer_sha256", "ids_sha256",    "reference_mode",
-                                              "model_dtype",      "scales_source", "reference_weights"};
+static const char *const attribute_names[] = {
+    "tool_version",    "job",         "weights_sha256", "tokenizer_sha256",  "ids_sha256",
+    "reference_mode",  "model_dtype", "scales_source",  "reference_weights", "model_config",
+    "numerics_version"};
 enum { ATTRIBUTES = sizeof attribute_names / sizeof attribute_names[0] };
 
 struct result {
     struct store_file file;
     int samples, max_tokens;
     int32_t *length;
+    unsigned char *state; // [n_runs][samples]
     struct result_run *runs;
     int n_runs;
     struct layer *layers;
@@ -149,21 +151,21 @@ static enum status find_runs(struct result *result, struct error *err)
 
 static enum status read_states(struct result *result, struct error *err)
 {
-    unsigned char *state = malloc((size_t)result->samples);
-    if (!state) return error_memory(err, (unsigned long long)result->samples, "item states");
+    size_t samples = (size_t)result->samples;
+    result->state = malloc((size_t)result->n_runs * samples);
+    if (!result->state) return error_memory(err, (unsigned long long)result->n_runs * samples, "item states");
     for (int r = 0; r < result->n_runs && !err->status; r++) {
         char label[STORE_LABEL_ROOM], name[STORE_PATH_ROOM];
         struct store_expected expected = {H5T_INTEGER, 1, 1, {result->samples, 1, 1}};
-        run_label(&result->runs[r], label);
-        snprintf(name, sizeof name, "/items/%s/%s/state", label, result->runs[r].mode);
+        unsigned char *state = result->state + (size_t)r * samples;
+        struct result_run *run = &result->runs[r];
+        run_label(run, label);
+        snprintf(name, sizeof name, "/items/%s/%s/state", label, run->mode);
         if (store_read_all(&result->file, name, &expected, H5T_NATIVE_UINT8, state, err)) break;
-        int done = 0;
-        for (int s = 0; s < result->samples; s++)
-            done += state[s] == STORE_ITEM_DONE;
-        result->runs[r].done = done;
-        result->runs[r].complete = done == result->samples;
+        for (size_t s = 0; s < samples; s++)
+            run->done += state[s] == STORE_ITEM_DONE;
+        run->complete = run->done == result->samples;
     }
-    free(state);
     return err->status;
 }
 
@@ -350,6 +352,7 @@ void result_close(struct result *result)
     free(result->outputs);
     free(result->layers);
     free(result->runs);
+    free(result->state);
     free(result->length);
     free(result->file.path);
     free(result);
@@ -378,6 +381,13 @@ int result_runs(const struct result *result)
 const struct result_run *result_run_at(const struct result *result, int run)
 {
     return &result->runs[run];
+}
+
+enum store_state result_state(const struct result *result, int run, int sample)
+{
+    unsigned char state = result->state[(size_t)run * (size_t)result->samples + (size_t)sample];
+    return state == STORE_ITEM_DONE || state == STORE_ITEM_FAILED ? (enum store_state)state
+                                                                  : STORE_ITEM_ABSENT;
 }
 
 int result_layers(const struct result *result)

@@ -1,205 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
-// The writing half: one rank makes the file, all open it together, then only raw data moves, by independent
-// writes.
+// Raw data by independent writes, and the end.
+#include <errno.h>
+#include <fcntl.h>
 #include <hdf5.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/numerics/calibrate.h"
-#include "ssmsweep/sweep/store.h"
-#include "store_create.h"
+#include "store_handle.h"
 #include "store_layout.h"
 #include "writer.h"
 
-// Where (run, sample) keeps its account.
-struct run_items {
-    hid_t state, digest, seconds;
-};
+// ---- is the file still there, and does it take more? ----
 
-struct store {
-    struct comm comm;
-    char *path;
-    hid_t file;
-    int n_runs, n_cells, n_layer, max_tokens;
-    hid_t *outputs;          // [n_runs][n_layer][COMPONENT_COUNT], 0 where nothing is captured
-    struct run_items *items; // [n_runs]
-    hid_t *scales;           // [n_cells]
-    struct writer *writer;
-};
-
-static hid_t *output_at(const struct store *store, int run, int layer, int component)
+enum status store_remember(struct store *store, struct error *err)
 {
-    return &store->outputs[((size_t)run * (size_t)store->n_layer + (size_t)layer) * COMPONENT_COUNT +
-                           (size_t)component];
-}
-
-// ---- opening ----
-
-static hid_t open_data(const struct store *store, const char *name, struct error *err)
-{
-    if (err->status) return 0;
-    hid_t data = H5Dopen2(store->file, name, H5P_DEFAULT);
-    if (data >= 0) return data;
-    store_hdf5_error(err, store->path, name);
-    return 0;
-}
-
-static void open_run(struct store *store, const struct plan *plan, int run, struct error *err)
-{
-    char name[STORE_PATH_ROOM];
-    struct run_items *items = &store->items[run];
-    for (int l = 0; l < store->n_layer; l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++) {
-            if (!(plan->want[l] & 1u << c)) continue;
-            store_output_name(plan, run, l, (enum component)c, name);
-            *output_at(store, run, l, c) = open_data(store, name, err);
-        }
-    items->state = open_data(store, store_item_name(plan, run, STORE_STATE, name), err);
-    items->digest = open_data(store, store_item_name(plan, run, STORE_DIGEST, name), err);
-    items->seconds = open_data(store, store_item_name(plan, run, STORE_SECONDS, name), err);
-}
-
-static void open_file(struct store *store, const struct plan *plan, struct error *err)
-{
-    char name[STORE_PATH_ROOM];
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_fapl_mpio(access, store->comm.world, MPI_INFO_NULL);
-    store->file = H5Fopen(store->path, H5F_ACC_RDWR, access);
-    if (store->file < 0) store_hdf5_error(err, store->path, "cannot open the new result file under MPI-IO");
-    H5Pclose(access);
-    for (int c = 0; c < store->n_cells; c++) {
-        store_scales_name(plan, c, name);
-        store->scales[c] = open_data(store, name, err);
-    }
-    for (int r = 0; r < store->n_runs; r++)
-        open_run(store, plan, r, err);
-}
-
-// Opening is collective and does not survive a rank that cannot see the file.
-static enum status check_visible(const struct store *store, struct error *err)
-{
-    if (access(store->path, R_OK | W_OK) != 0)
-        error_errno(err, store->path,
-                    "the new result file cannot be reached; --output_dir must be shared by all hosts");
-    return comm_agree(&store->comm, err);
-}
-
-// Nothing of HDF5 is safe any more; all that is left is to take our file away.
-static void give_up(struct store *store, const struct error *err)
-{
-    if (store->comm.rank == 0) unlink(store->path);
-    comm_abort_agreed(&store->comm, err);
-}
-
-// The largest output of a sample.
-static size_t most_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
-{
-    int width = 0;
-    for (int l = 0; l < plan->n_layer; l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++)
-            if ((plan->want[l] & 1u << c) && component_width(dims, (enum component)c) > width)
-                width = component_width(dims, (enum component)c);
-    return (size_t)corpus->max_tokens * (size_t)width * sizeof(float);
-}
-
-size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
-{
-    return writer_room_bytes(most_bytes(plan, dims, corpus));
-}
-
-// ---- life ----
-
-static void free_store(struct store *store)
-{
-    if (!store) return;
-    writer_close(store->writer);
-    free(store->outputs);
-    free(store->items);
-    free(store->scales);
-    free(store->path);
-    free(store);
-}
-
-static struct store *new_store(const struct comm *comm, const char *path, const struct plan *plan,
-                               const struct corpus *corpus, struct error *err)
-{
-    struct store *store = calloc(1, sizeof *store);
-    if (!store) {
-        error_memory(err, sizeof *store, "the store");
-        return NULL;
-    }
-    store->comm = *comm;
-    store->n_runs = plan->n_runs;
-    store->n_cells = plan->n_cells;
-    store->n_layer = plan->n_layer;
-    store->max_tokens = corpus->max_tokens;
-    size_t tensors = (size_t)plan->n_runs * (size_t)plan->n_layer * COMPONENT_COUNT;
-    store->path = strdup(path);
-    store->outputs = calloc(tensors + 1, sizeof *store->outputs);
-    store->items = calloc((size_t)plan->n_runs + 1, sizeof *store->items);
-    store->scales = calloc((size_t)plan->n_cells + 1, sizeof *store->scales);
-    if (!store->path || !store->outputs || !store->items || !store->scales)
-        error_memory(err, tensors * sizeof *store->outputs, "the store");
-    return store;
-}
-
-static void close_data(struct store *store)
-{
-    for (int r = 0; r < store->n_runs; r++) {
-        for (int l = 0; l < store->n_layer; l++)
-            for (int c = 0; c < COMPONENT_COUNT; c++)
-                if (*output_at(store, r, l, c)) H5Dclose(*output_at(store, r, l, c));
-        H5Dclose(store->items[r].state);
-        H5Dclose(store->items[r].digest);
-        H5Dclose(store->items[r].seconds);
-    }
-    for (int c = 0; c < store->n_cells; c++)
-        H5Dclose(store->scales[c]);
-}
-
-enum status store_create(struct store **store, const struct comm *comm, const char *path,
-                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
-                         const struct store_identity *identity, struct error *err)
-{
-    store_hdf5_silence();
-    struct store *made = new_store(comm, path, plan, corpus, err);
-    if (comm_agree(comm, err)) goto free_store;
-    if (comm->rank == 0) store_create_file(path, plan, dims, corpus, identity, err);
-    if (comm_agree(comm, err)) goto free_store;
-    if (check_visible(made, err)) goto remove_file;
-    writer_open(&made->writer, path, most_bytes(plan, dims, corpus), true, err);
-    if (comm_agree(comm, err)) goto remove_file;
-    open_file(made, plan, err);
-    if (comm_agree(comm, err)) give_up(made, err);
-    *store = made;
+    struct stat info;
+    if (stat(store->path, &info) != 0) return error_errno(err, store->path, "cannot stat");
+    store->device = info.st_dev;
+    store->inode = info.st_ino;
+    store->size_bytes = (unsigned long long)info.st_size;
     return STATUS_OK;
-remove_file:
-    if (comm->rank == 0) unlink(path);
-free_store:
-    free_store(made);
-    return err->status;
+}
+
+static enum status check_still_there(struct store *store, struct error *err)
+{
+    struct stat info;
+    if (stat(store->path, &info) != 0)
+        return error_errno(err, store->path, "the result file was lost while the sweep wrote to it");
+    if (info.st_dev != store->device || info.st_ino != store->inode)
+        return error_set(err, STATUS_IO, "%s: the result file was replaced while the sweep wrote to it",
+                         store->path);
+    if ((unsigned long long)info.st_size < store->size_bytes)
+        return error_set(err, STATUS_IO,
+                         "%s: the result file was cut from %llu to %llu bytes while the sweep wrote to it",
+                         store->path, store->size_bytes, (unsigned long long)info.st_size);
+    return STATUS_OK;
+}
+
+// HDF5 does not say why a write failed, so the file system is asked for the blocks of the file itself.
+bool store_can_write(struct store *store)
+{
+    struct error ignored = {0};
+    if (check_still_there(store, &ignored)) return false;
+    int descriptor = open(store->path, O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) return false;
+    struct statvfs disk;
+    int code = posix_fallocate(descriptor, 0, (off_t)store->size_bytes);
+    bool full = fstatvfs(descriptor, &disk) == 0 && disk.f_bavail == 0; // where blocks cannot be asked for
+    close(descriptor);
+    return code == 0 || ((code == EOPNOTSUPP || code == EINVAL) && !full);
+}
+
+// ---- the end ----
+
+// A rank that failed inside HDF5 cannot meet the others any more.
+static void must(struct store *store, herr_t code, const char *what)
+{
+    struct error err = {0};
+    if (code >= 0) return;
+    store_hdf5_error(&err, store->path, what);
+    comm_abort_agreed(&store->comm, &err);
 }
 
 enum status store_close(struct store *store, struct error *err)
 {
     if (!store) return STATUS_OK;
     writer_sync(store->writer, err);
-    if (comm_agree(&store->comm, err)) return err->status;
-    if (H5Fflush(store->file, H5F_SCOPE_GLOBAL) < 0)
-        store_hdf5_error(err, store->path, "cannot flush the results");
-    if (comm_agree(&store->comm, err)) return err->status;
-    close_data(store);
-    if (H5Fclose(store->file) < 0) store_hdf5_error(err, store->path, "cannot close the result file");
-    if (comm_agree(&store->comm, err)) return err->status;
-    free_store(store);
-    return STATUS_OK;
+    must(store, H5Fflush(store->file, H5F_SCOPE_GLOBAL), "cannot flush the results");
+    store_close_data(store);
+    must(store, H5Fclose(store->file), "cannot close the result file");
+    if (store->comm.rank == 0 && !err->status) check_still_there(store, err);
+    comm_agree(&store->comm, err);
+    store_free(store);
+    return err->status;
 }
 
 void store_abandon(struct store *store)
 {
-    free_store(store);
+    store_free(store);
 }
 
 // ---- raw data ----
@@ -218,6 +102,14 @@ static enum status write_block(struct store *store, hid_t data, int rank, const 
     return err->status;
 }
 
+enum status store_write_samples(struct store *store, const struct corpus *corpus, struct error *err)
+{
+    if (H5Dwrite(store->token_ids, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, corpus->ids) < 0 ||
+        H5Dwrite(store->length, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, corpus->length) < 0)
+        return store_hdf5_error(err, store->path, "cannot write the token ids");
+    return STATUS_OK;
+}
+
 enum status store_write_scales(struct store *store, const float *scales, struct error *err)
 {
     size_t per_cell = (size_t)store->n_layer * SITE_COUNT;
@@ -226,6 +118,44 @@ enum status store_write_scales(struct store *store, const float *scales, struct 
         write_block(store, store->scales[c], 2, start, count, H5T_NATIVE_FLOAT, scales + (size_t)c * per_cell,
                     "cannot write the scales", err);
     return comm_agree(&store->comm, err);
+}
+
+// The state last: what is marked is there.  A file that was taken away shows here, before it is marked.
+static enum status mark_row(struct store *store, const struct store_rows *rows, int sample,
+                            const unsigned char digest[HASH_BYTES], struct error *err)
+{
+    const unsigned char done = STORE_ITEM_DONE;
+    hsize_t start[2] = {(hsize_t)sample, 0}, row[2] = {1, HASH_BYTES};
+    if (write_block(store, rows->digest, 2, start, row, H5T_NATIVE_UINT8, digest, "cannot write a digest",
+                    err) ||
+        check_still_there(store, err))
+        return err->status;
+    return write_block(store, rows->state, 1, start, row, H5T_NATIVE_UINT8, &done, "cannot mark an item",
+                       err);
+}
+
+enum status store_write_observed(struct store *store, int sample, const float *observed,
+                                 const unsigned char digest[32], struct error *err)
+{
+    hsize_t start[3] = {(hsize_t)sample, 0, 0}, count[3] = {1, (hsize_t)store->n_layer, SITE_COUNT};
+    if (write_block(store, store->observed, 3, start, count, H5T_NATIVE_FLOAT, observed,
+                    "cannot write observations", err))
+        return err->status;
+    return mark_row(store, &store->calibration, sample, digest, err);
+}
+
+static const struct store_rows *rows_of(const struct store *store, int run)
+{
+    return run == STORE_CALIBRATION ? &store->calibration : &store->items[run];
+}
+
+enum status store_write_state(struct store *store, int run, int sample, enum store_state state,
+                              struct error *err)
+{
+    const unsigned char byte = (unsigned char)state;
+    hsize_t start = (hsize_t)sample, one = 1;
+    return write_block(store, rows_of(store, run)->state, 1, &start, &one, H5T_NATIVE_UINT8, &byte,
+                       "cannot mark an item", err);
 }
 
 // Where the element `index` of a dataset lies in the file.
@@ -239,10 +169,21 @@ static enum status find_place(const struct store *store, hid_t data, hsize_t ind
     return STATUS_OK;
 }
 
+void store_mark_failed(struct store *store, int run, int sample)
+{
+    struct error ignored = {0};
+    unsigned char *state = malloc((size_t)store->samples);
+    bool stored = state && store_read_states(store, run, state, &ignored) == STATUS_OK &&
+                  state[sample] == STORE_ITEM_DONE;
+    free(state);
+    ignored = (struct error){0};
+    if (!stored) store_write_state(store, run, sample, STORE_ITEM_FAILED, &ignored);
+}
+
 enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
                                const float *values, int length, int width, struct error *err)
 {
-    hid_t data = *output_at(store, run, layer, (int)component);
+    hid_t data = *store_output_at(store, run, layer, (int)component);
     hsize_t index = (hsize_t)sample * (hsize_t)store->max_tokens * (hsize_t)width;
     long long place = 0;
     if (!data)
@@ -254,13 +195,15 @@ enum status store_write_output(struct store *store, int run, int layer, enum com
 
 enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err)
 {
-    const struct run_items *items = &store->items[run];
+    const struct store_rows *items = &store->items[run];
     struct writer_account account = {.done = STORE_ITEM_DONE};
     const hsize_t at = (hsize_t)sample;
     if (find_place(store, items->digest, at * HASH_BYTES, 1, &account.digest, err) ||
         find_place(store, items->seconds, at, sizeof seconds, &account.seconds, err) ||
-        find_place(store, items->state, at, 1, &account.state, err))
+        find_place(store, items->state, at, 1, &account.state, err) || check_still_there(store, err)) {
+        store_write_cancel(store);
         return err->status;
+    }
     writer_put_account(store->writer, &account, seconds, err);
     return writer_settle(store->writer, err);
 }

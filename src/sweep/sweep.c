@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include "inputs.h"
+#include "resume.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/forward.h"
+#include "ssmsweep/numerics/version.h"
 #include "ssmsweep/numerics/weights.h"
 #include "ssmsweep/sweep/node_block.h"
 #include "ssmsweep/sweep/progress.h"
@@ -31,7 +33,8 @@ char *sweep_result_path(const struct job *job, struct error *err)
 // Before the long work; store_create() looks again.
 static enum status refuse_existing(const struct sweep *sweep, struct error *err)
 {
-    if (sweep->comm->rank == 0 && !sweep->job->dry_run && file_exists(sweep->result_path))
+    if (sweep->comm->rank == 0 && !sweep->job->dry_run && !sweep->job->resume &&
+        file_exists(sweep->result_path))
         error_set(err, STATUS_INPUT,
                   "%s: the result file exists already; use --resume, or another --output_dir",
                   sweep->result_path);
@@ -39,9 +42,9 @@ static enum status refuse_existing(const struct sweep *sweep, struct error *err)
 }
 
 enum status sweep_open(struct sweep *sweep, const struct job *job, const struct comm *comm,
-                       const struct log *log, const char *tool_version, struct error *err)
+                       const struct log *log, struct stop *stop, const char *tool_version, struct error *err)
 {
-    *sweep = (struct sweep){.job = job, .comm = comm, .log = log, .tool_version = tool_version};
+    *sweep = (struct sweep){.job = job, .comm = comm, .log = log, .stop = stop, .tool_version = tool_version};
     const struct threads threads = threads_choose(job->threads, comm);
     sweep->threads = threads.per_rank;
     sweep->result_path = sweep_result_path(job, err);
@@ -116,7 +119,7 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
                       store_room_bytes(plan, dims, &sweep->corpus)));
 }
 
-// ---- doing it ----
+// ---- the model at work ----
 
 // Weights and workspace of this rank.
 struct engine {
@@ -188,6 +191,19 @@ static enum status make_folders(const struct sweep *sweep, struct error *err)
     return comm_agree(sweep->comm, err);
 }
 
+// ---- the result file ----
+
+static const char *config_text(const struct sweep *sweep, char *text, size_t room)
+{
+    const struct dims *d = &sweep->model.dims;
+    snprintf(
+        text, room,
+        "n_layer %d, d_model %d, d_inner %d, d_state %d, d_conv %d, dt_rank %d, vocab_size %d, norm_eps %.9g",
+        d->n_layer, d->d_model, d->d_inner, d->d_state, d->d_conv, d->dt_rank, d->vocab_size,
+        (double)d->norm_eps);
+    return text;
+}
+
 // What the float modes computed with: the float model itself, a W8A8 checkpoint's codes, or (by its digest)
 // another float model.
 static const char *reference_weights(const struct model *model)
@@ -196,11 +212,12 @@ static const char *reference_weights(const struct model *model)
     return model->kind == MODEL_W8A8 ? "dequantized-int8" : "model";
 }
 
-static enum status create_store(struct store **store, const struct sweep *sweep, struct error *err)
+static enum status make_or_resume(struct store **store, const struct sweep *sweep, struct error *err)
 {
-    char *job_json = job_identity_json(sweep->job);
+    char config[256], version[16], *job_json = job_identity_json(sweep->job);
     if (!job_json) error_memory(err, 1, "the job as JSON");
     if (comm_agree(sweep->comm, err) == STATUS_OK) {
+        snprintf(version, sizeof version, "%d", NUMERICS_VERSION);
         struct store_identity identity = {.job_json = job_json,
                                           .tool_version = sweep->tool_version,
                                           .weights_hex = sweep->model.digest_hex,
@@ -209,18 +226,121 @@ static enum status create_store(struct store **store, const struct sweep *sweep,
                                           .model_dtype = model_dtype_name(&sweep->model),
                                           .scales_source =
                                               sweep->model.kind == MODEL_W8A8 ? "checkpoint" : "calibration",
-                                          .reference_weights = reference_weights(&sweep->model)};
-        store_create(store, sweep->comm, sweep->result_path, &sweep->plan, &sweep->model.dims, &sweep->corpus,
-                     &identity, err);
+                                          .reference_weights = reference_weights(&sweep->model),
+                                          .model_config = config_text(sweep, config, sizeof config),
+                                          .numerics_version = version};
+        (sweep->resumes ? store_resume : store_create)(store, sweep->comm, sweep->result_path, &sweep->plan,
+                                                       &sweep->model.dims, &sweep->corpus, &identity, err);
     }
     free(job_json);
     return err->status;
 }
 
+static enum status open_store(struct store **store, struct sweep *sweep, struct error *err)
+{
+    int found[2] = {0};
+    if (sweep->job->resume && sweep->comm->rank == 0) {
+        found[0] = file_exists(sweep->result_path);
+        found[1] = !found[0] && store_discard_part(sweep->result_path);
+    }
+    MPI_Bcast(found, 2, MPI_INT, 0, sweep->comm->world);
+    sweep->resumes = found[0];
+    if (found[1])
+        log_job(sweep->log, LOG_NORMAL,
+                "--resume: the earlier run was interrupted before %s was made; nothing was stored yet, the "
+                "sweep starts anew",
+                sweep->result_path);
+    else if (sweep->job->resume && !found[0])
+        log_job(sweep->log, LOG_NORMAL, "--resume: there is no %s yet, the sweep starts anew",
+                sweep->result_path);
+    return make_or_resume(store, sweep, err);
+}
+
+// ---- what is left to do ----
+
 static void start_phase(struct progress *progress, const struct sweep *sweep, const char *phase, int total)
 {
     bool quiet = sweep->comm->rank != 0 || sweep->job->verbosity == LOG_QUIET;
     progress_start(progress, phase, total, sweep->job->progress_seconds, quiet);
+}
+
+// What one run of the program knows and counts.
+struct stock {
+    unsigned char *finished; // [n_runs][samples]
+    struct observations known;
+    long long total, kept, stored; // samples of runs
+};
+
+static void stock_clear(struct stock *stock)
+{
+    free(stock->finished);
+    free(stock->known.observed);
+    free(stock->known.present);
+}
+
+static enum status stock_open(struct stock *stock, const struct sweep *sweep, struct error *err)
+{
+    const struct plan *plan = &sweep->plan;
+    bool calibrates = plan->n_cells > 0 && sweep->model.kind == MODEL_FLOAT;
+    int samples = calibrates ? plan->calib_data_num[plan->n_cells - 1] : 0;
+    size_t floats = (size_t)samples * (size_t)plan->n_layer * SITE_COUNT;
+    *stock = (struct stock){.known.samples = samples, .total = (long long)plan->n_runs * plan->samples};
+    stock->finished = calloc((size_t)stock->total, 1);
+    if (stock->finished && calibrates && plan->observed_run >= 0)
+        stock->known.outputs = stock->finished + (size_t)plan->observed_run * (size_t)plan->samples;
+    stock->known.observed = calloc(floats + 1, sizeof(float));
+    stock->known.present = calloc((size_t)samples + 1, 1);
+    if (!stock->finished || !stock->known.observed || !stock->known.present)
+        error_memory(err, (unsigned long long)stock->total + floats * sizeof(float), "the observations");
+    return err->status;
+}
+
+static void log_kept(const struct sweep *sweep, const struct resume_count *count, int observed)
+{
+    log_job(sweep->log, LOG_NORMAL,
+            "--resume: %lld of %lld samples of runs are kept, %lld torn, %lld failed before, %lld left; "
+            "calibration: %d of %d kept, %d torn",
+            count->kept, count->kept + count->left, count->torn, count->failed, count->left,
+            count->observed_kept, observed, count->observed_torn);
+}
+
+// Collective.  Drops from the plan what the file holds.
+static enum status take_stock(struct sweep *sweep, const struct worker *worker, struct store *store,
+                              struct stock *stock, struct error *err)
+{
+    struct plan *plan = &sweep->plan;
+    struct resume_count count = {0};
+    struct progress progress;
+    start_phase(&progress, sweep, "read back", plan->n_runs); // items of its own size
+    resume_look(worker, store, stock->finished, &stock->known, &progress, &count, err);
+    progress_end(&progress);
+    if (err->status) return err->status;
+    log_kept(sweep, &count, stock->known.samples);
+    stock->kept = count.kept;
+    plan_drop(plan, stock->finished, err);
+    return comm_agree(sweep->comm, err);
+}
+
+static int count_absent(const struct observations *known)
+{
+    int absent = 0;
+    for (int s = 0; s < known->samples; s++)
+        absent += !known->present[s];
+    return absent;
+}
+
+// ---- doing it ----
+
+// Collective: a signal at any rank counts on all.
+static enum status obey_stop(const struct sweep *sweep, struct error *err)
+{
+    int mine = stop_wanted(sweep->stop) ? sweep->stop->signal : 0, all;
+    MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MAX, sweep->comm->world);
+    stop_hear(sweep->stop, all);
+    if (!all) return STATUS_OK;
+    return error_set(err, STATUS_STOPPED,
+                     "stopped by %s before anything was stored; the same command with --resume starts again",
+                     stop_signal_name(all));
 }
 
 // The scales that a W8A8 checkpoint brings.
@@ -246,72 +366,130 @@ static void end_phase(struct progress *progress, struct sweep_times *times)
     times->idle_seconds += progress->idle_seconds;
 }
 
-// *observed: samples of plan->observed_run that were stored on the way.
-static enum status calibrate(const struct sweep *sweep, const struct worker *worker, struct store *store,
-                             float **scales, int *observed, struct sweep_times *times, long long *stored,
-                             struct error *err)
+// Observes what is not known yet; the outputs that come with it leave the plan.
+static enum status observe(struct sweep *sweep, const struct worker *worker, struct store *store,
+                           struct stock *stock, struct sweep_times *times, struct error *err)
 {
-    const struct plan *plan = &sweep->plan;
-    if (plan->n_cells == 0) return STATUS_OK; // no run needs scales
-    if (sweep->model.kind == MODEL_W8A8)
-        return take_scales(sweep, scales, err) ? err->status : store_write_scales(store, *scales, err);
     struct progress progress;
-    int samples = plan->calib_data_num[plan->n_cells - 1];
-    start_phase(&progress, sweep, "calibrate", samples);
-    worker_calibrate(worker, store, samples, scales, &progress, stored, err);
+    start_phase(&progress, sweep, "calibrate", count_absent(&stock->known));
+    worker_observe(worker, store, &stock->known, &progress, err);
     end_phase(&progress, times);
     times->calibrate_seconds = times->items_seconds;
-    if (!err->status) *observed = samples;
-    return err->status ? err->status : store_write_scales(store, *scales, err);
+    stock->stored = stock->known.outputs_added;
+    if (err->status) return err->status;
+    plan_drop(&sweep->plan, stock->finished, err);
+    return comm_agree(sweep->comm, err);
+}
+
+static enum status calibrate(struct sweep *sweep, const struct worker *worker, struct store *store,
+                             struct stock *stock, float **scales, struct sweep_times *times,
+                             struct error *err)
+{
+    if (sweep->plan.n_cells == 0) return STATUS_OK; // no run needs scales
+    if (sweep->model.kind == MODEL_W8A8)
+        return take_scales(sweep, scales, err) ? err->status : store_write_scales(store, *scales, err);
+    if (count_absent(&stock->known) > 0) {
+        if (observe(sweep, worker, store, stock, times, err)) return err->status;
+    } else { // rank 0 alone has the rows, as after reading them back
+        int floats = sweep->plan.n_layer * SITE_COUNT;
+        for (int s = 0; s < stock->known.samples; s++)
+            MPI_Bcast(stock->known.observed + (size_t)s * (size_t)floats, floats, MPI_FLOAT, 0,
+                      sweep->comm->world);
+    }
+    worker_scales(&sweep->plan, &stock->known, scales, err);
+    if (comm_agree(sweep->comm, err)) return err->status;
+    return store_write_scales(store, *scales, err);
 }
 
 // Calibrates, then runs every item.
-static enum status fill_store(const struct sweep *sweep, const struct engine *engine, struct store *store,
-                              long long *stored, struct error *err)
+static enum status fill_store(struct sweep *sweep, const struct worker *worker, struct store *store,
+                              struct stock *stock, struct error *err)
 {
-    struct worker worker = {.comm = sweep->comm,
-                            .plan = &sweep->plan,
-                            .corpus = &sweep->corpus,
-                            .model = &sweep->model,
-                            .forward = engine->forward,
-                            .percentile_alpha = sweep->job->percentile_alpha};
     struct progress progress;
+    struct sweep_count count = {0};
     struct sweep_times times = {0};
     float *scales = NULL;
-    int observed = 0;
-    if (calibrate(sweep, &worker, store, &scales, &observed, &times, stored, err) == STATUS_OK) {
+    if (calibrate(sweep, worker, store, stock, &scales, &times, err) == STATUS_OK &&
+        sweep->plan.n_items > 0) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
-        worker_sweep(&worker, store, scales, observed, &progress, stored, err);
+        worker_sweep(worker, store, scales, &progress, &count, err);
         end_phase(&progress, &times);
+        stock->stored += count.stored;
+        bool whole_phase = err->status == STATUS_STOPPED || (count.failed > 0 && !count.ended);
+        sweep->comparable = whole_phase && stock->kept + stock->stored > 0;
     }
     if (sweep->times) *sweep->times = times;
     free(scales);
     return err->status;
 }
 
-// A file that holds no finished sample helps nobody.
-static void end_store(const struct sweep *sweep, struct store *store, long long stored,
-                      const struct error *failure)
-{
-    struct error err = {0};
-    if (failure->status)
-        store_abandon(store);
-    else if (store_close(store, &err))
-        comm_abort_agreed(sweep->comm, &err);
-    if (stored == 0 && sweep->comm->rank == 0) unlink(sweep->result_path);
-}
-
-enum status sweep_run(const struct sweep *sweep, struct error *err)
+static enum status work(struct sweep *sweep, struct store *store, struct stock *stock, struct error *err)
 {
     struct engine engine = {0};
-    struct store *store = NULL;
-    long long stored = 0;
-    if (make_folders(sweep, err)) return err->status;
-    // The file before the long work: a full disk shows here.
-    if (engine_open(&engine, sweep, err) == STATUS_OK && create_store(&store, sweep, err) == STATUS_OK) {
-        fill_store(sweep, &engine, store, &stored, err);
-        end_store(sweep, store, stored, err);
+    struct worker worker = {.comm = sweep->comm,
+                            .plan = &sweep->plan,
+                            .corpus = &sweep->corpus,
+                            .model = &sweep->model,
+                            .percentile_alpha = sweep->job->percentile_alpha,
+                            .stop = sweep->stop,
+                            .log = sweep->log};
+    stock_open(stock, sweep, err);
+    if (comm_agree(sweep->comm, err)) goto close_engine;
+    if (sweep->resumes && take_stock(sweep, &worker, store, stock, err)) goto close_engine;
+    if (sweep->plan.n_items > 0 || count_absent(&stock->known) > 0) {
+        if (engine_open(&engine, sweep, err) || obey_stop(sweep, err)) goto close_engine;
+        worker.forward = engine.forward;
     }
+    fill_store(sweep, &worker, store, stock, err);
+close_engine:
     engine_close(&engine);
+    return err->status;
+}
+
+// A file that holds nothing helps nobody.  Where writing failed, closing could hang: not all ranks need fail.
+static void end_store(struct sweep *sweep, struct store *store, bool empty, struct error *err)
+{
+    struct error closing = {0};
+    if (err->status && err->status != STATUS_STOPPED && !sweep->comparable)
+        store_abandon(store);
+    else
+        store_close(store, &closing);
+    if (closing.status) sweep->comparable = false;
+    if (!err->status) *err = closing;
+    if (empty && sweep->comm->rank == 0) unlink(sweep->result_path);
+}
+
+// Says what became of the sweep, and how to go on.
+static void word_ending(const struct sweep *sweep, const struct stock *stock, struct error *err)
+{
+    struct error ending = {0};
+    long long stored = stock->kept + stock->stored;
+    if (err->status == STATUS_STOPPED)
+        error_set(
+            &ending, STATUS_STOPPED,
+            "stopped by %s: %lld of %lld samples of runs are stored; the same command with --resume does "
+            "the rest",
+            stop_signal_name(sweep->stop->signal), stored, stock->total);
+    else if (err->status == STATUS_IO && stored > 0)
+        error_set(
+            &ending, STATUS_IO,
+            "%.800s; %lld of %lld samples of runs are stored, the same command with --resume does the rest",
+            err->text, stored, stock->total);
+    if (ending.status) *err = ending;
+}
+
+enum status sweep_run(struct sweep *sweep, struct error *err)
+{
+    struct store *store = NULL;
+    struct stock stock = {0};
+    if (make_folders(sweep, err) || obey_stop(sweep, err)) return err->status;
+    // The file before the long work: a full disk shows here.
+    if (open_store(&store, sweep, err)) return err->status;
+    work(sweep, store, &stock, err);
+    bool empty = err->status && err->status != STATUS_STOPPED && !sweep->resumes && stock.stored == 0 &&
+                 stock.known.added == 0;
+    end_store(sweep, store, empty, err);
+    word_ending(sweep, &stock, err);
+    stock_clear(&stock);
     return err->status;
 }

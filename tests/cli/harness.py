@@ -58,12 +58,12 @@ def run(arguments, ranks=1, cwd=".", environment=None, limit=120, program=PROGRA
     return Result(status, out, err, [status])
 
 
-def run_each_status(arguments, ranks, cwd, environment=None, limit=120):
+def run_each_status(arguments, ranks, cwd, environment=None, limit=120, program=PROGRAM):
     """As run(), but `status` is the set of statuses of the ranks if it has one element."""
     if ranks == 1:
-        return run(arguments, 1, cwd, environment, limit)
+        return run(arguments, 1, cwd, environment, limit, program)
     with tempfile.TemporaryDirectory() as kept:
-        command = [MPIEXEC, "-n", str(ranks), "sh", "-c", KEEP_STATUS, "sh", kept, PROGRAM] + list(arguments)
+        command = [MPIEXEC, "-n", str(ranks), "sh", "-c", KEEP_STATUS, "sh", kept, program] + list(arguments)
         status, out, err = execute(command, cwd, environment, limit)
         statuses = []
         for name in sorted(os.listdir(kept)):

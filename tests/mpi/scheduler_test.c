@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every item runs once, whatever the number of ranks; a failure on any of them ends the phase on all.
+// Every item runs once, whatever the number of ranks; what fails is tried again elsewhere, and what cannot be
+// helped, or a wish to stop on any rank, ends the phase on all.
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,8 +13,15 @@ struct count {
     const struct comm *comm;
     int *runs; // [n_items], how often this rank ran it
     int fail_item;
-    int fail_rank;    // fails with its first item; -1: none
-    int microseconds; // that an item takes
+    int fail_rank;  // fails with every item; -1: none
+    int fail_times; // of fail_item; 0: always
+    int attempts;
+    enum status failure; // 0: STATUS_IO
+    bool final;          // the failure says that nothing else can succeed
+    int stop_rank;       // is told to stop in its first item; 0: none, rank 0 itself is 1 and so on
+    int microseconds;    // that an item takes
+    struct task task;
+    struct stop stop;
 };
 
 static void spend(int microseconds, struct scheduler *scheduler)
@@ -28,10 +37,13 @@ static enum status run_item(void *context, int item, struct scheduler *scheduler
 {
     struct count *count = context;
     count->runs[item]++;
+    if (count->comm->rank + 1 == count->stop_rank) stop_hear(&count->stop, SIGUSR2);
     if (count->microseconds) spend(count->microseconds, scheduler);
-    if (item == count->fail_item || count->comm->rank == count->fail_rank)
-        return error_set(err, STATUS_IO, "item went wrong");
-    return STATUS_OK;
+    if (scheduler_overdue(scheduler)) return error_set(err, STATUS_STOPPED, "no time left");
+    bool fails = item == count->fail_item && (count->fail_times < 0 || count->fail_times-- > 0);
+    if (!fails && count->comm->rank != count->fail_rank) return STATUS_OK;
+    if (count->final) scheduler_end(scheduler);
+    return error_set(err, count->failure ? count->failure : STATUS_IO, "item went wrong");
 }
 
 // Runs n items and returns on each rank how often each was run over all ranks (caller frees).
@@ -42,9 +54,10 @@ static int *run_all(const struct comm *comm, int n, struct count *count, enum st
     count->comm = comm;
     count->runs = calloc((size_t)n + 1, sizeof(int));
     CHECK(count->runs);
-    struct task task = {.n_items = n, .run = run_item, .context = count};
+    count->task = (struct task){
+        .n_items = n, .attempts = count->attempts, .run = run_item, .context = count, .stop = &count->stop};
     progress_start(&progress, "test", n, -1, true);
-    CHECK(scheduler_run(comm, &task, &progress, err) == expected);
+    CHECK(scheduler_run(comm, &count->task, &progress, err) == expected);
     if (comm->rank == 0 && expected == STATUS_OK) CHECK(progress.done == n);
     MPI_Allreduce(MPI_IN_PLACE, count->runs, n, MPI_INT, MPI_SUM, comm->world);
     return count->runs;
@@ -63,8 +76,13 @@ static void check_once(const struct comm *comm, int n, int microseconds)
 static void check_failing_item(const struct comm *comm, int n, int item)
 {
     struct error err = {0};
-    struct count count = {.fail_item = item, .fail_rank = -1, .microseconds = 100};
-    int *runs = run_all(comm, n, &count, STATUS_IO, &err);
+    struct count count = {.fail_item = item,
+                          .fail_rank = -1,
+                          .fail_times = -1,
+                          .microseconds = 100,
+                          .failure = STATUS_INTERNAL};
+    int *runs = run_all(comm, n, &count, STATUS_INTERNAL, &err);
+    CHECK(count.task.ended);
     CHECK(strstr(err.text, "item went wrong"));
     int total = 0;
     for (int i = 0; i < n; i++) {
@@ -73,6 +91,61 @@ static void check_failing_item(const struct comm *comm, int n, int item)
     }
     CHECK(runs[item] == 1);
     CHECK(total < n); // hand-out stopped: n is far beyond what is at work at the same time
+    free(runs);
+}
+
+// STATUS_IO is tried again: by another rank, as often as was asked for; then the rest is done.
+static void check_attempts(const struct comm *comm, int n, int item, int fail_times)
+{
+    struct error err = {0};
+    struct count count = {.fail_item = item,
+                          .fail_rank = -1,
+                          .fail_times = fail_times, // of each rank
+                          .attempts = 3,
+                          .microseconds = 100};
+    bool helps = fail_times == 1; // another rank fails once too, and there may be only one rank
+    int *runs = run_all(comm, n, &count, helps && comm->ranks <= 2 ? STATUS_OK : STATUS_IO, &err);
+    CHECK(!count.task.ended && count.task.given_up == (err.status != 0));
+    CHECK(count.task.done == n - count.task.given_up);
+    for (int i = 0; i < n; i++)
+        CHECK(runs[i] == (i != item ? 1 : helps && comm->ranks == 1 ? 2 : 3));
+    free(runs);
+}
+
+// Retries go elsewhere: one bad rank spoils nothing.
+static void check_bad_rank(const struct comm *comm, int n, int rank)
+{
+    struct error err = {0};
+    struct count count = {.fail_item = -1, .fail_rank = rank, .attempts = 3, .microseconds = 2000};
+    if (comm->ranks == 1) return;
+    free(run_all(comm, n, &count, STATUS_OK, &err));
+    CHECK(count.task.done == n && count.task.given_up == 0);
+}
+
+// Where nothing succeeds, not every item is tried.
+static void check_all_bad(const struct comm *comm, int n, bool final)
+{
+    struct error err = {0};
+    struct count count = {.fail_item = -1, .fail_rank = comm->rank, .attempts = 3, .final = final};
+    int *runs = run_all(comm, n, &count, STATUS_IO, &err), total = 0;
+    for (int i = 0; i < n; i++)
+        total += runs[i];
+    CHECK(count.task.ended && total < (final ? 2 : 5) * comm->ranks + 12);
+    free(runs);
+}
+
+// Whoever is told to stop, all stop; what runs may end, if it has the time.
+static void check_stop(const struct comm *comm, int n, int rank, double grace)
+{
+    struct error err = {0};
+    struct count count = {.fail_item = -1, .fail_rank = -1, .stop_rank = rank + 1, .microseconds = 2000};
+    count.stop.grace_seconds = grace;
+    int *runs = run_all(comm, n, &count, STATUS_STOPPED, &err), total = 0;
+    CHECK(strstr(err.text, "SIGUSR2") && count.stop.signal == SIGUSR2);
+    for (int i = 0; i < n; i++)
+        total += runs[i];
+    CHECK(total < n);
+    CHECK(grace > 0 ? count.task.done == total : count.task.done < total);
     free(runs);
 }
 
@@ -117,6 +190,17 @@ int main(int argc, char **argv)
     check_failing_item(&comm, 1000, 37);
     check_failing_rank(&comm, 200 * comm.ranks, 0);
     check_failing_rank(&comm, 200 * comm.ranks, comm.ranks - 1);
+    check_attempts(&comm, 60, 7, -1);
+    if (comm.ranks <= 2) check_attempts(&comm, 60, 7, 1); // else the third attempt may be the first rank's
+    check_attempts(&comm, 1, 0, -1);
+    check_bad_rank(&comm, 20 * comm.ranks, 0);
+    check_bad_rank(&comm, 20 * comm.ranks, comm.ranks - 1);
+    check_all_bad(&comm, 1000, false);
+    check_all_bad(&comm, 1000, true);
+    check_stop(&comm, 1000, 0, 100);
+    check_stop(&comm, 1000, comm.ranks - 1, 100);
+    check_stop(&comm, 1000, 0, 0);
+    check_stop(&comm, 1000, comm.ranks - 1, 0);
     check_not_starved(&comm);
     comm_finish(&comm);
     return 0;

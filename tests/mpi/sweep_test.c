@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Plan, calibration, sweep and result file on a model made of a formula.
 //   sweep_test FILE SHARD       writes FILE and checks it by reading it again
-//   sweep_test FILE SHARD K     every rank's K-th write fails: all end with its error, what was stored is
-//   whole
+//   sweep_test FILE SHARD K     every rank's writes fail from the K-th on: all end with their error, what was
+//                               stored is whole
+//   sweep_test FILE SHARD -K    only the K-th fails: its item is tried again, and everything is stored
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,12 +115,17 @@ enum status __wrap_store_write_output(struct store *store, int run, int layer, e
                                       struct error *err);
 
 static int writes_before_failure = INT_MAX;
+static bool fails_once;
 
 enum status __wrap_store_write_output(struct store *store, int run, int layer, enum component component,
                                       int sample, const float *values, int length, int width,
                                       struct error *err)
 {
-    if (writes_before_failure-- == 0) return error_set(err, STATUS_IO, "the disk is on fire");
+    if (fails_once ? writes_before_failure == 0 : writes_before_failure <= 0) {
+        writes_before_failure--;
+        return error_set(err, STATUS_IO, "the disk is on fire");
+    }
+    writes_before_failure--;
     return __real_store_write_output(store, run, layer, component, sample, values, length, width, err);
 }
 
@@ -132,27 +138,44 @@ struct bench {
     struct worker worker;
     struct weights *weights;
     float *scales;
-    long long observed; // samples that were stored in calibration
+    struct observations known;
+    unsigned char *finished; // [n_runs][SAMPLES]
+    struct stop stop;
+    struct log log;
 };
 
-static const struct store_identity identity = {"{\"a\": 1}", "0.0", "aa",          "",
-                                               "bb",         "F16", "calibration", "model"};
+static const struct store_identity identity = {"{\"a\": 1}", "0.0",         "aa",    "",      "bb",
+                                               "F16",        "calibration", "model", "small", "1"};
 
 static void bench_open(struct bench *bench)
 {
     struct model model = {.dims = dims};
     struct error err = {0};
     struct progress progress;
-    bench->worker = (struct worker){
-        .comm = &bench->comm, .plan = &bench->plan, .corpus = &bench->corpus, .percentile_alpha = 1};
+    bench->worker = (struct worker){.comm = &bench->comm,
+                                    .plan = &bench->plan,
+                                    .corpus = &bench->corpus,
+                                    .percentile_alpha = 1,
+                                    .stop = &bench->stop,
+                                    .log = &bench->log};
     CHECK(weights_open(&bench->weights, &model, 0, NULL, &err) == STATUS_OK);
     CHECK(forward_open(&bench->worker.forward, bench->weights, MAX_TOKENS, 1, &err) == STATUS_OK);
     CHECK(store_create(&bench->store, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus,
                        &identity, &err) == STATUS_OK);
     progress_start(&progress, "calibrate", SAMPLES, -1, true);
-    CHECK(worker_calibrate(&bench->worker, bench->store, SAMPLES, &bench->scales, &progress, &bench->observed,
-                           &err) == STATUS_OK);
-    CHECK(bench->plan.observed_run == bench->plan.reference_run && bench->observed == SAMPLES);
+    bench->known.samples = SAMPLES;
+    bench->known.observed = calloc(SAMPLES * LAYERS * SITE_COUNT, sizeof(float));
+    bench->known.present = calloc(SAMPLES, 1);
+    bench->finished = calloc((size_t)bench->plan.n_runs * SAMPLES, 1);
+    CHECK(bench->known.observed && bench->known.present && bench->finished);
+    CHECK(bench->plan.observed_run == bench->plan.reference_run);
+    bench->known.outputs = bench->finished + bench->plan.observed_run * SAMPLES;
+    bench->known.outputs[1] = 1; // as if it was there: an item of another time
+    CHECK(worker_observe(&bench->worker, bench->store, &bench->known, &progress, &err) == STATUS_OK);
+    CHECK(bench->known.outputs_added == SAMPLES - 1);
+    bench->known.outputs[1] = 0;
+    CHECK(plan_drop(&bench->plan, bench->finished, &err) == STATUS_OK);
+    CHECK(worker_scales(&bench->plan, &bench->known, &bench->scales, &err) == STATUS_OK);
     CHECK(store_write_scales(bench->store, bench->scales, &err) == STATUS_OK);
 }
 
@@ -164,6 +187,9 @@ static void bench_close(struct bench *bench, bool failed)
     else
         CHECK(store_close(bench->store, &err) == STATUS_OK);
     free(bench->scales);
+    free(bench->known.observed);
+    free(bench->known.present);
+    free(bench->finished);
     forward_close(bench->worker.forward);
     weights_close(bench->weights);
 }
@@ -175,18 +201,19 @@ static void check_size(const struct bench *bench)
     CHECK((unsigned long long)info.st_size <= store_estimate_bytes(&bench->plan, &dims, &bench->corpus));
 }
 
-static void check_whole_sweep(struct bench *bench)
+static void check_whole_sweep(struct bench *bench, int failing_write)
 {
     struct error err = {0};
     struct store *again = NULL;
     struct progress progress;
-    long long stored = 0;
+    struct sweep_count count = {0};
     bench_open(bench);
     check_size(bench);
+    if (failing_write) writes_before_failure = failing_write;
+    fails_once = true;
     progress_start(&progress, "sweep", bench->plan.n_items, -1, true);
-    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, SAMPLES, &progress, &stored, &err) ==
-          STATUS_OK);
-    CHECK(bench->observed + stored == (long long)bench->plan.n_runs * SAMPLES);
+    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &count, &err) == STATUS_OK);
+    CHECK(bench->known.outputs_added + count.stored == (long long)bench->plan.n_runs * SAMPLES);
     bench_close(bench, false);
     CHECK(store_create(&again, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus, &identity,
                        &err) == STATUS_INPUT);
@@ -199,14 +226,13 @@ static void check_failing_write(struct bench *bench, int writes)
     struct error err = {0};
     struct progress progress;
     struct result *result = NULL;
-    long long stored = 0;
+    struct sweep_count count = {.stored = -1};
     bench_open(bench);
     writes_before_failure = writes;
     progress_start(&progress, "sweep", bench->plan.n_items, -1, true);
-    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, SAMPLES, &progress, &stored, &err) ==
-          STATUS_IO);
+    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &progress, &count, &err) == STATUS_IO);
     CHECK(strstr(err.text, "the disk is on fire"));
-    CHECK(stored >= writes / 6 && stored < (long long)bench->plan.n_runs * SAMPLES);
+    CHECK(count.stored >= writes / 6 && count.stored < (long long)bench->plan.n_runs * SAMPLES);
     bench_close(bench, true);
     MPI_Barrier(bench->comm.world);
     err = (struct error){0};
@@ -216,7 +242,7 @@ static void check_failing_write(struct bench *bench, int writes)
         complete += result_run_at(result, r)->complete;
     CHECK(complete < result_runs(result));
     result_close(result);
-    if (bench->comm.rank == 0) printf("%lld stored\n", bench->observed + stored);
+    if (bench->comm.rank == 0) printf("%lld stored\n", bench->known.outputs_added + count.stored);
 }
 
 int main(int argc, char **argv)
@@ -230,10 +256,11 @@ int main(int argc, char **argv)
     bench.corpus = make_corpus();
     struct job job = make_job((int)strtol(argv[2], NULL, 10));
     CHECK(plan_make(&bench.plan, &job, &dims, &bench.corpus, bench.comm.ranks, &err) == STATUS_OK);
-    if (argc == 4)
-        check_failing_write(&bench, (int)strtol(argv[3], NULL, 10));
+    int failing = argc == 4 ? (int)strtol(argv[3], NULL, 10) : -INT_MAX;
+    if (failing < 0)
+        check_whole_sweep(&bench, -failing);
     else
-        check_whole_sweep(&bench);
+        check_failing_write(&bench, failing);
     MPI_Barrier(bench.comm.world);
     plan_clear(&bench.plan);
     free(bench.corpus.ids);

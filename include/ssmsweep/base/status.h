@@ -30,6 +30,7 @@ enum status error_set(struct error *err, enum status status, const char *format,
 // Shorthand for a failed system call: "WHERE: WHAT: strerror(errno)"; status is STATUS_IO.
 enum status error_errno(struct error *err, const char *where, const char *what);
 
+#define ERROR_MEMORY "out of memory" // its first words
 // "out of memory: cannot get N bytes for WHAT"; status is STATUS_IO.
 enum status error_memory(struct error *err, unsigned long long bytes, const char *what);
 

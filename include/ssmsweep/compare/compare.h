@@ -4,7 +4,10 @@
 #ifndef SSMSWEEP_COMPARE_COMPARE_H
 #define SSMSWEEP_COMPARE_COMPARE_H
 
+#include <stdbool.h>
+
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/base/stop.h"
 #include "ssmsweep/compare/record.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/store.h"
@@ -25,12 +28,24 @@ struct comparison {
     int reference_run;
 };
 
+struct compare_request {
+    const char *reference; // mode name
+    const char *modes;     // comma list as in --modes; NULL: all in the file
+    // Of a sweep that did not end: only runs that share finished samples with the reference, over those
+    // samples.
+    bool partial;
+    struct stop *stop; // may be NULL
+};
+
 // Collective (alone where comm->ranks is 1).  Entries are spread over the ranks; every rank gets all of them,
-// with the same bits for any number of ranks.  reference: mode name; modes: comma list as in --modes, NULL
-// for all in the file. Memory does not grow with the number of samples.  STATUS_INPUT if the reference or a
-// mode is not in the file or not complete (the message says which command makes it).
+// with the same bits for any number of ranks.  Memory does not grow with the number of samples.  STATUS_INPUT
+// if the reference or a mode is not in the file or not complete (the message says which command makes it).
+// STATUS_STOPPED: a signal came, and the time of grace is over.
 enum status compare_all(struct comparison *comparison, const struct comm *comm, struct result *result,
-                        const char *reference, const char *modes, struct error *err);
+                        const struct compare_request *request, struct error *err);
+// Local.  The run that stands for the reference of `run`, and whether a sample counts in their comparison.
+int compare_reference_of(const struct result *result, const char *reference, int run);
+bool compare_uses(const struct result *result, int reference_run, int run, int sample);
 void compare_clear(struct comparison *comparison);
 
 #endif

@@ -49,6 +49,7 @@ struct job {
     const char *save_comparison; // NULL: default names
     int threads;                 // 0: from the binding
     int shard;                   // samples per item; 0: chosen
+    double grace_seconds;        // that running items have after a signal
     double progress_seconds;     // < 0: only when stderr is a terminal
     double bench_seconds;        // for each measurement
     const char *json_file;       // NULL: none

@@ -31,7 +31,7 @@ enum status comm_agree(const struct comm *comm, struct error *err);
 // its status.
 void comm_abort(const struct comm *comm, const struct error *err) __attribute__((noreturn));
 
-// Collective.  The same after comm_agree(): rank 0 alone prints.
+// Local.  The same where the other ranks probably fail as well: rank 0 alone prints, if it comes to this.
 void comm_abort_agreed(const struct comm *comm, const struct error *err) __attribute__((noreturn));
 
 #endif

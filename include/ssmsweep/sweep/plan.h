@@ -45,6 +45,9 @@ enum status plan_check_names(const struct job *job, struct error *err);
 // The reference mode is added to the modes if it was not asked for.
 enum status plan_make(struct plan *plan, const struct job *job, const struct dims *dims,
                       const struct corpus *corpus, int ranks, struct error *err);
+// Local, and the same on every rank for the same arguments.  Takes away the samples of which
+// finished[n_runs][samples] is not 0; items keep their order and may become several.
+enum status plan_drop(struct plan *plan, const unsigned char *finished, struct error *err);
 void plan_clear(struct plan *plan);
 
 #endif

@@ -2,9 +2,10 @@
 // The result file (HDF5).  The only user of hdf5.h.  Layout: docs/result_file.md.
 //
 //   /  attributes: schema_version, tool_version, job (JSON), weights_sha256, tokenizer_sha256, ids_sha256,
-//      reference_mode, model_dtype, scales_source, reference_weights
+//      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]
 //   /calibration/<N>/scales float32[n_layer, SITE_COUNT]   attribute sites
+//   /calibration/observed float32[S, n_layer, SITE_COUNT]  state uint8[S], digest uint8[S, 32]
 //   /outputs/<N>/<mode>/layer_<l>/<component> float32[S, L, width]; float modes under /outputs/float/
 //   /items/<N or float>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
 //
@@ -17,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/model.h"
 #include "ssmsweep/sweep/comm.h"
@@ -32,7 +34,13 @@ struct store_identity {
     const char *job_json, *tool_version, *weights_hex, *tokenizer_hex, *ids_hex, *model_dtype;
     const char *scales_source;     // "calibration" or "checkpoint"
     const char *reference_weights; // "model", "dequantized-int8", or the digest of another float model
+    const char *model_config;      // dimensions and constants
+    const char *numerics_version;
 };
+
+// Of (run, sample), and of the observations of a sample.
+enum store_state { STORE_ITEM_ABSENT = 0, STORE_ITEM_DONE = 1, STORE_ITEM_FAILED = 2 };
+enum { STORE_CALIBRATION = -1 }; // in place of a run: the observations
 
 // Collective.  Makes the file with every dataset, reserves its space and opens it.  All arguments equal on
 // all ranks. STATUS_INPUT if it exists, STATUS_IO if it cannot be made or the disk lacks room (nothing is
@@ -40,6 +48,21 @@ struct store_identity {
 enum status store_create(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
                          const struct store_identity *identity, struct error *err);
+// Local.  Takes away what an interrupted store_create() left; true if there was something.
+bool store_discard_part(const char *path);
+
+// Collective.  Opens the file of an earlier run of the same job for writing.  STATUS_INPUT if it is torn, or
+// of another job: the message names each key that differs, with both values.  STATUS_IO: no permission.
+enum status store_resume(struct store **store, const struct comm *comm, const char *path,
+                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                         const struct store_identity *identity, struct error *err);
+// Local, after store_resume().  state[S], as enum store_state has it or anything else in an altered file.
+enum status store_read_states(struct store *store, int run, unsigned char *state, struct error *err);
+// Local.  Is what is stored what its digest says?  False also where it cannot be read.
+bool store_sample_is_whole(struct store *store, int run, int sample, int length, struct hash *hash);
+// The same of observed[n_layer, SITE_COUNT] of a sample, which it gives.
+bool store_read_observed(struct store *store, int sample, float *observed, struct hash *hash);
+
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
                                         const struct corpus *corpus);
 
@@ -59,7 +82,19 @@ void store_write_cancel(struct store *store);
 // Bytes of the outputs of a rank that are on their way to the file.
 size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus);
 
-// Collective.  Flushes and closes; a failure is the caller's reason to comm_abort().
+// Local: what a sample showed in calibration, and that it is there.
+enum status store_write_observed(struct store *store, int sample, const float *observed,
+                                 const unsigned char digest[32], struct error *err);
+// Local.
+enum status store_write_state(struct store *store, int run, int sample, enum store_state state,
+                              struct error *err);
+// Local.  Where another attempt stored the sample it stays as it is; where nothing can be written, it is
+// merely absent.
+void store_mark_failed(struct store *store, int run, int sample);
+// Local, after a write failed: may others succeed?  Not where the disk is full, or the file was taken away.
+bool store_can_write(struct store *store);
+
+// Collective.  Flushes and closes, and frees the store in any case.  Aborts the job where HDF5 fails.
 enum status store_close(struct store *store, struct error *err);
 
 // Local.  After a failed write, in place of store_close(): leaves the file as it is.  What was written is in
@@ -85,6 +120,7 @@ int result_length(const struct result *result, int sample);
 int result_max_tokens(const struct result *result);
 int result_runs(const struct result *result); // float first, then cells ascending, modes as in the table
 const struct result_run *result_run_at(const struct result *result, int run);
+enum store_state result_state(const struct result *result, int run, int sample); // others are absent
 int result_layers(const struct result *result);                     // how many layers were captured
 int result_layer_at(const struct result *result, int index);        // ascending model layer numbers
 unsigned result_components(const struct result *result, int index); // mask at that layer

@@ -3,10 +3,12 @@
 #ifndef SSMSWEEP_SWEEP_SWEEP_H
 #define SSMSWEEP_SWEEP_SWEEP_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/base/stop.h"
 #include "ssmsweep/input/corpus.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/model.h"
@@ -25,6 +27,7 @@ struct sweep {
     const struct job *job;
     const struct comm *comm;
     const struct log *log;
+    struct stop *stop;
     const char *tool_version;
     struct model model;
     struct model reference; // --reference-model; model.reference points to it
@@ -32,22 +35,24 @@ struct sweep {
     struct plan plan;
     char *result_path;         // OUTPUT_DIR/sweep.h5
     int threads;               // of each rank
+    bool resumes;              // an earlier run's file; set by sweep_run()
+    bool comparable;           // after sweep_run() failed: the file is whole, and holds finished samples
     struct sweep_times *times; // filled by sweep_run(); NULL: not wanted.  Borrowed
 };
 
 // Collective.  Reads model and text and plans; nothing is written.  STATUS_INPUT also if the result file
 // exists. sweep_close() frees, after a failure too.
 enum status sweep_open(struct sweep *sweep, const struct job *job, const struct comm *comm,
-                       const struct log *log, const char *tool_version, struct error *err);
+                       const struct log *log, struct stop *stop, const char *tool_version, struct error *err);
 void sweep_close(struct sweep *sweep); // a zeroed one is fine
 
 // Local.  What --dry-run shows: runs, items, bytes.
 void sweep_print_plan(const struct sweep *sweep, FILE *out);
 
-// Collective.  Makes the folders and the result file, calibrates, runs every item and closes the file.  After
-// a failure the file stays if samples were finished.  If the file can no longer be closed, the job is
-// aborted.
-enum status sweep_run(const struct sweep *sweep, struct error *err);
+// Collective.  Makes the folders and the result file, or with --resume opens it; calibrates, runs every item
+// and closes the file.  After a failure the file stays if anything was finished.  STATUS_STOPPED: by a
+// signal. If the file can no longer be closed, the job is aborted.
+enum status sweep_run(struct sweep *sweep, struct error *err);
 
 // OUTPUT_DIR/sweep.h5 of a job, in malloc'ed memory; NULL with *err set when memory is out.  Local.
 char *sweep_result_path(const struct job *job, struct error *err);

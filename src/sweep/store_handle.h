@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The open result file of a sweep, for the parts of its writing half.
+#ifndef SSMSWEEP_SWEEP_STORE_HANDLE_H
+#define SSMSWEEP_SWEEP_STORE_HANDLE_H
+
+#include <hdf5.h>
+#include <sys/types.h>
+
+#include "ssmsweep/sweep/store.h"
+#include "store_check.h"
+
+// Accounts of rows: state[S], digest[S, 32] and, of (run, sample) alone, seconds[S].
+struct store_rows {
+    hid_t state, digest, seconds;
+};
+
+struct store {
+    struct comm comm;
+    char *path;
+    hid_t file;
+    int n_runs, n_cells, n_layer, samples, max_tokens;
+    int width[COMPONENT_COUNT];
+    hid_t *outputs;           // [n_runs][n_layer][COMPONENT_COUNT], 0 where nothing is captured
+    struct store_rows *items; // [n_runs]
+    hid_t *scales;            // [n_cells]
+    hid_t observed;           // 0 where no run needs scales
+    struct store_rows calibration;
+    hid_t token_ids, length;
+    struct writer *writer;
+    // The file itself, to be found again under its path.
+    dev_t device;
+    ino_t inode;
+    unsigned long long size_bytes;
+};
+
+hid_t *store_output_at(const struct store *store, int run, int layer, int component);
+
+// Local.  NULL with *err set when memory is out; store_free() takes NULL.
+struct store *store_new(const struct comm *comm, const char *path, const struct plan *plan,
+                        const struct dims *dims, const struct corpus *corpus, struct error *err);
+void store_free(struct store *store);
+
+// Collective.  Opens the file at store->path, its datasets and the writer; aborts the job where HDF5 fails.
+enum status store_open_file(struct store *store, const struct plan *plan, const struct dims *dims,
+                            const struct corpus *corpus, struct error *err);
+void store_close_data(struct store *store); // the datasets
+
+// Local, for rank 0.
+enum status store_write_samples(struct store *store, const struct corpus *corpus, struct error *err);
+
+// Local.  Remembers which file it is.
+enum status store_remember(struct store *store, struct error *err);
+
+#endif

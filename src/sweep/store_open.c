@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+// The result file as all ranks open it together, for a new sweep and for one that is continued; every dataset
+// is checked, as writes go to its place in the file.
+#include <hdf5.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ssmsweep/base/hash.h"
+#include "ssmsweep/numerics/calibrate.h"
+#include "store_create.h"
+#include "store_handle.h"
+#include "store_layout.h"
+#include "writer.h"
+
+hid_t *store_output_at(const struct store *store, int run, int layer, int component)
+{
+    return &store->outputs[((size_t)run * (size_t)store->n_layer + (size_t)layer) * COMPONENT_COUNT +
+                           (size_t)component];
+}
+
+// ---- the datasets ----
+
+static hid_t open_data(const struct store_file *file, const char *name, H5T_class_t type_class, size_t bytes,
+                       int rank, const long long *shape, struct error *err)
+{
+    struct store_expected expected = {type_class, bytes, rank, {1, 1, 1}};
+    if (err->status) return 0;
+    for (int d = 0; d < rank; d++)
+        expected.shape[d] = shape[d];
+    return store_open_data(file, name, &expected, err);
+}
+
+static hid_t open_floats(const struct store_file *file, const char *name, int rank, const long long *shape,
+                         struct error *err)
+{
+    return open_data(file, name, H5T_FLOAT, sizeof(float), rank, shape, err);
+}
+
+static hid_t open_bytes(const struct store_file *file, const char *name, int rank, const long long *shape,
+                        struct error *err)
+{
+    return open_data(file, name, H5T_INTEGER, 1, rank, shape, err);
+}
+
+static void open_calibration(struct store *store, const struct store_file *file, const struct plan *plan,
+                             struct error *err)
+{
+    const long long observed[3] = {store->samples, store->n_layer, SITE_COUNT};
+    const long long row[2] = {store->samples, HASH_BYTES};
+    if (store->n_cells == 0) return;
+    for (int c = 0; c < store->n_cells; c++) {
+        char name[STORE_PATH_ROOM];
+        store_scales_name(plan, c, name);
+        store->scales[c] = open_floats(file, name, 2, observed + 1, err);
+    }
+    store->observed = open_floats(file, STORE_OBSERVED, 3, observed, err);
+    store->calibration.state = open_bytes(file, STORE_OBSERVED_STATE, 1, row, err);
+    store->calibration.digest = open_bytes(file, STORE_OBSERVED_DIGEST, 2, row, err);
+}
+
+static void open_run(struct store *store, const struct store_file *file, const struct plan *plan, int run,
+                     struct error *err)
+{
+    char name[STORE_PATH_ROOM];
+    struct store_rows *items = &store->items[run];
+    for (int l = 0; l < store->n_layer; l++)
+        for (int c = 0; c < COMPONENT_COUNT; c++) {
+            if (!(plan->want[l] & 1u << c)) continue;
+            const long long shape[3] = {store->samples, store->max_tokens, store->width[c]};
+            store_output_name(plan, run, l, (enum component)c, name);
+            *store_output_at(store, run, l, c) = open_floats(file, name, 3, shape, err);
+        }
+    const long long row[2] = {store->samples, HASH_BYTES};
+    items->state = open_bytes(file, store_item_name(plan, run, STORE_STATE, name), 1, row, err);
+    items->digest = open_bytes(file, store_item_name(plan, run, STORE_DIGEST, name), 2, row, err);
+    items->seconds = open_floats(file, store_item_name(plan, run, STORE_SECONDS, name), 1, row, err);
+}
+
+static void open_all(struct store *store, const struct plan *plan, struct error *err)
+{
+    const struct store_file file = {.path = store->path, .id = store->file, .size_bytes = store->size_bytes};
+    const long long ids[2] = {store->samples, store->max_tokens};
+    store->token_ids = open_data(&file, "/samples/token_ids", H5T_INTEGER, sizeof(int32_t), 2, ids, err);
+    store->length = open_data(&file, "/samples/length", H5T_INTEGER, sizeof(int32_t), 1, ids, err);
+    open_calibration(store, &file, plan, err);
+    for (int r = 0; r < store->n_runs; r++)
+        open_run(store, &file, plan, r, err);
+}
+
+static void close_one(hid_t data)
+{
+    if (data > 0) H5Dclose(data);
+}
+
+static void close_rows(const struct store_rows *rows)
+{
+    close_one(rows->state);
+    close_one(rows->digest);
+    close_one(rows->seconds);
+}
+
+void store_close_data(struct store *store)
+{
+    for (int r = 0; r < store->n_runs; r++) {
+        for (int l = 0; l < store->n_layer; l++)
+            for (int c = 0; c < COMPONENT_COUNT; c++)
+                close_one(*store_output_at(store, r, l, c));
+        close_rows(&store->items[r]);
+    }
+    for (int c = 0; c < store->n_cells; c++)
+        close_one(store->scales[c]);
+    close_one(store->observed);
+    close_rows(&store->calibration);
+    close_one(store->token_ids);
+    close_one(store->length);
+}
+
+// ---- the file ----
+
+// Opening is collective and does not survive a rank that cannot see the file.
+static enum status check_visible(const struct store *store, struct error *err)
+{
+    if (access(store->path, R_OK | W_OK) != 0)
+        error_errno(
+            err, store->path,
+            "the result file cannot be reached for writing; --output_dir must be shared by all hosts");
+    return comm_agree(&store->comm, err);
+}
+
+// The largest output of a sample.
+static size_t most_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
+{
+    int width = 0;
+    for (int l = 0; l < plan->n_layer; l++)
+        for (int c = 0; c < COMPONENT_COUNT; c++)
+            if ((plan->want[l] & 1u << c) && component_width(dims, (enum component)c) > width)
+                width = component_width(dims, (enum component)c);
+    return (size_t)corpus->max_tokens * (size_t)width * sizeof(float);
+}
+
+size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
+{
+    return writer_room_bytes(most_bytes(plan, dims, corpus));
+}
+
+// After a failure inside HDF5 no collective step is safe any more: the job ends here.
+static void open_file(struct store *store)
+{
+    struct error err = {0};
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_fapl_mpio(access, store->comm.world, MPI_INFO_NULL);
+    store->file = H5Fopen(store->path, H5F_ACC_RDWR, access);
+    if (store->file < 0) store_hdf5_error(&err, store->path, "cannot open the result file under MPI-IO");
+    H5Pclose(access);
+    if (err.status) comm_abort_agreed(&store->comm, &err);
+}
+
+enum status store_open_file(struct store *store, const struct plan *plan, const struct dims *dims,
+                            const struct corpus *corpus, struct error *err)
+{
+    if (check_visible(store, err)) return err->status;
+    store_remember(store, err);
+    if (!err->status) writer_open(&store->writer, store->path, most_bytes(plan, dims, corpus), true, err);
+    if (comm_agree(&store->comm, err)) return err->status;
+    open_file(store);
+    open_all(store, plan, err);
+    if (comm_agree(&store->comm, err) == STATUS_OK) return STATUS_OK;
+    store_close_data(store);
+    H5Fclose(store->file);
+    return err->status;
+}
+
+// ---- life ----
+
+void store_free(struct store *store)
+{
+    if (!store) return;
+    writer_close(store->writer);
+    free(store->outputs);
+    free(store->items);
+    free(store->scales);
+    free(store->path);
+    free(store);
+}
+
+struct store *store_new(const struct comm *comm, const char *path, const struct plan *plan,
+                        const struct dims *dims, const struct corpus *corpus, struct error *err)
+{
+    struct store *store = calloc(1, sizeof *store);
+    if (!store) {
+        error_memory(err, sizeof *store, "the store");
+        return NULL;
+    }
+    store->comm = *comm;
+    store->n_runs = plan->n_runs;
+    store->n_cells = plan->n_cells;
+    store->n_layer = plan->n_layer;
+    store->samples = corpus->samples;
+    store->max_tokens = corpus->max_tokens;
+    for (int c = 0; c < COMPONENT_COUNT; c++)
+        store->width[c] = component_width(dims, (enum component)c);
+    size_t tensors = (size_t)plan->n_runs * (size_t)plan->n_layer * COMPONENT_COUNT;
+    store->path = strdup(path);
+    store->outputs = calloc(tensors + 1, sizeof *store->outputs);
+    store->items = calloc((size_t)plan->n_runs + 1, sizeof *store->items);
+    store->scales = calloc((size_t)plan->n_cells + 1, sizeof *store->scales);
+    if (!store->path || !store->outputs || !store->items || !store->scales)
+        error_memory(err, tensors * sizeof *store->outputs, "the store");
+    return store;
+}
+
+enum status store_create(struct store **store, const struct comm *comm, const char *path,
+                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                         const struct store_identity *identity, struct error *err)
+{
+    store_hdf5_silence();
+    struct store *made = store_new(comm, path, plan, dims, corpus, err);
+    if (comm_agree(comm, err)) goto free_store;
+    if (comm->rank == 0) store_create_file(path, plan, dims, corpus, identity, err);
+    if (comm_agree(comm, err)) goto free_store;
+    if (store_open_file(made, plan, dims, corpus, err)) goto remove_file;
+    *store = made;
+    return STATUS_OK;
+remove_file:
+    if (comm->rank == 0) unlink(path);
+free_store:
+    store_free(made);
+    return err->status;
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// The file of an earlier run: is it of the same job, and what of it is whole?
+#include <errno.h>
+#include <fcntl.h>
+#include <hdf5.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ssmsweep/base/json.h"
+#include "ssmsweep/numerics/calibrate.h"
+#include "store_handle.h"
+#include "store_layout.h"
+
+// ---- the same job? ----
+
+enum { VALUE_CHARS = 72 };
+
+struct differences {
+    char text[640];
+    size_t used;
+};
+
+static void note_difference(struct differences *found, const char *key, const char *stored, const char *now)
+{
+    if (strcmp(stored, now) == 0 || found->used >= sizeof found->text) return;
+    int n = snprintf(found->text + found->used, sizeof found->text - found->used, "%s%s is %s there, %s here",
+                     found->used ? "; " : "", key, stored, now);
+    if (n > 0) found->used += (size_t)n;
+}
+
+static void append(char *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void append(char *text, const char *format, ...)
+{
+    size_t used = strlen(text);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text + used, VALUE_CHARS - used, format, args);
+    va_end(args);
+}
+
+static void describe(const struct json *value, char *text)
+{
+    text[0] = '\0';
+    if (json_is_array(value)) {
+        for (const struct json *v = json_first(value); v; v = json_next(v))
+            append(text, "%s%.10g", text[0] ? "," : "", json_number(v));
+    } else if (json_is_string(value)) {
+        append(text, "'%s'", json_string(value));
+    } else if (json_is_number(value)) {
+        append(text, "%.10g", json_number(value));
+    } else if (json_is_bool(value)) {
+        append(text, "%s", json_bool(value) ? "true" : "false");
+    } else {
+        append(text, "not set");
+    }
+}
+
+// Where model and text lie does not matter: their digests are compared.
+static bool is_path(const char *key)
+{
+    return strcmp(key, "model") == 0 || strcmp(key, "calib_data") == 0;
+}
+
+// Every key of `from`; those that `other` has too are compared only once.
+static void compare_keys(struct differences *found, const struct json *from, const struct json *other,
+                         bool from_is_stored)
+{
+    for (const struct json *value = json_first(from); value; value = json_next(value)) {
+        char mine[VALUE_CHARS], its[VALUE_CHARS];
+        const struct json *twin = json_get(other, json_key(value));
+        if (is_path(json_key(value)) || (twin && !from_is_stored)) continue;
+        describe(value, mine);
+        describe(twin, its);
+        note_difference(found, json_key(value), from_is_stored ? mine : its, from_is_stored ? its : mine);
+    }
+}
+
+static enum status compare_jobs(struct differences *found, const char *path, const char *stored,
+                                const char *now, struct error *err)
+{
+    struct json *a = NULL, *b = NULL;
+    struct error torn = {0};
+    if (json_parse(&a, stored, strlen(stored), "job", &torn) ||
+        json_parse(&b, now, strlen(now), "job", &torn)) {
+        error_set(err, STATUS_INPUT, "%s: attribute %s; the file is torn or was not written by ssmsweep",
+                  path, torn.text);
+    } else {
+        compare_keys(found, a, b, true);
+        compare_keys(found, b, a, false);
+    }
+    json_close(a);
+    json_close(b);
+    return err->status;
+}
+
+static void compare_digests(struct differences *found, const struct result *result, const char *name,
+                            const char *now)
+{
+    enum { SHOWN = 16 };
+    const char *stored = result_attribute(result, name);
+    if (strcmp(stored, now) == 0) return;
+    char a[SHOWN + 8], b[SHOWN + 8];
+    snprintf(a, sizeof a, "%.*s...", SHOWN, stored[0] ? stored : "none");
+    snprintf(b, sizeof b, "%.*s...", SHOWN, now[0] ? now : "none");
+    note_difference(found, name, a, b);
+}
+
+static enum status check_identity(const struct result *result, const char *path,
+                                  const struct store_identity *now, struct error *err)
+{
+    struct differences found = {.used = 0};
+    if (compare_jobs(&found, path, result_attribute(result, "job"), now->job_json, err)) return err->status;
+    compare_digests(&found, result, "weights_sha256", now->weights_hex);
+    compare_digests(&found, result, "tokenizer_sha256", now->tokenizer_hex);
+    compare_digests(&found, result, "ids_sha256", now->ids_hex);
+    note_difference(&found, "reference_weights", result_attribute(result, "reference_weights"),
+                    now->reference_weights);
+    note_difference(&found, "model_config", result_attribute(result, "model_config"), now->model_config);
+    note_difference(&found, "numerics_version", result_attribute(result, "numerics_version"),
+                    now->numerics_version);
+    if (!found.used) return STATUS_OK;
+    return error_set(err, STATUS_INPUT,
+                     "%.200s: cannot go on with the result of another job: %s; repeat the first options, or "
+                     "choose another --output_dir",
+                     path, found.text);
+}
+
+// Rank 0, before MPI-IO meets the file.
+static enum status look_at_file(const char *path, const struct store_identity *identity, struct error *err)
+{
+    struct result *result = NULL;
+    int descriptor = open(path, O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) return error_errno(err, path, "cannot open the result file for writing");
+    close(descriptor);
+    if (result_open(&result, path, err)) return err->status;
+    check_identity(result, path, identity, err);
+    result_close(result);
+    return err->status;
+}
+
+enum status store_resume(struct store **store, const struct comm *comm, const char *path,
+                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                         const struct store_identity *identity, struct error *err)
+{
+    store_hdf5_silence();
+    struct store *opened = store_new(comm, path, plan, dims, corpus, err);
+    if (comm_agree(comm, err)) goto free_store;
+    if (comm->rank == 0) look_at_file(path, identity, err);
+    if (comm_agree(comm, err) || store_open_file(opened, plan, dims, corpus, err)) goto free_store;
+    if (comm->rank == 0) store_write_samples(opened, corpus, err); // small: no need to look
+    if (comm_agree(comm, err)) goto abandon;
+    *store = opened;
+    return STATUS_OK;
+abandon:
+    store_abandon(opened);
+    return err->status;
+free_store:
+    store_free(opened);
+    return err->status;
+}
+
+// ---- what is in it ----
+
+static bool read_block(hid_t data, int rank, const hsize_t *start, const hsize_t *count, hid_t type,
+                       void *values)
+{
+    hid_t file_space = H5Dget_space(data), memory_space = H5Screate_simple(rank, count, NULL);
+    bool good = H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
+                H5Dread(data, type, memory_space, file_space, H5P_DEFAULT, values) >= 0;
+    H5Sclose(memory_space);
+    H5Sclose(file_space);
+    return good;
+}
+
+static const struct store_rows *rows_of(const struct store *store, int run)
+{
+    return run == STORE_CALIBRATION ? &store->calibration : &store->items[run];
+}
+
+enum status store_read_states(struct store *store, int run, unsigned char *state, struct error *err)
+{
+    if (H5Dread(rows_of(store, run)->state, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, state) < 0)
+        return store_hdf5_error(err, store->path, "cannot read the states of the items");
+    return STATUS_OK;
+}
+
+static bool digest_is(struct store *store, int run, int sample, struct hash *hash)
+{
+    unsigned char stored[HASH_BYTES], found[HASH_BYTES];
+    hsize_t start[2] = {(hsize_t)sample, 0}, row[2] = {1, HASH_BYTES};
+    hash_finish(hash, found);
+    return read_block(rows_of(store, run)->digest, 2, start, row, H5T_NATIVE_UINT8, stored) &&
+           memcmp(stored, found, HASH_BYTES) == 0;
+}
+
+// In pieces of a few rows: no buffer of a whole tensor is needed.
+static bool hash_tensor(hid_t data, int sample, int length, int width, struct hash *hash)
+{
+    enum { PIECE_FLOATS = 1 << 14 };
+    float piece[PIECE_FLOATS];
+    int columns = width < PIECE_FLOATS ? width : PIECE_FLOATS, rows = PIECE_FLOATS / columns;
+    for (int t = 0; t < length; t += rows)
+        for (int i = 0; i < width; i += columns) { // a wide row takes several pieces, one row at a time
+            int high = length - t < rows ? length - t : rows,
+                wide = width - i < columns ? width - i : columns;
+            hsize_t start[3] = {(hsize_t)sample, (hsize_t)t, (hsize_t)i};
+            hsize_t count[3] = {1, (hsize_t)high, (hsize_t)wide};
+            if (!read_block(data, 3, start, count, H5T_NATIVE_FLOAT, piece)) return false;
+            hash_update(hash, piece, (size_t)high * (size_t)wide * sizeof *piece);
+        }
+    return true;
+}
+
+bool store_sample_is_whole(struct store *store, int run, int sample, int length, struct hash *hash)
+{
+    bool good = true;
+    for (int l = 0; l < store->n_layer && good; l++)
+        for (int c = 0; c < COMPONENT_COUNT && good; c++) {
+            hid_t data = *store_output_at(store, run, l, c);
+            if (data) good = hash_tensor(data, sample, length, store->width[c], hash);
+        }
+    return digest_is(store, run, sample, hash) && good; // in any case: the hash is used again
+}
+
+bool store_read_observed(struct store *store, int sample, float *observed, struct hash *hash)
+{
+    hsize_t start[3] = {(hsize_t)sample, 0, 0}, count[3] = {1, (hsize_t)store->n_layer, SITE_COUNT};
+    bool good = read_block(store->observed, 3, start, count, H5T_NATIVE_FLOAT, observed);
+    hash_update(hash, observed, (size_t)store->n_layer * SITE_COUNT * sizeof *observed);
+    return digest_is(store, STORE_CALIBRATION, sample, hash) && good;
+}

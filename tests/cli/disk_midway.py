@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A disk that fills up midway, is read-only, or loses the result file: status 4 on every rank, no hang, and a file that
+resumes once there is room.  Needs the right to mount a small tmpfs in a name space of its own; skipped without it."""
+import os
+import sys
+
+import harness
+import recovery
+
+SKIPPED = 77
+LIMIT = 120
+
+
+def mount(folder, options):
+    status, _, err = harness.execute(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], ".")
+    assert status == 0, err
+
+
+def remount(folder, options):
+    status, _, err = harness.execute(["mount", "-o", "remount," + options, folder], ".")
+    assert status == 0, err
+
+
+def run(good, folder, ranks, *further, inject=None, environment=None, each=False):
+    program = recovery.INJECT if inject else harness.PROGRAM
+    options = (["--inject", inject] if inject else []) + recovery.job(good.folder, *(further or ["-q"]))
+    if each:
+        return harness.run_each_status(options, ranks, folder, environment, LIMIT, program=program)
+    return harness.run(options, ranks, folder, environment, LIMIT, program=program)
+
+
+def check_full(checks, good, workplace):
+    for ranks in (1, 4):
+        for size in ("500k", "700k", "1m", "1400k"):
+            what = "disk of %s, -n %d" % (size, ranks)
+            folder = os.path.join(workplace, "full-%s-%d" % (size, ranks))
+            os.mkdir(folder)
+            mount(folder, "size=" + size)
+            result = run(good, folder, ranks, inject="sparse:1", each=True)
+            checks.check(result.status == recovery.IO and len(result.lines()) == 1 and "sweep.h5" in result.lines()[0],
+                         what + ": status and line", "%s\n%s" % (result.status, result.err))
+            remount(folder, "size=20m")
+            resumed = run(good, folder, ranks, "--resume")
+            kept = recovery.kept(resumed.err) or {"kept": 0}
+            checks.check(resumed.status == recovery.OK and not recovery.differences(recovery.results(folder), good.results),
+                         what + ": resumes once there is room", resumed.err)
+            checks.check("%d of 80 samples" % kept["kept"] in result.err and 0 < kept["kept"] < 80, what + ": midway", kept)
+            harness.execute(["umount", folder], ".")
+
+
+def check_read_only(checks, good, workplace):
+    folder = os.path.join(workplace, "read-only")
+    os.mkdir(folder)
+    mount(folder, "size=20m")
+    made = run(good, folder, 1)
+    remount(folder, "ro")
+    for ranks in (1, 4):
+        again = run(good, folder, ranks, "-q", "--resume", each=True)
+        checks.check(made.status == recovery.OK and again.status == recovery.IO and len(again.lines()) == 1,
+                     "read-only, --resume, -n %d" % ranks, again.err)
+        other = run(good, folder, ranks, "-q", "--output_dir", "other", each=True)
+        checks.check(other.status == recovery.IO and len(other.lines()) == 1, "read-only, -n %d" % ranks, other.err)
+    harness.execute(["umount", folder], ".")
+
+
+def check_lost(checks, good, workplace):
+    file = "layer_outputs/sweep.h5"
+    for what, command, resumes in (("unlinked", "rm " + file, recovery.OK),
+                                   ("cut", "truncate -s 1000 " + file, recovery.INPUT),
+                                   ("replaced", "cp %s x && mv x %s" % (file, file), None)):
+        for ranks in (1, 4):
+            for point in ("observe:2/0", "mark:5/%d" % (ranks - 1)):
+                name = "%s at %s, -n %d" % (what, point, ranks)
+                folder = os.path.join(workplace, name.replace("/", "-").replace(" ", "-"))
+                os.mkdir(folder)
+                result = run(good, folder, ranks, inject="command@" + point, environment={"INJECT_COMMAND": command},
+                             each=True)
+                checks.check(result.status == recovery.IO and len(result.lines()) == 1 and file in result.lines()[0],
+                             name + ": status and line", "%s\n%s" % (result.status, result.err))
+                resumed = run(good, folder, ranks, "--resume")
+                checks.check(resumed.status == (recovery.OK if resumes is None else resumes), name + ": resuming",
+                             "%s\n%s" % (resumed.status, resumed.err))
+                if resumed.status == recovery.OK:
+                    checks.check(not recovery.differences(recovery.results(folder), good.results), name + ": the same")
+
+
+def main():
+    if not os.environ.get("SSMSWEEP_OWN_MOUNTS"):
+        if harness.execute(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], ".")[0] != 0:
+            print("skipped, cannot mount")
+            sys.exit(SKIPPED)
+        os.environ["SSMSWEEP_OWN_MOUNTS"] = "1"
+        os.execvp("unshare", ["unshare", "-m", sys.executable] + sys.argv)
+    checks = harness.Checks()
+    with harness.Workplace() as workplace:
+        good = recovery.Reference(workplace)
+        check_full(checks, good, workplace)
+        check_read_only(checks, good, workplace)
+        check_lost(checks, good, workplace)
+    checks.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The k-th read, write, message or allocation of a small run fails, for k through the whole run, on one rank of one or
+three: a documented status, one line from whoever speaks, no hang, and a file that resumes (or none, or an untouched one).
+SSMSWEEP_LONG=1 takes every k; else k grows like the Fibonacci numbers."""
+import concurrent.futures
+import os
+import shutil
+import sys
+
+import harness
+import recovery
+
+LONG = os.environ.get("SSMSWEEP_LONG") == "1"
+KINDS = ["read", "write", "message", "alloc"]
+LIMIT = 60    # seconds, far above what a run takes
+MOST = 20000  # no run has that many calls
+
+
+def walk(ranks):
+    """The k to try; the caller stops where nothing fails any more."""
+    a, b = 1, 2
+    while a < MOST:
+        yield a
+        a, b = (a + 1, 0) if LONG and ranks == 1 else (b, a + b)
+
+
+def resume(good, folder):
+    done = harness.run(recovery.job(good.folder, "--resume", "-q"), 1, folder, limit=LIMIT)
+    wrong = []
+    if done.status != recovery.OK:
+        wrong.append("resuming: status %s\n%s" % (done.status, done.err))
+    elif recovery.differences(recovery.results(folder), good.results):
+        wrong.append("resumed, but not the same: %s" % recovery.differences(recovery.results(folder), good.results)[:5])
+    return wrong
+
+
+def one(good, folder, kind, k, ranks):
+    """(did it fire, what is wrong)"""
+    os.makedirs(folder)
+    fault = "%s:%d/%d" % (kind, k, k % ranks)
+    done = harness.run(["--inject", fault] + recovery.job(good.folder, "-q"), ranks, folder, limit=LIMIT,
+                       program=recovery.INJECT)
+    fired = "inject: " in done.err
+    wrong = []
+    if done.status not in ((recovery.OK, recovery.INPUT, recovery.IO) if fired else (recovery.OK,)):
+        wrong.append("status %s" % done.status)
+    if done.status == recovery.OK and recovery.differences(recovery.results(folder), good.results):
+        wrong.append("status 0, but other results")
+    if done.status not in (recovery.OK, harness.TIMED_OUT) and len(done.lines()) != 1:
+        wrong.append("%d lines" % len(done.lines()))
+    if done.status == recovery.OK and done.lines():
+        wrong.append("status 0 with words")
+    if done.status != recovery.OK:
+        wrong += resume(good, folder)
+    if not wrong:
+        shutil.rmtree(folder)
+    return fired, ["--inject %s, -n %d: %s\n%s" % (fault, ranks, what, done.err) for what in wrong]
+
+
+def walk_kind(good, workplace, kind, ranks):
+    problems, tried = [], 0
+    for k in walk(ranks):
+        # A rank of its own for each k: it is over when no rank comes so far.
+        fired = False
+        for turn in range(ranks if k > 1 else 1):
+            at = os.path.join(workplace, "%s-n%d-%d-%d" % (kind, ranks, k, turn))
+            happened, wrong = one(good, at, kind, k + turn, ranks)
+            fired = fired or happened
+            problems += wrong
+            tried += happened
+            if happened:
+                break
+        if not fired:
+            break
+    return kind, ranks, tried, problems
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as workplace:
+        good = recovery.Reference(workplace)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for kind, ranks, tried, problems in pool.map(lambda a: walk_kind(good, workplace, *a),
+                                                         [(kind, ranks) for ranks in (3, 1) for kind in KINDS]):
+                print("%s, -n %d: %d faults" % (kind, ranks, tried), flush=True)
+                checks.check(tried >= 8, "%s, -n %d: faults happen" % (kind, ranks), tried)
+                checks.check(not problems, "%s, -n %d" % (kind, ranks), "\n".join(problems[:10]))
+    checks.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs that are killed with SIGKILL, again and again, in every phase, and resumed until they are done: the results are the
+bytes of the run that nobody disturbed, and no more is computed twice than was at work when the signal came.
+   kill_resume.py [RUNS [SEED]]      8 runs, or 40 with SSMSWEEP_LONG=1; the seed is printed"""
+import collections
+import concurrent.futures
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import harness
+import recovery
+
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 40 if os.environ.get("SSMSWEEP_LONG") == "1" else 8
+SEED = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1 << 30)
+LIMIT = 120
+LINES = 100    # about what a whole run with -v says
+# Where SIGKILL comes from within, and how often the point is passed in a run: first those of the four phases.
+POINTS = [("observe", 2), ("mark", 20), ("compare", 10), ("report", 20), ("create", 100), ("scales", 1), ("store", 60),
+          ("readback", 8)]
+PHASES = [("report", "writes the reports"), ("compare", "compares"), ("sweep", "(?<!with it )computes run"),
+          ("calibration", "observes sample")]
+
+
+def children(pid):
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+            return [int(word) for word in f.read().split()]
+    except OSError:
+        return []
+
+
+def is_gone(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def start(command, folder, err):
+    env = dict(os.environ, OMP_NUM_THREADS="1", **harness.OPEN_MPI)
+    return subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=err, start_new_session=True)
+
+
+def command(program, ranks, options):
+    return ([harness.MPIEXEC, "-n", str(ranks)] if ranks > 1 else []) + [program] + options
+
+
+def kill_somebody(process, ranks, chance):
+    """One rank, or mpirun itself; returns who is to be waited for."""
+    family = children(process.pid) if ranks > 1 else []
+    victim = chance.choice(family + [process.pid])
+    if victim != process.pid or process.poll() is None:
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    return family
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read().decode("utf-8", "replace")
+
+
+def kill_later(process, ranks, chance, said):
+    """After a random number of lines and a random moment more: progress tells the time better than a clock on a busy
+    machine.  Returns who is to be waited for."""
+    lines = chance.randrange(LINES)
+    while read(said).count("\n") < lines and process.poll() is None:
+        time.sleep(0.003)
+    time.sleep(chance.uniform(0, 0.05))
+    return kill_somebody(process, ranks, chance)
+
+
+def killed_run(good, folder, ranks, chance, point, further):
+    """One attempt that does not reach its end, if all goes well; returns (status, stderr)."""
+    options, said, family = recovery.job(good.folder, "-v", *further), os.path.join(folder, "said"), []
+    if point:
+        name, passes = point
+        alone = name in ("create", "scales", "report")    # rank 0
+        where = "die@%s:%d/%d" % (name, chance.randint(1, passes if alone else max(1, passes // ranks)),
+                                  0 if alone else chance.randrange(ranks))
+        line = command(recovery.INJECT, ranks, ["--inject", where] + options)
+    else:
+        line = command(harness.PROGRAM, ranks, options)
+    with open(said, "wb") as err:
+        process = start(line, folder, err)
+    if not point:
+        family = kill_later(process, ranks, chance, said)
+    process.wait(timeout=LIMIT)
+    deadline = time.time() + LIMIT
+    while not all(is_gone(pid) for pid in family) and time.time() < deadline:    # ranks outlive mpirun by a moment
+        time.sleep(0.02)
+    return process.returncode, read(said)
+
+
+def phase_of(err):
+    for phase, words in PHASES:
+        if re.search(words, err):
+            return phase
+    return "start"
+
+
+def one(good, workplace, number):
+    chance = random.Random(SEED + number)
+    folder = os.path.join(workplace, "run-%d" % number)
+    os.mkdir(folder)
+    wrong, phases = [], []
+    computed, observed, at_work, torn = 0, 0, 0, 0
+    kills = chance.randint(1, 3)
+    point = POINTS[number // 2 % len(POINTS)] if number % 2 == 0 else None
+    for attempt in range(kills):
+        ranks = chance.randint(1, 4)
+        first = attempt == 0
+        further = [] if first else ["--resume"]
+        at = point if (attempt == kills - 1 if point and point[0] == "readback" else first) else None
+        if at and at[0] == "readback" and first:
+            at = None
+        status, err = killed_run(good, folder, ranks, chance, at, further)
+        began = recovery.computed(err)
+        computed, observed, at_work = computed + began[0], observed + began[1], at_work + ranks
+        torn += (recovery.kept(err) or {}).get("torn", 0)
+        if status in (-9, 137, 1) or "signal 9" in err:
+            phases.append(phase_of(err))
+        elif status != recovery.OK:
+            wrong.append("killed attempt %d (%d ranks): status %s\n%s" % (attempt, ranks, status, err))
+    ranks = chance.randint(1, 4)
+    last = harness.run(recovery.job(good.folder, "-v", "--resume"), ranks, folder, limit=LIMIT)
+    began = recovery.computed(last.err)
+    computed, observed = computed + began[0], observed + began[1]
+    torn += (recovery.kept(last.err) or {}).get("torn", 0)
+    if last.status != recovery.OK:
+        wrong.append("resuming: status %s\n%s" % (last.status, last.err))
+    else:
+        differing = recovery.differences(recovery.results(folder), good.results)
+        if differing:
+            wrong.append("other results: %s" % differing[:10])
+    again = (computed - recovery.SAMPLES * recovery.RUNS, observed - recovery.SAMPLES)
+    if max(again) > at_work or min(again) < -at_work:    # the last words of a killed rank may be lost
+        wrong.append("computed again: %d samples of runs, %d of the calibration; at work were %d" % (again + (at_work,)))
+    if torn > at_work:
+        wrong.append("%d torn" % torn)
+    return number, phases, again, at_work, wrong
+
+
+def main():
+    checks = harness.Checks()
+    print("%d runs, seed %d" % (RUNS, SEED), flush=True)
+    hit, again, at_work = collections.Counter(), 0, 0
+    with harness.Workplace() as workplace:
+        good = recovery.Reference(workplace)
+        started = time.time()
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for number, phases, twice, working, wrong in pool.map(lambda n: one(good, workplace, n), range(RUNS)):
+                hit.update(phases)
+                again, at_work = again + max(0, sum(twice)), at_work + working
+                checks.check(not wrong, "run %d of seed %d" % (number, SEED), "\n".join(wrong))
+    print("killed in: %s; computed again: %d, at work then: at most %d; %.0f s" %
+          (", ".join("%s %d" % pair for pair in sorted(hit.items())), again, at_work, time.time() - started))
+    for phase in ("calibration", "sweep", "compare", "report"):
+        checks.check(hit[phase] > 0, "killed in the phase: " + phase, hit)
+    checks.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

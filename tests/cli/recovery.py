@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small job that can be interrupted in many ways, and what its results must be like afterwards.  The environment names
+the program with faults on demand (SSMSWEEP_INJECT) besides what harness.py wants."""
+import json
+import os
+import re
+import sys
+
+import h5py
+import numpy as np
+
+import harness
+
+sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
+import quamba_reference as reference  # noqa: E402
+
+INJECT = os.environ["SSMSWEEP_INJECT"]
+SAMPLES, RUNS = 5, 16
+OK, INPUT, IO, STOPPED = 0, 3, 4, 5
+CONFIG = {"architectures": ["MambaForCausalLM"], "model_type": "mamba", "hidden_size": 64, "intermediate_size": 128,
+          "num_hidden_layers": 2, "vocab_size": 64, "state_size": 16, "conv_kernel": 4, "expand": 2,
+          "time_step_rank": 4, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "use_bias": False,
+          "use_conv_bias": True, "hidden_act": "silu"}
+KEPT = re.compile(r"--resume: (\d+) of (\d+) samples of runs are kept, (\d+) torn, (\d+) failed before, (\d+) left; "
+                  r"calibration: (\d+) of (\d+) kept, (\d+) torn")
+
+
+def make_model(folder):
+    """model/ and ids.npy."""
+    model = os.path.join(folder, "model")
+    os.mkdir(model)
+    tensors = reference.random_model_tensors(1, CONFIG["hidden_size"], CONFIG["num_hidden_layers"], CONFIG["vocab_size"])
+    reference.save_safetensors(os.path.join(model, "model.safetensors"), tensors)
+    with open(os.path.join(model, "config.json"), "w") as f:
+        json.dump(CONFIG, f)
+    ids = np.arange(SAMPLES * 12, dtype=np.int32).reshape(SAMPLES, 12) % 64
+    ids[3, 7:] = -1
+    np.save(os.path.join(folder, "ids.npy"), ids)
+
+
+def job(folder, *further):
+    """Options of the job; `folder` holds the model, results go to the current folder."""
+    return ["--model", os.path.join(folder, "model"), "--calib-data", os.path.join(folder, "ids.npy"),
+            "--calib_data_num", "3,%d" % SAMPLES, "--all-modes", "--components", "mixer_output,ssm_input",
+            "--layers", "all", "--shard", "2"] + list(further)
+
+
+def results(folder):
+    """{name: bytes} of everything that must be the same: datasets but the seconds, attributes, JSON but the timestamps."""
+    found = {}
+    with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r") as f:
+        def visit(name, thing):
+            for key in thing.attrs:
+                found[name + "@" + key] = repr(thing.attrs[key])
+            if isinstance(thing, h5py.Dataset) and not name.endswith("/seconds"):
+                found[name] = (str(thing.dtype), thing.shape, thing[()].tobytes())
+        f.visititems(visit)
+        visit("", f)
+    for part in ("layer_outputs", "comparisons"):
+        for name in os.listdir(os.path.join(folder, part)):
+            if name.endswith(".json"):
+                with open(os.path.join(folder, part, name), "rb") as f:
+                    found[part + "/" + name] = [line for line in f if b'"timestamp"' not in line]
+    return found
+
+
+def differences(found, expected):
+    return sorted(name for name in set(found) | set(expected) if found.get(name) != expected.get(name))
+
+
+def kept(err):
+    """What a resumed run said it found: a dictionary, or None."""
+    match = KEPT.search(err)
+    names = ("kept", "of", "torn", "failed", "left", "observed", "of_observed", "torn_observed")
+    return dict(zip(names, map(int, match.groups()))) if match else None
+
+
+def computed(err):
+    """(samples of runs, samples of the calibration) that a run with -v began."""
+    return len(re.findall(r"computes run \d+", err)), len(re.findall(r"observes sample \d+", err))
+
+
+class Reference:
+    """The uninterrupted run, and the folder of the model."""
+
+    def __init__(self, workplace):
+        self.folder = os.path.join(workplace, "good")
+        os.mkdir(self.folder)
+        make_model(self.folder)
+        done = harness.run(job(self.folder, "-v"), 2, self.folder)
+        if done.status != OK:
+            sys.exit("the uninterrupted run fails: %s\n%s" % (done.status, done.err))
+        self.results = results(self.folder)
+        assert computed(done.err) == (SAMPLES * RUNS, SAMPLES), computed(done.err)
+        assert len(self.results) > 100, len(self.results)

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that --resume has to get right besides being killed: stops by signals in every phase, files of other jobs,
+altered files, items that fail, numbers that are none."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+
+import harness
+import recovery
+
+LIMIT = 120
+
+
+class Case:
+    """A folder of its own; every call may be made with or without a fault."""
+
+    def __init__(self, good, workplace, name):
+        self.good, self.folder = good, os.path.join(workplace, name.replace(" ", "-").replace("/", "-"))
+        os.mkdir(self.folder)
+
+    def run(self, *further, ranks=1, inject=None):
+        program = recovery.INJECT if inject else harness.PROGRAM
+        options = (["--inject", inject] if inject else []) + recovery.job(self.good.folder, "-v", *further)
+        return harness.run(options, ranks, self.folder, limit=LIMIT, program=program)
+
+    def same(self):
+        return not recovery.differences(recovery.results(self.folder), self.good.results)
+
+    def file(self):
+        return os.path.join(self.folder, "layer_outputs", "sweep.h5")
+
+    def summary(self):
+        with open(os.path.join(self.folder, "comparisons", "summary.json")) as f:
+            return json.load(f)
+
+
+def errors_of(result):
+    """Lines that say how the program ended: without what -v and the log add."""
+    known = ("model ", "--resume: ", "observes ", "computes ", "compares", "writes the", "the sweep is incomplete",
+             "no reports of the incomplete")
+    return [line for line in result.lines() if not any(word in line for word in known)]
+
+
+# ---------------------------------------------------------------- signals
+def check_stop(checks, good, workplace):
+    """SIGUSR1 on one rank, in every phase; what was computed is kept, and the same command goes on."""
+    for ranks in (1, 3):
+        for rank in {0, ranks - 1}:
+            for point, done in (("create", False), ("observe", False), ("scales", False), ("mark", False),
+                                ("store", False), ("compare", True), ("report", True)):
+                what = "stopped at %s on rank %d of %d" % (point, rank, ranks)
+                if point in ("create", "report") and rank != 0:    # only rank 0 comes there
+                    continue
+                case = Case(good, workplace, what)
+                result = case.run(ranks=ranks, inject="stop@%s:1/%d" % (point, rank))
+                checks.check(result.status == (recovery.OK if done else recovery.STOPPED), what + ": status",
+                             "%s\n%s" % (result.status, result.err))
+                lines = errors_of(result)
+                checks.check(done or (len(lines) == 1 and "SIGUSR1" in lines[0] and "--resume" in lines[0]),
+                             what + ": one line that tells how to go on", result.err)
+                began = recovery.computed(result.err)
+                resumed = case.run("--resume", ranks=4 - ranks)
+                checks.check(resumed.status == recovery.OK and case.same(), what + ": resumes", resumed.err)
+                again = [a + b for a, b in zip(began, recovery.computed(resumed.err))]
+                checks.check(again == [recovery.SAMPLES * recovery.RUNS, recovery.SAMPLES],
+                             what + ": nothing is computed twice", again)
+
+
+def check_no_grace(checks, good, workplace):
+    """--grace 0: the pass ends between two layers; the sample at work is computed again, nothing else."""
+    for ranks in (1, 3):
+        what = "no grace, %d ranks" % ranks
+        case = Case(good, workplace, what)
+        result = case.run("--grace", "0", ranks=ranks, inject="stop@store:9/0")
+        resumed = case.run("--resume", ranks=ranks)
+        checks.check(result.status == recovery.STOPPED and len(errors_of(result)) == 1, what + ": status", result.err)
+        checks.check(resumed.status == recovery.OK and case.same(), what + ": resumes", resumed.err)
+        again = (recovery.computed(result.err)[0] + recovery.computed(resumed.err)[0] -
+                 recovery.SAMPLES * recovery.RUNS)
+        checks.check(1 <= again <= ranks, what + ": only what was at work is computed again", again)
+
+
+def check_partial_reports(checks, good, workplace):
+    case = Case(good, workplace, "partial")
+    result = case.run("--shard", "1", ranks=1, inject="stop@mark:12")
+    summary = case.summary()
+    done = {run["mode"]: run for run in summary["incomplete_runs"]}
+    checks.check(result.status == recovery.STOPPED and summary["complete"] is False, "partial reports: marked", summary)
+    checks.check("INCOMPLETE" in result.out, "partial reports: the table says so", result.out)
+    checks.check("fp32" not in done and len(done) > 3 and "missing_samples" in done["2-4"], "partial reports: what is missing",
+                 sorted(done))
+    modes = {run["mode"] for run in summary["modes"]}
+    checks.check("fp32" in modes and 2 <= len(modes) < 9, "partial reports: what is there is compared", modes)
+    mode = next(m for m in modes if m in done)
+    names = [n for n in os.listdir(os.path.join(case.folder, "comparisons")) if n.startswith("mode_%s_" % mode)]
+    with open(os.path.join(case.folder, "comparisons", names[0])) as f:
+        report = json.load(f)
+    with h5py.File(case.file(), "r") as f:
+        cell = "float" if report["provenance"]["calib_data_num"] is None else str(report["provenance"]["calib_data_num"])
+        state = f["items/%s/%s/state" % (cell, mode)][:] & f["items/float/fp32/state"][:]
+        length = f["samples/length"][:]
+        valid = np.concatenate([np.arange(12) < length[s] for s in range(recovery.SAMPLES) if state[s]])
+        take = [f["outputs/%s/layer_0/mixer_output" % run][:][state == 1].reshape(-1, 64)[valid].astype(float)
+                for run in ("float/fp32", cell + "/" + mode)]
+    mse = np.mean((take[1] - take[0]) ** 2)
+    checks.check(report["complete"] is False and report["samples_compared"] == state.sum() and
+                 abs(report["layers"]["layer_0"]["mse"] - mse) <= 1e-12 * mse,
+                 "partial reports: over the samples that both have", (report["samples_compared"], state, mse))
+    compared = harness.run(["compare", "-q"], 1, case.folder)
+    checks.check(compared.status == recovery.INPUT and "--resume" in compared.err, "compare refuses an incomplete file",
+                 compared.err)
+
+
+def check_mpirun_signals(checks, good, workplace):
+    """Signals as they come from outside; mpirun forwards USR1 and USR2 and ends the job by itself after the others."""
+    for name in ("SIGUSR1", "SIGUSR2", "SIGTERM", "SIGINT", "SIGHUP"):
+        case = Case(good, workplace, name)
+        said = os.path.join(case.folder, "said")
+        env = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_odls_base_sigkill_timeout="1", **harness.OPEN_MPI)
+        with open(said, "wb") as err:
+            process = subprocess.Popen([harness.MPIEXEC, "-n", "3", harness.PROGRAM] + recovery.job(good.folder, "-v"),
+                                       cwd=case.folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=err, start_new_session=True)
+        deadline = time.time() + LIMIT
+        while time.time() < deadline and process.poll() is None and b"computes" not in harness_read(said):
+            time.sleep(0.002)
+        process.send_signal(getattr(signal, name))
+        status = process.wait(timeout=LIMIT)
+        forwarded = name in ("SIGUSR1", "SIGUSR2")
+        checks.check(status in ((recovery.STOPPED, recovery.OK) if forwarded else (0, 1, 5)), name + " at mpirun: status",
+                     "%s\n%s" % (status, harness_read(said).decode()))
+        resumed = case.run("--resume", ranks=2)
+        checks.check(resumed.status == recovery.OK and case.same(), name + " at mpirun: resumes", resumed.err)
+    case = Case(good, workplace, "SIGTERM alone")
+    result = case.run(inject="stop@mark:3")
+    checks.check(result.status == recovery.STOPPED, "a program without mpirun stops", result.err)
+
+
+def harness_read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+# ---------------------------------------------------------------- whose file it is
+def check_other_jobs(checks, good, workplace):
+    finished = Case(good, workplace, "finished")
+    shutil.copytree(os.path.join(good.folder, "layer_outputs"), os.path.join(finished.folder, "layer_outputs"))
+    before = recovery.results(good.folder)
+    other = os.path.join(workplace, "other")
+    os.mkdir(other)
+    recovery.make_model(other)
+    tensors = recovery.reference.random_model_tensors(2, 64, 2, 64)
+    recovery.reference.save_safetensors(os.path.join(other, "model", "model.safetensors"), tensors)
+    ids = np.load(os.path.join(other, "ids.npy"))
+    ids[0, 0] += 1
+    np.save(os.path.join(other, "ids.npy"), ids)
+    weights, text = ["--model", os.path.join(other, "model")], ["--calib-data", os.path.join(other, "ids.npy")]
+    for what, further, words in (
+            ("alpha", ["--percentile_alpha", "0.99"], ["percentile_alpha", "0.9995", "0.99"]),
+            ("two options", ["--layers", "1", "--components", "ssm_output"],
+             ["layers", "'all'", "'1'", "components", "'mixer_output,ssm_input'", "'ssm_output'"]),
+            ("number of samples", ["--calib_data_num", "2,3"], ["calib_data_num", "3,5", "2,3"]),
+            ("weights", weights, ["weights_sha256"]),
+            ("text", text, ["ids_sha256"])):
+        for ranks in (1, 3):
+            result = harness.run(recovery.job(good.folder, "--resume", "-q", *further), ranks, finished.folder)
+            checks.check(result.status == recovery.INPUT and len(result.lines()) == 1 and
+                         all(word in result.lines()[0] for word in words), "other %s, -n %d" % (what, ranks), result.err)
+    for name, value in (("numerics_version", np.string_("0")), ("schema_version", np.int32(1))):
+        changed = Case(good, workplace, name)
+        shutil.copytree(os.path.join(good.folder, "layer_outputs"), os.path.join(changed.folder, "layer_outputs"))
+        with h5py.File(changed.file(), "r+") as f:
+            f.attrs[name] = value
+        result = changed.run("--resume")
+        checks.check(result.status == recovery.INPUT and name in result.err, "other " + name, result.err)
+    moved = os.path.join(workplace, "moved")
+    shutil.copytree(os.path.join(good.folder, "model"), os.path.join(moved, "model"))
+    shutil.copy(os.path.join(good.folder, "ids.npy"), moved)
+    result = harness.run(recovery.job(moved, "--resume", "-v"), 1, finished.folder)
+    checks.check(result.status == recovery.OK and recovery.computed(result.err) == (0, 0) and finished.same(),
+                 "a finished sweep, its model elsewhere: only the reports are written", result.err)
+    checks.check(recovery.results(good.folder) == before, "the good run is as it was")
+
+
+def check_no_file(checks, good, workplace):
+    case = Case(good, workplace, "no file")
+    result = case.run("--resume")
+    checks.check(result.status == recovery.OK and "starts anew" in result.err and case.same(), "--resume without a file",
+                 result.err)
+    for name, content, status in (("sweep.h5.part", b"half made", recovery.OK), ("sweep.h5", b"", recovery.INPUT),
+                                  ("sweep.h5", b"an earlier result\n", recovery.INPUT)):
+        case = Case(good, workplace, "%s-%d" % (name, len(content)))
+        os.mkdir(os.path.join(case.folder, "layer_outputs"))
+        path = os.path.join(case.folder, "layer_outputs", name)
+        with open(path, "wb") as f:
+            f.write(content)
+        result = case.run("--resume", ranks=2)
+        checks.check(result.status == status, "--resume with %s: status" % name, "%s\n%s" % (result.status, result.err))
+        if status == recovery.OK:
+            checks.check("nothing was stored" in result.err and case.same(), "--resume with %s starts anew" % name, result.err)
+        else:
+            checks.check(harness_read(path) == content, "--resume leaves a foreign %s alone" % name)
+    case = Case(good, workplace, "part without resume")
+    os.mkdir(os.path.join(case.folder, "layer_outputs"))
+    open(os.path.join(case.folder, "layer_outputs", "sweep.h5.part"), "wb").close()
+    result = case.run()
+    checks.check(result.status == recovery.INPUT and "--resume" in result.err, "half made, without --resume", result.err)
+
+
+# ---------------------------------------------------------------- altered files
+def alter(path, name, index):
+    with h5py.File(path, "r+") as f:
+        data = f[name]
+        data[index] = data[index] + 1
+
+
+def check_altered(checks, good, workplace):
+    changes = {
+        "one value of an output": ([("outputs/5/2-1/layer_1/ssm_input", (2, 4, 7))], (79, 1, 5, 0)),
+        "two outputs of a sample and one of another": (
+            [("outputs/float/fp32/layer_0/mixer_output", (0, 0, 0)), ("outputs/float/fp32/layer_1/mixer_output", (0, 0, 0)),
+             ("outputs/3/3/layer_0/mixer_output", (4, 11, 63))], (78, 2, 5, 0)),
+        "a digest": ([("items/3/0/digest", (1, 31))], (79, 1, 5, 0)),
+        "a state": ([("items/3/0/state", 1)], (79, 0, 5, 0)),
+        "a state that means nothing": ([("items/3/0/state", 1)] * 6, (79, 1, 5, 0)),
+        "an observation": ([("calibration/observed", (3, 1, 6))], (80, 0, 4, 1)),
+        "scales": ([("calibration/3/scales", (0, 0))], (80, 0, 5, 0)),
+        "token ids": ([("samples/token_ids", (0, 0))], (80, 0, 5, 0)),
+        "padding": ([("outputs/float/fp32/layer_0/mixer_output", (3, 9, 0))], (80, 0, 5, 0)),
+    }
+    for what, (edits, expected) in changes.items():
+        case = Case(good, workplace, "altered " + what)
+        shutil.copytree(os.path.join(good.folder, "layer_outputs"), os.path.join(case.folder, "layer_outputs"))
+        for name, index in edits:
+            alter(case.file(), name, index)
+        result = case.run("--resume", ranks=2)
+        kept = recovery.kept(result.err) or {}
+        found = tuple(kept.get(key) for key in ("kept", "torn", "observed", "torn_observed"))
+        # State 2 says that the sample failed; it is tried again and counted elsewhere.
+        checks.check(result.status == recovery.OK and found == expected, "altered %s: found" % what, "%s\n%s" % (found, result.err))
+        checks.check(recovery.computed(result.err) == (80 - expected[0], 5 - expected[2]), "altered %s: redone" % what,
+                     recovery.computed(result.err))
+        checks.check(case.same() or what == "padding", "altered %s: mended" % what,
+                     recovery.differences(recovery.results(case.folder), good.results))
+
+
+def check_cut(checks, good, workplace):
+    for keep in (0, 100, 5000, 0.5, 0.9):
+        case = Case(good, workplace, "cut to %s" % keep)
+        shutil.copytree(os.path.join(good.folder, "layer_outputs"), os.path.join(case.folder, "layer_outputs"))
+        size = os.path.getsize(case.file())
+        os.truncate(case.file(), int(keep * size) if isinstance(keep, float) else keep)
+        result = case.run("--resume", ranks=2)
+        checks.check(result.status == recovery.INPUT and len(errors_of(result)) == 1, "cut to %s" % keep, result.err)
+
+
+# ---------------------------------------------------------------- failing items
+def check_failing_item(checks, good, workplace):
+    for ranks in (1, 3):
+        what = "a sample that cannot be stored, -n %d" % ranks
+        case = Case(good, workplace, what)
+        result = case.run(ranks=ranks, inject="item:2003")    # the third run, sample 3
+        lines = errors_of(result)
+        checks.check(result.status == recovery.IO and
+                     any("sample 3" in line and "a bad place" in line and "79 of 80" in line for line in lines), what + ": named", "%s\n%s" % (result.status, result.err))
+        checks.check(result.err.count("inject: item") == 3, what + ": tried three times", result.err)
+        with h5py.File(case.file(), "r") as f:
+            states = sorted(int(s) for cell in f["items"] for mode in f["items"][cell] for s in f["items"][cell][mode]["state"])
+        checks.check(states == [1] * 79 + [2], what + ": everything else is stored", states)
+        summary = case.summary()
+        failed = [run["failed_samples"] for run in summary.get("incomplete_runs", [])]
+        checks.check(summary["complete"] is False and failed == [["3"]], what + ": the report names it", summary)
+        resumed = case.run("--resume", ranks=ranks)
+        kept = recovery.kept(resumed.err) or {}
+        checks.check(resumed.status == recovery.OK and kept.get("failed") == 1 and case.same(), what + ": tried again", resumed.err)
+    case = Case(good, workplace, "one bad rank")
+    result = case.run(ranks=3, inject="item:2003/1")
+    checks.check(result.status == recovery.OK and case.same(), "a sample that one rank cannot store", result.err)
+
+
+def check_not_finite(checks, good, workplace):
+    """Weights so large that the float model overflows: data, not an error."""
+    folder = os.path.join(workplace, "overflow")
+    os.mkdir(folder)
+    recovery.make_model(folder)
+    tensors = recovery.reference.random_model_tensors(1, 64, 2, 64)
+    for name in tensors:
+        if name.endswith("layers.1.mixer.out_proj.weight"):
+            tensors[name] = np.full_like(tensors[name], 3e38)
+    recovery.reference.save_safetensors(os.path.join(folder, "model", "model.safetensors"), tensors)
+    result = harness.run(recovery.job(folder, "--resume"), 2, folder, limit=LIMIT)
+    checks.check(result.status == recovery.OK, "outputs that are not finite: status", "%s\n%s" % (result.status, result.err))
+    with open(os.path.join(folder, "layer_outputs", "mode_fp32_stats.json")) as f:
+        stats = json.load(f)["layers"]["layer_1"]
+    with open(os.path.join(folder, "comparisons", "mode_fp16_vs_fp32.json")) as f:
+        record = json.load(f)["layers"]["layer_1"]
+    with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r") as f:
+        valid = np.arange(12) < f["samples/length"][:][:, None]
+        count = int((~np.isfinite(f["outputs/float/fp32/layer_1/mixer_output"][:][valid])).sum())
+    checks.check(count > 0 and stats["nonfinite"] == count and record["fp_nonfinite"] == count,
+                 "outputs that are not finite are counted", (count, stats, record))
+    checks.check(record["mse"] is None and "mse_flag" in record, "... and spoil the metrics", record)
+    checks.check("holds NaN or Inf" in result.out, "... and are shown", result.out[:2000])
+
+
+def main():
+    chosen = sys.argv[1:]
+    checks = harness.Checks()
+    with harness.Workplace() as workplace:
+        good = recovery.Reference(workplace)
+        for check in (check_stop, check_no_grace, check_partial_reports, check_mpirun_signals, check_other_jobs, check_no_file,
+                      check_altered, check_cut, check_failing_item, check_not_finite):
+            if chosen and check.__name__ not in chosen:
+                continue
+            started = time.time()
+            check(checks, good, workplace)
+            print("%s: %.0f s" % (check.__name__, time.time() - started), flush=True)
+    checks.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
