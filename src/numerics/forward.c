@@ -133,14 +133,21 @@ bool forward_run(struct forward *forward, const struct mode *mode, const float *
     return true;
 }
 
+// What calibration looks at.
+static const struct mode observed_mode = {.precision = PRECISION_FP32, .scan_order = SCAN_SEQUENTIAL};
+
+bool forward_observes(const struct mode *mode)
+{
+    return mode->precision == observed_mode.precision && mode->scan_order == observed_mode.scan_order;
+}
+
 bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
                      const struct capture *capture, float *observed)
 {
-    static const struct mode reference = {.precision = PRECISION_FP32, .scan_order = SCAN_SEQUENTIAL};
-    start(forward, &reference, ids, length);
+    start(forward, &observed_mode, ids, length);
     for (int l = 0; l < weights_dims(forward->weights)->n_layer; l++)
-        if (!go_on(capture, l) ||
-            !layer_float(forward, &reference, l, capture, percentile_alpha, observed + (long)l * SITE_COUNT))
+        if (!go_on(capture, l) || !layer_float(forward, &observed_mode, l, capture, percentile_alpha,
+                                               observed + (long)l * SITE_COUNT))
             return false;
     return true;
 }

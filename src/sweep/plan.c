@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/sweep/plan.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "ssmsweep/numerics/forward.h"
 
 enum { ITEMS_PER_RANK = 8, MAX_SHARD = 64, MAX_ITEMS = 1 << 26 };
 
@@ -72,8 +75,12 @@ static enum status make_runs(struct plan *plan, const struct job *job, struct er
 
 static void make_cells(struct plan *plan, const struct job *job)
 {
+    plan->observed_run = -1;
     for (int r = 0; r < plan->n_runs; r++)
         if (plan->runs[r].cell != PLAN_FLOAT_CELL) plan->n_cells = job->n_cells;
+    for (int r = 0; r < plan->n_runs && plan->n_cells > 0; r++)
+        if (plan->runs[r].cell == PLAN_FLOAT_CELL && forward_observes(plan->runs[r].mode))
+            plan->observed_run = r;
     memcpy(plan->calib_data_num, job->calib_data_num, (size_t)plan->n_cells * sizeof *plan->calib_data_num);
 }
 
@@ -95,11 +102,34 @@ static enum status make_want(struct plan *plan, const struct job *job, const str
 
 // ---- items ----
 
-// Rough cost of a token, for the order of hand-out alone.
+// Rough cost of a token, in sixths of what a float mode takes: for the order of hand-out and the size of
+// shards.
 static long long token_cost(const struct mode *mode)
 {
     if (mode_is_float(mode)) return 6;
-    return mode->scan_order == SCAN_BLOCKED ? 5 : 4;
+    return mode->scan_order == SCAN_BLOCKED ? 3 : 2;
+}
+
+// Multiplications of a token in the projections of all layers.
+static double token_products(const struct dims *dims)
+{
+    const double I = dims->d_inner, D = dims->d_model, R = dims->dt_rank, N = dims->d_state;
+    return dims->n_layer * I * (3 * D + (R + 2 * N) + R);
+}
+
+// Samples that are worth a message: the cheapest of them take 20 ms or so on a core of today.
+static int worthwhile_shard(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
+{
+    const double float_products_per_second = 5e10, seconds = 0.02;
+    double tokens = 0;
+    long long cheapest = 6;
+    for (int s = 0; s < corpus->samples; s++)
+        tokens += corpus->length[s];
+    for (int r = 0; r < plan->n_runs; r++)
+        if (token_cost(plan->runs[r].mode) < cheapest) cheapest = token_cost(plan->runs[r].mode);
+    double per_sample = tokens / corpus->samples * token_products(dims) * (double)cheapest / 6;
+    double samples = ceil(seconds * float_products_per_second / (per_sample + 1));
+    return samples < MAX_SHARD ? (int)samples : MAX_SHARD;
 }
 
 // An item with what its place in the order depends on.
@@ -118,11 +148,15 @@ static int compare_items(const void *a, const void *b)
     return x->item.first_sample < y->item.first_sample ? -1 : 1;
 }
 
-static int choose_shard(const struct job *job, int samples, int ranks)
+// Large enough to be worth a message, small enough for 8 items per rank.
+static int choose_shard(const struct plan *plan, const struct job *job, const struct dims *dims,
+                        const struct corpus *corpus, int ranks)
 {
-    long long shard = job->shard > 0 ? job->shard : samples / ((long long)ITEMS_PER_RANK * ranks);
-    if (job->shard <= 0 && shard > MAX_SHARD) shard = MAX_SHARD;
-    if (shard > samples) shard = samples;
+    if (job->shard > 0) return job->shard < corpus->samples ? job->shard : corpus->samples;
+    long long balanced = (long long)plan->n_runs * corpus->samples / ((long long)ITEMS_PER_RANK * ranks);
+    long long shard = worthwhile_shard(plan, dims, corpus);
+    if (shard > balanced) shard = balanced;
+    if (shard > corpus->samples) shard = corpus->samples;
     return shard < 1 ? 1 : (int)shard;
 }
 
@@ -169,7 +203,7 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
     struct plan made = {.samples = corpus->samples};
     if (make_runs(&made, job, err) || make_want(&made, job, dims, err)) goto clear_plan;
     make_cells(&made, job);
-    if (make_items(&made, corpus, choose_shard(job, corpus->samples, ranks), err)) goto clear_plan;
+    if (make_items(&made, corpus, choose_shard(&made, job, dims, corpus, ranks), err)) goto clear_plan;
     *plan = made;
     return STATUS_OK;
 clear_plan:

@@ -266,12 +266,14 @@ static void start_phase(struct progress *progress, const struct sweep *sweep, co
 
 // What one run of the program knows and counts.
 struct stock {
+    unsigned char *finished; // [n_runs][samples]
     struct observations known;
     long long total, kept, stored; // samples of runs
 };
 
 static void stock_clear(struct stock *stock)
 {
+    free(stock->finished);
     free(stock->known.observed);
     free(stock->known.present);
 }
@@ -283,10 +285,13 @@ static enum status stock_open(struct stock *stock, const struct sweep *sweep, st
     int samples = calibrates ? plan->calib_data_num[plan->n_cells - 1] : 0;
     size_t floats = (size_t)samples * (size_t)plan->n_layer * SITE_COUNT;
     *stock = (struct stock){.known.samples = samples, .total = (long long)plan->n_runs * plan->samples};
+    stock->finished = calloc((size_t)stock->total, 1);
+    if (stock->finished && calibrates && plan->observed_run >= 0)
+        stock->known.outputs = stock->finished + (size_t)plan->observed_run * (size_t)plan->samples;
     stock->known.observed = calloc(floats + 1, sizeof(float));
     stock->known.present = calloc((size_t)samples + 1, 1);
-    if (!stock->known.observed || !stock->known.present)
-        error_memory(err, floats * sizeof(float), "the observations");
+    if (!stock->finished || !stock->known.observed || !stock->known.present)
+        error_memory(err, (unsigned long long)stock->total + floats * sizeof(float), "the observations");
     return err->status;
 }
 
@@ -306,20 +311,14 @@ static enum status take_stock(struct sweep *sweep, const struct worker *worker, 
     struct plan *plan = &sweep->plan;
     struct resume_count count = {0};
     struct progress progress;
-    unsigned char *finished = calloc((size_t)plan->n_runs * (size_t)plan->samples, 1);
-    if (!finished) error_memory(err, (unsigned long long)stock->total, "item states");
-    if (comm_agree(sweep->comm, err)) goto free_finished;
     start_phase(&progress, sweep, "read back", plan->n_runs); // items of its own size
-    resume_look(worker, store, finished, &stock->known, &progress, &count, err);
+    resume_look(worker, store, stock->finished, &stock->known, &progress, &count, err);
     progress_end(&progress);
-    if (err->status) goto free_finished;
+    if (err->status) return err->status;
     log_kept(sweep, &count, stock->known.samples);
     stock->kept = count.kept;
-    plan_drop(plan, finished, err);
-    comm_agree(sweep->comm, err);
-free_finished:
-    free(finished);
-    return err->status;
+    plan_drop(plan, stock->finished, err);
+    return comm_agree(sweep->comm, err);
 }
 
 static int count_absent(const struct observations *known)
@@ -359,19 +358,38 @@ static enum status take_scales(const struct sweep *sweep, float **scales, struct
     return STATUS_OK;
 }
 
-static enum status calibrate(const struct sweep *sweep, const struct worker *worker, struct store *store,
-                             struct stock *stock, float **scales, struct error *err)
+// *times grows by what the phase took.
+static void end_phase(struct progress *progress, struct sweep_times *times)
+{
+    progress_end(progress);
+    times->items_seconds += progress_clock() - progress->started;
+    times->idle_seconds += progress->idle_seconds;
+}
+
+// Observes what is not known yet; the outputs that come with it leave the plan.
+static enum status observe(struct sweep *sweep, const struct worker *worker, struct store *store,
+                           struct stock *stock, struct sweep_times *times, struct error *err)
+{
+    struct progress progress;
+    start_phase(&progress, sweep, "calibrate", count_absent(&stock->known));
+    worker_observe(worker, store, &stock->known, &progress, err);
+    end_phase(&progress, times);
+    times->calibrate_seconds = times->items_seconds;
+    stock->stored = stock->known.outputs_added;
+    if (err->status) return err->status;
+    plan_drop(&sweep->plan, stock->finished, err);
+    return comm_agree(sweep->comm, err);
+}
+
+static enum status calibrate(struct sweep *sweep, const struct worker *worker, struct store *store,
+                             struct stock *stock, float **scales, struct sweep_times *times,
+                             struct error *err)
 {
     if (sweep->plan.n_cells == 0) return STATUS_OK; // no run needs scales
     if (sweep->model.kind == MODEL_W8A8)
         return take_scales(sweep, scales, err) ? err->status : store_write_scales(store, *scales, err);
-    struct progress progress;
-    int absent = count_absent(&stock->known);
-    if (absent > 0) {
-        start_phase(&progress, sweep, "calibrate", absent);
-        worker_observe(worker, store, &stock->known, &progress, err);
-        progress_end(&progress);
-        if (err->status) return err->status;
+    if (count_absent(&stock->known) > 0) {
+        if (observe(sweep, worker, store, stock, times, err)) return err->status;
     } else { // rank 0 alone has the rows, as after reading them back
         int floats = sweep->plan.n_layer * SITE_COUNT;
         for (int s = 0; s < stock->known.samples; s++)
@@ -389,21 +407,18 @@ static enum status fill_store(struct sweep *sweep, const struct worker *worker, 
 {
     struct progress progress;
     struct sweep_count count = {0};
+    struct sweep_times times = {0};
     float *scales = NULL;
-    const double started = progress_clock();
-    if (calibrate(sweep, worker, store, stock, &scales, err) == STATUS_OK && sweep->plan.n_items > 0) {
+    if (calibrate(sweep, worker, store, stock, &scales, &times, err) == STATUS_OK &&
+        sweep->plan.n_items > 0) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
-        const double calibrated = progress_clock();
         worker_sweep(worker, store, scales, &progress, &count, err);
-        progress_end(&progress);
-        stock->stored = count.stored;
+        end_phase(&progress, &times);
+        stock->stored += count.stored;
         bool whole_phase = err->status == STATUS_STOPPED || (count.failed > 0 && !count.ended);
         sweep->comparable = whole_phase && stock->kept + stock->stored > 0;
-        if (sweep->times)
-            *sweep->times = (struct sweep_times){.calibrate_seconds = calibrated - started,
-                                                 .items_seconds = progress_clock() - calibrated,
-                                                 .idle_seconds = progress.idle_seconds};
     }
+    if (sweep->times) *sweep->times = times;
     free(scales);
     return err->status;
 }
@@ -414,6 +429,7 @@ static enum status work(struct sweep *sweep, struct store *store, struct stock *
     struct worker worker = {.comm = sweep->comm,
                             .plan = &sweep->plan,
                             .corpus = &sweep->corpus,
+                            .model = &sweep->model,
                             .percentile_alpha = sweep->job->percentile_alpha,
                             .stop = sweep->stop,
                             .log = sweep->log};

@@ -19,109 +19,7 @@ static enum status end_at_once(const struct worker *worker, struct error *err)
                      stop_signal_name(worker->stop->signal), worker->stop->grace_seconds);
 }
 
-// ---- calibration ----
-
-struct calibration {
-    const struct worker *worker;
-    struct store *store;
-    struct observations *known;
-    int *samples; // those that are not present
-    struct hash *hash;
-    struct scheduler *scheduler;
-};
-
-static bool observe_between_layers(void *context, int layer)
-{
-    struct scheduler *scheduler = ((struct calibration *)context)->scheduler;
-    (void)layer;
-    scheduler_poll(scheduler);
-    return !scheduler_overdue(scheduler);
-}
-
-static enum status observe_sample(void *context, int item, struct scheduler *scheduler, struct error *err)
-{
-    struct calibration *calibration = context;
-    const struct worker *worker = calibration->worker;
-    struct capture capture = {.between_layers = observe_between_layers, .context = calibration};
-    int sample = calibration->samples[item];
-    size_t per_sample = (size_t)worker->plan->n_layer * SITE_COUNT;
-    float *observed = calibration->known->observed + (size_t)sample * per_sample;
-    unsigned char digest[HASH_BYTES];
-    calibration->scheduler = scheduler;
-    log_rank(worker->log, LOG_VERBOSE, "observes sample %d", sample);
-    if (forward_observe(worker->forward, worker->percentile_alpha, ids_of(worker, sample),
-                        worker->corpus->length[sample], &capture, observed)) {
-        hash_update(calibration->hash, observed, per_sample * sizeof *observed);
-        hash_finish(calibration->hash, digest);
-        if (store_write_observed(calibration->store, sample, observed, digest, err) == STATUS_OK)
-            return STATUS_OK;
-        if (!store_can_write(calibration->store)) scheduler_end(scheduler);
-    } else {
-        end_at_once(worker, err);
-    }
-    memset(observed, 0, per_sample * sizeof *observed); // another rank may have it
-    return err->status;
-}
-
-// Each number was observed by one rank and is zero bits on the others, so OR gives its very bits.
-static void share_observed(const struct comm *comm, struct observations *known, size_t per_sample)
-{
-    for (int s = 0; s < known->samples; s++) {
-        MPI_Allreduce(MPI_IN_PLACE, known->observed + (size_t)s * per_sample, (int)per_sample, MPI_UINT32_T,
-                      MPI_BOR, comm->world);
-        known->present[s] = 1;
-    }
-}
-
-static int list_absent(const struct observations *known, int *samples)
-{
-    int n = 0;
-    for (int s = 0; s < known->samples; s++)
-        if (!known->present[s]) samples[n++] = s;
-    return n;
-}
-
-enum status worker_observe(const struct worker *worker, struct store *store, struct observations *known,
-                           struct progress *progress, struct error *err)
-{
-    size_t per_sample = (size_t)worker->plan->n_layer * SITE_COUNT;
-    struct calibration calibration = {.worker = worker, .store = store, .known = known};
-    calibration.samples = calloc((size_t)known->samples + 1, sizeof *calibration.samples);
-    calibration.hash = hash_open();
-    if (!calibration.samples || !calibration.hash)
-        error_memory(err, (unsigned long long)known->samples * sizeof(int), "the calibration");
-    if (comm_agree(worker->comm, err)) goto free_all;
-    if (worker->comm->rank != 0) // rank 0 alone contributes what is known
-        memset(known->observed, 0, (size_t)known->samples * per_sample * sizeof *known->observed);
-    struct task task = {.n_items = list_absent(known, calibration.samples),
-                        .attempts = WORKER_ATTEMPTS,
-                        .run = observe_sample,
-                        .context = &calibration,
-                        .stop = worker->stop,
-                        .log = worker->log};
-    if (scheduler_run(worker->comm, &task, progress, err) == STATUS_OK)
-        share_observed(worker->comm, known, per_sample);
-    known->added = task.done;
-free_all:
-    hash_close(calibration.hash);
-    free(calibration.samples);
-    return err->status;
-}
-
-enum status worker_scales(const struct plan *plan, const struct observations *known, float **scales,
-                          struct error *err)
-{
-    size_t per_cell = (size_t)plan->n_layer * SITE_COUNT;
-    float *made = calloc((size_t)plan->n_cells * per_cell + 1, sizeof *made);
-    if (!made) return error_memory(err, (size_t)plan->n_cells * per_cell * sizeof *made, "the scales");
-    for (int cell = 0; cell < plan->n_cells; cell++)
-        calibrate_scales(known->observed, plan->calib_data_num[cell], plan->n_layer,
-                         made + (size_t)cell * per_cell);
-    *scales = made;
-    return STATUS_OK;
-}
-
-// ---- the sweep ----
+// ---- the outputs of a sample ----
 
 struct sweeping {
     const struct worker *worker;
@@ -161,6 +59,183 @@ static bool sweep_between_layers(void *context, int layer)
     return false;
 }
 
+static void begin_sample(struct sweeping *sweeping, int run, int sample, struct error *err)
+{
+    sweeping->err = err;
+    sweeping->run = run;
+    sweeping->sample = sample;
+    sweeping->last = -1;
+}
+
+// ---- calibration ----
+
+struct calibration {
+    const struct worker *worker;
+    struct store *store;
+    struct observations *known;
+    int *samples; // those that are not present
+    struct hash *hash;
+    struct scheduler *scheduler;
+    struct sweeping sweeping; // of the outputs that come with the observation
+    bool lost;                // not all of them could be stored
+};
+
+static bool observe_between_layers(void *context, int layer)
+{
+    struct scheduler *scheduler = ((struct calibration *)context)->scheduler;
+    (void)layer;
+    scheduler_poll(scheduler);
+    return !scheduler_overdue(scheduler);
+}
+
+static bool observe_tensor(void *context, int layer, enum component component, const float *values,
+                           int length, int width)
+{
+    struct calibration *calibration = context;
+    if (!calibration->lost)
+        calibration->lost = !store_tensor(&calibration->sweeping, layer, component, values, length, width);
+    return true; // the observation goes on
+}
+
+// Outputs that were lost are left to the sweep, which also tells why.
+static void end_outputs(struct calibration *calibration, double seconds)
+{
+    struct error ignored = {0};
+    struct sweeping *sweeping = &calibration->sweeping;
+    if (calibration->lost)
+        store_write_cancel(sweeping->store);
+    else if (store_write_done(sweeping->store, sweeping->run, sweeping->sample, (float)seconds, &ignored) ==
+             STATUS_OK)
+        calibration->known->outputs[sweeping->sample] = 1;
+}
+
+// The pass of one sample, with its outputs where they are not stored yet.  False: grace is over.
+static bool observe(struct calibration *calibration, int sample, float *observed)
+{
+    const struct worker *worker = calibration->sweeping.worker;
+    const int run = worker->plan->observed_run;
+    const bool stores = calibration->known->outputs && !calibration->known->outputs[sample];
+    struct error ignored = {0};
+    struct capture capture = {.want = stores ? worker->plan->want : NULL,
+                              .take = observe_tensor,
+                              .between_layers = observe_between_layers,
+                              .context = calibration};
+    double started = progress_clock();
+    if (stores)
+        log_rank(worker->log, LOG_VERBOSE, "observes sample %d, and with it computes run %d (mode %s)",
+                 sample, run, worker->plan->runs[run].mode->name);
+    else
+        log_rank(worker->log, LOG_VERBOSE, "observes sample %d", sample);
+    calibration->lost = false;
+    begin_sample(&calibration->sweeping, run, sample, &ignored);
+    bool whole = forward_observe(worker->forward, worker->percentile_alpha, ids_of(worker, sample),
+                                 worker->corpus->length[sample], &capture, observed);
+    if (!whole) calibration->lost = true;
+    if (stores) end_outputs(calibration, progress_clock() - started);
+    return whole;
+}
+
+static enum status observe_sample(void *context, int item, struct scheduler *scheduler, struct error *err)
+{
+    struct calibration *calibration = context;
+    const struct worker *worker = calibration->worker;
+    int sample = calibration->samples[item];
+    size_t per_sample = (size_t)worker->plan->n_layer * SITE_COUNT;
+    float *observed = calibration->known->observed + (size_t)sample * per_sample;
+    unsigned char digest[HASH_BYTES];
+    calibration->scheduler = scheduler;
+    if (observe(calibration, sample, observed)) {
+        hash_update(calibration->hash, observed, per_sample * sizeof *observed);
+        hash_finish(calibration->hash, digest);
+        if (store_write_observed(calibration->store, sample, observed, digest, err) == STATUS_OK)
+            return STATUS_OK;
+        if (!store_can_write(calibration->store)) scheduler_end(scheduler);
+    } else {
+        end_at_once(worker, err);
+    }
+    memset(observed, 0, per_sample * sizeof *observed); // another rank may have it
+    return err->status;
+}
+
+// Each number was observed by one rank and is zero bits on the others, so OR gives its very bits.
+static void share_observed(const struct comm *comm, struct observations *known, size_t per_sample)
+{
+    for (int s = 0; s < known->samples; s++) {
+        MPI_Allreduce(MPI_IN_PLACE, known->observed + (size_t)s * per_sample, (int)per_sample, MPI_UINT32_T,
+                      MPI_BOR, comm->world);
+        known->present[s] = 1;
+    }
+}
+
+static int count_outputs(const struct observations *known)
+{
+    int n = 0;
+    for (int s = 0; s < known->samples && known->outputs; s++)
+        n += known->outputs[s] != 0;
+    return n;
+}
+
+// What one rank stored, all know; counts what is new.
+static void share_outputs(const struct comm *comm, struct observations *known, int before)
+{
+    if (!known->outputs) return;
+    MPI_Allreduce(MPI_IN_PLACE, known->outputs, known->samples, MPI_UNSIGNED_CHAR, MPI_MAX, comm->world);
+    known->outputs_added = count_outputs(known) - before;
+}
+
+static int list_absent(const struct observations *known, int *samples)
+{
+    int n = 0;
+    for (int s = 0; s < known->samples; s++)
+        if (!known->present[s]) samples[n++] = s;
+    return n;
+}
+
+enum status worker_observe(const struct worker *worker, struct store *store, struct observations *known,
+                           struct progress *progress, struct error *err)
+{
+    size_t per_sample = (size_t)worker->plan->n_layer * SITE_COUNT;
+    struct calibration calibration = {
+        .worker = worker, .store = store, .known = known, .sweeping = {.worker = worker, .store = store}};
+    const int before = count_outputs(known);
+    calibration.samples = calloc((size_t)known->samples + 1, sizeof *calibration.samples);
+    calibration.hash = hash_open();
+    if (!calibration.samples || !calibration.hash)
+        error_memory(err, (unsigned long long)known->samples * sizeof(int), "the calibration");
+    if (comm_agree(worker->comm, err)) goto free_all;
+    if (worker->comm->rank != 0) // rank 0 alone contributes what is known
+        memset(known->observed, 0, (size_t)known->samples * per_sample * sizeof *known->observed);
+    struct task task = {.n_items = list_absent(known, calibration.samples),
+                        .attempts = WORKER_ATTEMPTS,
+                        .run = observe_sample,
+                        .context = &calibration,
+                        .stop = worker->stop,
+                        .log = worker->log};
+    if (scheduler_run(worker->comm, &task, progress, err) == STATUS_OK)
+        share_observed(worker->comm, known, per_sample);
+    known->added = task.done;
+    share_outputs(worker->comm, known, before);
+free_all:
+    hash_close(calibration.hash);
+    free(calibration.samples);
+    return err->status;
+}
+
+enum status worker_scales(const struct plan *plan, const struct observations *known, float **scales,
+                          struct error *err)
+{
+    size_t per_cell = (size_t)plan->n_layer * SITE_COUNT;
+    float *made = calloc((size_t)plan->n_cells * per_cell + 1, sizeof *made);
+    if (!made) return error_memory(err, (size_t)plan->n_cells * per_cell * sizeof *made, "the scales");
+    for (int cell = 0; cell < plan->n_cells; cell++)
+        calibrate_scales(known->observed, plan->calib_data_num[cell], plan->n_layer,
+                         made + (size_t)cell * per_cell);
+    *scales = made;
+    return STATUS_OK;
+}
+
+// ---- the sweep ----
+
 static const float *scales_of(const struct sweeping *sweeping, int run)
 {
     int cell = sweeping->worker->plan->runs[run].cell;
@@ -178,10 +253,7 @@ static enum status sweep_sample(struct sweeping *sweeping, int run, int sample, 
     double started = progress_clock();
     const struct mode *mode = worker->plan->runs[run].mode;
     log_rank(worker->log, LOG_VERBOSE, "computes run %d (mode %s), sample %d", run, mode->name, sample);
-    sweeping->err = err;
-    sweeping->run = run;
-    sweeping->sample = sample;
-    sweeping->last = -1;
+    begin_sample(sweeping, run, sample, err);
     bool whole = forward_run(worker->forward, mode, scales_of(sweeping, run), ids_of(worker, sample),
                              worker->corpus->length[sample], &capture);
     if (!whole) {
@@ -214,6 +286,7 @@ static enum status sweep_item(void *context, int index, struct scheduler *schedu
     const struct item *item = &sweeping->worker->plan->items[index];
     struct error first = {0};
     sweeping->scheduler = scheduler;
+    if (sweeping->worker->model) model_release(sweeping->worker->model); // rows of embeddings add up
     for (int s = 0; s < item->samples; s++) {
         int sample = item->first_sample + s;
         if (sweep_sample(sweeping, item->run, sample, err) == STATUS_OK) continue;

@@ -18,6 +18,7 @@ struct worker {
     const struct comm *comm;
     const struct plan *plan;
     const struct corpus *corpus;
+    const struct model *model; // whose mapped embedding a pass reads; NULL: not known
     struct forward *forward;
     double percentile_alpha;
     struct stop *stop;
@@ -31,11 +32,17 @@ struct observations {
     float *observed;        // [samples][n_layer][SITE_COUNT]
     unsigned char *present; // [samples]; where 0, the row above is zero
     int samples;
-    int added; // samples that were observed by worker_observe(), also when it failed
+    // [samples]; not 0: the file holds the outputs of this sample in plan->observed_run.  Those of the others
+    // come with their observation; what cannot be stored then is an item of the sweep as any other.  NULL:
+    // none comes.
+    unsigned char *outputs;
+    // Samples that worker_observe() observed, and outputs that came with them, also when it failed.
+    int added, outputs_added;
 };
 
 // Collective.  Observes the samples that are not present and stores each; afterwards all are present on every
-// rank. `present` must be equal on all ranks, rows are needed on rank 0 alone.
+// rank. `present` and `outputs` must be equal on all ranks, and are so afterwards; rows are needed on rank 0
+// alone.
 enum status worker_observe(const struct worker *worker, struct store *store, struct observations *known,
                            struct progress *progress, struct error *err);
 

@@ -6,6 +6,7 @@ import collections
 import concurrent.futures
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ LINES = 100    # about what a whole run with -v says
 # Where SIGKILL comes from within, and how often the point is passed in a run: first those of the four phases.
 POINTS = [("observe", 2), ("mark", 20), ("compare", 10), ("report", 20), ("create", 100), ("scales", 1), ("store", 60),
           ("readback", 8)]
-PHASES = [("report", "writes the reports"), ("compare", "compares"), ("sweep", "computes run"),
+PHASES = [("report", "writes the reports"), ("compare", "compares"), ("sweep", "(?<!with it )computes run"),
           ("calibration", "observes sample")]
 
 
@@ -102,7 +103,7 @@ def killed_run(good, folder, ranks, chance, point, further):
 
 def phase_of(err):
     for phase, words in PHASES:
-        if words in err:
+        if re.search(words, err):
             return phase
     return "start"
 

@@ -116,6 +116,11 @@ bool forward_run(struct forward *forward, const struct mode *mode, const float *
     return true;
 }
 
+bool forward_observes(const struct mode *mode)
+{
+    return mode == mode_at(0);
+}
+
 bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
                      const struct capture *capture, float *observed)
 {

@@ -28,6 +28,7 @@ struct plan {
     int calib_data_num[JOB_MAX_CELLS];
     struct run *runs; // the reference mode first, then the other float modes, then cells in order
     int n_runs;
+    int observed_run;   // its outputs come with the calibration; -1: none
     int reference_run;  // index into runs; for a W8A8 reference: that of the first cell
     struct item *items; // in the order of hand-out
     int n_items;

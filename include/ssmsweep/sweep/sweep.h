@@ -17,8 +17,9 @@
 
 // How long the phases of sweep_run() took on this rank.
 struct sweep_times {
-    double calibrate_seconds, items_seconds;
-    double idle_seconds; // from its last item to the end of the last one of all ranks
+    double calibrate_seconds; // with the items that come with it
+    double items_seconds;     // of all items, calibration included
+    double idle_seconds;      // from its last item to the end of the last one of all ranks, in both
 };
 
 // What is to be done and with what.  In caller memory; job, comm and log are borrowed.

@@ -143,6 +143,42 @@ static void items_cover_all_once_in_order(void **state)
         }
 }
 
+static int largest_item(const struct dims *of, int samples, int ranks, int *items)
+{
+    static int32_t same[400];
+    for (int s = 0; s < samples; s++)
+        same[s] = 64;
+    const struct corpus corpus = {.samples = samples, .max_tokens = 64, .length = same};
+    struct job job = make_job();
+    struct plan plan = {0};
+    struct error err = {0};
+    job.calib_data_num[0] = samples;
+    job.n_cells = 1;
+    assert_int_equal(plan_make(&plan, &job, of, &corpus, ranks, &err), STATUS_OK);
+    int largest = 0;
+    for (int i = 0; i < plan.n_items; i++)
+        if (plan.items[i].samples > largest) largest = plan.items[i].samples;
+    *items = plan.n_items;
+    plan_clear(&plan);
+    return largest;
+}
+
+// Short work is handed out in larger pieces, but not in so few that ranks wait at the end.
+static void shards_follow_the_cost(void **state)
+{
+    (void)state;
+    static const struct dims tiny = {.n_layer = 2, .d_model = 32, .d_inner = 64, .d_state = 16, .dt_rank = 2};
+    static const struct dims large = {
+        .n_layer = 24, .d_model = 768, .d_inner = 1536, .d_state = 16, .dt_rank = 48};
+    int items;
+    assert_int_equal(largest_item(&large, 400, 4, &items), 1);
+    assert_in_range(largest_item(&tiny, 400, 4, &items), 16, 64);
+    assert_true(items >= 8 * 4);
+    assert_int_equal(largest_item(&tiny, 16, 16, &items), 1);
+    assert_in_range(largest_item(&tiny, 100, 16, &items), 2, 10);
+    assert_true(items >= 8 * 16);
+}
+
 static void want_is_layers_by_components(void **state)
 {
     (void)state;
@@ -191,6 +227,7 @@ int main(void)
         cmocka_unit_test(reference_is_added),
         cmocka_unit_test(float_modes_need_no_cells),
         cmocka_unit_test(items_cover_all_once_in_order),
+        cmocka_unit_test(shards_follow_the_cost),
         cmocka_unit_test(want_is_layers_by_components),
         cmocka_unit_test(unknown_names_are_refused),
     };

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// No pass allocates: forward_open() took all it needs.  The linker leads the core's own calls through the
+// counters below (--wrap).
+#include <stdatomic.h>
+
+#include "../support.h"
+#include "ssmsweep/numerics/calibrate.h"
+#include "ssmsweep/numerics/forward.h"
+
+enum { LENGTH = 50, MAX_TOKENS = 64 };
+
+static atomic_long allocations;
+
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes)
+{
+    allocations++;
+    return __real_malloc(bytes);
+}
+
+void *__real_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    allocations++;
+    return __real_calloc(count, bytes);
+}
+
+void *__real_realloc(void *block, size_t bytes);
+void *__wrap_realloc(void *block, size_t bytes);
+void *__wrap_realloc(void *block, size_t bytes)
+{
+    allocations++;
+    return __real_realloc(block, bytes);
+}
+
+int __real_posix_memalign(void **block, size_t alignment, size_t bytes);
+int __wrap_posix_memalign(void **block, size_t alignment, size_t bytes);
+int __wrap_posix_memalign(void **block, size_t alignment, size_t bytes)
+{
+    allocations++;
+    return __real_posix_memalign(block, alignment, bytes);
+}
+
+void *__real_aligned_alloc(size_t alignment, size_t bytes);
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes)
+{
+    allocations++;
+    return __real_aligned_alloc(alignment, bytes);
+}
+
+void *__real_mmap(void *address, size_t bytes, int protection, int flags, int descriptor, long offset);
+void *__wrap_mmap(void *address, size_t bytes, int protection, int flags, int descriptor, long offset);
+void *__wrap_mmap(void *address, size_t bytes, int protection, int flags, int descriptor, long offset)
+{
+    allocations++;
+    return __real_mmap(address, bytes, protection, flags, descriptor, offset);
+}
+
+static bool count_tensor(void *context, int layer, enum component component, const float *values, int length,
+                         int width)
+{
+    (void)layer, (void)component, (void)values, (void)length, (void)width;
+    ++*(int *)context;
+    return true;
+}
+
+static void run_modes(struct forward *forward, const struct dims *dims, const int32_t *ids)
+{
+    int tensors = 0;
+    unsigned char want[256];
+    float *observed = calloc(2 * (size_t)dims->n_layer * SITE_COUNT, sizeof *observed);
+    float *scales = observed + (size_t)dims->n_layer * SITE_COUNT;
+    assert_true(observed && dims->n_layer <= 256);
+    memset(want, (1 << COMPONENT_COUNT) - 1, sizeof want);
+    const struct capture capture = {.want = want, .take = count_tensor, .context = &tensors};
+    allocations = 0;
+    assert_true(forward_observe(forward, 0.9995, ids, LENGTH, &capture, observed));
+    calibrate_scales(observed, 1, dims->n_layer, scales);
+    for (int m = 0; m < mode_count(); m++) {
+        const float *given = mode_is_float(mode_at(m)) ? NULL : scales;
+        assert_true(forward_run(forward, mode_at(m), given, ids, LENGTH, &capture));
+    }
+    assert_int_equal(allocations, 0);
+    assert_int_equal(tensors, (1 + mode_count()) * dims->n_layer * COMPONENT_COUNT);
+    free(observed);
+}
+
+static void test_passes(void **state)
+{
+    (void)state;
+    struct model model = {0};
+    struct weights *weights = NULL;
+    struct error err = {0};
+    int32_t ids[LENGTH];
+    allocations = 0;
+    assert_int_equal(model_open(&model, SOURCE_DIR "/jobs/demo", &err), STATUS_OK);
+    assert_true(allocations > 0); // the counters are in place
+    const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_W8A8;
+    void *memory = aligned_alloc(64, (weights_bytes(&model, parts) + 63) / 64 * 64);
+    assert_int_equal(weights_open(&weights, &model, parts, memory, &err), STATUS_OK);
+    for (int task = 0; task < weights_tasks(weights); task++)
+        assert_int_equal(weights_pack(weights, task, &err), STATUS_OK);
+    for (int t = 0; t < LENGTH; t++)
+        ids[t] = (t * 7919 + 13) % model.dims.vocab_size;
+    for (int threads = 1; threads <= 3; threads++) {
+        struct forward *forward = NULL;
+        assert_int_equal(forward_open(&forward, weights, MAX_TOKENS, threads, &err), STATUS_OK);
+        run_modes(forward, &model.dims, ids);
+        forward_close(forward);
+    }
+    weights_close(weights);
+    free(memory);
+    model_close(&model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_passes)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
