@@ -3,6 +3,7 @@
 # Installs what is missing of the Debian 12 packages that ssmsweep needs; silent when nothing is.
 #   jobs/setup.sh         to build and run
 #   jobs/setup.sh tests   to run the tests as well
+#   jobs/setup.sh slurm   to test the batch scripts as well; no service of Slurm or munge is started or enabled
 set -eu
 
 packages="gcc libc6-dev make cmake pkg-config
@@ -12,8 +13,9 @@ case "${1-}" in
 '') ;;
 tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools zstd
     clang libclang-rt-14-dev libomp-dev" ;;
+slurm) packages="$packages slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2" ;;
 *)
-    echo "setup.sh: unknown argument '$1': expected nothing or 'tests'" >&2
+    echo "setup.sh: unknown argument '$1': expected nothing, 'tests' or 'slurm'" >&2
     exit 2
     ;;
 esac
@@ -43,8 +45,30 @@ if [ "$(id -u)" -ne 0 ]; then
     root=sudo
 fi
 
+# What would be started and enabled by its installation.
+services=
+for service in slurmctld slurmd munge; do
+    case " $missing " in
+    *" $service "*) services="$services $service" ;;
+    esac
+done
+
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+policy= # the file that forbids starting services, if it is ours
+clean_up() {
+    rm -f "$log"
+    if [ -n "$policy" ]; then $root rm -f "$policy"; fi
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+forbid_starting() {
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        policy=/usr/sbin/policy-rc.d
+        printf '#!/bin/sh\nexit 101\n' | $root tee "$policy" >/dev/null
+        $root chmod 755 "$policy"
+    fi
+}
 apt() {
     $root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" \
         </dev/null >"$log" 2>&1
@@ -52,8 +76,14 @@ apt() {
 echo "setup.sh: installing$missing" >&2
 # A package list that cannot be refreshed may still be good enough: let the installation decide.
 apt update || echo "setup.sh: apt-get update failed; trying with the lists at hand" >&2
+if [ -n "$services" ]; then forbid_starting; fi
 if ! apt install -y --no-install-recommends $missing; then
     tail -n 20 "$log" >&2
     echo "setup.sh: apt-get could not install:$missing (its last lines are above)" >&2
     exit 1
 fi
+for service in $services; do
+    # Stopped where a policy of this machine let it start.
+    $root invoke-rc.d --quiet "$service" stop >/dev/null 2>&1 </dev/null || true
+    $root update-rc.d "$service" disable >/dev/null 2>&1 </dev/null || true
+done

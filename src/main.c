@@ -10,11 +10,16 @@
 #include "ssmsweep/base/stop.h"
 #include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
+#include "ssmsweep/compare/equalities.h"
 #include "ssmsweep/compare/info.h"
+#include "ssmsweep/compare/npy_files.h"
+#include "ssmsweep/compare/per_sample.h"
+#include "ssmsweep/compare/present.h"
 #include "ssmsweep/compare/report_json.h"
-#include "ssmsweep/compare/table.h"
+#include "ssmsweep/compare/verdict.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/synth.h"
+#include "ssmsweep/numerics/mode_table.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
 #include "ssmsweep/sweep/progress.h"
@@ -29,16 +34,6 @@ static int launcher_rank(void)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (getenv(names[i])) return (int)strtol(getenv(names[i]), NULL, 10);
     return 0;
-}
-
-static void print_modes(FILE *out)
-{
-    for (int m = 0; m < mode_count(); m++) {
-        const struct mode *mode = mode_at(m);
-        fprintf(out, "%-6s %s", mode->name, mode->summary);
-        if (mode->equals) fprintf(out, " (same results as %s)", mode->equals);
-        fputc('\n', out);
-    }
 }
 
 static void info(const struct job *job, struct error *err)
@@ -81,7 +76,7 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
         if (speaks) printf("ssmsweep %s\n", SSMSWEEP_VERSION);
         return true;
     case COMMAND_MODES:
-        if (speaks) print_modes(stdout);
+        if (speaks) mode_table_print(stdout, job->json, err);
         return true;
     case COMMAND_INFO:
         if (speaks) info(job, err);
@@ -96,15 +91,18 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
 
 static enum status check_job(const struct job *job, struct error *err)
 {
-    if (job->command != COMMAND_RUN && job->command != COMMAND_COMPARE && job->command != COMMAND_BENCH)
+    if (job->command == COMMAND_EXPORT && !job->npy)
+        return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
+    if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
+        job->command != COMMAND_BENCH)
         return STATUS_OK;
-    return plan_check_names(job, err);
+    return plan_check_names(job, err) ? err->status : verdict_check_job(job, err);
 }
 
 // ---- compare and report ----
 
-static enum status report(const struct job *job, const struct result *result,
-                          const struct comparison *comparison, struct error *err)
+static enum status report(const struct job *job, struct result *result, const struct comparison *comparison,
+                          struct error *err)
 {
     struct report report = {.result = result,
                             .comparison = comparison,
@@ -112,11 +110,12 @@ static enum status report(const struct job *job, const struct result *result,
                             .comparison_dir = job->comparison_dir,
                             .save_comparison = job->save_comparison,
                             .time = time(NULL)};
+    if (job->command == COMMAND_SAVE) return report_write_stats(&report, err);
+    const struct log log = {.level = job->verbosity, .ranks = 1};
     if (report_write(&report, err)) return err->status;
-    if (job->verbosity == LOG_QUIET) return STATUS_OK;
-    table_print_modes(stdout, comparison, result);
-    table_print_summary(stdout, comparison, result);
-    return STATUS_OK;
+    if (job->per_sample && per_sample_write(comparison, result, job->comparison_dir, err)) return err->status;
+    if (present(stdout, job, &report, err)) return err->status;
+    return verdict_give(job, &log, comparison, result, err);
 }
 
 // What every command gets.
@@ -126,6 +125,13 @@ struct program {
     const struct log *log;
     struct stop *stop;
 };
+
+// Collective.  A broken gate does not hide a violated equality.
+static void check_equalities(const struct program *program, struct result *result, struct error *err)
+{
+    struct error violated = {0};
+    if (equalities_check(program->comm, program->log, result, &violated) && !err->status) *err = violated;
+}
 
 // Collective.  Without names `compare` takes what the file holds, which need not be every mode there is.
 static enum status compare(const struct program *program, bool partial, struct error *err)
@@ -147,6 +153,7 @@ static enum status compare(const struct program *program, bool partial, struct e
     log_job(program->log, LOG_VERBOSE, "writes the reports");
     if (comm->rank == 0 && comparison.count > 0) report(job, result, &comparison, err);
     comm_agree(comm, err);
+    if (!err->status || err->status == STATUS_GATE) check_equalities(program, result, err);
     compare_clear(&comparison);
 close_result:
     result_close(result);
@@ -179,6 +186,9 @@ static enum status run(const struct program *program, struct error *err)
         compare(program, false, err);
     else if (sweep.comparable)
         compare_partially(program);
+    if (!err->status && program->job->command == COMMAND_SAVE)
+        log_job(program->log, LOG_NORMAL, "saved %s; compare its modes with: ssmsweep compare --all",
+                sweep.result_path);
 close_sweep:
     sweep_close(&sweep);
     return err->status;
@@ -186,10 +196,21 @@ close_sweep:
 
 static enum status run_command(const struct program *program, struct error *err)
 {
-    if (program->job->command == COMMAND_RUN) return run(program, err);
-    if (program->job->command == COMMAND_BENCH)
-        return bench_run(program->job, program->comm, SSMSWEEP_VERSION, err);
-    return compare(program, false, err);
+    const struct job *job = program->job;
+    const struct comm *comm = program->comm;
+    switch (job->command) {
+    case COMMAND_RUN:
+    case COMMAND_SAVE:
+        return run(program, err);
+    case COMMAND_EXPORT:
+        return npy_export_job(job, comm, err);
+    case COMMAND_IMPORT:
+        return npy_import_job(job, comm, SSMSWEEP_VERSION, err);
+    case COMMAND_BENCH:
+        return bench_run(job, comm, SSMSWEEP_VERSION, err);
+    default:
+        return compare(program, false, err);
+    }
 }
 
 static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
@@ -200,7 +221,8 @@ static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
     struct stop stop = {.grace_seconds = job->grace_seconds};
     const struct program program = {job, &comm, &log, &stop};
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
-    if (job->command == COMMAND_RUN) stop_catch(); // before MPI starts: it takes a moment
+    if (job->command == COMMAND_RUN || job->command == COMMAND_SAVE)
+        stop_catch(); // before MPI starts, which takes a moment
     store_prepare();
     if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {
         log.rank = comm.rank;

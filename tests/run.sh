@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds with and without sanitizers, and runs the tests.
 #   tests/run.sh                 everything
-#   tests/run.sh LABEL...        only the tests of these labels (unit, mpi, cli, reference ...)
+#   tests/run.sh LABEL...        only the tests of these labels (unit, mpi, cli, reference, slurm ...)
 # SSMSWEEP_WERROR=ON makes warnings errors; SSMSWEEP_SANITIZERS=OFF leaves out the sanitizer build;
 # SSMSWEEP_FUZZ=ON adds a short run of the fuzz targets, with clang (label fuzz);
 # SSMSWEEP_GOLDEN=DIR adds the tokenizer's golden files.  Exit status: 0 only if every test passed.
@@ -11,6 +11,9 @@ cd "$(dirname "$0")/.."
 . jobs/environment.sh
 
 jobs/setup.sh tests
+if [ "$(id -u)" -eq 0 ]; then # the tests that need it are skipped for others
+    jobs/setup.sh slurm || echo "run.sh: no Slurm: the tests of the batch scripts will be skipped" >&2
+fi
 
 cores=$(usable_cores)
 mpi_environment 16 # the widest test

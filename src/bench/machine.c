@@ -21,10 +21,12 @@ static void peak_run(void *context)
 
 struct load peak_load(struct peak *peak, const struct setting *setting, int threads, bool int8)
 {
-    *peak = (struct peak){.kernels = setting->kernels, .threads = threads, .int8 = int8, .rounds = 256};
-    struct load load = {.run = peak_run, .context = peak, .team = threads > 1};
+    *peak = (struct peak){.kernels = setting->kernels, .threads = 1, .int8 = int8, .rounds = 256};
+    struct load load = {.run = peak_run, .context = peak};
     load_lengthen(&load, &peak->rounds);
     peak_run(peak);
+    load.team = threads > 1;
+    peak->threads = threads;
     load.work = peak->operations * threads;
     return load;
 }
@@ -51,12 +53,14 @@ static void exps_run(void *context)
 struct load exps_load(struct exps *exps, const struct setting *setting, int threads)
 {
     exps->kernels = setting->kernels;
-    exps->threads = threads;
+    exps->threads = 1;
     exps->rounds = 16;
     for (int i = 0; i < EXP_COUNT; i++)
         exps->in[i] = -(setting->pool[i] + 1.0f);
-    struct load load = {.run = exps_run, .context = exps, .team = threads > 1};
+    struct load load = {.run = exps_run, .context = exps};
     load_lengthen(&load, &exps->rounds);
+    load.team = threads > 1;
+    exps->threads = threads;
     load.work = (double)EXP_COUNT * (double)exps->rounds * threads;
     return load;
 }

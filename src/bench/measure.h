@@ -26,7 +26,8 @@ void measure(struct load *loads, int count, double seconds);
 
 double load_rate(const struct load *load); // work per second of the best run
 
-// Doubles *rounds, which `load` obeys, until a run takes half a millisecond.
+// Doubles *rounds, which `load` obeys, until a run takes half a millisecond.  For one thread: the first run
+// of a team takes long whatever it does.
 void load_lengthen(const struct load *load, long *rounds);
 
 // Calls part(context, thread, begin, end) on `threads` threads for parts of [0, count) whose inner borders

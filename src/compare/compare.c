@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/compare/compare.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -221,6 +222,7 @@ static enum status measure_own(struct comparison_entry *entries, const int *owne
         choose_samples(&reader);
         const struct pair_source source = {reader.n_samples, read_sample, &reader};
         measure_pairs(&entries[i].record, &source, percentile, err);
+        if (result_run_at(result, entries[i].run)->calib_data_num > 0) entries[i].record.max_ulp = NAN;
     }
     reader_close(&reader);
     percentile_close(percentile);

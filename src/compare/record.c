@@ -96,6 +96,7 @@ struct record record_make(const struct accumulator *acc, const double abs_diff_p
         .mode_max = b.max,
         .fp_abs_mean = a.abs_mean,
         .mode_abs_mean = b.abs_mean,
+        .max_ulp = NAN,
     };
     if (acc->count == 0 || acc->ref.nonfinite || acc->mode.nonfinite)
         clear_shared(&r);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/compare/report_json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/compare/coverage.h"
+#include "ssmsweep/compare/metric.h"
 #include "ssmsweep/compare/view.h"
 
 // ---- parts that several files share ----
@@ -93,6 +95,8 @@ static void put_record(struct json_writer *w, const struct report *report,
     if (r->mode_nonfinite > 0) json_put_integer(w, "mode_nonfinite", (long long)r->mode_nonfinite);
     for (int k = 0; k < RECORD_KEYS; k++)
         json_put_double(w, record_keys[k].name, record_value(r, k));
+    for (int m = RECORD_KEYS; m < METRICS; m++)
+        if (m != METRIC_MAX_ULP || !isnan(r->max_ulp)) json_put_double(w, metric_name(m), metric_value(r, m));
     put_grades(w, r);
 }
 
@@ -172,22 +176,26 @@ static enum status save(struct json_writer *w, const char *path, struct error *e
     return err->status;
 }
 
-// "PREFIX<m>[_n<N>]MIDDLE.json" in a directory; caller frees.
-static char *report_path(const struct report *report, const char *directory, int run, const char *ending)
+void report_stem(const struct report *report, int run, char stem[REPORT_STEM_CHARS])
 {
     const struct result_run *r = result_run_at(report->result, run);
-    char cell[24] = "", name[160];
+    char cell[24] = "";
     if (r->calib_data_num > 0 && view_cells(report->result) > 1)
         snprintf(cell, sizeof cell, "_n%d", r->calib_data_num);
-    snprintf(name, sizeof name, "mode_%s%s%s.json", r->mode, cell, ending);
+    snprintf(stem, REPORT_STEM_CHARS, "mode_%s%s", r->mode, cell);
+}
+
+// "mode_<m>[_n<N>]ENDING.json" in a directory; caller frees.
+static char *report_path(const struct report *report, const char *directory, int run, const char *ending)
+{
+    char stem[REPORT_STEM_CHARS], name[REPORT_STEM_CHARS + 96];
+    report_stem(report, run, stem);
+    snprintf(name, sizeof name, "%s%s.json", stem, ending);
     return file_join(directory, name);
 }
 
-static enum status write_comparison(const struct report *report, const struct run_view *run, const char *path,
-                                    struct error *err)
+static void put_comparison(struct json_writer *w, const struct report *report, const struct run_view *run)
 {
-    struct json_writer *w = json_writer_open();
-    if (!w) return error_memory(err, 1, path);
     struct run_summary summary = view_summarize(run);
     json_begin_object(w, NULL);
     put_timestamp(w, report);
@@ -203,7 +211,33 @@ static enum status write_comparison(const struct report *report, const struct ru
     json_put_string(w, "worst_grade", grade_name(summary.worst));
     json_end_object(w);
     json_end_object(w);
+}
+
+static enum status write_comparison(const struct report *report, const struct run_view *run, const char *path,
+                                    struct error *err)
+{
+    struct json_writer *w = json_writer_open();
+    if (!w) return error_memory(err, 1, path);
+    put_comparison(w, report, run);
     return save(w, path, err);
+}
+
+enum status report_print(FILE *out, const struct report *report, struct error *err)
+{
+    struct json_writer *w = json_writer_open();
+    if (!w) return error_memory(err, 1, "the comparisons");
+    json_begin_object(w, NULL);
+    json_put_string(w, "reference_mode", view_reference_name(report->comparison, report->result));
+    json_begin_array(w, "comparisons");
+    for (struct run_view run = {0}; view_next_run(report->comparison, &run);)
+        if (!view_is_reference(report->comparison, report->result, run.run)) put_comparison(w, report, &run);
+    json_end_array(w);
+    json_end_object(w);
+    char *text = json_writer_finish(w);
+    if (!text) return error_memory(err, 1u << 20, "the comparisons");
+    fputs(text, out);
+    free(text);
+    return STATUS_OK;
 }
 
 static enum status write_stats(const struct report *report, const struct run_view *run, const char *path,
@@ -291,7 +325,21 @@ static enum status write_run(const struct report *report, const struct run_view 
     return err->status;
 }
 
-static int count_compared(const struct report *report)
+enum status report_write_stats(const struct report *report, struct error *err)
+{
+    if (file_make_directories(report->output_dir, err)) return err->status;
+    for (struct run_view run = {0}; view_next_run(report->comparison, &run) && !err->status;) {
+        char *path = report_path(report, report->output_dir, run.run, "_stats");
+        if (path)
+            write_stats(report, &run, path, err);
+        else
+            error_memory(err, 256, "a path");
+        free(path);
+    }
+    return err->status;
+}
+
+int report_count_compared(const struct report *report)
 {
     int compared = 0;
     for (struct run_view run = {0}; view_next_run(report->comparison, &run);)
@@ -303,7 +351,7 @@ enum status report_write(const struct report *report, struct error *err)
 {
     if (file_make_directories(report->output_dir, err) || file_make_directories(report->comparison_dir, err))
         return err->status;
-    bool single = count_compared(report) == 1;
+    bool single = report_count_compared(report) == 1;
     for (struct run_view run = {0}; view_next_run(report->comparison, &run);)
         if (write_run(report, &run, single ? report->save_comparison : NULL, err)) return err->status;
     char *path = report->save_comparison && !single ? strdup(report->save_comparison)

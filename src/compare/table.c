@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "ssmsweep/compare/coverage.h"
@@ -61,16 +62,52 @@ static const char *mode_cell(char cell[CELL_CHARS * 2], const struct result *res
 
 // ---- one mode, layer by layer ----
 
-static void print_layer(FILE *out, const struct comparison_entry *entry)
+void table_print_grade(FILE *out, enum grade grade, int width, bool color)
+{
+    static const char *const codes[] = {"32", "36", "33", "31"}; // green, cyan, yellow, red
+    if (color)
+        fprintf(out, "\033[%sm%-*s\033[0m", codes[grade], width, grade_name(grade));
+    else
+        fprintf(out, "%-*s", width, grade_name(grade));
+}
+
+static void print_layer(FILE *out, const struct comparison_entry *entry, bool color)
 {
     const struct record *r = &entry->record;
     char mse[CELL_CHARS], correlation[CELL_CHARS], relative[CELL_CHARS], mae[CELL_CHARS], p99[CELL_CHARS],
         max[CELL_CHARS];
-    fprintf(out, "%5d  %9s %-9s  %9s %-9s %9s %-9s %9s %10s %10s\n", entry->layer, error_cell(mse, r->mse),
-            grade_name(record_grade_mse(r)), correlation_cell(correlation, r->correlation),
-            grade_name(record_grade_correlation(r)), percent_cell(relative, r->relative_mae),
-            grade_name(record_grade_relative_mae(r)), error_cell(mae, r->mae),
-            error_cell(p99, r->abs_diff_p99), error_cell(max, r->abs_diff_max));
+    fprintf(out, "%5d  %9s ", entry->layer, error_cell(mse, r->mse));
+    table_print_grade(out, record_grade_mse(r), 9, color);
+    fprintf(out, "  %9s ", correlation_cell(correlation, r->correlation));
+    table_print_grade(out, record_grade_correlation(r), 9, color);
+    fprintf(out, " %9s ", percent_cell(relative, r->relative_mae));
+    table_print_grade(out, record_grade_relative_mae(r), 9, color);
+    fprintf(out, " %9s %10s %10s\n", error_cell(mae, r->mae), error_cell(p99, r->abs_diff_p99),
+            error_cell(max, r->abs_diff_max));
+}
+
+// Over the layers where a metric is defined; NaN where it is nowhere.
+static double average(const struct run_view *run, enum component component, size_t offset)
+{
+    double sum = 0;
+    int n = 0;
+    for (int i = 0; i < run->count; i++) {
+        double v = *(const double *)((const char *)&run->entries[i].record + offset);
+        if (run->entries[i].component != component || isnan(v)) continue;
+        sum += v;
+        n++;
+    }
+    return n ? sum / n : (double)NAN;
+}
+
+static void print_average(FILE *out, const struct run_view *run, enum component component)
+{
+    char mse[CELL_CHARS], correlation[CELL_CHARS], relative[CELL_CHARS], mae[CELL_CHARS];
+    fprintf(out, "%5s  %9s %-9s  %9s %-9s %9s %-9s %9s\n", "avg",
+            error_cell(mse, average(run, component, offsetof(struct record, mse))), "",
+            correlation_cell(correlation, average(run, component, offsetof(struct record, correlation))), "",
+            percent_cell(relative, average(run, component, offsetof(struct record, relative_mae))), "",
+            error_cell(mae, average(run, component, offsetof(struct record, mae))));
 }
 
 static void print_nonfinite(FILE *out, const struct comparison_entry *entry)
@@ -82,7 +119,7 @@ static void print_nonfinite(FILE *out, const struct comparison_entry *entry)
 }
 
 static void print_component(FILE *out, const struct comparison *comparison, const struct result *result,
-                            const struct run_view *run, enum component component)
+                            const struct run_view *run, enum component component, bool color)
 {
     const struct mode *mode = mode_find(result_run_at(result, run->run)->mode);
     char name[CELL_CHARS * 2], weights[VIEW_WEIGHTS_CHARS];
@@ -94,7 +131,8 @@ static void print_component(FILE *out, const struct comparison *comparison, cons
     fprintf(out, "%5s  %9s %-9s  %-19s %-19s %9s %10s %10s\n", "layer", "MSE", "", "correlation",
             "relative MAE", "MAE", "p99 |diff|", "max |diff|");
     for (int i = 0; i < run->count; i++)
-        if (run->entries[i].component == component) print_layer(out, &run->entries[i]);
+        if (run->entries[i].component == component) print_layer(out, &run->entries[i], color);
+    print_average(out, run, component);
     for (int i = 0; i < run->count; i++)
         if (run->entries[i].component == component) print_nonfinite(out, &run->entries[i]);
     rule(out, TABLE_WIDTH);
@@ -107,29 +145,35 @@ static bool captured(const struct run_view *run, enum component component)
     return false;
 }
 
-void table_print_modes(FILE *out, const struct comparison *comparison, const struct result *result)
+void table_print_modes(FILE *out, const struct comparison *comparison, const struct result *result,
+                       bool color)
 {
     for (struct run_view run = {0}; view_next_run(comparison, &run);) {
         if (view_is_reference(comparison, result, run.run)) continue;
         for (int c = 0; c < COMPONENT_COUNT; c++)
             if (captured(&run, (enum component)c))
-                print_component(out, comparison, result, &run, (enum component)c);
+                print_component(out, comparison, result, &run, (enum component)c, color);
     }
 }
 
 // ---- all modes ----
 
 static void print_run(FILE *out, const struct comparison *comparison, const struct result *result,
-                      const struct run_view *run, int name_width)
+                      const struct run_view *run, int name_width, bool color)
 {
     struct run_summary s = view_summarize(run);
     const struct record *first = &s.first.main->record, *last = &s.last.main->record;
     char name[CELL_CHARS * 2], cells[5][CELL_CHARS];
     bool reference = view_is_reference(comparison, result, run->run);
-    fprintf(out, "%-*s   %11s %11s   %11s %11s   %11s   %s\n", name_width, mode_cell(name, result, run->run),
+    fprintf(out, "%-*s   %11s %11s   %11s %11s   %11s   ", name_width, mode_cell(name, result, run->run),
             error_cell(cells[0], first->mse), error_cell(cells[1], first->mae),
             error_cell(cells[2], last->mse), error_cell(cells[3], last->mae),
-            correlation_cell(cells[4], s.avg_correlation), reference ? "(reference)" : grade_name(s.worst));
+            correlation_cell(cells[4], s.avg_correlation));
+    if (reference)
+        fputs("(reference)", out);
+    else
+        table_print_grade(out, s.worst, 0, color);
+    fputc('\n', out);
 }
 
 // "------ layer 0 ------"
@@ -180,7 +224,8 @@ static void print_twins(FILE *out, const struct comparison *comparison, const st
     }
 }
 
-void table_print_summary(FILE *out, const struct comparison *comparison, const struct result *result)
+void table_print_summary(FILE *out, const struct comparison *comparison, const struct result *result,
+                         bool color)
 {
     struct run_view run = {0};
     if (!view_next_run(comparison, &run)) return;
@@ -188,7 +233,7 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
     int name_width = view_cells(result) > 1 ? 14 : 5;
     int width = print_header(out, comparison, result, &head, name_width);
     for (run = (struct run_view){0}; view_next_run(comparison, &run);)
-        print_run(out, comparison, result, &run, name_width);
+        print_run(out, comparison, result, &run, name_width, color);
     rule(out, width);
     coverage_print(out, result);
     print_twins(out, comparison, result);

@@ -34,7 +34,7 @@ static const struct job defaults = {
 
 static const char **text_member(const struct option *option, struct job *job)
 {
-    bool text = option->kind == OPTION_TEXT || option->kind == OPTION_LIST;
+    bool text = option->kind == OPTION_TEXT || option->kind == OPTION_LIST || option->kind == OPTION_LINES;
     return text ? (const char **)(void *)((char *)job + option->offset) : NULL;
 }
 

@@ -12,7 +12,8 @@
 
 // Masks of commands.
 enum {
-    IN_RUN = 1u << COMMAND_RUN,
+    IN_SAVE = 1u << COMMAND_SAVE,
+    IN_RUN = 1u << COMMAND_RUN | IN_SAVE,
     IN_COMPARE = 1u << COMMAND_COMPARE,
     IN_INFO = 1u << COMMAND_INFO,
     IN_SYNTH = 1u << COMMAND_SYNTH,
@@ -20,8 +21,10 @@ enum {
     IN_BENCH = 1u << COMMAND_BENCH,
     IN_HELP = 1u << COMMAND_HELP,
     IN_VERSION = 1u << COMMAND_VERSION,
+    IN_EXPORT = 1u << COMMAND_EXPORT,
+    IN_IMPORT = 1u << COMMAND_IMPORT,
     IN_BOTH = IN_RUN | IN_COMPARE,
-    IN_ALL = IN_BOTH | IN_INFO | IN_SYNTH | IN_BENCH | IN_MODES | IN_HELP | IN_VERSION
+    IN_ALL = IN_BOTH | IN_EXPORT | IN_IMPORT | IN_INFO | IN_SYNTH | IN_BENCH | IN_MODES | IN_HELP | IN_VERSION
 };
 
 static const struct option options[] = {
@@ -63,6 +66,12 @@ static const struct option options[] = {
      .help = "every mode; the same as --modes all", .word = "all"},
     {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH | IN_BENCH, OFFSET(modes), .argument = "LIST",
      .help = "names, or all, essential, fp_only, quant_only (default all); see `ssmsweep modes`"},
+    {"mode", 0, OPTION_LIST, GROUP_SWEEP, IN_SAVE, OFFSET(modes), .argument = "MODE",
+     .help = "save: the same as --modes"},
+    {"quantize", 0, OPTION_FLAG, GROUP_SWEEP, IN_SAVE, OFFSET(quantize),
+     .help = "save: accepted for old command lines; the mode says what is quantized"},
+    {"all", 0, OPTION_WORD, GROUP_SWEEP, 1u << COMMAND_COMPARE, OFFSET(modes), .word = "all",
+     .help = "compare: every mode of the result file (default)"},
     {"reference", 0, OPTION_TEXT, GROUP_SWEEP, IN_BOTH, OFFSET(reference), .argument = "MODE",
      .help = "mode that the others are compared with (default fp32)"},
     {"layers", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH, OFFSET(layers), .argument = "LIST",
@@ -71,12 +80,31 @@ static const struct option options[] = {
      .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all\n(default "
              "mixer_output)"},
 
-    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_BENCH, OFFSET(output_dir), .argument = "DIR",
-     .help = "folder of the layer outputs (default layer_outputs)"},
+    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_BENCH | IN_EXPORT | IN_IMPORT,
+     OFFSET(output_dir), .argument = "DIR", .help = "folder of the layer outputs (default layer_outputs)"},
+    {"npy", 0, OPTION_FLAG, GROUP_OUTPUT, IN_EXPORT, OFFSET(npy), .help = "export: as NumPy arrays"},
+    {"npy-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_EXPORT | IN_IMPORT, OFFSET(npy_dir), .argument = "DIR",
+     .help = "export, import-npy: folder of the arrays, also as the argument (default: --output_dir)"},
     {"comparison-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(comparison_dir), .argument = "DIR",
      .help = "folder of the comparisons (default comparisons)"},
     {"save_comparison", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(save_comparison), .argument = "FILE",
      .help = "write the comparison to this file"},
+    {"format", 0, OPTION_CHOICE, GROUP_OUTPUT, IN_BOTH, OFFSET(format), .argument = "table|json|csv|markdown",
+     .help = "of the comparison on standard output (default table)", .word = "table|json|csv|markdown"},
+    {"color", 0, OPTION_CHOICE, GROUP_OUTPUT, IN_BOTH, OFFSET(color), .argument = "auto|always|never",
+     .help = "grades in colour (default auto: on a terminal, unless NO_COLOR is set)",
+     .word = "auto|always|never"},
+    {"per-sample", 0, OPTION_FLAG, GROUP_OUTPUT, IN_BOTH, OFFSET(per_sample),
+     .help = "write per_sample.json and per_sample.csv beside the comparisons, worst samples first"},
+    {"gate", 0, OPTION_LINES, GROUP_OUTPUT, IN_BOTH, OFFSET(gates), .argument = "GATE",
+     .help = "limit to keep, as 'mode=2-4 layer=last correlation>=0.99 mse<1e-3'; exit status 1\n"
+             "and one line where it is broken; may be given again"},
+    {"gate-file", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(gate_file), .argument = "FILE",
+     .help = "gates, one per line; # starts a comment"},
+    {"baseline", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(baseline), .argument = "OLD.json",
+     .help = "comparison or summary of before; exit status 1 where the new one is worse"},
+    {"junit", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(junit), .argument = "FILE.xml",
+     .help = "write what gates and baseline found as JUnit XML"},
 
     {"preset", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(preset), .argument = "NAME",
      .help = "shape: tiny, mamba-130m, mamba-370m, mamba-790m, mamba-1.4b, mamba-2.8b (default tiny)",
@@ -109,7 +137,7 @@ static const struct option options[] = {
 
     {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},
-    {"json", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(json), .help = "info: as JSON"},
+    {"json", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO | IN_MODES, OFFSET(json), .help = "info, modes: as JSON"},
     {"cpu", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(cpu),
      .help = "info: instruction sets and cores of this machine"},
     {"quiet", 'q', OPTION_LEVEL, GROUP_GENERAL, IN_ALL, OFFSET(verbosity), .help = "errors only",
@@ -134,12 +162,16 @@ static const char *const group_titles[GROUP_COUNT] = {
 
 static const struct command_entry commands[] = {
     {"run", COMMAND_RUN, "[MODEL]", "model", "run the sweep and compare its modes (default)"},
+    {"save", COMMAND_SAVE, "[MODE|SET...]", "modes", "run the sweep and keep its outputs, without comparing"},
     {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
+    {"export", COMMAND_EXPORT, "--npy [DIR]", "npy-dir",
+     "write the layer outputs as NumPy arrays, with statistics"},
+    {"import-npy", COMMAND_IMPORT, "[DIR]", "npy-dir", "make a result file from such a folder, for compare"},
     {"info", COMMAND_INFO, "[PATH]", "model", "describe a model folder or a result file (--json, --cpu)"},
     {"synth", COMMAND_SYNTH, NULL, NULL, "write a random model of a published shape: --preset, --out"},
     {"bench", COMMAND_BENCH, NULL, NULL,
      "measure machine, kernels, forward passes and, under mpirun, sweeps"},
-    {"modes", COMMAND_MODES, NULL, NULL, "list the modes"},
+    {"modes", COMMAND_MODES, NULL, NULL, "what each mode does at each step (--json)"},
     {"help", COMMAND_HELP, NULL, NULL, "print this text"},
     {"version", COMMAND_VERSION, NULL, NULL, "print the version"},
 };
@@ -418,6 +450,7 @@ enum status option_store(const struct option *option, const char *text, const ch
         return store_choice(option, text, where, out, err);
     case OPTION_TEXT:
     case OPTION_LIST:
+    case OPTION_LINES:
         return store_text(option, text, where, out, err);
     case OPTION_INT_LIST:
         return store_cells(option, text, where, job, err);

@@ -9,10 +9,39 @@
 
 enum { WHERE_CHARS = 400 };
 
+static char *join_lines(const char *first, const char *second)
+{
+    size_t room = strlen(first) + strlen(second) + 2;
+    char *joined = malloc(room);
+    if (joined) snprintf(joined, room, "%s\n%s", first, second);
+    return joined;
+}
+
+// Takes over `text`.  Where the option was given before, its line goes below the others.
+static enum status add_line(struct settings *settings, const struct option *option, char **text,
+                            struct error *err)
+{
+    for (int i = 0; i < settings->count; i++) {
+        struct setting *setting = &settings->items[i];
+        if (setting->option != option) continue;
+        char *joined = join_lines(setting->text, *text);
+        free(*text);
+        *text = NULL;
+        if (!joined) return error_memory(err, 0, "an option");
+        free(setting->text);
+        setting->text = joined;
+    }
+    return STATUS_OK;
+}
+
 // Takes over `text`, which may be NULL after a failed allocation.
 static enum status add(struct settings *settings, const struct option *option, char *text, struct error *err)
 {
     if (!text) return error_memory(err, 0, "an option");
+    if (option->kind == OPTION_LINES) {
+        add_line(settings, option, &text, err);
+        if (!text) return err->status;
+    }
     if (settings->count == settings->room) {
         int room = settings->room ? 2 * settings->room : 16;
         struct setting *grown = realloc(settings->items, (size_t)room * sizeof *grown);
@@ -242,6 +271,7 @@ static const char *expected_kind(const struct option *option)
         return "a number, or a string as \"5G\"";
     case OPTION_TEXT:
     case OPTION_CHOICE:
+    case OPTION_LINES:
         return "a string";
     case OPTION_LIST:
         return "a string, or an array of strings or numbers";
@@ -274,7 +304,8 @@ static char *value_text(const struct option *option, const struct json *value)
     bool list = option->kind == OPTION_LIST || option->kind == OPTION_INT_LIST;
     bool bytes = option->kind == OPTION_BYTES;
     bool number = option->kind == OPTION_INT || option->kind == OPTION_DOUBLE || bytes;
-    bool string = option->kind == OPTION_TEXT || option->kind == OPTION_CHOICE || bytes;
+    bool string =
+        option->kind == OPTION_TEXT || option->kind == OPTION_CHOICE || option->kind == OPTION_LINES || bytes;
     if (!option_takes_argument(option))
         return json_is_bool(value) ? strdup(json_bool(value) ? "true" : "false") : NULL;
     char *text = NULL;

@@ -22,8 +22,8 @@ SWEEP_FIELDS = ["items", "runs", "items_seconds", "whole_seconds", "items_per_se
 
 
 def mode_names(folder):
-    listed = harness.run(["modes"], 1, folder)
-    return [line.split()[0] for line in listed.out.splitlines()]
+    listed = harness.run(["modes", "--json"], 1, folder)
+    return [mode["name"] for mode in json.loads(listed.out)["modes"]]
 
 
 def positive(value):

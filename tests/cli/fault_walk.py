@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The k-th read, write, message or allocation of a small run fails, for k through the whole run, on one rank of one or
 three: a documented status, one line from whoever speaks, no hang, and a file that resumes (or none, or an untouched one).
-SSMSWEEP_LONG=1 takes every k; else k grows like the Fibonacci numbers."""
+SSMSWEEP_WALK=all takes every k on one rank; else k grows like the Fibonacci numbers."""
 import concurrent.futures
 import os
 import shutil
@@ -10,7 +10,7 @@ import sys
 import harness
 import recovery
 
-LONG = os.environ.get("SSMSWEEP_LONG") == "1"
+LONG = os.environ.get("SSMSWEEP_WALK") == "all"
 KINDS = ["read", "write", "message", "alloc"]
 LIMIT = 60    # seconds, far above what a run takes
 MOST = 20000  # no run has that many calls

@@ -28,7 +28,7 @@ def main():
         checks.check(shown.status == 0 and re.fullmatch(r"ssmsweep \d+\.\d+\.\d+\n", shown.out), "--version", shown.out)
         shown = run("modes")
         checks.check(shown.status == 0 and not shown.err, "modes", shown.err)
-        first_words = [line.split()[0] for line in shown.out.splitlines() if line.strip()]
+        first_words = list(dict.fromkeys(line.split()[0] for line in shown.out.splitlines() if line.strip()))
         checks.check([word for word in first_words if word in harness.MODES] == harness.MODES, "modes lists them all", shown.out)
         for bad, word in ((["--no-such-option"], "--no-such-option"), (["--modes", "2-9"], "2-9"), (["frob"], "frob")):
             shown = run(*bad)

@@ -22,6 +22,7 @@ struct record {
     double diff_mean, diff_std, abs_diff_mean, abs_diff_max;
     double mse, rmse, mae, relative_mse, relative_mae, correlation;
     double abs_diff_p50, abs_diff_p90, abs_diff_p95, abs_diff_p99;
+    double max_ulp; // of float32, set by who measures float modes; NaN elsewhere
 };
 
 // The 22 published keys, in the order of NUMERICS.md §6: name and offset of the double in struct record.

@@ -9,6 +9,7 @@
 #ifndef SSMSWEEP_COMPARE_REPORT_JSON_H
 #define SSMSWEEP_COMPARE_REPORT_JSON_H
 
+#include <stdio.h>
 #include <time.h>
 
 #include "ssmsweep/base/status.h"
@@ -26,5 +27,16 @@ struct report {
 
 // Local: for one rank.  Every file is written whole or not at all.  STATUS_IO names the file.
 enum status report_write(const struct report *report, struct error *err);
+// Local.  The stats files alone.
+enum status report_write_stats(const struct report *report, struct error *err);
+
+// "mode_<m>" or "mode_<m>_n<N>": how the names of a run's files begin.
+enum { REPORT_STEM_CHARS = 64 };
+void report_stem(const struct report *report, int run, char stem[REPORT_STEM_CHARS]);
+
+// Local.  One object with the content of all comparisons: "reference_mode", "comparisons" (array).
+enum status report_print(FILE *out, const struct report *report, struct error *err);
+
+int report_count_compared(const struct report *report); // runs that are not the reference
 
 #endif

@@ -3,15 +3,27 @@
 #ifndef SSMSWEEP_COMPARE_TABLE_H
 #define SSMSWEEP_COMPARE_TABLE_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "ssmsweep/compare/compare.h"
 
-// Local.  One table per compared mode and captured component: the metrics of each layer with their grades.
-void table_print_modes(FILE *out, const struct comparison *comparison, const struct result *result);
+// Local.  For each entry: statistics of the reference and of the mode, difference, error metrics, relative
+// metrics, percentiles.
+void table_print_blocks(FILE *out, const struct comparison *comparison, const struct result *result,
+                        bool color);
+
+// Local.  The name of a grade, padded to `width`, maybe in its colour.
+void table_print_grade(FILE *out, enum grade grade, int width, bool color);
+
+// Local.  One table per compared mode and captured component: the metrics of each layer with their grades,
+// and their averages over the layers.
+void table_print_modes(FILE *out, const struct comparison *comparison, const struct result *result,
+                       bool color);
 
 // Local.  One table, one row per mode: first and last layer, average correlation, worst grade; and how to
 // read it.
-void table_print_summary(FILE *out, const struct comparison *comparison, const struct result *result);
+void table_print_summary(FILE *out, const struct comparison *comparison, const struct result *result,
+                         bool color);
 
 #endif

@@ -11,11 +11,14 @@
 
 enum command {
     COMMAND_RUN,
+    COMMAND_SAVE, // as COMMAND_RUN, with statistics in place of the comparison
     COMMAND_COMPARE,
     COMMAND_INFO,
     COMMAND_SYNTH,
     COMMAND_BENCH,
     COMMAND_MODES,
+    COMMAND_EXPORT,
+    COMMAND_IMPORT,
     COMMAND_HELP,
     COMMAND_VERSION
 };
@@ -46,6 +49,8 @@ struct job {
     const char *reference;  // mode name
     const char *output_dir;
     const char *comparison_dir;
+    bool npy;                    // of export: the format asked for
+    const char *npy_dir;         // folder of .npy files; NULL: output_dir
     const char *save_comparison; // NULL: default names
     int threads;                 // 0: from the binding
     int shard;                   // samples per item; 0: chosen
@@ -53,7 +58,14 @@ struct job {
     double progress_seconds;     // < 0: only when stderr is a terminal
     double bench_seconds;        // for each measurement
     const char *json_file;       // NULL: none
+    int format, color;           // enum present_format, enum present_color
+    bool per_sample;
+    const char *gates;     // NULL: none; one per line, as compare/gate.h has them
+    const char *gate_file; // NULL: none
+    const char *baseline;  // NULL: none; JSON of an older comparison
+    const char *junit;     // NULL: none; XML file to write
     bool resume, dry_run;
+    bool quantize;                 // of old command lines: the mode says it
     bool json, cpu;                // of info
     int preset, synth_dtype, seed; // of synth: enum synth_preset, enum synth_dtype
     const char *out;               // of synth: the folder to make

@@ -17,6 +17,7 @@ enum option_kind {
     OPTION_CHOICE, // int: position of the argument among the words that `word` lists, divided by '|'
     OPTION_TEXT,   // const char *, not empty
     OPTION_LIST,   // const char *: comma list; an array in a job file
+    OPTION_LINES,  // const char *: may be given again, each time a line of its own
     OPTION_INT_LIST, // calib_data_num and n_cells: sorted, without duplicates, each within [least, most]
     OPTION_WORD,     // takes no argument; stores `word` in a const char *
     OPTION_LEVEL,    // takes no argument; stores `level` in an enum log_level

@@ -363,10 +363,10 @@ static void table_is_sound(void **state)
                  option->argument ? option->argument : "\n");
         shown[strcspn(shown, "\n")] = '\0';
         if (!strstr(help, shown)) fail_msg("'%s' is not in the help", shown);
-        bool wants = option->kind == OPTION_INT || option->kind == OPTION_DOUBLE ||
-                     option->kind == OPTION_TEXT || option->kind == OPTION_LIST ||
-                     option->kind == OPTION_INT_LIST || option->kind == OPTION_FILE ||
-                     option->kind == OPTION_BYTES || option->kind == OPTION_CHOICE;
+        bool wants =
+            option->kind == OPTION_INT || option->kind == OPTION_DOUBLE || option->kind == OPTION_TEXT ||
+            option->kind == OPTION_LIST || option->kind == OPTION_INT_LIST || option->kind == OPTION_FILE ||
+            option->kind == OPTION_BYTES || option->kind == OPTION_CHOICE || option->kind == OPTION_LINES;
         assert_int_equal(option_takes_argument(option), wants);
         assert_non_null(option->help);
     }

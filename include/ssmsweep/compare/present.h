@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// A comparison on a stream, as the job wants it: --format, --color.
+#ifndef SSMSWEEP_COMPARE_PRESENT_H
+#define SSMSWEEP_COMPARE_PRESENT_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/compare/report_json.h"
+#include "ssmsweep/input/job.h"
+
+// The words of --format and --color, in order.
+enum present_format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_MARKDOWN };
+enum present_color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
+
+// Local.  Tables are silent with --quiet; formats for programs are not.
+enum status present(FILE *out, const struct job *job, const struct report *report, struct error *err);
+
+// Local.  auto: a terminal that is not dumb, no NO_COLOR in the environment, not below mpirun.
+bool present_in_color(enum present_color wanted, FILE *out);
+
+// Local.  One row per entry: every metric with all digits, empty where undefined.
+void present_csv(FILE *out, const struct comparison *comparison, const struct result *result);
+
+// Local.  One table per mode and one of all modes.
+void present_markdown(FILE *out, const struct comparison *comparison, const struct result *result);
+
+#endif

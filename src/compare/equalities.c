@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/compare/equalities.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/numerics/mode.h"
+
+enum { NOWHERE = -1 };
+
+// One tensor of two runs that must hold the same bits.
+struct equality {
+    int run, other;
+    int layer;
+    enum component component;
+};
+
+// Where they differ first; NOWHERE if they do not.  Nothing but ints: ranks exchange it as such.
+struct difference {
+    int sample, token;
+};
+
+// The complete run of the mode that `run` must equal, or NOWHERE.
+static int other_of(const struct result *result, int run)
+{
+    const struct result_run *r = result_run_at(result, run);
+    const struct mode *mode = mode_find(r->mode);
+    if (!mode || !mode->equals || !r->complete) return NOWHERE;
+    for (int o = 0; o < result_runs(result); o++) {
+        const struct result_run *other = result_run_at(result, o);
+        if (other->complete && other->calib_data_num == r->calib_data_num &&
+            strcmp(other->mode, mode->equals) == 0)
+            return o;
+    }
+    return NOWHERE;
+}
+
+// How many there are; fills equalities if that is not NULL.  The same order on every rank.
+static int list_equalities(const struct result *result, struct equality *equalities)
+{
+    int n = 0;
+    for (int r = 0; r < result_runs(result); r++) {
+        int other = other_of(result, r);
+        for (int l = 0; other != NOWHERE && l < result_layers(result); l++)
+            for (int c = 0; c < COMPONENT_COUNT; c++) {
+                if (!(result_components(result, l) & 1u << c)) continue;
+                if (equalities)
+                    equalities[n] =
+                        (struct equality){r, other, result_layer_at(result, l), (enum component)c};
+                n++;
+            }
+    }
+    return n;
+}
+
+// The bits, so that NaN equals itself and -0 is not 0.
+static int first_token(const float *a, const float *b, int tokens, int width)
+{
+    size_t bytes = (size_t)width * sizeof(float);
+    for (int t = 0; t < tokens; t++) {
+        size_t at = (size_t)t * (size_t)width;
+        if (memcmp(a + at, b + at, bytes) != 0) return t;
+    }
+    return NOWHERE;
+}
+
+static enum status find_difference(struct difference *difference, const struct equality *e,
+                                   struct result *result, struct error *err)
+{
+    int width = result_width(result, e->layer, e->component);
+    size_t elements = (size_t)result_max_tokens(result) * (size_t)width + 1;
+    float *a = malloc(elements * sizeof *a), *b = malloc(elements * sizeof *b);
+    *difference = (struct difference){NOWHERE, NOWHERE};
+    if (!a || !b) error_memory(err, 2 * elements * sizeof(float), "two samples to compare");
+    for (int s = 0; s < result_samples(result) && difference->sample == NOWHERE && !err->status; s++) {
+        if (result_read(result, e->run, e->layer, e->component, s, a, err)) break;
+        if (result_read(result, e->other, e->layer, e->component, s, b, err)) break;
+        int token = first_token(a, b, result_length(result, s), width);
+        if (token != NOWHERE) *difference = (struct difference){s, token};
+    }
+    free(a);
+    free(b);
+    return err->status;
+}
+
+static int report(const struct equality *equalities, const struct difference *differences, int n,
+                  const struct result *result, const struct log *log)
+{
+    int violated = 0;
+    for (int i = 0; i < n; i++) {
+        const struct equality *e = &equalities[i];
+        if (differences[i].sample == NOWHERE) continue;
+        violated++;
+        log_job(log, LOG_ERROR,
+                "modes %s and %s must be equal but differ: calib_data_num %d, layer %d, component %s, first "
+                "at sample %d, token %d",
+                result_run_at(result, e->run)->mode, result_run_at(result, e->other)->mode,
+                result_run_at(result, e->run)->calib_data_num, e->layer, component_name(e->component),
+                differences[i].sample, differences[i].token);
+    }
+    return violated;
+}
+
+enum status equalities_check(const struct comm *comm, const struct log *log, struct result *result,
+                             struct error *err)
+{
+    int n = list_equalities(result, NULL);
+    struct equality *equalities = calloc((size_t)n + 1, sizeof *equalities);
+    struct difference *differences = malloc(((size_t)n + 1) * sizeof *differences);
+    if (!equalities || !differences) error_memory(err, (size_t)n * sizeof *equalities, "equalities of modes");
+    if (comm_agree(comm, err)) goto free_lists;
+    list_equalities(result, equalities);
+    for (int i = 0; i < n; i++) { // dealt in turn; the others' differences stay below every true one
+        differences[i] = (struct difference){NOWHERE, NOWHERE};
+        if (i % comm->ranks == comm->rank && !err->status)
+            find_difference(&differences[i], &equalities[i], result, err);
+    }
+    if (comm_agree(comm, err)) goto free_lists;
+    MPI_Allreduce(MPI_IN_PLACE, differences, 2 * n, MPI_INT, MPI_MAX, comm->world);
+    int violated = report(equalities, differences, n, result, log);
+    if (violated)
+        error_set(err, STATUS_GATE,
+                  "result file: %d of %d equalities that the mode table declares do not hold; see 'ssmsweep "
+                  "modes', and sweep anew if the file was altered",
+                  violated, n);
+    else
+        log_job(log, LOG_VERBOSE, "%d declared equalities hold", n);
+free_lists:
+    free(equalities);
+    free(differences);
+    return err->status;
+}

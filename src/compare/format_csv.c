@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <math.h>
+
+#include "ssmsweep/compare/metric.h"
+#include "ssmsweep/compare/present.h"
+#include "ssmsweep/compare/view.h"
+
+static void put_entry(FILE *out, const struct result *result, const struct comparison_entry *entry)
+{
+    const struct result_run *run = result_run_at(result, entry->run);
+    fprintf(out, "%s,", run->mode);
+    if (run->calib_data_num > 0) fprintf(out, "%d", run->calib_data_num);
+    fprintf(out, ",%d,%s,%.0f", entry->layer, component_name(entry->component), entry->record.count);
+    for (int m = 0; m < METRICS; m++) {
+        double v = metric_value(&entry->record, m);
+        if (isnan(v))
+            fputc(',', out);
+        else
+            fprintf(out, ",%.17g", v);
+    }
+    fprintf(out, ",%s\n", grade_name(record_worst_grade(&entry->record)));
+}
+
+void present_csv(FILE *out, const struct comparison *comparison, const struct result *result)
+{
+    fputs("mode,calib_data_num,layer,component,elements", out);
+    for (int m = 0; m < METRICS; m++)
+        fprintf(out, ",%s", metric_name(m));
+    fputs(",worst_grade\n", out);
+    for (int i = 0; i < comparison->count; i++)
+        if (!view_is_reference(comparison, result, comparison->entries[i].run))
+            put_entry(out, result, &comparison->entries[i]);
+}

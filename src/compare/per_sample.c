@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/compare/per_sample.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/base/json.h"
+#include "ssmsweep/compare/metric.h"
+#include "ssmsweep/compare/view.h"
+
+static const char *const names[] = {"mse",         "mae",     "relative_mae",      "abs_diff_max",
+                                    "correlation", "sqnr_db", "cosine_similarity", "psnr_db"};
+enum { NAMES = sizeof names / sizeof names[0] };
+
+struct sample {
+    int index, tokens;
+    double values[NAMES];
+};
+
+struct writer {
+    struct result *result;
+    const char *reference;
+    struct json_writer *json;
+    FILE *csv;
+    float *ref, *mode;      // [max tokens, width]
+    struct sample *samples; // of one entry
+};
+
+// ---- measuring ----
+
+static struct sample make_sample(const struct accumulator *acc, int index, int tokens)
+{
+    static const double no_percentiles[PERCENTILES] = {NAN, NAN, NAN, NAN};
+    struct record record = record_make(acc, no_percentiles);
+    struct sample sample = {.index = index, .tokens = tokens};
+    for (int i = 0; i < NAMES; i++)
+        sample.values[i] = metric_value(&record, metric_find(names[i], strlen(names[i])));
+    return sample;
+}
+
+// NaN is the worst; equal ones stay in the order of the samples.
+static int compare_samples(const void *a, const void *b)
+{
+    const struct sample *x = a, *y = b;
+    bool x_nan = isnan(x->values[0]), y_nan = isnan(y->values[0]);
+    if (x_nan != y_nan) return x_nan ? -1 : 1;
+    if (!x_nan && x->values[0] != y->values[0]) return x->values[0] > y->values[0] ? -1 : 1;
+    return x->index - y->index;
+}
+
+static enum status measure_entry(struct writer *w, const struct comparison_entry *e, int reference_run,
+                                 struct error *err)
+{
+    int width = result_width(w->result, e->layer, e->component);
+    for (int s = 0; s < result_samples(w->result); s++) {
+        struct accumulator acc;
+        int tokens = result_length(w->result, s);
+        if (result_read(w->result, reference_run, e->layer, e->component, s, w->ref, err) ||
+            result_read(w->result, e->run, e->layer, e->component, s, w->mode, err))
+            return err->status;
+        accumulator_clear(&acc);
+        accumulator_add_sample(&acc, w->ref, w->mode, (size_t)tokens * (size_t)width);
+        w->samples[s] = make_sample(&acc, s, tokens);
+    }
+    qsort(w->samples, (size_t)result_samples(w->result), sizeof *w->samples, compare_samples);
+    return STATUS_OK;
+}
+
+// ---- writing ----
+
+static void put_csv(struct writer *w, const struct comparison_entry *e, const struct sample *sample)
+{
+    const struct result_run *run = result_run_at(w->result, e->run);
+    fprintf(w->csv, "%s,", run->mode);
+    if (run->calib_data_num > 0) fprintf(w->csv, "%d", run->calib_data_num);
+    fprintf(w->csv, ",%d,%s,%d,%d", e->layer, component_name(e->component), sample->index, sample->tokens);
+    for (int i = 0; i < NAMES; i++)
+        if (isnan(sample->values[i]))
+            fputc(',', w->csv);
+        else
+            fprintf(w->csv, ",%.17g", sample->values[i]);
+    fputc('\n', w->csv);
+}
+
+static void put_entry(struct writer *w, const struct comparison_entry *e)
+{
+    const struct result_run *run = result_run_at(w->result, e->run);
+    json_begin_object(w->json, NULL);
+    json_put_string(w->json, "mode", run->mode);
+    if (run->calib_data_num > 0)
+        json_put_integer(w->json, "calib_data_num", run->calib_data_num);
+    else
+        json_put_null(w->json, "calib_data_num");
+    json_put_integer(w->json, "layer", e->layer);
+    json_put_string(w->json, "component", component_name(e->component));
+    json_begin_array(w->json, "samples");
+    for (int s = 0; s < result_samples(w->result); s++) {
+        json_begin_object(w->json, NULL);
+        json_put_integer(w->json, "sample", w->samples[s].index);
+        json_put_integer(w->json, "tokens", w->samples[s].tokens);
+        for (int i = 0; i < NAMES; i++)
+            json_put_double(w->json, names[i], w->samples[s].values[i]);
+        json_end_object(w->json);
+        put_csv(w, e, &w->samples[s]);
+    }
+    json_end_array(w->json);
+    json_end_object(w->json);
+}
+
+static enum status write_entries(struct writer *w, const struct comparison *comparison, struct error *err)
+{
+    fputs("mode,calib_data_num,layer,component,sample,tokens", w->csv);
+    for (int i = 0; i < NAMES; i++)
+        fprintf(w->csv, ",%s", names[i]);
+    fputc('\n', w->csv);
+    json_begin_object(w->json, NULL);
+    json_put_string(w->json, "reference_mode", w->reference);
+    json_begin_array(w->json, "entries");
+    for (int i = 0; i < comparison->count; i++) {
+        const struct comparison_entry *e = &comparison->entries[i];
+        int reference_run = compare_reference_of(w->result, w->reference, e->run);
+        bool complete =
+            result_run_at(w->result, e->run)->complete && result_run_at(w->result, reference_run)->complete;
+        if (view_is_reference(comparison, w->result, e->run) || !complete) continue;
+        if (measure_entry(w, e, reference_run, err)) return err->status;
+        put_entry(w, e);
+    }
+    json_end_array(w->json);
+    json_end_object(w->json);
+    return STATUS_OK;
+}
+
+static enum status replace(const char *directory, const char *name, const char *text, struct error *err)
+{
+    char *path = text ? file_join(directory, name) : NULL;
+    if (!path) return error_memory(err, 1u << 16, name);
+    file_replace(path, text, strlen(text), err);
+    free(path);
+    return err->status;
+}
+
+static enum status open_buffers(struct writer *w, const struct comparison *comparison, struct error *err)
+{
+    int width = 0;
+    for (int i = 0; i < comparison->count; i++) {
+        int n = result_width(w->result, comparison->entries[i].layer, comparison->entries[i].component);
+        width = n > width ? n : width;
+    }
+    size_t elements = (size_t)result_max_tokens(w->result) * (size_t)width + 1;
+    w->ref = malloc(elements * sizeof *w->ref);
+    w->mode = malloc(elements * sizeof *w->mode);
+    w->samples = calloc((size_t)result_samples(w->result) + 1, sizeof *w->samples);
+    if (w->ref && w->mode && w->samples) return STATUS_OK;
+    return error_memory(err, 2 * elements * sizeof *w->ref, "the samples of a comparison");
+}
+
+enum status per_sample_write(const struct comparison *comparison, struct result *result,
+                             const char *directory, struct error *err)
+{
+    struct writer w = {.result = result, .reference = view_reference_name(comparison, result)};
+    char *csv = NULL, *json = NULL;
+    size_t csv_bytes = 0;
+    if (open_buffers(&w, comparison, err)) goto free_buffers;
+    w.csv = open_memstream(&csv, &csv_bytes);
+    w.json = json_writer_open();
+    if (w.csv && w.json)
+        write_entries(&w, comparison, err);
+    else
+        error_memory(err, 1u << 16, "the samples of a comparison");
+    if (w.json) json = json_writer_finish(w.json);
+    if (w.csv && fclose(w.csv)) error_memory(err, csv_bytes, "per_sample.csv");
+    if (!err->status && !replace(directory, "per_sample.json", json, err))
+        replace(directory, "per_sample.csv", csv, err);
+    free(csv);
+    free(json);
+free_buffers:
+    free(w.ref);
+    free(w.mode);
+    free(w.samples);
+    return err->status;
+}

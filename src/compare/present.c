@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/compare/present.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ssmsweep/compare/table.h"
+
+bool present_in_color(enum present_color wanted, FILE *out)
+{
+    if (wanted != COLOR_AUTO) return wanted == COLOR_ALWAYS;
+    const char *no_color = getenv("NO_COLOR"), *terminal = getenv("TERM");
+    if (no_color && no_color[0]) return false;
+    // mpirun gives its processes a pseudo-terminal, whatever stands behind it.
+    if (getenv("OMPI_COMM_WORLD_SIZE")) return false;
+    return isatty(fileno(out)) && !(terminal && strcmp(terminal, "dumb") == 0);
+}
+
+static void tables(FILE *out, const struct job *job, const struct report *report)
+{
+    const struct comparison *comparison = report->comparison;
+    bool color = present_in_color((enum present_color)job->color, out);
+    if (job->verbosity == LOG_VERBOSE || report_count_compared(report) == 1)
+        table_print_blocks(out, comparison, report->result, color);
+    table_print_modes(out, comparison, report->result, color);
+    table_print_summary(out, comparison, report->result, color);
+}
+
+enum status present(FILE *out, const struct job *job, const struct report *report, struct error *err)
+{
+    switch ((enum present_format)job->format) {
+    case FORMAT_TABLE:
+        if (job->verbosity != LOG_QUIET) tables(out, job, report);
+        break;
+    case FORMAT_JSON:
+        return report_print(out, report, err);
+    case FORMAT_CSV:
+        present_csv(out, report->comparison, report->result);
+        break;
+    case FORMAT_MARKDOWN:
+        present_markdown(out, report->comparison, report->result);
+        break;
+    }
+    return STATUS_OK;
+}

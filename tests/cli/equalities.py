@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modes that the mode table declares equal are checked against each other by every run, and by every comparison."""
+import os
+
+import h5py
+import numpy
+
+import harness
+
+JOB = ["--modes", "essential,2-0", "--calib_data_num", "2", "--calib_seqlen", "24", "--layers", "3,last",
+       "--components", "conv1d_output,mixer_output"]
+ALTERED = [("2-2", "2-1", 3, "conv1d_output", 1, 5), ("2-0", "0", 23, "mixer_output", 0, 17)]
+LIMIT = 120
+
+
+def alter(path):
+    """A last bit, at one place and at a later one, of two tensors."""
+    with h5py.File(path, "r+") as f:
+        for mode, _, layer, component, sample, token in ALTERED:
+            data = f["outputs/2/%s/layer_%d/%s" % (mode, layer, component)]
+            for where in ((sample, token, 3), (sample, token + 1, 0)):
+                bits = numpy.int32(data[where].view("i4") ^ 1)
+                data[where] = bits.view("f4")
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as folder:
+        result = harness.run(JOB + ["-v"], 2, folder, limit=LIMIT)
+        checks.check(result.status == 0, "a run", result.err)
+        checks.check("8 declared equalities hold" in result.err, "the run checks them", result.err)
+        alter(os.path.join(folder, "layer_outputs", "sweep.h5"))
+        said = []
+        for ranks in (1, 3):
+            result = harness.run(["compare", "-q"], ranks, folder, limit=LIMIT)
+            checks.check(result.status == 1, "status on %d ranks" % ranks, result.err)
+            said.append(result.lines())
+            checks.check(len(said[-1]) == 3, "a line for each, and the verdict", said[-1])
+            for mode, other, layer, component, sample, token in ALTERED:
+                words = ["modes %s and %s" % (mode, other), "layer %d," % layer, "component %s," % component,
+                         "sample %d," % sample, "token %d" % token]
+                checks.check(sum(all(word in line for word in words) for line in said[-1]) == 1, mode, said[-1])
+        checks.check(said[0] == said[1], "the same words on any number of ranks", said)
+        checks.check(os.path.exists(os.path.join(folder, "comparisons", "summary.json")), "the reports are there")
+    checks.finish()
+
+
+main()

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a comparison looks like: tables, colours, JSON, CSV, Markdown, and the samples one by one."""
+import csv
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+
+import h5py
+import numpy
+
+import harness
+
+SWEEP = ["-q", "--modes", "fp32,fp16,2-1,2-4", "--calib_data_num", "6", "--calib_seqlen", "48"]
+BLOCKS = ["Reference statistics", "Mode statistics", "Difference (mode - reference)", "Error metrics", "Relative metrics",
+          "Percentiles of |diff|"]
+
+
+def read(folder, name):
+    with open(os.path.join(folder, "comparisons", name)) as f:
+        return json.load(f)
+
+
+def show(folder, arguments, environment=None):
+    return harness.run(["compare"] + arguments, 1, folder, environment).out
+
+
+def on_terminal(folder, arguments, **environment):
+    """What the program writes to a terminal."""
+    ours, theirs = pty.openpty()
+    env = dict(os.environ, TERM="xterm", **harness.OPEN_MPI)
+    env.pop("NO_COLOR", None)
+    env.update(environment)
+    process = subprocess.Popen([harness.PROGRAM, "compare"] + arguments, cwd=folder, env=env, stdout=theirs,
+                               stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:     # what Linux says when the other end is closed
+            part = b""
+        if not part:
+            break
+        text += part
+    process.wait()
+    os.close(ours)
+    return text.decode()
+
+
+def check_tables(checks, folder):
+    text = show(folder, ["2-4"])
+    for layer in ["0", "23"]:
+        part = re.search(r"Mode 2-4 against fp32, layer %s, mixer_output.*?(?=\nMode|\Z)" % layer, text, re.S)
+        titles = re.findall(r"^  (\S.*)$", part.group(0), re.M)
+        checks.check(titles == BLOCKS, "layer %s: the six blocks" % layer, titles)
+        want = read(folder, "mode_2-4_vs_fp32.json")["layers"]["layer_" + layer]
+        got = [float(line.split()[-1]) for line in re.findall(r"^    (?:mean|std|min|max) .*$", part.group(0), re.M)]
+        names = ["fp_mean", "fp_std", "fp_min", "fp_max", "mode_mean", "mode_std", "mode_min", "mode_max", "diff_mean",
+                 "diff_std"]
+        close = all(abs(g / want[n] - 1) < 1e-6 for g, n in zip(got, names))
+        checks.check(close and len(got) >= len(names), "layer %s: their numbers" % layer, got)
+    average = re.search(r"^  avg +(\S+) +(\S+)", text, re.M)
+    summary = read(folder, "mode_2-4_vs_fp32.json")["summary"]
+    checks.check(average and abs(float(average.group(1)) / summary["avg_mse"] - 1) < 1e-3 and
+                 abs(float(average.group(2)) - summary["avg_correlation"]) < 2e-6, "the averages", average)
+    text = show(folder, [])
+    checks.check("Error metrics" not in text and "All modes against fp32" in text, "all modes: without blocks")
+    checks.check("Error metrics" in show(folder, ["-v"]), "all modes, --verbose: with blocks")
+
+
+def check_colors(checks, folder):
+    color = "\033["
+    checks.check(color not in show(folder, ["2-4"]), "no colour in a pipe")
+    launched = harness.run(["compare", "2-4"], 2, folder).out
+    checks.check(launched and color not in launched, "no colour below mpirun, whose terminal is none", launched)
+    always = show(folder, ["2-4", "--color", "always"])
+    checks.check(color in always, "--color always")
+    checks.check(re.sub("\033\\[[0-9]*m", "", always) == show(folder, ["2-4"]), "colours change nothing else")
+    checks.check(color in on_terminal(folder, ["2-4"]), "colour on a terminal")
+    checks.check(color not in on_terminal(folder, ["2-4"], NO_COLOR="1"), "NO_COLOR")
+    checks.check(color not in on_terminal(folder, ["2-4", "--color", "never"]), "--color never")
+    checks.check(color not in on_terminal(folder, ["2-4"], TERM="dumb"), "a dumb terminal")
+
+
+def check_formats(checks, folder):
+    document = json.loads(show(folder, ["--format", "json"]))
+    modes = [c["compared_mode"] for c in document["comparisons"]]
+    checks.check(document["reference_mode"] == "fp32" and modes == ["fp16", "2-1", "2-4"], "JSON: the modes", modes)
+    for comparison in document["comparisons"]:
+        want = read(folder, "mode_%s_vs_fp32.json" % comparison["compared_mode"])
+        checks.check(comparison["layers"] == want["layers"], "JSON: %s as in its file" % comparison["compared_mode"])
+
+    rows = list(csv.DictReader(io.StringIO(show(folder, ["--format", "csv"]))))
+    checks.check(len(rows) == 6, "CSV: a row for each mode and layer", rows)
+    for row in rows:
+        want = read(folder, "mode_%s_vs_fp32.json" % row["mode"])["layers"]["layer_" + row["layer"]]
+        wrong = [k for k, v in row.items() if k in want and isinstance(want[k], float) and float(v) != want[k]]
+        checks.check(not wrong and "mse" in row and "sqnr_db" in row, "CSV: %s layer %s" % (row["mode"], row["layer"]), wrong)
+        checks.check((row["max_ulp"] == "") == (row["mode"] != "fp16"), "CSV: max_ulp", row["max_ulp"])
+
+    text = show(folder, ["--format", "markdown"])
+    tables = [re.findall(r"^\|.*\|$", part, re.M) for part in text.split("## ")[1:]]
+    same = all(len({line.count("|") for line in table}) == 1 for table in tables)
+    checks.check([len(t) for t in tables] == [4, 4, 4, 5] and same, "Markdown: whole tables", text)
+    checks.check(show(folder, ["-q"]) == "" and show(folder, ["-q", "--format", "csv"]) != "", "--quiet and formats")
+    result = harness.run(["compare", "--format", "xml"], 1, folder)
+    checks.check(result.status == 2 and "expected one of table|json|csv|markdown" in result.err, "an unknown format", result.err)
+
+
+def check_samples(checks, folder):
+    show(folder, ["-q", "--per-sample"])
+    entries = read(folder, "per_sample.json")["entries"]
+    with open(os.path.join(folder, "comparisons", "per_sample.csv")) as f:
+        rows = list(csv.DictReader(f))
+    checks.check(len(entries) == 6 and len(rows) == sum(len(e["samples"]) for e in entries), "samples: all there")
+    with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5")) as f:
+        lengths = f["samples/length"][:]
+        at = 0
+        for e in entries:
+            group = "6" if e["calib_data_num"] else "float"
+            place = "layer_%d/%s" % (e["layer"], e["component"])
+            a, b = f["outputs/float/fp32/" + place][:].astype(float), f["outputs/%s/%s/%s" % (group, e["mode"], place)][:]
+            want = [((b[s, :n] - a[s, :n]) ** 2).mean() for s, n in enumerate(lengths)]
+            got = [s["mse"] for s in e["samples"]]
+            what = "samples: %s layer %d: " % (e["mode"], e["layer"])
+            checks.check(got == sorted(want, reverse=True) or numpy.allclose(got, sorted(want, reverse=True), rtol=1e-9),
+                         what + "the worst first", got)
+            checks.check([s["sample"] for s in e["samples"]] == list(numpy.argsort(want)[::-1]), what + "their numbers")
+            part = rows[at:at + len(got)]
+            checks.check([float(r["mse"]) for r in part] == got and all(r["mode"] == e["mode"] for r in part), what + "CSV")
+            at += len(got)
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as folder:
+        result = harness.run(SWEEP, 1, folder)
+        checks.check(result.status == 0, "the sweep runs", result.err)
+        check_tables(checks, folder)
+        check_colors(checks, folder)
+        check_formats(checks, folder)
+        check_samples(checks, folder)
+    checks.finish()
+
+
+main()

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layer outputs as NumPy arrays: what is exported equals what NumPy reads from the result file; imported again it gives
+the same reports; arrays of the original tool's shape can be imported; broken folders are told."""
+import json
+import os
+import shutil
+import sys
+
+import h5py
+import numpy
+
+import harness
+
+JOB = ["--modes", "essential", "--calib_data_num", "3", "--calib_seqlen", "40", "--layers", "2,last", "--components",
+       "ssm_input,mixer_output"]
+MODES = ["fp32", "0", "2-1", "2-2", "2-4"]
+LIMIT = 120
+
+
+def valid_rows(path, mode, layer, component):
+    with h5py.File(path, "r") as f:
+        group = "float" if mode.startswith("fp") else "3"
+        length = f["samples/length"][:]
+        data = f["outputs/%s/%s/layer_%d/%s" % (group, mode, layer, component)][:]
+        return data[numpy.arange(data.shape[1]) < length[:, None]]
+
+
+def check_export(checks, result, folder):
+    for mode in MODES:
+        with open(os.path.join(folder, "mode_%s_stats.json" % mode)) as f:
+            stats = json.load(f)
+        for layer in (2, 23):
+            for component in ("mixer_output", "ssm_input"):
+                plain = component == "mixer_output"
+                name = "mode_%s_layer_%d%s.npy" % (mode, layer, "" if plain else "_" + component)
+                rows, expected = numpy.load(os.path.join(folder, name)), valid_rows(result, mode, layer, component)
+                same = rows.dtype == numpy.float32 and rows.shape == expected.shape and rows.tobytes() == expected.tobytes()
+                checks.check(same, name + " is what the result file holds", "%s %s" % (rows.dtype, rows.shape))
+                told = stats["layers"]["layer_%d" % layer]
+                told = told if plain else told["components"][component]
+                wide = rows.astype(numpy.float64)
+                for key, value in (("mean", wide.mean()), ("std", wide.std()), ("min", wide.min()), ("max", wide.max()),
+                                   ("abs_mean", numpy.abs(wide).mean())):
+                    close = abs(told[key] - value) <= 1e-9 * max(abs(value), wide.std())
+                    checks.check(close, "%s: %s" % (name, key), "%r, NumPy %r" % (told[key], value))
+
+
+def reports(folder):
+    """{name: content without what must differ}"""
+    found = {}
+    for name in sorted(os.listdir(folder)):
+        with open(os.path.join(folder, name)) as f:
+            found[name] = [line for line in f if '"timestamp"' not in line and '"output_dir"' not in line]
+    return found
+
+
+def check_original_shape(checks, work):
+    """As the original tool saves them: [samples, tokens, width], statistics with little in it, double or float."""
+    folder = os.path.join(work, "original")
+    os.mkdir(folder)
+    values = numpy.random.default_rng(1).standard_normal((4, 6, 8))
+    other = values + 0.25
+    numpy.save(os.path.join(folder, "mode_fp32_layer_0.npy"), values)
+    numpy.save(os.path.join(folder, "mode_2-1_layer_0.npy"), other.astype("f4"))
+    result = harness.run(["import-npy", "original", "--output_dir", "theirs"], 1, work, limit=LIMIT)
+    checks.check(result.status == 0, "import of the original's shape", result.err)
+    result = harness.run(["compare", "--output_dir", "theirs", "--comparison-dir", "c2", "-q"], 1, work, limit=LIMIT)
+    checks.check(result.status == 0, "and its comparison", result.err)
+    with open(os.path.join(work, "c2", "mode_2-1_vs_fp32.json")) as f:
+        report = json.load(f)
+    record = report["layers"]["layer_0"]
+    checks.check(abs(record["mse"] - 0.0625) < 1e-6 and record["elements"] == 4 * 6 * 8, "mse", record)
+
+
+def check_broken(checks, work):
+    def broken(what, word, change):
+        shutil.rmtree(os.path.join(work, "broken"), ignore_errors=True)
+        shutil.copytree(os.path.join(work, "arrays"), os.path.join(work, "broken"))
+        change(lambda name: os.path.join(work, "broken", name))
+        result = harness.run(["import-npy", "broken", "--output_dir", "never"], 1, work, limit=LIMIT)
+        good = result.status == 3 and len(result.lines()) == 1 and word in result.err
+        checks.check(good, what, "status %s: %s" % (result.status, result.err))
+        checks.check(not os.path.exists(os.path.join(work, "never", "sweep.h5")), what + ": no result file")
+
+    def torn(at):
+        with open(at("mode_2-1_layer_2.npy"), "r+b") as f:
+            f.truncate(1000)
+
+    def lengths(at):
+        with open(at("export.json")) as f:
+            manifest = json.load(f)
+        manifest["sample_lengths"][1] -= 1
+        with open(at("export.json"), "w") as f:
+            json.dump(manifest, f)
+
+    broken("a torn array", "mode_2-1_layer_2.npy", torn)
+    broken("a missing array", "same layers", lambda at: os.remove(at("mode_2-1_layer_2.npy")))
+    broken("an unknown mode", "mode_9-9", lambda at: os.rename(at("mode_2-4_layer_2.npy"), at("mode_9-9_layer_2.npy")))
+    broken("an unknown component", "unknown component", lambda at: numpy.save(at("mode_2-4_layer_2_soup.npy"), [1.0]))
+    broken("integers", "float32", lambda at: numpy.save(at("mode_2-4_layer_2.npy"), numpy.zeros((3, 4), "i4")))
+    broken("another width", "mode_2-4_layer_2.npy", lambda at: numpy.save(at("mode_2-4_layer_2.npy"), numpy.zeros((9, 5), "f4")))
+    broken("wrong lengths", "rows", lengths)
+    broken("a torn manifest", "export.json", lambda at: open(at("export.json"), "w").close())
+    os.mkdir(os.path.join(work, "empty"))
+    for folder in ("empty", "missing"):
+        result = harness.run(["import-npy", folder, "--output_dir", "never"], 1, work, limit=LIMIT)
+        checks.check(result.status == 3 and folder in result.err, "import of a folder that is " + folder, result.err)
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as work:
+        result = harness.run(JOB + ["-q"], 3, work, limit=LIMIT)
+        checks.check(result.status == 0, "a sweep", result.err)
+        result = harness.run(["export", "--npy", "arrays"], 1, work, limit=LIMIT)
+        if not checks.check(result.status == 0, "export --npy", result.err):
+            checks.finish()
+        check_export(checks, os.path.join(work, "layer_outputs", "sweep.h5"), os.path.join(work, "arrays"))
+        result = harness.run(["export", "--npy"], 2, work, limit=LIMIT)
+        beside = os.path.exists(os.path.join(work, "layer_outputs", "mode_2-4_layer_23.npy"))
+        checks.check(result.status == 0 and beside, "export beside the result file, two ranks", result.err)
+        result = harness.run(["export"], 1, work, limit=LIMIT)
+        checks.check(result.status == 2 and "--npy" in result.err, "export without a format", result.err)
+
+        for ranks, name in ((1, "again"), (2, "again2")):
+            result = harness.run(["import-npy", "arrays", "--output_dir", name], ranks, work, limit=LIMIT)
+            checks.check(result.status == 0, "import-npy on %d ranks" % ranks, result.err)
+            result = harness.run(["compare", "--output_dir", name, "--comparison-dir", "c-" + name, "-q"], 1, work, limit=LIMIT)
+            checks.check(result.status == 0, "compare of imported arrays", result.err)
+            first, second = (reports(os.path.join(work, folder)) for folder in ("comparisons", "c-" + name))
+            checks.check(len(first) == 5 and first == second, "the same reports", sorted(second))
+        result = harness.run(["import-npy", "arrays", "--output_dir", "again"], 1, work, limit=LIMIT)
+        checks.check(result.status == 3 and "exists" in result.err, "no result file is overwritten", result.err)
+        check_original_shape(checks, work)
+        check_broken(checks, work)
+    checks.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memory of `compare`, with every output it can write, does not grow with the samples."""
+import os
+import subprocess
+
+import numpy
+
+import harness
+
+FEW, MANY, TOKENS = 20, 800, 48
+OUTPUTS = ["--per-sample", "--format", "csv", "--gate", "mse<1"]
+
+
+def peak_bytes(folder):
+    process = subprocess.Popen([harness.PROGRAM, "compare", "-q"] + OUTPUTS, cwd=folder, stdout=subprocess.DEVNULL,
+                               env=dict(os.environ, **harness.OPEN_MPI))
+    _, status, usage = os.wait4(process.pid, 0)
+    return status, usage.ru_maxrss * 1024
+
+
+def main():
+    checks = harness.Checks()
+    peaks = {}
+    for samples in [FEW, MANY]:
+        with harness.Workplace() as folder:
+            ids = numpy.random.default_rng(1).integers(3, 250, (samples, TOKENS), dtype=numpy.int32)
+            numpy.save(os.path.join(folder, "ids.npy"), ids)
+            result = harness.run(["-q", "--modes", "fp32,2-1", "--calib-data", "ids.npy", "--calib_data_num", str(samples),
+                                  "--calib_seqlen", str(TOKENS)], 2, folder, limit=200)
+            checks.check(result.status == 0, "%d samples: the sweep runs" % samples, result.err)
+            status, peaks[samples] = peak_bytes(folder)
+            checks.check(status == 0, "%d samples: compare runs" % samples)
+            size = os.path.getsize(os.path.join(folder, "layer_outputs", "sweep.h5"))
+    growth = peaks[MANY] - peaks[FEW]
+    checks.check(growth < 8 << 20 and size > 48 << 20, "the peak stays",
+                 "%d samples take %.1f MiB more than %d, the file has %.1f MiB" % (MANY, growth / 2**20, FEW, size / 2**20))
+    print("peak %.1f MiB, growth %.1f MiB, for a file of %.1f MiB" % (peaks[MANY] / 2**20, growth / 2**20, size / 2**20))
+    checks.finish()
+
+
+main()
