@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/sweep/sweep.h"
 
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "engine.h"
 #include "inputs.h"
 #include "resume.h"
 #include "ssmsweep/base/file.h"
@@ -15,7 +13,6 @@
 #include "ssmsweep/numerics/forward.h"
 #include "ssmsweep/numerics/version.h"
 #include "ssmsweep/numerics/weights.h"
-#include "ssmsweep/sweep/node_block.h"
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
 #include "threads.h"
@@ -44,6 +41,7 @@ static enum status refuse_existing(const struct sweep *sweep, struct error *err)
 enum status sweep_open(struct sweep *sweep, const struct job *job, const struct comm *comm,
                        const struct log *log, struct stop *stop, const char *tool_version, struct error *err)
 {
+    const double started = progress_clock();
     *sweep = (struct sweep){.job = job, .comm = comm, .log = log, .stop = stop, .tool_version = tool_version};
     const struct threads threads = threads_choose(job->threads, comm);
     sweep->threads = threads.per_rank;
@@ -62,6 +60,7 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
             sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads,
             threads.node_cores, threads.widened ? " (unbound)" : "");
     threads_warn(&threads, comm, log);
+    sweep->load_seconds = progress_clock() - started;
     return STATUS_OK;
 }
 
@@ -73,18 +72,6 @@ void sweep_close(struct sweep *sweep)
     model_close(&sweep->reference);
     free(sweep->result_path);
     *sweep = (struct sweep){0};
-}
-
-// The packings that the runs need; calibration is an FP32 pass, and a W8A8 checkpoint needs none.
-static unsigned weight_parts(const struct plan *plan, const struct model *model)
-{
-    unsigned parts = plan->n_cells > 0 ? WEIGHTS_W8A8 : 0;
-    if (plan->n_cells > 0 && model->kind == MODEL_FLOAT) parts |= WEIGHTS_FP32;
-    for (int r = 0; r < plan->n_runs; r++) {
-        if (plan->runs[r].mode->precision == PRECISION_FP32) parts |= WEIGHTS_FP32;
-        if (plan->runs[r].mode->precision == PRECISION_FP16) parts |= WEIGHTS_FP16;
-    }
-    return parts;
 }
 
 static double mebibytes(unsigned long long bytes)
@@ -114,67 +101,12 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
-            mebibytes(weights_bytes(&sweep->model, weight_parts(plan, &sweep->model))),
+            mebibytes(weights_bytes(&sweep->model, engine_parts(plan, &sweep->model))),
             mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads) +
                       store_room_bytes(plan, dims, &sweep->corpus)));
 }
 
-// ---- the model at work ----
-
-// Weights and workspace of this rank.
-struct engine {
-    struct node_block block;
-    struct weights *weights;
-    struct forward *forward;
-};
-
-static void engine_close(struct engine *engine)
-{
-    forward_close(engine->forward);
-    weights_close(engine->weights);
-    node_block_close(&engine->block);
-}
-
-// Tasks part, part + parts, ... by the threads of this rank.
-static enum status pack_own(const struct engine *engine, const struct model *model, int threads,
-                            struct error *err)
-{
-    const int tasks = weights_tasks(engine->weights);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (int t = engine->block.part; t < tasks; t += engine->block.parts) {
-        struct error mine = {0};
-        weights_pack(engine->weights, t, &mine);
-        model_release(model); // each rank maps only what it is at
-        if (mine.status) {
-#pragma omp critical
-            *err = mine;
-        }
-    }
-#ifdef __GLIBC__
-    malloc_trim(0); // the scratch of packing
-#endif
-    return err->status;
-}
-
-// The ranks of a node divide the packing tasks; the fence makes the parts of all visible to each.
-static enum status pack_weights(struct engine *engine, const struct sweep *sweep, struct error *err)
-{
-    pack_own(engine, &sweep->model, sweep->threads, err);
-    node_block_fence(&engine->block, sweep->comm);
-    return comm_agree(sweep->comm, err);
-}
-
-static enum status engine_open(struct engine *engine, const struct sweep *sweep, struct error *err)
-{
-    const struct comm *comm = sweep->comm;
-    unsigned parts = weight_parts(&sweep->plan, &sweep->model);
-    node_block_open(&engine->block, comm, weights_bytes(&sweep->model, parts), err);
-    if (comm_agree(comm, err)) return err->status;
-    weights_open(&engine->weights, &sweep->model, parts, engine->block.memory, err);
-    if (comm_agree(comm, err) || pack_weights(engine, sweep, err)) return err->status;
-    forward_open(&engine->forward, engine->weights, sweep->corpus.max_tokens, sweep->threads, err);
-    return comm_agree(comm, err);
-}
+// ---- folders ----
 
 // Names the whole folder as well as the part of it that could not be made.
 static enum status make_folder(const char *option, const char *path, struct error *err)
@@ -403,27 +335,25 @@ static enum status calibrate(struct sweep *sweep, const struct worker *worker, s
 
 // Calibrates, then runs every item.
 static enum status fill_store(struct sweep *sweep, const struct worker *worker, struct store *store,
-                              struct stock *stock, struct error *err)
+                              struct stock *stock, struct sweep_times *times, struct error *err)
 {
     struct progress progress;
     struct sweep_count count = {0};
-    struct sweep_times times = {0};
     float *scales = NULL;
-    if (calibrate(sweep, worker, store, stock, &scales, &times, err) == STATUS_OK &&
-        sweep->plan.n_items > 0) {
+    if (calibrate(sweep, worker, store, stock, &scales, times, err) == STATUS_OK && sweep->plan.n_items > 0) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
         worker_sweep(worker, store, scales, &progress, &count, err);
-        end_phase(&progress, &times);
+        end_phase(&progress, times);
         stock->stored += count.stored;
         bool whole_phase = err->status == STATUS_STOPPED || (count.failed > 0 && !count.ended);
         sweep->comparable = whole_phase && stock->kept + stock->stored > 0;
     }
-    if (sweep->times) *sweep->times = times;
     free(scales);
     return err->status;
 }
 
-static enum status work(struct sweep *sweep, struct store *store, struct stock *stock, struct error *err)
+static enum status work(struct sweep *sweep, struct store *store, struct stock *stock,
+                        struct sweep_times *times, struct error *err)
 {
     struct engine engine = {0};
     struct worker worker = {.comm = sweep->comm,
@@ -437,10 +367,14 @@ static enum status work(struct sweep *sweep, struct store *store, struct stock *
     if (comm_agree(sweep->comm, err)) goto close_engine;
     if (sweep->resumes && take_stock(sweep, &worker, store, stock, err)) goto close_engine;
     if (sweep->plan.n_items > 0 || count_absent(&stock->known) > 0) {
-        if (engine_open(&engine, sweep, err) || obey_stop(sweep, err)) goto close_engine;
+        const double started = progress_clock();
+        engine_open(&engine, sweep->comm, &sweep->model, engine_parts(&sweep->plan, &sweep->model),
+                    sweep->corpus.max_tokens, sweep->threads, err);
+        times->pack_seconds = progress_clock() - started;
+        if (err->status || obey_stop(sweep, err)) goto close_engine;
         worker.forward = engine.forward;
     }
-    fill_store(sweep, &worker, store, stock, err);
+    fill_store(sweep, &worker, store, stock, times, err);
 close_engine:
     engine_close(&engine);
     return err->status;
@@ -478,17 +412,40 @@ static void word_ending(const struct sweep *sweep, const struct stock *stock, st
     if (ending.status) *err = ending;
 }
 
+// Collective, for those who ask for more words.
+static void log_times(const struct sweep *sweep, const struct sweep_times *times)
+{
+    double mine = times->idle_seconds, all, longest, ranks = sweep->comm->ranks;
+    double items = times->items_seconds > 0 ? times->items_seconds : 1;
+    MPI_Allreduce(&mine, &all, 1, MPI_DOUBLE, MPI_SUM, sweep->comm->world);
+    MPI_Allreduce(&mine, &longest, 1, MPI_DOUBLE, MPI_MAX, sweep->comm->world);
+    log_job(sweep->log, LOG_VERBOSE,
+            "seconds: load %.2f, create %.2f, pack %.2f, calibrate %.2f, sweep %.2f, close %.2f; ranks were "
+            "busy for "
+            "%.1f %% of calibration and sweep, %.1f %% at least",
+            times->load_seconds, times->create_seconds, times->pack_seconds, times->calibrate_seconds,
+            times->items_seconds - times->calibrate_seconds, times->close_seconds,
+            100 - 100 * all / ranks / items, 100 - 100 * longest / items);
+}
+
 enum status sweep_run(struct sweep *sweep, struct error *err)
 {
     struct store *store = NULL;
     struct stock stock = {0};
+    struct sweep_times times = {.load_seconds = sweep->load_seconds};
+    double started = progress_clock();
     if (make_folders(sweep, err) || obey_stop(sweep, err)) return err->status;
     // The file before the long work: a full disk shows here.
     if (open_store(&store, sweep, err)) return err->status;
-    work(sweep, store, &stock, err);
+    times.create_seconds = progress_clock() - started;
+    work(sweep, store, &stock, &times, err);
     bool empty = err->status && err->status != STATUS_STOPPED && !sweep->resumes && stock.stored == 0 &&
                  stock.known.added == 0;
+    started = progress_clock();
     end_store(sweep, store, empty, err);
+    times.close_seconds = progress_clock() - started;
+    log_times(sweep, &times);
+    if (sweep->times) *sweep->times = times;
     word_ending(sweep, &stock, err);
     stock_clear(&stock);
     return err->status;

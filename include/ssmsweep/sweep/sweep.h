@@ -17,9 +17,13 @@
 
 // How long the phases of sweep_run() took on this rank.
 struct sweep_times {
+    double load_seconds;      // model, text and plan
+    double create_seconds;    // the result file
+    double pack_seconds;      // weights into shared memory
     double calibrate_seconds; // with the items that come with it
     double items_seconds;     // of all items, calibration included
     double idle_seconds;      // from its last item to the end of the last one of all ranks, in both
+    double close_seconds;     // the result file, to the disk
 };
 
 // What is to be done and with what.  In caller memory; job, comm and log are borrowed.
@@ -37,6 +41,7 @@ struct sweep {
     int threads;               // of each rank
     bool resumes;              // an earlier run's file; set by sweep_run()
     bool comparable;           // after sweep_run() failed: the file is whole, and holds finished samples
+    double load_seconds;       // that sweep_open() took
     struct sweep_times *times; // filled by sweep_run(); NULL: not wanted.  Borrowed
 };
 
