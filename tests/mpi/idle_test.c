@@ -10,7 +10,9 @@
 #include "ssmsweep/sweep/node_block.h"
 #include "ssmsweep/sweep/scheduler.h"
 
-static const double LONG_SECONDS = 0.8, MOST_IDLE = 0.15; // share of the wait that waiting may cost
+static const double LONG_SECONDS = 0.8,
+                    MOST_IDLE =
+                        0.5; // share of the wait that waiting may cost; a spinning rank costs all of it
 
 static double cpu_seconds(void)
 {
