@@ -7,6 +7,11 @@
 //   /calibration/<N>/scales float32[n_layer, SITE_COUNT]   attribute sites
 //   /calibration/observed float32[S, n_layer, SITE_COUNT]  state uint8[S], digest uint8[S, 32]
 //   /outputs/<N>/<mode>/layer_<l>/<component> float32[S, L, width]; float modes under /outputs/float/
+//   /metrics/<N or float>/<mode>/moments compound[S, n_layer, COMPONENT_COUNT], as struct accumulator
+//      histogram uint32[S, n_layer, COMPONENT_COUNT, PROFILE_BINS]
+//      position float64[S, n_layer, COMPONENT_COUNT, PROFILE_POSITIONS, 2] (squares, abs)
+//      end_of_model compound[S], as struct end_of_model (not with --no-logits)
+//      of (reference, run) pairs, all layers and components, whether their tensors are stored or not
 //   /items/<N or float>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
 //
 // One rank creates everything before the first item, then all open the file together; after that only raw
@@ -21,6 +26,9 @@
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/model.h"
+#include "ssmsweep/numerics/accumulate.h"
+#include "ssmsweep/numerics/end_of_model.h"
+#include "ssmsweep/numerics/profile.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
 
@@ -128,6 +136,19 @@ int result_width(const struct result *result, int layer, enum component componen
 // Root attribute of the list above, except schema_version, as text ("" if absent); valid until
 // result_close().
 const char *result_attribute(const struct result *result, const char *name);
+// ---- metrics of (reference, run) pairs; the reference is compare_reference_of() of the file's reference mode.
+// Rows of samples that are not done mean nothing.
+bool result_has_metrics(const struct result *result);      // not in files that were imported
+bool result_has_end_of_model(const struct result *result); // not with --no-logits
+int result_model_layers(const struct result *result);      // n_layer of the model; 0 without metrics
+// rows[samples], each.
+enum status result_read_moments(struct result *result, int run, int layer, enum component component,
+                                struct accumulator *rows, struct error *err);
+enum status result_read_profiles(struct result *result, int run, int layer, enum component component,
+                                 struct profile *rows, struct error *err);
+enum status result_read_end_of_model(struct result *result, int run, struct end_of_model *rows,
+                                     struct error *err);
+
 // values[length(sample), width] of one sample.
 enum status result_read(struct result *result, int run, int layer, enum component component, int sample,
                         float *values, struct error *err);
