@@ -16,6 +16,7 @@
 #include "ssmsweep/base/status.h"
 
 enum { KERNEL_LANES = 16 }; // panel width and granularity of every leading dimension
+enum { SUM_LANES = 8 };     // lanes of sums in double
 
 // out[m][n] = round(sum_k a[m][k] * w[n][k]), k = 0, 1, ... by FMA from 0.  Panels are outputs in groups
 // of 16.
@@ -118,6 +119,16 @@ struct hadamard {
     float factor; // 1 / sqrt(dim)
 };
 
+// Of two rows of logits: the reference's [0] and a mode's [1].  Element i goes into lane i mod 8, lanes are
+// folded 4, 2, 1; exp in double with a relative error below 4e-16.
+struct logit_sums {
+    bool finite;    // all of both; where false, nothing of the following is set
+    int top[2];     // lowest index of the largest
+    float most[2];  // that logit
+    double sum[2];  // sum of exp(v - most)
+    double product; // sum of exp(r - most r) ((r - most r) - (m - most m)), by FMA
+};
+
 struct kernels {
     const char *name;
     int tile_rows, tile_panels; // a GEMM is best divided at multiples of these
@@ -139,6 +150,7 @@ struct kernels {
     void (*quantize_even)(const float *x, long count, float step, int8_t *codes); // ties to even
     void (*exp)(const float *x, long count, float *out); // count a multiple of 16; for tests and the bench
     void (*softplus)(const float *x, long count, float *out);
+    void (*logit_sums)(const float *reference, const float *mode, int count, struct logit_sums *sums);
     // Register-only loops of the multiply-adds of the two GEMMs, for the bench; give the operations done, two
     // per multiply-add.
     double (*peak_f32)(long rounds);
@@ -156,6 +168,8 @@ const struct kernels *kernels_find(const char *name); // NULL: not here
 // The best one, or what the environment variable SSMSWEEP_ISA names.  STATUS_USAGE: unknown or not on this
 // machine.
 enum status kernels_choose(const struct kernels **kernels, struct error *err);
+// The same for those who cannot fail: the best one where the environment names none that is here.
+const struct kernels *kernels_default(void);
 
 extern const struct kernels kernels_naive, kernels_scalar, kernels_avx2, kernels_avx512;
 
