@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels_naive_sums.h"
+
 static float as_float(int32_t bits)
 {
     float x;
@@ -319,63 +321,6 @@ static void softplus_array(const float *x, long count, float *out)
         out[i] = naive_softplus(x[i]);
 }
 
-static double naive_exp_double(double x)
-{
-    static const double c[] = {0x1.af38b54e1e505p-26,
-                               0x1.28918590c4da6p-22,
-                               0x1.71de0da7cb8b6p-19,
-                               0x1.a019b90cf6663p-16,
-                               0x1.a01a01a7c6c86p-13,
-                               0x1.6c16c1788bea9p-10,
-                               0x1.11111111109acp-7,
-                               0x1.5555555553d63p-5,
-                               0x1.5555555555556p-3,
-                               0x1.0000000000001p-1,
-                               1.0,
-                               1.0};
-    x = x > -700 ? x : -700;
-    const double n = fma(x, 0x1.71547652b82fep+0, 0x1.8p+52) - 0x1.8p+52; // nearest integer
-    const double r = fma(n, -0x1.a39ef35793c76p-33, fma(n, -0x1.62e42fee00000p-1, x));
-    double p = c[0];
-    for (int i = 1; i < 12; i++)
-        p = fma(p, r, c[i]);
-    return ldexp(p, (int)n);
-}
-
-static double fold(double lane[SUM_LANES])
-{
-    for (int half = SUM_LANES / 2; half > 0; half /= 2)
-        for (int j = 0; j < half; j++)
-            lane[j] += lane[j + half];
-    return lane[0];
-}
-
-static void logit_sums(const float *reference, const float *mode, int count, struct logit_sums *sums)
-{
-    double sum[2][SUM_LANES] = {{0}}, product[SUM_LANES] = {0};
-    int top[2] = {0, 0};
-    sums->finite = true;
-    for (int i = 0; i < count; i++) {
-        if (!isfinite(reference[i]) || !isfinite(mode[i])) sums->finite = false;
-        if (reference[i] > reference[top[0]]) top[0] = i;
-        if (mode[i] > mode[top[1]]) top[1] = i;
-    }
-    if (!sums->finite) return;
-    for (int k = 0; k < 2; k++) {
-        sums->top[k] = top[k];
-        sums->most[k] = k ? mode[top[k]] : reference[top[k]];
-    }
-    for (int i = 0; i < count; i++) {
-        const double r = (double)reference[i] - (double)sums->most[0];
-        const double m = (double)mode[i] - (double)sums->most[1], p = naive_exp_double(r);
-        sum[0][i % SUM_LANES] += p;
-        sum[1][i % SUM_LANES] += naive_exp_double(m);
-        product[i % SUM_LANES] = fma(p, r - m, product[i % SUM_LANES]);
-    }
-    sums->sum[0] = fold(sum[0]), sums->sum[1] = fold(sum[1]);
-    sums->product = fold(product);
-}
-
 static double peak_f32(long rounds)
 {
     volatile float sink;
@@ -421,7 +366,9 @@ const struct kernels kernels_naive = {
     .quantize_even = quantize_even,
     .exp = exp_array,
     .softplus = softplus_array,
-    .logit_sums = logit_sums,
+    .logit_sums = naive_logit_sums,
+    .pair_ranges = naive_pair_ranges,
+    .pair_sums = naive_pair_sums,
     .peak_f32 = peak_f32,
     .peak_s8 = peak_s8,
 };

@@ -54,6 +54,16 @@ VEC vd vd_fma(vd a, vd b, vd c)
 #endif
 }
 
+// sum + v.  With AVX-512 as a multiply-add, because the sums keep the adders busy and these units idle.
+VEC vd vd_accumulate(vd sum, vd v)
+{
+#if defined(ISA_AVX512)
+    return _mm512_fmadd_pd(v, _mm512_set1_pd(1.0), sum);
+#else
+    return sum + v;
+#endif
+}
+
 // a where the mask is set, else b.
 VEC vd vd_select(vl mask, vd a, vd b)
 {
