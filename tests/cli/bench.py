@@ -15,9 +15,12 @@ EXPECTED = {
     "gemm_f32": PROJECTIONS, "gemm_s8": PROJECTIONS, "gemm_s8_plain": PROJECTIONS,
     "scan": ["sequential", "sequential_int8", "blocked_int8"],
     "elementwise": ["norm", "norm_quantize", "conv1d_silu", "conv1d_silu_quantize", "hadamard_quantize"],
+    "metrics": ["pairs", "lm_head", "end_of_model"],
     "start": ["read_file", "open_model", "pack_model"],
 }
 BOUNDED = ["gemm_f32", "gemm_s8", "gemm_s8_plain", "scan", "forward"]
+BOUNDED_ROWS = [("metrics", "pairs"), ("metrics", "lm_head")]
+ONE_THREAD = ["metrics", "start"]
 SWEEP_FIELDS = ["items", "runs", "items_seconds", "whole_seconds", "items_per_second"]
 
 
@@ -47,7 +50,7 @@ def check_measurement(checks, row):
     for field in ("best_seconds", "median_seconds", "rate", "runs"):
         checks.check(positive(row[field]), what + ": " + field, row)
     checks.check(row["best_seconds"] <= row["median_seconds"], what + ": the best is not above the median", row)
-    if row["group"] in BOUNDED:
+    if row["group"] in BOUNDED or (row["group"], row["name"]) in BOUNDED_ROWS:
         share = row["bound_seconds"] / row["best_seconds"]
         checks.check(positive(share) and math.isclose(row["share"], share), what + ": its share", row)
 
@@ -55,7 +58,7 @@ def check_measurement(checks, row):
 def check_measurements(checks, rows, teams, modes):
     expected = dict(EXPECTED, forward=modes)
     for group, names in expected.items():
-        for threads in [1] if group == "start" else teams:
+        for threads in [1] if group in ONE_THREAD else teams:
             found = [row["name"] for row in rows if row["group"] == group and row["threads"] == threads]
             checks.check(found == names or group == "forward" and sorted(found) == sorted(names),
                          "rows of %s on %d threads" % (group, threads), found)
