@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A million items that take no time: each is run once, and rank 0 receives far fewer messages than there are
 // items; with items that fail, with long ones between short ones, and with one item per message.
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -18,6 +19,11 @@ struct count {
     int fails_once, fails_always;    // every so many items; 0: none
     int first_long, n_long, of_long; // items that take LONG_MILLISECONDS, and those of them run here
     bool held;
+    int last_item; // ends the phase: by an error, or
+    bool stops;    // by a wish to stop;
+    bool over;     // it was run here
+    int too_many;  // items that this rank began afterwards
+    struct stop stop;
 };
 
 enum { LONG_MILLISECONDS = 30 };
@@ -38,6 +44,15 @@ static void take_long(struct count *count)
     count->of_long++;
 }
 
+// Ends the phase with an item in the middle of a batch.
+static enum status end(struct count *count, struct error *err)
+{
+    count->over = true;
+    if (!count->stops) return error_set(err, STATUS_INTERNAL, "item cannot be helped");
+    stop_hear(&count->stop, SIGUSR2);
+    return STATUS_OK;
+}
+
 static bool fails(const struct count *count, int item, const struct scheduler *scheduler)
 {
     if (count->fails_always && item % count->fails_always == 1) return true;
@@ -49,6 +64,8 @@ static enum status run_item(void *context, int item, struct scheduler *scheduler
 {
     struct count *count = context;
     count->runs[item]++;
+    count->too_many += count->over;
+    if (count->last_item && item == count->last_item) return end(count, err);
     hold(count, scheduler);
     if (item >= count->first_long && item < count->first_long + count->n_long) take_long(count);
     return fails(count, item, scheduler) ? error_set(err, STATUS_IO, "item went wrong") : STATUS_OK;
@@ -62,6 +79,8 @@ static void run_all(const struct comm *comm, int n, struct count *count, enum st
     count->task.n_items = n;
     count->task.run = run_item;
     count->task.context = count;
+    count->task.stop = &count->stop;
+    count->stop.grace_seconds = 100;
     count->runs = calloc((size_t)n, 1);
     CHECK(count->runs);
     progress_start(&count->progress, "test", n, -1, true);
@@ -83,7 +102,8 @@ static void check_null_items(const struct comm *comm, bool leader_works)
     check_once(&count);
     CHECK(count.task.done == MILLION);
     CHECK(count.task.requests < MILLION / 100);
-    CHECK(comm->ranks == 1 || count.task.requests >= 2 * (comm->ranks - 1));
+    // A batch is never more than a share of what is left.
+    CHECK(comm->ranks == 1 || leader_works || count.task.requests > 8 * comm->ranks);
     free(count.runs);
 }
 
@@ -122,6 +142,20 @@ static void check_long_among_short(const struct comm *comm)
     free(count.runs);
 }
 
+// Whoever learns of the end begins no other item of its batch, and what was not begun is not said to be done.
+static void check_end(const struct comm *comm, bool stops)
+{
+    struct count count = {.leader_works = true, .last_item = MILLION / 2, .stops = stops};
+    int done = 0;
+    run_all(comm, MILLION, &count, stops ? STATUS_STOPPED : STATUS_INTERNAL);
+    CHECK(count.too_many == 0);
+    for (int i = 0; i < MILLION; i++)
+        done += count.runs[i];
+    CHECK(comm->rank > 0 || done == count.task.done + !stops);
+    CHECK(count.task.done < MILLION && count.task.ended == !stops);
+    free(count.runs);
+}
+
 int main(int argc, char **argv)
 {
     struct comm comm;
@@ -132,6 +166,8 @@ int main(int argc, char **argv)
     check_one_by_one(&comm, 3000);
     check_failures(&comm, 100 * 1000);
     check_long_among_short(&comm);
+    check_end(&comm, false);
+    check_end(&comm, true);
     comm_finish(&comm);
     return 0;
 }
