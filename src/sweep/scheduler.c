@@ -7,6 +7,12 @@
 #include "handout.h"
 #include "wire.h"
 
+// A rank that asked and was not answered: an item at work elsewhere may come back and be its own.
+struct parked {
+    bool waits;
+    int wish;
+};
+
 struct scheduler {
     const struct comm *comm;
     struct task *task;
@@ -31,12 +37,6 @@ struct scheduler {
     // the others
     bool told_leader;
     MPI_Request hears;
-};
-
-// A rank that asked and was not answered: an item at work elsewhere may come back and be its own.
-struct parked {
-    bool waits;
-    int wish;
 };
 
 enum { PROBES_BEFORE_NAP = 50, NAP_NANOSECONDS = 100 * 1000 };
@@ -305,14 +305,14 @@ static enum status end_phase(struct scheduler *scheduler, struct error *err)
     task->given_up = verdict.given_up;
     task->ended = verdict.ended != 0;
     task->requests = verdict.requests;
+    int left = task->n_items - verdict.done - verdict.given_up;
+    if (left != 0 && !verdict.ended && !verdict.signal)
+        return error_set(err, STATUS_INTERNAL, "scheduler: %d of %d items were lost", left, task->n_items);
     if (verdict.ended || verdict.given_up) {
         *err = verdict.ended ? scheduler->failed : scheduler->lost;
         return comm_agree(scheduler->comm, err);
     }
-    if (verdict.done == task->n_items) return STATUS_OK;
-    int left = task->n_items - verdict.done;
-    if (!verdict.signal)
-        return error_set(err, STATUS_INTERNAL, "scheduler: %d of %d items were lost", left, task->n_items);
+    if (left == 0) return STATUS_OK;
     return error_set(err, STATUS_STOPPED, "stopped by %s with %d of %d items left",
                      stop_signal_name(verdict.signal), left, task->n_items);
 }

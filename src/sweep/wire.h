@@ -12,7 +12,8 @@
 // A batch is neighbours in the order of hand-out.  The worker runs them in turn.  It ends the batch early,
 // and the request hands the rest back, when an item fails, when somebody wishes to stop, or when the batch
 // takes longer than was thought.  So a failure is known at once, and no rank sits on items that others could
-// do. Messages of one worker arrive in their order; nothing else is assumed of time.
+// do.  That a failure ended the phase the others are not told: they end their batches, and get no more.
+// Messages of one worker arrive in their order; nothing else is assumed of time.
 #ifndef SSMSWEEP_SWEEP_WIRE_H
 #define SSMSWEEP_SWEEP_WIRE_H
 
