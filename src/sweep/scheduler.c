@@ -120,7 +120,7 @@ static struct wire_request run_batch(struct scheduler *scheduler, const struct w
         now = scheduler->idle_since;
         if (report.outcome != WIRE_DONE) break;
         report.done++;
-        poll_between(scheduler, now);
+        if (report.done < batch->count) poll_between(scheduler, now);
     }
     scheduler->wish = report.wish = handout_wish(&report, scheduler->wish, now - began);
     report.signal = stop_wanted(scheduler->stop) ? scheduler->stop->signal : 0;

@@ -114,11 +114,20 @@ def check_null_items(checks, folder, ranks):
     if checks.check(result.status == 0 and "Hand-out" in result.out, "--null-items", result.err):
         with open(os.path.join(folder, "null.json")) as f:
             found = json.load(f)
-        checks.check(found["measurements"] == [] and found["sweeps"] == [] and found["model"] is None,
+        checks.check(not found["measurements"] and not found["sweeps"] and not found["start_up"] and found["model"] is None,
                      "nothing else is measured", found)
         check_hand_outs(checks, found["hand_outs"], ranks)
     result = harness.run(command, 1, folder)
     checks.check(result.status == USAGE and "mpirun" in result.err, "null items need several ranks", result.err)
+
+
+def check_start_up(checks, rows, ranks):
+    checks.check([row["cached"] for row in rows] == [False, True], "start-up from disk and from the page cache", rows)
+    size = os.path.getsize(os.path.join(harness.DEMO, "model.safetensors"))
+    for row in rows:
+        checks.check(row["file_bytes"] == size and row["ranks"] == ranks, "start-up: file and ranks", row)
+        checks.check(positive(row["read_seconds"]) and positive(row["start_seconds"]), "start-up: seconds", row)
+        checks.check(math.isclose(row["ratio"], row["start_seconds"] / row["read_seconds"]), "start-up: ratio", row)
 
 
 def check_run(checks, folder, ranks, threads, modes):
@@ -133,7 +142,9 @@ def check_run(checks, folder, ranks, threads, modes):
     if ranks > 1:
         check_sweeps(checks, found["sweeps"], [1, ranks], modes)
         check_hand_outs(checks, found["hand_outs"], ranks)
+        check_start_up(checks, found["start_up"], ranks)
     else:
+        checks.check(found["start_up"] == [], "no start-up on one rank", found["start_up"])
         checks.check(found["sweeps"] == [] and found["hand_outs"] == [], "neither sweeps nor hand-outs on one rank", found)
     for name in list(EXPECTED) + ["forward"]:
         checks.check("\n" + name + " " in result.out, "the tables show " + name)
