@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "fold.h"
+
 static double naive_exp_double(double x)
 {
     static const double c[] = {0x1.af38b54e1e505p-26,
@@ -25,14 +27,6 @@ static double naive_exp_double(double x)
     for (int i = 1; i < 12; i++)
         p = fma(p, r, c[i]);
     return ldexp(p, (int)n);
-}
-
-static double fold(double lane[SUM_LANES])
-{
-    for (int half = SUM_LANES / 2; half > 0; half /= 2)
-        for (int j = 0; j < half; j++)
-            lane[j] += lane[j + half];
-    return lane[0];
 }
 
 void naive_logit_sums(const float *reference, const float *mode, int count, struct logit_sums *sums)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "fold.h"
 #include "ssmsweep/numerics/kernels.h"
 #include "wide.h"
 
@@ -25,16 +26,6 @@ struct block {
     struct accumulator part;
     struct pair_lanes lanes;
 };
-
-static double fold(const double values[SUM_LANES])
-{
-    double lane[SUM_LANES];
-    memcpy(lane, values, sizeof lane);
-    for (int half = SUM_LANES / 2; half > 0; half /= 2)
-        for (int j = 0; j < half; j++)
-            lane[j] += lane[j + half];
-    return lane[0];
-}
 
 // ---- moments ----
 

@@ -2,6 +2,7 @@
 // Softmax sums over two rows of logits.
 #include <float.h>
 
+#include "../fold.h"
 #include "vecd.h"
 
 // The largest value per lane, where it was first seen, and a sum that only finite values leave at zero.
@@ -78,10 +79,7 @@ VEC double sum_fold(const vd parts[DPARTS])
 {
     double lane[SUM_LANES];
     memcpy(lane, parts, sizeof lane);
-    for (int half = SUM_LANES / 2; half > 0; half /= 2)
-        for (int j = 0; j < half; j++)
-            lane[j] += lane[j + half];
-    return lane[0];
+    return fold(lane);
 }
 
 static void logit_sums(const float *reference, const float *mode, int count, struct logit_sums *sums)
