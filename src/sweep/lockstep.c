@@ -36,7 +36,7 @@ struct lockstep {
     float *reference_logits, *logits;                            // [LOGITS_TOKENS][vocab rounded up to 16]
     // the sample at work
     int n_lanes, sample, length;
-    const int32_t *ids;
+    int32_t *ids;      // [max tokens]
     struct lane *lane; // that goes through a layer
 };
 
@@ -85,6 +85,7 @@ static void carve(struct lockstep *l, const struct plan *plan, const struct dims
     }
     for (int i = 0; i < most_lanes(plan); i++)
         carve_lane(l->lanes ? &l->lanes[i] : &unused, &l->arena, plan, dims, max_tokens);
+    l->ids = arena_take(&l->arena, (size_t)max_tokens * sizeof *l->ids);
     l->reference_logits = arena_take(&l->arena, plan->logits ? block : 0);
     l->logits = arena_take(&l->arena, plan->logits ? block : 0);
 }
@@ -178,7 +179,6 @@ static void gather(struct lockstep *l, const struct group *group, int sample, co
     l->n_lanes = 0;
     l->sample = sample;
     l->length = worker->corpus->length[sample];
-    l->ids = worker->corpus->ids + (size_t)sample * (size_t)worker->corpus->max_tokens;
     struct lane *reference = add_lane(l, group->reference, false);
     for (int i = 0; i < group->count; i++) {
         const int run = plan->members[group->first + i];
@@ -191,6 +191,23 @@ static void gather(struct lockstep *l, const struct group *group, int sample, co
         log_rank(worker->log, LOG_VERBOSE, "computes run %d (mode %s), sample %d", run,
                  plan_run_name(plan, run, name), sample);
     }
+}
+
+// Without them no lane goes anywhere.
+static enum status read_ids(struct lockstep *l)
+{
+    struct error err = {0};
+    store_read_ids(l->store, l->sample, l->length, l->ids, &err);
+    for (int t = 0; t < l->length && !err.status; t++)
+        if (l->ids[t] < 0 || l->ids[t] >= l->worker->dims->vocab_size)
+            error_set(&err, STATUS_IO, "token ids of sample %d: got %d of %d; the result file was altered",
+                      l->sample, l->ids[t], l->worker->dims->vocab_size);
+    if (!err.status) return STATUS_OK;
+    for (int i = 0; i < l->n_lanes; i++) {
+        if (l->lanes[i].stores) l->lanes[i].failure = err;
+        l->lanes[i].stores = false;
+    }
+    return err.status;
 }
 
 static const float *scales_of(const struct lockstep *l, int run)
@@ -371,7 +388,8 @@ enum status lockstep_sample(struct lockstep *lockstep, const struct group *group
     int run;
     gather(lockstep, group, sample, finished);
     if (count_storing(lockstep) == 0) return STATUS_OK;
-    if (!run_layers(lockstep, scheduler) || !run_logits(lockstep, scheduler)) {
+    if (read_ids(lockstep) == STATUS_OK &&
+        (!run_layers(lockstep, scheduler) || !run_logits(lockstep, scheduler))) {
         cancel(lockstep);
         return error_set(err, STATUS_STOPPED, "stopped by %s, and %g seconds of grace passed",
                          stop_signal_name(stop->signal), stop->grace_seconds);
