@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/arena.h"
+#include "ssmsweep/base/random.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/kernels.h"
 #include "ssmsweep/numerics/pairs.h"
@@ -36,7 +37,7 @@ struct lockstep {
     float *reference_logits, *logits;                            // [LOGITS_TOKENS][vocab rounded up to 16]
     // the sample at work
     int n_lanes, sample, length;
-    const int32_t *ids;
+    int32_t *ids;      // [max tokens]
     struct lane *lane; // that goes through a layer
 };
 
@@ -85,6 +86,7 @@ static void carve(struct lockstep *l, const struct plan *plan, const struct dims
     }
     for (int i = 0; i < most_lanes(plan); i++)
         carve_lane(l->lanes ? &l->lanes[i] : &unused, &l->arena, plan, dims, max_tokens);
+    l->ids = arena_take(&l->arena, (size_t)max_tokens * sizeof *l->ids);
     l->reference_logits = arena_take(&l->arena, plan->logits ? block : 0);
     l->logits = arena_take(&l->arena, plan->logits ? block : 0);
 }
@@ -178,7 +180,6 @@ static void gather(struct lockstep *l, const struct group *group, int sample, co
     l->n_lanes = 0;
     l->sample = sample;
     l->length = worker->corpus->length[sample];
-    l->ids = worker->corpus->ids + (size_t)sample * (size_t)worker->corpus->max_tokens;
     struct lane *reference = add_lane(l, group->reference, false);
     for (int i = 0; i < group->count; i++) {
         const int run = plan->members[group->first + i];
@@ -187,9 +188,27 @@ static void gather(struct lockstep *l, const struct group *group, int sample, co
             reference->stores = true;
         else
             add_lane(l, run, true);
+        char name[RUN_NAME_ROOM];
         log_rank(worker->log, LOG_VERBOSE, "computes run %d (mode %s), sample %d", run,
-                 plan->runs[run].mode->name, sample);
+                 plan_run_name(plan, run, name), sample);
     }
+}
+
+// Without them no lane goes anywhere.
+static enum status read_ids(struct lockstep *l)
+{
+    struct error err = {0};
+    store_read_ids(l->store, l->sample, l->length, l->ids, &err);
+    for (int t = 0; t < l->length && !err.status; t++)
+        if (l->ids[t] < 0 || l->ids[t] >= l->worker->dims->vocab_size)
+            error_set(&err, STATUS_IO, "token ids of sample %d: got %d of %d; the result file was altered",
+                      l->sample, l->ids[t], l->worker->dims->vocab_size);
+    if (!err.status) return STATUS_OK;
+    for (int i = 0; i < l->n_lanes; i++) {
+        if (l->lanes[i].stores) l->lanes[i].failure = err;
+        l->lanes[i].stores = false;
+    }
+    return err.status;
 }
 
 static const float *scales_of(const struct lockstep *l, int run)
@@ -221,7 +240,7 @@ static bool take(void *context, int layer, enum component component, const float
     struct lane *lane = l->lane;
     float *kept = (is_reference(l, lane) ? l->reference : l->values)[component];
     memcpy(kept, values, (size_t)length * (size_t)width * sizeof *values);
-    if (!lane->stores || !(l->worker->plan->want[layer] & 1u << component)) return true;
+    if (!lane->stores || !(plan_wants(l->worker->plan, lane->run, layer) & 1u << component)) return true;
     if (store_write_output(l->store, lane->run, layer, component, l->sample, values, length, width,
                            &lane->failure))
         fail(l, lane);
@@ -260,11 +279,19 @@ static void measure(const struct lockstep *l, int layer)
         measure_component(l, layer, (enum component)c);
 }
 
+// Of a noisy re-run: the same for every schedule, and for all modes, so that equal modes stay equal.
+static uint64_t dither_of(const struct lockstep *l, const struct lane *lane)
+{
+    const uint64_t k = (uint64_t)l->worker->plan->runs[lane->run].dither;
+    return k == 0 ? 0 : random_bits(random_stream(k, "dither"), (uint64_t)l->sample) | 1;
+}
+
 static void step(struct lockstep *l, struct lane *lane, int layer)
 {
     const struct capture capture = {.want = l->all, .take = take, .context = l};
     const double started = progress_clock();
     l->lane = lane;
+    forward_set_dither(l->worker->forward, dither_of(l, lane));
     forward_step(l->worker->forward, &lane->stream, l->worker->plan->runs[lane->run].mode,
                  scales_of(l, lane->run), layer, l->length, &capture, 0, NULL);
     if (lane->stores) measure(l, layer);
@@ -355,7 +382,8 @@ enum status lockstep_sample(struct lockstep *lockstep, const struct group *group
     int run;
     gather(lockstep, group, sample, finished);
     if (count_storing(lockstep) == 0) return STATUS_OK;
-    if (!run_layers(lockstep, scheduler) || !run_logits(lockstep, scheduler)) {
+    if (read_ids(lockstep) == STATUS_OK &&
+        (!run_layers(lockstep, scheduler) || !run_logits(lockstep, scheduler))) {
         cancel(lockstep);
         return error_set(err, STATUS_STOPPED, "stopped by %s, and %g seconds of grace passed",
                          stop_signal_name(stop->signal), stop->grace_seconds);
