@@ -10,7 +10,7 @@
 #include "ssmsweep/numerics/kernels.h"
 #include "ssmsweep/numerics/pairs.h"
 
-enum { LOGITS_TOKENS = 32, PLACE_POSITIONS = 2 * PROFILE_POSITIONS };
+enum { LOGITS_TOKENS = 64, PLACE_POSITIONS = 2 * PROFILE_POSITIONS };
 
 // A run on its way through the model.
 struct lane {
