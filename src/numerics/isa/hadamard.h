@@ -33,26 +33,15 @@ VEC void sylvester_stage(float *x, int count, int h)
         }
 }
 
-// Chunks too short for a vector.
-VEC void sylvester_narrow(float *x, int count, int power)
-{
-    for (int h = 1; h < power; h *= 2)
-        for (int i = 0; i < count; i += 2 * h)
-            for (int j = i; j < i + h; j++) {
-                float a = x[j], b = x[j + h];
-                x[j] = a + b;
-                x[j + h] = a - b;
-            }
-}
-
 enum { HADAMARD_MAX_BASE = 40, HADAMARD_GROUP = 4 };
 
-// Column j of the chunks: out_i = sum_c m[i][c] y_c, c = 0, 1, ... by FMA, then the factor.
-VEC void base_vector(const struct hadamard *h, float *x)
+// A vector of every chunk: out_i = sum_c m[i][c] x_c, c = 0, 1, ... by FMA, then the factor.  Chunks lie
+// `step` apart, those of the result, which may be the same, out_step.
+VEC void base_vector(const struct hadamard *h, const float *x, long step, float *out, long out_step)
 {
     vf y[HADAMARD_MAX_BASE];
     for (int c = 0; c < h->base; c++)
-        y[c] = vf_load(x + (long)c * h->power);
+        y[c] = vf_load(x + c * step);
     for (int i = 0; i < h->base; i += HADAMARD_GROUP) {
         vf acc[HADAMARD_GROUP];
 #pragma GCC unroll 4
@@ -64,41 +53,45 @@ VEC void base_vector(const struct hadamard *h, float *x)
                 acc[g] = vf_fma(vf_set1(h->matrix[(i + g) * h->base + c]), y[c], acc[g]);
 #pragma GCC unroll 4
         for (int g = 0; g < HADAMARD_GROUP; g++)
-            vf_store(x + (long)(i + g) * h->power, acc[g] * vf_set1(h->factor));
+            vf_store(out + (i + g) * out_step, acc[g] * vf_set1(h->factor));
     }
 }
 
-VEC void base_narrow(const struct hadamard *h, float *x)
+// Chunks too short for a vector: vectors hold several while they are transformed, and of one vector the lanes
+// of a chunk are kept behind the base matrix.
+VEC void hadamard_narrow(const struct hadamard *h, float *row)
 {
-    float y[HADAMARD_MAX_BASE];
-    for (int c = 0; c < h->base; c++)
-        y[c] = x[(long)c * h->power];
-    for (int i = 0; i < h->base; i++) {
-        float acc = 0;
+    float x[HADAMARD_MAX_BASE * VW + VW] = {0}, out[HADAMARD_MAX_BASE * VW + VW];
+    const size_t chunk_bytes = (size_t)h->power * sizeof *row;
+    memcpy(x, row, (size_t)h->dim * sizeof *row);
+    for (int i = 0; i < h->dim; i += VW) {
+        vf v = vf_load(x + i);
+        for (int distance = 1; distance < h->power; distance *= 2)
+            v = butterfly_inside(v, distance);
+        vf_store(x + i, v);
+    }
+    if (h->matrix) {
+        base_vector(h, x, h->power, out, VW);
         for (int c = 0; c < h->base; c++)
-            acc = fmaf(h->matrix[i * h->base + c], y[c], acc);
-        x[(long)i * h->power] = acc * h->factor;
+            memcpy(row + (long)c * h->power, out + c * VW, chunk_bytes);
+    } else {
+        for (int i = 0; i < h->dim; i++)
+            row[i] = x[i] * h->factor;
     }
 }
 
 static void hadamard(const struct hadamard *h, float *row)
 {
-    const int wide = h->power >= VW;
-    if (wide) {
-        sylvester_inside(row, h->dim);
-        for (int stage = VW; stage < h->power; stage *= 2)
-            sylvester_stage(row, h->dim, stage);
-    } else {
-        sylvester_narrow(row, h->dim, h->power);
+    if (h->power < VW) {
+        hadamard_narrow(h, row);
+        return;
     }
-    if (!h->matrix) {
+    sylvester_inside(row, h->dim);
+    for (int stage = VW; stage < h->power; stage *= 2)
+        sylvester_stage(row, h->dim, stage);
+    if (!h->matrix)
         for (int i = 0; i < h->dim; i++)
             row[i] *= h->factor;
-    } else if (wide) {
-        for (int j = 0; j < h->power; j += VW)
-            base_vector(h, row + j);
-    } else {
-        for (int j = 0; j < h->power; j++)
-            base_narrow(h, row + j);
-    }
+    for (int j = 0; h->matrix && j < h->power; j += VW)
+        base_vector(h, row + j, h->power, row + j, h->power);
 }
