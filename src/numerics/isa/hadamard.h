@@ -12,15 +12,53 @@ VEC vf butterfly_inside(vf v, int h)
     return __builtin_shuffle(v, lanes ^ h) + vf_bits(vi_bits(v) ^ flip);
 }
 
-VEC void sylvester_inside(float *x, int count)
+enum { SYLVESTER_VECTORS = 8 };
+
+// The stages up to vectors * VW / 2 of `vectors` neighbouring vectors, in registers; vectors is a constant
+// after inlining.
+VEC void sylvester_block(float *x, int vectors)
 {
-    for (int i = 0; i < count; i += VW) {
-        vf v = vf_load(x + i);
+    vf v[SYLVESTER_VECTORS];
+#pragma GCC unroll 8
+    for (int i = 0; i < vectors; i++) {
+        v[i] = vf_load(x + i * VW);
 #pragma GCC unroll 4
         for (int h = 1; h < VW; h *= 2)
-            v = butterfly_inside(v, h);
-        vf_store(x + i, v);
+            v[i] = butterfly_inside(v[i], h);
     }
+#pragma GCC unroll 3
+    for (int h = 1; h < vectors; h *= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < vectors; i++)
+            if ((i & h) == 0) {
+                const vf a = v[i], b = v[i + h];
+                v[i] = a + b;
+                v[i + h] = a - b;
+            }
+#pragma GCC unroll 8
+    for (int i = 0; i < vectors; i++)
+        vf_store(x + i * VW, v[i]);
+}
+
+// Stages of a row up to blocks of several vectors; returns the distance of the next stage.
+VEC int sylvester_blocks(float *x, int count, int power)
+{
+    const int vectors = power / VW < SYLVESTER_VECTORS ? power / VW : SYLVESTER_VECTORS;
+    for (int i = 0; i < count; i += vectors * VW)
+        switch (vectors) {
+        case 8:
+            sylvester_block(x + i, 8);
+            break;
+        case 4:
+            sylvester_block(x + i, 4);
+            break;
+        case 2:
+            sylvester_block(x + i, 2);
+            break;
+        default:
+            sylvester_block(x + i, 1);
+        }
+    return vectors * VW;
 }
 
 VEC void sylvester_stage(float *x, int count, int h)
@@ -86,8 +124,7 @@ static void hadamard(const struct hadamard *h, float *row)
         hadamard_narrow(h, row);
         return;
     }
-    sylvester_inside(row, h->dim);
-    for (int stage = VW; stage < h->power; stage *= 2)
+    for (int stage = sylvester_blocks(row, h->dim, h->power); stage < h->power; stage *= 2)
         sylvester_stage(row, h->dim, stage);
     if (!h->matrix)
         for (int i = 0; i < h->dim; i++)
