@@ -75,20 +75,23 @@ enum { HADAMARD_MAX_BASE = 40, HADAMARD_GROUP = 4 };
 
 // A vector of every chunk: out_i = sum_c m[i][c] x_c, c = 0, 1, ... by FMA, then the factor.  Chunks lie
 // `step` apart, those of the result, which may be the same, out_step.
-VEC void base_vector(const struct hadamard *h, const float *x, long step, float *out, long out_step)
+VEC void base_vector(const struct hadamard *h, int base, const float *x, long step, float *out, long out_step)
 {
     vf y[HADAMARD_MAX_BASE];
-    for (int c = 0; c < h->base; c++)
+#pragma GCC unroll 12
+    for (int c = 0; c < base; c++)
         y[c] = vf_load(x + c * step);
-    for (int i = 0; i < h->base; i += HADAMARD_GROUP) {
+#pragma GCC unroll 3
+    for (int i = 0; i < base; i += HADAMARD_GROUP) {
         vf acc[HADAMARD_GROUP];
 #pragma GCC unroll 4
         for (int g = 0; g < HADAMARD_GROUP; g++)
             acc[g] = vf_zero();
-        for (int c = 0; c < h->base; c++)
+#pragma GCC unroll 12
+        for (int c = 0; c < base; c++)
 #pragma GCC unroll 4
             for (int g = 0; g < HADAMARD_GROUP; g++)
-                acc[g] = vf_fma(vf_set1(h->matrix[(i + g) * h->base + c]), y[c], acc[g]);
+                acc[g] = vf_fma(vf_set1(h->matrix[(i + g) * base + c]), y[c], acc[g]);
 #pragma GCC unroll 4
         for (int g = 0; g < HADAMARD_GROUP; g++)
             vf_store(out + (i + g) * out_step, acc[g] * vf_set1(h->factor));
@@ -109,7 +112,7 @@ VEC void hadamard_narrow(const struct hadamard *h, float *row)
         vf_store(x + i, v);
     }
     if (h->matrix) {
-        base_vector(h, x, h->power, out, VW);
+        base_vector(h, h->base, x, h->power, out, VW);
         for (int c = 0; c < h->base; c++)
             memcpy(row + (long)c * h->power, out + c * VW, chunk_bytes);
     } else {
@@ -129,6 +132,10 @@ static void hadamard(const struct hadamard *h, float *row)
     if (!h->matrix)
         for (int i = 0; i < h->dim; i++)
             row[i] *= h->factor;
-    for (int j = 0; h->matrix && j < h->power; j += VW)
-        base_vector(h, row + j, h->power, row + j, h->power);
+    if (h->base == 12) // the usual one, unrolled
+        for (int j = 0; h->matrix && j < h->power; j += VW)
+            base_vector(h, 12, row + j, h->power, row + j, h->power);
+    else
+        for (int j = 0; h->matrix && j < h->power; j += VW)
+            base_vector(h, h->base, row + j, h->power, row + j, h->power);
 }
