@@ -16,6 +16,8 @@
 #include "ssmsweep/compare/per_sample.h"
 #include "ssmsweep/compare/present.h"
 #include "ssmsweep/compare/report_json.h"
+#include "ssmsweep/compare/sweep_files.h"
+#include "ssmsweep/compare/sweep_report.h"
 #include "ssmsweep/compare/verdict.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/synth.h"
@@ -102,7 +104,7 @@ static enum status check_job(const struct job *job, struct error *err)
 // ---- compare and report ----
 
 static enum status report(const struct job *job, struct result *result, const struct comparison *comparison,
-                          struct error *err)
+                          const struct sweep_report *sweep, struct error *err)
 {
     struct report report = {.result = result,
                             .comparison = comparison,
@@ -112,7 +114,7 @@ static enum status report(const struct job *job, struct result *result, const st
                             .time = time(NULL)};
     if (job->command == COMMAND_SAVE) return report_write_stats(&report, err);
     const struct log log = {.level = job->verbosity, .ranks = 1};
-    if (report_write(&report, err)) return err->status;
+    if (report_write(&report, err) || sweep_files_write(sweep, job->comparison_dir, err)) return err->status;
     if (job->per_sample && per_sample_write(comparison, result, job->comparison_dir, err)) return err->status;
     if (present(stdout, job, &report, err)) return err->status;
     return verdict_give(job, &log, comparison, result, err);
@@ -145,15 +147,22 @@ static enum status compare(const struct program *program, bool partial, struct e
                                       .stop = program->stop};
     struct result *result = NULL;
     struct comparison comparison = {0};
+    struct sweep_report sweep = {0};
     char *path = sweep_result_path(job, err);
     if (path) result_open(&result, path, err);
     if (comm_agree(comm, err)) goto close_result;
     log_job(program->log, LOG_VERBOSE, "compares");
     if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
+    log_job(program->log, LOG_VERBOSE, "computes intervals");
+    const struct sweep_report_request how_sure = {request, job->bootstrap, (uint64_t)job->seed};
+    if (job->command != COMMAND_SAVE && sweep_report_make(&sweep, comm, result, &how_sure, err))
+        goto clear_comparison;
     log_job(program->log, LOG_VERBOSE, "writes the reports");
-    if (comm->rank == 0 && comparison.count > 0) report(job, result, &comparison, err);
+    if (comm->rank == 0 && comparison.count > 0) report(job, result, &comparison, &sweep, err);
     comm_agree(comm, err);
     if (!err->status || err->status == STATUS_GATE) check_equalities(program, result, err);
+    sweep_report_clear(&sweep);
+clear_comparison:
     compare_clear(&comparison);
 close_result:
     result_close(result);

@@ -78,9 +78,9 @@ static enum status check_complete(const struct result *result, int run, const ch
         what, r->mode, r->calib_data_num, r->mode);
 }
 
-// chosen[result_runs()]: asked for, or a run of the reference.
-static enum status choose_runs(const struct result *result, const struct compare_request *request,
-                               bool *chosen, struct error *err)
+// Asked for, or a run of the reference.
+enum status compare_choose(const struct result *result, const struct compare_request *request, bool *chosen,
+                           struct error *err)
 {
     const char *reference = request->reference, *modes = request->modes;
     bool *wanted = calloc((size_t)mode_count(), sizeof *wanted);
@@ -260,7 +260,7 @@ static enum status prepare(struct preparation *p, const struct comm *comm, const
     size_t runs = (size_t)result_runs(result);
     p->chosen = calloc(runs + 1, sizeof *p->chosen);
     if (!p->chosen) return error_memory(err, runs, "the runs of a comparison");
-    if (choose_runs(result, request, p->chosen, err)) return err->status;
+    if (compare_choose(result, request, p->chosen, err)) return err->status;
     p->n = list_entries(result, p->chosen, NULL);
     size_t n = (size_t)p->n + 1, ranks = (size_t)comm->ranks;
     p->entries = calloc(n, sizeof *p->entries);

@@ -133,15 +133,6 @@ static enum status write_entries(struct writer *w, const struct comparison *comp
     return STATUS_OK;
 }
 
-static enum status replace(const char *directory, const char *name, const char *text, struct error *err)
-{
-    char *path = text ? file_join(directory, name) : NULL;
-    if (!path) return error_memory(err, 1u << 16, name);
-    file_replace(path, text, strlen(text), err);
-    free(path);
-    return err->status;
-}
-
 static enum status open_buffers(struct writer *w, const struct comparison *comparison, struct error *err)
 {
     int width = 0;
@@ -172,8 +163,8 @@ enum status per_sample_write(const struct comparison *comparison, struct result 
         error_memory(err, 1u << 16, "the samples of a comparison");
     if (w.json) json = json_writer_finish(w.json);
     if (w.csv && fclose(w.csv)) error_memory(err, csv_bytes, "per_sample.csv");
-    if (!err->status && !replace(directory, "per_sample.json", json, err))
-        replace(directory, "per_sample.csv", csv, err);
+    if (!err->status && !file_replace_in(directory, "per_sample.json", json, err))
+        file_replace_in(directory, "per_sample.csv", csv, err);
     free(csv);
     free(json);
 free_buffers:

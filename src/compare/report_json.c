@@ -71,6 +71,11 @@ static void put_provenance(struct json_writer *w, const struct result *result, i
     json_end_object(w);
 }
 
+void report_put_provenance(struct json_writer *writer, const struct result *result)
+{
+    put_provenance(writer, result, -1);
+}
+
 static void put_grades(struct json_writer *w, const struct record *record)
 {
     json_begin_object(w, "grades");

@@ -27,6 +27,7 @@ static const struct job defaults = {
     .grace_seconds = 30,
     .progress_seconds = -1,
     .bench_seconds = 1,
+    .bootstrap = 999,
     .verbosity = LOG_NORMAL,
 };
 

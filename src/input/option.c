@@ -106,13 +106,17 @@ static const struct option options[] = {
     {"junit", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(junit), .argument = "FILE.xml",
      .help = "write what gates and baseline found as JUnit XML"},
 
+    {"bootstrap", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH, OFFSET(bootstrap), .argument = "N",
+     .help = "resamples behind intervals and ties (default 999)", .least = 199, .most = 99999},
+    {"seed", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH | IN_SYNTH, OFFSET(seed), .argument = "N",
+     .help = "of the resamples, and of synth: the same seed gives the same bytes everywhere\n(default 0)",
+     .least = 0, .most = 2147483647},
+
     {"preset", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(preset), .argument = "NAME",
      .help = "shape: tiny, mamba-130m, mamba-370m, mamba-790m, mamba-1.4b, mamba-2.8b (default tiny)",
      .word = "tiny|mamba-130m|mamba-370m|mamba-790m|mamba-1.4b|mamba-2.8b"},
     {"out", 0, OPTION_TEXT, GROUP_SYNTH, IN_SYNTH, OFFSET(out), .argument = "DIR",
      .help = "folder to make; needed"},
-    {"seed", 0, OPTION_INT, GROUP_SYNTH, IN_SYNTH, OFFSET(seed), .argument = "N",
-     .help = "the same seed gives the same bytes everywhere (default 0)", .least = 0, .most = 2147483647},
     {"dtype", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(synth_dtype), .argument = "F16|BF16|F32",
      .help = "of the weights (default F16)", .word = "F16|BF16|F32"},
     {"shard-bytes", 0, OPTION_BYTES, GROUP_SYNTH, IN_SYNTH, OFFSET(shard_bytes), .argument = "N",
@@ -154,10 +158,15 @@ static const struct option options[] = {
 enum { OPTIONS = sizeof options / sizeof options[0] };
 
 static const char *const group_titles[GROUP_COUNT] = {
-    [GROUP_INPUT] = "Model and text", [GROUP_SWEEP] = "What to compare",
-    [GROUP_OUTPUT] = "Output",        [GROUP_SYNTH] = "Random models (synth)",
-    [GROUP_RUN] = "How to run",       [GROUP_BENCH] = "Bench",
-    [GROUP_GENERAL] = "General",      [GROUP_ADVANCED] = "Advanced",
+    [GROUP_INPUT] = "Model and text",
+    [GROUP_SWEEP] = "What to compare",
+    [GROUP_OUTPUT] = "Output",
+    [GROUP_STATISTICS] = "How sure it is",
+    [GROUP_SYNTH] = "Random models (synth)",
+    [GROUP_RUN] = "How to run",
+    [GROUP_BENCH] = "Bench",
+    [GROUP_GENERAL] = "General",
+    [GROUP_ADVANCED] = "Advanced",
 };
 
 static const struct command_entry commands[] = {

@@ -65,11 +65,13 @@ struct job {
     const char *baseline;  // NULL: none; JSON of an older comparison
     const char *junit;     // NULL: none; XML file to write
     bool resume, dry_run;
-    bool quantize;                 // of old command lines: the mode says it
-    bool json, cpu;                // of info
-    int preset, synth_dtype, seed; // of synth: enum synth_preset, enum synth_dtype
-    const char *out;               // of synth: the folder to make
-    long long shard_bytes;         // of synth
+    bool quantize;           // of old command lines: the mode says it
+    bool json, cpu;          // of info
+    int bootstrap;           // resamples
+    int seed;                // of resamples, and of synth
+    int preset, synth_dtype; // of synth: enum synth_preset, enum synth_dtype
+    const char *out;         // of synth: the folder to make
+    long long shard_bytes;   // of synth
     enum log_level verbosity;
     char *storage; // owns the texts above
 };

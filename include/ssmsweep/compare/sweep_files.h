@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// A sweep report as files: sweep.json (docs/schema/sweep.schema.json) and sweep.csv.  Equal results give
+// equal bytes: neither time nor place is in them.
+#ifndef SSMSWEEP_COMPARE_SWEEP_FILES_H
+#define SSMSWEEP_COMPARE_SWEEP_FILES_H
+
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/compare/sweep_report.h"
+
+// Local: for rank 0.  Writes DIRECTORY/sweep.json and DIRECTORY/sweep.csv, each whole or not at all.
+// STATUS_IO names the file.
+enum status sweep_files_write(const struct sweep_report *report, const char *directory, struct error *err);
+
+// Caller frees; NULL when memory is out.
+char *sweep_json(const struct sweep_report *report);
+char *sweep_csv(const struct sweep_report *report);
+
+// Which modes of a family can be told apart is reported by these metrics; the others follow them: rmse,
+// relative_mse and sqnr_db are decided as mse, relative_mae as mae.
+bool sweep_ranks_by(const struct sweep_unit *unit, int statistic);
+
+// What is known of a pair.
+enum sweep_verdict { VERDICT_FIRST, VERDICT_SECOND, VERDICT_TIE, VERDICT_EQUAL, VERDICT_UNKNOWN };
+enum sweep_verdict sweep_verdict(const struct rank *ranks, const struct sweep_pair *pair, int first,
+                                 int second);
+
+// The places that a mode may have among `count`: from 1 + those that are better for sure to the last but
+// those that are worse for sure.  0, 0: unknown.
+void sweep_places(const struct rank *ranks, int count, int mode, int *best, int *worst);
+
+#endif
