@@ -6,6 +6,7 @@
 
 #include "ssmsweep/compare/metric.h"
 #include "ssmsweep/compare/record.h"
+#include "ssmsweep/numerics/mode.h"
 #include "ssmsweep/statistics/moments.h"
 #include "sweep_parts.h"
 
@@ -145,6 +146,75 @@ static void take_interval(struct interval *to, const struct interval *from, bool
     to->value = value;
 }
 
+// ---- modes that are one by definition ----
+
+// The place of the mode that run `i` of a family repeats bit by bit, or -1.  Such a pair is one mode under
+// two names: testing both would only make the correction of the others harder.
+static int twin_of(const struct sweep_report *report, const struct sweep_family *family,
+                   const struct change *changes, int i)
+{
+    const struct mode *mode = mode_find(result_run_at(report->result, report->runs[family->runs[i]])->mode);
+    for (int o = 0; mode && mode->equals && o < family->count; o++) {
+        const char *other = result_run_at(report->result, report->runs[family->runs[o]])->mode;
+        if (o == i || strcmp(other, mode->equals) != 0) continue;
+        int pair = pair_index(family->count, o < i ? o : i, o < i ? i : o);
+        if (changes[pair].state == INTERVAL_EQUAL) return o;
+    }
+    return -1;
+}
+
+static int pair_of(int count, int a, int b)
+{
+    return a < b ? pair_index(count, a, b) : pair_index(count, b, a);
+}
+
+static uint64_t copy_bit(uint64_t set, int from, int to)
+{
+    uint64_t bit = UINT64_C(1) << to;
+    return set & UINT64_C(1) << from ? set | bit : set & ~bit;
+}
+
+// What is known of run `o` holds for its twin.
+static void copy_twin(struct rank *ranks, double *adjusted, int count, int o, int twin)
+{
+    for (int i = 0; i < count; i++) {
+        if (i == twin) continue;
+        ranks[i].tied = copy_bit(ranks[i].tied, o, twin);
+        ranks[i].equal = copy_bit(ranks[i].equal, o, twin);
+        ranks[i].better = copy_bit(ranks[i].better, o, twin);
+        adjusted[pair_of(count, i, twin)] = i == o ? 1 : adjusted[pair_of(count, i, o)];
+    }
+    const uint64_t both = UINT64_C(1) << o | UINT64_C(1) << twin;
+    ranks[twin] = ranks[o];
+    for (int i = 0; i < 2; i++) {
+        struct rank *rank = &ranks[i ? twin : o];
+        rank->tied = (rank->tied | both) & ~(UINT64_C(1) << (i ? twin : o));
+        rank->equal = (rank->equal | both) & ~(UINT64_C(1) << (i ? twin : o));
+    }
+}
+
+// Ranks and corrected p-values, each mode counted once.  Returns the number of tests.
+static int rank_family(const struct sweep_report *report, const struct sweep_family *family,
+                       const struct statistic *statistic, const struct interval *intervals,
+                       const struct change *changes, struct rank *ranks, double *adjusted)
+{
+    struct change tested[MOST_PAIRS];
+    int twins[BOOTSTRAP_MAX_RUNS], count = family->count, distinct = 0;
+    memcpy(tested, changes, (size_t)pair_count(count) * sizeof *tested);
+    for (int i = 0; i < count; i++) {
+        twins[i] = twin_of(report, family, changes, i);
+        distinct += twins[i] < 0;
+        for (int j = 0; j < count && twins[i] >= 0; j++)
+            if (j != i) tested[pair_of(count, i, j)].p = NAN; // no test
+    }
+    ranking_make(statistic, intervals, tested, count, 1 - BOOTSTRAP_LEVEL, ranks, adjusted);
+    for (int i = 0; i < count; i++)
+        if (twins[i] >= 0) copy_twin(ranks, adjusted, count, twins[i], i);
+    for (int i = 0; i < count; i++)
+        if (ranks[i].rank > 0) ranks[i].rank = 1 + __builtin_popcountll(ranks[i].better);
+    return pair_count(distinct);
+}
+
 static void judge_family(struct sweep_measure *m, struct sweep_report *report, int unit, int k,
                          const struct sweep_family *family)
 {
@@ -153,18 +223,17 @@ static void judge_family(struct sweep_measure *m, struct sweep_report *report, i
     struct interval intervals[BOOTSTRAP_MAX_RUNS];
     struct change changes[MOST_PAIRS];
     double adjusted[MOST_PAIRS];
-    const double alpha = 1 - BOOTSTRAP_LEVEL;
-    const int n_pairs = pair_count(family->count);
     resample(m, statistic, family->runs, family->count, intervals, changes);
-    ranking_make(statistic, intervals, changes, family->count, alpha, sweep_ranks_at(report, unit, k, family),
-                 adjusted);
+    int tests = rank_family(report, family, statistic, intervals, changes,
+                            sweep_ranks_at(report, unit, k, family), adjusted);
     for (int i = 0; i < family->count; i++)
         take_interval(&sweep_entry_at(report, unit, family->runs[i])->intervals[k], &intervals[i],
                       u->layer != SWEEP_END_OF_MODEL);
     struct sweep_pair *pairs = sweep_pairs_at(report, unit, k, family);
-    for (int p = 0; p < n_pairs; p++)
-        pairs[p] = (struct sweep_pair){changes[p], adjusted[p],
-                                       samples_needed(&changes[p], 0, alpha, n_pairs, RANKING_POWER)};
+    for (int p = 0; p < pair_count(family->count); p++)
+        pairs[p] = (struct sweep_pair){
+            changes[p], adjusted[p],
+            samples_needed(&changes[p], 0, 1 - BOOTSTRAP_LEVEL, tests > 0 ? tests : 1, RANKING_POWER)};
 }
 
 static void judge_trend(struct sweep_measure *m, struct sweep_report *report, int unit, int k, int t)
