@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "ssmsweep/numerics/forward.h"
 
@@ -73,7 +72,7 @@ static enum status make_runs(struct plan *plan, const struct job *job, struct er
     return STATUS_OK;
 }
 
-static void make_cells(struct plan *plan, const struct job *job)
+static enum status make_cells(struct plan *plan, const struct job *job, struct error *err)
 {
     plan->observed_run = -1;
     for (int r = 0; r < plan->n_runs; r++)
@@ -81,7 +80,16 @@ static void make_cells(struct plan *plan, const struct job *job)
     for (int r = 0; r < plan->n_runs && plan->n_cells > 0; r++)
         if (plan->runs[r].cell == PLAN_FLOAT_CELL && forward_observes(plan->runs[r].mode))
             plan->observed_run = r;
-    memcpy(plan->calib_data_num, job->calib_data_num, (size_t)plan->n_cells * sizeof *plan->calib_data_num);
+    plan->cells = calloc((size_t)plan->n_cells + 1, sizeof *plan->cells);
+    if (!plan->cells) return error_memory(err, (size_t)plan->n_cells * sizeof *plan->cells, "the plan");
+    for (int c = 0; c < plan->n_cells; c++)
+        plan->cells[c].calib_data_num = job->calib_data_num[c];
+    return STATUS_OK;
+}
+
+const char *plan_cell_name(const struct plan *plan, int cell, char name[CELL_NAME_ROOM])
+{
+    return cell_name(cell == PLAN_FLOAT_CELL ? (struct cell){0} : plan->cells[cell], name);
 }
 
 // ---- what to capture ----
@@ -201,8 +209,8 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
                       const struct corpus *corpus, int ranks, struct error *err)
 {
     struct plan made = {.samples = corpus->samples};
-    if (make_runs(&made, job, err) || make_want(&made, job, dims, err)) goto clear_plan;
-    make_cells(&made, job);
+    if (make_runs(&made, job, err) || make_cells(&made, job, err) || make_want(&made, job, dims, err))
+        goto clear_plan;
     if (make_items(&made, corpus, choose_shard(&made, job, dims, corpus, ranks), err)) goto clear_plan;
     *plan = made;
     return STATUS_OK;
@@ -252,6 +260,7 @@ enum status plan_drop(struct plan *plan, const unsigned char *finished, struct e
 
 void plan_clear(struct plan *plan)
 {
+    free(plan->cells);
     free(plan->runs);
     free(plan->items);
     free(plan->want);

@@ -8,9 +8,7 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/sweep/plan.h"
 
-enum { STORE_SCHEMA_VERSION = 2, STORE_PATH_ROOM = 160, STORE_LABEL_ROOM = 16 };
-
-#define STORE_FLOAT_LABEL "float" // stands where other cells have their calib_data_num
+enum { STORE_SCHEMA_VERSION = 2, STORE_PATH_ROOM = 160 };
 
 #define STORE_OBSERVED "/calibration/observed"
 #define STORE_OBSERVED_STATE "/calibration/state"

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ssmsweep/sweep/cell.h"
 #include "ssmsweep/sweep/store.h"
 #include "store_check.h"
 #include "store_layout.h"
@@ -90,20 +91,15 @@ static enum status read_samples(struct result *result, struct error *err)
 
 // ---- runs ----
 
-static void run_label(const struct result_run *run, char label[STORE_LABEL_ROOM])
+static struct cell cell_of(const struct result_run *run)
 {
-    if (run->calib_data_num)
-        snprintf(label, STORE_LABEL_ROOM, "%d", run->calib_data_num);
-    else
-        snprintf(label, STORE_LABEL_ROOM, STORE_FLOAT_LABEL);
+    return (struct cell){run->calib_data_num, run->order};
 }
 
 static void add_run(struct result *result, const char *mode, const char *group, struct error *err)
 {
-    const char *label = strrchr(group, '/') + 1;
-    bool is_float = strcmp(label, STORE_FLOAT_LABEL) == 0;
-    int number = is_float ? 0 : plain_number(label);
-    if (number < 0 || (number == 0 && !is_float) || strlen(mode) >= sizeof result->runs->mode) {
+    struct cell cell;
+    if (!cell_parse(&cell, strrchr(group, '/') + 1) || strlen(mode) >= sizeof result->runs->mode) {
         store_torn(&result->file, group, "unexpected group", err);
         return;
     }
@@ -112,7 +108,8 @@ static void add_run(struct result *result, const char *mode, const char *group, 
         return;
     }
     struct result_run *run = &result->runs[result->n_runs++];
-    run->calib_data_num = number;
+    run->calib_data_num = cell.calib_data_num;
+    run->order = cell.order;
     snprintf(run->mode, sizeof run->mode, "%s", mode);
 }
 
@@ -134,7 +131,7 @@ static int mode_rank(const char *name)
 static int compare_runs(const void *a, const void *b)
 {
     const struct result_run *x = a, *y = b;
-    if (x->calib_data_num != y->calib_data_num) return x->calib_data_num < y->calib_data_num ? -1 : 1;
+    if (cell_compare(cell_of(x), cell_of(y))) return cell_compare(cell_of(x), cell_of(y));
     int order = mode_rank(x->mode) - mode_rank(y->mode);
     return order ? order : strcmp(x->mode, y->mode);
 }
@@ -155,12 +152,11 @@ static enum status read_states(struct result *result, struct error *err)
     result->state = malloc((size_t)result->n_runs * samples);
     if (!result->state) return error_memory(err, (unsigned long long)result->n_runs * samples, "item states");
     for (int r = 0; r < result->n_runs && !err->status; r++) {
-        char label[STORE_LABEL_ROOM], name[STORE_PATH_ROOM];
+        char cell[CELL_NAME_ROOM], name[STORE_PATH_ROOM];
         struct store_expected expected = {H5T_INTEGER, 1, 1, {result->samples, 1, 1}};
         unsigned char *state = result->state + (size_t)r * samples;
         struct result_run *run = &result->runs[r];
-        run_label(run, label);
-        snprintf(name, sizeof name, "/items/%s/%s/state", label, run->mode);
+        snprintf(name, sizeof name, "/items/%s/%s/state", cell_name(cell_of(run), cell), run->mode);
         if (store_read_all(&result->file, name, &expected, H5T_NATIVE_UINT8, state, err)) break;
         for (size_t s = 0; s < samples; s++)
             run->done += state[s] == STORE_ITEM_DONE;
@@ -208,9 +204,8 @@ static int compare_layers(const void *a, const void *b)
 
 static void run_group(const struct result_run *run, char *name, size_t room)
 {
-    char label[STORE_LABEL_ROOM];
-    run_label(run, label);
-    snprintf(name, room, "/outputs/%s/%s", label, run->mode);
+    char cell[CELL_NAME_ROOM];
+    snprintf(name, room, "/outputs/%s/%s", cell_name(cell_of(run), cell), run->mode);
 }
 
 static enum status find_layers(struct result *result, struct error *err)

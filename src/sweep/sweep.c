@@ -92,8 +92,9 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     fprintf(out, "runs:\n");
     for (int r = 0; r < plan->n_runs; r++) {
         fprintf(out, "  mode %s", plan->runs[r].mode->name);
+        char cell[CELL_NAME_ROOM];
         if (plan->runs[r].cell != PLAN_FLOAT_CELL)
-            fprintf(out, ", calib_data_num %d", plan->calib_data_num[plan->runs[r].cell]);
+            fprintf(out, ", calib_data_num %s", plan_cell_name(plan, plan->runs[r].cell, cell));
         fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
     }
     fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
@@ -214,7 +215,7 @@ static enum status stock_open(struct stock *stock, const struct sweep *sweep, st
 {
     const struct plan *plan = &sweep->plan;
     bool calibrates = plan->n_cells > 0 && sweep->model.kind == MODEL_FLOAT;
-    int samples = calibrates ? plan->calib_data_num[plan->n_cells - 1] : 0;
+    int samples = calibrates ? plan->cells[plan->n_cells - 1].calib_data_num : 0;
     size_t floats = (size_t)samples * (size_t)plan->n_layer * SITE_COUNT;
     *stock = (struct stock){.known.samples = samples, .total = (long long)plan->n_runs * plan->samples};
     stock->finished = calloc((size_t)stock->total, 1);

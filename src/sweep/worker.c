@@ -228,7 +228,7 @@ enum status worker_scales(const struct plan *plan, const struct observations *kn
     float *made = calloc((size_t)plan->n_cells * per_cell + 1, sizeof *made);
     if (!made) return error_memory(err, (size_t)plan->n_cells * per_cell * sizeof *made, "the scales");
     for (int cell = 0; cell < plan->n_cells; cell++)
-        calibrate_scales(known->observed, plan->calib_data_num[cell], plan->n_layer,
+        calibrate_scales(known->observed, plan->cells[cell].calib_data_num, plan->n_layer,
                          made + (size_t)cell * per_cell);
     *scales = made;
     return STATUS_OK;

@@ -8,12 +8,12 @@
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/numerics/component.h"
 #include "ssmsweep/numerics/mode.h"
+#include "ssmsweep/sweep/cell.h"
 
-// A cell is one set of scales, from the first calib_data_num samples.  Float modes need no scales: they run
-// once, with cell == PLAN_FLOAT_CELL, and serve every cell.
+// Float modes need no scales: they run once, with cell == PLAN_FLOAT_CELL, and serve every cell.
 enum { PLAN_FLOAT_CELL = -1 };
 struct run {
-    int cell; // index into job->calib_data_num, or PLAN_FLOAT_CELL
+    int cell; // index into plan->cells, or PLAN_FLOAT_CELL
     const struct mode *mode;
 };
 
@@ -24,8 +24,8 @@ struct item {
 };
 
 struct plan {
+    struct cell *cells; // ascending
     int n_cells;
-    int calib_data_num[JOB_MAX_CELLS];
     struct run *runs; // the reference mode first, then the other float modes, then cells in order
     int n_runs;
     int observed_run;   // its outputs come with the calibration; -1: none
@@ -49,5 +49,9 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
 // finished[n_runs][samples] is not 0; items keep their order and may become several.
 enum status plan_drop(struct plan *plan, const unsigned char *finished, struct error *err);
 void plan_clear(struct plan *plan);
+
+// Local.  The name of a cell of the plan, PLAN_FLOAT_CELL too, as cell_name() makes it: the one by which the
+// result file and the reports know it.  Gives `name` back.
+const char *plan_cell_name(const struct plan *plan, int cell, char name[CELL_NAME_ROOM]);
 
 #endif

@@ -4,15 +4,16 @@
 //   /  attributes: schema_version, tool_version, job (JSON), weights_sha256, tokenizer_sha256, ids_sha256,
 //      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]
-//   /calibration/<N>/scales float32[n_layer, SITE_COUNT]   attribute sites
+//   /calibration/<cell>/scales float32[n_layer, SITE_COUNT]   attribute sites
 //   /calibration/observed float32[S, n_layer, SITE_COUNT]  state uint8[S], digest uint8[S, 32]
-//   /outputs/<N>/<mode>/layer_<l>/<component> float32[S, L, width]; float modes under /outputs/float/
-//   /metrics/<N or float>/<mode>/moments compound[S, n_layer, COMPONENT_COUNT], as struct accumulator
+//   /outputs/<cell>/<mode>/layer_<l>/<component> float32[S, L, width]   <cell>: cell_name()
+//   /metrics/width int32[COMPONENT_COUNT]
+//   /metrics/<cell>/<mode>/moments compound[S, n_layer, COMPONENT_COUNT], as struct accumulator
 //      histogram uint32[S, n_layer, COMPONENT_COUNT, PROFILE_BINS]
 //      position float64[S, n_layer, COMPONENT_COUNT, PROFILE_POSITIONS, 2] (squares, abs)
 //      end_of_model compound[S], as struct end_of_model (not with --no-logits)
 //      of (reference, run) pairs, all layers and components, whether their tensors are stored or not
-//   /items/<N or float>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
+//   /items/<cell>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
 //
 // One rank creates everything before the first item, then all open the file together; after that only raw
 // data moves, by independent writes.  What other ranks wrote is read only after store_close() and
@@ -114,7 +115,7 @@ struct result; // opaque
 
 // One captured tensor of the file.
 struct result_run {
-    int calib_data_num; // 0 for float runs
+    int calib_data_num, order; // of its cell, see cell.h; 0 for float runs
     char mode[32];
     int done;      // samples
     bool complete; // every sample done

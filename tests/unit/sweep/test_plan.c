@@ -56,7 +56,7 @@ static void runs_are_float_once_and_quant_per_cell(void **state)
     struct plan plan = make_plan(&job, 4);
     assert_int_equal(plan.n_runs, count_modes(true) + 3 * count_modes(false));
     assert_int_equal(plan.n_cells, 3);
-    assert_int_equal(plan.calib_data_num[1], 7);
+    assert_int_equal(plan.cells[1].calib_data_num, 7);
     assert_int_equal(plan.reference_run, 0);
     assert_string_equal(plan.runs[0].mode->name, "fp32");
     int cell = PLAN_FLOAT_CELL;
