@@ -116,7 +116,7 @@ static enum status report(const struct job *job, struct result *result, const st
     const struct log log = {.level = job->verbosity, .ranks = 1};
     if (report_write(&report, err) || sweep_files_write(sweep, job->comparison_dir, err)) return err->status;
     if (job->per_sample && per_sample_write(comparison, result, job->comparison_dir, err)) return err->status;
-    if (present(stdout, job, &report, err)) return err->status;
+    if (present(stdout, job, &report, sweep, err)) return err->status;
     return verdict_give(job, &log, comparison, result, err);
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "ssmsweep/compare/sweep_files.h"
+#include "ssmsweep/sweep/cell.h"
 
 // What a row is of.
 struct row {
@@ -21,8 +22,11 @@ static void put_number(FILE *out, double v)
 
 static void put_row(const struct row *row, const char *metric, double value, double low, double high)
 {
-    if (row->run->calib_data_num > 0) fprintf(row->out, "%d", row->run->calib_data_num);
-    fprintf(row->out, ",%s,", row->run->mode);
+    char name[CELL_NAME_ROOM];
+    const struct result_run *run = row->run;
+    fprintf(row->out, "%s,", cell_name((struct cell){run->calib_data_num, run->order}, name));
+    if (run->calib_data_num > 0) fprintf(row->out, "%d", run->calib_data_num);
+    fprintf(row->out, ",%s,", run->mode);
     if (row->unit->layer == SWEEP_END_OF_MODEL)
         fputc(',', row->out);
     else
@@ -83,7 +87,7 @@ char *sweep_csv(const struct sweep_report *report)
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
     if (!out) return NULL;
-    fputs("calib_data_num,mode,layer,component,metric,value,low,high,n\n", out);
+    fputs("cell,calib_data_num,mode,layer,component,metric,value,low,high,n\n", out);
     for (int r = 0; r < report->n_runs; r++)
         for (int u = 0; u < report->n_units; u++)
             put_entry(out, report, u, r);

@@ -16,12 +16,13 @@ static const struct result_run *run_of(const struct sweep_report *report, int pl
     return result_run_at(report->result, report->runs[place]);
 }
 
-static void put_calib_data_num(struct json_writer *w, const struct result_run *run)
+static void put_cell(struct json_writer *w, const struct result_run *run)
 {
     if (run && run->calib_data_num > 0)
         json_put_integer(w, "calib_data_num", run->calib_data_num);
     else
         json_put_null(w, "calib_data_num");
+    if (run && run->order > 0) json_put_integer(w, "order", run->order);
 }
 
 static void put_unit(struct json_writer *w, const struct sweep_unit *unit)
@@ -86,7 +87,7 @@ static void put_entry(struct json_writer *w, const struct sweep_report *report, 
     bool text = u->layer == SWEEP_END_OF_MODEL;
     json_begin_object(w, NULL);
     json_put_string(w, "mode", run_of(report, run)->mode);
-    put_calib_data_num(w, run_of(report, run));
+    put_cell(w, run_of(report, run));
     put_unit(w, u);
     json_put_integer(w, text ? "predictions" : "elements", (long long)entry->elements);
     if (entry->nonfinite[0] > 0) json_put_integer(w, "fp_nonfinite", (long long)entry->nonfinite[0]);
@@ -163,7 +164,7 @@ static void put_family(struct json_writer *w, const struct sweep_report *report,
     const struct rank *ranks = sweep_ranks_at(report, unit, k, family);
     const struct sweep_pair *pairs = sweep_pairs_at(report, unit, k, family);
     json_begin_object(w, NULL);
-    put_calib_data_num(w, family->cell);
+    put_cell(w, family->cell);
     put_unit(w, u);
     json_put_string(w, "metric", statistic->name);
     put_places(w, report, family, ranks);
@@ -201,7 +202,7 @@ static void put_trend(struct json_writer *w, const struct sweep_report *report, 
     for (int i = 0; i < trend->count; i++) {
         const struct interval *interval = &sweep_entry_at(report, unit, trend->runs[i])->intervals[k];
         json_begin_object(w, NULL);
-        put_calib_data_num(w, run_of(report, trend->runs[i]));
+        put_cell(w, run_of(report, trend->runs[i]));
         json_put_double(w, "value", interval->value);
         json_put_double(w, "low", interval->low);
         json_put_double(w, "high", interval->high);

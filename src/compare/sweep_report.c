@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ssmsweep/numerics/mode.h"
+#include "ssmsweep/sweep/cell.h"
 #include "sweep_parts.h"
 
 const double sweep_percentiles[SWEEP_PERCENTILES] = {50, 90, 95, 99, 99.9};
@@ -73,16 +74,25 @@ static const struct result_run *run_of(const struct sweep_report *report, int pl
     return result_run_at(report->result, report->runs[place]);
 }
 
+static struct cell cell_of(const struct result_run *run)
+{
+    return run ? (struct cell){run->calib_data_num, run->order} : (struct cell){0};
+}
+
+static bool same_cell(const struct result_run *a, const struct result_run *b)
+{
+    return cell_compare(cell_of(a), cell_of(b)) == 0;
+}
+
 // Float runs join every cell whose reference is theirs.
 static bool belongs(const struct sweep_report *report, int place, const struct result_run *cell)
 {
     const struct result_run *run = run_of(report, place);
-    if (!cell || run->calib_data_num == cell->calib_data_num)
-        return run->calib_data_num == (cell ? cell->calib_data_num : 0);
+    if (same_cell(run, cell)) return true;
+    if (!cell || run->calib_data_num > 0) return false;
     int first = (int)(cell - result_run_at(report->result, 0));
-    return run->calib_data_num == 0 &&
-           compare_reference_of(report->result, report->reference, report->runs[place]) ==
-               compare_reference_of(report->result, report->reference, first);
+    return compare_reference_of(report->result, report->reference, report->runs[place]) ==
+           compare_reference_of(report->result, report->reference, first);
 }
 
 static void add_family(struct sweep_report *report, const struct result_run *cell)
@@ -109,7 +119,7 @@ static enum status list_families(struct sweep_report *report, struct error *err)
     bool taken = false;
     for (int i = 0; i < report->n_runs; i++) {
         const struct result_run *run = run_of(report, i);
-        if (run->calib_data_num == 0 || (last && last->calib_data_num == run->calib_data_num)) continue;
+        if (run->calib_data_num == 0 || (last && same_cell(last, run))) continue;
         add_family(report, run);
         last = run;
         taken =
@@ -119,6 +129,12 @@ static enum status list_families(struct sweep_report *report, struct error *err)
     return STATUS_OK;
 }
 
+// Of samples in the order of the text.
+static bool is_point(const struct result_run *run, const char *mode)
+{
+    return run->calib_data_num > 0 && run->order == 0 && strcmp(run->mode, mode) == 0;
+}
+
 static enum status list_trends(struct sweep_report *report, struct error *err)
 {
     report->trends = calloc((size_t)mode_count(), sizeof *report->trends);
@@ -126,9 +142,7 @@ static enum status list_trends(struct sweep_report *report, struct error *err)
     for (int m = 0; m < mode_count(); m++) {
         struct sweep_trend *trend = &report->trends[report->n_trends];
         for (int i = 0; i < report->n_runs && trend->count < BOOTSTRAP_MAX_RUNS; i++)
-            if (run_of(report, i)->calib_data_num > 0 &&
-                strcmp(run_of(report, i)->mode, mode_at(m)->name) == 0)
-                trend->runs[trend->count++] = i;
+            if (is_point(run_of(report, i), mode_at(m)->name)) trend->runs[trend->count++] = i;
         if (trend->count > 1)
             report->n_trends++;
         else

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/compare/table_sweep.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/compare/sweep_files.h"
+#include "ssmsweep/numerics/mode.h"
+#include "table_cells.h"
+
+enum { BLOCK_LAYERS = 3, MANY_LAYERS = 6, RANGE_WIDTH = 18, PLACE_WIDTH = 6 };
+
+static const struct result_run *run_of(const struct sweep_report *report, int place)
+{
+    return result_run_at(report->result, report->runs[place]);
+}
+
+// ---- cells ----
+
+static const char *range_cell(char cell[CELL_CHARS], double low, double high)
+{
+    if (isnan(low) || isnan(high)) return "unknown";
+    if (low == high) {
+        char value[CELL_CHARS];
+        snprintf(cell, CELL_CHARS, "%s", table_error_cell(value, low));
+    } else {
+        snprintf(cell, CELL_CHARS, "%.2e..%.2e", low, high);
+    }
+    return cell;
+}
+
+// "3", "2-5", with "=" where another mode is equal in every sample.
+static const char *place_cell(char cell[CELL_CHARS], const struct rank *ranks, int count, int mode)
+{
+    int best, worst;
+    const char *equal = ranks[mode].equal ? "=" : " ";
+    sweep_places(ranks, count, mode, &best, &worst);
+    if (best == 0)
+        snprintf(cell, CELL_CHARS, "? ");
+    else if (best == worst)
+        snprintf(cell, CELL_CHARS, "%d%s", best, equal);
+    else
+        snprintf(cell, CELL_CHARS, "%d-%d%s", best, worst, equal);
+    return cell;
+}
+
+// ---- what is shown ----
+
+// The metric that stands for the others.
+static int main_statistic(const struct sweep_unit *unit)
+{
+    for (int k = 0; k < sweep_statistic_count(unit); k++)
+        if (strcmp(sweep_statistics(unit)[k].name, "mse") == 0) return k;
+    return 0;
+}
+
+static bool captured(const struct sweep_report *report, int layer)
+{
+    int layers = result_layers(report->result);
+    for (int l = 0; l < layers; l++)
+        if (result_layer_at(report->result, l) == layer) return true;
+    return layers == 0;
+}
+
+// mixer_output, or the first component of the layer.
+static bool is_main(const struct sweep_report *report, int unit)
+{
+    const struct sweep_unit *u = &report->units[unit];
+    if (u->layer == SWEEP_END_OF_MODEL || !captured(report, u->layer)) return false;
+    for (int i = 0; i < report->n_units; i++)
+        if (report->units[i].layer == u->layer && i != unit &&
+            (report->units[i].component == COMPONENT_MIXER_OUTPUT || i < unit) &&
+            u->component != COMPONENT_MIXER_OUTPUT)
+            return false;
+    return true;
+}
+
+// units[report->n_units], one for each layer shown.  Returns how many.
+static int choose_units(const struct sweep_report *report, bool all, int *units)
+{
+    int n = 0;
+    for (int u = 0; u < report->n_units; u++)
+        if (is_main(report, u)) units[n++] = u;
+    if (all || n <= MANY_LAYERS) return n;
+    units[1] = units[n - 1];
+    return 2;
+}
+
+// The last cell of samples in the order of the text.
+static const struct sweep_family *main_family(const struct sweep_report *report)
+{
+    const struct sweep_family *family = &report->families[0];
+    for (int f = 1; f < report->n_families; f++)
+        if (report->families[f].cell && report->families[f].cell->order == 0) family = &report->families[f];
+    return family;
+}
+
+static int name_width(const struct sweep_report *report)
+{
+    int width = 5;
+    for (int r = 0; r < report->n_runs; r++)
+        width = (int)strlen(run_of(report, r)->mode) > width ? (int)strlen(run_of(report, r)->mode) : width;
+    return width;
+}
+
+// ---- ranking ----
+
+static void print_ranking_row(FILE *out, const struct sweep_report *report, const struct sweep_family *family,
+                              const int *units, int n_units, int mode)
+{
+    fprintf(out, "%-*s", name_width(report), run_of(report, family->runs[mode])->mode);
+    for (int i = 0; i < n_units; i++) {
+        char place[CELL_CHARS], range[CELL_CHARS];
+        int k = main_statistic(&report->units[units[i]]);
+        const struct rank *ranks = sweep_ranks_at(report, units[i], k, family);
+        const struct interval *v = &sweep_entry_at(report, units[i], family->runs[mode])->intervals[k];
+        fprintf(out, "   %*s%*s", PLACE_WIDTH, place_cell(place, ranks, family->count, mode), RANGE_WIDTH + 1,
+                range_cell(range, v->low, v->high));
+    }
+    fputc('\n', out);
+}
+
+static void print_ranking_block(FILE *out, const struct sweep_report *report,
+                                const struct sweep_family *family, const int *units, int n_units)
+{
+    enum { COLUMN = PLACE_WIDTH + 1 + RANGE_WIDTH };
+    int width = name_width(report) + n_units * (3 + COLUMN);
+    table_rule(out, width);
+    fprintf(out, "%-*s", name_width(report), "");
+    for (int i = 0; i < n_units; i++) {
+        char centre[CELL_CHARS];
+        table_centre(centre, COLUMN, report->units[units[i]].layer);
+        fprintf(out, "   %s", centre);
+    }
+    fprintf(out, "\n%-*s", name_width(report), "mode");
+    for (int i = 0; i < n_units; i++)
+        fprintf(out, "   %*s%*s", PLACE_WIDTH, "place ", RANGE_WIDTH + 1, "MSE, 95 % interval");
+    fputc('\n', out);
+    table_rule(out, width);
+    for (int mode = 0; mode < family->count; mode++)
+        print_ranking_row(out, report, family, units, n_units, mode);
+    table_rule(out, width);
+}
+
+// ---- what would divide those that are tied ----
+
+// Ascending by value; runs without one last.
+static void order_by_value(const struct sweep_report *report, const struct sweep_family *family, int unit,
+                           int k, int *order)
+{
+    for (int i = 0; i < family->count; i++) {
+        double v = sweep_entry_at(report, unit, family->runs[i])->intervals[k].value;
+        int at = i;
+        for (; at > 0; at--) {
+            double before = sweep_entry_at(report, unit, family->runs[order[at - 1]])->intervals[k].value;
+            if (!(before > v || (isnan(before) && !isnan(v)))) break;
+            order[at] = order[at - 1];
+        }
+        order[at] = i;
+    }
+}
+
+// "about 240", to two digits.  What was not enough here is more than that.
+static void needed_cell(char cell[CELL_CHARS], double needed, int samples)
+{
+    if (isnan(needed) || isinf(needed)) {
+        snprintf(cell, CELL_CHARS, "beyond reach");
+    } else if (needed <= samples) {
+        snprintf(cell, CELL_CHARS, "a few more");
+    } else {
+        double unit = pow(10, fmax(0, floor(log10(needed)) - 1));
+        snprintf(cell, CELL_CHARS, "about %.0f", ceil(needed / unit) * unit);
+    }
+}
+
+// Of neighbours in the ranking of one layer, best first; one line for each.
+static void print_needed(FILE *out, const struct sweep_report *report, const struct sweep_family *family,
+                         int unit)
+{
+    int k = main_statistic(&report->units[unit]), order[BOOTSTRAP_MAX_RUNS];
+    const struct rank *ranks = sweep_ranks_at(report, unit, k, family);
+    const struct sweep_pair *pairs = sweep_pairs_at(report, unit, k, family);
+    bool first = true;
+    order_by_value(report, family, unit, k, order);
+    for (int i = 0; i + 1 < family->count; i++) {
+        int a = order[i] < order[i + 1] ? order[i] : order[i + 1], b = order[i] + order[i + 1] - a;
+        const struct sweep_pair *pair = &pairs[pair_index(family->count, a, b)];
+        char cell[CELL_CHARS];
+        if (sweep_verdict(ranks, pair, a, b) != VERDICT_TIE) continue;
+        if (first)
+            fprintf(out, "Samples that would tell neighbours apart at layer %d:\n",
+                    report->units[unit].layer);
+        first = false;
+        needed_cell(cell, pair->needed, report->samples);
+        fprintf(out, "  %s and %s: %s\n", run_of(report, family->runs[order[i]])->mode,
+                run_of(report, family->runs[order[i + 1]])->mode, cell);
+    }
+}
+
+void table_print_ranking(FILE *out, const struct sweep_report *report, bool all)
+{
+    int *units = calloc((size_t)report->n_units + 1, sizeof *units);
+    int n = units ? choose_units(report, all, units) : 0;
+    const struct sweep_family *family = main_family(report);
+    if (n > 0 && family->count > 0) {
+        fprintf(out, "\nHow sure is that?  %s against %s, %d sample%s",
+                component_name(report->units[units[0]].component), report->reference, report->samples,
+                report->samples == 1 ? "" : "s");
+        if (family->cell && report->n_families > 1)
+            fprintf(out, ", calib_data_num %d", family->cell->calib_data_num);
+        fputc('\n', out);
+        for (int i = 0; i < n; i += BLOCK_LAYERS)
+            print_ranking_block(out, report, family, units + i, n - i < BLOCK_LAYERS ? n - i : BLOCK_LAYERS);
+        fputs("Places: 1 is the smallest MSE; 2-5 is somewhere from second to fifth, these samples do not "
+              "say where;\n"
+              "= is equal to another mode in every sample.\n",
+              out);
+        print_needed(out, report, family, units[n - 1]);
+    }
+    free(units);
+}
+
+// ---- against calib_data_num ----
+
+enum { BLOCK_MODES = 4 };
+
+// A mode that is another one by definition needs no column of its own.
+static bool has_column(const struct sweep_report *report, const struct sweep_trend *trend)
+{
+    const struct mode *mode = mode_find(run_of(report, trend->runs[0])->mode);
+    for (int t = 0; mode && mode->equals && t < report->n_trends; t++)
+        if (strcmp(run_of(report, report->trends[t].runs[0])->mode, mode->equals) == 0) return false;
+    return true;
+}
+
+// Every trend has the same cells: each mode ran in every cell.
+static void print_trend_row(FILE *out, const struct sweep_report *report, int unit, const int *trends,
+                            int count, int cell)
+{
+    int k = main_statistic(&report->units[unit]);
+    fprintf(out, "%14d", run_of(report, report->trends[trends[0]].runs[cell])->calib_data_num);
+    for (int i = 0; i < count; i++) {
+        const struct sweep_trend *trend = &report->trends[trends[i]];
+        char range[CELL_CHARS];
+        const struct interval *v = &sweep_entry_at(report, unit, trend->runs[cell])->intervals[k];
+        bool settles = *sweep_settles_at(report, unit, k, trends[i]) == cell && cell < trend->count - 1;
+        fprintf(out, "  %*s%s", RANGE_WIDTH, range_cell(range, v->low, v->high), settles ? "*" : " ");
+    }
+    fputc('\n', out);
+}
+
+static void print_trend_block(FILE *out, const struct sweep_report *report, int unit, const int *trends,
+                              int count)
+{
+    int width = 14 + count * (2 + RANGE_WIDTH + 1), cells = report->trends[trends[0]].count;
+    table_rule(out, width);
+    fprintf(out, "%14s", "calib_data_num");
+    for (int i = 0; i < count; i++)
+        fprintf(out, "  %*s ", RANGE_WIDTH, run_of(report, report->trends[trends[i]].runs[0])->mode);
+    fputc('\n', out);
+    table_rule(out, width);
+    for (int c = 0; c < cells; c++)
+        print_trend_row(out, report, unit, trends, count, c);
+    table_rule(out, width);
+}
+
+void table_print_trends(FILE *out, const struct sweep_report *report)
+{
+    int *units = calloc((size_t)report->n_units + 1, sizeof *units), trends[BOOTSTRAP_MAX_RUNS], n = 0;
+    int shown = units ? choose_units(report, true, units) : 0;
+    for (int t = 0; t < report->n_trends && n < BOOTSTRAP_MAX_RUNS; t++)
+        if (has_column(report, &report->trends[t])) trends[n++] = t;
+    if (shown > 0 && n > 0) {
+        const struct sweep_unit *unit = &report->units[units[shown - 1]];
+        fprintf(out, "\nMSE of layer %d, %s, against calib_data_num: 95 %% intervals over %d samples\n",
+                unit->layer, component_name(unit->component), report->samples);
+        for (int i = 0; i < n; i += BLOCK_MODES)
+            print_trend_block(out, report, units[shown - 1], trends + i,
+                              n - i < BLOCK_MODES ? n - i : BLOCK_MODES);
+        fputs("* From here on, no larger calib_data_num is better beyond doubt.  Without it: the last one "
+              "still was.\n",
+              out);
+    }
+    free(units);
+}
+
+// ---- end of model ----
+
+static const struct interval *text_interval(const struct sweep_report *report, int unit, int run,
+                                            const char *name)
+{
+    const struct statistic *found = statistic_find(text_statistics, TEXT_STATISTICS, name);
+    return &sweep_entry_at(report, unit, run)->intervals[found - text_statistics];
+}
+
+static void print_text_row(FILE *out, const struct sweep_report *report, int unit, int run)
+{
+    const struct interval *perplexity = text_interval(report, unit, run, "perplexity"),
+                          *change = text_interval(report, unit, run, "perplexity_ratio"),
+                          *kl = text_interval(report, unit, run, "kl_mean"),
+                          *top1 = text_interval(report, unit, run, "top1_agreement");
+    char name[CELL_CHARS], cells[4][CELL_CHARS], value[CELL_CHARS];
+    const struct result_run *r = run_of(report, run);
+    snprintf(name, sizeof name, r->calib_data_num > 0 && report->n_trends > 0 ? "%s (n=%d)" : "%s", r->mode,
+             r->calib_data_num);
+    snprintf(cells[0], CELL_CHARS, "%.3f..%.3f", perplexity->low, perplexity->high);
+    snprintf(cells[1], CELL_CHARS, "%+.2f..%+.2f %%", 100 * (change->low - 1), 100 * (change->high - 1));
+    snprintf(cells[2], CELL_CHARS, "%s", range_cell(value, kl->low, kl->high));
+    snprintf(cells[3], CELL_CHARS, "%.2f..%.2f %%", 100 * top1->low, 100 * top1->high);
+    fprintf(out, "%-11s %8.3f %16s  %18s  %18s  %16s\n", name, perplexity->value, cells[0], cells[1],
+            cells[2], cells[3]);
+}
+
+void table_print_end_of_model(FILE *out, const struct sweep_report *report)
+{
+    int unit = report->n_units - 1;
+    if (unit < 0 || report->units[unit].layer != SWEEP_END_OF_MODEL) return;
+    fprintf(out, "\nPredictions of the whole model against %s: %.0f tokens of %d sample%s, 95 %% intervals\n",
+            report->reference, sweep_entry_at(report, unit, 0)->elements, report->samples,
+            report->samples == 1 ? "" : "s");
+    table_rule(out, 96);
+    fprintf(out, "%-11s %8s %16s  %18s  %18s  %16s\n", "mode", "perplexity", "", "change", "KL, nats",
+            "same top 1");
+    table_rule(out, 96);
+    for (int r = 0; r < report->n_runs; r++)
+        print_text_row(out, report, unit, r);
+    table_rule(out, 96);
+}
