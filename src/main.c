@@ -114,7 +114,8 @@ static enum status report(const struct job *job, struct result *result, const st
                             .time = time(NULL)};
     if (job->command == COMMAND_SAVE) return report_write_stats(&report, err);
     const struct log log = {.level = job->verbosity, .ranks = 1};
-    if (report_write(&report, err) || sweep_files_write(sweep, job->comparison_dir, err)) return err->status;
+    if (report_write(&report, err)) return err->status;
+    if (sweep->result && sweep_files_write(sweep, job->comparison_dir, err)) return err->status;
     if (job->per_sample && per_sample_write(comparison, result, job->comparison_dir, err)) return err->status;
     if (present(stdout, job, &report, sweep, err)) return err->status;
     return verdict_give(job, &log, comparison, result, err);
@@ -135,6 +136,17 @@ static void check_equalities(const struct program *program, struct result *resul
     if (equalities_check(program->comm, program->log, result, &violated) && !err->status) *err = violated;
 }
 
+// Collective.
+static void compute_intervals(const struct program *program, struct sweep_report *sweep,
+                              struct result *result, const struct compare_request *request, struct error *err)
+{
+    const struct job *job = program->job;
+    const struct sweep_report_request how_sure = {
+        .compare = *request, .replicates = job->bootstrap, .seed = (uint64_t)job->seed};
+    log_job(program->log, LOG_VERBOSE, "computes intervals");
+    sweep_report_make(sweep, program->comm, result, &how_sure, err);
+}
+
 // Collective.  Without names `compare` takes what the file holds, which need not be every mode there is.
 static enum status compare(const struct program *program, bool partial, struct error *err)
 {
@@ -148,19 +160,20 @@ static enum status compare(const struct program *program, bool partial, struct e
     struct result *result = NULL;
     struct comparison comparison = {0};
     struct sweep_report sweep = {0};
+    struct error late = {0}; // a signal came: no time for intervals, the other reports are made
     char *path = sweep_result_path(job, err);
     if (path) result_open(&result, path, err);
     if (comm_agree(comm, err)) goto close_result;
     log_job(program->log, LOG_VERBOSE, "compares");
     if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
-    log_job(program->log, LOG_VERBOSE, "computes intervals");
-    const struct sweep_report_request how_sure = {request, job->bootstrap, (uint64_t)job->seed};
-    if (job->command != COMMAND_SAVE && sweep_report_make(&sweep, comm, result, &how_sure, err))
-        goto clear_comparison;
+    if (job->command != COMMAND_SAVE) compute_intervals(program, &sweep, result, &request, &late);
+    if (late.status && late.status != STATUS_STOPPED) *err = late;
+    if (err->status) goto clear_comparison;
     log_job(program->log, LOG_VERBOSE, "writes the reports");
     if (comm->rank == 0 && comparison.count > 0) report(job, result, &comparison, &sweep, err);
     comm_agree(comm, err);
     if (!err->status || err->status == STATUS_GATE) check_equalities(program, result, err);
+    if (late.status && !err->status) *err = late;
     sweep_report_clear(&sweep);
 clear_comparison:
     compare_clear(&comparison);

@@ -202,8 +202,8 @@ void table_print_ranking(FILE *out, const struct sweep_report *report, bool all)
 {
     int *units = calloc((size_t)report->n_units + 1, sizeof *units);
     int n = units ? choose_units(report, all, units) : 0;
-    const struct sweep_family *family = main_family(report);
-    if (n > 0 && family->count > 0) {
+    const struct sweep_family *family = n > 0 ? main_family(report) : NULL;
+    if (family) {
         fprintf(out, "\nHow sure is that?  %s against %s, %d sample%s",
                 component_name(report->units[units[0]].component), report->reference, report->samples,
                 report->samples == 1 ? "" : "s");
@@ -212,10 +212,12 @@ void table_print_ranking(FILE *out, const struct sweep_report *report, bool all)
         fputc('\n', out);
         for (int i = 0; i < n; i += BLOCK_LAYERS)
             print_ranking_block(out, report, family, units + i, n - i < BLOCK_LAYERS ? n - i : BLOCK_LAYERS);
-        fputs("Places: 1 is the smallest MSE; 2-5 is somewhere from second to fifth, these samples do not "
-              "say where;\n"
-              "= is equal to another mode in every sample.\n",
-              out);
+        fputs(
+            "Place 1 has the smallest MSE; 2-5 is one from second to fifth, these samples do not say which.\n"
+            "=: equal to another mode in every sample.  Modes are compared sample by sample: their "
+            "intervals\n"
+            "may overlap where their places do not.\n",
+            out);
         print_needed(out, report, family, units[n - 1]);
     }
     free(units);
@@ -223,7 +225,7 @@ void table_print_ranking(FILE *out, const struct sweep_report *report, bool all)
 
 // ---- against calib_data_num ----
 
-enum { BLOCK_MODES = 4 };
+enum { BLOCK_MODES = 3, POINT_WIDTH = 26 };
 
 // A mode that is another one by definition needs no column of its own.
 static bool has_column(const struct sweep_report *report, const struct sweep_trend *trend)
@@ -234,6 +236,16 @@ static bool has_column(const struct sweep_report *report, const struct sweep_tre
     return true;
 }
 
+// "6.02e-04 4.8e-04..6.5e-04"
+static const char *point_cell(char cell[CELL_CHARS], const struct interval *v)
+{
+    char value[CELL_CHARS];
+    int used = snprintf(cell, CELL_CHARS, "%s", table_error_cell(value, v->value));
+    if (!isnan(v->low) && !isnan(v->high) && v->low != v->high)
+        snprintf(cell + used, (size_t)(CELL_CHARS - used), " %.1e..%.1e", v->low, v->high);
+    return cell;
+}
+
 // Every trend has the same cells: each mode ran in every cell.
 static void print_trend_row(FILE *out, const struct sweep_report *report, int unit, const int *trends,
                             int count, int cell)
@@ -242,10 +254,11 @@ static void print_trend_row(FILE *out, const struct sweep_report *report, int un
     fprintf(out, "%14d", run_of(report, report->trends[trends[0]].runs[cell])->calib_data_num);
     for (int i = 0; i < count; i++) {
         const struct sweep_trend *trend = &report->trends[trends[i]];
-        char range[CELL_CHARS];
-        const struct interval *v = &sweep_entry_at(report, unit, trend->runs[cell])->intervals[k];
+        char point[CELL_CHARS];
         bool settles = *sweep_settles_at(report, unit, k, trends[i]) == cell && cell < trend->count - 1;
-        fprintf(out, "  %*s%s", RANGE_WIDTH, range_cell(range, v->low, v->high), settles ? "*" : " ");
+        fprintf(out, " %*s%s", POINT_WIDTH,
+                point_cell(point, &sweep_entry_at(report, unit, trend->runs[cell])->intervals[k]),
+                settles ? "*" : " ");
     }
     fputc('\n', out);
 }
@@ -253,11 +266,11 @@ static void print_trend_row(FILE *out, const struct sweep_report *report, int un
 static void print_trend_block(FILE *out, const struct sweep_report *report, int unit, const int *trends,
                               int count)
 {
-    int width = 14 + count * (2 + RANGE_WIDTH + 1), cells = report->trends[trends[0]].count;
+    int width = 14 + count * (POINT_WIDTH + 2), cells = report->trends[trends[0]].count;
     table_rule(out, width);
     fprintf(out, "%14s", "calib_data_num");
     for (int i = 0; i < count; i++)
-        fprintf(out, "  %*s ", RANGE_WIDTH, run_of(report, report->trends[trends[i]].runs[0])->mode);
+        fprintf(out, " %*s ", POINT_WIDTH, run_of(report, report->trends[trends[i]].runs[0])->mode);
     fputc('\n', out);
     table_rule(out, width);
     for (int c = 0; c < cells; c++)
@@ -278,8 +291,8 @@ void table_print_trends(FILE *out, const struct sweep_report *report)
         for (int i = 0; i < n; i += BLOCK_MODES)
             print_trend_block(out, report, units[shown - 1], trends + i,
                               n - i < BLOCK_MODES ? n - i : BLOCK_MODES);
-        fputs("* From here on, no larger calib_data_num is better beyond doubt.  Without it: the last one "
-              "still was.\n",
+        fputs("* From here on, no larger calib_data_num is better beyond doubt.  No *: the last one still "
+              "was.\n",
               out);
     }
     free(units);

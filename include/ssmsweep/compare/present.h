@@ -15,7 +15,8 @@
 enum present_format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_MARKDOWN };
 enum present_color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
-// Local.  Tables are silent with --quiet; formats for programs are not.
+// Local.  Tables are silent with --quiet; formats for programs are not.  A zeroed sweep report has
+// no tables.
 enum status present(FILE *out, const struct job *job, const struct report *report,
                     const struct sweep_report *sweep, struct error *err);
 

@@ -137,8 +137,8 @@ int result_width(const struct result *result, int layer, enum component componen
 // Root attribute of the list above, except schema_version, as text ("" if absent); valid until
 // result_close().
 const char *result_attribute(const struct result *result, const char *name);
-// ---- metrics of (reference, run) pairs; the reference is compare_reference_of() of the file's reference mode.
-// Rows of samples that are not done mean nothing.
+// ---- metrics of (reference, run) pairs; the reference is compare_reference_of() of the file's reference
+// mode. Rows of samples that are not done mean nothing.
 bool result_has_metrics(const struct result *result);      // not in files that were imported
 bool result_has_end_of_model(const struct result *result); // not with --no-logits
 int result_model_layers(const struct result *result);      // n_layer of the model; 0 without metrics
