@@ -89,6 +89,8 @@ static void values_are_those_of_records(void **state)
     assert_as_records(&t);
     make(&t, 1000, 0.5, 0.02); // a mean far above the spread
     assert_as_records(&t);
+    make(&t, 3e6, 4, 0.5);
+    assert_as_records(&t);
     make(&t, 0, 1, 3);
     assert_as_records(&t);
     make(&t, 0, 1, 0);
