@@ -119,6 +119,7 @@ static bool enough(double n, double ratio, double alpha, double power)
 
 double samples_needed(const struct change *change, double least, double alpha, int family, double power)
 {
+    if (isnan(change->phi)) return NAN;
     if (change->phi == 0 || fabs(change->phi) <= least) return INFINITY;
     if (!(change->se > 0)) return NAN;
     double spread = change->se * sqrt((double)change->samples);

@@ -72,8 +72,9 @@ enum status bootstrap_open(struct bootstrap **bootstrap, uint64_t seed, int repl
 void bootstrap_close(struct bootstrap *bootstrap);
 size_t bootstrap_bytes(int replicates, int samples, int max_runs);
 
-// Local.  tables[runs], each [..][samples] as the statistic's columns want; all over the same samples in the
-// same order.  Fills intervals[runs] and, unless NULL, changes[pair_count(runs)]: change of a to b, a < b.
+// Local.  tables[runs], runs <= max_runs, each [..][samples] as the statistic's columns want; all over the
+// same samples in the same order.  Fills intervals[runs] and, unless NULL, changes[pair_count(runs)]: change
+// of a to b, a < b.
 void bootstrap_run(struct bootstrap *bootstrap, const struct statistic *statistic,
                    const double *const *tables, int runs, struct interval *intervals, struct change *changes);
 
