@@ -16,6 +16,7 @@
 #include "ssmsweep/sweep/store.h"
 #include "store_create.h"
 #include "store_layout.h"
+#include "store_metrics.h"
 
 // A file in the making.
 struct making {
@@ -219,6 +220,36 @@ static void create_observed(struct making *making, struct error *err)
     put_data(making, STORE_OBSERVED_DIGEST, H5T_STD_U8LE, 2, row, NULL, err);
 }
 
+static void create_metrics(struct making *making, int run, struct error *err)
+{
+    const struct plan *plan = making->plan;
+    for (int m = 0; m < STORE_METRICS; m++) {
+        const enum store_metric metric = (enum store_metric)m;
+        const struct store_expected expected =
+            store_metric_expected(metric, making->corpus->samples, plan->n_layer);
+        hsize_t shape[STORE_RANKS];
+        char name[STORE_PATH_ROOM];
+        if (!store_keeps_metric(plan, metric)) continue;
+        for (int d = 0; d < STORE_RANKS; d++)
+            shape[d] = (hsize_t)expected.shape[d];
+        const hid_t type = store_metric_type(metric);
+        store_run_name(plan, run, STORE_METRICS_GROUP, store_metric_name(metric), name);
+        if (type <= 0) store_hdf5_error(err, making->path, name);
+        put_data(making, name, type, expected.rank, shape, NULL, err);
+        store_close_metric_type(type);
+    }
+}
+
+static void create_widths(struct making *making, struct error *err)
+{
+    const hsize_t shape = COMPONENT_COUNT;
+    int32_t width[COMPONENT_COUNT];
+    if (!making->plan->metrics) return;
+    for (int c = 0; c < COMPONENT_COUNT; c++)
+        width[c] = component_width(making->dims, (enum component)c);
+    put_data(making, STORE_WIDTHS, H5T_STD_I32LE, 1, &shape, width, err);
+}
+
 static void create_run(struct making *making, int run, struct error *err)
 {
     const struct plan *plan = making->plan;
@@ -236,6 +267,7 @@ static void create_run(struct making *making, int run, struct error *err)
     put_data(making, store_item_name(plan, run, STORE_STATE, name), H5T_STD_U8LE, 1, shape, NULL, err);
     put_data(making, store_item_name(plan, run, STORE_DIGEST, name), H5T_STD_U8LE, 2, shape, NULL, err);
     put_data(making, store_item_name(plan, run, STORE_SECONDS, name), H5T_IEEE_F32LE, 1, shape, NULL, err);
+    create_metrics(making, run, err);
 }
 
 static void create_contents(struct making *making, const struct store_identity *identity, struct error *err)
@@ -251,6 +283,7 @@ static void create_contents(struct making *making, const struct store_identity *
     create_samples(making, err);
     create_scales(making, err);
     create_observed(making, err);
+    create_widths(making, err);
     for (int r = 0; r < making->plan->n_runs; r++)
         create_run(making, r, err);
     H5Pclose(making->data_list);

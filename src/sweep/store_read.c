@@ -8,36 +8,17 @@
 
 #include "ssmsweep/sweep/cell.h"
 #include "ssmsweep/sweep/store.h"
-#include "store_check.h"
 #include "store_layout.h"
+#include "store_metrics.h"
+#include "store_result.h"
 
-enum { MAX_RUNS = 4096, MAX_LAYERS = 4096, MAX_WIDTH = 1 << 24 };
-
-// One layer that was captured, as the first run has it; every run must have the same.
-struct layer {
-    int number;
-    unsigned components; // mask
-    int width[COMPONENT_COUNT];
-};
+enum { MAX_RUNS = 4096, MAX_LAYERS = 4096 };
 
 static const char *const attribute_names[] = {
     "tool_version",    "job",         "weights_sha256", "tokenizer_sha256",  "ids_sha256",
     "reference_mode",  "model_dtype", "scales_source",  "reference_weights", "model_config",
     "numerics_version"};
-enum { ATTRIBUTES = sizeof attribute_names / sizeof attribute_names[0] };
-
-struct result {
-    struct store_file file;
-    int samples, max_tokens;
-    int32_t *length;
-    unsigned char *state; // [n_runs][samples]
-    struct result_run *runs;
-    int n_runs;
-    struct layer *layers;
-    int n_layers;
-    hid_t *outputs; // [n_runs][n_layers][COMPONENT_COUNT], 0 where absent
-    char *attributes[ATTRIBUTES];
-};
+_Static_assert(sizeof attribute_names / sizeof attribute_names[0] == RESULT_ATTRIBUTES, "one of each");
 
 // Calls visit() for the members of a group in the order of their names.
 static enum status each_member(struct result *result, const char *group_name, struct error *err,
@@ -140,8 +121,8 @@ static enum status find_runs(struct result *result, struct error *err)
 {
     result->runs = calloc(MAX_RUNS, sizeof *result->runs);
     if (!result->runs) return error_memory(err, MAX_RUNS * sizeof *result->runs, "the runs of a result file");
-    if (each_member(result, "/outputs", err, add_cell)) return err->status;
-    if (result->n_runs == 0) return store_torn(&result->file, "/outputs", "holds no runs", err);
+    if (each_member(result, "/items", err, add_cell)) return err->status;
+    if (result->n_runs == 0) return store_torn(&result->file, "/items", "holds no runs", err);
     qsort(result->runs, (size_t)result->n_runs, sizeof *result->runs, compare_runs);
     return STATUS_OK;
 }
@@ -191,14 +172,14 @@ static void add_layer(struct result *result, const char *member, const char *gro
         store_torn(&result->file, group, "holds something else than layers", err);
         return;
     }
-    result->layers[result->n_layers++] = (struct layer){.number = number};
+    result->layers[result->n_layers++] = (struct result_layer){.number = number};
     snprintf(name, sizeof name, "%.95s/%.63s", group, member);
     each_member(result, name, err, add_component);
 }
 
 static int compare_layers(const void *a, const void *b)
 {
-    const struct layer *x = a, *y = b;
+    const struct result_layer *x = a, *y = b;
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
@@ -231,7 +212,7 @@ static hid_t *output_at(const struct result *result, int run, int layer, int com
 static enum status open_output(struct result *result, int run, int index, int component, struct error *err)
 {
     char name[STORE_PATH_ROOM];
-    struct layer *layer = &result->layers[index];
+    struct result_layer *layer = &result->layers[index];
     int *width = &layer->width[component];
     struct store_expected expected = {
         H5T_FLOAT, 4, 3, {result->samples, result->max_tokens, *width ? *width : -1}};
@@ -242,7 +223,8 @@ static enum status open_output(struct result *result, int run, int index, int co
     hid_t data = store_open_data(&result->file, name, &expected, err);
     if (!data) return err->status;
     *output_at(result, run, index, component) = data;
-    if (expected.shape[2] > MAX_WIDTH) return store_torn(&result->file, name, "unexpected width", err);
+    if (expected.shape[2] > RESULT_MOST_WIDTH)
+        return store_torn(&result->file, name, "unexpected width", err);
     *width = (int)expected.shape[2];
     return STATUS_OK;
 }
@@ -304,7 +286,7 @@ static enum status open_file(struct result *result, struct error *err)
 
 static enum status read_attributes(struct result *result, struct error *err)
 {
-    for (int a = 0; a < ATTRIBUTES; a++) {
+    for (int a = 0; a < RESULT_ATTRIBUTES; a++) {
         result->attributes[a] = store_read_text(&result->file, attribute_names[a]);
         if (!result->attributes[a]) return error_memory(err, 1, "an attribute");
     }
@@ -316,6 +298,9 @@ static enum status read_structure(struct result *result, struct error *err)
     if (check_schema(result, err) || read_attributes(result, err) || read_samples(result, err) ||
         find_runs(result, err) || read_states(result, err))
         return err->status;
+    if (store_open_metrics(result, err)) return err->status;
+    if (result->n_model_layers > 0 && H5Lexists(result->file.id, "/outputs", H5P_DEFAULT) == 0)
+        return STATUS_OK; // --store none
     return find_layers(result, err) ? err->status : open_outputs(result, err);
 }
 
@@ -341,8 +326,9 @@ void result_close(struct result *result)
     size_t count = (size_t)result->n_runs * (size_t)result->n_layers * COMPONENT_COUNT;
     for (size_t i = 0; result->outputs && i < count; i++)
         if (result->outputs[i]) H5Dclose(result->outputs[i]);
+    store_close_metrics(result);
     if (result->file.id >= 0) H5Fclose(result->file.id);
-    for (int a = 0; a < ATTRIBUTES; a++)
+    for (int a = 0; a < RESULT_ATTRIBUTES; a++)
         free(result->attributes[a]);
     free(result->outputs);
     free(result->layers);
@@ -415,7 +401,7 @@ int result_width(const struct result *result, int layer, enum component componen
 
 const char *result_attribute(const struct result *result, const char *name)
 {
-    for (int a = 0; a < ATTRIBUTES; a++)
+    for (int a = 0; a < RESULT_ATTRIBUTES; a++)
         if (strcmp(attribute_names[a], name) == 0) return result->attributes[a];
     return "";
 }

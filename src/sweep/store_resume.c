@@ -214,6 +214,29 @@ static bool hash_tensor(hid_t data, int sample, int length, int width, struct ha
     return true;
 }
 
+// The row of a sample in a metric, in pieces of some layers.
+static bool hash_metric(const struct store *store, int run, enum store_metric metric, int sample,
+                        struct hash *hash)
+{
+    enum { PIECE_BYTES = 1 << 16 };
+    const hid_t data = store->metrics[run * STORE_METRICS + (int)metric];
+    const struct store_expected shape = store_metric_expected(metric, 1, store->n_layer);
+    const size_t layer_bytes = store_metric_layer_bytes(metric);
+    const int layers = store_metric_layers(metric, store->n_layer), most = (int)(PIECE_BYTES / layer_bytes);
+    unsigned char piece[PIECE_BYTES];
+    for (int l = 0; data && l < layers; l += most) {
+        const int wide = layers - l < most ? layers - l : most;
+        hsize_t start[STORE_RANKS] = {(hsize_t)sample}, count[STORE_RANKS];
+        for (int d = 0; d < STORE_RANKS; d++)
+            count[d] = (hsize_t)shape.shape[d];
+        start[1] = (hsize_t)l;
+        if (shape.rank > 1) count[1] = (hsize_t)wide;
+        if (!read_block(data, shape.rank, start, count, store->metric_types[metric], piece)) return false;
+        hash_update(hash, piece, (size_t)wide * layer_bytes);
+    }
+    return true;
+}
+
 bool store_sample_is_whole(struct store *store, int run, int sample, int length, struct hash *hash)
 {
     bool good = true;
@@ -222,6 +245,8 @@ bool store_sample_is_whole(struct store *store, int run, int sample, int length,
             hid_t data = *store_output_at(store, run, l, c);
             if (data) good = hash_tensor(data, sample, length, store->width[c], hash);
         }
+    for (int m = 0; m < STORE_METRICS && good; m++)
+        good = hash_metric(store, run, (enum store_metric)m, sample, hash);
     return digest_is(store, run, sample, hash) && good; // in any case: the hash is used again
 }
 

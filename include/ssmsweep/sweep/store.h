@@ -79,16 +79,26 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
 enum status store_write_scales(struct store *store, const float *scales, struct error *err);
 
 // Local: values[length, width] of one sample at (run, layer, component).  They are copied, and written while
-// the caller computes; one sample at a time, its outputs in the order in which the digest takes them.  The
-// error may be that of an output before.
+// the caller computes.  Of each run one sample at a time, its outputs in the order in which the digest takes
+// them; runs may take turns.  The error may be that of an output of the run before.
 enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
                                const float *values, int length, int width, struct error *err);
-// Local: waits until the outputs are written, then adds their digest and marks (run, sample) done.
+// What a run shows of a sample, against its reference.
+struct store_metrics {
+    const struct accumulator *moments;       // [n_layer][COMPONENT_COUNT]
+    const uint32_t *histogram;               // [n_layer][COMPONENT_COUNT][PROFILE_BINS]
+    const double *position;                  // [n_layer][COMPONENT_COUNT][PROFILE_POSITIONS][2]
+    const struct end_of_model *end_of_model; // unused with --no-logits
+};
+// Local: behind the outputs, as these.  Nothing where the plan keeps no metrics.
+enum status store_write_metrics(struct store *store, int run, int sample, const struct store_metrics *metrics,
+                                struct error *err);
+// Local: waits until all that is written, then adds its digest and marks (run, sample) done.
 enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err);
-// Local: after a pass that stopped, in place of store_write_done().
-void store_write_cancel(struct store *store);
+// Local: after a pass that stopped, in place of store_write_done(), and after an error of the two before.
+void store_write_cancel(struct store *store, int run);
 
-// Bytes of the outputs of a rank that are on their way to the file.
+// Bytes that a rank holds on their way to the file.
 size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus);
 
 // Local: what a sample showed in calibration, and that it is there.
