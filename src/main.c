@@ -131,7 +131,7 @@ static enum status report(const struct job *job, struct result *result, const st
                             .time = time(NULL)};
     if (job->command == COMMAND_SAVE) return report_write_stats(&report, err);
     const struct log log = {.level = job->verbosity, .ranks = 1};
-    if (report_write(&report, err)) return err->status;
+    if (comparison->count > 0 && report_write(&report, err)) return err->status;
     if (sweep->result && sweep_files_write(sweep, job->comparison_dir, err)) return err->status;
     if (job->per_sample && per_sample_write(comparison, result, job->comparison_dir, err)) return err->status;
     if (present(stdout, job, &report, sweep, err)) return err->status;
@@ -181,20 +181,17 @@ static enum status compare(const struct program *program, bool partial, struct e
     char *path = sweep_result_path(job, err);
     if (path) result_open(&result, path, err);
     if (comm_agree(comm, err)) goto close_result;
-    if (result_layers(result) == 0) {
-        log_job(program->log, LOG_NORMAL,
-                "no comparison of layer outputs: the result file keeps no tensors (--store none)");
-        goto close_result;
-    }
     log_job(program->log, LOG_VERBOSE, "compares");
-    if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
+    bool outputs = result_layers(result) > 0; // else --store none: metrics alone
+    if (outputs && compare_all(&comparison, comm, result, &request, err)) goto close_result;
     if (job->command != COMMAND_SAVE) compute_intervals(program, &sweep, result, &request, &late);
     if (late.status && late.status != STATUS_STOPPED) *err = late;
     if (err->status) goto clear_comparison;
     log_job(program->log, LOG_VERBOSE, "writes the reports");
-    if (comm->rank == 0 && comparison.count > 0) report(job, result, &comparison, &sweep, err);
+    if (comm->rank == 0 && (comparison.count > 0 || sweep.n_units > 0))
+        report(job, result, &comparison, &sweep, err);
     comm_agree(comm, err);
-    if (!err->status || err->status == STATUS_GATE) check_equalities(program, result, err);
+    if (outputs && (!err->status || err->status == STATUS_GATE)) check_equalities(program, result, err);
     if (late.status && !err->status) *err = late;
     sweep_report_clear(&sweep);
 clear_comparison:

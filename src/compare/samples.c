@@ -4,14 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/base/json.h"
 #include "ssmsweep/compare/compare.h"
+#include "ssmsweep/numerics/component.h"
 
 struct samples {
     struct result *result;
+    bool metrics;        // of the file, not of its outputs
+    unsigned components; // where the metrics are used
     const char *reference;
     struct stop *stop;
-    double graces;     // after which a signal ends the reading
-    float *ref, *mode; // [max tokens, max width]
+    double graces;            // after which a signal ends the reading
+    float *ref, *mode;        // [max tokens, max width], for outputs
+    struct profile *profiles; // [samples], for metrics
 };
 
 static int max_width(const struct result *result)
@@ -25,6 +30,36 @@ static int max_width(const struct result *result)
     return width;
 }
 
+// Those that were captured, else those that the job asked for.
+static unsigned asked_components(const struct result *result)
+{
+    const char *text = result_attribute(result, "job");
+    struct error ignored = {0};
+    struct json *job = NULL;
+    unsigned mask = 1u << COMPONENT_MIXER_OUTPUT;
+    if (result_layers(result) > 0) return result_components(result, 0);
+    if (text[0]) json_parse(&job, text, strlen(text), "job", &ignored);
+    const char *list = json_string(json_get(job, "components"));
+    if (list) component_select(list, &mask, &ignored);
+    json_close(job);
+    return mask;
+}
+
+static enum status open_buffers(struct samples *s, struct error *err)
+{
+    size_t elements = (size_t)result_max_tokens(s->result) * (size_t)max_width(s->result) + 1,
+           samples = (size_t)result_samples(s->result);
+    if (s->metrics) {
+        s->profiles = malloc(samples * sizeof *s->profiles);
+        if (!s->profiles) error_memory(err, samples * sizeof *s->profiles, "the samples of a comparison");
+        return err->status;
+    }
+    s->ref = malloc(elements * sizeof *s->ref);
+    s->mode = malloc(elements * sizeof *s->mode);
+    if (s->ref && s->mode) return STATUS_OK;
+    return error_memory(err, 2 * elements * sizeof(float), "the samples of a comparison");
+}
+
 enum status samples_open(struct samples **samples, struct result *result, const char *reference,
                          struct stop *stop, struct error *err)
 {
@@ -32,15 +67,14 @@ enum status samples_open(struct samples **samples, struct result *result, const 
     if (!s) return error_memory(err, sizeof *s, "the samples of a comparison");
     *s = (struct samples){.result = result, .reference = reference, .stop = stop};
     if (stop) s->graces = stop_wanted(stop) ? 2 : 1;
-    size_t elements = (size_t)result_max_tokens(result) * (size_t)max_width(result) + 1;
-    s->ref = malloc(elements * sizeof *s->ref);
-    s->mode = malloc(elements * sizeof *s->mode);
-    if (!s->ref || !s->mode) {
+    s->metrics =
+        result_has_metrics(result) && strcmp(reference, result_attribute(result, "reference_mode")) == 0;
+    s->components = asked_components(result);
+    if (open_buffers(s, err))
         samples_close(s);
-        return error_memory(err, 2 * elements * sizeof(float), "the samples of a comparison");
-    }
-    *samples = s;
-    return STATUS_OK;
+    else
+        *samples = s;
+    return err->status;
 }
 
 void samples_close(struct samples *samples)
@@ -48,22 +82,52 @@ void samples_close(struct samples *samples)
     if (!samples) return;
     free(samples->ref);
     free(samples->mode);
+    free(samples->profiles);
     free(samples);
 }
 
 int samples_layers(const struct samples *samples)
 {
-    return result_layers(samples->result);
+    return samples->metrics ? result_model_layers(samples->result) : result_layers(samples->result);
 }
 
 int samples_layer_at(const struct samples *samples, int index)
 {
-    return result_layer_at(samples->result, index);
+    return samples->metrics ? index : result_layer_at(samples->result, index);
 }
 
 unsigned samples_components(const struct samples *samples, int index)
 {
-    return result_components(samples->result, index);
+    return samples->metrics ? samples->components : result_components(samples->result, index);
+}
+
+// ---- from the metrics ----
+
+static enum status read_metrics(struct samples *s, int run, int layer, enum component component,
+                                const bool *uses, struct accumulator *rows, struct profile *total,
+                                struct error *err)
+{
+    if (result_read_moments(s->result, run, layer, component, rows, err) ||
+        result_read_profiles(s->result, run, layer, component, s->profiles, err))
+        return err->status;
+    for (int i = 0; i < result_samples(s->result); i++) {
+        if (uses[i])
+            profile_merge(total, &s->profiles[i]);
+        else
+            accumulator_clear(&rows[i]);
+    }
+    return STATUS_OK;
+}
+
+bool samples_has_end_of_model(const struct samples *samples)
+{
+    return samples->metrics && result_has_end_of_model(samples->result);
+}
+
+enum status samples_read_end_of_model(struct samples *samples, int run, struct end_of_model *rows,
+                                      struct error *err)
+{
+    return result_read_end_of_model(samples->result, run, rows, err);
 }
 
 // ---- from the stored outputs ----
@@ -81,19 +145,26 @@ static enum status add_outputs(struct samples *s, const int runs[2], int layer, 
     return STATUS_OK;
 }
 
+static enum status read_outputs(struct samples *s, int run, int layer, enum component component,
+                                const bool *uses, struct accumulator *rows, struct profile *total,
+                                struct error *err)
+{
+    const int runs[2] = {compare_reference_of(s->result, s->reference, run), run};
+    for (int i = 0; i < result_samples(s->result); i++) {
+        accumulator_clear(&rows[i]);
+        if (uses[i] && add_outputs(s, runs, layer, component, i, &rows[i], total, err)) return err->status;
+    }
+    return STATUS_OK;
+}
+
 enum status samples_read(struct samples *samples, int run, int layer, enum component component,
                          const bool *uses, struct accumulator *rows, struct profile *total, struct error *err)
 {
-    const int runs[2] = {compare_reference_of(samples->result, samples->reference, run), run};
+    if (samples->stop && stop_overdue(samples->stop, samples->graces))
+        return error_set(err, STATUS_STOPPED,
+                         "stopped by %s before the statistics were done; the same command goes on",
+                         stop_signal_name(samples->stop->signal));
     profile_clear(total);
-    for (int i = 0; i < result_samples(samples->result); i++) {
-        accumulator_clear(&rows[i]);
-        if (!uses[i]) continue;
-        if (samples->stop && stop_overdue(samples->stop, samples->graces))
-            return error_set(err, STATUS_STOPPED,
-                             "stopped by %s before the statistics were done; the same command goes on",
-                             stop_signal_name(samples->stop->signal));
-        if (add_outputs(samples, runs, layer, component, i, &rows[i], total, err)) return err->status;
-    }
-    return STATUS_OK;
+    return (samples->metrics ? read_metrics : read_outputs)(samples, run, layer, component, uses, rows, total,
+                                                            err);
 }

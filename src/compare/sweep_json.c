@@ -151,8 +151,9 @@ static void put_pair(struct json_writer *w, const struct sweep_report *report,
     json_put_string(w, "interval", interval_state_name(pair->change.state));
     json_put_double(w, "p", pair->change.p);
     json_put_double(w, "p_adjusted", pair->adjusted);
-    json_put_string(w, "better", verdict_name(sweep_verdict(ranks, pair, places[0], places[1])));
-    json_put_double(w, "samples_needed", pair->needed);
+    enum sweep_verdict verdict = sweep_verdict(ranks, pair, places[0], places[1]);
+    json_put_string(w, "better", verdict_name(verdict));
+    if (verdict == VERDICT_TIE) json_put_double(w, "samples_needed", pair->needed);
     json_end_object(w);
 }
 

@@ -6,6 +6,7 @@
 
 #include "ssmsweep/compare/metric.h"
 #include "ssmsweep/compare/record.h"
+#include "ssmsweep/compare/sweep_files.h"
 #include "ssmsweep/numerics/mode.h"
 #include "ssmsweep/statistics/moments.h"
 #include "sweep_parts.h"
@@ -18,8 +19,9 @@ struct sweep_measure {
     const struct sweep_report *report;
     struct samples *samples;
     const bool *uses;
-    struct accumulator *rows; // [samples of the file]
-    double *tables;           // [n_runs][COLUMNS][report->samples]
+    struct accumulator *rows;   // [samples of the file]
+    struct end_of_model *texts; // [2][samples of the file], NULL where there are none
+    double *tables;             // [n_runs][COLUMNS][report->samples]
     struct bootstrap *bootstrap;
 };
 
@@ -43,7 +45,9 @@ enum status sweep_measure_open(struct sweep_measure **measure, const struct swee
     *m = (struct sweep_measure){.report = report, .samples = samples, .uses = uses};
     m->rows = malloc(rows * sizeof *m->rows);
     m->tables = malloc(cells * sizeof *m->tables);
-    if (!m->rows || !m->tables)
+    bool text = samples_has_end_of_model(samples);
+    if (text) m->texts = malloc(2 * rows * sizeof *m->texts);
+    if (!m->rows || !m->tables || (text && !m->texts))
         error_memory(err, rows * sizeof *m->rows + cells * sizeof *m->tables, "the statistics");
     else
         bootstrap_open(&m->bootstrap, report->seed, report->replicates, report->samples, most_runs(report),
@@ -60,6 +64,7 @@ void sweep_measure_close(struct sweep_measure *measure)
     if (!measure) return;
     bootstrap_close(measure->bootstrap);
     free(measure->rows);
+    free(measure->texts);
     free(measure->tables);
     free(measure);
 }
@@ -103,8 +108,8 @@ static void set_values(struct sweep_entry *entry, const struct accumulator *tota
 }
 
 // The table of a run, and what needs no resamples.
-static enum status read_run(struct sweep_measure *m, const struct sweep_unit *unit, int run,
-                            struct sweep_entry *entry, struct error *err)
+static enum status read_layer(struct sweep_measure *m, const struct sweep_unit *unit, int run,
+                              struct sweep_entry *entry, struct error *err)
 {
     struct accumulator total;
     struct profile profile;
@@ -122,6 +127,57 @@ static enum status read_run(struct sweep_measure *m, const struct sweep_unit *un
     set_values(entry, &total);
     set_profile(entry, &profile);
     return STATUS_OK;
+}
+
+// ---- the whole model ----
+
+static void fill_text(double *table, int samples, int i, const struct end_of_model *ref,
+                      const struct end_of_model *mode)
+{
+    const double row[TEXT_COLUMNS] = {[TEXT_TOKENS] = (double)mode->tokens,
+                                      [TEXT_NLL_REF] = ref->nll,
+                                      [TEXT_NLL_MODE] = mode->nll,
+                                      [TEXT_KL] = mode->kl,
+                                      [TEXT_TOP1_AGREE] = (double)mode->top1_agree};
+    for (int c = 0; c < TEXT_COLUMNS; c++) // a NaN among the logits spoils the sample
+        table[c * samples + i] = ref->nonfinite || mode->nonfinite ? (double)NAN : row[c];
+}
+
+static void set_text_values(struct sweep_entry *entry, const struct end_of_model *total)
+{
+    struct profile kl;
+    profile_clear(&kl);
+    memcpy(kl.bins, total->kl_bins, sizeof kl.bins);
+    set_profile(entry, &kl);
+    entry->elements = (double)total->tokens;
+    entry->nonfinite[1] = (double)total->nonfinite;
+    entry->largest = total->kl_max;
+    entry->top1_correct = (double)total->top1_correct / (double)total->tokens;
+}
+
+static enum status read_text(struct sweep_measure *m, int run, struct sweep_entry *entry, struct error *err)
+{
+    const struct sweep_report *report = m->report;
+    int reference = compare_reference_of(report->result, report->reference, report->runs[run]), n = 0;
+    struct end_of_model total, *ref = m->texts, *mode = m->texts + result_samples(report->result);
+    if (samples_read_end_of_model(m->samples, reference, ref, err) ||
+        samples_read_end_of_model(m->samples, report->runs[run], mode, err))
+        return err->status;
+    end_of_model_clear(&total);
+    for (int s = 0; s < result_samples(report->result); s++) {
+        if (!m->uses[s]) continue;
+        end_of_model_merge(&total, &mode[s]);
+        fill_text(table_of(m, run), report->samples, n++, &ref[s], &mode[s]);
+    }
+    set_text_values(entry, &total);
+    return STATUS_OK;
+}
+
+static enum status read_run(struct sweep_measure *m, const struct sweep_unit *unit, int run,
+                            struct sweep_entry *entry, struct error *err)
+{
+    if (unit->layer == SWEEP_END_OF_MODEL) return read_text(m, run, entry, err);
+    return read_layer(m, unit, run, entry, err);
 }
 
 // ---- intervals and decisions ----
@@ -230,10 +286,13 @@ static void judge_family(struct sweep_measure *m, struct sweep_report *report, i
         take_interval(&sweep_entry_at(report, unit, family->runs[i])->intervals[k], &intervals[i],
                       u->layer != SWEEP_END_OF_MODEL);
     struct sweep_pair *pairs = sweep_pairs_at(report, unit, k, family);
-    for (int p = 0; p < pair_count(family->count); p++)
-        pairs[p] = (struct sweep_pair){
-            changes[p], adjusted[p],
-            samples_needed(&changes[p], 0, 1 - BOOTSTRAP_LEVEL, tests > 0 ? tests : 1, RANKING_POWER)};
+    for (int p = 0; p < pair_count(family->count); p++) {
+        bool tied = adjusted[p] > 1 - BOOTSTRAP_LEVEL && changes[p].state != INTERVAL_EQUAL;
+        double needed = tied && sweep_ranks_by(u, k)
+                            ? samples_needed(&changes[p], 0, 1 - BOOTSTRAP_LEVEL, tests, RANKING_POWER)
+                            : (double)NAN;
+        pairs[p] = (struct sweep_pair){changes[p], adjusted[p], needed};
+    }
 }
 
 static void judge_trend(struct sweep_measure *m, struct sweep_report *report, int unit, int k, int t)

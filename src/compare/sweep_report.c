@@ -66,6 +66,8 @@ static enum status list_units(struct sweep_report *report, const struct samples 
             if (samples_components(samples, l) & 1u << c)
                 report->units[report->n_units++] =
                     (struct sweep_unit){samples_layer_at(samples, l), (enum component)c};
+    if (samples_has_end_of_model(samples))
+        report->units[report->n_units++] = (struct sweep_unit){.layer = SWEEP_END_OF_MODEL};
     return STATUS_OK;
 }
 

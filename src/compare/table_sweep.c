@@ -106,6 +106,14 @@ static int name_width(const struct sweep_report *report)
 
 // ---- ranking ----
 
+// Ends a headline.
+static void print_cell(FILE *out, const struct sweep_report *report, const struct sweep_family *family)
+{
+    if (family->cell && report->n_families > 1)
+        fprintf(out, ", calib_data_num %d", family->cell->calib_data_num);
+    fputc('\n', out);
+}
+
 static void print_ranking_row(FILE *out, const struct sweep_report *report, const struct sweep_family *family,
                               const int *units, int n_units, int mode)
 {
@@ -207,9 +215,7 @@ void table_print_ranking(FILE *out, const struct sweep_report *report, bool all)
         fprintf(out, "\nHow sure is that?  %s against %s, %d sample%s",
                 component_name(report->units[units[0]].component), report->reference, report->samples,
                 report->samples == 1 ? "" : "s");
-        if (family->cell && report->n_families > 1)
-            fprintf(out, ", calib_data_num %d", family->cell->calib_data_num);
-        fputc('\n', out);
+        print_cell(out, report, family);
         for (int i = 0; i < n; i += BLOCK_LAYERS)
             print_ranking_block(out, report, family, units + i, n - i < BLOCK_LAYERS ? n - i : BLOCK_LAYERS);
         fputs(
@@ -307,36 +313,46 @@ static const struct interval *text_interval(const struct sweep_report *report, i
     return &sweep_entry_at(report, unit, run)->intervals[found - text_statistics];
 }
 
+// A value and its interval, both as `format` has them; the value alone where there is no interval.
+static const char *estimate_cell(char cell[CELL_CHARS], const char *format, double scale, double offset,
+                                 const struct interval *v)
+{
+    char value[CELL_CHARS], low[CELL_CHARS], high[CELL_CHARS];
+    snprintf(value, sizeof value, format, scale * (v->value - offset));
+    snprintf(low, sizeof low, format, scale * (v->low - offset));
+    snprintf(high, sizeof high, format, scale * (v->high - offset));
+    if (v->state == INTERVAL_OK)
+        snprintf(cell, CELL_CHARS, "%.8s %.10s..%.10s", value, low, high);
+    else
+        snprintf(cell, CELL_CHARS, "%.8s", value);
+    return cell;
+}
+
+enum { TEXT_NAME = 5, TEXT_WIDTH = TEXT_NAME + 2 + 18 + 2 + 21 + 2 + 24 + 2 + 18 };
+
 static void print_text_row(FILE *out, const struct sweep_report *report, int unit, int run)
 {
-    const struct interval *perplexity = text_interval(report, unit, run, "perplexity"),
-                          *change = text_interval(report, unit, run, "perplexity_ratio"),
-                          *kl = text_interval(report, unit, run, "kl_mean"),
-                          *top1 = text_interval(report, unit, run, "top1_agreement");
-    char name[CELL_CHARS], cells[4][CELL_CHARS], value[CELL_CHARS];
-    const struct result_run *r = run_of(report, run);
-    snprintf(name, sizeof name, r->calib_data_num > 0 && report->n_trends > 0 ? "%s (n=%d)" : "%s", r->mode,
-             r->calib_data_num);
-    snprintf(cells[0], CELL_CHARS, "%.3f..%.3f", perplexity->low, perplexity->high);
-    snprintf(cells[1], CELL_CHARS, "%+.2f..%+.2f %%", 100 * (change->low - 1), 100 * (change->high - 1));
-    snprintf(cells[2], CELL_CHARS, "%s", range_cell(value, kl->low, kl->high));
-    snprintf(cells[3], CELL_CHARS, "%.2f..%.2f %%", 100 * top1->low, 100 * top1->high);
-    fprintf(out, "%-11s %8.3f %16s  %18s  %18s  %16s\n", name, perplexity->value, cells[0], cells[1],
-            cells[2], cells[3]);
+    char cells[4][CELL_CHARS];
+    fprintf(out, "%-*s  %18s  %21s  %24s  %18s\n", TEXT_NAME, run_of(report, run)->mode,
+            estimate_cell(cells[0], "%.2f", 1, 0, text_interval(report, unit, run, "perplexity")),
+            estimate_cell(cells[1], "%+.2f", 100, 1, text_interval(report, unit, run, "perplexity_ratio")),
+            estimate_cell(cells[2], "%.1e", 1, 0, text_interval(report, unit, run, "kl_mean")),
+            estimate_cell(cells[3], "%.2f", 100, 0, text_interval(report, unit, run, "top1_agreement")));
 }
 
 void table_print_end_of_model(FILE *out, const struct sweep_report *report)
 {
     int unit = report->n_units - 1;
     if (unit < 0 || report->units[unit].layer != SWEEP_END_OF_MODEL) return;
-    fprintf(out, "\nPredictions of the whole model against %s: %.0f tokens of %d sample%s, 95 %% intervals\n",
-            report->reference, sweep_entry_at(report, unit, 0)->elements, report->samples,
-            report->samples == 1 ? "" : "s");
-    table_rule(out, 96);
-    fprintf(out, "%-11s %8s %16s  %18s  %18s  %16s\n", "mode", "perplexity", "", "change", "KL, nats",
-            "same top 1");
-    table_rule(out, 96);
-    for (int r = 0; r < report->n_runs; r++)
-        print_text_row(out, report, unit, r);
-    table_rule(out, 96);
+    const struct sweep_family *family = main_family(report);
+    fprintf(out, "\nPredictions of the whole model against %s: %.0f tokens, with 95 %% intervals",
+            report->reference, sweep_entry_at(report, unit, 0)->elements);
+    print_cell(out, report, family);
+    table_rule(out, TEXT_WIDTH);
+    fprintf(out, "%-*s  %18s  %21s  %24s  %18s\n", TEXT_NAME, "mode", "perplexity", "change of it, %",
+            "KL, nats", "same top token, %");
+    table_rule(out, TEXT_WIDTH);
+    for (int i = 0; i < family->count; i++)
+        print_text_row(out, report, unit, family->runs[i]);
+    table_rule(out, TEXT_WIDTH);
 }

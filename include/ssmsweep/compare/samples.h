@@ -20,7 +20,8 @@ enum status samples_open(struct samples **samples, struct result *result, const 
                          struct stop *stop, struct error *err);
 void samples_close(struct samples *samples);
 
-// Layers of which there are sums, ascending, and the components of each (a mask).
+// Layers of which there are sums, ascending: of the whole model, or those whose outputs are stored; and the
+// components of each that --components asked for (a mask).
 int samples_layers(const struct samples *samples);
 int samples_layer_at(const struct samples *samples, int index);
 unsigned samples_components(const struct samples *samples, int index);
@@ -30,5 +31,10 @@ unsigned samples_components(const struct samples *samples, int index);
 enum status samples_read(struct samples *samples, int run, int layer, enum component component,
                          const bool *uses, struct accumulator *rows, struct profile *total,
                          struct error *err);
+
+// The predictions of the whole model; rows[result_samples()].
+bool samples_has_end_of_model(const struct samples *samples);
+enum status samples_read_end_of_model(struct samples *samples, int run, struct end_of_model *rows,
+                                      struct error *err);
 
 #endif

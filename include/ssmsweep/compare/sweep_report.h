@@ -45,7 +45,7 @@ struct sweep_entry {
 struct sweep_pair {
     struct change change;
     double adjusted; // p, corrected for the family
-    double needed;   // samples that would tell the two apart, see samples_needed()
+    double needed;   // of a tie: samples that would tell the two apart, see samples_needed(); else NaN
 };
 
 // Runs that are compared with each other: of one set of scales, and the float ones; of one reference.
