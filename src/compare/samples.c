@@ -70,7 +70,12 @@ enum status samples_open(struct samples **samples, struct result *result, const 
     s->metrics =
         result_has_metrics(result) && strcmp(reference, result_attribute(result, "reference_mode")) == 0;
     s->components = asked_components(result);
-    if (open_buffers(s, err))
+    if (!s->metrics && result_layers(result) == 0)
+        error_set(err, STATUS_INPUT,
+                  "--reference %s: the result file keeps no tensors, and its metrics are against '%s'; name "
+                  "that one, or sweep again without --store none",
+                  reference, result_attribute(result, "reference_mode"));
+    if (err->status || open_buffers(s, err))
         samples_close(s);
     else
         *samples = s;

@@ -18,15 +18,15 @@ static const struct result_run *run_of(const struct sweep_report *report, int pl
 
 // ---- cells ----
 
-static const char *range_cell(char cell[CELL_CHARS], double low, double high)
+static const char *range_cell(char cell[CELL_CHARS], const struct interval *v)
 {
-    if (isnan(low) || isnan(high)) return "unknown";
-    if (low == high) {
-        char value[CELL_CHARS];
-        snprintf(cell, CELL_CHARS, "%s", table_error_cell(value, low));
-    } else {
-        snprintf(cell, CELL_CHARS, "%.2e..%.2e", low, high);
-    }
+    char value[CELL_CHARS];
+    if (v->state == INTERVAL_EXACT)
+        snprintf(cell, CELL_CHARS, "%s", table_error_cell(value, v->value));
+    else if (v->state == INTERVAL_OK)
+        snprintf(cell, CELL_CHARS, "%.2e..%.2e", v->low, v->high);
+    else
+        snprintf(cell, CELL_CHARS, "unknown");
     return cell;
 }
 
@@ -124,7 +124,7 @@ static void print_ranking_row(FILE *out, const struct sweep_report *report, cons
         const struct rank *ranks = sweep_ranks_at(report, units[i], k, family);
         const struct interval *v = &sweep_entry_at(report, units[i], family->runs[mode])->intervals[k];
         fprintf(out, "   %*s%*s", PLACE_WIDTH, place_cell(place, ranks, family->count, mode), RANGE_WIDTH + 1,
-                range_cell(range, v->low, v->high));
+                range_cell(range, v));
     }
     fputc('\n', out);
 }
@@ -247,7 +247,7 @@ static const char *point_cell(char cell[CELL_CHARS], const struct interval *v)
 {
     char value[CELL_CHARS];
     int used = snprintf(cell, CELL_CHARS, "%s", table_error_cell(value, v->value));
-    if (!isnan(v->low) && !isnan(v->high) && v->low != v->high)
+    if (v->state == INTERVAL_OK)
         snprintf(cell + used, (size_t)(CELL_CHARS - used), " %.1e..%.1e", v->low, v->high);
     return cell;
 }

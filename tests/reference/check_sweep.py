@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Recomputes comparisons/sweep.json from the stored outputs with NumPy, and compares sweep.csv with it.
+"""Recomputes comparisons/sweep.json with NumPy, from the stored outputs and the sums of the predictions, and compares
+sweep.csv with it.
 
     check_sweep.py RESULT.h5 COMPARISON_DIR
 
@@ -75,16 +76,26 @@ PHI = {
     "correlation": lambda s: fisher(s, True),
     "sqnr_db": lambda s: 10 / math.log(10) * np.log(s["aa"] / s["dd"]),
     "cosine_similarity": lambda s: fisher(s, False),
+    "perplexity": lambda s: s["nll"] / s["tokens"],
+    "perplexity_ratio": lambda s: (s["nll"] - s["ref_nll"]) / s["tokens"],
+    "perplexity_change": lambda s: np.exp(s["nll"] / s["tokens"]) - np.exp(s["ref_nll"] / s["tokens"]),
+    "kl_mean": log_ratio("kl", "tokens"),
+    "top1_agreement": lambda s: np.log(s["agree"] / (s["tokens"] - s["agree"])),
 }
-LOGARITHMS = {"mse", "rmse", "mae", "relative_mse", "relative_mae"}
+SCALES = {"correlation": "fisher", "cosine_similarity": "fisher", "sqnr_db": "identity", "perplexity_change": "identity",
+          "top1_agreement": "logit"}    # all others: log
+SMALLER_IS_BETTER = {"mse", "mae", "perplexity", "kl_mean"}
 
 
 def value_of(metric, phi):
-    return np.exp(phi) if metric in LOGARITHMS else np.tanh(phi) if metric not in ("sqnr_db",) else phi
+    scale = SCALES.get(metric, "log")
+    with np.errstate(over="ignore"):
+        return {"log": np.exp, "fisher": np.tanh, "identity": np.array, "logit": lambda x: 1 / (1 + np.exp(-x))}[scale](phi)
 
 
 def change_of(metric, phi):
-    return np.exp(phi) if metric in LOGARITHMS else phi
+    with np.errstate(over="ignore"):
+        return np.exp(phi) if SCALES.get(metric, "log") in ("log", "logit") else phi
 
 
 def sums_of(pairs):
@@ -187,6 +198,17 @@ def holm(p):
     return out
 
 
+def half_octave(v):
+    """Bounds of the bin that holds v, between 2^-40 and 2^24."""
+    if v == 0:
+        return 0.0, 0.0
+    mantissa, exponent = math.frexp(v)    # 0.5 <= mantissa < 1
+    edges = [0.5, 0.75, 1.0]
+    i = 1 if mantissa >= 0.75 else 0
+    low, high = math.ldexp(edges[i], exponent), math.ldexp(edges[i + 1], exponent)
+    return (0.0, 2.0 ** -40) if v < 2.0 ** -40 else (low, high)
+
+
 # ---- what is checked ----
 
 class Check:
@@ -259,13 +281,10 @@ class Check:
         self.same(where + ": percentiles", sorted(bounds), sorted(PERCENTILES))
         for name, p in PERCENTILES.items():
             low, high = bounds[name]["low"], bounds[name]["high"]
-            exact = np.percentile(ad, p)
-            below, above = np.percentile(ad, p, method="lower"), np.percentile(ad, p, method="higher")
-            self.numbers += 1
-            # The bounds of the bins (half octaves) of the two neighbouring ranks, no wider.
-            tight = low <= below <= max(1.5 * low, 0) and above <= high <= 1.5 * above
-            if not (low <= exact <= high and tight):
-                self.failures.append("%s: %s %g is not within [%g, %g], or that is too wide" % (where, name, exact, low, high))
+            below, above = (float(np.percentile(ad, p, method=m)) for m in ("lower", "higher"))
+            self.same("%s: %s" % (where, name), (low, high), (half_octave(below)[0], half_octave(above)[1]))
+            exact = float(np.percentile(ad, p))
+            self.same("%s: %s %g is within its bounds" % (where, name, exact), low <= exact <= high, True)
 
     def positions(self, where, positions, pairs):
         at = 0
@@ -280,8 +299,11 @@ class Check:
         self.same(where + ": positions end", at >= max(self.lengths), True)
 
     def interval(self, where, entry, metric, estimate, resampled):
-        key = entry["mode"], entry["calib_data_num"], entry["layer"], entry["component"], metric
+        key = entry["mode"], entry["calib_data_num"], entry.get("layer"), entry.get("component"), metric
         self.tables[key] = resampled
+        if math.isinf(resampled.phi[0]):    # agreement 1
+            self.same("%s: interval of %s" % (where, metric), (estimate["interval"], estimate["low"]), ("exact", estimate["value"]))
+            return
         phi, se, t = resampled.studentized()
         low, high = interval(phi, se, t)
         self.same("%s: interval of %s" % (where, metric), estimate["interval"], "unbounded" if math.isinf(high) else "ok")
@@ -291,11 +313,43 @@ class Check:
         for name, v in zip(("low", "high"), ends):
             self.close("%s: %s of %s" % (where, name, metric), estimate[name], v, 0, 1e-7 * (ends[1] - ends[0]))
 
+    # ---- the whole model ----
+
+    def sums(self, mode, cell):
+        return self.file["metrics/%s/%s/end_of_model" % ("float" if cell is None else cell, mode)][...]
+
+    def predictions(self, entry):
+        where = "%s %s, predictions" % (entry["mode"], entry["calib_data_num"])
+        ref, mode = self.sums(self.report["reference_mode"], None), self.sums(entry["mode"], entry["calib_data_num"])
+        table = {"tokens": mode["tokens"].astype(float), "nll": mode["nll"], "ref_nll": ref["nll"], "kl": mode["kl"],
+                 "agree": mode["top1_agree"].astype(float)}
+        total = {k: v.sum() for k, v in table.items()}
+        perplexity, before = (math.exp(total[k] / total["tokens"]) for k in ("nll", "ref_nll"))
+        want = {"perplexity": perplexity, "perplexity_ratio": perplexity / before, "perplexity_change": perplexity - before,
+                "kl_mean": total["kl"] / total["tokens"], "top1_agreement": total["agree"] / total["tokens"]}
+        self.same(where + ": predictions", entry["predictions"], int(self.lengths.sum() - len(self.lengths)))
+        self.same(where + ": metrics", sorted(entry["metrics"]), sorted(want))
+        for name, v in want.items():
+            self.close("%s: %s" % (where, name), entry["metrics"][name]["value"], v, 1e-12, 1e-13)
+            self.interval(where, entry, name, entry["metrics"][name], Resampled(name, table, self.drawn))
+        self.close(where + ": top1_correct", entry["top1_correct"], mode["top1_correct"].sum() / total["tokens"], 1e-15)
+        self.close(where + ": kl_max", entry["kl_max"], mode["kl_max"].max())
+        for name, p in PERCENTILES.items():
+            self.kl_bounds("%s: %s" % (where, name), entry["kl_percentiles"][name], mode["kl_bins"].sum(axis=0), p)
+
+    def kl_bounds(self, where, bounds, bins, p):
+        """Half octaves from 2^-40, behind a bin of zeros and one of what is smaller."""
+        starts = [0.0, 0.0] + [2.0 ** (-40 + i // 2) * (1.5 if i % 2 else 1) for i in range(len(bins) - 2)] + [math.inf]
+        starts_of = lambda i: (0.0, 0.0) if i == 0 else (starts[i], starts[i + 1])
+        position, ends = p / 100 * (int(bins.sum()) - 1), np.cumsum(bins)
+        lower, upper = (int(np.searchsorted(ends, rank, side="right")) for rank in (math.floor(position), math.ceil(position)))
+        self.same(where, (bounds["low"], bounds["high"]), (starts_of(lower)[0], starts_of(upper)[1]))
+
     # ---- of pairs ----
 
     def ranking(self, ranking):
-        cell, layer, component, metric = (ranking[k] for k in ("calib_data_num", "layer", "component", "metric"))
-        where = "%s layer %d %s by %s" % (cell, layer, component, metric)
+        cell, layer, component, metric = (ranking.get(k) for k in ("calib_data_num", "layer", "component", "metric"))
+        where = "%s layer %s %s by %s" % (cell, layer, component, metric)
         modes = [place["mode"] for place in ranking["places"]]
         p, real = {}, lambda mode: TWINS[mode] if TWINS.get(mode) in modes else mode
         for pair in ranking["pairs"]:
@@ -311,8 +365,8 @@ class Check:
             want = 1.0 if ends[0] == ends[1] else corrected[ends if ends in corrected else ends[::-1]]
             self.close("%s: corrected p of %s and %s" % (where, a, b), pair["p_adjusted"], want, 1e-12)
             if want <= 0.05:
-                smaller = metric in ("mse", "mae")
-                improves = (pair["change"] < (1 if smaller else 0)) == smaller
+                smaller = metric in SMALLER_IS_BETTER
+                improves = (pair["change"] < (0 if SCALES.get(metric) in ("fisher", "identity") else 1)) == smaller
                 better[b if improves else a].add(a if improves else b)
                 self.same("%s: %s and %s" % (where, a, b), pair["better"], "first" if improves else "second")
             else:
@@ -334,8 +388,12 @@ class Check:
     def pair(self, where, pair, tables, metric):
         a, b = pair["first"], pair["second"]
         where = "%s: %s against %s" % (where, a, b)
+        if pair["interval"] == "exact":    # one of the two agrees with the reference everywhere: a sign test
+            self.same(where + ": exact", sorted(math.isinf(tables[m].phi[0]) for m in (a, b)), [False, True])
+            return
         if pair["interval"] == "equal":
-            same = np.array_equal(tables[a].influence, tables[b].influence)
+            same = all(np.array_equal(x, y, equal_nan=True) for x, y in ((tables[a].influence, tables[b].influence),
+                                                                         (tables[a].phi, tables[b].phi)))
             self.same(where + ": equal", (same, pair["p"]), (True, 1))
             return
         phi, se, t = tables[a].minus(tables[b]).studentized()
@@ -391,8 +449,10 @@ def main(arguments):
     entries = [e for e in report["layers"] if check.stored(e["layer"], e["component"])]
     for entry in entries:
         check.entry(entry)
+    for entry in report["end_of_model"]:
+        check.predictions(entry)
     for ranking in report["rankings"]:
-        if "layer" in ranking and check.stored(ranking["layer"], ranking["component"]):
+        if "layer" not in ranking or check.stored(ranking["layer"], ranking["component"]):
             check.ranking(ranking)
     check.csv(os.path.join(arguments[2], "sweep.csv"))
     for text in check.failures[:40]:
