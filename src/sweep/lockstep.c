@@ -50,9 +50,14 @@ static int vocab_stride(const struct dims *dims)
 static int most_lanes(const struct plan *plan)
 {
     int most = 0;
-    for (int g = 0; g < plan->n_groups; g++)
-        most = plan->groups[g].count > most ? plan->groups[g].count : most;
-    return most + 1;
+    for (int g = 0; g < plan->n_groups; g++) {
+        const struct group *group = &plan->groups[g];
+        int lanes = 1;
+        for (int i = 0; i < group->count; i++)
+            lanes += plan->members[group->first + i] != group->reference;
+        most = lanes > most ? lanes : most;
+    }
+    return most;
 }
 
 static void carve_lane(struct lane *lane, struct arena *arena, const struct plan *plan,

@@ -47,10 +47,10 @@ static double group_cost(const struct plan *plan, const struct dims *dims, const
 
 // ---- groups ----
 
-// The runs that share a reference.
+// The runs that share a reference, without that.
 struct family {
     int reference, runs;
-    double cost; // of all but the reference
+    double cost;
 };
 
 // families[n_runs]; returns how many there are.
@@ -62,15 +62,16 @@ static int list_families(const struct plan *plan, const struct dims *dims, struc
         while (f < n && families[f].reference != reference)
             f++;
         if (f == n) families[n++] = (struct family){.reference = reference};
+        if (r == reference) continue;
         families[f].runs++;
-        if (r != reference) families[f].cost += token_cost(plan, dims, r);
+        families[f].cost += token_cost(plan, dims, r);
     }
     return n;
 }
 
 static int groups_of(const struct family *family, int most_runs)
 {
-    return (family->runs + most_runs - 1) / most_runs;
+    return family->runs > most_runs ? (family->runs + most_runs - 1) / most_runs : 1;
 }
 
 // What the sweep is divided over.
@@ -116,15 +117,9 @@ static int choose_most_runs(const struct plan *plan, const struct dims *dims, co
 // The group of each run, while they are made.
 struct division {
     int *group;   // [n_runs]
-    double *cost; // [n_groups], without the reference
+    int *runs;    // [n_groups], without the reference, as is
+    double *cost; // [n_groups]
 };
-
-static void join_group(struct plan *plan, struct division *division, int run, int group, double cost)
-{
-    division->group[run] = group;
-    division->cost[group] += cost;
-    plan->groups[group].count++;
-}
 
 // Every run to the cheapest group that has room, the costly ones first; the reference is in the first.
 static void divide_family(struct plan *plan, const struct dims *dims, const struct family *family,
@@ -135,7 +130,7 @@ static void divide_family(struct plan *plan, const struct dims *dims, const stru
     plan->n_groups += groups_of(family, most_runs);
     for (int g = first; g < plan->n_groups; g++)
         plan->groups[g].reference = family->reference;
-    join_group(plan, division, family->reference, first, 0);
+    division->group[family->reference] = first;
     for (int costly = MOST_COST; costly > 0; costly--)
         for (int r = 0; r < plan->n_runs; r++) {
             int least = -1;
@@ -143,10 +138,11 @@ static void divide_family(struct plan *plan, const struct dims *dims, const stru
                 (int)layers_cost(plan->runs[r].mode) != costly)
                 continue;
             for (int g = first; g < plan->n_groups; g++)
-                if (plan->groups[g].count < most_runs &&
-                    (least < 0 || division->cost[g] < division->cost[least]))
+                if (division->runs[g] < most_runs && (least < 0 || division->cost[g] < division->cost[least]))
                     least = g;
-            join_group(plan, division, r, least, token_cost(plan, dims, r));
+            division->group[r] = least;
+            division->runs[least]++;
+            division->cost[least] += token_cost(plan, dims, r);
         }
 }
 
@@ -157,6 +153,7 @@ static void list_members(struct plan *plan, const struct division *division)
         plan->groups[g].first = n;
         for (int r = 0; r < plan->n_runs; r++)
             if (division->group[r] == g) plan->members[n++] = r;
+        plan->groups[g].count = n - plan->groups[g].first;
     }
 }
 
@@ -165,10 +162,11 @@ static enum status make_groups(struct plan *plan, const struct dims *dims, int r
 {
     const size_t runs = (size_t)plan->n_runs;
     struct family *families = calloc(runs, sizeof *families);
-    struct division division = {calloc(runs, sizeof *division.group), calloc(runs, sizeof *division.cost)};
+    struct division division = {calloc(runs, sizeof *division.group), calloc(runs, sizeof *division.runs),
+                                calloc(runs, sizeof *division.cost)};
     plan->members = calloc(runs, sizeof *plan->members);
     plan->groups = calloc(runs, sizeof *plan->groups);
-    if (families && division.group && division.cost && plan->members && plan->groups) {
+    if (families && division.group && division.runs && division.cost && plan->members && plan->groups) {
         int n = list_families(plan, dims, families);
         int most_runs = choose_most_runs(plan, dims, families, n, room, extent);
         for (int f = 0; f < n; f++)
@@ -179,6 +177,7 @@ static enum status make_groups(struct plan *plan, const struct dims *dims, int r
     }
     free(families);
     free(division.group);
+    free(division.runs);
     free(division.cost);
     return err->status;
 }

@@ -42,21 +42,49 @@ static int count_captured(const struct plan *plan, const struct dims *dims, unsi
     return tensors;
 }
 
+// What HDF5 adds: object headers, and a tree, a heap and symbol tables for each group.
+enum { DATASET_BYTES = 272, COMPOUND_BYTES = 2000, GROUP_BYTES = 1032, MEMBER_BYTES = 60, FILE_BYTES = 4096 };
+
+static unsigned long long estimate_objects(const struct plan *plan, unsigned long long tensors)
+{
+    const unsigned long long runs = (unsigned long long)plan->n_runs,
+                             cells = (unsigned long long)plan->n_cells + 1;
+    unsigned long long layers = 0;
+    for (int l = 0; l < plan->n_layer; l++)
+        layers += plan->want[l] != 0;
+    const unsigned long long outputs = tensors > 0 ? cells + runs * (layers + 1) : 0,
+                             metrics = plan->metrics ? cells + runs : 0, items = cells + runs;
+    const unsigned long long datasets = 10 + cells + runs * (tensors + 3 + (plan->metrics ? 4 : 0));
+    const unsigned long long groups = 6 + cells + outputs + metrics + items;
+    return FILE_BYTES + groups * GROUP_BYTES + datasets * (DATASET_BYTES + MEMBER_BYTES) +
+           (plan->metrics ? runs * COMPOUND_BYTES : 0);
+}
+
+// Of all metrics together.
+static unsigned long long metric_row_bytes(const struct plan *plan)
+{
+    unsigned long long bytes = 0;
+    for (int m = 0; m < STORE_METRICS; m++)
+        if (store_keeps_metric(plan, (enum store_metric)m))
+            bytes += store_metric_row_bytes((enum store_metric)m, plan->n_layer);
+    return bytes;
+}
+
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
                                         const struct corpus *corpus)
 {
-    const unsigned long long object_bytes = 4096; // object header, link, and its share of the group's tree
     unsigned long long row_elements;
     unsigned long long tensors = (unsigned long long)count_captured(plan, dims, &row_elements);
     unsigned long long samples = (unsigned long long)corpus->samples, runs = (unsigned long long)plan->n_runs;
     unsigned long long tokens = samples * (unsigned long long)corpus->max_tokens;
-    unsigned long long objects = 20 + runs * (2 * tensors + 5) + 2 * (unsigned long long)plan->n_cells;
+    unsigned long long observed = (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float);
     return runs * tokens * row_elements * sizeof(float)              // outputs
+           + runs * samples * metric_row_bytes(plan)                 // metrics
            + (runs + 1) * samples * (1 + HASH_BYTES + sizeof(float)) // items
            + tokens * sizeof(int32_t) + samples * sizeof(int32_t)    // samples
-           + ((unsigned long long)plan->n_cells + (plan->n_cells ? samples : 0)) *
-                 (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float) +
-           objects * object_bytes;
+           + (unsigned long long)plan->n_cells * observed            // scales
+           + (plan->n_cells ? samples * observed : 0)                // observations
+           + estimate_objects(plan, tensors);
 }
 
 static enum status allocate(int descriptor, unsigned long long bytes, const char *path, struct error *err)
