@@ -182,7 +182,10 @@ static enum status compare(const struct program *program, bool partial, struct e
     if (path) result_open(&result, path, err);
     if (comm_agree(comm, err)) goto close_result;
     log_job(program->log, LOG_VERBOSE, "compares");
-    bool outputs = result_layers(result) > 0; // else --store none: metrics alone
+    bool outputs = result_layers(result) > 0;
+    if (!outputs)
+        log_job(program->log, LOG_NORMAL,
+                "the result file keeps no tensors (--store none): compares by its metrics");
     if (outputs && compare_all(&comparison, comm, result, &request, err)) goto close_result;
     if (job->command != COMMAND_SAVE) compute_intervals(program, &sweep, result, &request, &late);
     if (late.status && late.status != STATUS_STOPPED) *err = late;
