@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/arena.h"
+#include "ssmsweep/base/random.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/kernels.h"
 
@@ -186,8 +187,9 @@ static void gather(struct lockstep *l, const struct group *group, int sample, co
             reference->stores = true;
         else
             add_lane(l, run, true);
+        char name[RUN_NAME_ROOM];
         log_rank(worker->log, LOG_VERBOSE, "computes run %d (mode %s), sample %d", run,
-                 plan->runs[run].mode->name, sample);
+                 plan_run_name(plan, run, name), sample);
     }
 }
 
@@ -220,7 +222,7 @@ static bool take(void *context, int layer, enum component component, const float
     struct lane *lane = l->lane;
     float *kept = (is_reference(l, lane) ? l->reference : l->values)[component];
     memcpy(kept, values, (size_t)length * (size_t)width * sizeof *values);
-    if (!lane->stores || !(l->worker->plan->want[layer] & 1u << component)) return true;
+    if (!lane->stores || !(plan_wants(l->worker->plan, lane->run, layer) & 1u << component)) return true;
     if (store_write_output(l->store, lane->run, layer, component, l->sample, values, length, width,
                            &lane->failure))
         fail(l, lane);
@@ -266,11 +268,19 @@ static void measure(const struct lockstep *l, int layer)
         measure_part(l, layer, part);
 }
 
+// Of a noisy re-run: the same for every schedule, and for all modes, so that equal modes stay equal.
+static uint64_t dither_of(const struct lockstep *l, const struct lane *lane)
+{
+    const uint64_t k = (uint64_t)l->worker->plan->runs[lane->run].dither;
+    return k == 0 ? 0 : random_bits(random_stream(k, "dither"), (uint64_t)l->sample) | 1;
+}
+
 static void step(struct lockstep *l, struct lane *lane, int layer)
 {
     const struct capture capture = {.want = l->all, .take = take, .context = l};
     const double started = progress_clock();
     l->lane = lane;
+    forward_set_dither(l->worker->forward, dither_of(l, lane));
     forward_step(l->worker->forward, &lane->stream, l->worker->plan->runs[lane->run].mode,
                  scales_of(l, lane->run), layer, l->length, &capture, 0, NULL);
     if (lane->stores) measure(l, layer);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/sweep/plan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "plan_items.h"
@@ -44,13 +45,25 @@ enum status plan_check_names(const struct job *job, struct error *err)
 static int find_run(const struct plan *plan, int cell, const struct mode *mode)
 {
     for (int r = 0; r < plan->n_runs; r++)
-        if (plan->runs[r].cell == cell && plan->runs[r].mode == mode) return r;
+        if (plan->runs[r].cell == cell && plan->runs[r].mode == mode && plan->runs[r].dither == 0) return r;
     return -1;
 }
 
 static void add_run(struct plan *plan, int cell, const struct mode *mode)
 {
     if (find_run(plan, cell, mode) < 0) plan->runs[plan->n_runs++] = (struct run){.cell = cell, .mode = mode};
+}
+
+// Further runs of all that are quantized.
+static void add_noise(struct plan *plan, int times)
+{
+    const int ordinary = plan->n_runs;
+    for (int k = 1; k <= times; k++)
+        for (int r = 0; r < ordinary; r++) {
+            if (mode_is_float(plan->runs[r].mode)) continue;
+            plan->runs[plan->n_runs] = plan->runs[r];
+            plan->runs[plan->n_runs++].dither = k;
+        }
 }
 
 // The rule of compare_reference_of(): the reference of the same scales, else the float one, else (float modes
@@ -67,7 +80,7 @@ static enum status make_runs(struct plan *plan, const struct job *job, struct er
 {
     bool *chosen = NULL;
     if (choose_modes(job, &chosen, err)) return err->status;
-    size_t room = (size_t)mode_count() * (size_t)(job->n_cells + 1);
+    size_t room = (size_t)mode_count() * ((size_t)job->n_cells + 1) * ((size_t)job->noise + 1);
     plan->runs = calloc(room, sizeof *plan->runs);
     if (!plan->runs) {
         free(chosen);
@@ -80,6 +93,7 @@ static enum status make_runs(struct plan *plan, const struct job *job, struct er
     for (int cell = 0; cell < job->n_cells; cell++)
         for (int m = 0; m < mode_count(); m++)
             if (chosen[m] && !mode_is_float(mode_at(m))) add_run(plan, cell, mode_at(m));
+    add_noise(plan, job->noise);
     set_references(plan, reference);
     free(chosen);
     return STATUS_OK;
@@ -94,6 +108,16 @@ static enum status make_cells(struct plan *plan, const struct job *job, struct e
     for (int c = 0; c < plan->n_cells; c++)
         plan->cells[c].calib_data_num = job->calib_data_num[c];
     return STATUS_OK;
+}
+
+const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_ROOM])
+{
+    const struct run *about = &plan->runs[run];
+    if (about->dither)
+        snprintf(name, RUN_NAME_ROOM, "%.24s" RUN_DITHER "%d", about->mode->name, about->dither);
+    else
+        snprintf(name, RUN_NAME_ROOM, "%.24s", about->mode->name);
+    return name;
 }
 
 const char *plan_cell_name(const struct plan *plan, int cell, char name[CELL_NAME_ROOM])

@@ -45,16 +45,24 @@ static int count_captured(const struct plan *plan, const struct dims *dims, unsi
 // What HDF5 adds: object headers, and a tree, a heap and symbol tables for each group.
 enum { DATASET_BYTES = 272, COMPOUND_BYTES = 2000, GROUP_BYTES = 1032, MEMBER_BYTES = 60, FILE_BYTES = 4096 };
 
+static unsigned long long count_ordinary(const struct plan *plan)
+{
+    unsigned long long runs = 0;
+    for (int r = 0; r < plan->n_runs; r++)
+        runs += plan->runs[r].dither == 0;
+    return runs;
+}
+
 static unsigned long long estimate_objects(const struct plan *plan, unsigned long long tensors)
 {
-    const unsigned long long runs = (unsigned long long)plan->n_runs,
+    const unsigned long long runs = (unsigned long long)plan->n_runs, ordinary = count_ordinary(plan),
                              cells = (unsigned long long)plan->n_cells + 1;
     unsigned long long layers = 0;
     for (int l = 0; l < plan->n_layer; l++)
         layers += plan->want[l] != 0;
-    const unsigned long long outputs = tensors > 0 ? cells + runs * (layers + 1) : 0,
+    const unsigned long long outputs = tensors > 0 ? cells + ordinary * (layers + 1) : 0,
                              metrics = plan->metrics ? cells + runs : 0, items = cells + runs;
-    const unsigned long long datasets = 10 + cells + runs * (tensors + 3 + (plan->metrics ? 4 : 0));
+    const unsigned long long datasets = 10 + cells + ordinary * tensors + runs * (plan->metrics ? 7u : 3u);
     const unsigned long long groups = 6 + cells + outputs + metrics + items;
     return FILE_BYTES + groups * GROUP_BYTES + datasets * (DATASET_BYTES + MEMBER_BYTES) +
            (plan->metrics ? runs * COMPOUND_BYTES : 0);
@@ -78,12 +86,12 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
     unsigned long long samples = (unsigned long long)corpus->samples, runs = (unsigned long long)plan->n_runs;
     unsigned long long tokens = samples * (unsigned long long)corpus->max_tokens;
     unsigned long long observed = (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float);
-    return runs * tokens * row_elements * sizeof(float)              // outputs
-           + runs * samples * metric_row_bytes(plan)                 // metrics
-           + (runs + 1) * samples * (1 + HASH_BYTES + sizeof(float)) // items
-           + tokens * sizeof(int32_t) + samples * sizeof(int32_t)    // samples
-           + (unsigned long long)plan->n_cells * observed            // scales
-           + (plan->n_cells ? samples * observed : 0)                // observations
+    return count_ordinary(plan) * tokens * row_elements * sizeof(float) // outputs
+           + runs * samples * metric_row_bytes(plan)                    // metrics
+           + (runs + 1) * samples * (1 + HASH_BYTES + sizeof(float))    // items
+           + tokens * sizeof(int32_t) + samples * sizeof(int32_t)       // samples
+           + (unsigned long long)plan->n_cells * observed               // scales
+           + (plan->n_cells ? samples * observed : 0)                   // observations
            + estimate_objects(plan, tensors);
 }
 
@@ -285,7 +293,7 @@ static void create_run(struct making *making, int run, struct error *err)
     char name[STORE_PATH_ROOM];
     for (int l = 0; l < plan->n_layer; l++)
         for (int c = 0; c < COMPONENT_COUNT; c++) {
-            if (!(plan->want[l] & 1u << c)) continue;
+            if (!(plan_wants(plan, run, l) & 1u << c)) continue;
             int width = component_width(making->dims, (enum component)c);
             const hsize_t shape[3] = {(hsize_t)corpus->samples, (hsize_t)corpus->max_tokens, (hsize_t)width};
             store_output_name(plan, run, l, (enum component)c, name);

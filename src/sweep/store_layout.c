@@ -15,9 +15,9 @@ void store_output_name(const struct plan *plan, int run, int layer, enum compone
 const char *store_run_name(const struct plan *plan, int run, const char *group, const char *dataset,
                            char name[STORE_PATH_ROOM])
 {
-    char cell[CELL_NAME_ROOM];
-    plan_cell_name(plan, plan->runs[run].cell, cell);
-    snprintf(name, STORE_PATH_ROOM, "%.20s/%s/%.40s/%.40s", group, cell, plan->runs[run].mode->name, dataset);
+    char cell[CELL_NAME_ROOM], run_name[RUN_NAME_ROOM];
+    snprintf(name, STORE_PATH_ROOM, "%.20s/%s/%s/%.40s", group,
+             plan_cell_name(plan, plan->runs[run].cell, cell), plan_run_name(plan, run, run_name), dataset);
     return name;
 }
 

@@ -67,7 +67,7 @@ static void open_run(struct store *store, const struct store_file *file, const s
     struct store_rows *items = &store->items[run];
     for (int l = 0; l < store->n_layer; l++)
         for (int c = 0; c < COMPONENT_COUNT; c++) {
-            if (!(plan->want[l] & 1u << c)) continue;
+            if (!(plan_wants(plan, run, l) & 1u << c)) continue;
             const long long shape[3] = {store->samples, store->max_tokens, store->width[c]};
             store_output_name(plan, run, l, (enum component)c, name);
             *store_output_at(store, run, l, c) = open_floats(file, name, 3, shape, err);

@@ -12,7 +12,7 @@
 #include "store_metrics.h"
 #include "store_result.h"
 
-enum { MAX_RUNS = 4096, MAX_LAYERS = 4096 };
+enum { MAX_RUNS = 1 << 15, MAX_LAYERS = 4096 };
 
 static const char *const attribute_names[] = {
     "tool_version",    "job",         "weights_sha256", "tokenizer_sha256",  "ids_sha256",
@@ -77,10 +77,30 @@ static struct cell cell_of(const struct result_run *run)
     return (struct cell){run->calib_data_num, run->order};
 }
 
-static void add_run(struct result *result, const char *mode, const char *group, struct error *err)
+// "2-1" or "2-1_dither3"; a run has one name, so no zeros in front.
+static bool parse_run(struct result_run *run, const char *name)
 {
+    const char *end = strstr(name, RUN_DITHER), *number = end ? end + strlen(RUN_DITHER) : "";
+    const size_t length = end ? (size_t)(end - name) : strlen(name);
+    if (length == 0 || length >= sizeof run->mode) return false;
+    if (end && (plain_number(number) <= 0 || number[0] == '0')) return false;
+    run->dither = end ? plain_number(number) : 0;
+    snprintf(run->mode, sizeof run->mode, "%.*s", (int)length, name);
+    return true;
+}
+
+void result_run_group(const struct result_run *run, const char *group, char name[STORE_PATH_ROOM])
+{
+    char cell[CELL_NAME_ROOM], dither[sizeof RUN_DITHER + 12] = "";
+    if (run->dither) snprintf(dither, sizeof dither, RUN_DITHER "%d", run->dither);
+    snprintf(name, STORE_PATH_ROOM, "%.20s/%s/%s%s", group, cell_name(cell_of(run), cell), run->mode, dither);
+}
+
+static void add_run(struct result *result, const char *name, const char *group, struct error *err)
+{
+    struct result_run run = {0};
     struct cell cell;
-    if (!cell_parse(&cell, strrchr(group, '/') + 1) || strlen(mode) >= sizeof result->runs->mode) {
+    if (!cell_parse(&cell, strrchr(group, '/') + 1) || !parse_run(&run, name)) {
         store_torn(&result->file, group, "unexpected group", err);
         return;
     }
@@ -88,10 +108,10 @@ static void add_run(struct result *result, const char *mode, const char *group, 
         store_torn(&result->file, group, "too many runs", err);
         return;
     }
-    struct result_run *run = &result->runs[result->n_runs++];
-    run->calib_data_num = cell.calib_data_num;
-    run->order = cell.order;
-    snprintf(run->mode, sizeof run->mode, "%s", mode);
+    run.calib_data_num = cell.calib_data_num;
+    run.order = cell.order;
+    result->n_ordinary += run.dither == 0;
+    result->runs[result->n_runs++] = run;
 }
 
 static void add_cell(struct result *result, const char *label, const char *group, struct error *err)
@@ -108,13 +128,16 @@ static int mode_rank(const char *name)
     return mode_count();
 }
 
-// Float first, then cells ascending; inside a cell as in the table of modes, then by name.
+// Ordinary ones before noisy ones; float first, then cells ascending; inside a cell as in the table of modes,
+// then by name.
 static int compare_runs(const void *a, const void *b)
 {
     const struct result_run *x = a, *y = b;
+    if ((x->dither == 0) != (y->dither == 0)) return x->dither == 0 ? -1 : 1;
     if (cell_compare(cell_of(x), cell_of(y))) return cell_compare(cell_of(x), cell_of(y));
     int order = mode_rank(x->mode) - mode_rank(y->mode);
-    return order ? order : strcmp(x->mode, y->mode);
+    if (order == 0) order = strcmp(x->mode, y->mode);
+    return order ? order : x->dither - y->dither;
 }
 
 static enum status find_runs(struct result *result, struct error *err)
@@ -122,7 +145,7 @@ static enum status find_runs(struct result *result, struct error *err)
     result->runs = calloc(MAX_RUNS, sizeof *result->runs);
     if (!result->runs) return error_memory(err, MAX_RUNS * sizeof *result->runs, "the runs of a result file");
     if (each_member(result, "/items", err, add_cell)) return err->status;
-    if (result->n_runs == 0) return store_torn(&result->file, "/items", "holds no runs", err);
+    if (result->n_ordinary == 0) return store_torn(&result->file, "/items", "holds no runs", err);
     qsort(result->runs, (size_t)result->n_runs, sizeof *result->runs, compare_runs);
     return STATUS_OK;
 }
@@ -133,11 +156,12 @@ static enum status read_states(struct result *result, struct error *err)
     result->state = malloc((size_t)result->n_runs * samples);
     if (!result->state) return error_memory(err, (unsigned long long)result->n_runs * samples, "item states");
     for (int r = 0; r < result->n_runs && !err->status; r++) {
-        char cell[CELL_NAME_ROOM], name[STORE_PATH_ROOM];
+        char name[STORE_PATH_ROOM];
         struct store_expected expected = {H5T_INTEGER, 1, 1, {result->samples, 1, 1}};
         unsigned char *state = result->state + (size_t)r * samples;
         struct result_run *run = &result->runs[r];
-        snprintf(name, sizeof name, "/items/%s/%s/state", cell_name(cell_of(run), cell), run->mode);
+        result_run_group(run, "/items", name);
+        strncat(name, "/state", sizeof name - strlen(name) - 1);
         if (store_read_all(&result->file, name, &expected, H5T_NATIVE_UINT8, state, err)) break;
         for (size_t s = 0; s < samples; s++)
             run->done += state[s] == STORE_ITEM_DONE;
@@ -183,19 +207,13 @@ static int compare_layers(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-static void run_group(const struct result_run *run, char *name, size_t room)
-{
-    char cell[CELL_NAME_ROOM];
-    snprintf(name, room, "/outputs/%s/%s", cell_name(cell_of(run), cell), run->mode);
-}
-
 static enum status find_layers(struct result *result, struct error *err)
 {
     char name[STORE_PATH_ROOM];
     result->layers = calloc(MAX_LAYERS, sizeof *result->layers);
     if (!result->layers)
         return error_memory(err, MAX_LAYERS * sizeof *result->layers, "the layers of a result file");
-    run_group(&result->runs[0], name, sizeof name);
+    result_run_group(&result->runs[0], "/outputs", name);
     if (each_member(result, name, err, add_layer)) return err->status;
     if (result->n_layers == 0) return store_torn(&result->file, name, "holds no layers", err);
     qsort(result->layers, (size_t)result->n_layers, sizeof *result->layers, compare_layers);
@@ -216,7 +234,7 @@ static enum status open_output(struct result *result, int run, int index, int co
     int *width = &layer->width[component];
     struct store_expected expected = {
         H5T_FLOAT, 4, 3, {result->samples, result->max_tokens, *width ? *width : -1}};
-    run_group(&result->runs[run], name, sizeof name);
+    result_run_group(&result->runs[run], "/outputs", name);
     size_t used = strlen(name);
     snprintf(name + used, sizeof name - used, "/layer_%d/%s", layer->number,
              component_name((enum component)component));
@@ -235,7 +253,7 @@ static enum status open_outputs(struct result *result, struct error *err)
     result->outputs = calloc(count, sizeof *result->outputs);
     if (!result->outputs)
         return error_memory(err, count * sizeof *result->outputs, "the outputs of a result file");
-    for (int r = 0; r < result->n_runs; r++)
+    for (int r = 0; r < result->n_ordinary; r++)
         for (int l = 0; l < result->n_layers; l++)
             for (int c = 0; c < COMPONENT_COUNT; c++)
                 if (result->layers[l].components & 1u << c && open_output(result, r, l, c, err))
@@ -356,7 +374,12 @@ int result_max_tokens(const struct result *result)
 
 int result_runs(const struct result *result)
 {
-    return result->n_runs;
+    return result->n_ordinary;
+}
+
+int result_noise_runs(const struct result *result)
+{
+    return result->n_runs - result->n_ordinary;
 }
 
 const struct result_run *result_run_at(const struct result *result, int run)

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ssmsweep/sweep/cell.h"
-#include "store_layout.h"
 #include "store_result.h"
 
 // ---- opening ----
@@ -26,11 +24,9 @@ static enum status read_widths(struct result *result, struct error *err)
 static void metric_path(const struct result *result, int run, enum store_metric metric,
                         char name[STORE_PATH_ROOM])
 {
-    const struct result_run *about = &result->runs[run];
-    char cell[CELL_NAME_ROOM];
-    cell_name((struct cell){about->calib_data_num, about->order}, cell);
-    snprintf(name, STORE_PATH_ROOM, STORE_METRICS_GROUP "/%s/%s/%s", cell, about->mode,
-             store_metric_name(metric));
+    result_run_group(&result->runs[run], STORE_METRICS_GROUP, name);
+    const size_t used = strlen(name);
+    snprintf(name + used, STORE_PATH_ROOM - used, "/%s", store_metric_name(metric));
 }
 
 // The number of layers is the first run's; the others must have the same.

@@ -7,6 +7,7 @@
 
 #include "ssmsweep/sweep/store.h"
 #include "store_check.h"
+#include "store_layout.h"
 #include "store_metrics.h"
 
 enum { RESULT_ATTRIBUTES = 11, RESULT_MOST_WIDTH = 1 << 24 };
@@ -24,7 +25,7 @@ struct result {
     int32_t *length;
     unsigned char *state; // [n_runs][samples]
     struct result_run *runs;
-    int n_runs;
+    int n_runs, n_ordinary; // the others, behind them, are noisy re-runs
     struct result_layer *layers;
     int n_layers;
     hid_t *outputs; // [n_runs][n_layers][COMPONENT_COUNT], 0 where absent
@@ -35,6 +36,9 @@ struct result {
     int32_t width[COMPONENT_COUNT];
     char *attributes[RESULT_ATTRIBUTES];
 };
+
+// Path of a run below "/items", "/outputs" or "/metrics".
+void result_run_group(const struct result_run *run, const char *group, char name[STORE_PATH_ROOM]);
 
 // Opens and checks what is below /metrics, if there is anything.  STATUS_INPUT: torn.
 enum status store_open_metrics(struct result *result, struct error *err);

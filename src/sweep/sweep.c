@@ -92,7 +92,8 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     }
     fprintf(out, "runs:\n");
     for (int r = 0; r < plan->n_runs; r++) {
-        fprintf(out, "  mode %s", plan->runs[r].mode->name);
+        char name[RUN_NAME_ROOM];
+        fprintf(out, "  mode %s", plan_run_name(plan, r, name));
         char cell[CELL_NAME_ROOM];
         if (plan->runs[r].cell != PLAN_FLOAT_CELL)
             fprintf(out, ", calib_data_num %s", plan_cell_name(plan, plan->runs[r].cell, cell));

@@ -22,7 +22,8 @@ static void fail_sample(struct sweeping *sweeping, int sample, struct error *fir
     int run;
     for (int i = 0; lockstep_failure(sweeping->lockstep, i, &run, &why); i++) {
         struct error named = {0};
-        error_set(&named, why->status, "mode %s, sample %d: %.900s", worker->plan->runs[run].mode->name,
+        char name[RUN_NAME_ROOM];
+        error_set(&named, why->status, "mode %s, sample %d: %.900s", plan_run_name(worker->plan, run, name),
                   sample, why->text);
         log_rank(worker->log, LOG_NORMAL, "%s; given up", named.text);
         store_mark_failed(sweeping->store, run, sample);

@@ -13,7 +13,7 @@ import harness
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
 
-JOB = ["-q", "--all-modes", "--calib_data_num", "2,3", "--calib_seqlen", "48", "--layers", "all", "--components", "all"]
+JOB = ["-q", "--calib_data_num", "2,3", "--calib_seqlen", "48", "--layers", "all", "--components", "all"]
 COMPONENTS = ["mixer_input", "conv1d_input", "conv1d_output", "ssm_input", "ssm_output", "mixer_output"]
 BINS, POSITIONS, LOWEST = 131, 21, -40
 LIMIT = 300
@@ -184,6 +184,31 @@ def check_no_logits(checks, folder, whole):
     check_size(checks, folder, "without", options)
 
 
+def check_noise(checks, folder, whole):
+    """Re-runs differ from their mode, are the same for every schedule and choice of modes, and store no tensors."""
+    runs = {}
+    for what, modes, further, ranks in (("alone", "2-1", ["--shard", "7"], 1), ("shared", "2-1,2-2,3", ["--shard", "1"], 3)):
+        options = ["--modes", modes, "--noise", "2", "--layers", "1,last"] + further
+        path = run(checks, what, folder, options, ranks)
+        runs[what] = datasets(path, "metrics")
+        check_size(checks, folder, what, options)
+        with h5py.File(path, "r") as f:
+            checks.check(not [m for cell in f["outputs"] for m in f["outputs"][cell] if "dither" in m], what + ": no tensors of re-runs")
+            checks.check(all((f["items/3/2-1_dither%d/state" % k][:] == 1).all() for k in (1, 2)), what + ": re-runs are done")
+    alone, shared = runs["alone"], runs["shared"]
+    differing = [name for name in alone if shared.get(name) != alone[name]]
+    checks.check(len(alone) == 1 + 4 * (1 + 2 * 3) and not differing, "--noise: the same beside other modes", differing)
+    plain = datasets(whole, "metrics")
+    checks.check(all(plain[name] == alone[name] for name in alone if "dither" not in name), "--noise: modes are as without it")
+    for name in ("3/%s/moments", "2/%s/position"):
+        variants = [shared[name % ("2-1" + end)] for end in ("", "_dither1", "_dither2")]
+        checks.check(len(set(variants)) == 3, "--noise: re-runs differ", name)
+        checks.check(shared[name % "2-2_dither1"] == variants[1], "--noise: modes that are equal have equal re-runs", name)
+    other = harness.run(JOB + ["--modes", "2-1", "--noise", "1", "--layers", "1,last", "--output_dir", "alone", "--resume"], 1,
+                        folder)
+    checks.check(other.status == 3 and "noise is 2 there, 1 here" in other.err, "another --noise is another job", other.err)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as folder:
@@ -193,6 +218,7 @@ def main():
         check_size(checks, folder, "whole", [])
         check_store_none(checks, folder, whole)
         check_no_logits(checks, folder, whole)
+        check_noise(checks, folder, whole)
         against = ["--reference", "3", "--layers", "1,last"]
         check_tensors(checks, run(checks, "against", folder, against, 3), "3", "against 3")
         check_size(checks, folder, "against", against)

@@ -181,6 +181,11 @@ def check_foreign(good, folder):
         "negative length": set_length(-1),
         "unknown component": lambda f: f.create_group("outputs/float/fp32/layer_0/whatever"),
         "no layer": lambda f: f.create_group("outputs/float/fp32/stratum"),
+        "a re-run without a number": lambda f: f.create_group("items/4/0_dither"),
+        "a re-run 0": lambda f: f.create_group("items/4/0_dither0"),
+        "a re-run with a zero in front": lambda f: f.create_group("items/4/0_dither01"),
+        "a re-run that is not there": lambda f: f.create_group("items/4/0_dither3"),
+        "metrics missing in a re-run": lambda f: f.__delitem__("metrics/4/0_dither2/moments"),
         "unknown label": lambda f: f.create_group("items/12a/0"),
     }
     for what, edit in edits.items():

@@ -12,6 +12,7 @@ struct weights {
 struct forward {
     const struct weights *weights;
     float *values; // [max_tokens, d_inner]
+    uint64_t dither;
 };
 
 float standin_value(const struct mode *mode, float scale, int layer, enum component component, int first_id,
@@ -94,7 +95,8 @@ static bool give(struct forward *forward, const struct mode *mode, float scale, 
 {
     int width = component_width(&forward->weights->dims, component);
     for (long i = 0; i < (long)length * width; i++)
-        forward->values[i] = standin_value(mode, scale, layer, component, ids[0], i);
+        forward->values[i] =
+            standin_value(mode, scale, layer, component, ids[0], i) + (float)(forward->dither >> 44);
     return capture->take(capture->context, layer, component, forward->values, length, width);
 }
 
@@ -106,6 +108,11 @@ static bool go_on(const struct capture *capture, int layer)
 size_t stream_floats(const struct dims *dims, int length)
 {
     return (size_t)dims->d_model * (size_t)length;
+}
+
+void forward_set_dither(struct forward *forward, uint64_t seed)
+{
+    forward->dither = seed;
 }
 
 // What distinguishes one pass from another stands at the beginning of its stream.

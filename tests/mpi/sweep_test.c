@@ -42,6 +42,7 @@ static struct job make_job(int shard)
                         .components = "mixer_output,conv1d_input",
                         .calib_data_num = {4, SAMPLES},
                         .n_cells = 2,
+                        .noise = 2,
                         .shard = shard,
                         .progress_seconds = -1};
 }
@@ -151,6 +152,31 @@ static void check_all_metrics(struct result *result, const struct corpus *corpus
     CHECK(result_read_moments(result, 0, LAYERS, COMPONENT_SSM_INPUT, unused, &err) == STATUS_INPUT);
 }
 
+// Re-runs have metrics of their own, which are not those of the mode, and no tensors.
+static void check_noise(struct result *result)
+{
+    static struct accumulator moments[3][SAMPLES];
+    float unused[1];
+    CHECK(result_noise_runs(result) == 2 * 2 * 7);
+    for (int i = 0; i < result_noise_runs(result); i += 2) {
+        const int mode = 2 + i / 2, noise = result_runs(result) + i;
+        struct error err = {0};
+        CHECK(result_read_moments(result, mode, 1, COMPONENT_SSM_OUTPUT, moments[0], &err) == STATUS_OK);
+        for (int k = 1; k <= 2; k++) {
+            const struct result_run *run = result_run_at(result, noise + k - 1),
+                                    *of = result_run_at(result, mode);
+            CHECK(run->dither == k && strcmp(run->mode, of->mode) == 0 && run->complete);
+            CHECK(run->calib_data_num == of->calib_data_num && of->dither == 0);
+            CHECK(result_read_moments(result, noise + k - 1, 1, COMPONENT_SSM_OUTPUT, moments[k], &err) ==
+                  STATUS_OK);
+        }
+        for (int s = 0; s < SAMPLES; s++)
+            CHECK(memcmp(&moments[0][s], &moments[1][s], sizeof moments[0][s]) != 0 &&
+                  memcmp(&moments[1][s], &moments[2][s], sizeof moments[0][s]) != 0);
+        CHECK(result_read(result, noise, 0, COMPONENT_MIXER_OUTPUT, 0, unused, &err) == STATUS_INPUT);
+    }
+}
+
 static void check_file(const char *path, const struct corpus *corpus)
 {
     struct result *result = NULL;
@@ -175,6 +201,7 @@ static void check_file(const char *path, const struct corpus *corpus)
         }
     }
     check_all_metrics(result, corpus);
+    check_noise(result);
     float unused[1];
     CHECK(result_read(result, 0, 1, COMPONENT_MIXER_OUTPUT, 0, unused, &err) == STATUS_INPUT);
     result_close(result);

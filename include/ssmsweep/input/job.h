@@ -50,6 +50,7 @@ struct job {
     const char *components; // comma list or `all`
     int store;              // enum job_store
     bool no_logits;         // no metrics of the model's predictions
+    int noise;              // noisy re-runs of each quantized mode
     const char *reference;  // mode name
     const char *output_dir;
     const char *comparison_dir;

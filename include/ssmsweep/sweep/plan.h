@@ -19,6 +19,7 @@ struct run {
     int cell; // index into plan->cells, or PLAN_FLOAT_CELL
     const struct mode *mode;
     int reference; // run that it is compared with, maybe itself
+    int dither;    // 0, or k: the k-th noisy re-run of a W8A8 mode, of which no tensors are stored
 };
 
 // Runs with the same reference that go through the model side by side, with the reference in front; of the
@@ -37,7 +38,7 @@ struct item {
 struct plan {
     struct cell *cells; // ascending
     int n_cells;
-    struct run *runs; // the reference mode first, then the other float modes, then cells in order
+    struct run *runs; // the reference mode first, then the other float modes, cells in order, noisy re-runs
     int n_runs;
     int reference_run; // index into runs; for a W8A8 reference: that of the first cell
     int *members;      // [n_runs] every run once, group by group
@@ -63,6 +64,17 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
 // every finished[n_runs][samples] is not 0; the others keep their order.
 void plan_drop(struct plan *plan, const unsigned char *finished);
 void plan_clear(struct plan *plan);
+
+// Local.  Mask of the components whose tensors a run stores at a layer.
+static inline unsigned plan_wants(const struct plan *plan, int run, int layer)
+{
+    return plan->runs[run].dither ? 0 : plan->want[layer];
+}
+
+// Local.  The name of a run in its cell: the mode's, or that with "_dither<k>".  Gives `name` back.
+enum { RUN_NAME_ROOM = 48 };
+#define RUN_DITHER "_dither"
+const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_ROOM]);
 
 // Local.  The name of a cell of the plan, PLAN_FLOAT_CELL too, as cell_name() makes it: the one by which the
 // result file and the reports know it.  Gives `name` back.

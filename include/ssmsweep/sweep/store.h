@@ -13,6 +13,7 @@
 //      position float64[S, n_layer, COMPONENT_COUNT, PROFILE_POSITIONS, 2] (squares, abs)
 //      end_of_model compound[S], as struct end_of_model (not with --no-logits)
 //      of (reference, run) pairs, all layers and components, whether their tensors are stored or not
+//      <mode> may be <mode>_dither<k>, as in /items
 //   /items/<cell>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
 //
 // One rank creates everything before the first item, then all open the file together; after that only raw
@@ -127,6 +128,7 @@ struct result; // opaque
 struct result_run {
     int calib_data_num, order; // of its cell, see cell.h; 0 for float runs
     char mode[32];
+    int dither;    // k of a noisy re-run, else 0
     int done;      // samples
     bool complete; // every sample done
 };
@@ -138,6 +140,9 @@ int result_samples(const struct result *result);
 int result_length(const struct result *result, int sample);
 int result_max_tokens(const struct result *result);
 int result_runs(const struct result *result); // float first, then cells ascending, modes as in the table
+// Noisy re-runs (--noise): they follow, so that result_run_at() has dither != 0 from result_runs() on; in the
+// same order.  They have metrics and states, but no tensors.
+int result_noise_runs(const struct result *result);
 const struct result_run *result_run_at(const struct result *result, int run);
 enum store_state result_state(const struct result *result, int run, int sample); // others are absent
 int result_layers(const struct result *result);                     // how many layers were captured

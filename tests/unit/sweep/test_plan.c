@@ -285,6 +285,32 @@ static void finished_items_are_dropped(void **state)
     plan_clear(&plan);
 }
 
+// Quantized runs come again, with the same scales and the same reference; float ones do not.
+static void noise_repeats_quantized_runs(void **state)
+{
+    (void)state;
+    struct job job = make_job();
+    struct plan plain = make_plan(&job, 1);
+    char name[RUN_NAME_ROOM];
+    int again = 0;
+    job.noise = 2;
+    struct plan plan = make_plan(&job, 1);
+    assert_int_equal(plan.n_runs, plain.n_runs + 2 * 3 * count_modes(false));
+    for (int r = 0; r < plan.n_runs; r++) {
+        const struct run *run = &plan.runs[r];
+        if (r < plain.n_runs) assert_true(run->mode == plain.runs[r].mode && run->cell == plain.runs[r].cell);
+        assert_int_equal(run->dither != 0, r >= plain.n_runs);
+        assert_false(run->dither && mode_is_float(run->mode));
+        assert_int_equal(plan_wants(&plan, r, 0) != 0, run->dither == 0);
+        assert_int_equal(run->reference, 0);
+        again += strcmp(plan_run_name(&plan, r, name), "2-1_dither2") == 0;
+    }
+    assert_int_equal(again, 3);
+    check_items(&plan, 0);
+    plan_clear(&plan);
+    plan_clear(&plain);
+}
+
 static void nothing_is_stored_on_demand(void **state)
 {
     (void)state;
@@ -348,6 +374,7 @@ int main(void)
         cmocka_unit_test(references_are_of_the_same_scales),
         cmocka_unit_test(groups_follow_the_ranks),
         cmocka_unit_test(finished_items_are_dropped),
+        cmocka_unit_test(noise_repeats_quantized_runs),
         cmocka_unit_test(nothing_is_stored_on_demand),
         cmocka_unit_test(items_cover_all_once_in_order),
         cmocka_unit_test(shards_follow_the_cost),
