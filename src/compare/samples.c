@@ -112,16 +112,20 @@ static enum status read_metrics(struct samples *s, int run, int layer, enum comp
                                 const bool *uses, struct accumulator *rows, struct profile *total,
                                 struct error *err)
 {
-    if (result_read_moments(s->result, run, layer, component, rows, err) ||
-        result_read_profiles(s->result, run, layer, component, s->profiles, err))
-        return err->status;
+    if (result_read_moments(s->result, run, layer, component, rows, err)) return err->status;
+    if (total && result_read_profiles(s->result, run, layer, component, s->profiles, err)) return err->status;
     for (int i = 0; i < result_samples(s->result); i++) {
-        if (uses[i])
-            profile_merge(total, &s->profiles[i]);
-        else
+        if (!uses[i])
             accumulator_clear(&rows[i]);
+        else if (total)
+            profile_merge(total, &s->profiles[i]);
     }
     return STATUS_OK;
+}
+
+bool samples_have_reruns(const struct samples *samples)
+{
+    return samples->metrics;
 }
 
 bool samples_has_end_of_model(const struct samples *samples)
@@ -146,7 +150,7 @@ static enum status add_outputs(struct samples *s, const int runs[2], int layer, 
     const float *mode = self ? s->ref : s->mode;
     int length = result_length(s->result, sample), width = result_width(s->result, layer, component);
     accumulator_add_sample(row, s->ref, mode, (size_t)length * (size_t)width);
-    profile_add_sample(total, s->ref, mode, length, width);
+    if (total) profile_add_sample(total, s->ref, mode, length, width);
     return STATUS_OK;
 }
 
@@ -169,7 +173,7 @@ enum status samples_read(struct samples *samples, int run, int layer, enum compo
         return error_set(err, STATUS_STOPPED,
                          "stopped by %s before the statistics were done; the same command goes on",
                          stop_signal_name(samples->stop->signal));
-    profile_clear(total);
+    if (total) profile_clear(total);
     return (samples->metrics ? read_metrics : read_outputs)(samples, run, layer, component, uses, rows, total,
                                                             err);
 }

@@ -74,6 +74,10 @@ static void put_entry(FILE *out, const struct sweep_report *report, int unit, in
     for (int k = 0; k < sweep_statistic_count(row.unit); k++) {
         const struct interval *v = &entry->intervals[k];
         put_row(&row, statistics[k].name, v->value, v->low, v->high);
+        if (entry->floors[k].reruns == 0) continue;
+        char name[48];
+        snprintf(name, sizeof name, "%s_noise", statistics[k].name);
+        put_row(&row, name, scale_change(statistics[k].scale, entry->floors[k].change), NAN, NAN);
     }
     if (text) put_row(&row, "top1_correct", entry->top1_correct, NAN, NAN);
     put_row(&row, text ? "kl_max" : "abs_diff_max", entry->largest, NAN, NAN);

@@ -38,6 +38,22 @@ void sweep_places(const struct rank *ranks, int count, int mode, int *best, int 
     *worst = *best ? count - worse : 0;
 }
 
+bool sweep_is_noise(const struct sweep_pair *pair)
+{
+    return pair->noise > 0 && fabs(pair->change.phi) <= pair->noise;
+}
+
+bool sweep_rests_on_noise(const struct rank *ranks, const struct sweep_pair *pairs, int count, int mode)
+{
+    for (int i = 0; i < count; i++) {
+        if (i == mode) continue;
+        const int a = i < mode ? i : mode, b = i < mode ? mode : i;
+        bool apart = ranks[a].better & UINT64_C(1) << b || ranks[b].better & UINT64_C(1) << a;
+        if (apart && sweep_is_noise(&pairs[pair_index(count, a, b)])) return true;
+    }
+    return false;
+}
+
 enum status sweep_files_write(const struct sweep_report *report, const char *directory, struct error *err)
 {
     if (file_make_directories(directory, err)) return err->status;

@@ -34,13 +34,15 @@ static void put_unit(struct json_writer *w, const struct sweep_unit *unit)
 
 // ---- values ----
 
-static void put_interval(struct json_writer *w, const char *name, const struct interval *interval)
+static void put_interval(struct json_writer *w, const struct statistic *statistic,
+                         const struct interval *interval, const struct noise_floor *floor)
 {
-    json_begin_object(w, name);
+    json_begin_object(w, statistic->name);
     json_put_double(w, "value", interval->value);
     json_put_double(w, "low", interval->low);
     json_put_double(w, "high", interval->high);
     json_put_string(w, "interval", interval_state_name(interval->state));
+    if (floor->reruns > 0) json_put_double(w, "noise", scale_change(statistic->scale, floor->change));
     json_end_object(w);
 }
 
@@ -94,7 +96,7 @@ static void put_entry(struct json_writer *w, const struct sweep_report *report, 
     if (entry->nonfinite[1] > 0) json_put_integer(w, "mode_nonfinite", (long long)entry->nonfinite[1]);
     json_begin_object(w, "metrics");
     for (int k = 0; k < sweep_statistic_count(u); k++)
-        put_interval(w, sweep_statistics(u)[k].name, &entry->intervals[k]);
+        put_interval(w, &sweep_statistics(u)[k], &entry->intervals[k], &entry->floors[k]);
     json_end_object(w);
     if (text) json_put_double(w, "top1_correct", entry->top1_correct);
     json_put_double(w, text ? "kl_max" : "abs_diff_max", entry->largest);
@@ -153,6 +155,7 @@ static void put_pair(struct json_writer *w, const struct sweep_report *report,
     json_put_double(w, "p_adjusted", pair->adjusted);
     enum sweep_verdict verdict = sweep_verdict(ranks, pair, places[0], places[1]);
     json_put_string(w, "better", verdict_name(verdict));
+    if (report->n_reruns > 0) json_put_bool(w, "is_noise", sweep_is_noise(pair));
     if (verdict == VERDICT_TIE) json_put_double(w, "samples_needed", pair->needed);
     json_end_object(w);
 }
@@ -241,6 +244,17 @@ static void put_entries(struct json_writer *w, const char *key, const struct swe
     json_end_array(w);
 }
 
+// Of each mode that has some.
+static int count_reruns(const struct sweep_report *report)
+{
+    int most = 0;
+    for (int r = 0; r < report->n_runs && report->n_units > 0; r++) {
+        int reruns = sweep_entry_at(report, 0, r)->floors[0].reruns;
+        most = reruns > most ? reruns : most;
+    }
+    return most;
+}
+
 static void put_statistics(struct json_writer *w, const struct sweep_report *report)
 {
     json_begin_object(w, "statistics");
@@ -251,6 +265,7 @@ static void put_statistics(struct json_writer *w, const struct sweep_report *rep
     json_put_integer(w, "seed", (long long)report->seed);
     json_put_double(w, "confidence", BOOTSTRAP_LEVEL);
     json_put_string(w, "correction", "holm");
+    json_put_integer(w, "noisy_reruns", count_reruns(report));
     json_end_object(w);
 }
 

@@ -17,4 +17,9 @@ void sweep_measure_close(struct sweep_measure *measure);
 enum status sweep_measure_unit(struct sweep_measure *measure, struct sweep_report *report, int unit,
                                struct error *err);
 
+// Local.  Intervals, pairs, ranks and trends of a unit whose values and noise floors are there.
+// tables[n_runs], as the unit's statistics want them.
+void sweep_judge(struct sweep_report *report, int unit, struct bootstrap *bootstrap,
+                 const double *const *tables);
+
 #endif

@@ -78,7 +78,7 @@ static const struct result_run *run_of(const struct sweep_report *report, int pl
 
 static struct cell cell_of(const struct result_run *run)
 {
-    return run ? (struct cell){run->calib_data_num, run->order} : (struct cell){0};
+    return (struct cell){run->calib_data_num, run->order};
 }
 
 static bool same_cell(const struct result_run *a, const struct result_run *b)
@@ -90,8 +90,9 @@ static bool same_cell(const struct result_run *a, const struct result_run *b)
 static bool belongs(const struct sweep_report *report, int place, const struct result_run *cell)
 {
     const struct result_run *run = run_of(report, place);
+    if (!cell) return run->calib_data_num == 0;
     if (same_cell(run, cell)) return true;
-    if (!cell || run->calib_data_num > 0) return false;
+    if (run->calib_data_num > 0) return false;
     int first = (int)(cell - result_run_at(report->result, 0));
     return compare_reference_of(report->result, report->reference, report->runs[place]) ==
            compare_reference_of(report->result, report->reference, first);
@@ -153,6 +154,34 @@ static enum status list_trends(struct sweep_report *report, struct error *err)
     return STATUS_OK;
 }
 
+// The run that a re-run repeats, or -1.
+static int place_of(const struct sweep_report *report, const struct result_run *rerun)
+{
+    for (int i = 0; i < report->n_runs; i++)
+        if (same_cell(run_of(report, i), rerun) && strcmp(run_of(report, i)->mode, rerun->mode) == 0)
+            return i;
+    return -1;
+}
+
+// Of an unfinished sweep those that have every sample of the report.
+static enum status list_reruns(struct sweep_report *report, const struct samples *samples, const bool *uses,
+                               struct error *err)
+{
+    const struct result *result = report->result;
+    const int first = result_runs(result),
+              count = samples_have_reruns(samples) ? result_noise_runs(result) : 0;
+    report->reruns = calloc((size_t)count + 1, sizeof *report->reruns);
+    if (!report->reruns) return error_memory(err, 1u << 12, "the re-runs of a report");
+    for (int r = first; r < first + count; r++) {
+        const int of = place_of(report, result_run_at(result, r));
+        bool whole = of >= 0;
+        for (int s = 0; s < result_samples(result) && whole; s++)
+            whole = !uses[s] || result_state(result, r, s) == STORE_ITEM_DONE;
+        if (whole) report->reruns[report->n_reruns++] = (struct sweep_rerun){r, of};
+    }
+    return STATUS_OK;
+}
+
 // All zero.
 static enum status reserve(struct sweep_report *report, struct error *err)
 {
@@ -178,7 +207,8 @@ static enum status prepare(struct sweep_report *report, struct samples **samples
     if (choose_runs(report, &request->compare, err)) return err->status;
     choose_samples(report, *uses);
     if (samples_open(samples, result, report->reference, request->compare.stop, err) ||
-        list_units(report, *samples, err) || list_families(report, err) || list_trends(report, err))
+        list_units(report, *samples, err) || list_families(report, err) || list_trends(report, err) ||
+        list_reruns(report, *samples, *uses, err))
         return err->status;
     return reserve(report, err);
 }
@@ -251,6 +281,7 @@ void sweep_report_clear(struct sweep_report *report)
     free(report->units);
     free(report->families);
     free(report->trends);
+    free(report->reruns);
     free(report->entries);
     free(report->pairs);
     free(report->ranks);

@@ -9,7 +9,7 @@
 #include "ssmsweep/numerics/mode.h"
 #include "table_cells.h"
 
-enum { BLOCK_LAYERS = 3, MANY_LAYERS = 6, RANGE_WIDTH = 18, PLACE_WIDTH = 6 };
+enum { BLOCK_LAYERS = 3, MANY_LAYERS = 6, RANGE_WIDTH = 18, PLACE_WIDTH = 7 };
 
 static const struct result_run *run_of(const struct sweep_report *report, int place)
 {
@@ -30,18 +30,20 @@ static const char *range_cell(char cell[CELL_CHARS], const struct interval *v)
     return cell;
 }
 
-// "3", "2-5", with "=" where another mode is equal in every sample.
-static const char *place_cell(char cell[CELL_CHARS], const struct rank *ranks, int count, int mode)
+// "3", "2-5", with "=" where another mode is equal in every sample, and "~" where the place is noise.
+static const char *place_cell(char cell[CELL_CHARS], const struct rank *ranks, const struct sweep_pair *pairs,
+                              int count, int mode)
 {
     int best, worst;
-    const char *equal = ranks[mode].equal ? "=" : " ";
+    const char *equal = ranks[mode].equal ? "=" : " ",
+               *noise = sweep_rests_on_noise(ranks, pairs, count, mode) ? "~" : " ";
     sweep_places(ranks, count, mode, &best, &worst);
     if (best == 0)
-        snprintf(cell, CELL_CHARS, "? ");
+        snprintf(cell, CELL_CHARS, "?  ");
     else if (best == worst)
-        snprintf(cell, CELL_CHARS, "%d%s", best, equal);
+        snprintf(cell, CELL_CHARS, "%d%s%s", best, equal, noise);
     else
-        snprintf(cell, CELL_CHARS, "%d-%d%s", best, worst, equal);
+        snprintf(cell, CELL_CHARS, "%d-%d%s%s", best, worst, equal, noise);
     return cell;
 }
 
@@ -123,8 +125,28 @@ static void print_ranking_row(FILE *out, const struct sweep_report *report, cons
         int k = main_statistic(&report->units[units[i]]);
         const struct rank *ranks = sweep_ranks_at(report, units[i], k, family);
         const struct interval *v = &sweep_entry_at(report, units[i], family->runs[mode])->intervals[k];
-        fprintf(out, "   %*s%*s", PLACE_WIDTH, place_cell(place, ranks, family->count, mode), RANGE_WIDTH + 1,
-                range_cell(range, v));
+        fprintf(out, "   %*s%*s", PLACE_WIDTH,
+                place_cell(place, ranks, sweep_pairs_at(report, units[i], k, family), family->count, mode),
+                RANGE_WIDTH, range_cell(range, v));
+    }
+    fputc('\n', out);
+}
+
+// The most that the re-runs of any mode changed.
+static void print_noise_row(FILE *out, const struct sweep_report *report, const struct sweep_family *family,
+                            const int *units, int n_units)
+{
+    fprintf(out, "%-*s", name_width(report), "noise");
+    for (int i = 0; i < n_units; i++) {
+        double most = 0;
+        char cell[CELL_CHARS];
+        for (int mode = 0; mode < family->count; mode++) {
+            const struct noise_floor *floor = &sweep_entry_at(report, units[i], family->runs[mode])
+                                                   ->floors[main_statistic(&report->units[units[i]])];
+            if (floor->reruns > 0 && !(floor->change <= most)) most = floor->change;
+        }
+        snprintf(cell, sizeof cell, "+-%.2g %%", 100 * (scale_change(SCALE_LOG, most) - 1));
+        fprintf(out, "   %*s%*s", PLACE_WIDTH, "", RANGE_WIDTH, cell);
     }
     fputc('\n', out);
 }
@@ -132,7 +154,7 @@ static void print_ranking_row(FILE *out, const struct sweep_report *report, cons
 static void print_ranking_block(FILE *out, const struct sweep_report *report,
                                 const struct sweep_family *family, const int *units, int n_units)
 {
-    enum { COLUMN = PLACE_WIDTH + 1 + RANGE_WIDTH };
+    enum { COLUMN = PLACE_WIDTH + RANGE_WIDTH };
     int width = name_width(report) + n_units * (3 + COLUMN);
     table_rule(out, width);
     fprintf(out, "%-*s", name_width(report), "");
@@ -143,11 +165,12 @@ static void print_ranking_block(FILE *out, const struct sweep_report *report,
     }
     fprintf(out, "\n%-*s", name_width(report), "mode");
     for (int i = 0; i < n_units; i++)
-        fprintf(out, "   %*s%*s", PLACE_WIDTH, "place ", RANGE_WIDTH + 1, "MSE, 95 % interval");
+        fprintf(out, "   %*s%*s", PLACE_WIDTH, "place ", RANGE_WIDTH, "MSE, 95 % interval");
     fputc('\n', out);
     table_rule(out, width);
     for (int mode = 0; mode < family->count; mode++)
         print_ranking_row(out, report, family, units, n_units, mode);
+    if (report->n_reruns > 0) print_noise_row(out, report, family, units, n_units);
     table_rule(out, width);
 }
 
@@ -200,7 +223,10 @@ static void print_needed(FILE *out, const struct sweep_report *report, const str
             fprintf(out, "Samples that would tell neighbours apart at layer %d:\n",
                     report->units[unit].layer);
         first = false;
-        needed_cell(cell, pair->needed, report->samples);
+        if (sweep_is_noise(pair))
+            snprintf(cell, sizeof cell, "none, it is noise");
+        else
+            needed_cell(cell, pair->needed, report->samples);
         fprintf(out, "  %s and %s: %s\n", run_of(report, family->runs[order[i]])->mode,
                 run_of(report, family->runs[order[i + 1]])->mode, cell);
     }
@@ -224,6 +250,10 @@ void table_print_ranking(FILE *out, const struct sweep_report *report, bool all)
             "intervals\n"
             "may overlap where their places do not.\n",
             out);
+        fputs(report->n_reruns > 0 ? "~: rests on a difference that another order of sums makes as well "
+                                     "(noise: the most it changes).\n"
+                                   : "Which differences are mere rounding noise, runs with --noise K tell.\n",
+              out);
         print_needed(out, report, family, units[n - 1]);
     }
     free(units);

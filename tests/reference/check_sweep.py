@@ -21,6 +21,7 @@ MASK = (1 << 64) - 1
 FLOOR = 1e-6    # no p-value is claimed below
 TAIL = 10       # replicates left to Student's t
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "p99.9": 99.9}
+COMPONENTS = ["mixer_input", "conv1d_input", "conv1d_output", "ssm_input", "ssm_output", "mixer_output"]
 TWINS = {"2-0": "0", "2-2": "2-1"}    # the same bits by definition
 
 
@@ -218,7 +219,7 @@ class Check:
         stats = report["statistics"]
         self.drawn = weights(stats["seed"], stats["resamples"], len(self.lengths))
         self.tests = Tests(len(self.lengths), stats["resamples"])
-        self.failures, self.numbers, self.tables, self.rebuilt = [], 0, {}, {}
+        self.failures, self.numbers, self.tables, self.floors = [], 0, {}, {}
 
     def close(self, where, got, want, relative=0.0, absolute=0.0):
         self.numbers += 1
@@ -265,6 +266,32 @@ class Check:
         for metric, estimate in entry["metrics"].items():
             table = centred if metric == "correlation" else raw
             self.interval(where, entry, metric, estimate, Resampled(metric, table, self.drawn))
+        self.noise(where, entry, d)
+
+    def noise(self, where, entry, d):
+        """What the re-runs change; of them the file has sums alone."""
+        group = self.file["metrics/%s" % ("float" if entry["calib_data_num"] is None else entry["calib_data_num"])]
+        names = [name for name in group if name.startswith(entry["mode"] + "_dither")]
+        for metric, estimate in entry["metrics"].items():
+            self.same("%s: has noise of %s" % (where, metric), "noise" in estimate, bool(names))
+        changes = {"mse": [], "mae": []}
+        for name in names:
+            m = group[name]["moments"][:, entry["layer"], COMPONENTS.index(entry["component"])]
+            n, shift = m["count"].astype(float), (m["mode_sum_hi"] - m["ref_sum_hi"]) + (m["mode_sum_lo"] - m["ref_sum_lo"])
+            changes["mse"].append(((m["diff_squares_hi"] + shift * shift / n).sum() / n.sum()) / np.mean(d * d))
+            changes["mae"].append((m["abs_diff_hi"].sum() / n.sum()) / np.mean(np.abs(d)))
+        for metric, values in changes.items():
+            largest = float(np.abs(np.log(values)).max()) if values else 0.0
+            self.floors[entry["mode"], entry["calib_data_num"], entry["layer"], entry["component"], metric] = largest
+            if values:
+                self.close("%s: noise of %s" % (where, metric), entry["metrics"][metric]["noise"], math.exp(largest), 1e-9)
+
+    def is_noise(self, where, pair, cell, layer, component, metric):
+        floors = [self.floors.get((m, c, layer, component, metric), 0.0) for m in (pair["first"], pair["second"]) for c in (cell, None)]
+        want = 0 < sum(floors) and abs(math.log(pair["change"])) <= sum(floors)
+        self.same(where + ": is noise", pair["is_noise"], want)
+        if pair["better"] == "tie":
+            self.same(where + ": samples needed", pair["samples_needed"] is None, want)
 
     def moments(self, where, metrics, a, b, d):
         mse, mae = np.mean(d * d), np.mean(np.abs(d))
@@ -355,6 +382,8 @@ class Check:
         for pair in ranking["pairs"]:
             self.pair(where, pair, self.family(modes, cell, layer, component, metric), metric)
             a, b = pair["first"], pair["second"]
+            if metric in ("mse", "mae") and "is_noise" in pair:
+                self.is_noise("%s: %s and %s" % (where, a, b), pair, cell, layer, component, metric)
             if real(a) == a and real(b) == b and pair["p"] is not None:
                 p[a, b] = pair["p"]
         corrected = holm(p)
@@ -416,6 +445,8 @@ class Check:
             key = (cell or "float", cell, entry["mode"], str(entry.get("layer", "")), entry.get("component", ""))
             for name, e in entry["metrics"].items():
                 want[key + (name,)] = (e["value"], e["low"], e["high"])
+                if "noise" in e:
+                    want[key + (name + "_noise",)] = (e["noise"], None, None)
             for kind in ("abs_diff", "kl"):
                 for p, bounds in entry.get(kind + "_percentiles", {}).items():
                     want[key + ("%s_%s_bounds" % (kind, p),)] = (None, bounds["low"], bounds["high"])

@@ -27,10 +27,14 @@ int samples_layer_at(const struct samples *samples, int index);
 unsigned samples_components(const struct samples *samples, int index);
 
 // rows[result_samples()]: cleared where uses[sample] is false; what is used must be done in both runs.
-// *total: the profile of those that are used.  STATUS_STOPPED: a signal came, and the time of grace is over.
+// *total: the profile of those that are used; may be NULL.  STATUS_STOPPED: a signal came, and the time of
+// grace is over.
 enum status samples_read(struct samples *samples, int run, int layer, enum component component,
                          const bool *uses, struct accumulator *rows, struct profile *total,
                          struct error *err);
+
+// Noisy re-runs can be read as other runs can.
+bool samples_have_reruns(const struct samples *samples);
 
 // The predictions of the whole model; rows[result_samples()].
 bool samples_has_end_of_model(const struct samples *samples);

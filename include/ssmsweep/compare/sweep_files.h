@@ -24,6 +24,11 @@ enum sweep_verdict { VERDICT_FIRST, VERDICT_SECOND, VERDICT_TIE, VERDICT_EQUAL, 
 enum sweep_verdict sweep_verdict(const struct rank *ranks, const struct sweep_pair *pair, int first,
                                  int second);
 
+// The change is no larger than what another order of sums makes.  False where no noise is known.
+bool sweep_is_noise(const struct sweep_pair *pair);
+// A place of the mode rests on a pair that was told apart and is noise.
+bool sweep_rests_on_noise(const struct rank *ranks, const struct sweep_pair *pairs, int count, int mode);
+
 // The places that a mode may have among `count`: from 1 + those that are better for sure to the last but
 // those that are worse for sure.  0, 0: unknown.
 void sweep_places(const struct rank *ranks, int count, int mode, int *best, int *worst);

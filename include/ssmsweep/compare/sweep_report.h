@@ -11,12 +11,13 @@
 #include "ssmsweep/compare/compare.h"
 #include "ssmsweep/numerics/profile.h"
 #include "ssmsweep/statistics/bootstrap.h"
+#include "ssmsweep/statistics/floor.h"
 #include "ssmsweep/statistics/ranking.h"
 #include "ssmsweep/statistics/statistic.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/store.h"
 
-enum { SWEEP_STATISTICS = MOMENT_STATISTICS, SWEEP_PERCENTILES = 5 };
+enum { SWEEP_STATISTICS = MOMENT_STATISTICS, SWEEP_PERCENTILES = 5, SWEEP_MOST_RERUNS = 64 };
 extern const double sweep_percentiles[SWEEP_PERCENTILES]; // 50 ... 99.9
 
 // What the numbers are of: a component of a layer, or the predictions of the whole model.
@@ -36,8 +37,9 @@ struct sweep_entry {
     double largest;      // |d|, or KL
     double top1_correct; // share of the predictions, end of model only
     struct interval intervals[SWEEP_STATISTICS];
-    double percentiles[SWEEP_PERCENTILES][2]; // of |d|, or KL: bounds between which the exact one lies
-    double position_count[PROFILE_POSITIONS]; // elements
+    struct noise_floor floors[SWEEP_STATISTICS]; // of changes; 0 re-runs: not known
+    double percentiles[SWEEP_PERCENTILES][2];    // of |d|, or KL: bounds between which the exact one lies
+    double position_count[PROFILE_POSITIONS];    // elements
     double position_mse[PROFILE_POSITIONS], position_mae[PROFILE_POSITIONS];
 };
 
@@ -45,6 +47,7 @@ struct sweep_entry {
 struct sweep_pair {
     struct change change;
     double adjusted; // p, corrected for the family
+    double noise;    // change that noise alone may make; 0: none, or not known
     double needed;   // of a tie: samples that would tell the two apart, see samples_needed(); else NaN
 };
 
@@ -53,6 +56,12 @@ struct sweep_family {
     const struct result_run *cell;       // one of its runs with these scales; NULL: only float ones
     int count, runs[BOOTSTRAP_MAX_RUNS]; // places in report->runs
     int first_rank, first_pair;          // in ranks and pairs of a unit
+};
+
+// A noisy re-run of runs[of].
+struct sweep_rerun {
+    int run; // of the result file
+    int of;
 };
 
 // A mode under growing calib_data_num.
@@ -72,7 +81,8 @@ struct sweep_report {
     struct sweep_unit *units; // by layer, component
     struct sweep_family *families;
     struct sweep_trend *trends;
-    int n_runs, n_units, n_families, n_trends;
+    struct sweep_rerun *reruns;
+    int n_runs, n_units, n_families, n_trends, n_reruns;
     int n_ranks, n_pairs; // of a unit and a statistic
 
     // Where ranks > 1 filled on rank 0 alone.
