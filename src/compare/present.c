@@ -29,6 +29,7 @@ static void tables(FILE *out, const struct job *job, const struct report *report
     table_print_summary(out, comparison, report->result, color);
     table_print_ranking(out, sweep, job->verbosity == LOG_VERBOSE);
     table_print_trends(out, sweep);
+    table_print_orders(out, sweep);
     table_print_end_of_model(out, sweep);
 }
 

@@ -38,6 +38,29 @@ void sweep_places(const struct rank *ranks, int count, int mode, int *best, int 
     *worst = *best ? count - worse : 0;
 }
 
+int sweep_orders(const struct sweep_report *report, int run, int *places)
+{
+    const struct result_run *first = result_run_at(report->result, report->runs[run]);
+    int n = 0;
+    for (int i = 0; i < report->n_runs; i++) {
+        const struct result_run *other = result_run_at(report->result, report->runs[i]);
+        if (strcmp(other->mode, first->mode) == 0 && other->calib_data_num == first->calib_data_num)
+            places[n++] = i;
+    }
+    return places[0] == run ? n : 0;
+}
+
+void sweep_orders_range(const struct sweep_report *report, int unit, int statistic, const int *places,
+                        int count, double *least, double *most)
+{
+    *least = *most = NAN; // which fmin and fmax pass over
+    for (int i = 0; i < count; i++) {
+        double v = sweep_entry_at(report, unit, places[i])->intervals[statistic].value;
+        *least = fmin(*least, v);
+        *most = fmax(*most, v);
+    }
+}
+
 bool sweep_is_noise(const struct sweep_pair *pair)
 {
     return pair->noise > 0 && fabs(pair->change.phi) <= pair->noise;

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ssmsweep/base/json.h"
@@ -233,6 +234,38 @@ static void put_trends(struct json_writer *w, const struct sweep_report *report)
     json_end_array(w);
 }
 
+// ---- over orders of the calibration samples ----
+
+static void put_order_range(struct json_writer *w, const struct sweep_report *report, int unit, int k,
+                            const int *places, int count)
+{
+    double least, most;
+    sweep_orders_range(report, unit, k, places, count, &least, &most);
+    json_begin_object(w, NULL);
+    json_put_string(w, "mode", run_of(report, places[0])->mode);
+    json_put_integer(w, "calib_data_num", run_of(report, places[0])->calib_data_num);
+    put_unit(w, &report->units[unit]);
+    json_put_string(w, "metric", sweep_statistics(&report->units[unit])[k].name);
+    json_put_integer(w, "orders", count);
+    json_put_double(w, "least", least);
+    json_put_double(w, "most", most);
+    json_end_object(w);
+}
+
+static void put_orders(struct json_writer *w, const struct sweep_report *report)
+{
+    int *places = calloc((size_t)report->n_runs + 1, sizeof *places);
+    json_begin_array(w, "orders");
+    for (int r = 0; places && r < report->n_runs; r++) {
+        int count = sweep_orders(report, r, places);
+        for (int u = 0; count > 1 && u < report->n_units; u++)
+            for (int k = 0; k < sweep_statistic_count(&report->units[u]); k++)
+                if (sweep_ranks_by(&report->units[u], k)) put_order_range(w, report, u, k, places, count);
+    }
+    json_end_array(w);
+    free(places);
+}
+
 // ---- the whole ----
 
 static void put_entries(struct json_writer *w, const char *key, const struct sweep_report *report, bool text)
@@ -283,6 +316,7 @@ char *sweep_json(const struct sweep_report *report)
     put_entries(w, "end_of_model", report, true);
     put_rankings(w, report);
     put_trends(w, report);
+    put_orders(w, report);
     json_end_object(w);
     return json_writer_finish(w);
 }

@@ -334,6 +334,32 @@ void table_print_trends(FILE *out, const struct sweep_report *report)
     free(units);
 }
 
+// ---- over orders of the calibration samples ----
+
+void table_print_orders(FILE *out, const struct sweep_report *report)
+{
+    int *units = calloc((size_t)report->n_units + 1, sizeof *units),
+        *places = calloc((size_t)report->n_runs + 1, sizeof *places);
+    int shown = units && places ? choose_units(report, true, units) : 0;
+    const struct sweep_family *family = shown > 0 ? main_family(report) : NULL;
+    bool first = true;
+    for (int i = 0; family && i < family->count; i++) {
+        const int unit = units[shown - 1], k = main_statistic(&report->units[unit]);
+        double least, most;
+        int count = sweep_orders(report, family->runs[i], places);
+        if (count < 2) continue;
+        sweep_orders_range(report, unit, k, places, count, &least, &most);
+        if (first)
+            fprintf(out, "\nMSE of layer %d over %d orders of the calibration samples, calib_data_num %d:\n",
+                    report->units[unit].layer, count, family->cell->calib_data_num);
+        first = false;
+        fprintf(out, "  %-*s %.3e..%.3e\n", name_width(report), run_of(report, family->runs[i])->mode, least,
+                most);
+    }
+    free(units);
+    free(places);
+}
+
 // ---- end of model ----
 
 static const struct interval *text_interval(const struct sweep_report *report, int unit, int run,

@@ -5,13 +5,15 @@ import copy
 import json
 import os
 import re
+import shutil
 import sys
 
+import h5py
 import jsonschema
 
 import harness
 
-JOB = ["--all-modes", "--calib_data_num", "3,6", "--calib_seqlen", "96", "--layers", "0,12,-1",
+JOB = ["--all-modes", "--calib_data_num", "3,6", "--calib_seqlen", "64", "--layers", "0,12,-1",
        "--components", "mixer_output,ssm_output", "--bootstrap", "399", "--noise", "2"]
 CHECK = os.path.join(harness.SOURCE, "tests", "reference", "check_sweep.py")
 SCHEMA = os.path.join(harness.SOURCE, "docs", "schema", "sweep.schema.json")
@@ -99,6 +101,36 @@ def check_sources(checks, workplace, report):
                 pair.pop(key, None)
     checks.check(imported["layers"] == layers, "from stored outputs: the same numbers")
     checks.check(imported["rankings"] == rankings and imported["end_of_model"] == [], "from stored outputs: the same rankings")
+
+
+def check_orders(checks, workplace, report):
+    """Cells of several orders of the calibration samples: what cell 3 gave stands in for another order of cell 6."""
+    folder = os.path.join(workplace, "orders")
+    shutil.copytree(os.path.join(workplace, "4"), folder)
+    with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r+") as f:
+        for part in ("outputs", "metrics", "items", "calibration"):
+            f.create_group(part + "/6_order1")
+            for name in f[part + "/3"]:
+                if name.split("_")[0] not in ("2-0", "2-2"):
+                    f.copy("%s/3/%s" % (part, name), "%s/6_order1/%s" % (part, name))
+    result = harness.run(["compare", "--bootstrap", "399"], 2, folder, limit=LIMIT)
+    checks.check(result.status == 0, "orders: compare", result.err)
+    orders = json.loads(read(folder, "sweep.json"))
+
+    def value(cell, row):
+        return next(e for e in report["layers"] if e["mode"] == row["mode"] and e["calib_data_num"] == cell and
+                    e["layer"] == row["layer"] and e["component"] == row["component"])["metrics"][row["metric"]]["value"]
+    rows = [row for row in orders["orders"] if "layer" in row]
+    checks.check(len(rows) == 5 * 24 * 2 * 4 and len(orders["orders"]) == len(rows) + 5 * 3, "orders: all are there", len(rows))
+    wrong = [row for row in rows if row["orders"] != 2 or row["calib_data_num"] != 6 or
+             [row["least"], row["most"]] != sorted((value(3, row), value(6, row)))]
+    checks.check(not wrong, "orders: the range of the values", wrong[:3])
+    shown = next(row for row in rows if (row["mode"], row["layer"], row["component"], row["metric"]) == ("2-4", 23, "mixer_output", "mse"))
+    checks.check("  2-4   %.3e..%.3e" % (shown["least"], shown["most"]) in result.out, "orders: the table", result.out[-3000:])
+    cells = {(e["calib_data_num"], e.get("order")) for e in orders["layers"]}
+    checks.check(cells == {(None, None), (3, None), (6, None), (6, 1)}, "orders: cells", cells)
+    checks.check(all(len(t["points"]) == 2 for t in orders["trends"]), "orders: trends are of the text's order")
+    check_schema(checks, orders)
 
 
 def check_schema(checks, report):
@@ -196,6 +228,7 @@ def main():
         check_numbers(checks, folder)
         check_same_values(checks, folder, report)
         check_sources(checks, workplace, report)
+        check_orders(checks, workplace, report)
         check_schema(checks, report)
         check_tables(checks, report, out)
         check_options(checks, folder)

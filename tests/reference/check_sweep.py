@@ -430,7 +430,7 @@ class Check:
         self.same(where + ": interval", pair["interval"], "unbounded" if math.isinf(high) else "ok")
         ends = change_of(metric, np.array([low, high]))
         width = 0 if math.isinf(high) else abs(ends[1] - ends[0])
-        self.close(where + ": change", pair["change"], change_of(metric, phi), 1e-12, 1e-6 * width)
+        self.close(where + ": change", pair["change"], change_of(metric, phi), 1e-12, 1e-13 + 1e-6 * width)
         self.close(where + ": low", pair["low"], ends[0], 0, 1e-5 * width)
         self.close(where + ": high", pair["high"], ends[1], 0, 1e-5 * width)
         # A replicate at the very edge may fall to either side.

@@ -24,6 +24,13 @@ enum sweep_verdict { VERDICT_FIRST, VERDICT_SECOND, VERDICT_TIE, VERDICT_EQUAL, 
 enum sweep_verdict sweep_verdict(const struct rank *ranks, const struct sweep_pair *pair, int first,
                                  int second);
 
+// Runs of a mode and calib_data_num under several orders of the calibration samples.  places[report->n_runs]
+// gets them, the first being `run`; returns how many, or 0 where `run` is not the first of them.
+int sweep_orders(const struct sweep_report *report, int run, int *places);
+// Of one of their metrics: the smallest and the largest value.
+void sweep_orders_range(const struct sweep_report *report, int unit, int statistic, const int *places,
+                        int count, double *least, double *most);
+
 // The change is no larger than what another order of sums makes.  False where no noise is known.
 bool sweep_is_noise(const struct sweep_pair *pair);
 // A place of the mode rests on a pair that was told apart and is noise.

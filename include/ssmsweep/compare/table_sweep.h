@@ -17,6 +17,9 @@ void table_print_ranking(FILE *out, const struct sweep_report *report, bool all)
 // on more calibration text improves nothing.
 void table_print_trends(FILE *out, const struct sweep_report *report);
 
+// Local.  Where calibration samples were taken in several orders: the range of the MSE of the last layer.
+void table_print_orders(FILE *out, const struct sweep_report *report);
+
 // Local.  Perplexity, divergence and agreement of each mode; nothing where they were not measured.
 void table_print_end_of_model(FILE *out, const struct sweep_report *report);
 
