@@ -8,8 +8,9 @@
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/kernels.h"
+#include "ssmsweep/numerics/pairs.h"
 
-enum { LOGITS_TOKENS = 32, PLACE_POSITIONS = 2 * PROFILE_POSITIONS };
+enum { LOGITS_TOKENS = 64, PLACE_POSITIONS = 2 * PROFILE_POSITIONS };
 
 // A run on its way through the model.
 struct lane {
@@ -36,7 +37,7 @@ struct lockstep {
     float *reference_logits, *logits;                            // [LOGITS_TOKENS][vocab rounded up to 16]
     // the sample at work
     int n_lanes, sample, length;
-    const int32_t *ids;
+    int32_t *ids;      // [max tokens]
     struct lane *lane; // that goes through a layer
 };
 
@@ -85,6 +86,7 @@ static void carve(struct lockstep *l, const struct plan *plan, const struct dims
     }
     for (int i = 0; i < most_lanes(plan); i++)
         carve_lane(l->lanes ? &l->lanes[i] : &unused, &l->arena, plan, dims, max_tokens);
+    l->ids = arena_take(&l->arena, (size_t)max_tokens * sizeof *l->ids);
     l->reference_logits = arena_take(&l->arena, plan->logits ? block : 0);
     l->logits = arena_take(&l->arena, plan->logits ? block : 0);
 }
@@ -178,7 +180,6 @@ static void gather(struct lockstep *l, const struct group *group, int sample, co
     l->n_lanes = 0;
     l->sample = sample;
     l->length = worker->corpus->length[sample];
-    l->ids = worker->corpus->ids + (size_t)sample * (size_t)worker->corpus->max_tokens;
     struct lane *reference = add_lane(l, group->reference, false);
     for (int i = 0; i < group->count; i++) {
         const int run = plan->members[group->first + i];
@@ -191,6 +192,23 @@ static void gather(struct lockstep *l, const struct group *group, int sample, co
         log_rank(worker->log, LOG_VERBOSE, "computes run %d (mode %s), sample %d", run,
                  plan_run_name(plan, run, name), sample);
     }
+}
+
+// Without them no lane goes anywhere.
+static enum status read_ids(struct lockstep *l)
+{
+    struct error err = {0};
+    store_read_ids(l->store, l->sample, l->length, l->ids, &err);
+    for (int t = 0; t < l->length && !err.status; t++)
+        if (l->ids[t] < 0 || l->ids[t] >= l->worker->dims->vocab_size)
+            error_set(&err, STATUS_IO, "token ids of sample %d: got %d of %d; the result file was altered",
+                      l->sample, l->ids[t], l->worker->dims->vocab_size);
+    if (!err.status) return STATUS_OK;
+    for (int i = 0; i < l->n_lanes; i++) {
+        if (l->lanes[i].stores) l->lanes[i].failure = err;
+        l->lanes[i].stores = false;
+    }
+    return err.status;
 }
 
 static const float *scales_of(const struct lockstep *l, int run)
@@ -239,33 +257,26 @@ static void keep_profile(const struct profile *profile, uint32_t *histogram, dou
     }
 }
 
-// Moments of a component, or its profile.
-static void measure_part(const struct lockstep *l, int layer, int part)
+static void measure_component(const struct lockstep *l, int layer, enum component component)
 {
     const struct lane *lane = l->lane;
-    const enum component component = (enum component)(part / 2);
     const size_t place = (size_t)layer * COMPONENT_COUNT + component;
-    const int width = component_width(l->worker->dims, component);
     const float *reference = l->reference[component];
     const float *values = is_reference(l, lane) ? reference : l->values[component];
-    if (part % 2 == 0) {
-        accumulator_clear(&lane->moments[place]);
-        accumulator_add_sample(&lane->moments[place], reference, values, (size_t)l->length * (size_t)width);
-    } else {
-        struct profile profile;
-        profile_clear(&profile);
-        profile_add_sample(&profile, reference, values, l->length, width);
-        keep_profile(&profile, lane->histogram + place * PROFILE_BINS,
-                     lane->position + place * PLACE_POSITIONS);
-    }
+    struct profile profile;
+    profile_clear(&profile);
+    accumulator_clear(&lane->moments[place]);
+    pairs_add_sample(&lane->moments[place], &profile, reference, values, (size_t)l->length,
+                     component_width(l->worker->dims, component));
+    keep_profile(&profile, lane->histogram + place * PROFILE_BINS, lane->position + place * PLACE_POSITIONS);
 }
 
 static void measure(const struct lockstep *l, int layer)
 {
     const int threads = l->worker->threads;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
-    for (int part = 0; part < 2 * COMPONENT_COUNT; part++)
-        measure_part(l, layer, part);
+    for (int c = 0; c < COMPONENT_COUNT; c++)
+        measure_component(l, layer, (enum component)c);
 }
 
 // Of a noisy re-run: the same for every schedule, and for all modes, so that equal modes stay equal.
@@ -366,15 +377,14 @@ bool lockstep_failure(const struct lockstep *lockstep, int index, int *run, cons
 enum status lockstep_sample(struct lockstep *lockstep, const struct group *group, int sample,
                             unsigned char *finished, struct scheduler *scheduler, struct error *err)
 {
-    const struct stop *stop = lockstep->worker->stop;
     const struct error *why;
     int run;
     gather(lockstep, group, sample, finished);
     if (count_storing(lockstep) == 0) return STATUS_OK;
-    if (!run_layers(lockstep, scheduler) || !run_logits(lockstep, scheduler)) {
+    if (read_ids(lockstep) == STATUS_OK &&
+        (!run_layers(lockstep, scheduler) || !run_logits(lockstep, scheduler))) {
         cancel(lockstep);
-        return error_set(err, STATUS_STOPPED, "stopped by %s, and %g seconds of grace passed",
-                         stop_signal_name(stop->signal), stop->grace_seconds);
+        return worker_overdue(lockstep->worker, err);
     }
     for (int i = 0; i < lockstep->n_lanes; i++)
         if (lockstep->lanes[i].stores) store_lane(lockstep, &lockstep->lanes[i], finished);

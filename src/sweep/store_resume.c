@@ -152,6 +152,10 @@ enum status store_resume(struct store **store, const struct comm *comm, const ch
     if (comm_agree(comm, err) || store_open_file(opened, plan, dims, corpus, err)) goto free_store;
     if (comm->rank == 0) store_write_samples(opened, corpus, err); // small: no need to look
     if (comm_agree(comm, err)) goto abandon;
+    // All ranks will read them.
+    if (H5Fflush(opened->file, H5F_SCOPE_LOCAL) < 0)
+        store_hdf5_error(err, path, "cannot flush the token ids");
+    if (comm_agree(comm, err)) goto abandon;
     *store = opened;
     return STATUS_OK;
 abandon:
@@ -173,6 +177,13 @@ static bool read_block(hid_t data, int rank, const hsize_t *start, const hsize_t
     H5Sclose(memory_space);
     H5Sclose(file_space);
     return good;
+}
+
+enum status store_read_ids(struct store *store, int sample, int length, int32_t *ids, struct error *err)
+{
+    const hsize_t start[2] = {(hsize_t)sample, 0}, count[2] = {1, (hsize_t)length};
+    if (read_block(store->token_ids, 2, start, count, H5T_NATIVE_INT32, ids)) return STATUS_OK;
+    return store_hdf5_error(err, store->path, "cannot read token ids back");
 }
 
 static const struct store_rows *rows_of(const struct store *store, int run)

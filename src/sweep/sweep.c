@@ -208,11 +208,18 @@ struct stock {
     long long total, kept, stored; // samples of runs
 };
 
+static void drop_observations(struct observations *known)
+{
+    free(known->observed);
+    free(known->present);
+    known->observed = NULL;
+    known->present = NULL;
+}
+
 static void stock_clear(struct stock *stock)
 {
     free(stock->finished);
-    free(stock->known.observed);
-    free(stock->known.present);
+    drop_observations(&stock->known);
 }
 
 static enum status stock_open(struct stock *stock, const struct sweep *sweep, struct error *err)
@@ -340,7 +347,11 @@ static enum status fill_store(struct sweep *sweep, const struct worker *worker, 
     struct progress progress;
     struct sweep_count count = {0};
     float *scales = NULL;
-    if (calibrate(sweep, worker, store, stock, &scales, times, err) == STATUS_OK && sweep->plan.n_items > 0) {
+    calibrate(sweep, worker, store, stock, &scales, times, err);
+    // From here on the samples are read where they are needed.
+    corpus_drop_ids(&sweep->corpus);
+    drop_observations(&stock->known);
+    if (!err->status && sweep->plan.n_items > 0) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
         worker_sweep(worker, store, scales, stock->finished, &progress, &count, err);
         end_phase(&progress, times);

@@ -53,8 +53,7 @@ static enum status observe_sample(void *context, int item, struct scheduler *sch
             return STATUS_OK;
         if (!store_can_write(calibration->store)) scheduler_end(scheduler);
     } else {
-        error_set(err, STATUS_STOPPED, "stopped by %s, and %g seconds of grace passed",
-                  stop_signal_name(worker->stop->signal), worker->stop->grace_seconds);
+        worker_overdue(worker, err);
     }
     memset(observed, 0, per_sample * sizeof *observed); // another rank may have it
     return err->status;

@@ -76,6 +76,10 @@ bool store_read_observed(struct store *store, int sample, float *observed, struc
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
                                         const struct corpus *corpus);
 
+// Local.  ids[length] of a sample, as the file has them: what does not stay in memory does not grow with the
+// samples.
+enum status store_read_ids(struct store *store, int sample, int length, int32_t *ids, struct error *err);
+
 // Collective.  scales: [n_cells][n_layer][SITE_COUNT], equal on all ranks.
 enum status store_write_scales(struct store *store, const float *scales, struct error *err);
 
