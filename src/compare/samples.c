@@ -8,15 +8,17 @@
 #include "ssmsweep/compare/compare.h"
 #include "ssmsweep/numerics/component.h"
 
+enum { AT_ONCE = 32 }; // samples of which profiles are in memory
+
 struct samples {
     struct result *result;
     bool metrics;        // of the file, not of its outputs
     unsigned components; // where the metrics are used
     const char *reference;
     struct stop *stop;
-    double graces;            // after which a signal ends the reading
-    float *ref, *mode;        // [max tokens, max width], for outputs
-    struct profile *profiles; // [samples], for metrics
+    double graces;                    // after which a signal ends the reading
+    float *ref, *mode;                // [max tokens, max width], for outputs
+    struct profile profiles[AT_ONCE]; // for metrics
 };
 
 static int max_width(const struct result *result)
@@ -47,13 +49,8 @@ static unsigned asked_components(const struct result *result)
 
 static enum status open_buffers(struct samples *s, struct error *err)
 {
-    size_t elements = (size_t)result_max_tokens(s->result) * (size_t)max_width(s->result) + 1,
-           samples = (size_t)result_samples(s->result);
-    if (s->metrics) {
-        s->profiles = malloc(samples * sizeof *s->profiles);
-        if (!s->profiles) error_memory(err, samples * sizeof *s->profiles, "the samples of a comparison");
-        return err->status;
-    }
+    size_t elements = (size_t)result_max_tokens(s->result) * (size_t)max_width(s->result) + 1;
+    if (s->metrics) return STATUS_OK;
     s->ref = malloc(elements * sizeof *s->ref);
     s->mode = malloc(elements * sizeof *s->mode);
     if (s->ref && s->mode) return STATUS_OK;
@@ -87,7 +84,6 @@ void samples_close(struct samples *samples)
     if (!samples) return;
     free(samples->ref);
     free(samples->mode);
-    free(samples->profiles);
     free(samples);
 }
 
@@ -108,19 +104,28 @@ unsigned samples_components(const struct samples *samples, int index)
 
 // ---- from the metrics ----
 
+static enum status add_profiles(struct samples *s, int run, int layer, enum component component,
+                                const bool *uses, struct profile *total, struct error *err)
+{
+    for (int first = 0; first < result_samples(s->result) && !err->status; first += AT_ONCE) {
+        const int rest = result_samples(s->result) - first;
+        const struct sample_range range = {first, rest < AT_ONCE ? rest : AT_ONCE};
+        if (result_read_profiles(s->result, run, layer, component, range, s->profiles, err)) break;
+        for (int i = 0; i < range.count; i++)
+            if (uses[first + i]) profile_merge(total, &s->profiles[i]);
+    }
+    return err->status;
+}
+
 static enum status read_metrics(struct samples *s, int run, int layer, enum component component,
                                 const bool *uses, struct accumulator *rows, struct profile *total,
                                 struct error *err)
 {
-    if (result_read_moments(s->result, run, layer, component, rows, err)) return err->status;
-    if (total && result_read_profiles(s->result, run, layer, component, s->profiles, err)) return err->status;
-    for (int i = 0; i < result_samples(s->result); i++) {
-        if (!uses[i])
-            accumulator_clear(&rows[i]);
-        else if (total)
-            profile_merge(total, &s->profiles[i]);
-    }
-    return STATUS_OK;
+    const struct sample_range all = {0, result_samples(s->result)};
+    if (result_read_moments(s->result, run, layer, component, all, rows, err)) return err->status;
+    for (int i = 0; i < all.count; i++)
+        if (!uses[i]) accumulator_clear(&rows[i]);
+    return total ? add_profiles(s, run, layer, component, uses, total, err) : STATUS_OK;
 }
 
 bool samples_have_reruns(const struct samples *samples)
@@ -133,10 +138,10 @@ bool samples_has_end_of_model(const struct samples *samples)
     return samples->metrics && result_has_end_of_model(samples->result);
 }
 
-enum status samples_read_end_of_model(struct samples *samples, int run, struct end_of_model *rows,
-                                      struct error *err)
+enum status samples_read_end_of_model(struct samples *samples, int run, struct sample_range range,
+                                      struct end_of_model *rows, struct error *err)
 {
-    return result_read_end_of_model(samples->result, run, rows, err);
+    return result_read_end_of_model(samples->result, run, range, rows, err);
 }
 
 // ---- from the stored outputs ----

@@ -11,16 +11,16 @@
 
 enum {
     COLUMNS = (int)MOMENT_COLUMNS > (int)TEXT_COLUMNS ? (int)MOMENT_COLUMNS : (int)TEXT_COLUMNS,
+    AT_ONCE = 32, // samples of which predictions are in memory
 };
 
 struct sweep_measure {
     const struct sweep_report *report;
     struct samples *samples;
     const bool *uses;
-    struct accumulator *rows;   // [samples of the file]
-    struct end_of_model *texts; // [2][samples of the file], NULL where there are none
-    double *tables;             // [n_runs + 1][COLUMNS][report->samples], the last of a re-run
-    const double **tables_at;   // [n_runs]
+    struct accumulator *rows; // [samples of the file]
+    double *tables;           // [n_runs + 1][COLUMNS][report->samples], the last of a re-run
+    const double **tables_at; // [n_runs]
     struct bootstrap *bootstrap;
 };
 
@@ -45,9 +45,7 @@ enum status sweep_measure_open(struct sweep_measure **measure, const struct swee
     m->rows = malloc(rows * sizeof *m->rows);
     m->tables = malloc(cells * sizeof *m->tables);
     m->tables_at = calloc((size_t)report->n_runs + 1, sizeof *m->tables_at);
-    bool text = samples_has_end_of_model(samples);
-    if (text) m->texts = malloc(2 * rows * sizeof *m->texts);
-    if (!m->rows || !m->tables || !m->tables_at || (text && !m->texts))
+    if (!m->rows || !m->tables || !m->tables_at)
         error_memory(err, rows * sizeof *m->rows + cells * sizeof *m->tables, "the statistics");
     else
         bootstrap_open(&m->bootstrap, report->seed, report->replicates, report->samples, most_runs(report),
@@ -64,7 +62,6 @@ void sweep_measure_close(struct sweep_measure *measure)
     if (!measure) return;
     bootstrap_close(measure->bootstrap);
     free(measure->rows);
-    free(measure->texts);
     free(measure->tables);
     free(measure->tables_at);
     free(measure);
@@ -161,16 +158,21 @@ static enum status read_text(struct sweep_measure *m, int run, double *table, st
                              struct error *err)
 {
     const struct sweep_report *report = m->report;
-    int reference = compare_reference_of(report->result, report->reference, run), n = 0;
-    struct end_of_model total, *ref = m->texts, *mode = m->texts + result_samples(report->result);
-    if (samples_read_end_of_model(m->samples, reference, ref, err) ||
-        samples_read_end_of_model(m->samples, run, mode, err))
-        return err->status;
+    const int reference = compare_reference_of(report->result, report->reference, run),
+              samples = result_samples(report->result);
+    struct end_of_model total, ref[AT_ONCE], mode[AT_ONCE];
+    int n = 0;
     end_of_model_clear(&total);
-    for (int s = 0; s < result_samples(report->result); s++) {
-        if (!m->uses[s]) continue;
-        end_of_model_merge(&total, &mode[s]);
-        fill_text(table, report->samples, n++, &ref[s], &mode[s]);
+    for (int first = 0; first < samples; first += AT_ONCE) {
+        const struct sample_range range = {first, samples - first < AT_ONCE ? samples - first : AT_ONCE};
+        if (samples_read_end_of_model(m->samples, reference, range, ref, err) ||
+            samples_read_end_of_model(m->samples, run, range, mode, err))
+            return err->status;
+        for (int i = 0; i < range.count; i++) {
+            if (!m->uses[first + i]) continue;
+            end_of_model_merge(&total, &mode[i]);
+            fill_text(table, report->samples, n++, &ref[i], &mode[i]);
+        }
     }
     if (entry) set_text_values(entry, &total);
     return STATUS_OK;

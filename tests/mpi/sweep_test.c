@@ -95,6 +95,8 @@ static void expect_tensor(const struct result_run *about, const struct corpus *c
                                   corpus->ids[sample * MAX_TOKENS], i);
 }
 
+static const struct sample_range every = {0, SAMPLES};
+
 // Every bit, in layers that were captured and in others.
 static void check_metrics(struct result *result, const struct corpus *corpus, int run, int layer,
                           enum component component)
@@ -104,8 +106,8 @@ static void check_metrics(struct result *result, const struct corpus *corpus, in
     static struct profile profiles[SAMPLES];
     const int width = component_width(&dims, component);
     struct error err = {0};
-    CHECK(result_read_moments(result, run, layer, component, moments, &err) == STATUS_OK);
-    CHECK(result_read_profiles(result, run, layer, component, profiles, &err) == STATUS_OK);
+    CHECK(result_read_moments(result, run, layer, component, every, moments, &err) == STATUS_OK);
+    CHECK(result_read_profiles(result, run, layer, component, every, profiles, &err) == STATUS_OK);
     for (int s = 0; s < SAMPLES; s++) {
         struct accumulator total;
         struct profile profile;
@@ -125,7 +127,7 @@ static void check_predictions(struct result *result, const struct corpus *corpus
 {
     static struct end_of_model rows[SAMPLES];
     struct error err = {0};
-    CHECK(result_read_end_of_model(result, run, rows, &err) == STATUS_OK);
+    CHECK(result_read_end_of_model(result, run, every, rows, &err) == STATUS_OK);
     for (int s = 0; s < SAMPLES; s++) {
         uint64_t binned = 0;
         for (int i = 0; i < PROFILE_BINS; i++)
@@ -149,7 +151,7 @@ static void check_all_metrics(struct result *result, const struct corpus *corpus
                 check_metrics(result, corpus, r, l, (enum component)c);
         check_predictions(result, corpus, r);
     }
-    CHECK(result_read_moments(result, 0, LAYERS, COMPONENT_SSM_INPUT, unused, &err) == STATUS_INPUT);
+    CHECK(result_read_moments(result, 0, LAYERS, COMPONENT_SSM_INPUT, every, unused, &err) == STATUS_INPUT);
 }
 
 // Re-runs have metrics of their own, which are not those of the mode, and no tensors.
@@ -161,14 +163,15 @@ static void check_noise(struct result *result)
     for (int i = 0; i < result_noise_runs(result); i += 2) {
         const int mode = 2 + i / 2, noise = result_runs(result) + i;
         struct error err = {0};
-        CHECK(result_read_moments(result, mode, 1, COMPONENT_SSM_OUTPUT, moments[0], &err) == STATUS_OK);
+        CHECK(result_read_moments(result, mode, 1, COMPONENT_SSM_OUTPUT, every, moments[0], &err) ==
+              STATUS_OK);
         for (int k = 1; k <= 2; k++) {
             const struct result_run *run = result_run_at(result, noise + k - 1),
                                     *of = result_run_at(result, mode);
             CHECK(run->dither == k && strcmp(run->mode, of->mode) == 0 && run->complete);
             CHECK(run->calib_data_num == of->calib_data_num && of->dither == 0);
-            CHECK(result_read_moments(result, noise + k - 1, 1, COMPONENT_SSM_OUTPUT, moments[k], &err) ==
-                  STATUS_OK);
+            CHECK(result_read_moments(result, noise + k - 1, 1, COMPONENT_SSM_OUTPUT, every, moments[k],
+                                      &err) == STATUS_OK);
         }
         for (int s = 0; s < SAMPLES; s++)
             CHECK(memcmp(&moments[0][s], &moments[1][s], sizeof moments[0][s]) != 0 &&

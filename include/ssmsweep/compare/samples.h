@@ -36,9 +36,9 @@ enum status samples_read(struct samples *samples, int run, int layer, enum compo
 // Noisy re-runs can be read as other runs can.
 bool samples_have_reruns(const struct samples *samples);
 
-// The predictions of the whole model; rows[result_samples()].
+// The predictions of the whole model; rows[range.count].
 bool samples_has_end_of_model(const struct samples *samples);
-enum status samples_read_end_of_model(struct samples *samples, int run, struct end_of_model *rows,
-                                      struct error *err);
+enum status samples_read_end_of_model(struct samples *samples, int run, struct sample_range range,
+                                      struct end_of_model *rows, struct error *err);
 
 #endif

@@ -161,13 +161,17 @@ const char *result_attribute(const struct result *result, const char *name);
 bool result_has_metrics(const struct result *result);      // not in files that were imported
 bool result_has_end_of_model(const struct result *result); // not with --no-logits
 int result_model_layers(const struct result *result);      // n_layer of the model; 0 without metrics
-// rows[samples], each.
+// Some samples at a time, so that memory need not grow with their number.
+struct sample_range {
+    int first, count;
+};
+// rows[range.count], each.
 enum status result_read_moments(struct result *result, int run, int layer, enum component component,
-                                struct accumulator *rows, struct error *err);
+                                struct sample_range range, struct accumulator *rows, struct error *err);
 enum status result_read_profiles(struct result *result, int run, int layer, enum component component,
-                                 struct profile *rows, struct error *err);
-enum status result_read_end_of_model(struct result *result, int run, struct end_of_model *rows,
-                                     struct error *err);
+                                 struct sample_range range, struct profile *rows, struct error *err);
+enum status result_read_end_of_model(struct result *result, int run, struct sample_range range,
+                                     struct end_of_model *rows, struct error *err);
 
 // values[length(sample), width] of one sample.
 enum status result_read(struct result *result, int run, int layer, enum component component, int sample,
