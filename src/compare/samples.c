@@ -7,6 +7,7 @@
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/compare/compare.h"
 #include "ssmsweep/numerics/component.h"
+#include "ssmsweep/numerics/pairs.h"
 
 enum { AT_ONCE = 32 }; // samples of which profiles are in memory
 
@@ -154,8 +155,7 @@ static enum status add_outputs(struct samples *s, const int runs[2], int layer, 
     if (!self && result_read(s->result, runs[1], layer, component, sample, s->mode, err)) return err->status;
     const float *mode = self ? s->ref : s->mode;
     int length = result_length(s->result, sample), width = result_width(s->result, layer, component);
-    accumulator_add_sample(row, s->ref, mode, (size_t)length * (size_t)width);
-    if (total) profile_add_sample(total, s->ref, mode, length, width);
+    pairs_add_sample(row, total, s->ref, mode, (size_t)length, width);
     return STATUS_OK;
 }
 
