@@ -11,9 +11,11 @@ import sys
 import tempfile
 
 import h5py
+import jsonschema
 import numpy as np
 
 MPIEXEC, PROGRAM, CHECK = sys.argv[1:4]
+SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "docs", "schema", "sweep.schema.json")
 LENGTHS = [37, 1, 64, 5, 513]
 WIDTHS = {"mixer_input": 96, "conv1d_input": 192, "conv1d_output": 192, "ssm_input": 192, "ssm_output": 192,
           "mixer_output": 96}
@@ -83,6 +85,13 @@ def need(condition, what):
 need.failures = 0
 
 
+def check_schema(name, comparison_dir):
+    """Also of what is constant, NaN, infinite or alone."""
+    with open(SCHEMA, encoding="utf-8") as schema, open(os.path.join(comparison_dir, "sweep.json"), encoding="utf-8") as file:
+        errors = list(jsonschema.Draft202012Validator(json.load(schema)).iter_errors(json.load(file)))
+    need(not errors, "%s: sweep.json: %s" % (name, [(list(e.absolute_path), e.message) for e in errors[:3]]))
+
+
 def check_numbers(root, name, expected_files, **result):
     """One result file under 1, 2, 3 and 7 ranks."""
     output_dir = os.path.join(root, name)
@@ -97,10 +106,11 @@ def check_numbers(root, name, expected_files, **result):
         now = (texts(output_dir, comparison_dir), run.stdout)
         first = first or now
         need(now == first, "%s: -n %d gives other bytes than -n 1" % (name, ranks))
-    need(sorted(texts(comparison_dir)) == sorted(expected_files), "%s: files %s" % (name, sorted(texts(comparison_dir))))
+    need(sorted(texts(comparison_dir)) == sorted(expected_files + ["sweep.json"]), "%s: files %s" % (name, sorted(texts(comparison_dir))))
     check = subprocess.run([sys.executable, CHECK, os.path.join(output_dir, "sweep.h5"), comparison_dir],
                            stdout=subprocess.PIPE, text=True, check=False)
     need(check.returncode == 0, "%s: %s" % (name, check.stdout))
+    check_schema(name, comparison_dir)
     return output_dir, comparison_dir
 
 
@@ -129,7 +139,7 @@ def check_selection(root, output_dir):
     chosen, saved = os.path.join(root, "chosen"), os.path.join(root, "saved.json")
     run = compare(output_dir, chosen, 2, "--modes", "2-1", "--save_comparison", saved)
     need(run.returncode == 0, "--modes 2-1: " + run.stderr)
-    need(sorted(texts(chosen)) == ["summary.json"] and os.path.exists(saved), "--save_comparison: no file of its own")
+    need(sorted(texts(chosen)) == ["summary.json", "sweep.json"] and os.path.exists(saved), "--save_comparison: no file of its own")
     whole = os.path.join(root, "single_n1", "mode_2-1_vs_fp32.json")
     with open(saved, encoding="utf-8") as a, open(whole, encoding="utf-8") as b:
         need(a.read().splitlines()[2:] == b.read().splitlines()[2:], "--modes changes the numbers of a mode")
