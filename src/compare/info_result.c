@@ -6,9 +6,10 @@
 #include "ssmsweep/compare/view.h"
 #include "ssmsweep/sweep/store.h"
 
-static const char *const attributes[] = {"tool_version",  "weights_sha256",   "tokenizer_sha256",
-                                         "ids_sha256",    "reference_mode",   "model_dtype",
-                                         "scales_source", "reference_weights"};
+static const char *const attributes[] = {"tool_version",   "weights_sha256",    "tokenizer_sha256",
+                                         "ids_sha256",     "reference_mode",    "model_dtype",
+                                         "scales_source",  "reference_weights", "calibration_ids_sha256",
+                                         "evaluation_text"};
 enum { ATTRIBUTES = sizeof attributes / sizeof attributes[0] };
 
 static long long file_bytes(const char *path)
@@ -53,16 +54,16 @@ static void print_layers(FILE *out, const struct result *result)
 
 static void print_text(FILE *out, const struct result *result, const char *path)
 {
-    fprintf(out, "result file       %s, %.1f MiB\n", path, (double)file_bytes(path) / (1024.0 * 1024.0));
+    fprintf(out, "result file            %s, %.1f MiB\n", path, (double)file_bytes(path) / (1024.0 * 1024.0));
     for (int a = 0; a < ATTRIBUTES; a++)
-        fprintf(out, "%-17s %s\n", attributes[a], result_attribute(result, attributes[a]));
-    fprintf(out, "samples           %d, %lld tokens, at most %d in one\n", result_samples(result),
+        fprintf(out, "%-22s %s\n", attributes[a], result_attribute(result, attributes[a]));
+    fprintf(out, "samples                %d, %lld tokens, at most %d in one\n", result_samples(result),
             view_tokens(result), result_max_tokens(result));
-    fprintf(out, "runs              %d, %d complete\n", result_runs(result), count_complete(result));
+    fprintf(out, "runs                   %d, %d complete\n", result_runs(result), count_complete(result));
     print_runs(out, result);
-    fprintf(out, "captured          %d layers\n", result_layers(result));
+    fprintf(out, "captured               %d layers\n", result_layers(result));
     print_layers(out, result);
-    fprintf(out, "job               %s\n", result_attribute(result, "job"));
+    fprintf(out, "job                    %s\n", result_attribute(result, "job"));
 }
 
 // ---- JSON ----

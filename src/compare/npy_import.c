@@ -296,7 +296,7 @@ static enum status make_plan(struct import *import, int per_run, struct error *e
         plan->want[import->arrays[i].layer] |= (unsigned char)(1u << import->arrays[i].component);
     plan->n_runs = runs;
     plan->n_layer = import->dims.n_layer;
-    plan->samples = import->corpus.samples;
+    plan->samples = plan->calibration_samples = import->corpus.samples;
     return STATUS_OK;
 }
 
@@ -374,6 +374,8 @@ static enum status write_result(const struct import *import, const struct comm *
                                             .weights_hex = told(import, "weights_sha256", ""),
                                             .tokenizer_hex = told(import, "tokenizer_sha256", ""),
                                             .ids_hex = told(import, "ids_sha256", ""),
+                                            .calibration_ids_hex = told(import, "calibration_ids_sha256", ""),
+                                            .evaluation_text = told(import, "evaluation_text", ""),
                                             .model_dtype = told(import, "model_dtype", ""),
                                             .scales_source = told(import, "scales_source", "unknown"),
                                             .reference_weights = told(import, "reference_weights", ""),

@@ -48,6 +48,24 @@ static void put_job_value(struct json_writer *w, const struct result *result, co
     json_close(job);
 }
 
+// The text on which the modes were compared.
+static void put_evaluation(struct json_writer *w, const struct result *result)
+{
+    const char *text = result_attribute(result, "evaluation_text"),
+               *ids = result_attribute(result, "ids_sha256"), *job_text = result_attribute(result, "job");
+    struct error ignored = {0};
+    struct json *job = NULL;
+    if (job_text[0]) json_parse(&job, job_text, strlen(job_text), "job", &ignored);
+    json_begin_object(w, "evaluation");
+    json_put_string(w, "text", text[0] ? text : NULL);
+    json_put_string(w, "file", json_string(json_get(job, "eval_data")));
+    json_put_integer(w, "samples", result_samples(result));
+    json_put_integer(w, "tokens", view_tokens(result));
+    json_put_string(w, "ids_sha256", ids[0] ? ids : NULL);
+    json_end_object(w);
+    json_close(job);
+}
+
 static void put_reference_weights(struct json_writer *w, const struct result *result)
 {
     const char *weights = result_attribute(result, "reference_weights");
@@ -57,8 +75,9 @@ static void put_reference_weights(struct json_writer *w, const struct result *re
 // run < 0: of no run in particular.
 static void put_provenance(struct json_writer *w, const struct result *result, int run)
 {
-    static const char *const names[] = {"tool_version", "weights_sha256", "tokenizer_sha256", "ids_sha256",
-                                        "model_dtype",  "scales_source",  "reference_weights"};
+    static const char *const names[] = {"tool_version",      "weights_sha256",        "tokenizer_sha256",
+                                        "ids_sha256",        "model_dtype",           "scales_source",
+                                        "reference_weights", "calibration_ids_sha256"};
     json_begin_object(w, "provenance");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *text = result_attribute(result, names[i]);
@@ -68,6 +87,7 @@ static void put_provenance(struct json_writer *w, const struct result *result, i
     put_job_value(w, result, "percentile_alpha");
     json_put_integer(w, "num_samples", result_samples(result));
     json_put_integer(w, "tokens", view_tokens(result));
+    put_evaluation(w, result);
     json_end_object(w);
 }
 
@@ -253,6 +273,7 @@ static enum status write_stats(const struct report *report, const struct run_vie
     json_put_integer(w, "num_samples", result_samples(report->result));
     json_put_integer(w, "seq_length", result_max_tokens(report->result));
     json_put_integer(w, "tokens", view_tokens(report->result));
+    put_evaluation(w, report->result);
     json_put_string(w, "model_dtype", result_attribute(report->result, "model_dtype"));
     put_reference_weights(w, report->result);
     put_layers(w, report, run, put_stats);

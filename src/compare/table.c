@@ -224,6 +224,12 @@ static void print_twins(FILE *out, const struct comparison *comparison, const st
     }
 }
 
+static void print_evaluation(FILE *out, const struct result *result)
+{
+    const char *text = result_attribute(result, "evaluation_text");
+    if (text[0]) fprintf(out, "Compared on: %s.\n", text);
+}
+
 void table_print_summary(FILE *out, const struct comparison *comparison, const struct result *result,
                          bool color)
 {
@@ -235,6 +241,7 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
     for (run = (struct run_view){0}; view_next_run(comparison, &run);)
         print_run(out, comparison, result, &run, name_width, color);
     rule(out, width);
+    print_evaluation(out, result);
     coverage_print(out, result);
     print_twins(out, comparison, result);
     fputs("Worst grade over all layers.  The grades:   excellent     good      fair\n"

@@ -157,6 +157,18 @@ void job_print_help(FILE *out)
           out);
 }
 
+// ---- numbers of samples ----
+
+int job_calibration_samples(const struct job *job)
+{
+    return job->calib_data_num[job->n_cells - 1];
+}
+
+int job_evaluation_samples(const struct job *job)
+{
+    return job->eval_data_num > 0 ? job->eval_data_num : job_calibration_samples(job);
+}
+
 // ---- identity ----
 
 char *job_identity_json(const struct job *job)
@@ -167,6 +179,8 @@ char *job_identity_json(const struct job *job)
     json_put_string(writer, "model", job->model_dir);
     json_put_string(writer, "reference_model", job->reference_model);
     json_put_string(writer, "calib_data", job->calib_data);
+    json_put_string(writer, "eval_data", job->eval_data);
+    json_put_integer(writer, "eval_data_num", job_evaluation_samples(job));
     json_put_integer(writer, "text_format", job->text_format);
     json_put_integer(writer, "txt_split", job->txt_split);
     json_put_string(writer, "text_field", job->text_field);

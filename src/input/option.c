@@ -41,9 +41,16 @@ static const struct option options[] = {
      .help = "text: .jsonl, .txt, a folder of .txt, each also as .gz or .zst; or token ids: .npy\n"
              "int32 or int64 [samples, L]; - is standard input (default: calibration.jsonl or\n"
              "calibration.npy of the model, else calibration.jsonl of the demo model)"},
+    {"eval-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(eval_data), .argument = "FILE",
+     .help = "text on which the modes are compared, as --calib-data (default: the samples of the\n"
+             "calibration)"},
+    {"eval_data_num", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(eval_data_num), .argument = "N",
+     .help = "samples on which the modes are compared (default: as many as the largest\n--calib_data_num)",
+     .least = 1, .most = 1e6},
     {"text-format", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(text_format),
      .argument = "auto|jsonl|txt|npy",
-     .help = "what --calib-data is (default auto: by name, else by content)", .word = "auto|jsonl|txt|npy"},
+     .help = "what --calib-data and --eval-data are (default auto: by name, else by content)",
+     .word = "auto|jsonl|txt|npy"},
     {"text-field", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(text_field), .argument = "NAME",
      .help = "member of a JSON line that holds the text (default text)"},
     {"txt-split", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(txt_split), .argument = "auto|blank|file",

@@ -208,7 +208,10 @@ static enum status make_items(struct plan *plan, const struct corpus *corpus, in
 enum status plan_make(struct plan *plan, const struct job *job, const struct dims *dims,
                       const struct corpus *corpus, int ranks, struct error *err)
 {
-    struct plan made = {.samples = corpus->samples};
+    struct plan made = {.samples = corpus->samples, .calibration_samples = job_calibration_samples(job)};
+    if (!job->eval_data)
+        made.shared_samples =
+            made.samples < made.calibration_samples ? made.samples : made.calibration_samples;
     if (make_runs(&made, job, err) || make_cells(&made, job, err) || make_want(&made, job, dims, err))
         goto clear_plan;
     if (make_items(&made, corpus, choose_shard(&made, job, dims, corpus, ranks), err)) goto clear_plan;

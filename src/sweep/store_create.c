@@ -41,6 +41,14 @@ static int count_captured(const struct plan *plan, const struct dims *dims, unsi
     return tensors;
 }
 
+static unsigned long long calibration_bytes(const struct plan *plan)
+{
+    unsigned long long observed = (unsigned long long)plan->calibration_samples;
+    unsigned long long row_bytes = (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float);
+    if (plan->n_cells == 0) return 0;
+    return (unsigned long long)plan->n_cells * row_bytes + observed * (row_bytes + 1 + HASH_BYTES);
+}
+
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
                                         const struct corpus *corpus)
 {
@@ -50,12 +58,10 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
     unsigned long long samples = (unsigned long long)corpus->samples, runs = (unsigned long long)plan->n_runs;
     unsigned long long tokens = samples * (unsigned long long)corpus->max_tokens;
     unsigned long long objects = 20 + runs * (2 * tensors + 5) + 2 * (unsigned long long)plan->n_cells;
-    return runs * tokens * row_elements * sizeof(float)              // outputs
-           + (runs + 1) * samples * (1 + HASH_BYTES + sizeof(float)) // items
-           + tokens * sizeof(int32_t) + samples * sizeof(int32_t)    // samples
-           + ((unsigned long long)plan->n_cells + (plan->n_cells ? samples : 0)) *
-                 (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float) +
-           objects * object_bytes;
+    return runs * tokens * row_elements * sizeof(float)           // outputs
+           + runs * samples * (1 + HASH_BYTES + sizeof(float))    // items
+           + tokens * sizeof(int32_t) + samples * sizeof(int32_t) // samples
+           + calibration_bytes(plan) + objects * object_bytes;
 }
 
 static enum status allocate(int descriptor, unsigned long long bytes, const char *path, struct error *err)
@@ -182,6 +188,8 @@ static void create_attributes(struct making *making, const struct store_identity
     put_text(making, "reference_weights", identity->reference_weights, err);
     put_text(making, "model_config", identity->model_config, err);
     put_text(making, "numerics_version", identity->numerics_version, err);
+    put_text(making, "calibration_ids_sha256", identity->calibration_ids_hex, err);
+    put_text(making, "evaluation_text", identity->evaluation_text, err);
 }
 
 static void create_samples(struct making *making, struct error *err)
@@ -207,7 +215,7 @@ static void create_scales(struct making *making, struct error *err)
 
 static void create_observed(struct making *making, struct error *err)
 {
-    const hsize_t samples = (hsize_t)making->corpus->samples;
+    const hsize_t samples = (hsize_t)making->plan->calibration_samples;
     const hsize_t shape[3] = {samples, (hsize_t)making->plan->n_layer, SITE_COUNT};
     const hsize_t row[2] = {samples, HASH_BYTES};
     if (making->plan->n_cells == 0) return;

@@ -47,8 +47,8 @@ static hid_t open_bytes(const struct store_file *file, const char *name, int ran
 static void open_calibration(struct store *store, const struct store_file *file, const struct plan *plan,
                              struct error *err)
 {
-    const long long observed[3] = {store->samples, store->n_layer, SITE_COUNT};
-    const long long row[2] = {store->samples, HASH_BYTES};
+    const long long observed[3] = {plan->calibration_samples, store->n_layer, SITE_COUNT};
+    const long long row[2] = {plan->calibration_samples, HASH_BYTES};
     if (store->n_cells == 0) return;
     for (int c = 0; c < store->n_cells; c++) {
         char name[STORE_PATH_ROOM];

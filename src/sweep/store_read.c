@@ -20,10 +20,13 @@ struct layer {
     int width[COMPONENT_COUNT];
 };
 
-static const char *const attribute_names[] = {
-    "tool_version",    "job",         "weights_sha256", "tokenizer_sha256",  "ids_sha256",
-    "reference_mode",  "model_dtype", "scales_source",  "reference_weights", "model_config",
-    "numerics_version"};
+static const char *const attribute_names[] = {"tool_version",      "job",
+                                              "weights_sha256",    "tokenizer_sha256",
+                                              "ids_sha256",        "reference_mode",
+                                              "model_dtype",       "scales_source",
+                                              "reference_weights", "model_config",
+                                              "numerics_version",  "calibration_ids_sha256",
+                                              "evaluation_text"};
 enum { ATTRIBUTES = sizeof attribute_names / sizeof attribute_names[0] };
 
 struct result {

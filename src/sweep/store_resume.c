@@ -61,7 +61,7 @@ static void describe(const struct json *value, char *text)
 // Where model and text lie does not matter: their digests are compared.
 static bool is_path(const char *key)
 {
-    return strcmp(key, "model") == 0 || strcmp(key, "calib_data") == 0;
+    return strcmp(key, "model") == 0 || strcmp(key, "calib_data") == 0 || strcmp(key, "eval_data") == 0;
 }
 
 // Every key of `from`; those that `other` has too are compared only once.
@@ -116,6 +116,9 @@ static enum status check_identity(const struct result *result, const char *path,
     compare_digests(&found, result, "weights_sha256", now->weights_hex);
     compare_digests(&found, result, "tokenizer_sha256", now->tokenizer_hex);
     compare_digests(&found, result, "ids_sha256", now->ids_hex);
+    compare_digests(&found, result, "calibration_ids_sha256", now->calibration_ids_hex);
+    note_difference(&found, "evaluation_text", result_attribute(result, "evaluation_text"),
+                    now->evaluation_text);
     note_difference(&found, "reference_weights", result_attribute(result, "reference_weights"),
                     now->reference_weights);
     note_difference(&found, "model_config", result_attribute(result, "model_config"), now->model_config);

@@ -18,6 +18,34 @@
 #include "threads.h"
 #include "worker.h"
 
+// ---- texts ----
+
+// With no samples where a checkpoint brings the scales and no text is needed.
+static const struct corpus *calibration_text(const struct sweep *sweep)
+{
+    return sweep->calibration.samples > 0 || sweep->job->eval_data ? &sweep->calibration : &sweep->corpus;
+}
+
+static const char *evaluation_text(const struct sweep *sweep)
+{
+    if (sweep->job->eval_data) return STORE_EVALUATES_OTHERS;
+    return sweep->calibration.samples > 0 ? STORE_EVALUATES_ITS_TEXT : STORE_EVALUATES_CALIBRATION;
+}
+
+// One of the texts may be token ids.
+static const char *tokenizer_hex(const struct sweep *sweep)
+{
+    const char *hex = sweep->corpus.tokenizer_hex;
+    return hex[0] ? hex : calibration_text(sweep)->tokenizer_hex;
+}
+
+// Of the longest sample that goes through the model.
+static int most_tokens(const struct sweep *sweep)
+{
+    int calibration = sweep->calibration.max_tokens, evaluation = sweep->corpus.max_tokens;
+    return calibration > evaluation ? calibration : evaluation;
+}
+
 // ---- what is to be done ----
 
 char *sweep_result_path(const struct job *job, struct error *err)
@@ -38,6 +66,13 @@ static enum status refuse_existing(const struct sweep *sweep, struct error *err)
     return comm_agree(sweep->comm, err);
 }
 
+static void log_skipped(const struct sweep *sweep)
+{
+    long skipped = sweep->corpus.skipped_empty;
+    if (sweep->job->eval_data) skipped += sweep->calibration.skipped_empty; // else it is the same text
+    if (skipped > 0) log_job(sweep->log, LOG_NORMAL, "%ld empty documents skipped", skipped);
+}
+
 enum status sweep_open(struct sweep *sweep, const struct job *job, const struct comm *comm,
                        const struct log *log, struct stop *stop, const char *tool_version, struct error *err)
 {
@@ -48,9 +83,8 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     sweep->result_path = sweep_result_path(job, err);
     if (comm_agree(comm, err) || refuse_existing(sweep, err)) return err->status;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, err)) return err->status;
-    if (inputs_corpus(&sweep->corpus, comm, job, &sweep->model, err)) return err->status;
-    if (sweep->corpus.skipped_empty > 0)
-        log_job(log, LOG_NORMAL, "%ld empty documents skipped", sweep->corpus.skipped_empty);
+    if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;
+    log_skipped(sweep);
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
     if (comm_agree(comm, err)) return err->status;
     log_job(log, LOG_NORMAL,
@@ -68,6 +102,7 @@ void sweep_close(struct sweep *sweep)
 {
     plan_clear(&sweep->plan);
     corpus_clear(&sweep->corpus);
+    corpus_clear(&sweep->calibration);
     model_close(&sweep->model);
     model_close(&sweep->reference);
     free(sweep->result_path);
@@ -103,7 +138,7 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
             mebibytes(weights_bytes(&sweep->model, engine_parts(plan, &sweep->model))),
-            mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads) +
+            mebibytes(forward_bytes(dims, most_tokens(sweep), sweep->threads) +
                       store_room_bytes(plan, dims, &sweep->corpus)));
 }
 
@@ -154,14 +189,16 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
         struct store_identity identity = {.job_json = job_json,
                                           .tool_version = sweep->tool_version,
                                           .weights_hex = sweep->model.digest_hex,
-                                          .tokenizer_hex = sweep->corpus.tokenizer_hex,
+                                          .tokenizer_hex = tokenizer_hex(sweep),
                                           .ids_hex = sweep->corpus.ids_hex,
                                           .model_dtype = model_dtype_name(&sweep->model),
                                           .scales_source =
                                               sweep->model.kind == MODEL_W8A8 ? "checkpoint" : "calibration",
                                           .reference_weights = reference_weights(&sweep->model),
                                           .model_config = config_text(sweep, config, sizeof config),
-                                          .numerics_version = version};
+                                          .numerics_version = version,
+                                          .calibration_ids_hex = calibration_text(sweep)->ids_hex,
+                                          .evaluation_text = evaluation_text(sweep)};
         (sweep->resumes ? store_resume : store_create)(store, sweep->comm, sweep->result_path, &sweep->plan,
                                                        &sweep->model.dims, &sweep->corpus, &identity, err);
     }
@@ -215,7 +252,7 @@ static enum status stock_open(struct stock *stock, const struct sweep *sweep, st
 {
     const struct plan *plan = &sweep->plan;
     bool calibrates = plan->n_cells > 0 && sweep->model.kind == MODEL_FLOAT;
-    int samples = calibrates ? plan->cells[plan->n_cells - 1].calib_data_num : 0;
+    int samples = calibrates ? plan->calibration_samples : 0;
     size_t floats = (size_t)samples * (size_t)plan->n_layer * SITE_COUNT;
     *stock = (struct stock){.known.samples = samples, .total = (long long)plan->n_runs * plan->samples};
     stock->finished = calloc((size_t)stock->total, 1);
@@ -360,6 +397,7 @@ static enum status work(struct sweep *sweep, struct store *store, struct stock *
     struct worker worker = {.comm = sweep->comm,
                             .plan = &sweep->plan,
                             .corpus = &sweep->corpus,
+                            .calibration = calibration_text(sweep),
                             .model = &sweep->model,
                             .percentile_alpha = sweep->job->percentile_alpha,
                             .stop = sweep->stop,
@@ -370,7 +408,7 @@ static enum status work(struct sweep *sweep, struct store *store, struct stock *
     if (sweep->plan.n_items > 0 || count_absent(&stock->known) > 0) {
         const double started = progress_clock();
         engine_open(&engine, sweep->comm, &sweep->model, engine_parts(&sweep->plan, &sweep->model),
-                    sweep->corpus.max_tokens, sweep->threads, err);
+                    most_tokens(sweep), sweep->threads, err);
         times->pack_seconds = progress_clock() - started;
         if (err->status || obey_stop(sweep, err)) goto close_engine;
         worker.forward = engine.forward;

@@ -8,9 +8,9 @@
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/sweep/scheduler.h"
 
-static const int32_t *ids_of(const struct worker *worker, int sample)
+static const int32_t *ids_of(const struct corpus *corpus, int sample)
 {
-    return worker->corpus->ids + (size_t)sample * (size_t)worker->corpus->max_tokens;
+    return corpus->ids + (size_t)sample * (size_t)corpus->max_tokens;
 }
 
 static enum status end_at_once(const struct worker *worker, struct error *err)
@@ -114,7 +114,8 @@ static bool observe(struct calibration *calibration, int sample, float *observed
 {
     const struct worker *worker = calibration->sweeping.worker;
     const int run = worker->plan->observed_run;
-    const bool stores = calibration->known->outputs && !calibration->known->outputs[sample];
+    const bool stores = calibration->known->outputs && sample < worker->plan->shared_samples &&
+                        !calibration->known->outputs[sample];
     struct error ignored = {0};
     struct capture capture = {.want = stores ? worker->plan->want : NULL,
                               .take = observe_tensor,
@@ -128,8 +129,9 @@ static bool observe(struct calibration *calibration, int sample, float *observed
         log_rank(worker->log, LOG_VERBOSE, "observes sample %d", sample);
     calibration->lost = false;
     begin_sample(&calibration->sweeping, run, sample, &ignored);
-    bool whole = forward_observe(worker->forward, worker->percentile_alpha, ids_of(worker, sample),
-                                 worker->corpus->length[sample], &capture, observed);
+    bool whole =
+        forward_observe(worker->forward, worker->percentile_alpha, ids_of(worker->calibration, sample),
+                        worker->calibration->length[sample], &capture, observed);
     if (!whole) calibration->lost = true;
     if (stores) end_outputs(calibration, progress_clock() - started);
     return whole;
@@ -167,20 +169,21 @@ static void share_observed(const struct comm *comm, struct observations *known, 
     }
 }
 
-static int count_outputs(const struct observations *known)
+static int count_outputs(const struct plan *plan, const struct observations *known)
 {
     int n = 0;
-    for (int s = 0; s < known->samples && known->outputs; s++)
+    for (int s = 0; s < plan->shared_samples && known->outputs; s++)
         n += known->outputs[s] != 0;
     return n;
 }
 
 // What one rank stored, all know; counts what is new.
-static void share_outputs(const struct comm *comm, struct observations *known, int before)
+static void share_outputs(const struct worker *worker, struct observations *known, int before)
 {
     if (!known->outputs) return;
-    MPI_Allreduce(MPI_IN_PLACE, known->outputs, known->samples, MPI_UNSIGNED_CHAR, MPI_MAX, comm->world);
-    known->outputs_added = count_outputs(known) - before;
+    MPI_Allreduce(MPI_IN_PLACE, known->outputs, worker->plan->shared_samples, MPI_UNSIGNED_CHAR, MPI_MAX,
+                  worker->comm->world);
+    known->outputs_added = count_outputs(worker->plan, known) - before;
 }
 
 static int list_absent(const struct observations *known, int *samples)
@@ -197,7 +200,7 @@ enum status worker_observe(const struct worker *worker, struct store *store, str
     size_t per_sample = (size_t)worker->plan->n_layer * SITE_COUNT;
     struct calibration calibration = {
         .worker = worker, .store = store, .known = known, .sweeping = {.worker = worker, .store = store}};
-    const int before = count_outputs(known);
+    const int before = count_outputs(worker->plan, known);
     calibration.samples = calloc((size_t)known->samples + 1, sizeof *calibration.samples);
     calibration.hash = hash_open();
     if (!calibration.samples || !calibration.hash)
@@ -214,7 +217,7 @@ enum status worker_observe(const struct worker *worker, struct store *store, str
     if (scheduler_run(worker->comm, &task, progress, err) == STATUS_OK)
         share_observed(worker->comm, known, per_sample);
     known->added = task.done;
-    share_outputs(worker->comm, known, before);
+    share_outputs(worker, known, before);
 free_all:
     hash_close(calibration.hash);
     free(calibration.samples);
@@ -254,7 +257,7 @@ static enum status sweep_sample(struct sweeping *sweeping, int run, int sample, 
     const struct mode *mode = worker->plan->runs[run].mode;
     log_rank(worker->log, LOG_VERBOSE, "computes run %d (mode %s), sample %d", run, mode->name, sample);
     begin_sample(sweeping, run, sample, err);
-    bool whole = forward_run(worker->forward, mode, scales_of(sweeping, run), ids_of(worker, sample),
+    bool whole = forward_run(worker->forward, mode, scales_of(sweeping, run), ids_of(worker->corpus, sample),
                              worker->corpus->length[sample], &capture);
     if (!whole) {
         store_write_cancel(sweeping->store);

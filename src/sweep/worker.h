@@ -17,8 +17,9 @@
 struct worker {
     const struct comm *comm;
     const struct plan *plan;
-    const struct corpus *corpus;
-    const struct model *model; // whose mapped embedding a pass reads; NULL: not known
+    const struct corpus *corpus;      // evaluated
+    const struct corpus *calibration; // observed
+    const struct model *model;        // whose mapped embedding a pass reads; NULL: not known
     struct forward *forward;
     double percentile_alpha;
     struct stop *stop;
@@ -32,7 +33,8 @@ struct observations {
     float *observed;        // [samples][n_layer][SITE_COUNT]
     unsigned char *present; // [samples]; where 0, the row above is zero
     int samples;
-    // [samples]; not 0: the file holds the outputs of this sample in plan->observed_run.  Those of the others
+    // [plan->samples]; not 0: the file holds the outputs of this sample in plan->observed_run.  Those of the
+    // first plan->shared_samples
     // come with their observation; what cannot be stored then is an item of the sweep as any other.  NULL:
     // none comes.
     unsigned char *outputs;

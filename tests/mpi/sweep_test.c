@@ -144,8 +144,9 @@ struct bench {
     struct log log;
 };
 
-static const struct store_identity identity = {"{\"a\": 1}", "0.0",         "aa",    "",      "bb",
-                                               "F16",        "calibration", "model", "small", "1"};
+static const struct store_identity identity = {
+    "{\"a\": 1}",  "0.0",   "aa",    "",  "bb", "F16",
+    "calibration", "model", "small", "1", "bb", STORE_EVALUATES_CALIBRATION};
 
 static void bench_open(struct bench *bench)
 {
@@ -155,6 +156,7 @@ static void bench_open(struct bench *bench)
     bench->worker = (struct worker){.comm = &bench->comm,
                                     .plan = &bench->plan,
                                     .corpus = &bench->corpus,
+                                    .calibration = &bench->corpus,
                                     .percentile_alpha = 1,
                                     .stop = &bench->stop,
                                     .log = &bench->log};

@@ -35,6 +35,8 @@ struct job {
     const char *reference_model; // float model of the float modes; NULL: the model itself
     const char *pretrained_dir;  // already part of model_dir after job_parse()
     const char *calib_data; // NULL: calibration.jsonl or .npy of the model folder, else of the demo model
+    const char *eval_data;  // NULL: the text of the calibration
+    int eval_data_num;      // samples that are evaluated; 0: as many as the largest calib_data_num
     int text_format;        // enum text_format
     int txt_split;          // enum text_split
     const char *text_field; // of a JSON line
@@ -80,6 +82,9 @@ struct job {
 enum status job_parse(struct job *job, int argc, char **argv, struct error *err);
 void job_clear(struct job *job);
 void job_print_help(FILE *out);
+
+int job_calibration_samples(const struct job *job); // the largest calib_data_num
+int job_evaluation_samples(const struct job *job);
 
 // The part of the job that defines the numbers (no threads, no folders, no verbosity), as JSON text; caller
 // frees. Equal texts mean equal results.  NULL when memory is out.

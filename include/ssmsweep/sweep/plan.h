@@ -34,7 +34,9 @@ struct plan {
     int n_items;
     unsigned char *want; // [n_layer] component masks to capture
     int n_layer;
-    int samples; // S
+    int samples; // S, evaluated
+    int calibration_samples;
+    int shared_samples; // the first so many of both are the same
 };
 
 // Local.  Before MPI and before the model is known: are the names in modes, reference and components known?

@@ -2,10 +2,12 @@
 // The result file (HDF5).  The only user of hdf5.h.  Layout: docs/result_file.md.
 //
 //   /  attributes: schema_version, tool_version, job (JSON), weights_sha256, tokenizer_sha256, ids_sha256,
-//      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version
+//      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version,
+//      calibration_ids_sha256, evaluation_text
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]
 //   /calibration/<cell>/scales float32[n_layer, SITE_COUNT]   attribute sites
-//   /calibration/observed float32[S, n_layer, SITE_COUNT]  state uint8[S], digest uint8[S, 32]
+//   /calibration/observed float32[N, n_layer, SITE_COUNT]  state uint8[N], digest uint8[N, 32]
+//      of the N = plan->calibration_samples samples of the calibration
 //   /outputs/<cell>/<mode>/layer_<l>/<component> float32[S, L, width]   <cell>: cell_name()
 //   /items/<cell>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
 //
@@ -36,7 +38,13 @@ struct store_identity {
     const char *reference_weights; // "model", "dequantized-int8", or the digest of another float model
     const char *model_config;      // dimensions and constants
     const char *numerics_version;
+    const char *calibration_ids_hex; // "" where no text gave the scales
+    const char *evaluation_text;     // one of those below
 };
+// What ids_hex, and /samples, are: those of the calibration; others of its text; a text of their own.
+#define STORE_EVALUATES_CALIBRATION "calibration samples"
+#define STORE_EVALUATES_ITS_TEXT "calibration text"
+#define STORE_EVALUATES_OTHERS "separate text"
 
 // Of (run, sample), and of the observations of a sample.
 enum store_state { STORE_ITEM_ABSENT = 0, STORE_ITEM_DONE = 1, STORE_ITEM_FAILED = 2 };

@@ -34,8 +34,9 @@ struct sweep {
     struct stop *stop;
     const char *tool_version;
     struct model model;
-    struct model reference; // --reference-model; model.reference points to it
-    struct corpus corpus;
+    struct model reference;    // --reference-model; model.reference points to it
+    struct corpus corpus;      // evaluated: the samples of the result file
+    struct corpus calibration; // behind the scales; no samples: those evaluated, or none are needed
     struct plan plan;
     char *result_path;         // OUTPUT_DIR/sweep.h5
     int threads;               // of each rank
