@@ -18,6 +18,7 @@ static const struct job defaults = {
     .pad_id = -1,
     .shard_bytes = 5000000000,
     .percentile_alpha = 0.9995,
+    .shuffle_calib = 1,
     .modes = "all",
     .layers = "first,last",
     .components = "mixer_output",
@@ -191,6 +192,9 @@ char *job_identity_json(const struct job *job)
     json_end_array(writer);
     json_put_integer(writer, "calib_seqlen", job->calib_seqlen);
     json_put_double(writer, "percentile_alpha", job->percentile_alpha);
+    json_put_string(writer, "observer", job->observer);
+    json_put_integer(writer, "shuffle_calib", job->shuffle_calib);
+    json_put_integer(writer, "seed", job->shuffle_calib > 1 ? job->seed : 0); // else nothing is drawn
     json_put_string(writer, "modes", job->modes);
     json_put_string(writer, "reference", job->reference);
     json_put_string(writer, "layers", job->layers);

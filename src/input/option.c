@@ -68,6 +68,13 @@ static const struct option options[] = {
     {"percentile_alpha", 0, OPTION_DOUBLE, GROUP_INPUT, IN_RUN, OFFSET(percentile_alpha), .argument = "A",
      .help = "quantile of the percentile observers, above 0, up to 1 (default 0.9995)", .least = 0, .most = 1,
      .above_least = true},
+    {"observer", 0, OPTION_LIST, GROUP_INPUT, IN_RUN, OFFSET(observer), .argument = "LIST",
+     .help = "what makes scales of activations, for all sites or as SITE=KIND: minmax, percentile,\n"
+             "ema-percentile, mse, entropy (default: x_proj_input and ssm_state ema-percentile,\n"
+             "the others minmax); docs/calibration.md"},
+    {"shuffle-calib", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(shuffle_calib), .argument = "K",
+     .help = "orders of the calibration samples, each with scales of its own (default 1: that of\nthe text)",
+     .least = 1, .most = 1000},
 
     {"all-modes", 0, OPTION_WORD, GROUP_SWEEP, IN_BOTH | IN_BENCH, OFFSET(modes),
      .help = "every mode; the same as --modes all", .word = "all"},
@@ -118,8 +125,9 @@ static const struct option options[] = {
      .word = "tiny|mamba-130m|mamba-370m|mamba-790m|mamba-1.4b|mamba-2.8b"},
     {"out", 0, OPTION_TEXT, GROUP_SYNTH, IN_SYNTH, OFFSET(out), .argument = "DIR",
      .help = "folder to make; needed"},
-    {"seed", 0, OPTION_INT, GROUP_SYNTH, IN_SYNTH, OFFSET(seed), .argument = "N",
-     .help = "the same seed gives the same bytes everywhere (default 0)", .least = 0, .most = 2147483647},
+    {"seed", 0, OPTION_INT, GROUP_SYNTH, IN_SYNTH | IN_RUN, OFFSET(seed), .argument = "N",
+     .help = "the same seed gives the same bytes everywhere, also in --shuffle-calib (default 0)", .least = 0,
+     .most = 2147483647},
     {"dtype", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(synth_dtype), .argument = "F16|BF16|F32",
      .help = "of the weights (default F16)", .word = "F16|BF16|F32"},
     {"shard-bytes", 0, OPTION_BYTES, GROUP_SYNTH, IN_SYNTH, OFFSET(shard_bytes), .argument = "N",

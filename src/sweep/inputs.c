@@ -69,7 +69,12 @@ static enum status open_reference(struct model *model, struct model *reference, 
 // The scales of a W8A8 checkpoint are one set.
 static enum status check_cells(const struct model *model, const struct job *job, struct error *err)
 {
-    if (model->kind != MODEL_W8A8 || job->n_cells == 1) return STATUS_OK;
+    if (model->kind != MODEL_W8A8) return STATUS_OK;
+    if (job->observer || job->shuffle_calib > 1)
+        return error_set(err, STATUS_USAGE,
+                         "--%s: the scales come from the W8A8 checkpoint %s; leave the option out",
+                         job->observer ? "observer" : "shuffle-calib", model->directory);
+    if (job->n_cells == 1) return STATUS_OK;
     return error_set(
         err, STATUS_USAGE,
         "--calib_data_num: expected one number, got %d: the scales come from the W8A8 checkpoint %s",

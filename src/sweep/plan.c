@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "orders.h"
 #include "ssmsweep/numerics/forward.h"
 
 enum { ITEMS_PER_RANK = 8, MAX_SHARD = 64, MAX_ITEMS = 1 << 26 };
@@ -37,8 +38,10 @@ enum status plan_check_names(const struct job *job, struct error *err)
 {
     bool *chosen = NULL;
     unsigned mask;
+    struct observers observers;
     if (choose_modes(job, &chosen, err)) return err->status;
     free(chosen);
+    if (observers_parse(&observers, job->observer, err)) return err->status;
     return component_select(job->components, &mask, err);
 }
 
@@ -51,11 +54,17 @@ static void add_run(struct plan *plan, int cell, const struct mode *mode)
     plan->runs[plan->n_runs++] = (struct run){.cell = cell, .mode = mode};
 }
 
+static int count_orders(const struct job *job)
+{
+    return job->shuffle_calib > 1 ? job->shuffle_calib : 1;
+}
+
 static enum status make_runs(struct plan *plan, const struct job *job, struct error *err)
 {
     bool *chosen = NULL;
     if (choose_modes(job, &chosen, err)) return err->status;
-    size_t room = (size_t)mode_count() * (size_t)(job->n_cells + 1);
+    const int cells = job->n_cells * count_orders(job);
+    size_t room = (size_t)mode_count() * (size_t)(cells + 1);
     plan->runs = calloc(room, sizeof *plan->runs);
     if (!plan->runs) {
         free(chosen);
@@ -65,26 +74,34 @@ static enum status make_runs(struct plan *plan, const struct job *job, struct er
     add_run(plan, mode_is_float(reference) ? PLAN_FLOAT_CELL : 0, reference);
     for (int m = 0; m < mode_count(); m++)
         if (chosen[m] && mode_is_float(mode_at(m))) add_run(plan, PLAN_FLOAT_CELL, mode_at(m));
-    for (int cell = 0; cell < job->n_cells; cell++)
+    for (int cell = 0; cell < cells; cell++)
         for (int m = 0; m < mode_count(); m++)
             if (chosen[m] && !mode_is_float(mode_at(m))) add_run(plan, cell, mode_at(m));
     free(chosen);
-    return STATUS_OK;
+    if (plan->n_runs <= PLAN_MAX_RUNS) return STATUS_OK;
+    return error_set(err, STATUS_USAGE,
+                     "the sweep has %d runs, more than %d; give fewer --calib_data_num, --shuffle-calib or "
+                     "--modes",
+                     plan->n_runs, PLAN_MAX_RUNS);
 }
 
 static enum status make_cells(struct plan *plan, const struct job *job, struct error *err)
 {
     plan->observed_run = -1;
+    plan->n_orders = count_orders(job);
+    plan->observers.percentile_alpha = job->percentile_alpha;
+    if (observers_parse(&plan->observers, job->observer, err)) return err->status;
     for (int r = 0; r < plan->n_runs; r++)
-        if (plan->runs[r].cell != PLAN_FLOAT_CELL) plan->n_cells = job->n_cells;
+        if (plan->runs[r].cell != PLAN_FLOAT_CELL) plan->n_cells = job->n_cells * plan->n_orders;
     for (int r = 0; r < plan->n_runs && plan->n_cells > 0; r++)
         if (plan->runs[r].cell == PLAN_FLOAT_CELL && forward_observes(plan->runs[r].mode))
             plan->observed_run = r;
     plan->cells = calloc((size_t)plan->n_cells + 1, sizeof *plan->cells);
     if (!plan->cells) return error_memory(err, (size_t)plan->n_cells * sizeof *plan->cells, "the plan");
     for (int c = 0; c < plan->n_cells; c++)
-        plan->cells[c].calib_data_num = job->calib_data_num[c];
-    return STATUS_OK;
+        plan->cells[c] = (struct cell){job->calib_data_num[c / plan->n_orders], c % plan->n_orders};
+    return orders_make(&plan->orders, &plan->places, plan->n_orders, plan->calibration_samples,
+                       (uint64_t)job->seed, err);
 }
 
 const char *plan_cell_name(const struct plan *plan, int cell, char name[CELL_NAME_ROOM])
@@ -264,6 +281,8 @@ enum status plan_drop(struct plan *plan, const unsigned char *finished, struct e
 void plan_clear(struct plan *plan)
 {
     free(plan->cells);
+    free(plan->orders);
+    free(plan->places);
     free(plan->runs);
     free(plan->items);
     free(plan->want);

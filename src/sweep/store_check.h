@@ -18,7 +18,7 @@ struct store_expected {
     H5T_class_t type_class;
     size_t type_bytes;
     int rank;
-    long long shape[3];
+    long long shape[4];
 };
 
 // STATUS_INPUT: "PATH: NAME: WHAT; the file is torn or ...".

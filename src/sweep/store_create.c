@@ -45,8 +45,10 @@ static unsigned long long calibration_bytes(const struct plan *plan)
 {
     unsigned long long observed = (unsigned long long)plan->calibration_samples;
     unsigned long long row_bytes = (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float);
+    unsigned long long histogram = observers_take_histogram(&plan->observers) ? HISTOGRAM_BINS : 0;
     if (plan->n_cells == 0) return 0;
-    return (unsigned long long)plan->n_cells * row_bytes + observed * (row_bytes + 1 + HASH_BYTES);
+    return (unsigned long long)plan->n_cells * row_bytes +
+           observed * (row_bytes * (1 + histogram) + 1 + HASH_BYTES);
 }
 
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
@@ -158,18 +160,33 @@ static void put_version(struct making *making, struct error *err)
     H5Sclose(space);
 }
 
-static void put_site_names(struct making *making, hid_t data, struct error *err)
+enum { NAME_ROOM = 32 };
+
+static void put_names(struct making *making, hid_t data, const char *attribute,
+                      const char names[SITE_COUNT][NAME_ROOM], struct error *err)
 {
-    enum { NAME_ROOM = 32 };
-    char names[SITE_COUNT][NAME_ROOM] = {{0}};
     const hsize_t count = SITE_COUNT;
-    for (int s = 0; s < SITE_COUNT; s++)
-        snprintf(names[s], NAME_ROOM, "%s", site_name((enum scale_site)s));
     hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate_simple(1, &count, NULL);
     H5Tset_size(type, NAME_ROOM);
-    put_attribute(making, data, "sites", type, space, names, err);
+    put_attribute(making, data, attribute, type, space, names, err);
     H5Sclose(space);
     H5Tclose(type);
+}
+
+static void put_site_names(struct making *making, hid_t data, struct error *err)
+{
+    char names[SITE_COUNT][NAME_ROOM] = {{0}};
+    for (int s = 0; s < SITE_COUNT; s++)
+        snprintf(names[s], NAME_ROOM, "%s", site_name((enum scale_site)s));
+    put_names(making, data, "sites", names, err);
+}
+
+static void put_observers(struct making *making, hid_t data, struct error *err)
+{
+    char names[SITE_COUNT][NAME_ROOM] = {{0}};
+    for (int s = 0; s < SITE_COUNT; s++)
+        snprintf(names[s], NAME_ROOM, "%s", observer_name(making->plan->observers.of_site[s]));
+    put_names(making, data, "observers", names, err);
 }
 
 // ---- contents ----
@@ -209,6 +226,7 @@ static void create_scales(struct making *making, struct error *err)
         hid_t data = create_data(making, name, H5T_IEEE_F32LE, 2, shape, err);
         if (!data) return;
         put_site_names(making, data, err);
+        put_observers(making, data, err);
         H5Dclose(data);
     }
 }
@@ -216,13 +234,15 @@ static void create_scales(struct making *making, struct error *err)
 static void create_observed(struct making *making, struct error *err)
 {
     const hsize_t samples = (hsize_t)making->plan->calibration_samples;
-    const hsize_t shape[3] = {samples, (hsize_t)making->plan->n_layer, SITE_COUNT};
+    const hsize_t shape[4] = {samples, (hsize_t)making->plan->n_layer, SITE_COUNT, HISTOGRAM_BINS};
     const hsize_t row[2] = {samples, HASH_BYTES};
     if (making->plan->n_cells == 0) return;
     hid_t data = create_data(making, STORE_OBSERVED, H5T_IEEE_F32LE, 3, shape, err);
     if (!data) return;
     put_site_names(making, data, err);
     H5Dclose(data);
+    if (observers_take_histogram(&making->plan->observers))
+        put_data(making, STORE_HISTOGRAM, H5T_STD_U32LE, 4, shape, NULL, err);
     put_data(making, STORE_OBSERVED_STATE, H5T_STD_U8LE, 1, row, NULL, err);
     put_data(making, STORE_OBSERVED_DIGEST, H5T_STD_U8LE, 2, row, NULL, err);
 }

@@ -11,7 +11,7 @@
 #include "store_check.h"
 #include "store_layout.h"
 
-enum { MAX_RUNS = 4096, MAX_LAYERS = 4096, MAX_WIDTH = 1 << 24 };
+enum { MAX_RUNS = PLAN_MAX_RUNS, MAX_LAYERS = 4096, MAX_WIDTH = 1 << 24 };
 
 // One layer that was captured, as the first run has it; every run must have the same.
 struct layer {

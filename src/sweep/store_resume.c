@@ -228,10 +228,17 @@ bool store_sample_is_whole(struct store *store, int run, int sample, int length,
     return digest_is(store, run, sample, hash) && good; // in any case: the hash is used again
 }
 
-bool store_read_observed(struct store *store, int sample, float *observed, struct hash *hash)
+bool store_read_observed(struct store *store, int sample, float *observed, uint32_t *histogram,
+                         struct hash *hash)
 {
-    hsize_t start[3] = {(hsize_t)sample, 0, 0}, count[3] = {1, (hsize_t)store->n_layer, SITE_COUNT};
+    const size_t row = (size_t)store->n_layer * SITE_COUNT;
+    hsize_t start[4] = {(hsize_t)sample, 0, 0, 0};
+    hsize_t count[4] = {1, (hsize_t)store->n_layer, SITE_COUNT, HISTOGRAM_BINS};
     bool good = read_block(store->observed, 3, start, count, H5T_NATIVE_FLOAT, observed);
-    hash_update(hash, observed, (size_t)store->n_layer * SITE_COUNT * sizeof *observed);
+    hash_update(hash, observed, row * sizeof *observed);
+    if (histogram) {
+        good &= read_block(store->histogram, 4, start, count, H5T_NATIVE_UINT32, histogram);
+        hash_update(hash, histogram, row * HISTOGRAM_BINS * sizeof *histogram);
+    }
     return digest_is(store, STORE_CALIBRATION, sample, hash) && good;
 }

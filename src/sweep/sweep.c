@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "calibration.h"
 #include "engine.h"
 #include "inputs.h"
 #include "resume.h"
@@ -37,6 +38,12 @@ static const char *tokenizer_hex(const struct sweep *sweep)
 {
     const char *hex = sweep->corpus.tokenizer_hex;
     return hex[0] ? hex : calibration_text(sweep)->tokenizer_hex;
+}
+
+// Not where a checkpoint brings the scales.
+static bool calibrates(const struct sweep *sweep)
+{
+    return sweep->plan.n_cells > 0 && sweep->model.kind == MODEL_FLOAT;
 }
 
 // Of the longest sample that goes through the model.
@@ -139,7 +146,8 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
             mebibytes(weights_bytes(&sweep->model, engine_parts(plan, &sweep->model))),
             mebibytes(forward_bytes(dims, most_tokens(sweep), sweep->threads) +
-                      store_room_bytes(plan, dims, &sweep->corpus)));
+                      store_room_bytes(plan, dims, &sweep->corpus) +
+                      observations_bytes(plan, calibrates(sweep) ? plan->calibration_samples : 0)));
 }
 
 // ---- folders ----
@@ -244,25 +252,22 @@ struct stock {
 static void stock_clear(struct stock *stock)
 {
     free(stock->finished);
-    free(stock->known.observed);
-    free(stock->known.present);
+    observations_clear(&stock->known);
 }
 
 static enum status stock_open(struct stock *stock, const struct sweep *sweep, struct error *err)
 {
     const struct plan *plan = &sweep->plan;
-    bool calibrates = plan->n_cells > 0 && sweep->model.kind == MODEL_FLOAT;
-    int samples = calibrates ? plan->calibration_samples : 0;
-    size_t floats = (size_t)samples * (size_t)plan->n_layer * SITE_COUNT;
-    *stock = (struct stock){.known.samples = samples, .total = (long long)plan->n_runs * plan->samples};
+    *stock = (struct stock){.total = (long long)plan->n_runs * plan->samples};
     stock->finished = calloc((size_t)stock->total, 1);
-    if (stock->finished && calibrates && plan->observed_run >= 0)
+    if (!stock->finished) return error_memory(err, (unsigned long long)stock->total, "item states");
+    if (observations_open(&stock->known, plan, &sweep->model.dims,
+                          calibrates(sweep) ? plan->calibration_samples : 0,
+                          calibration_text(sweep)->max_tokens, err))
+        return err->status;
+    if (calibrates(sweep) && plan->observed_run >= 0)
         stock->known.outputs = stock->finished + (size_t)plan->observed_run * (size_t)plan->samples;
-    stock->known.observed = calloc(floats + 1, sizeof(float));
-    stock->known.present = calloc((size_t)samples + 1, 1);
-    if (!stock->finished || !stock->known.observed || !stock->known.present)
-        error_memory(err, (unsigned long long)stock->total + floats * sizeof(float), "the observations");
-    return err->status;
+    return STATUS_OK;
 }
 
 static void log_kept(const struct sweep *sweep, const struct resume_count *count, int observed)
@@ -289,14 +294,6 @@ static enum status take_stock(struct sweep *sweep, const struct worker *worker, 
     stock->kept = count.kept;
     plan_drop(plan, stock->finished, err);
     return comm_agree(sweep->comm, err);
-}
-
-static int count_absent(const struct observations *known)
-{
-    int absent = 0;
-    for (int s = 0; s < known->samples; s++)
-        absent += !known->present[s];
-    return absent;
 }
 
 // ---- doing it ----
@@ -341,7 +338,7 @@ static enum status observe(struct sweep *sweep, const struct worker *worker, str
                            struct stock *stock, struct sweep_times *times, struct error *err)
 {
     struct progress progress;
-    start_phase(&progress, sweep, "calibrate", count_absent(&stock->known));
+    start_phase(&progress, sweep, "calibrate", observations_absent(&stock->known));
     worker_observe(worker, store, &stock->known, &progress, err);
     end_phase(&progress, times);
     times->calibrate_seconds = times->items_seconds;
@@ -358,16 +355,12 @@ static enum status calibrate(struct sweep *sweep, const struct worker *worker, s
     if (sweep->plan.n_cells == 0) return STATUS_OK; // no run needs scales
     if (sweep->model.kind == MODEL_W8A8)
         return take_scales(sweep, scales, err) ? err->status : store_write_scales(store, *scales, err);
-    if (count_absent(&stock->known) > 0) {
+    if (observations_absent(&stock->known) > 0) {
         if (observe(sweep, worker, store, stock, times, err)) return err->status;
     } else { // rank 0 alone has the rows, as after reading them back
-        int floats = sweep->plan.n_layer * SITE_COUNT;
-        for (int s = 0; s < stock->known.samples; s++)
-            MPI_Bcast(stock->known.observed + (size_t)s * (size_t)floats, floats, MPI_FLOAT, 0,
-                      sweep->comm->world);
+        observations_spread(&stock->known, &sweep->plan, sweep->comm);
     }
-    worker_scales(&sweep->plan, &stock->known, scales, err);
-    if (comm_agree(sweep->comm, err)) return err->status;
+    if (calibration_scales(&stock->known, &sweep->plan, sweep->comm, scales, err)) return err->status;
     return store_write_scales(store, *scales, err);
 }
 
@@ -399,13 +392,12 @@ static enum status work(struct sweep *sweep, struct store *store, struct stock *
                             .corpus = &sweep->corpus,
                             .calibration = calibration_text(sweep),
                             .model = &sweep->model,
-                            .percentile_alpha = sweep->job->percentile_alpha,
                             .stop = sweep->stop,
                             .log = sweep->log};
     stock_open(stock, sweep, err);
     if (comm_agree(sweep->comm, err)) goto close_engine;
     if (sweep->resumes && take_stock(sweep, &worker, store, stock, err)) goto close_engine;
-    if (sweep->plan.n_items > 0 || count_absent(&stock->known) > 0) {
+    if (sweep->plan.n_items > 0 || observations_absent(&stock->known) > 0) {
         const double started = progress_clock();
         engine_open(&engine, sweep->comm, &sweep->model, engine_parts(&sweep->plan, &sweep->model),
                     most_tokens(sweep), sweep->threads, err);

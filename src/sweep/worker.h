@@ -3,6 +3,7 @@
 #ifndef SSMSWEEP_SWEEP_WORKER_H
 #define SSMSWEEP_SWEEP_WORKER_H
 
+#include "calibration.h"
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
@@ -21,36 +22,17 @@ struct worker {
     const struct corpus *calibration; // observed
     const struct model *model;        // whose mapped embedding a pass reads; NULL: not known
     struct forward *forward;
-    double percentile_alpha;
     struct stop *stop;
     const struct log *log;
 };
 
 enum { WORKER_ATTEMPTS = 3 }; // of an item that fails with STATUS_IO
 
-// What is known of the activations.
-struct observations {
-    float *observed;        // [samples][n_layer][SITE_COUNT]
-    unsigned char *present; // [samples]; where 0, the row above is zero
-    int samples;
-    // [plan->samples]; not 0: the file holds the outputs of this sample in plan->observed_run.  Those of the
-    // first plan->shared_samples
-    // come with their observation; what cannot be stored then is an item of the sweep as any other.  NULL:
-    // none comes.
-    unsigned char *outputs;
-    // Samples that worker_observe() observed, and outputs that came with them, also when it failed.
-    int added, outputs_added;
-};
-
 // Collective.  Observes the samples that are not present and stores each; afterwards all are present on every
 // rank. `present` and `outputs` must be equal on all ranks, and are so afterwards; rows are needed on rank 0
 // alone.
 enum status worker_observe(const struct worker *worker, struct store *store, struct observations *known,
                            struct progress *progress, struct error *err);
-
-// Local.  scales[n_cells][n_layer][SITE_COUNT] (caller frees), the same bits for any number of ranks.
-enum status worker_scales(const struct plan *plan, const struct observations *known, float **scales,
-                          struct error *err);
 
 // Collective.  Runs and stores every item of the plan.  scales as above; NULL where no run needs them.
 struct sweep_count {

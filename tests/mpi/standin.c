@@ -121,10 +121,9 @@ bool forward_observes(const struct mode *mode)
     return mode == mode_at(0);
 }
 
-bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
-                     const struct capture *capture, float *observed)
+bool forward_observe(struct forward *forward, const struct observation *observation, const int32_t *ids,
+                     int length, const struct capture *capture)
 {
-    (void)percentile_alpha;
     for (int l = 0; l < forward->weights->dims.n_layer; l++) {
         if (!go_on(capture, l)) return false;
         for (int c = 0; capture && capture->want && c < COMPONENT_COUNT; c++)
@@ -132,25 +131,28 @@ bool forward_observe(struct forward *forward, double percentile_alpha, const int
                 !give(forward, mode_at(0), 0, l, (enum component)c, ids, length, capture))
                 return false;
         for (int s = 0; s < SITE_COUNT; s++)
-            observed[l * SITE_COUNT + s] = standin_observation(ids[0], length, l, s);
+            observation->numbers[l * SITE_COUNT + s] = standin_observation(ids[0], length, l, s);
     }
     return true;
 }
 
-const char *site_name(enum scale_site site)
+// The order of the samples matters to the last bit, as it does in the true one.
+float calibrate_scale(const struct observers *observers, const struct calibration_set *set, int n_layer,
+                      int layer, enum scale_site site)
 {
-    static const char *const names[SITE_COUNT] = {"a", "b", "c", "d", "e", "f", "g"};
-    return names[site];
+    const float *numbers = set->observed + layer * SITE_COUNT + (int)site;
+    const long stride = (long)n_layer * SITE_COUNT;
+    (void)observers;
+    float m = numbers[set->order ? set->order[0] * stride : 0];
+    for (int s = 1; s < set->samples; s++)
+        m += 0.01f * (numbers[(set->order ? set->order[s] : s) * stride] - m);
+    return m;
 }
 
-// The order of the samples matters to the last bit, as it does in the true one.
-void calibrate_scales(const float *observed, int samples, int n_layer, float *scales)
+void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,
+                      float *scales)
 {
-    long per_sample = (long)n_layer * SITE_COUNT;
-    for (long i = 0; i < per_sample; i++) {
-        float m = observed[i];
-        for (int s = 1; s < samples; s++)
-            m += 0.01f * (observed[s * per_sample + i] - m);
-        scales[i] = m;
-    }
+    for (int i = 0; i < n_layer * SITE_COUNT; i++)
+        scales[i] =
+            calibrate_scale(observers, set, n_layer, i / SITE_COUNT, (enum scale_site)(i % SITE_COUNT));
 }

@@ -54,7 +54,8 @@ static void expect_scales(const struct corpus *corpus, int samples, float *scale
             for (int site = 0; site < SITE_COUNT; site++)
                 observed[(s * LAYERS + l) * SITE_COUNT + site] =
                     standin_observation(corpus->ids[s * MAX_TOKENS], corpus->length[s], l, site);
-    calibrate_scales(observed, samples, LAYERS, scales);
+    const struct calibration_set set = {.observed = observed, .samples = samples};
+    calibrate_scales(NULL, &set, LAYERS, scales);
 }
 
 static void check_tensor(struct result *result, const struct corpus *corpus, int run, int layer,
@@ -157,7 +158,6 @@ static void bench_open(struct bench *bench)
                                     .plan = &bench->plan,
                                     .corpus = &bench->corpus,
                                     .calibration = &bench->corpus,
-                                    .percentile_alpha = 1,
                                     .stop = &bench->stop,
                                     .log = &bench->log};
     CHECK(weights_open(&bench->weights, &model, 0, NULL, &err) == STATUS_OK);
@@ -165,11 +165,9 @@ static void bench_open(struct bench *bench)
     CHECK(store_create(&bench->store, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus,
                        &identity, &err) == STATUS_OK);
     progress_start(&progress, "calibrate", SAMPLES, -1, true);
-    bench->known.samples = SAMPLES;
-    bench->known.observed = calloc(SAMPLES * LAYERS * SITE_COUNT, sizeof(float));
-    bench->known.present = calloc(SAMPLES, 1);
+    CHECK(observations_open(&bench->known, &bench->plan, &dims, SAMPLES, MAX_TOKENS, &err) == STATUS_OK);
     bench->finished = calloc((size_t)bench->plan.n_runs * SAMPLES, 1);
-    CHECK(bench->known.observed && bench->known.present && bench->finished);
+    CHECK(bench->finished);
     CHECK(bench->plan.observed_run == bench->plan.reference_run);
     bench->known.outputs = bench->finished + bench->plan.observed_run * SAMPLES;
     bench->known.outputs[1] = 1; // as if it was there: an item of another time
@@ -177,7 +175,7 @@ static void bench_open(struct bench *bench)
     CHECK(bench->known.outputs_added == SAMPLES - 1);
     bench->known.outputs[1] = 0;
     CHECK(plan_drop(&bench->plan, bench->finished, &err) == STATUS_OK);
-    CHECK(worker_scales(&bench->plan, &bench->known, &bench->scales, &err) == STATUS_OK);
+    CHECK(calibration_scales(&bench->known, &bench->plan, &bench->comm, &bench->scales, &err) == STATUS_OK);
     CHECK(store_write_scales(bench->store, bench->scales, &err) == STATUS_OK);
 }
 
@@ -189,8 +187,7 @@ static void bench_close(struct bench *bench, bool failed)
     else
         CHECK(store_close(bench->store, &err) == STATUS_OK);
     free(bench->scales);
-    free(bench->known.observed);
-    free(bench->known.present);
+    observations_clear(&bench->known);
     free(bench->finished);
     forward_close(bench->worker.forward);
     weights_close(bench->weights);

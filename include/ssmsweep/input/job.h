@@ -45,6 +45,8 @@ struct job {
     int n_cells;
     int calib_seqlen;
     double percentile_alpha;
+    const char *observer;   // NULL, or as numerics/observer.h has it
+    int shuffle_calib;      // orders of the calibration samples, that of the text among them
     const char *modes;      // comma list of names and sets
     const char *layers;     // comma list of indices, `first`, `last`, or `all`
     const char *components; // comma list or `all`
@@ -67,11 +69,12 @@ struct job {
     const char *baseline;  // NULL: none; JSON of an older comparison
     const char *junit;     // NULL: none; XML file to write
     bool resume, dry_run;
-    bool quantize;                 // of old command lines: the mode says it
-    bool json, cpu;                // of info
-    int preset, synth_dtype, seed; // of synth: enum synth_preset, enum synth_dtype
-    const char *out;               // of synth: the folder to make
-    long long shard_bytes;         // of synth
+    bool quantize;           // of old command lines: the mode says it
+    bool json, cpu;          // of info
+    int preset, synth_dtype; // of synth: enum synth_preset, enum synth_dtype
+    int seed;                // of synth, and of what a run draws
+    const char *out;         // of synth: the folder to make
+    long long shard_bytes;   // of synth
     enum log_level verbosity;
     char *storage; // owns the texts above
 };

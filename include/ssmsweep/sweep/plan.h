@@ -8,10 +8,11 @@
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/numerics/component.h"
 #include "ssmsweep/numerics/mode.h"
+#include "ssmsweep/numerics/observer.h"
 #include "ssmsweep/sweep/cell.h"
 
 // Float modes need no scales: they run once, with cell == PLAN_FLOAT_CELL, and serve every cell.
-enum { PLAN_FLOAT_CELL = -1 };
+enum { PLAN_FLOAT_CELL = -1, PLAN_MAX_RUNS = 4096 };
 struct run {
     int cell; // index into plan->cells, or PLAN_FLOAT_CELL
     const struct mode *mode;
@@ -24,8 +25,11 @@ struct item {
 };
 
 struct plan {
-    struct cell *cells; // ascending
+    struct cell *cells; // ascending; as many orders at every calib_data_num
     int n_cells;
+    struct observers observers;
+    int *orders, *places; // [n_orders][calibration_samples], as orders_make() gives them
+    int n_orders;
     struct run *runs; // the reference mode first, then the other float modes, then cells in order
     int n_runs;
     int observed_run;   // its outputs come with the calibration; -1: none
@@ -39,7 +43,8 @@ struct plan {
     int shared_samples; // the first so many of both are the same
 };
 
-// Local.  Before MPI and before the model is known: are the names in modes, reference and components known?
+// Local.  Before MPI and before the model is known: are the names in modes, reference, components and
+// observer known?
 // STATUS_USAGE otherwise.
 enum status plan_check_names(const struct job *job, struct error *err);
 

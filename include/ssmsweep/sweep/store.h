@@ -5,9 +5,10 @@
 //      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version,
 //      calibration_ids_sha256, evaluation_text
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]
-//   /calibration/<cell>/scales float32[n_layer, SITE_COUNT]   attribute sites
+//   /calibration/<cell>/scales float32[n_layer, SITE_COUNT]   attributes sites, observers
 //   /calibration/observed float32[N, n_layer, SITE_COUNT]  state uint8[N], digest uint8[N, 32]
 //      of the N = plan->calibration_samples samples of the calibration
+//   /calibration/histogram uint32[N, n_layer, SITE_COUNT, HISTOGRAM_BINS]   where an observer takes it
 //   /outputs/<cell>/<mode>/layer_<l>/<component> float32[S, L, width]   <cell>: cell_name()
 //   /items/<cell>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
 //
@@ -68,8 +69,10 @@ enum status store_resume(struct store **store, const struct comm *comm, const ch
 enum status store_read_states(struct store *store, int run, unsigned char *state, struct error *err);
 // Local.  Is what is stored what its digest says?  False also where it cannot be read.
 bool store_sample_is_whole(struct store *store, int run, int sample, int length, struct hash *hash);
-// The same of observed[n_layer, SITE_COUNT] of a sample, which it gives.
-bool store_read_observed(struct store *store, int sample, float *observed, struct hash *hash);
+// The same of what a sample showed, which it gives: observed[n_layer, SITE_COUNT] and
+// histogram[n_layer, SITE_COUNT, HISTOGRAM_BINS], NULL where the plan has none.
+bool store_read_observed(struct store *store, int sample, float *observed, uint32_t *histogram,
+                         struct hash *hash);
 
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
                                         const struct corpus *corpus);
@@ -90,9 +93,10 @@ void store_write_cancel(struct store *store);
 // Bytes of the outputs of a rank that are on their way to the file.
 size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus);
 
-// Local: what a sample showed in calibration, and that it is there.
+// Local: what a sample showed in calibration, as above, and that it is there.
 enum status store_write_observed(struct store *store, int sample, const float *observed,
-                                 const unsigned char digest[32], struct error *err);
+                                 const uint32_t *histogram, const unsigned char digest[32],
+                                 struct error *err);
 // Local.
 enum status store_write_state(struct store *store, int run, int sample, enum store_state state,
                               struct error *err);
