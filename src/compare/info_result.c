@@ -32,10 +32,9 @@ static void print_runs(FILE *out, const struct result *result)
 {
     for (int r = 0; r < result_runs(result); r++) {
         const struct result_run *run = result_run_at(result, r);
-        char cell[32] = "float";
-        if (run->calib_data_num > 0) snprintf(cell, sizeof cell, "n=%d", run->calib_data_num);
-        fprintf(out, "  %-6s %-8s %d of %d samples%s\n", run->mode, cell, run->done, result_samples(result),
-                run->complete ? "" : ", not complete");
+        char cell[VIEW_CELL_CHARS];
+        fprintf(out, "  %-6s %-8s %d of %d samples%s\n", run->mode, view_cell_text(run, cell), run->done,
+                result_samples(result), run->complete ? "" : ", not complete");
     }
 }
 
@@ -75,10 +74,7 @@ static void put_runs(struct json_writer *w, const struct result *result)
         const struct result_run *run = result_run_at(result, r);
         json_begin_object(w, NULL);
         json_put_string(w, "mode", run->mode);
-        if (run->calib_data_num > 0)
-            json_put_integer(w, "calib_data_num", run->calib_data_num);
-        else
-            json_put_null(w, "calib_data_num");
+        view_put_cell(w, run);
         json_put_integer(w, "samples_done", run->done);
         json_put_bool(w, "complete", run->complete);
         json_end_object(w);

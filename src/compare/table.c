@@ -56,7 +56,8 @@ static const char *mode_cell(char cell[CELL_CHARS * 2], const struct result *res
 {
     const struct result_run *r = result_run_at(result, run);
     if (r->calib_data_num == 0 || view_cells(result) < 2) return r->mode;
-    snprintf(cell, CELL_CHARS * 2, "%s (n=%d)", r->mode, r->calib_data_num);
+    char text[VIEW_CELL_CHARS];
+    snprintf(cell, CELL_CHARS * 2, "%s (%s)", r->mode, view_cell_text(r, text));
     return cell;
 }
 

@@ -16,42 +16,9 @@
 #include "ssmsweep/numerics/weights.h"
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
+#include "texts.h"
 #include "threads.h"
 #include "worker.h"
-
-// ---- texts ----
-
-// With no samples where a checkpoint brings the scales and no text is needed.
-static const struct corpus *calibration_text(const struct sweep *sweep)
-{
-    return sweep->calibration.samples > 0 || sweep->job->eval_data ? &sweep->calibration : &sweep->corpus;
-}
-
-static const char *evaluation_text(const struct sweep *sweep)
-{
-    if (sweep->job->eval_data) return STORE_EVALUATES_OTHERS;
-    return sweep->calibration.samples > 0 ? STORE_EVALUATES_ITS_TEXT : STORE_EVALUATES_CALIBRATION;
-}
-
-// One of the texts may be token ids.
-static const char *tokenizer_hex(const struct sweep *sweep)
-{
-    const char *hex = sweep->corpus.tokenizer_hex;
-    return hex[0] ? hex : calibration_text(sweep)->tokenizer_hex;
-}
-
-// Not where a checkpoint brings the scales.
-static bool calibrates(const struct sweep *sweep)
-{
-    return sweep->plan.n_cells > 0 && sweep->model.kind == MODEL_FLOAT;
-}
-
-// Of the longest sample that goes through the model.
-static int most_tokens(const struct sweep *sweep)
-{
-    int calibration = sweep->calibration.max_tokens, evaluation = sweep->corpus.max_tokens;
-    return calibration > evaluation ? calibration : evaluation;
-}
 
 // ---- what is to be done ----
 
@@ -145,9 +112,9 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
             mebibytes(weights_bytes(&sweep->model, engine_parts(plan, &sweep->model))),
-            mebibytes(forward_bytes(dims, most_tokens(sweep), sweep->threads) +
+            mebibytes(forward_bytes(dims, texts_most_tokens(sweep), sweep->threads) +
                       store_room_bytes(plan, dims, &sweep->corpus) +
-                      observations_bytes(plan, calibrates(sweep) ? plan->calibration_samples : 0)));
+                      observations_bytes(plan, texts_calibrate(sweep) ? plan->calibration_samples : 0)));
 }
 
 // ---- folders ----
@@ -197,7 +164,7 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
         struct store_identity identity = {.job_json = job_json,
                                           .tool_version = sweep->tool_version,
                                           .weights_hex = sweep->model.digest_hex,
-                                          .tokenizer_hex = tokenizer_hex(sweep),
+                                          .tokenizer_hex = texts_tokenizer_hex(sweep),
                                           .ids_hex = sweep->corpus.ids_hex,
                                           .model_dtype = model_dtype_name(&sweep->model),
                                           .scales_source =
@@ -205,8 +172,8 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
                                           .reference_weights = reference_weights(&sweep->model),
                                           .model_config = config_text(sweep, config, sizeof config),
                                           .numerics_version = version,
-                                          .calibration_ids_hex = calibration_text(sweep)->ids_hex,
-                                          .evaluation_text = evaluation_text(sweep)};
+                                          .calibration_ids_hex = texts_calibration(sweep)->ids_hex,
+                                          .evaluation_text = texts_evaluated(sweep)};
         (sweep->resumes ? store_resume : store_create)(store, sweep->comm, sweep->result_path, &sweep->plan,
                                                        &sweep->model.dims, &sweep->corpus, &identity, err);
     }
@@ -262,10 +229,10 @@ static enum status stock_open(struct stock *stock, const struct sweep *sweep, st
     stock->finished = calloc((size_t)stock->total, 1);
     if (!stock->finished) return error_memory(err, (unsigned long long)stock->total, "item states");
     if (observations_open(&stock->known, plan, &sweep->model.dims,
-                          calibrates(sweep) ? plan->calibration_samples : 0,
-                          calibration_text(sweep)->max_tokens, err))
+                          texts_calibrate(sweep) ? plan->calibration_samples : 0,
+                          texts_calibration(sweep)->max_tokens, err))
         return err->status;
-    if (calibrates(sweep) && plan->observed_run >= 0)
+    if (texts_calibrate(sweep) && plan->observed_run >= 0)
         stock->known.outputs = stock->finished + (size_t)plan->observed_run * (size_t)plan->samples;
     return STATUS_OK;
 }
@@ -383,32 +350,36 @@ static enum status fill_store(struct sweep *sweep, const struct worker *worker, 
     return err->status;
 }
 
-static enum status work(struct sweep *sweep, struct store *store, struct stock *stock,
+// Collective.
+static enum status open_engine(const struct sweep *sweep, struct engine *engine, struct sweep_times *times,
+                               struct error *err)
+{
+    const double started = progress_clock();
+    engine_open(engine, sweep->comm, &sweep->model, engine_parts(&sweep->plan, &sweep->model),
+                texts_most_tokens(sweep), sweep->threads, err);
+    times->pack_seconds = progress_clock() - started;
+    return err->status;
+}
+
+static enum status work(struct sweep *sweep, struct engine *engine, struct store *store, struct stock *stock,
                         struct sweep_times *times, struct error *err)
 {
-    struct engine engine = {0};
     struct worker worker = {.comm = sweep->comm,
                             .plan = &sweep->plan,
                             .corpus = &sweep->corpus,
-                            .calibration = calibration_text(sweep),
+                            .calibration = texts_calibration(sweep),
                             .model = &sweep->model,
                             .stop = sweep->stop,
                             .log = sweep->log};
     stock_open(stock, sweep, err);
-    if (comm_agree(sweep->comm, err)) goto close_engine;
-    if (sweep->resumes && take_stock(sweep, &worker, store, stock, err)) goto close_engine;
-    if (sweep->plan.n_items > 0 || observations_absent(&stock->known) > 0) {
-        const double started = progress_clock();
-        engine_open(&engine, sweep->comm, &sweep->model, engine_parts(&sweep->plan, &sweep->model),
-                    most_tokens(sweep), sweep->threads, err);
-        times->pack_seconds = progress_clock() - started;
-        if (err->status || obey_stop(sweep, err)) goto close_engine;
-        worker.forward = engine.forward;
-    }
-    fill_store(sweep, &worker, store, stock, times, err);
-close_engine:
-    engine_close(&engine);
-    return err->status;
+    if (comm_agree(sweep->comm, err)) return err->status;
+    if (sweep->resumes && take_stock(sweep, &worker, store, stock, err)) return err->status;
+    if (!engine->forward && (sweep->plan.n_items > 0 || observations_absent(&stock->known) > 0) &&
+        open_engine(sweep, engine, times, err))
+        return err->status;
+    if (obey_stop(sweep, err)) return err->status;
+    worker.forward = engine->forward;
+    return fill_store(sweep, &worker, store, stock, times, err);
 }
 
 // A file that holds nothing helps nobody.  Where writing failed, closing could hang: not all ranks need fail.
@@ -459,17 +430,32 @@ static void log_times(const struct sweep *sweep, const struct sweep_times *times
             100 - 100 * all / ranks / items, 100 - 100 * longest / items);
 }
 
+// Collective.
+static enum status end_digests(struct sweep *sweep, struct sweep_times *times, struct error *err)
+{
+    const double started = progress_clock();
+    inputs_digests(&sweep->model, &sweep->reference, sweep->comm, err);
+    times->load_seconds += progress_clock() - started;
+    return err->status;
+}
+
 enum status sweep_run(struct sweep *sweep, struct error *err)
 {
     struct store *store = NULL;
     struct stock stock = {0};
+    struct engine engine = {0};
     struct sweep_times times = {.load_seconds = sweep->load_seconds};
     double started = progress_clock();
     if (make_folders(sweep, err) || obey_stop(sweep, err)) return err->status;
+    // Weights are packed while they are hashed.  What a resumed sweep has to pack, if anything, is not known
+    // yet.
+    if (!sweep->job->resume && open_engine(sweep, &engine, &times, err)) goto close_engine;
+    if (end_digests(sweep, &times, err)) goto close_engine;
     // The file before the long work: a full disk shows here.
-    if (open_store(&store, sweep, err)) return err->status;
+    started = progress_clock();
+    if (open_store(&store, sweep, err)) goto close_engine;
     times.create_seconds = progress_clock() - started;
-    work(sweep, store, &stock, &times, err);
+    work(sweep, &engine, store, &stock, &times, err);
     bool empty = err->status && err->status != STATUS_STOPPED && !sweep->resumes && stock.stored == 0 &&
                  stock.known.added == 0;
     started = progress_clock();
@@ -479,5 +465,7 @@ enum status sweep_run(struct sweep *sweep, struct error *err)
     if (sweep->times) *sweep->times = times;
     word_ending(sweep, &stock, err);
     stock_clear(&stock);
+close_engine:
+    engine_close(&engine);
     return err->status;
 }
