@@ -16,6 +16,7 @@
 #include "ssmsweep/compare/per_sample.h"
 #include "ssmsweep/compare/present.h"
 #include "ssmsweep/compare/report_json.h"
+#include "ssmsweep/compare/scales.h"
 #include "ssmsweep/compare/verdict.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/synth.h"
@@ -112,9 +113,11 @@ static enum status report(const struct job *job, struct result *result, const st
                             .time = time(NULL)};
     if (job->command == COMMAND_SAVE) return report_write_stats(&report, err);
     const struct log log = {.level = job->verbosity, .ranks = 1};
-    if (report_write(&report, err)) return err->status;
+    if (report_write(&report, err) || scales_write(result, job->comparison_dir, err)) return err->status;
     if (job->per_sample && per_sample_write(comparison, result, job->comparison_dir, err)) return err->status;
     if (present(stdout, job, &report, err)) return err->status;
+    if (job->format == FORMAT_TABLE && job->verbosity != LOG_QUIET && scales_print(stdout, result, err))
+        return err->status;
     return verdict_give(job, &log, comparison, result, err);
 }
 

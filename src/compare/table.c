@@ -225,6 +225,17 @@ static void print_twins(FILE *out, const struct comparison *comparison, const st
     }
 }
 
+static int widest_name(const struct comparison *comparison, const struct result *result)
+{
+    int widest = view_cells(result) > 1 ? 14 : 5;
+    for (struct run_view run = {0}; view_next_run(comparison, &run);) {
+        char name[CELL_CHARS * 2];
+        const int width = (int)strlen(mode_cell(name, result, run.run));
+        if (width > widest) widest = width;
+    }
+    return widest;
+}
+
 static void print_evaluation(FILE *out, const struct result *result)
 {
     const char *text = result_attribute(result, "evaluation_text");
@@ -237,7 +248,7 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
     struct run_view run = {0};
     if (!view_next_run(comparison, &run)) return;
     const struct run_summary head = view_summarize(&run);
-    int name_width = view_cells(result) > 1 ? 14 : 5;
+    int name_width = widest_name(comparison, result);
     int width = print_header(out, comparison, result, &head, name_width);
     for (run = (struct run_view){0}; view_next_run(comparison, &run);)
         print_run(out, comparison, result, &run, name_width, color);

@@ -83,7 +83,7 @@ const char *view_cell_text(const struct result_run *run, char text[VIEW_CELL_CHA
     else if (run->order == 0)
         snprintf(text, VIEW_CELL_CHARS, "n=%d", run->calib_data_num);
     else
-        snprintf(text, VIEW_CELL_CHARS, "n=%d, order %d", run->calib_data_num, run->order);
+        snprintf(text, VIEW_CELL_CHARS, "n=%d order %d", run->calib_data_num, run->order);
     return text;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ssmsweep/numerics/observer.h"
 #include "ssmsweep/sweep/cell.h"
 #include "ssmsweep/sweep/store.h"
 #include "store_check.h"
@@ -421,6 +422,27 @@ const char *result_attribute(const struct result *result, const char *name)
     for (int a = 0; a < ATTRIBUTES; a++)
         if (strcmp(attribute_names[a], name) == 0) return result->attributes[a];
     return "";
+}
+
+enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
+                               struct error *err)
+{
+    char label[CELL_NAME_ROOM], name[STORE_PATH_ROOM];
+    struct store_expected expected = {H5T_FLOAT, 4, 2, {-1, SITE_COUNT, 1, 1}};
+    snprintf(name, sizeof name, STORE_SCALES, cell_name(cell, label));
+    hid_t data = store_open_data(&result->file, name, &expected, err);
+    if (!data) return err->status;
+    H5Dclose(data);
+    const size_t count = (size_t)expected.shape[0] * SITE_COUNT;
+    float *values = calloc(count, sizeof *values);
+    if (!values) return error_memory(err, count * sizeof *values, "the scales");
+    if (store_read_all(&result->file, name, &expected, H5T_NATIVE_FLOAT, values, err)) {
+        free(values);
+        return err->status;
+    }
+    *scales = values;
+    *n_layer = (int)expected.shape[0];
+    return STATUS_OK;
 }
 
 static void unreadable(const struct result *result, int layer, enum component component, struct error *err)

@@ -4,6 +4,7 @@ and after an interruption; and the scales are what NumPy makes of the stored obs
 the activations themselves.
 
     observers.py prefixes|numbers|stops|bad"""
+import json
 import os
 import shutil
 import sys
@@ -168,8 +169,11 @@ def check_stops(checks, folder):
     make_inputs(folder, 12)
     line = command(folder, [1, 3, 12], "-v", "--observer", MIXED, "--shuffle-calib", "3", "--seed", str(SEED), "--shard", "2")
     good = os.path.join(folder, "good")
-    path = run(checks, good, line)
-    results = recovery.results(good)
+    os.mkdir(good)
+    first = harness.run(line, 1, good, limit=LIMIT)
+    checks.check(first.status == 0, "runs", first.err)
+    check_report(checks, good, first)
+    path, results = os.path.join(good, "layer_outputs", "sweep.h5"), recovery.results(good)
     checks.check(len(scales(path)) == 9, "cells", sorted(scales(path)))
     for ranks in (2, 4, 7):
         case = os.path.join(folder, "n%d" % ranks)
@@ -212,6 +216,41 @@ def check_stops(checks, folder):
     reported = harness.run(["compare", "-q", "--format", "csv"], 1, good, limit=LIMIT)
     checks.check(imported.status == 0 and compared.out == reported.out and "2-4,3_order2," in compared.out,
                  "and imported", imported.err + compared.err)
+
+
+# ---------------------------------------------------------------- how scales differ
+def check_report(checks, folder, result):
+    """calibration.json, and the table, from the scales of the file."""
+    made = scales(os.path.join(folder, "layer_outputs", "sweep.h5"))
+    with open(os.path.join(folder, "comparisons", "calibration.json")) as f:
+        told = json.load(f)
+    kinds = ["mse", "entropy", "entropy", "entropy", "ema-percentile", "mse", "percentile"]
+    checks.check([told["observers"][site] for site in numpy_observers.SITES] == kinds and told["orders"] == 3 and
+                 told["n_layer"] == 2 and told["reference_calib_data_num"] == 12, "calibration.json: what it is about", told)
+    checks.check([(cell["calib_data_num"], cell["order"]) for cell in told["cells"]] ==
+                 [(n, k) for n in (1, 3, 12) for k in range(3)], "calibration.json: its cells")
+    numbers = 0
+    for cell in told["cells"]:
+        n, k = cell["calib_data_num"], cell["order"]
+        own = made["%d%s" % (n, "_order%d" % k if k else "")].astype(float)
+        orders = np.array([made["%d%s" % (n, end)].astype(float) for end in ("", "_order1", "_order2")])
+        checks.check(("spread_over_orders" in cell) == (k == 0), "spread is told once", cell)
+        for part, expected in (("ratio", own / made["12"].astype(float)),
+                               ("spread_over_orders", (orders.max(0) - orders.min(0)) / orders[0])):
+            for s, site in enumerate(numpy_observers.SITES if part in cell else ()):
+                for name, function in (("min", np.min), ("median", np.median), ("max", np.max)):
+                    numbers += 1
+                    checks.check(abs(cell[part][site][name] - function(expected[:, s])) < 1e-14, "%s %s %s" % (part, site, name),
+                                 cell[part][site])
+    checks.check(numbers == (9 + 3) * 7 * 3, "calibration.json: numbers", numbers)
+    lines = result.out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("Scales as parts of those of 12 calibration samples"))
+    rows = [line for line in lines[start + 5:start + 17]]
+    first = told["cells"][0]
+    checks.check(rows[0].split() == ["1", "min"] + ["%.4f" % first["ratio"][site]["min"] for site in numpy_observers.SITES] and
+                 rows[3].replace(" %", "").split() == ["orders"] + ["%.2f" % (100 * first["spread_over_orders"][site]["max"])
+                                                                   for site in numpy_observers.SITES], "the table", rows)
+    checks.check(max(map(len, lines)) <= 100, "at most 100 columns", max(lines, key=len))
 
 
 # ---------------------------------------------------------------- bad usage

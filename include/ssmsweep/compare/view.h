@@ -49,7 +49,7 @@ void view_reference_weights(const struct result *result, char text[VIEW_WEIGHTS_
 
 int view_cells(const struct result *result); // distinct sets of scales
 struct cell view_cell(const struct result_run *run);
-// "n=16" or "n=16, order 2"; "float" where there are no scales.  Gives `text` back.
+// "n=16" or "n=16 order 2"; "float" where there are no scales.  Gives `text` back.
 enum { VIEW_CELL_CHARS = 40 };
 const char *view_cell_text(const struct result_run *run, char text[VIEW_CELL_CHARS]);
 // Into an open object: calib_data_num, null for float runs, and where it is not 0, order.

@@ -24,6 +24,7 @@
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/model.h"
+#include "ssmsweep/sweep/cell.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
 
@@ -140,6 +141,9 @@ int result_width(const struct result *result, int layer, enum component componen
 // Root attribute of the list above, except schema_version, as text ("" if absent); valid until
 // result_close().
 const char *result_attribute(const struct result *result, const char *name);
+// scales[*n_layer, SITE_COUNT] of a cell, zeros before the calibration has ended; caller frees.
+enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
+                               struct error *err);
 // values[length(sample), width] of one sample.
 enum status result_read(struct result *result, int run, int layer, enum component component, int sample,
                         float *values, struct error *err);

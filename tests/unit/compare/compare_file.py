@@ -177,10 +177,12 @@ def main():
                 layer = json.load(file)["layers"]["layer_0"]
             flags = [layer.get("mode_nonfinite"), layer["fp_mean"] is None, layer.get("mse_flag"), layer["grades"]["mse"] == "poor"]
             need(flags == ([1, False, "nan", True] if in_mode else [None, False, None, False]), "spoilt %s: %s" % (mode, flags))
-        names = ["mode_fp16_vs_fp32.json", "mode_2-1_n5_vs_fp32.json", "mode_2-1_n64_vs_fp32.json", "summary.json"]
+        names = ["calibration.json", "mode_fp16_vs_fp32.json", "mode_2-1_n5_vs_fp32.json", "mode_2-1_n64_vs_fp32.json",
+                 "summary.json"]
         check_numbers(root, "cells", names, cells=[5, 64], modes=["fp32", "fp16", "2-1"], layers=[0, 1, 10],
                       components=list(WIDTHS))
-        names = ["mode_fp32_vs_2-1.json", "mode_2-4_n5_vs_2-1.json", "mode_2-4_n64_vs_2-1.json", "summary.json"]
+        names = ["calibration.json", "mode_fp32_vs_2-1.json", "mode_2-4_n5_vs_2-1.json", "mode_2-4_n64_vs_2-1.json",
+                 "summary.json"]
         check_numbers(root, "quantized", names, cells=[5, 64], modes=["fp32", "2-1", "2-4"], layers=[3],
                       components=["conv1d_output", "ssm_input"], reference="2-1")
     return 1 if need.failures else 0
