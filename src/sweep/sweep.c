@@ -327,7 +327,9 @@ static enum status calibrate(struct sweep *sweep, const struct worker *worker, s
     } else { // rank 0 alone has the rows, as after reading them back
         observations_spread(&stock->known, &sweep->plan, sweep->comm);
     }
+    const double started = progress_clock();
     if (calibration_scales(&stock->known, &sweep->plan, sweep->comm, scales, err)) return err->status;
+    times->scales_seconds = progress_clock() - started;
     return store_write_scales(store, *scales, err);
 }
 
@@ -422,10 +424,10 @@ static void log_times(const struct sweep *sweep, const struct sweep_times *times
     MPI_Allreduce(&mine, &all, 1, MPI_DOUBLE, MPI_SUM, sweep->comm->world);
     MPI_Allreduce(&mine, &longest, 1, MPI_DOUBLE, MPI_MAX, sweep->comm->world);
     log_job(sweep->log, LOG_VERBOSE,
-            "seconds: load %.2f, create %.2f, pack %.2f, calibrate %.2f, sweep %.2f, close %.2f; ranks were "
+            "seconds: load %.2f, create %.2f, pack %.2f, calibrate %.2f, scales %.2f, sweep %.2f, close %.2f; ranks were "
             "busy for "
             "%.1f %% of calibration and sweep, %.1f %% at least",
-            times->load_seconds, times->create_seconds, times->pack_seconds, times->calibrate_seconds,
+            times->load_seconds, times->create_seconds, times->pack_seconds, times->calibrate_seconds, times->scales_seconds,
             times->items_seconds - times->calibrate_seconds, times->close_seconds,
             100 - 100 * all / ranks / items, 100 - 100 * longest / items);
 }
