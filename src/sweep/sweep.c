@@ -424,11 +424,12 @@ static void log_times(const struct sweep *sweep, const struct sweep_times *times
     MPI_Allreduce(&mine, &all, 1, MPI_DOUBLE, MPI_SUM, sweep->comm->world);
     MPI_Allreduce(&mine, &longest, 1, MPI_DOUBLE, MPI_MAX, sweep->comm->world);
     log_job(sweep->log, LOG_VERBOSE,
-            "seconds: load %.2f, create %.2f, pack %.2f, calibrate %.2f, scales %.2f, sweep %.2f, close %.2f; ranks were "
+            "seconds: load %.2f, create %.2f, pack %.2f, calibrate %.2f, scales %.2f, sweep %.2f, close "
+            "%.2f; ranks were "
             "busy for "
             "%.1f %% of calibration and sweep, %.1f %% at least",
-            times->load_seconds, times->create_seconds, times->pack_seconds, times->calibrate_seconds, times->scales_seconds,
-            times->items_seconds - times->calibrate_seconds, times->close_seconds,
+            times->load_seconds, times->create_seconds, times->pack_seconds, times->calibrate_seconds,
+            times->scales_seconds, times->items_seconds - times->calibrate_seconds, times->close_seconds,
             100 - 100 * all / ranks / items, 100 - 100 * longest / items);
 }
 
