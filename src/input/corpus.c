@@ -235,6 +235,12 @@ enum status corpus_take(struct corpus *part, const struct corpus *whole, int sam
     return err->status;
 }
 
+void corpus_drop_ids(struct corpus *corpus)
+{
+    free(corpus->ids);
+    corpus->ids = NULL;
+}
+
 void corpus_clear(struct corpus *corpus)
 {
     free(corpus->ids);

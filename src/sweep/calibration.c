@@ -54,6 +54,7 @@ void observations_clear(struct observations *known)
     free(known->observed);
     free(known->present);
     free(known->histogram);
+    *known = (struct observations){.samples = known->samples, .added = known->added};
 }
 
 int observations_absent(const struct observations *known)

@@ -18,12 +18,7 @@ struct observations {
     // [n_cells][n_layer][SITE_COUNT][HISTOGRAM_BINS]: each sample is counted in the first cell of each order
     // that has it.  NULL where no observer takes a histogram.
     uint64_t *histogram;
-    // [plan->samples]; not 0: the file holds the outputs of this sample in plan->observed_run.  Those of the
-    // first plan->shared_samples others come with their observation; what cannot be stored then is an item of
-    // the sweep as any other.  NULL: none comes.
-    unsigned char *outputs;
-    // Samples that worker_observe() observed, and outputs that came with them, also when it failed.
-    int added, outputs_added;
+    int added; // samples that worker_observe() observed, also when it failed
 };
 
 // Local.  For the samples of the calibration, or for none; the longest has max_tokens.  STATUS_USAGE: too

@@ -8,6 +8,7 @@
 #include "calibration.h"
 #include "engine.h"
 #include "inputs.h"
+#include "lockstep.h"
 #include "resume.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/numerics/calibrate.h"
@@ -100,19 +101,22 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     }
     fprintf(out, "runs:\n");
     for (int r = 0; r < plan->n_runs; r++) {
-        fprintf(out, "  mode %s", plan->runs[r].mode->name);
+        char name[RUN_NAME_ROOM];
+        fprintf(out, "  mode %s", plan_run_name(plan, r, name));
         char cell[CELL_NAME_ROOM];
         if (plan->runs[r].cell != PLAN_FLOAT_CELL)
             fprintf(out, ", calib_data_num %s", plan_cell_name(plan, plan->runs[r].cell, cell));
         fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
     }
-    fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
+    fprintf(out, "items: %d over %d samples, in %d groups of runs\n", plan->n_items, plan->samples,
+            plan->n_groups);
     fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
     fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
             mebibytes(weights_bytes(&sweep->model, engine_parts(plan, &sweep->model))),
             mebibytes(forward_bytes(dims, texts_most_tokens(sweep), sweep->threads) +
+                      lockstep_bytes(plan, dims, sweep->corpus.max_tokens) +
                       store_room_bytes(plan, dims, &sweep->corpus) +
                       observations_bytes(plan, texts_calibrate(sweep) ? plan->calibration_samples : 0)));
 }
@@ -228,13 +232,9 @@ static enum status stock_open(struct stock *stock, const struct sweep *sweep, st
     *stock = (struct stock){.total = (long long)plan->n_runs * plan->samples};
     stock->finished = calloc((size_t)stock->total, 1);
     if (!stock->finished) return error_memory(err, (unsigned long long)stock->total, "item states");
-    if (observations_open(&stock->known, plan, &sweep->model.dims,
-                          texts_calibrate(sweep) ? plan->calibration_samples : 0,
-                          texts_calibration(sweep)->max_tokens, err))
-        return err->status;
-    if (texts_calibrate(sweep) && plan->observed_run >= 0)
-        stock->known.outputs = stock->finished + (size_t)plan->observed_run * (size_t)plan->samples;
-    return STATUS_OK;
+    return observations_open(&stock->known, plan, &sweep->model.dims,
+                             texts_calibrate(sweep) ? plan->calibration_samples : 0,
+                             texts_calibration(sweep)->max_tokens, err);
 }
 
 static void log_kept(const struct sweep *sweep, const struct resume_count *count, int observed)
@@ -259,8 +259,8 @@ static enum status take_stock(struct sweep *sweep, const struct worker *worker, 
     if (err->status) return err->status;
     log_kept(sweep, &count, stock->known.samples);
     stock->kept = count.kept;
-    plan_drop(plan, stock->finished, err);
-    return comm_agree(sweep->comm, err);
+    plan_drop(plan, stock->finished);
+    return STATUS_OK;
 }
 
 // ---- doing it ----
@@ -300,7 +300,7 @@ static void end_phase(struct progress *progress, struct sweep_times *times)
     times->idle_seconds += progress->idle_seconds;
 }
 
-// Observes what is not known yet; the outputs that come with it leave the plan.
+// Observes what is not known yet.
 static enum status observe(struct sweep *sweep, const struct worker *worker, struct store *store,
                            struct stock *stock, struct sweep_times *times, struct error *err)
 {
@@ -309,10 +309,7 @@ static enum status observe(struct sweep *sweep, const struct worker *worker, str
     worker_observe(worker, store, &stock->known, &progress, err);
     end_phase(&progress, times);
     times->calibrate_seconds = times->items_seconds;
-    stock->stored = stock->known.outputs_added;
-    if (err->status) return err->status;
-    plan_drop(&sweep->plan, stock->finished, err);
-    return comm_agree(sweep->comm, err);
+    return err->status;
 }
 
 static enum status calibrate(struct sweep *sweep, const struct worker *worker, struct store *store,
@@ -340,9 +337,14 @@ static enum status fill_store(struct sweep *sweep, const struct worker *worker, 
     struct progress progress;
     struct sweep_count count = {0};
     float *scales = NULL;
-    if (calibrate(sweep, worker, store, stock, &scales, times, err) == STATUS_OK && sweep->plan.n_items > 0) {
+    calibrate(sweep, worker, store, stock, &scales, times, err);
+    // From here on the samples are read where they are needed.
+    corpus_drop_ids(&sweep->corpus);
+    observations_clear(&stock->known);
+    corpus_drop_ids(&sweep->calibration);
+    if (!err->status && sweep->plan.n_items > 0) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
-        worker_sweep(worker, store, scales, &progress, &count, err);
+        worker_sweep(worker, store, scales, stock->finished, &progress, &count, err);
         end_phase(&progress, times);
         stock->stored += count.stored;
         bool whole_phase = err->status == STATUS_STOPPED || (count.failed > 0 && !count.ended);
@@ -371,6 +373,8 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
                             .corpus = &sweep->corpus,
                             .calibration = texts_calibration(sweep),
                             .model = &sweep->model,
+                            .dims = &sweep->model.dims,
+                            .threads = sweep->threads,
                             .stop = sweep->stop,
                             .log = sweep->log};
     stock_open(stock, sweep, err);

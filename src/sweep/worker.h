@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a rank does with an item: observe a sample, or run the samples of a shard and store their outputs.
+// What a rank does with an item: observe a sample, or run the samples of a shard in a group of runs and store
+// what they show.
 #ifndef SSMSWEEP_SWEEP_WORKER_H
 #define SSMSWEEP_SWEEP_WORKER_H
 
@@ -21,7 +22,9 @@ struct worker {
     const struct corpus *corpus;      // evaluated
     const struct corpus *calibration; // observed
     const struct model *model;        // whose mapped embedding a pass reads; NULL: not known
+    const struct dims *dims;
     struct forward *forward;
+    int threads;
     struct stop *stop;
     const struct log *log;
 };
@@ -29,18 +32,20 @@ struct worker {
 enum { WORKER_ATTEMPTS = 3 }; // of an item that fails with STATUS_IO
 
 // Collective.  Observes the samples that are not present and stores each; afterwards all are present on every
-// rank. `present` and `outputs` must be equal on all ranks, and are so afterwards; rows are needed on rank 0
-// alone.
+// rank. `present` must be equal on all ranks; rows are needed on rank 0 alone.
 enum status worker_observe(const struct worker *worker, struct store *store, struct observations *known,
                            struct progress *progress, struct error *err);
 
-// Collective.  Runs and stores every item of the plan.  scales as above; NULL where no run needs them.
+// Collective.  Runs and stores what the plan's items have that is not finished.  scales as above; NULL where
+// no run needs them.  finished[n_runs][samples], equal on all ranks, also afterwards, when it has what was
+// stored.
 struct sweep_count {
-    long long stored; // samples, on all ranks together, also after a failure
-    long long failed; // samples that were marked as failed
+    long long stored; // samples of runs, on all ranks together, also after a failure
+    long long failed; // those that were marked as failed
     bool ended;       // by a failure: items are left that nobody tried
 };
 enum status worker_sweep(const struct worker *worker, struct store *store, const float *scales,
-                         struct progress *progress, struct sweep_count *count, struct error *err);
+                         unsigned char *finished, struct progress *progress, struct sweep_count *count,
+                         struct error *err);
 
 #endif

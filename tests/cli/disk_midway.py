@@ -30,8 +30,9 @@ def run(good, folder, ranks, *further, inject=None, environment=None, each=False
 
 
 def check_full(checks, good, workplace):
-    for ranks in (1, 4):
-        for size in ("500k", "700k", "1m", "1400k"):
+    # With several ranks as many samples are under way, each with all its runs.
+    for ranks, sizes in ((1, ("1m", "1300k", "1700k", "2100k")), (4, ("1900k", "2100k", "2200k", "2300k"))):
+        for size in sizes:
             what = "disk of %s, -n %d" % (size, ranks)
             folder = os.path.join(workplace, "full-%s-%d" % (size, ranks))
             os.mkdir(folder)

@@ -268,7 +268,7 @@ def check_bad(checks, folder):
             ("no order", ["--shuffle-calib", "0"], USAGE, ["--shuffle-calib", "1 to"]),
             ("negative", ["--shuffle-calib", "-1"], USAGE, ["--shuffle-calib"]),
             ("no number", ["--shuffle-calib", "many"], USAGE, ["--shuffle-calib"]),
-            ("too many runs", ["--shuffle-calib", "1000", "--modes", "all"], USAGE, ["runs", "4096"]),
+            ("too many runs", ["--shuffle-calib", "1000", "--noise", "3", "--modes", "all"], USAGE, ["runs", "32768"]),
             ("observer of a checkpoint", ["--observer", "mse", "--model", checkpoint], USAGE, ["--observer", "checkpoint"]),
             ("order of a checkpoint", ["--shuffle-calib", "2", "--model", checkpoint], USAGE,
              ["--shuffle-calib", "checkpoint"])):

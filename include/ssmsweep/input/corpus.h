@@ -38,5 +38,6 @@ enum status corpus_read(struct corpus *corpus, const struct corpus_request *requ
 // Local.  A copy of the first `samples` samples, as corpus_read() would have read them.
 enum status corpus_take(struct corpus *part, const struct corpus *whole, int samples, struct error *err);
 void corpus_clear(struct corpus *corpus);
+void corpus_drop_ids(struct corpus *corpus); // frees them; ids is NULL afterwards, the lengths stay
 
 #endif
