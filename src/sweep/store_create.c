@@ -242,7 +242,7 @@ static void create_observed(struct making *making, struct error *err)
     put_site_names(making, data, err);
     H5Dclose(data);
     if (observers_take_histogram(&making->plan->observers))
-        put_data(making, STORE_HISTOGRAM, H5T_STD_U32LE, 4, shape, NULL, err);
+        put_data(making, STORE_OBSERVED_HISTOGRAM, H5T_STD_U32LE, 4, shape, NULL, err);
     put_data(making, STORE_OBSERVED_STATE, H5T_STD_U8LE, 1, row, NULL, err);
     put_data(making, STORE_OBSERVED_DIGEST, H5T_STD_U8LE, 2, row, NULL, err);
 }

@@ -57,7 +57,8 @@ static void open_calibration(struct store *store, const struct store_file *file,
     }
     store->observed = open_floats(file, STORE_OBSERVED, 3, observed, err);
     if (observers_take_histogram(&plan->observers))
-        store->histogram = open_data(file, STORE_HISTOGRAM, H5T_INTEGER, sizeof(uint32_t), 4, observed, err);
+        store->histogram =
+            open_data(file, STORE_OBSERVED_HISTOGRAM, H5T_INTEGER, sizeof(uint32_t), 4, observed, err);
     store->calibration.state = open_bytes(file, STORE_OBSERVED_STATE, 1, row, err);
     store->calibration.digest = open_bytes(file, STORE_OBSERVED_DIGEST, 2, row, err);
 }
