@@ -383,7 +383,6 @@ bool lockstep_failure(const struct lockstep *lockstep, int index, int *run, cons
 enum status lockstep_sample(struct lockstep *lockstep, const struct group *group, int sample,
                             unsigned char *finished, struct scheduler *scheduler, struct error *err)
 {
-    const struct stop *stop = lockstep->worker->stop;
     const struct error *why;
     int run;
     gather(lockstep, group, sample, finished);
@@ -391,8 +390,7 @@ enum status lockstep_sample(struct lockstep *lockstep, const struct group *group
     if (read_ids(lockstep) == STATUS_OK &&
         (!run_layers(lockstep, scheduler) || !run_logits(lockstep, scheduler))) {
         cancel(lockstep);
-        return error_set(err, STATUS_STOPPED, "stopped by %s, and %g seconds of grace passed",
-                         stop_signal_name(stop->signal), stop->grace_seconds);
+        return worker_overdue(lockstep->worker, err);
     }
     for (int i = 0; i < lockstep->n_lanes; i++)
         if (lockstep->lanes[i].stores) store_lane(lockstep, &lockstep->lanes[i], finished);

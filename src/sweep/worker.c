@@ -6,6 +6,12 @@
 #include "lockstep.h"
 #include "ssmsweep/sweep/scheduler.h"
 
+enum status worker_overdue(const struct worker *worker, struct error *err)
+{
+    return error_set(err, STATUS_STOPPED, "stopped by %s, and %g seconds of grace passed",
+                     stop_signal_name(worker->stop->signal), worker->stop->grace_seconds);
+}
+
 struct sweeping {
     const struct worker *worker;
     struct store *store;

@@ -31,6 +31,9 @@ struct worker {
 
 enum { WORKER_ATTEMPTS = 3 }; // of an item that fails with STATUS_IO
 
+// Local.  STATUS_STOPPED: the time of grace is over.
+enum status worker_overdue(const struct worker *worker, struct error *err);
+
 // Collective.  Observes the samples that are not present and stores each; afterwards all are present on every
 // rank. `present` must be equal on all ranks; rows are needed on rank 0 alone.
 enum status worker_observe(const struct worker *worker, struct store *store, struct observations *known,

@@ -71,8 +71,7 @@ static enum status observe_sample(void *context, int item, struct scheduler *sch
         }
         if (!store_can_write(calibration->store)) scheduler_end(scheduler);
     } else {
-        error_set(err, STATUS_STOPPED, "stopped by %s, and %g seconds of grace passed",
-                  stop_signal_name(worker->stop->signal), worker->stop->grace_seconds);
+        worker_overdue(worker, err);
     }
     memset(observation.numbers, 0, row * sizeof *observation.numbers); // another rank may have it
     return err->status;
