@@ -161,6 +161,8 @@ static const struct option options[] = {
      .help = "seconds for each measurement (default 1)", .least = 0, .most = 3600},
     {"json", 0, OPTION_TEXT, GROUP_BENCH, IN_BENCH, OFFSET(json_file), .argument = "FILE",
      .help = "write all numbers to this file"},
+    {"null-items", 0, OPTION_FLAG, GROUP_BENCH, IN_BENCH, OFFSET(null_items),
+     .help = "under mpirun: measure only how fast items that do nothing are handed out"},
 
     {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},

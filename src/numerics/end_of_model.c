@@ -2,13 +2,13 @@
 #include "ssmsweep/numerics/end_of_model.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stddef.h>
-#include <string.h>
+
+#include "ssmsweep/numerics/kernels.h"
 
 void end_of_model_clear(struct end_of_model *total)
 {
-    memset(total, 0, sizeof *total);
+    *total = (struct end_of_model){0};
 }
 
 void end_of_model_merge(struct end_of_model *total, const struct end_of_model *part)
@@ -25,45 +25,32 @@ void end_of_model_merge(struct end_of_model *total, const struct end_of_model *p
         total->kl_bins[i] += part->kl_bins[i];
 }
 
-// The distribution that a row of logits stands for.
-struct row {
-    const float *logits;
-    int best;
-    double log_sum; // of exp(logit)
-};
-
-// False: a logit is NaN or Inf.
-static bool read_row(struct row *row, const float *logits, int vocab)
+// Natural logarithm of x >= 1 within 1e-15 relative to max(1, log x), in basic operations alone: libraries
+// differ in the last bit of theirs.  x = m 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 artanh z with
+// z = (m - 1) / (m + 1), |z| < 0.172.
+static double natural_log(double x)
 {
-    double sum = 0;
-    *row = (struct row){.logits = logits};
-    for (int i = 0; i < vocab; i++) {
-        if (!isfinite(logits[i])) return false;
-        if (logits[i] > logits[row->best]) row->best = i;
-    }
-    for (int i = 0; i < vocab; i++)
-        sum += exp((double)logits[i] - (double)logits[row->best]);
-    row->log_sum = (double)logits[row->best] + log(sum);
-    return true;
+    int e;
+    double m = frexp(x, &e);
+    if (m < 0x1.6a09e667f3bcdp-1) m *= 2, e--;
+    const double z = (m - 1) / (m + 1), zz = z * z;
+    double series = 0; // 1 + z^2/3 + z^4/5 + ...
+    for (int k = 21; k > 0; k -= 2)
+        series = series * zz + 1.0 / k;
+    return (double)e * 0x1.62e42fefa39efp-1 + 2 * z * series;
 }
 
-static double divergence(const struct row *reference, const struct row *mode, int vocab)
+// log p = v - most - log sum;  KL = sum p_ref (log p_ref - log p_mode), which rounding may take below zero.
+static void add_prediction(struct end_of_model *total, const struct logit_sums *sums, const float *mode,
+                           int32_t next)
 {
-    double kl = 0;
-    for (int i = 0; i < vocab; i++) {
-        const double p = (double)reference->logits[i] - reference->log_sum;
-        kl += exp(p) * (p - ((double)mode->logits[i] - mode->log_sum));
-    }
-    return kl > 0 ? kl : 0; // what is below is rounding
-}
-
-static void add_prediction(struct end_of_model *total, const struct row *reference, const struct row *mode,
-                           int next, int vocab)
-{
-    const double kl = reference->logits == mode->logits ? 0 : divergence(reference, mode, vocab);
-    total->top1_agree += reference->best == mode->best;
-    total->top1_correct += mode->best == next;
-    total->nll += mode->log_sum - (double)mode->logits[next];
+    const double log_ref = natural_log(sums->sum[0]), log_mode = natural_log(sums->sum[1]);
+    double kl = sums->product / sums->sum[0] - (log_ref - log_mode);
+    kl = kl > 0 ? kl : 0;
+    total->tokens++;
+    total->top1_agree += sums->top[0] == sums->top[1];
+    total->top1_correct += sums->top[1] == next;
+    total->nll += log_mode - ((double)mode[next] - (double)sums->most[1]);
     total->kl += kl;
     total->kl_squares += kl * kl;
     total->kl_max = kl > total->kl_max ? kl : total->kl_max;
@@ -73,12 +60,14 @@ static void add_prediction(struct end_of_model *total, const struct row *referen
 void end_of_model_add(struct end_of_model *total, const float *reference_logits, const float *mode_logits,
                       const int32_t *next, int count, int vocab, int stride)
 {
+    const struct kernels *kernels = kernels_default();
     for (int t = 0; t < count; t++) {
-        struct row reference, mode;
-        const size_t at = (size_t)t * (size_t)stride;
-        total->tokens++;
-        if (read_row(&reference, reference_logits + at, vocab) && read_row(&mode, mode_logits + at, vocab))
-            add_prediction(total, &reference, &mode, next[t], vocab);
+        const float *reference = reference_logits + (ptrdiff_t)t * stride;
+        const float *mode = mode_logits + (ptrdiff_t)t * stride;
+        struct logit_sums sums;
+        kernels->logit_sums(reference, mode, vocab, &sums);
+        if (sums.finite)
+            add_prediction(total, &sums, mode, next[t]);
         else
             total->nonfinite++;
     }

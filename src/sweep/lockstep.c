@@ -8,8 +8,9 @@
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/kernels.h"
+#include "ssmsweep/numerics/pairs.h"
 
-enum { LOGITS_TOKENS = 32, PLACE_POSITIONS = 2 * PROFILE_POSITIONS };
+enum { LOGITS_TOKENS = 64, PLACE_POSITIONS = 2 * PROFILE_POSITIONS };
 
 // A run on its way through the model.
 struct lane {
@@ -256,33 +257,26 @@ static void keep_profile(const struct profile *profile, uint32_t *histogram, dou
     }
 }
 
-// Moments of a component, or its profile.
-static void measure_part(const struct lockstep *l, int layer, int part)
+static void measure_component(const struct lockstep *l, int layer, enum component component)
 {
     const struct lane *lane = l->lane;
-    const enum component component = (enum component)(part / 2);
     const size_t place = (size_t)layer * COMPONENT_COUNT + component;
-    const int width = component_width(l->worker->dims, component);
     const float *reference = l->reference[component];
     const float *values = is_reference(l, lane) ? reference : l->values[component];
-    if (part % 2 == 0) {
-        accumulator_clear(&lane->moments[place]);
-        accumulator_add_sample(&lane->moments[place], reference, values, (size_t)l->length * (size_t)width);
-    } else {
-        struct profile profile;
-        profile_clear(&profile);
-        profile_add_sample(&profile, reference, values, l->length, width);
-        keep_profile(&profile, lane->histogram + place * PROFILE_BINS,
-                     lane->position + place * PLACE_POSITIONS);
-    }
+    struct profile profile;
+    profile_clear(&profile);
+    accumulator_clear(&lane->moments[place]);
+    pairs_add_sample(&lane->moments[place], &profile, reference, values, (size_t)l->length,
+                     component_width(l->worker->dims, component));
+    keep_profile(&profile, lane->histogram + place * PROFILE_BINS, lane->position + place * PLACE_POSITIONS);
 }
 
 static void measure(const struct lockstep *l, int layer)
 {
     const int threads = l->worker->threads;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
-    for (int part = 0; part < 2 * COMPONENT_COUNT; part++)
-        measure_part(l, layer, part);
+    for (int c = 0; c < COMPONENT_COUNT; c++)
+        measure_component(l, layer, (enum component)c);
 }
 
 // Of a noisy re-run: the same for every schedule, and for all modes, so that equal modes stay equal.

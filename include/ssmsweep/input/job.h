@@ -66,6 +66,7 @@ struct job {
     double grace_seconds;        // that running items have after a signal
     double progress_seconds;     // < 0: only when stderr is a terminal
     double bench_seconds;        // for each measurement
+    bool null_items;             // measure nothing but their hand-out
     const char *json_file;       // NULL: none
     int format, color;           // enum present_format, enum present_color
     bool per_sample;

@@ -8,8 +8,8 @@
 
 #include "ssmsweep/numerics/profile.h"
 
-// Of one sample: sums over its `tokens` = length - 1 predictions of a next token.  Natural logarithms.  Plain
-// data, merged by adding, in the order of the samples.
+// Of one sample: sums over its predictions of a next token; tokens + nonfinite = length - 1.  Natural
+// logarithms.  Plain data, merged by adding, in the order of the samples.
 struct end_of_model {
     uint64_t tokens;
     uint64_t top1_agree;   // the likeliest token is the reference's (the lowest id of equals)
@@ -26,8 +26,9 @@ void end_of_model_clear(struct end_of_model *total);
 void end_of_model_merge(struct end_of_model *total, const struct end_of_model *part);
 
 // Adds predictions: logits[count][stride], of which the first `vocab` of a row count, of the reference and of
-// the mode (may be the same array), and next[count], each in [0, vocab).  Sums in double in a fixed order:
-// the same bits everywhere.
+// the mode (may be the same array), and next[count], each in [0, vocab).  In double throughout, within 1e-14
+// of the exact KL and log-likelihood of a prediction (relative to max(1, the largest term)); sums in a fixed
+// order: the same bits everywhere, and in whatever pieces the predictions come.
 void end_of_model_add(struct end_of_model *total, const float *reference_logits, const float *mode_logits,
                       const int32_t *next, int count, int vocab, int stride);
 
