@@ -16,6 +16,7 @@
 #include "ssmsweep/compare/per_sample.h"
 #include "ssmsweep/compare/present.h"
 #include "ssmsweep/compare/report_json.h"
+#include "ssmsweep/compare/scales.h"
 #include "ssmsweep/compare/sweep_files.h"
 #include "ssmsweep/compare/sweep_report.h"
 #include "ssmsweep/compare/verdict.h"
@@ -133,8 +134,11 @@ static enum status report(const struct job *job, struct result *result, const st
     const struct log log = {.level = job->verbosity, .ranks = 1};
     if (comparison->count > 0 && report_write(&report, err)) return err->status;
     if (sweep->result && sweep_files_write(sweep, job->comparison_dir, err)) return err->status;
+    if (scales_write(result, job->comparison_dir, err)) return err->status;
     if (job->per_sample && per_sample_write(comparison, result, job->comparison_dir, err)) return err->status;
     if (present(stdout, job, &report, sweep, err)) return err->status;
+    if (job->format == FORMAT_TABLE && job->verbosity != LOG_QUIET && scales_print(stdout, result, err))
+        return err->status;
     return verdict_give(job, &log, comparison, result, err);
 }
 

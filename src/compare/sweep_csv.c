@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "ssmsweep/compare/sweep_files.h"
-#include "ssmsweep/sweep/cell.h"
+#include "ssmsweep/compare/view.h"
 
 // What a row is of.
 struct row {
@@ -24,7 +24,7 @@ static void put_row(const struct row *row, const char *metric, double value, dou
 {
     char name[CELL_NAME_ROOM];
     const struct result_run *run = row->run;
-    fprintf(row->out, "%s,", cell_name((struct cell){run->calib_data_num, run->order}, name));
+    fprintf(row->out, "%s,", cell_name(view_cell(run), name));
     if (run->calib_data_num > 0) fprintf(row->out, "%d", run->calib_data_num);
     fprintf(row->out, ",%s,", run->mode);
     if (row->unit->layer == SWEEP_END_OF_MODEL)

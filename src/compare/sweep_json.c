@@ -9,6 +9,7 @@
 #include "ssmsweep/compare/coverage.h"
 #include "ssmsweep/compare/report_json.h"
 #include "ssmsweep/compare/sweep_files.h"
+#include "ssmsweep/compare/view.h"
 
 enum { SWEEP_SCHEMA_VERSION = 1 };
 
@@ -19,11 +20,10 @@ static const struct result_run *run_of(const struct sweep_report *report, int pl
 
 static void put_cell(struct json_writer *w, const struct result_run *run)
 {
-    if (run && run->calib_data_num > 0)
-        json_put_integer(w, "calib_data_num", run->calib_data_num);
+    if (run)
+        view_put_cell(w, run);
     else
         json_put_null(w, "calib_data_num");
-    if (run && run->order > 0) json_put_integer(w, "order", run->order);
 }
 
 static void put_unit(struct json_writer *w, const struct sweep_unit *unit)

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/compare/view.h"
 #include "ssmsweep/numerics/mode.h"
-#include "ssmsweep/sweep/cell.h"
 #include "sweep_parts.h"
 
 const double sweep_percentiles[SWEEP_PERCENTILES] = {50, 90, 95, 99, 99.9};
@@ -76,14 +76,9 @@ static const struct result_run *run_of(const struct sweep_report *report, int pl
     return result_run_at(report->result, report->runs[place]);
 }
 
-static struct cell cell_of(const struct result_run *run)
-{
-    return (struct cell){run->calib_data_num, run->order};
-}
-
 static bool same_cell(const struct result_run *a, const struct result_run *b)
 {
-    return cell_compare(cell_of(a), cell_of(b)) == 0;
+    return cell_compare(view_cell(a), view_cell(b)) == 0;
 }
 
 // Float runs join every cell whose reference is theirs.

@@ -54,7 +54,8 @@ static const char *mode_cell(char cell[CELL_CHARS * 2], const struct result *res
 {
     const struct result_run *r = result_run_at(result, run);
     if (r->calib_data_num == 0 || view_cells(result) < 2) return r->mode;
-    snprintf(cell, CELL_CHARS * 2, "%s (n=%d)", r->mode, r->calib_data_num);
+    char text[VIEW_CELL_CHARS];
+    snprintf(cell, CELL_CHARS * 2, "%s (%s)", r->mode, view_cell_text(r, text));
     return cell;
 }
 
@@ -221,17 +222,35 @@ static void print_twins(FILE *out, const struct comparison *comparison, const st
     }
 }
 
+static int widest_name(const struct comparison *comparison, const struct result *result)
+{
+    int widest = view_cells(result) > 1 ? 14 : 5;
+    for (struct run_view run = {0}; view_next_run(comparison, &run);) {
+        char name[CELL_CHARS * 2];
+        const int width = (int)strlen(mode_cell(name, result, run.run));
+        if (width > widest) widest = width;
+    }
+    return widest;
+}
+
+static void print_evaluation(FILE *out, const struct result *result)
+{
+    const char *text = result_attribute(result, "evaluation_text");
+    if (text[0]) fprintf(out, "Compared on: %s.\n", text);
+}
+
 void table_print_summary(FILE *out, const struct comparison *comparison, const struct result *result,
                          bool color)
 {
     struct run_view run = {0};
     if (!view_next_run(comparison, &run)) return;
     const struct run_summary head = view_summarize(&run);
-    int name_width = view_cells(result) > 1 ? 14 : 5;
+    int name_width = widest_name(comparison, result);
     int width = print_header(out, comparison, result, &head, name_width);
     for (run = (struct run_view){0}; view_next_run(comparison, &run);)
         print_run(out, comparison, result, &run, name_width, color);
     table_rule(out, width);
+    print_evaluation(out, result);
     coverage_print(out, result);
     print_twins(out, comparison, result);
     fputs("Worst grade over all layers.  The grades:   excellent     good      fair\n"

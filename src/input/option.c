@@ -41,9 +41,16 @@ static const struct option options[] = {
      .help = "text: .jsonl, .txt, a folder of .txt, each also as .gz or .zst; or token ids: .npy\n"
              "int32 or int64 [samples, L]; - is standard input (default: calibration.jsonl or\n"
              "calibration.npy of the model, else calibration.jsonl of the demo model)"},
+    {"eval-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(eval_data), .argument = "FILE",
+     .help = "text on which the modes are compared, as --calib-data (default: the samples of the\n"
+             "calibration)"},
+    {"eval_data_num", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(eval_data_num), .argument = "N",
+     .help = "samples on which the modes are compared (default: as many as the largest\n--calib_data_num)",
+     .least = 1, .most = 1e6},
     {"text-format", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(text_format),
      .argument = "auto|jsonl|txt|npy",
-     .help = "what --calib-data is (default auto: by name, else by content)", .word = "auto|jsonl|txt|npy"},
+     .help = "what --calib-data and --eval-data are (default auto: by name, else by content)",
+     .word = "auto|jsonl|txt|npy"},
     {"text-field", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(text_field), .argument = "NAME",
      .help = "member of a JSON line that holds the text (default text)"},
     {"txt-split", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(txt_split), .argument = "auto|blank|file",
@@ -61,6 +68,13 @@ static const struct option options[] = {
     {"percentile_alpha", 0, OPTION_DOUBLE, GROUP_INPUT, IN_RUN, OFFSET(percentile_alpha), .argument = "A",
      .help = "quantile of the percentile observers, above 0, up to 1 (default 0.9995)", .least = 0, .most = 1,
      .above_least = true},
+    {"observer", 0, OPTION_LIST, GROUP_INPUT, IN_RUN, OFFSET(observer), .argument = "LIST",
+     .help = "what makes scales of activations, for all sites or as SITE=KIND: minmax, percentile,\n"
+             "ema-percentile, mse, entropy (default: x_proj_input and ssm_state ema-percentile,\n"
+             "the others minmax); docs/calibration.md"},
+    {"shuffle-calib", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(shuffle_calib), .argument = "K",
+     .help = "orders of the calibration samples, each with scales of its own (default 1: that of\nthe text)",
+     .least = 1, .most = 1000},
 
     {"all-modes", 0, OPTION_WORD, GROUP_SWEEP, IN_BOTH | IN_BENCH, OFFSET(modes),
      .help = "every mode; the same as --modes all", .word = "all"},
@@ -121,7 +135,8 @@ static const struct option options[] = {
     {"bootstrap", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH, OFFSET(bootstrap), .argument = "N",
      .help = "resamples behind intervals and ties (default 999)", .least = 199, .most = 99999},
     {"seed", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH | IN_SYNTH, OFFSET(seed), .argument = "N",
-     .help = "of the resamples, and of synth: the same seed gives the same bytes everywhere\n(default 0)",
+     .help = "of the resamples, of --shuffle-calib and of synth: the same seed gives the same bytes\n"
+             "everywhere (default 0)",
      .least = 0, .most = 2147483647},
 
     {"preset", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(preset), .argument = "NAME",

@@ -56,7 +56,8 @@ static void expect_scales(const struct corpus *corpus, int samples, float *scale
             for (int site = 0; site < SITE_COUNT; site++)
                 observed[(s * LAYERS + l) * SITE_COUNT + site] =
                     standin_observation(corpus->ids[s * MAX_TOKENS], corpus->length[s], l, site);
-    calibrate_scales(observed, samples, LAYERS, scales);
+    const struct calibration_set set = {.observed = observed, .samples = samples};
+    calibrate_scales(NULL, &set, LAYERS, scales);
 }
 
 static void check_tensor(struct result *result, const struct corpus *corpus, int run, int layer,
@@ -248,8 +249,9 @@ struct bench {
     struct log log;
 };
 
-static const struct store_identity identity = {"{\"a\": 1}", "0.0",         "aa",    "",      "bb",
-                                               "F16",        "calibration", "model", "small", "1"};
+static const struct store_identity identity = {
+    "{\"a\": 1}",  "0.0",   "aa",    "",  "bb", "F16",
+    "calibration", "model", "small", "1", "bb", STORE_EVALUATES_CALIBRATION};
 
 static void bench_open(struct bench *bench)
 {
@@ -259,9 +261,9 @@ static void bench_open(struct bench *bench)
     bench->worker = (struct worker){.comm = &bench->comm,
                                     .plan = &bench->plan,
                                     .corpus = &bench->corpus,
+                                    .calibration = &bench->corpus,
                                     .dims = &dims,
                                     .threads = 1,
-                                    .percentile_alpha = 1,
                                     .stop = &bench->stop,
                                     .log = &bench->log};
     CHECK(weights_open(&bench->weights, &model, 0, NULL, &err) == STATUS_OK);
@@ -269,14 +271,12 @@ static void bench_open(struct bench *bench)
     CHECK(store_create(&bench->store, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus,
                        &identity, &err) == STATUS_OK);
     progress_start(&progress, "calibrate", SAMPLES, -1, true);
-    bench->known.samples = SAMPLES;
-    bench->known.observed = calloc(SAMPLES * LAYERS * SITE_COUNT, sizeof(float));
-    bench->known.present = calloc(SAMPLES, 1);
+    CHECK(observations_open(&bench->known, &bench->plan, &dims, SAMPLES, MAX_TOKENS, &err) == STATUS_OK);
     bench->finished = calloc((size_t)bench->plan.n_runs * SAMPLES, 1);
-    CHECK(bench->known.observed && bench->known.present && bench->finished);
+    CHECK(bench->finished);
     CHECK(worker_observe(&bench->worker, bench->store, &bench->known, &progress, &err) == STATUS_OK);
     CHECK(bench->known.added == SAMPLES);
-    CHECK(worker_scales(&bench->plan, &bench->known, &bench->scales, &err) == STATUS_OK);
+    CHECK(calibration_scales(&bench->known, &bench->plan, &bench->comm, &bench->scales, &err) == STATUS_OK);
     CHECK(store_write_scales(bench->store, bench->scales, &err) == STATUS_OK);
 }
 
@@ -288,8 +288,7 @@ static void bench_close(struct bench *bench, bool failed)
     else
         CHECK(store_close(bench->store, &err) == STATUS_OK);
     free(bench->scales);
-    free(bench->known.observed);
-    free(bench->known.present);
+    observations_clear(&bench->known);
     free(bench->finished);
     forward_close(bench->worker.forward);
     weights_close(bench->weights);

@@ -23,7 +23,8 @@ ERRORS = {"fp32": 0, "fp16": 1e-4, "0": 0.01, "2-1": 0.011, "2-4": 0.003}
 
 ATTRIBUTES = {"tool_version": "0.1.0", "weights_sha256": "a" * 64, "tokenizer_sha256": "b" * 64, "ids_sha256": "c" * 64,
               "model_dtype": "F16", "scales_source": "calibration", "reference_weights": "model",
-              "job": '{"percentile_alpha": 0.9995}'}
+              "calibration_ids_sha256": "d" * 64, "evaluation_text": "separate text",
+              "job": '{"percentile_alpha": 0.9995, "eval_data": "e.npy"}'}
 SPOILT = {"0": np.nan, "2-4": -np.inf}  # where asked for: one value of a mode
 
 
@@ -130,7 +131,9 @@ def check_detects(output_dir, comparison_dir):
 def check_provenance(comparison_dir):
     with open(os.path.join(comparison_dir, "mode_2-1_vs_fp32.json"), encoding="utf-8") as file:
         provenance = json.load(file)["provenance"]
-    want = {k: v for k, v in ATTRIBUTES.items() if k != "job"}
+    want = {k: v for k, v in ATTRIBUTES.items() if k not in ("job", "evaluation_text")}
+    want["evaluation"] = {"text": ATTRIBUTES["evaluation_text"], "file": "e.npy", "samples": len(LENGTHS),
+                          "tokens": sum(LENGTHS), "ids_sha256": ATTRIBUTES["ids_sha256"]}
     want.update(calib_data_num=10, percentile_alpha=0.9995, num_samples=len(LENGTHS), tokens=sum(LENGTHS))
     need(provenance == want, "provenance %s" % provenance)
 
@@ -184,10 +187,12 @@ def main():
                 layer = json.load(file)["layers"]["layer_0"]
             flags = [layer.get("mode_nonfinite"), layer["fp_mean"] is None, layer.get("mse_flag"), layer["grades"]["mse"] == "poor"]
             need(flags == ([1, False, "nan", True] if in_mode else [None, False, None, False]), "spoilt %s: %s" % (mode, flags))
-        names = ["mode_fp16_vs_fp32.json", "mode_2-1_n5_vs_fp32.json", "mode_2-1_n64_vs_fp32.json", "summary.json"]
+        names = ["calibration.json", "mode_fp16_vs_fp32.json", "mode_2-1_n5_vs_fp32.json", "mode_2-1_n64_vs_fp32.json",
+                 "summary.json"]
         check_numbers(root, "cells", names, cells=[5, 64], modes=["fp32", "fp16", "2-1"], layers=[0, 1, 10],
                       components=list(WIDTHS))
-        names = ["mode_fp32_vs_2-1.json", "mode_2-4_n5_vs_2-1.json", "mode_2-4_n64_vs_2-1.json", "summary.json"]
+        names = ["calibration.json", "mode_fp32_vs_2-1.json", "mode_2-4_n5_vs_2-1.json", "mode_2-4_n64_vs_2-1.json",
+                 "summary.json"]
         check_numbers(root, "quantized", names, cells=[5, 64], modes=["fp32", "2-1", "2-4"], layers=[3],
                       components=["conv1d_output", "ssm_input"], reference="2-1")
     return 1 if need.failures else 0
