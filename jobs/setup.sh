@@ -11,7 +11,7 @@ packages="gcc libc6-dev make cmake pkg-config
     libzip-dev zlib1g-dev libzstd-dev"
 case "${1-}" in
 '') ;;
-tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py hdf5-tools zstd
+tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py python3-jsonschema hdf5-tools zstd
     clang libclang-rt-14-dev libomp-dev" ;;
 slurm) packages="$packages slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2" ;;
 *)

@@ -16,6 +16,9 @@
 #include "ssmsweep/compare/per_sample.h"
 #include "ssmsweep/compare/present.h"
 #include "ssmsweep/compare/report_json.h"
+#include "ssmsweep/compare/scales.h"
+#include "ssmsweep/compare/sweep_files.h"
+#include "ssmsweep/compare/sweep_report.h"
 #include "ssmsweep/compare/verdict.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/synth.h"
@@ -119,7 +122,7 @@ static enum status check_job(const struct job *job, struct error *err)
 // ---- compare and report ----
 
 static enum status report(const struct job *job, struct result *result, const struct comparison *comparison,
-                          struct error *err)
+                          const struct sweep_report *sweep, struct error *err)
 {
     struct report report = {.result = result,
                             .comparison = comparison,
@@ -129,9 +132,13 @@ static enum status report(const struct job *job, struct result *result, const st
                             .time = time(NULL)};
     if (job->command == COMMAND_SAVE) return report_write_stats(&report, err);
     const struct log log = {.level = job->verbosity, .ranks = 1};
-    if (report_write(&report, err)) return err->status;
+    if (comparison->count > 0 && report_write(&report, err)) return err->status;
+    if (sweep->result && sweep_files_write(sweep, job->comparison_dir, err)) return err->status;
+    if (scales_write(result, job->comparison_dir, err)) return err->status;
     if (job->per_sample && per_sample_write(comparison, result, job->comparison_dir, err)) return err->status;
-    if (present(stdout, job, &report, err)) return err->status;
+    if (present(stdout, job, &report, sweep, err)) return err->status;
+    if (job->format == FORMAT_TABLE && job->verbosity != LOG_QUIET && scales_print(stdout, result, err))
+        return err->status;
     return verdict_give(job, &log, comparison, result, err);
 }
 
@@ -150,6 +157,17 @@ static void check_equalities(const struct program *program, struct result *resul
     if (equalities_check(program->comm, program->log, result, &violated) && !err->status) *err = violated;
 }
 
+// Collective.
+static void compute_intervals(const struct program *program, struct sweep_report *sweep,
+                              struct result *result, const struct compare_request *request, struct error *err)
+{
+    const struct job *job = program->job;
+    const struct sweep_report_request how_sure = {
+        .compare = *request, .replicates = job->bootstrap, .seed = (uint64_t)job->seed};
+    log_job(program->log, LOG_VERBOSE, "computes intervals");
+    sweep_report_make(sweep, program->comm, result, &how_sure, err);
+}
+
 // Collective.  Without names `compare` takes what the file holds, which need not be every mode there is.
 static enum status compare(const struct program *program, bool partial, struct error *err)
 {
@@ -162,20 +180,28 @@ static enum status compare(const struct program *program, bool partial, struct e
                                       .stop = program->stop};
     struct result *result = NULL;
     struct comparison comparison = {0};
+    struct sweep_report sweep = {0};
+    struct error late = {0}; // a signal came: no time for intervals, the other reports are made
     char *path = sweep_result_path(job, err);
     if (path) result_open(&result, path, err);
     if (comm_agree(comm, err)) goto close_result;
-    if (result_layers(result) == 0) {
-        log_job(program->log, LOG_NORMAL,
-                "no comparison of layer outputs: the result file keeps no tensors (--store none)");
-        goto close_result;
-    }
     log_job(program->log, LOG_VERBOSE, "compares");
-    if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
+    bool outputs = result_layers(result) > 0;
+    if (!outputs)
+        log_job(program->log, LOG_NORMAL,
+                "the result file keeps no tensors (--store none): compares by its metrics");
+    if (outputs && compare_all(&comparison, comm, result, &request, err)) goto close_result;
+    if (job->command != COMMAND_SAVE) compute_intervals(program, &sweep, result, &request, &late);
+    if (late.status && late.status != STATUS_STOPPED) *err = late;
+    if (err->status) goto clear_comparison;
     log_job(program->log, LOG_VERBOSE, "writes the reports");
-    if (comm->rank == 0 && comparison.count > 0) report(job, result, &comparison, err);
+    if (comm->rank == 0 && (comparison.count > 0 || sweep.n_units > 0))
+        report(job, result, &comparison, &sweep, err);
     comm_agree(comm, err);
-    if (!err->status || err->status == STATUS_GATE) check_equalities(program, result, err);
+    if (outputs && (!err->status || err->status == STATUS_GATE)) check_equalities(program, result, err);
+    if (late.status && !err->status) *err = late;
+    sweep_report_clear(&sweep);
+clear_comparison:
     compare_clear(&comparison);
 close_result:
     result_close(result);

@@ -123,3 +123,12 @@ char *file_join(const char *directory, const char *name)
     if (path) snprintf(path, room, "%s/%s", directory, name);
     return path;
 }
+
+enum status file_replace_in(const char *directory, const char *name, const char *text, struct error *err)
+{
+    char *path = text ? file_join(directory, name) : NULL;
+    if (!path) return error_memory(err, 1u << 16, name);
+    file_replace(path, text, strlen(text), err);
+    free(path);
+    return err->status;
+}

@@ -59,16 +59,18 @@ static unsigned part_of(enum precision precision)
 
 static enum status calibrate(struct engine *engine, struct error *err)
 {
-    static const double alpha = 0.9995;
+    struct observers observers = {.percentile_alpha = 0.9995};
     const struct setting *setting = engine->setting;
     const size_t count = (size_t)setting->model->dims.n_layer * SITE_COUNT;
     struct forward *forward = NULL;
     float *observed = calloc(count, sizeof *observed);
     if (!observed) return error_memory(err, count * sizeof *observed, "the observations");
-    if (pack(engine, WEIGHTS_FP32, err)) goto free_observed;
+    if (observers_parse(&observers, NULL, err) || pack(engine, WEIGHTS_FP32, err)) goto free_observed;
     if (forward_open(&forward, engine->weights, setting->length, setting->threads, err) == STATUS_OK) {
-        forward_observe(forward, alpha, engine->ids, setting->length, NULL, observed);
-        calibrate_scales(observed, 1, setting->model->dims.n_layer, engine->scales);
+        const struct observation observation = {.observers = &observers, .numbers = observed};
+        const struct calibration_set set = {.observed = observed, .samples = 1};
+        forward_observe(forward, &observation, engine->ids, setting->length, NULL);
+        calibrate_scales(&observers, &set, setting->model->dims.n_layer, engine->scales);
     }
     forward_close(forward);
     unpack(engine);

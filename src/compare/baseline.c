@@ -21,7 +21,8 @@ struct baseline {
 // Which entry an object of the old file is about.
 struct place {
     const char *mode, *component;
-    int calib_data_num, layer;
+    struct cell cell;
+    int layer;
 };
 
 static const struct comparison_entry *find_entry(const struct baseline *baseline, const struct place *place)
@@ -29,7 +30,7 @@ static const struct comparison_entry *find_entry(const struct baseline *baseline
     const struct comparison *c = baseline->comparison;
     for (int i = 0; i < c->count; i++) {
         const struct result_run *run = result_run_at(baseline->result, c->entries[i].run);
-        if (c->entries[i].layer == place->layer && run->calib_data_num == place->calib_data_num &&
+        if (c->entries[i].layer == place->layer && cell_compare(view_cell(run), place->cell) == 0 &&
             strcmp(run->mode, place->mode) == 0 &&
             strcmp(component_name(c->entries[i].component), place->component) == 0)
             return &c->entries[i];
@@ -63,9 +64,10 @@ static enum status check_object(struct baseline *baseline, const struct json *ob
     const struct comparison_entry *entry = find_entry(baseline, place);
     if (!entry || view_is_reference(baseline->comparison, baseline->result, entry->run)) return STATUS_OK;
     struct check check = {.kind = "baseline", .good = true};
+    char cell[CELL_NAME_ROOM];
     baseline->common++;
-    snprintf(check.name, sizeof check.name, "mode %s, calib_data_num %d, layer %d, %s", place->mode,
-             place->calib_data_num, place->layer, place->component);
+    snprintf(check.name, sizeof check.name, "mode %s, calib_data_num %s, layer %d, %s", place->mode,
+             cell_name(place->cell, cell), place->layer, place->component);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         bool correlation = i == 3;
         double old = settled(old_value(object, names[i]), old_value(object, "mse"), correlation);
@@ -80,11 +82,16 @@ static enum status check_object(struct baseline *baseline, const struct json *ob
     return checks_add(baseline->checks, &check, err);
 }
 
-static int cell_of(const struct json *object)
+static int whole_number(const struct json *object, const char *key)
 {
-    const struct json *n = json_get(object, "calib_data_num");
+    const struct json *n = json_get(object, key);
     double value = json_is_number(n) ? json_number(n) : 0;
     return value >= 0 && value <= 1e6 ? (int)value : 0;
+}
+
+static struct cell cell_of(const struct json *object)
+{
+    return (struct cell){whole_number(object, "calib_data_num"), whole_number(object, "order")};
 }
 
 // The object of a layer and, below it, of its other components.
@@ -103,7 +110,7 @@ static enum status check_layer(struct baseline *baseline, const struct json *lay
 static enum status check_single(struct baseline *baseline, const struct json *root, struct error *err)
 {
     struct place place = {.mode = json_string(json_get(root, "compared_mode")),
-                          .calib_data_num = cell_of(json_get(root, "provenance"))};
+                          .cell = cell_of(json_get(root, "provenance"))};
     for (const struct json *layer = json_first(json_get(root, "layers")); layer && place.mode;
          layer = json_next(layer)) {
         if (sscanf(json_key(layer), "layer_%d", &place.layer) != 1) continue;
@@ -116,7 +123,7 @@ static enum status check_summary(struct baseline *baseline, const struct json *r
 {
     static const char *const keys[] = {"first_layer", "last_layer"};
     for (const struct json *mode = json_first(json_get(root, "modes")); mode; mode = json_next(mode)) {
-        struct place place = {.mode = json_string(json_get(mode, "mode")), .calib_data_num = cell_of(mode)};
+        struct place place = {.mode = json_string(json_get(mode, "mode")), .cell = cell_of(mode)};
         for (int k = 0; k < 2 && place.mode; k++) {
             const struct json *layer = json_get(mode, keys[k]), *number = json_get(layer, "layer");
             if (!json_is_number(number)) continue;

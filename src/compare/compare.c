@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ssmsweep/compare/measure.h"
+#include "ssmsweep/compare/view.h"
 #include "ssmsweep/numerics/mode.h"
 
 enum { RECORD_WORDS = sizeof(struct record) / sizeof(uint64_t) };
@@ -14,12 +15,12 @@ _Static_assert(sizeof(struct record) == RECORD_WORDS * sizeof(uint64_t), "record
 
 // ---- which runs ----
 
-static int find_run(const struct result *result, const char *mode, int calib_data_num)
+// cell: NULL for any.
+static int find_run(const struct result *result, const char *mode, const struct cell *cell)
 {
     for (int r = 0; r < result_runs(result); r++) {
         const struct result_run *run = result_run_at(result, r);
-        if (strcmp(run->mode, mode) == 0 && (calib_data_num < 0 || run->calib_data_num == calib_data_num))
-            return r;
+        if (strcmp(run->mode, mode) == 0 && (!cell || cell_compare(view_cell(run), *cell) == 0)) return r;
     }
     return -1;
 }
@@ -27,9 +28,10 @@ static int find_run(const struct result *result, const char *mode, int calib_dat
 // The reference of the same scales, else the float one, else (float modes against a quantized one) the first.
 int compare_reference_of(const struct result *result, const char *reference, int run)
 {
-    int found = find_run(result, reference, result_run_at(result, run)->calib_data_num);
-    if (found < 0) found = find_run(result, reference, 0);
-    return found < 0 ? find_run(result, reference, -1) : found;
+    const struct cell same = view_cell(result_run_at(result, run)), no_scales = {0};
+    int found = find_run(result, reference, &same);
+    if (found < 0) found = find_run(result, reference, &no_scales);
+    return found < 0 ? find_run(result, reference, NULL) : found;
 }
 
 bool compare_uses(const struct result *result, int reference_run, int run, int sample)
@@ -52,7 +54,7 @@ static enum status check_reference(const struct result *result, const char *refe
     if (!mode_find(reference))
         return error_set(err, STATUS_USAGE, "--reference: unknown mode '%s'; 'ssmsweep modes' lists them",
                          reference);
-    if (find_run(result, reference, -1) >= 0) return STATUS_OK;
+    if (find_run(result, reference, NULL) >= 0) return STATUS_OK;
     return error_set(
         err, STATUS_INPUT,
         "result file: reference mode '%s' is not in it; make it with: ssmsweep run --modes %s --reference %s",
@@ -61,7 +63,7 @@ static enum status check_reference(const struct result *result, const char *refe
 
 static enum status check_mode(const struct result *result, const char *mode, struct error *err)
 {
-    if (find_run(result, mode, -1) >= 0) return STATUS_OK;
+    if (find_run(result, mode, NULL) >= 0) return STATUS_OK;
     return error_set(err, STATUS_INPUT,
                      "result file: mode '%s' is not in it; make it with: ssmsweep run --modes %s", mode,
                      mode);
@@ -70,17 +72,18 @@ static enum status check_mode(const struct result *result, const char *mode, str
 static enum status check_complete(const struct result *result, int run, const char *what, struct error *err)
 {
     const struct result_run *r = result_run_at(result, run);
+    char cell[CELL_NAME_ROOM];
     if (r->complete) return STATUS_OK;
     return error_set(
         err, STATUS_INPUT,
-        "result file: %s '%s' (calib_data_num %d) is not complete; finish it with: ssmsweep run --modes %s "
+        "result file: %s '%s' (calib_data_num %s) is not complete; finish it with: ssmsweep run --modes %s "
         "--resume",
-        what, r->mode, r->calib_data_num, r->mode);
+        what, r->mode, cell_name(view_cell(r), cell), r->mode);
 }
 
-// chosen[result_runs()]: asked for, or a run of the reference.
-static enum status choose_runs(const struct result *result, const struct compare_request *request,
-                               bool *chosen, struct error *err)
+// Asked for, or a run of the reference.
+enum status compare_choose(const struct result *result, const struct compare_request *request, bool *chosen,
+                           struct error *err)
 {
     const char *reference = request->reference, *modes = request->modes;
     bool *wanted = calloc((size_t)mode_count(), sizeof *wanted);
@@ -260,7 +263,7 @@ static enum status prepare(struct preparation *p, const struct comm *comm, const
     size_t runs = (size_t)result_runs(result);
     p->chosen = calloc(runs + 1, sizeof *p->chosen);
     if (!p->chosen) return error_memory(err, runs, "the runs of a comparison");
-    if (choose_runs(result, request, p->chosen, err)) return err->status;
+    if (compare_choose(result, request, p->chosen, err)) return err->status;
     p->n = list_entries(result, p->chosen, NULL);
     size_t n = (size_t)p->n + 1, ranks = (size_t)comm->ranks;
     p->entries = calloc(n, sizeof *p->entries);
@@ -283,7 +286,7 @@ enum status compare_all(struct comparison *comparison, const struct comm *comm, 
     measure_own(p.entries, p.owner, p.n, request, comm->rank, result, err);
     if (comm_agree(comm, err)) goto free_preparation;
     exchange(p.entries, p.words, p.n, comm);
-    *comparison = (struct comparison){p.entries, p.n, find_run(result, request->reference, -1)};
+    *comparison = (struct comparison){p.entries, p.n, find_run(result, request->reference, NULL)};
     p.entries = NULL;
 free_preparation:
     free(p.chosen);

@@ -2,6 +2,7 @@
 #include "ssmsweep/compare/coverage.h"
 
 #include "ssmsweep/compare/compare.h"
+#include "ssmsweep/compare/view.h"
 
 bool coverage_is_complete(const struct result *result)
 {
@@ -51,10 +52,7 @@ static void put_incomplete_run(struct json_writer *w, const struct result *resul
     const struct result_run *r = result_run_at(result, run);
     json_begin_object(w, NULL);
     json_put_string(w, "mode", r->mode);
-    if (r->calib_data_num > 0)
-        json_put_integer(w, "calib_data_num", r->calib_data_num);
-    else
-        json_put_null(w, "calib_data_num");
+    view_put_cell(w, r);
     json_put_integer(w, "samples_done", r->done);
     put_absent(w, result, run);
     json_end_object(w);
@@ -84,7 +82,8 @@ void coverage_print(FILE *out, const struct result *result)
         for (int s = 0; s < result_samples(result); s++)
             failed += result_state(result, r, s) == STORE_ITEM_FAILED;
         fprintf(out, "  mode %s", run->mode);
-        if (run->calib_data_num > 0) fprintf(out, " (n=%d)", run->calib_data_num);
+        char cell[VIEW_CELL_CHARS];
+        if (run->calib_data_num > 0) fprintf(out, " (%s)", view_cell_text(run, cell));
         fprintf(out, ": %d of %d samples", run->done, result_samples(result));
         if (failed) fprintf(out, ", %d failed", failed);
         fputc('\n', out);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/compare/view.h"
 #include "ssmsweep/numerics/mode.h"
 
 enum { NOWHERE = -1 };
@@ -28,7 +29,7 @@ static int other_of(const struct result *result, int run)
     if (!mode || !mode->equals || !r->complete) return NOWHERE;
     for (int o = 0; o < result_runs(result); o++) {
         const struct result_run *other = result_run_at(result, o);
-        if (other->complete && other->calib_data_num == r->calib_data_num &&
+        if (other->complete && cell_compare(view_cell(other), view_cell(r)) == 0 &&
             strcmp(other->mode, mode->equals) == 0)
             return o;
     }
@@ -90,13 +91,14 @@ static int report(const struct equality *equalities, const struct difference *di
     for (int i = 0; i < n; i++) {
         const struct equality *e = &equalities[i];
         if (differences[i].sample == NOWHERE) continue;
+        char cell[CELL_NAME_ROOM];
         violated++;
         log_job(log, LOG_ERROR,
-                "modes %s and %s must be equal but differ: calib_data_num %d, layer %d, component %s, first "
+                "modes %s and %s must be equal but differ: calib_data_num %s, layer %d, component %s, first "
                 "at sample %d, token %d",
                 result_run_at(result, e->run)->mode, result_run_at(result, e->other)->mode,
-                result_run_at(result, e->run)->calib_data_num, e->layer, component_name(e->component),
-                differences[i].sample, differences[i].token);
+                cell_name(view_cell(result_run_at(result, e->run)), cell), e->layer,
+                component_name(e->component), differences[i].sample, differences[i].token);
     }
     return violated;
 }

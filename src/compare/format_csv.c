@@ -9,7 +9,8 @@ static void put_entry(FILE *out, const struct result *result, const struct compa
 {
     const struct result_run *run = result_run_at(result, entry->run);
     fprintf(out, "%s,", run->mode);
-    if (run->calib_data_num > 0) fprintf(out, "%d", run->calib_data_num);
+    char cell[CELL_NAME_ROOM];
+    if (run->calib_data_num > 0) fputs(cell_name(view_cell(run), cell), out);
     fprintf(out, ",%d,%s,%.0f", entry->layer, component_name(entry->component), entry->record.count);
     for (int m = 0; m < METRICS; m++) {
         double v = metric_value(&entry->record, m);

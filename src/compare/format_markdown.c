@@ -24,7 +24,8 @@ static void put_name(FILE *out, const struct result *result, int run)
 {
     const struct result_run *r = result_run_at(result, run);
     fputs(r->mode, out);
-    if (r->calib_data_num > 0 && view_cells(result) > 1) fprintf(out, " (n=%d)", r->calib_data_num);
+    char cell[VIEW_CELL_CHARS];
+    if (r->calib_data_num > 0 && view_cells(result) > 1) fprintf(out, " (%s)", view_cell_text(r, cell));
 }
 
 static void put_entry(FILE *out, const struct comparison_entry *entry)

@@ -6,9 +6,10 @@
 #include "ssmsweep/compare/view.h"
 #include "ssmsweep/sweep/store.h"
 
-static const char *const attributes[] = {"tool_version",  "weights_sha256",   "tokenizer_sha256",
-                                         "ids_sha256",    "reference_mode",   "model_dtype",
-                                         "scales_source", "reference_weights"};
+static const char *const attributes[] = {"tool_version",   "weights_sha256",    "tokenizer_sha256",
+                                         "ids_sha256",     "reference_mode",    "model_dtype",
+                                         "scales_source",  "reference_weights", "calibration_ids_sha256",
+                                         "evaluation_text"};
 enum { ATTRIBUTES = sizeof attributes / sizeof attributes[0] };
 
 static long long file_bytes(const char *path)
@@ -31,10 +32,9 @@ static void print_runs(FILE *out, const struct result *result)
 {
     for (int r = 0; r < result_runs(result); r++) {
         const struct result_run *run = result_run_at(result, r);
-        char cell[32] = "float";
-        if (run->calib_data_num > 0) snprintf(cell, sizeof cell, "n=%d", run->calib_data_num);
-        fprintf(out, "  %-6s %-8s %d of %d samples%s\n", run->mode, cell, run->done, result_samples(result),
-                run->complete ? "" : ", not complete");
+        char cell[VIEW_CELL_CHARS];
+        fprintf(out, "  %-6s %-8s %d of %d samples%s\n", run->mode, view_cell_text(run, cell), run->done,
+                result_samples(result), run->complete ? "" : ", not complete");
     }
 }
 
@@ -53,16 +53,16 @@ static void print_layers(FILE *out, const struct result *result)
 
 static void print_text(FILE *out, const struct result *result, const char *path)
 {
-    fprintf(out, "result file       %s, %.1f MiB\n", path, (double)file_bytes(path) / (1024.0 * 1024.0));
+    fprintf(out, "result file            %s, %.1f MiB\n", path, (double)file_bytes(path) / (1024.0 * 1024.0));
     for (int a = 0; a < ATTRIBUTES; a++)
-        fprintf(out, "%-17s %s\n", attributes[a], result_attribute(result, attributes[a]));
-    fprintf(out, "samples           %d, %lld tokens, at most %d in one\n", result_samples(result),
+        fprintf(out, "%-22s %s\n", attributes[a], result_attribute(result, attributes[a]));
+    fprintf(out, "samples                %d, %lld tokens, at most %d in one\n", result_samples(result),
             view_tokens(result), result_max_tokens(result));
-    fprintf(out, "runs              %d, %d complete\n", result_runs(result), count_complete(result));
+    fprintf(out, "runs                   %d, %d complete\n", result_runs(result), count_complete(result));
     print_runs(out, result);
-    fprintf(out, "captured          %d layers\n", result_layers(result));
+    fprintf(out, "captured               %d layers\n", result_layers(result));
     print_layers(out, result);
-    fprintf(out, "job               %s\n", result_attribute(result, "job"));
+    fprintf(out, "job                    %s\n", result_attribute(result, "job"));
 }
 
 // ---- JSON ----
@@ -74,10 +74,7 @@ static void put_runs(struct json_writer *w, const struct result *result)
         const struct result_run *run = result_run_at(result, r);
         json_begin_object(w, NULL);
         json_put_string(w, "mode", run->mode);
-        if (run->calib_data_num > 0)
-            json_put_integer(w, "calib_data_num", run->calib_data_num);
-        else
-            json_put_null(w, "calib_data_num");
+        view_put_cell(w, run);
         json_put_integer(w, "samples_done", run->done);
         json_put_bool(w, "complete", run->complete);
         json_end_object(w);

@@ -10,10 +10,13 @@
 #include "ssmsweep/compare/npy_files.h"
 #include "ssmsweep/compare/view.h"
 
-static const char *const provenance[] = {
-    "tool_version",    "job",         "weights_sha256", "tokenizer_sha256",  "ids_sha256",
-    "reference_mode",  "model_dtype", "scales_source",  "reference_weights", "model_config",
-    "numerics_version"};
+static const char *const provenance[] = {"tool_version",      "job",
+                                         "weights_sha256",    "tokenizer_sha256",
+                                         "ids_sha256",        "reference_mode",
+                                         "model_dtype",       "scales_source",
+                                         "reference_weights", "model_config",
+                                         "numerics_version",  "calibration_ids_sha256",
+                                         "evaluation_text"};
 
 // ---- one array ----
 

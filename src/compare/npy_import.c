@@ -20,6 +20,7 @@ struct array {
     struct npy npy;
     int mode;           // index of the mode table
     int calib_data_num; // FLOAT_RUN: float modes
+    int order;          // of the calibration samples
     int layer;
     enum component component;
 };
@@ -61,7 +62,8 @@ static enum status parse_name(struct array *array, const char *name, struct erro
     const char *layer = strstr(name, "_layer_"), *at = name + strlen("mode_");
     size_t length = layer && layer > at ? (size_t)(layer - at) : 0;
     const char *cell = length ? memchr(at, '_', length) : NULL;
-    if (cell && sscanf(cell, "_n%9d", &array->calib_data_num) == 1) length = (size_t)(cell - at);
+    if (cell && sscanf(cell, "_n%9d_order%9d", &array->calib_data_num, &array->order) >= 1)
+        length = (size_t)(cell - at);
     if (length == 0 || length >= sizeof mode) return odd_name(array->path, "unknown kind of name", err);
     memcpy(mode, at, length);
     for (array->mode = 0; array->mode < mode_count(); array->mode++)
@@ -108,6 +110,8 @@ static enum status ask_stats(struct import *import, struct array *array, const c
     if (is_plain && component >= 0) array->component = (enum component)component;
     double told = json_number(json_get(json, "calib_data_num"));
     if (told >= 1 && told < 1e6 && array->calib_data_num == FLOAT_RUN) array->calib_data_num = (int)told;
+    told = json_number(json_get(json, "order"));
+    if (told >= 1 && told < 1e6 && array->calib_data_num != FLOAT_RUN) array->order = (int)told;
     if (import->stats)
         json_close(json);
     else
@@ -130,7 +134,7 @@ static enum status add_file(struct import *import, const char *name, struct erro
     import->n_arrays++;
     if (parse_name(array, name, err) || ask_stats(import, array, name, err)) return err->status;
     if (mode_is_float(mode_at(array->mode)))
-        array->calib_data_num = FLOAT_RUN;
+        array->calib_data_num = FLOAT_RUN, array->order = 0;
     else if (array->calib_data_num == FLOAT_RUN)
         array->calib_data_num = 1; // it had scales, from nobody knows how many samples
     if (npy_map(&array->npy, array->path, err)) return err->status;
@@ -142,9 +146,9 @@ static enum status add_file(struct import *import, const char *name, struct erro
 static int compare_arrays(const void *a, const void *b)
 {
     const struct array *x = a, *y = b;
-    int xs[] = {x->calib_data_num, x->mode, x->layer, (int)x->component};
-    int ys[] = {y->calib_data_num, y->mode, y->layer, (int)y->component};
-    for (int i = 0; i < 4; i++)
+    int xs[] = {x->calib_data_num, x->order, x->mode, x->layer, (int)x->component};
+    int ys[] = {y->calib_data_num, y->order, y->mode, y->layer, (int)y->component};
+    for (int i = 0; i < 5; i++)
         if (xs[i] != ys[i]) return xs[i] < ys[i] ? -1 : 1;
     return 0;
 }
@@ -236,7 +240,7 @@ static enum status set_width(const struct import *import, struct dims *dims, con
 
 static bool same_run(const struct array *a, const struct array *b)
 {
-    return a->calib_data_num == b->calib_data_num && a->mode == b->mode;
+    return a->calib_data_num == b->calib_data_num && a->order == b->order && a->mode == b->mode;
 }
 
 // Every run must bring the arrays that the first one brings.
@@ -258,45 +262,43 @@ static enum status check_runs(const struct import *import, int per_run, struct e
 
 // ---- the plan ----
 
-static int add_cell(struct plan *plan, int calib_data_num)
+static struct cell cell_of(const struct array *array)
 {
-    if (calib_data_num == FLOAT_RUN) return PLAN_FLOAT_CELL;
-    if (plan->n_cells == 0 || plan->cells[plan->n_cells - 1].calib_data_num != calib_data_num)
-        plan->cells[plan->n_cells++].calib_data_num = calib_data_num;
-    return plan->n_cells - 1;
+    return (struct cell){array->calib_data_num, array->order};
 }
 
-static int count_cells(const struct import *import)
+// Arrays come in the order of their cells.
+static int add_cell(struct plan *plan, const struct array *array)
 {
-    int cells = 0;
-    for (int i = 0; i < import->n_arrays; i++)
-        cells += import->arrays[i].calib_data_num != (i ? import->arrays[i - 1].calib_data_num : FLOAT_RUN);
-    return cells;
+    if (array->calib_data_num == FLOAT_RUN) return PLAN_FLOAT_CELL;
+    if (plan->n_cells == 0 || cell_compare(plan->cells[plan->n_cells - 1], cell_of(array)) != 0)
+        plan->cells[plan->n_cells++] = cell_of(array);
+    return plan->n_cells - 1;
 }
 
 static enum status make_plan(struct import *import, int per_run, struct error *err)
 {
     struct plan *plan = &import->plan;
-    if (count_cells(import) > JOB_MAX_CELLS)
-        return error_set(err, STATUS_INPUT, "%s: expected at most %d calib_data_num; divide the folder",
-                         import->folder, JOB_MAX_CELLS);
     int runs = import->n_arrays / per_run;
+    if (runs > PLAN_MAX_RUNS)
+        return error_set(err, STATUS_INPUT, "%s: expected at most %d modes and calib_data_num; divide it",
+                         import->folder, PLAN_MAX_RUNS);
     plan->runs = calloc((size_t)runs, sizeof *plan->runs);
     plan->want = calloc((size_t)import->dims.n_layer, 1);
-    plan->cells = calloc(JOB_MAX_CELLS, sizeof *plan->cells);
+    plan->cells = calloc((size_t)runs, sizeof *plan->cells);
     if (!plan->runs || !plan->want || !plan->cells)
         return error_memory(err, (size_t)runs * sizeof *plan->runs, "the modes");
     const char *reference = json_string(json_get(import->manifest, "reference_mode"));
     for (int r = 0; r < runs; r++) {
         const struct array *a = &import->arrays[r * per_run];
-        plan->runs[r] = (struct run){.cell = add_cell(plan, a->calib_data_num), .mode = mode_at(a->mode)};
+        plan->runs[r] = (struct run){.cell = add_cell(plan, a), .mode = mode_at(a->mode)};
         if (reference && strcmp(reference, mode_at(a->mode)->name) == 0) plan->reference_run = r;
     }
     for (int i = 0; i < per_run; i++)
         plan->want[import->arrays[i].layer] |= (unsigned char)(1u << import->arrays[i].component);
     plan->n_runs = runs;
     plan->n_layer = import->dims.n_layer;
-    plan->samples = import->corpus.samples;
+    plan->samples = plan->calibration_samples = import->corpus.samples;
     return STATUS_OK;
 }
 
@@ -374,6 +376,8 @@ static enum status write_result(const struct import *import, const struct comm *
                                             .weights_hex = told(import, "weights_sha256", ""),
                                             .tokenizer_hex = told(import, "tokenizer_sha256", ""),
                                             .ids_hex = told(import, "ids_sha256", ""),
+                                            .calibration_ids_hex = told(import, "calibration_ids_sha256", ""),
+                                            .evaluation_text = told(import, "evaluation_text", ""),
                                             .model_dtype = told(import, "model_dtype", ""),
                                             .scales_source = told(import, "scales_source", "unknown"),
                                             .reference_weights = told(import, "reference_weights", ""),

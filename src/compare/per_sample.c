@@ -75,7 +75,8 @@ static void put_csv(struct writer *w, const struct comparison_entry *e, const st
 {
     const struct result_run *run = result_run_at(w->result, e->run);
     fprintf(w->csv, "%s,", run->mode);
-    if (run->calib_data_num > 0) fprintf(w->csv, "%d", run->calib_data_num);
+    char cell[CELL_NAME_ROOM];
+    if (run->calib_data_num > 0) fputs(cell_name(view_cell(run), cell), w->csv);
     fprintf(w->csv, ",%d,%s,%d,%d", e->layer, component_name(e->component), sample->index, sample->tokens);
     for (int i = 0; i < NAMES; i++)
         if (isnan(sample->values[i]))
@@ -90,10 +91,7 @@ static void put_entry(struct writer *w, const struct comparison_entry *e)
     const struct result_run *run = result_run_at(w->result, e->run);
     json_begin_object(w->json, NULL);
     json_put_string(w->json, "mode", run->mode);
-    if (run->calib_data_num > 0)
-        json_put_integer(w->json, "calib_data_num", run->calib_data_num);
-    else
-        json_put_null(w->json, "calib_data_num");
+    view_put_cell(w->json, run);
     json_put_integer(w->json, "layer", e->layer);
     json_put_string(w->json, "component", component_name(e->component));
     json_begin_array(w->json, "samples");
@@ -133,15 +131,6 @@ static enum status write_entries(struct writer *w, const struct comparison *comp
     return STATUS_OK;
 }
 
-static enum status replace(const char *directory, const char *name, const char *text, struct error *err)
-{
-    char *path = text ? file_join(directory, name) : NULL;
-    if (!path) return error_memory(err, 1u << 16, name);
-    file_replace(path, text, strlen(text), err);
-    free(path);
-    return err->status;
-}
-
 static enum status open_buffers(struct writer *w, const struct comparison *comparison, struct error *err)
 {
     int width = 0;
@@ -172,8 +161,8 @@ enum status per_sample_write(const struct comparison *comparison, struct result 
         error_memory(err, 1u << 16, "the samples of a comparison");
     if (w.json) json = json_writer_finish(w.json);
     if (w.csv && fclose(w.csv)) error_memory(err, csv_bytes, "per_sample.csv");
-    if (!err->status && !replace(directory, "per_sample.json", json, err))
-        replace(directory, "per_sample.csv", csv, err);
+    if (!err->status && !file_replace_in(directory, "per_sample.json", json, err))
+        file_replace_in(directory, "per_sample.csv", csv, err);
     free(csv);
     free(json);
 free_buffers:

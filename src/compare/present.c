@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "ssmsweep/compare/table.h"
+#include "ssmsweep/compare/table_sweep.h"
 
 bool present_in_color(enum present_color wanted, FILE *out)
 {
@@ -17,7 +18,8 @@ bool present_in_color(enum present_color wanted, FILE *out)
     return isatty(fileno(out)) && !(terminal && strcmp(terminal, "dumb") == 0);
 }
 
-static void tables(FILE *out, const struct job *job, const struct report *report)
+static void tables(FILE *out, const struct job *job, const struct report *report,
+                   const struct sweep_report *sweep)
 {
     const struct comparison *comparison = report->comparison;
     bool color = present_in_color((enum present_color)job->color, out);
@@ -25,13 +27,18 @@ static void tables(FILE *out, const struct job *job, const struct report *report
         table_print_blocks(out, comparison, report->result, color);
     table_print_modes(out, comparison, report->result, color);
     table_print_summary(out, comparison, report->result, color);
+    table_print_ranking(out, sweep, job->verbosity == LOG_VERBOSE);
+    table_print_trends(out, sweep);
+    table_print_orders(out, sweep);
+    table_print_end_of_model(out, sweep);
 }
 
-enum status present(FILE *out, const struct job *job, const struct report *report, struct error *err)
+enum status present(FILE *out, const struct job *job, const struct report *report,
+                    const struct sweep_report *sweep, struct error *err)
 {
     switch ((enum present_format)job->format) {
     case FORMAT_TABLE:
-        if (job->verbosity != LOG_QUIET) tables(out, job, report);
+        if (job->verbosity != LOG_QUIET) tables(out, job, report, sweep);
         break;
     case FORMAT_JSON:
         return report_print(out, report, err);

@@ -22,15 +22,6 @@ static void put_timestamp(struct json_writer *w, const struct report *report)
     json_put_string(w, "timestamp", text);
 }
 
-static void put_calib_data_num(struct json_writer *w, const struct result *result, int run)
-{
-    int n = result_run_at(result, run)->calib_data_num;
-    if (n > 0)
-        json_put_integer(w, "calib_data_num", n);
-    else
-        json_put_null(w, "calib_data_num");
-}
-
 // One value of the job that made the result; null where it does not say.
 static void put_job_value(struct json_writer *w, const struct result *result, const char *key)
 {
@@ -48,6 +39,24 @@ static void put_job_value(struct json_writer *w, const struct result *result, co
     json_close(job);
 }
 
+// The text on which the modes were compared.
+static void put_evaluation(struct json_writer *w, const struct result *result)
+{
+    const char *text = result_attribute(result, "evaluation_text"),
+               *ids = result_attribute(result, "ids_sha256"), *job_text = result_attribute(result, "job");
+    struct error ignored = {0};
+    struct json *job = NULL;
+    if (job_text[0]) json_parse(&job, job_text, strlen(job_text), "job", &ignored);
+    json_begin_object(w, "evaluation");
+    json_put_string(w, "text", text[0] ? text : NULL);
+    json_put_string(w, "file", json_string(json_get(job, "eval_data")));
+    json_put_integer(w, "samples", result_samples(result));
+    json_put_integer(w, "tokens", view_tokens(result));
+    json_put_string(w, "ids_sha256", ids[0] ? ids : NULL);
+    json_end_object(w);
+    json_close(job);
+}
+
 static void put_reference_weights(struct json_writer *w, const struct result *result)
 {
     const char *weights = result_attribute(result, "reference_weights");
@@ -57,18 +66,25 @@ static void put_reference_weights(struct json_writer *w, const struct result *re
 // run < 0: of no run in particular.
 static void put_provenance(struct json_writer *w, const struct result *result, int run)
 {
-    static const char *const names[] = {"tool_version", "weights_sha256", "tokenizer_sha256", "ids_sha256",
-                                        "model_dtype",  "scales_source",  "reference_weights"};
+    static const char *const names[] = {"tool_version",      "weights_sha256",        "tokenizer_sha256",
+                                        "ids_sha256",        "model_dtype",           "scales_source",
+                                        "reference_weights", "calibration_ids_sha256"};
     json_begin_object(w, "provenance");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *text = result_attribute(result, names[i]);
         json_put_string(w, names[i], text[0] ? text : NULL);
     }
-    if (run >= 0) put_calib_data_num(w, result, run);
+    if (run >= 0) view_put_cell(w, result_run_at(result, run));
     put_job_value(w, result, "percentile_alpha");
     json_put_integer(w, "num_samples", result_samples(result));
     json_put_integer(w, "tokens", view_tokens(result));
+    put_evaluation(w, result);
     json_end_object(w);
+}
+
+void report_put_provenance(struct json_writer *writer, const struct result *result)
+{
+    put_provenance(writer, result, -1);
 }
 
 static void put_grades(struct json_writer *w, const struct record *record)
@@ -179,10 +195,11 @@ static enum status save(struct json_writer *w, const char *path, struct error *e
 void report_stem(const struct report *report, int run, char stem[REPORT_STEM_CHARS])
 {
     const struct result_run *r = result_run_at(report->result, run);
-    char cell[24] = "";
+    char cell[CELL_NAME_ROOM];
     if (r->calib_data_num > 0 && view_cells(report->result) > 1)
-        snprintf(cell, sizeof cell, "_n%d", r->calib_data_num);
-    snprintf(stem, REPORT_STEM_CHARS, "mode_%s%s", r->mode, cell);
+        snprintf(stem, REPORT_STEM_CHARS, "mode_%s_n%s", r->mode, cell_name(view_cell(r), cell));
+    else
+        snprintf(stem, REPORT_STEM_CHARS, "mode_%s", r->mode);
 }
 
 // "mode_<m>[_n<N>]ENDING.json" in a directory; caller frees.
@@ -248,11 +265,12 @@ static enum status write_stats(const struct report *report, const struct run_vie
     json_begin_object(w, NULL);
     put_timestamp(w, report);
     json_put_string(w, "mode", result_run_at(report->result, run->run)->mode);
-    put_calib_data_num(w, report->result, run->run);
+    view_put_cell(w, result_run_at(report->result, run->run));
     put_coverage(w, report, run->run);
     json_put_integer(w, "num_samples", result_samples(report->result));
     json_put_integer(w, "seq_length", result_max_tokens(report->result));
     json_put_integer(w, "tokens", view_tokens(report->result));
+    put_evaluation(w, report->result);
     json_put_string(w, "model_dtype", result_attribute(report->result, "model_dtype"));
     put_reference_weights(w, report->result);
     put_layers(w, report, run, put_stats);
@@ -278,7 +296,7 @@ static void put_summary_run(struct json_writer *w, const struct report *report, 
     struct run_summary summary = view_summarize(run);
     json_begin_object(w, NULL);
     json_put_string(w, "mode", result_run_at(report->result, run->run)->mode);
-    put_calib_data_num(w, report->result, run->run);
+    view_put_cell(w, result_run_at(report->result, run->run));
     json_put_bool(w, "is_reference", view_is_reference(report->comparison, report->result, run->run));
     json_put_integer(w, "layers", summary.layers);
     put_averages(w, &summary);

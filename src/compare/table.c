@@ -9,10 +9,9 @@
 #include "ssmsweep/compare/coverage.h"
 #include "ssmsweep/compare/view.h"
 #include "ssmsweep/numerics/mode.h"
+#include "table_cells.h"
 
-enum { TABLE_WIDTH = 100, CELL_CHARS = 32 };
-
-static void rule(FILE *out, int width)
+void table_rule(FILE *out, int width)
 {
     for (int i = 0; i < width; i++)
         fputc('-', out);
@@ -21,8 +20,7 @@ static void rule(FILE *out, int width)
 
 // ---- cells ----
 
-// Errors: four digits, and a plain 0 where outputs are equal to the last bit.
-static const char *error_cell(char cell[CELL_CHARS], double v)
+const char *table_error_cell(char cell[CELL_CHARS], double v)
 {
     if (isnan(v)) return "n/a";
     if (v == 0) return "0";
@@ -56,7 +54,8 @@ static const char *mode_cell(char cell[CELL_CHARS * 2], const struct result *res
 {
     const struct result_run *r = result_run_at(result, run);
     if (r->calib_data_num == 0 || view_cells(result) < 2) return r->mode;
-    snprintf(cell, CELL_CHARS * 2, "%s (n=%d)", r->mode, r->calib_data_num);
+    char text[VIEW_CELL_CHARS];
+    snprintf(cell, CELL_CHARS * 2, "%s (%s)", r->mode, view_cell_text(r, text));
     return cell;
 }
 
@@ -76,14 +75,14 @@ static void print_layer(FILE *out, const struct comparison_entry *entry, bool co
     const struct record *r = &entry->record;
     char mse[CELL_CHARS], correlation[CELL_CHARS], relative[CELL_CHARS], mae[CELL_CHARS], p99[CELL_CHARS],
         max[CELL_CHARS];
-    fprintf(out, "%5d  %9s ", entry->layer, error_cell(mse, r->mse));
+    fprintf(out, "%5d  %9s ", entry->layer, table_error_cell(mse, r->mse));
     table_print_grade(out, record_grade_mse(r), 9, color);
     fprintf(out, "  %9s ", correlation_cell(correlation, r->correlation));
     table_print_grade(out, record_grade_correlation(r), 9, color);
     fprintf(out, " %9s ", percent_cell(relative, r->relative_mae));
     table_print_grade(out, record_grade_relative_mae(r), 9, color);
-    fprintf(out, " %9s %10s %10s\n", error_cell(mae, r->mae), error_cell(p99, r->abs_diff_p99),
-            error_cell(max, r->abs_diff_max));
+    fprintf(out, " %9s %10s %10s\n", table_error_cell(mae, r->mae), table_error_cell(p99, r->abs_diff_p99),
+            table_error_cell(max, r->abs_diff_max));
 }
 
 // Over the layers where a metric is defined; NaN where it is nowhere.
@@ -104,10 +103,10 @@ static void print_average(FILE *out, const struct run_view *run, enum component 
 {
     char mse[CELL_CHARS], correlation[CELL_CHARS], relative[CELL_CHARS], mae[CELL_CHARS];
     fprintf(out, "%5s  %9s %-9s  %9s %-9s %9s %-9s %9s\n", "avg",
-            error_cell(mse, average(run, component, offsetof(struct record, mse))), "",
+            table_error_cell(mse, average(run, component, offsetof(struct record, mse))), "",
             correlation_cell(correlation, average(run, component, offsetof(struct record, correlation))), "",
             percent_cell(relative, average(run, component, offsetof(struct record, relative_mae))), "",
-            error_cell(mae, average(run, component, offsetof(struct record, mae))));
+            table_error_cell(mae, average(run, component, offsetof(struct record, mae))));
 }
 
 static void print_nonfinite(FILE *out, const struct comparison_entry *entry)
@@ -127,7 +126,7 @@ static void print_component(FILE *out, const struct comparison *comparison, cons
     fprintf(out, "\nMode %s against %s%s, %s\n", mode_cell(name, result, run->run),
             view_reference_name(comparison, result), weights, component_name(component));
     if (mode) fprintf(out, "%s\n", mode->summary);
-    rule(out, TABLE_WIDTH);
+    table_rule(out, TABLE_WIDTH);
     fprintf(out, "%5s  %9s %-9s  %-19s %-19s %9s %10s %10s\n", "layer", "MSE", "", "correlation",
             "relative MAE", "MAE", "p99 |diff|", "max |diff|");
     for (int i = 0; i < run->count; i++)
@@ -135,7 +134,7 @@ static void print_component(FILE *out, const struct comparison *comparison, cons
     print_average(out, run, component);
     for (int i = 0; i < run->count; i++)
         if (run->entries[i].component == component) print_nonfinite(out, &run->entries[i]);
-    rule(out, TABLE_WIDTH);
+    table_rule(out, TABLE_WIDTH);
 }
 
 static bool captured(const struct run_view *run, enum component component)
@@ -166,8 +165,8 @@ static void print_run(FILE *out, const struct comparison *comparison, const stru
     char name[CELL_CHARS * 2], cells[5][CELL_CHARS];
     bool reference = view_is_reference(comparison, result, run->run);
     fprintf(out, "%-*s   %11s %11s   %11s %11s   %11s   ", name_width, mode_cell(name, result, run->run),
-            error_cell(cells[0], first->mse), error_cell(cells[1], first->mae),
-            error_cell(cells[2], last->mse), error_cell(cells[3], last->mae),
+            table_error_cell(cells[0], first->mse), table_error_cell(cells[1], first->mae),
+            table_error_cell(cells[2], last->mse), table_error_cell(cells[3], last->mae),
             correlation_cell(cells[4], s.avg_correlation));
     if (reference)
         fputs("(reference)", out);
@@ -176,8 +175,7 @@ static void print_run(FILE *out, const struct comparison *comparison, const stru
     fputc('\n', out);
 }
 
-// "------ layer 0 ------"
-static void centre(char cell[CELL_CHARS], int width, int layer)
+void table_centre(char cell[CELL_CHARS], int width, int layer)
 {
     char text[24];
     int room = width - snprintf(text, sizeof text, " layer %d ", layer);
@@ -196,13 +194,13 @@ static int print_header(FILE *out, const struct comparison *comparison, const st
             view_reference_name(comparison, result), weights, component_name(s->first.main->component),
             result_samples(result), result_samples(result) == 1 ? "" : "s", view_tokens(result));
     int width = name_width + 3 + 23 + 3 + 23 + 3 + 11 + 3 + 11;
-    rule(out, width);
-    centre(first, 23, s->first.layer);
-    centre(last, 23, s->last.layer);
+    table_rule(out, width);
+    table_centre(first, 23, s->first.layer);
+    table_centre(last, 23, s->last.layer);
     fprintf(out, "%-*s   %s   %s   %11s   %s\n", name_width, "", first, last, "average", "worst");
     fprintf(out, "%-*s   %11s %11s   %11s %11s   %11s   %s\n", name_width, "mode", "MSE", "MAE", "MSE", "MAE",
             "correlation", "grade");
-    rule(out, width);
+    table_rule(out, width);
     return width;
 }
 
@@ -224,17 +222,35 @@ static void print_twins(FILE *out, const struct comparison *comparison, const st
     }
 }
 
+static int widest_name(const struct comparison *comparison, const struct result *result)
+{
+    int widest = view_cells(result) > 1 ? 14 : 5;
+    for (struct run_view run = {0}; view_next_run(comparison, &run);) {
+        char name[CELL_CHARS * 2];
+        const int width = (int)strlen(mode_cell(name, result, run.run));
+        if (width > widest) widest = width;
+    }
+    return widest;
+}
+
+static void print_evaluation(FILE *out, const struct result *result)
+{
+    const char *text = result_attribute(result, "evaluation_text");
+    if (text[0]) fprintf(out, "Compared on: %s.\n", text);
+}
+
 void table_print_summary(FILE *out, const struct comparison *comparison, const struct result *result,
                          bool color)
 {
     struct run_view run = {0};
     if (!view_next_run(comparison, &run)) return;
     const struct run_summary head = view_summarize(&run);
-    int name_width = view_cells(result) > 1 ? 14 : 5;
+    int name_width = widest_name(comparison, result);
     int width = print_header(out, comparison, result, &head, name_width);
     for (run = (struct run_view){0}; view_next_run(comparison, &run);)
         print_run(out, comparison, result, &run, name_width, color);
-    rule(out, width);
+    table_rule(out, width);
+    print_evaluation(out, result);
     coverage_print(out, result);
     print_twins(out, comparison, result);
     fputs("Worst grade over all layers.  The grades:   excellent     good      fair\n"

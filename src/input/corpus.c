@@ -176,10 +176,16 @@ static enum status lay_out(struct gathered *g, struct corpus *corpus, struct err
     return hash_samples(corpus, corpus->ids_hex, err);
 }
 
+static const char *samples_option(const struct corpus_request *r)
+{
+    return r->samples_option ? r->samples_option : "calib_data_num";
+}
+
 static enum status check_request(const struct corpus_request *r, struct error *err)
 {
     if (r->samples < 1)
-        return error_set(err, STATUS_USAGE, "calib_data_num: expected 1 or more samples, got %d", r->samples);
+        return error_set(err, STATUS_USAGE, "%s: expected 1 or more samples, got %d", samples_option(r),
+                         r->samples);
     if (r->seqlen < 1)
         return error_set(err, STATUS_USAGE, "calib_seqlen: expected 1 or more tokens, got %d", r->seqlen);
     return STATUS_OK;
@@ -197,12 +203,35 @@ enum status corpus_read(struct corpus *corpus, const struct corpus_request *requ
     if (!err->status && !gathered_is_complete(&g))
         error_set(err, STATUS_INPUT,
                   "%s: expected %d samples, got %zu (and %ld empty ones, which do not count); lower "
-                  "calib_data_num or add text",
-                  request->path, request->samples, g.samples, g.skipped_empty);
+                  "%s or add text",
+                  request->path, request->samples, g.samples, g.skipped_empty, samples_option(request));
     if (!err->status && !lay_out(&g, &found, err)) *corpus = found;
     if (err->status) corpus_clear(&found);
     free(g.ids);
     free(g.length);
+    return err->status;
+}
+
+enum status corpus_take(struct corpus *part, const struct corpus *whole, int samples, struct error *err)
+{
+    struct corpus taken = *whole; // its digest of the tokenizer; the rest follows
+    taken.samples = samples;
+    taken.max_tokens = 0;
+    for (int s = 0; s < samples; s++)
+        if (whole->length[s] > taken.max_tokens) taken.max_tokens = whole->length[s];
+    size_t width = (size_t)taken.max_tokens, tokens = (size_t)samples * width;
+    taken.ids = malloc(tokens * sizeof *taken.ids);
+    taken.length = malloc((size_t)samples * sizeof *taken.length);
+    if (!taken.ids || !taken.length) error_memory(err, tokens * sizeof *taken.ids, "the token ids");
+    for (int s = 0; s < samples && !err->status; s++) {
+        memcpy(taken.ids + (size_t)s * width, whole->ids + (size_t)s * (size_t)whole->max_tokens,
+               width * sizeof *taken.ids);
+        taken.length[s] = whole->length[s];
+    }
+    if (!err->status && !hash_samples(&taken, taken.ids_hex, err))
+        *part = taken;
+    else
+        corpus_clear(&taken);
     return err->status;
 }
 

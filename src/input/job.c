@@ -18,6 +18,7 @@ static const struct job defaults = {
     .pad_id = -1,
     .shard_bytes = 5000000000,
     .percentile_alpha = 0.9995,
+    .shuffle_calib = 1,
     .modes = "all",
     .layers = "first,last",
     .components = "mixer_output",
@@ -27,6 +28,7 @@ static const struct job defaults = {
     .grace_seconds = 30,
     .progress_seconds = -1,
     .bench_seconds = 1,
+    .bootstrap = 999,
     .verbosity = LOG_NORMAL,
 };
 
@@ -157,6 +159,18 @@ void job_print_help(FILE *out)
           out);
 }
 
+// ---- numbers of samples ----
+
+int job_calibration_samples(const struct job *job)
+{
+    return job->calib_data_num[job->n_cells - 1];
+}
+
+int job_evaluation_samples(const struct job *job)
+{
+    return job->eval_data_num > 0 ? job->eval_data_num : job_calibration_samples(job);
+}
+
 // ---- identity ----
 
 char *job_identity_json(const struct job *job)
@@ -167,6 +181,8 @@ char *job_identity_json(const struct job *job)
     json_put_string(writer, "model", job->model_dir);
     json_put_string(writer, "reference_model", job->reference_model);
     json_put_string(writer, "calib_data", job->calib_data);
+    json_put_string(writer, "eval_data", job->eval_data);
+    json_put_integer(writer, "eval_data_num", job_evaluation_samples(job));
     json_put_integer(writer, "text_format", job->text_format);
     json_put_integer(writer, "txt_split", job->txt_split);
     json_put_string(writer, "text_field", job->text_field);
@@ -177,6 +193,9 @@ char *job_identity_json(const struct job *job)
     json_end_array(writer);
     json_put_integer(writer, "calib_seqlen", job->calib_seqlen);
     json_put_double(writer, "percentile_alpha", job->percentile_alpha);
+    json_put_string(writer, "observer", job->observer);
+    json_put_integer(writer, "shuffle_calib", job->shuffle_calib);
+    json_put_integer(writer, "seed", job->shuffle_calib > 1 ? job->seed : 0); // else nothing is drawn
     json_put_string(writer, "modes", job->modes);
     json_put_string(writer, "reference", job->reference);
     json_put_string(writer, "layers", job->layers);

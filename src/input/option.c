@@ -2,11 +2,7 @@
 #include "ssmsweep/input/option.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define OFFSET(member) .offset = offsetof(struct job, member)
 
@@ -41,9 +37,16 @@ static const struct option options[] = {
      .help = "text: .jsonl, .txt, a folder of .txt, each also as .gz or .zst; or token ids: .npy\n"
              "int32 or int64 [samples, L]; - is standard input (default: calibration.jsonl or\n"
              "calibration.npy of the model, else calibration.jsonl of the demo model)"},
+    {"eval-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(eval_data), .argument = "FILE",
+     .help = "text on which the modes are compared, as --calib-data (default: the samples of the\n"
+             "calibration)"},
+    {"eval_data_num", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(eval_data_num), .argument = "N",
+     .help = "samples on which the modes are compared (default: as many as the largest\n--calib_data_num)",
+     .least = 1, .most = 1e6},
     {"text-format", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(text_format),
      .argument = "auto|jsonl|txt|npy",
-     .help = "what --calib-data is (default auto: by name, else by content)", .word = "auto|jsonl|txt|npy"},
+     .help = "what --calib-data and --eval-data are (default auto: by name, else by content)",
+     .word = "auto|jsonl|txt|npy"},
     {"text-field", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(text_field), .argument = "NAME",
      .help = "member of a JSON line that holds the text (default text)"},
     {"txt-split", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(txt_split), .argument = "auto|blank|file",
@@ -61,6 +64,13 @@ static const struct option options[] = {
     {"percentile_alpha", 0, OPTION_DOUBLE, GROUP_INPUT, IN_RUN, OFFSET(percentile_alpha), .argument = "A",
      .help = "quantile of the percentile observers, above 0, up to 1 (default 0.9995)", .least = 0, .most = 1,
      .above_least = true},
+    {"observer", 0, OPTION_LIST, GROUP_INPUT, IN_RUN, OFFSET(observer), .argument = "LIST",
+     .help = "what makes scales of activations, for all sites or as SITE=KIND: minmax, percentile,\n"
+             "ema-percentile, mse, entropy (default: x_proj_input and ssm_state ema-percentile,\n"
+             "the others minmax); docs/calibration.md"},
+    {"shuffle-calib", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(shuffle_calib), .argument = "K",
+     .help = "orders of the calibration samples, each with scales of its own (default 1: that of\nthe text)",
+     .least = 1, .most = 1000},
 
     {"all-modes", 0, OPTION_WORD, GROUP_SWEEP, IN_BOTH | IN_BENCH, OFFSET(modes),
      .help = "every mode; the same as --modes all", .word = "all"},
@@ -118,13 +128,18 @@ static const struct option options[] = {
     {"junit", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(junit), .argument = "FILE.xml",
      .help = "write what gates and baseline found as JUnit XML"},
 
+    {"bootstrap", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH, OFFSET(bootstrap), .argument = "N",
+     .help = "resamples behind intervals and ties (default 999)", .least = 199, .most = 99999},
+    {"seed", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH | IN_SYNTH, OFFSET(seed), .argument = "N",
+     .help = "of the resamples, of --shuffle-calib and of synth: the same seed gives the same bytes\n"
+             "everywhere (default 0)",
+     .least = 0, .most = 2147483647},
+
     {"preset", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(preset), .argument = "NAME",
      .help = "shape: tiny, mamba-130m, mamba-370m, mamba-790m, mamba-1.4b, mamba-2.8b (default tiny)",
      .word = "tiny|mamba-130m|mamba-370m|mamba-790m|mamba-1.4b|mamba-2.8b"},
     {"out", 0, OPTION_TEXT, GROUP_SYNTH, IN_SYNTH, OFFSET(out), .argument = "DIR",
      .help = "folder to make; needed"},
-    {"seed", 0, OPTION_INT, GROUP_SYNTH, IN_SYNTH, OFFSET(seed), .argument = "N",
-     .help = "the same seed gives the same bytes everywhere (default 0)", .least = 0, .most = 2147483647},
     {"dtype", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(synth_dtype), .argument = "F16|BF16|F32",
      .help = "of the weights (default F16)", .word = "F16|BF16|F32"},
     {"shard-bytes", 0, OPTION_BYTES, GROUP_SYNTH, IN_SYNTH, OFFSET(shard_bytes), .argument = "N",
@@ -168,10 +183,15 @@ static const struct option options[] = {
 enum { OPTIONS = sizeof options / sizeof options[0] };
 
 static const char *const group_titles[GROUP_COUNT] = {
-    [GROUP_INPUT] = "Model and text", [GROUP_SWEEP] = "What to compare",
-    [GROUP_OUTPUT] = "Output",        [GROUP_SYNTH] = "Random models (synth)",
-    [GROUP_RUN] = "How to run",       [GROUP_BENCH] = "Bench",
-    [GROUP_GENERAL] = "General",      [GROUP_ADVANCED] = "Advanced",
+    [GROUP_INPUT] = "Model and text",
+    [GROUP_SWEEP] = "What to compare",
+    [GROUP_OUTPUT] = "Output",
+    [GROUP_STATISTICS] = "How sure it is",
+    [GROUP_SYNTH] = "Random models (synth)",
+    [GROUP_RUN] = "How to run",
+    [GROUP_BENCH] = "Bench",
+    [GROUP_GENERAL] = "General",
+    [GROUP_ADVANCED] = "Advanced",
 };
 
 static const struct command_entry commands[] = {
@@ -325,160 +345,4 @@ const char *command_nearest(const char *name)
     for (int i = 0; i < COMMANDS; i++)
         best = nearer(name, strlen(name), commands[i].name, best, &distance);
     return best;
-}
-
-// ---- values ----
-
-static enum status bad_number(const struct option *option, const char *text, const char *where,
-                              struct error *err)
-{
-    const char *kind = option->kind == OPTION_DOUBLE ? "a number" : "whole numbers";
-    if (option->kind == OPTION_INT) kind = "a whole number";
-    if (option->kind == OPTION_BYTES) kind = "bytes (500M, 5G)";
-    return error_set(err, STATUS_USAGE, "%s: expected %s %s %.10g %s %.10g, got '%.64s'; see ssmsweep --help",
-                     where, kind, option->above_least ? "above" : "from", option->least,
-                     option->above_least ? "up to" : "to", option->most, text);
-}
-
-// Reads digits (with a sign) up to *end.
-static bool parse_int(const struct option *option, const char *text, char **end, int *number)
-{
-    errno = 0;
-    long value = strtol(text, end, 10);
-    bool digits = *end != text && !isspace((unsigned char)*text);
-    if (!digits || errno || (double)value < option->least || (double)value > option->most) return false;
-    *number = (int)value;
-    return true;
-}
-
-static enum status store_int(const struct option *option, const char *text, const char *where, int *out,
-                             struct error *err)
-{
-    char *end;
-    int number;
-    if (!parse_int(option, text, &end, &number) || *end) return bad_number(option, text, where, err);
-    *out = number;
-    return STATUS_OK;
-}
-
-// Bytes with a unit; numbers of job files come with the digits alone.
-static enum status store_bytes(const struct option *option, const char *text, const char *where,
-                               long long *out, struct error *err)
-{
-    static const char units[] = "KMGT";
-    char *end;
-    errno = 0;
-    double bytes = (double)strtoll(text, &end, 10);
-    bool good = !errno && end != text && !isspace((unsigned char)*text);
-    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
-    for (const char *u = units; unit && u <= unit; u++)
-        bytes *= 1000;
-    if (!good || (unit ? end[1] : *end) || bytes < option->least || bytes > option->most)
-        return bad_number(option, text, where, err);
-    *out = (long long)bytes;
-    return STATUS_OK;
-}
-
-static enum status store_choice(const struct option *option, const char *text, const char *where, int *out,
-                                struct error *err)
-{
-    const char *word = option->word;
-    for (int i = 0;; i++) {
-        size_t length = strcspn(word, "|");
-        if (strlen(text) == length && strncasecmp(word, text, length) == 0) {
-            *out = i;
-            return STATUS_OK;
-        }
-        if (!word[length]) break;
-        word += length + 1;
-    }
-    return error_set(err, STATUS_USAGE, "%s: expected one of %s, got '%.64s'; see ssmsweep --help", where,
-                     option->word, text);
-}
-
-static enum status store_double(const struct option *option, const char *text, const char *where, double *out,
-                                struct error *err)
-{
-    char *end;
-    double number = strtod(text, &end);
-    bool decimal =
-        text[0] && strspn(text, "+-.0123456789eE") == strlen(text); // no hexadecimal, no "nan", no "inf"
-    if (!decimal || *end || !(number >= option->least && number <= option->most) ||
-        (option->above_least && number <= option->least))
-        return bad_number(option, text, where, err);
-    *out = number;
-    return STATUS_OK;
-}
-
-static int compare_ints(const void *a, const void *b)
-{
-    int x = *(const int *)a, y = *(const int *)b;
-    return x < y ? -1 : x > y;
-}
-
-static enum status store_cells(const struct option *option, const char *text, const char *where,
-                               struct job *job, struct error *err)
-{
-    int numbers[JOB_MAX_CELLS], n = 0, kept = 0;
-    char *at = (char *)(size_t)text;
-    for (;; at++) {
-        if (n == JOB_MAX_CELLS)
-            return error_set(err, STATUS_USAGE, "%s: expected at most %d numbers; divide the job", where,
-                             JOB_MAX_CELLS);
-        if (!parse_int(option, at, &at, &numbers[n++]) || (*at && *at != ','))
-            return bad_number(option, text, where, err);
-        if (!*at) break;
-    }
-    qsort(numbers, (size_t)n, sizeof numbers[0], compare_ints);
-    for (int i = 0; i < n; i++)
-        if (i == 0 || numbers[i] != numbers[i - 1]) job->calib_data_num[kept++] = numbers[i];
-    job->n_cells = kept;
-    return STATUS_OK;
-}
-
-static enum status store_text(const struct option *option, const char *text, const char *where,
-                              const char **out, struct error *err)
-{
-    if (text[option->kind == OPTION_LIST ? strspn(text, ", ") : 0] == '\0')
-        return error_set(err, STATUS_USAGE, "%s: expected a text, got an empty one; see ssmsweep --help",
-                         where);
-    *out = text;
-    return STATUS_OK;
-}
-
-enum status option_store(const struct option *option, const char *text, const char *where, struct job *job,
-                         struct error *err)
-{
-    void *out = (char *)job + option->offset;
-    switch (option->kind) {
-    case OPTION_FLAG:
-        *(bool *)out = strcmp(text, "true") == 0;
-        break;
-    case OPTION_INT:
-        return store_int(option, text, where, out, err);
-    case OPTION_DOUBLE:
-        return store_double(option, text, where, out, err);
-    case OPTION_BYTES:
-        return store_bytes(option, text, where, out, err);
-    case OPTION_CHOICE:
-        return store_choice(option, text, where, out, err);
-    case OPTION_TEXT:
-    case OPTION_LIST:
-    case OPTION_LINES:
-        return store_text(option, text, where, out, err);
-    case OPTION_INT_LIST:
-        return store_cells(option, text, where, job, err);
-    case OPTION_WORD:
-        *(const char **)out = option->word;
-        break;
-    case OPTION_LEVEL:
-        *(enum log_level *)out = option->level;
-        break;
-    case OPTION_COMMAND:
-        job->command = option->command;
-        break;
-    case OPTION_FILE:
-        break;
-    }
-    return STATUS_OK;
 }

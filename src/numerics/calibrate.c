@@ -2,52 +2,86 @@
 #include "ssmsweep/numerics/calibrate.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ssmsweep/input/model.h"
 
-static const struct {
-    const char *name;
-    bool percentile;
-} sites[SITE_COUNT] = {
-    [SITE_IN_PROJ_INPUT] = {"in_proj:input", false},   [SITE_IN_PROJ_OUTPUT] = {"in_proj:output", false},
-    [SITE_X_PROJ_INPUT] = {"x_proj:input", true},      [SITE_X_PROJ_OUTPUT] = {"x_proj:output", false},
-    [SITE_DT_PROJ_OUTPUT] = {"dt_proj:output", false}, [SITE_OUT_PROJ_INPUT] = {"out_proj:input", false},
-    [SITE_SSM_STATE] = {"ssm_state_act:input", true},
+// Number i of a set at one site of one layer; `stride` floats lie between samples.
+struct numbers {
+    const float *first;
+    const int *order;
+    long stride;
+    int count;
 };
 
-const char *site_name(enum scale_site site)
+static float number_at(const struct numbers *numbers, int i)
 {
-    return sites[site].name;
+    return numbers->first[(numbers->order ? numbers->order[i] : i) * numbers->stride];
 }
 
-// The running value of one observer over samples 0 .. samples-1; `stride` floats lie between samples.
-static float observe(const float *observed, long stride, int samples, bool percentile)
+static float running_maximum(const struct numbers *numbers)
 {
     float value = 0;
-    for (int s = 0; s < samples; s++) {
-        float x = observed[s * stride];
-        if (percentile) {
-            float step = 0.01f * (x - value);
-            value = s == 0 ? x : value + step;
-        } else {
-            float m = x > 1e-5f ? x : 1e-5f;
-            value = m > value ? m : value;
-        }
+    for (int i = 0; i < numbers->count; i++) {
+        const float x = number_at(numbers, i), m = x > 1e-5f ? x : 1e-5f;
+        value = m > value ? m : value;
     }
     return value;
 }
 
-void calibrate_scales(const float *observed, int samples, int n_layer, float *scales)
+static float moving_average(const struct numbers *numbers)
 {
-    const long stride = (long)n_layer * SITE_COUNT;
-    for (long at = 0; at < stride; at++) {
-        float scale = observe(observed + at, stride, samples, sites[at % SITE_COUNT].percentile) / 127.0f;
-        scales[at] = scale > 1e-6f ? scale : 1e-6f;
+    float value = number_at(numbers, 0);
+    for (int i = 1; i < numbers->count; i++) {
+        const float step = 0.01f * (number_at(numbers, i) - value);
+        value += step;
     }
+    return value;
+}
+
+static float mean(const struct numbers *numbers)
+{
+    double sum = 0;
+    for (int i = 0; i < numbers->count; i++)
+        sum += (double)number_at(numbers, i);
+    return (float)(sum / numbers->count);
+}
+
+float calibrate_scale(const struct observers *observers, const struct calibration_set *set, int n_layer,
+                      int layer, enum scale_site site)
+{
+    const long at = (long)layer * SITE_COUNT + (long)site;
+    const struct numbers numbers = {set->observed + at, set->order, (long)n_layer * SITE_COUNT, set->samples};
+    const uint64_t *bins = set->histogram ? set->histogram + at * HISTOGRAM_BINS : NULL;
+    float value = 0;
+    switch (observers->of_site[site]) {
+    case OBSERVER_PERCENTILE:
+        value = mean(&numbers);
+        break;
+    case OBSERVER_EMA_PERCENTILE:
+        value = moving_average(&numbers);
+        break;
+    case OBSERVER_MSE:
+        value = (float)threshold_mse(bins, (double)running_maximum(&numbers));
+        break;
+    case OBSERVER_ENTROPY:
+        value = (float)threshold_entropy(bins, (double)running_maximum(&numbers));
+        break;
+    default:
+        value = running_maximum(&numbers);
+    }
+    const float scale = value / 127.0f;
+    return scale > 1e-6f ? scale : 1e-6f;
+}
+
+void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,
+                      float *scales)
+{
+    for (int l = 0; l < n_layer; l++)
+        for (int s = 0; s < SITE_COUNT; s++)
+            scales[l * SITE_COUNT + s] = calibrate_scale(observers, set, n_layer, l, (enum scale_site)s);
 }
 
 void calibrate_from_checkpoint(const struct w8a8_scales *given, int n_layer, float *scales)

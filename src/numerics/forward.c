@@ -36,7 +36,6 @@ static void carve(struct forward *f, const struct dims *d)
     f->v = take_rows(a, L, ldI);
     f->dbl = take_rows(a, L, ld_dbl);
     f->dt = take_rows(a, L, ldI);
-    f->y = take_rows(a, L, ldI);
     f->n_codes = take_codes(a, L, ldD);
     f->xz_codes = behind(take_codes(a, L + before, 2 * ldI), (size_t)(before * 2 * ldI));
     f->u_codes = take_codes(a, L, ldI);
@@ -47,7 +46,10 @@ static void carve(struct forward *f, const struct dims *d)
     f->bias128 = arena_take(a, (size_t)L * sizeof *f->bias128);
     f->state = take_rows(a, d->d_state, ldI);
     const long rows = L > d->d_state ? L : d->d_state; // the state is observed through `captured` as well
-    f->captured = take_rows(a, rows, ldD > ldI ? ldD : ldI);
+    long wide = ldD > ldI ? ldD : ldI;
+    if (ld_dbl > wide) wide = ld_dbl;
+    f->y = take_rows(a, 1, L * ldI + rows * wide);
+    f->captured = behind(f->y, (size_t)(L * ldI) * sizeof(float));
     f->scratch_floats = scan_scratch_floats(f->max_tokens, d->d_state);
     f->scratch = take_rows(a, f->threads, f->scratch_floats);
 }
@@ -115,7 +117,7 @@ static void start(struct forward *f, const struct mode *mode, const int32_t *ids
 static bool run_layer(struct forward *f, const struct mode *mode, const float *scales, int layer,
                       const struct capture *capture)
 {
-    return mode_is_float(mode) ? layer_float(f, mode, layer, capture, 0, NULL)
+    return mode_is_float(mode) ? layer_float(f, mode, layer, capture, NULL)
                                : layer_w8a8(f, mode, scales, layer, capture);
 }
 
@@ -136,13 +138,12 @@ bool forward_run(struct forward *forward, const struct mode *mode, const float *
 // What calibration looks at.
 static const struct mode observed_mode = {.precision = PRECISION_FP32, .scan_order = SCAN_SEQUENTIAL};
 
-bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
-                     const struct capture *capture, float *observed)
+bool forward_observe(struct forward *forward, const struct observation *observation, const int32_t *ids,
+                     int length, const struct capture *capture)
 {
     start(forward, &observed_mode, ids, length);
     for (int l = 0; l < weights_dims(forward->weights)->n_layer; l++)
-        if (!go_on(capture, l) || !layer_float(forward, &observed_mode, l, capture, percentile_alpha,
-                                               observed + (long)l * SITE_COUNT))
+        if (!go_on(capture, l) || !layer_float(forward, &observed_mode, l, capture, observation))
             return false;
     return true;
 }
@@ -163,12 +164,12 @@ void forward_start(struct forward *forward, struct stream *stream, const struct 
 
 bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
                   const float *scales, int layer, int length, const struct capture *capture,
-                  double percentile_alpha, float *observed)
+                  const struct observation *observation)
 {
     struct forward f = *forward;
     f.residual = stream->residual, f.h = stream->h;
     f.length = length;
-    return mode_is_float(mode) ? layer_float(&f, mode, layer, capture, percentile_alpha, observed)
+    return mode_is_float(mode) ? layer_float(&f, mode, layer, capture, observation)
                                : layer_w8a8(&f, mode, scales, layer, capture);
 }
 

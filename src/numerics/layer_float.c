@@ -4,48 +4,97 @@
 
 #include "workspace.h"
 
-static float absmax(const struct forward *f, const float *values, long count)
+// ---- observers ----
+
+// What is at a site: rows of values, some columns of which count.
+struct seen {
+    const float *values;
+    long rows, ld; // what lies beside the columns is zero
+    struct {
+        long first;
+        int width;
+    } columns[3];
+    int parts;
+    float *scratch; // room for a compact copy; may be `values`
+};
+
+static float absmax(const struct forward *f, const struct seen *seen)
 {
-    return f->weights->kernels->absmax(values, count);
+    return f->weights->kernels->absmax(seen->values, seen->rows * seen->ld);
 }
 
-// Compact copy of [rows][ld] in f->captured, which the observer may reorder.
-static float quantile(const struct forward *f, const float *values, int rows, long ld, int width,
-                      double alpha)
+// The quantile of a compact copy, which it may reorder.
+static float quantile(const struct seen *seen, double alpha)
 {
-    for (int t = 0; t < rows; t++)
-        memcpy(f->captured + (long)t * width, values + t * ld, (size_t)width * sizeof *values);
-    return calibrate_quantile(f->captured, (long)rows * width, alpha);
+    long count = 0;
+    for (long t = 0; t < seen->rows; t++)
+        for (int p = 0; p < seen->parts; p++) {
+            const int width = seen->columns[p].width;
+            memmove(seen->scratch + count, seen->values + t * seen->ld + seen->columns[p].first,
+                    (size_t)width * sizeof *seen->scratch);
+            count += width;
+        }
+    return calibrate_quantile(seen->scratch, count, alpha);
 }
 
-// max |had(values)|; the rotation takes place in f->captured.
-static float rotated_absmax(const struct forward *f, const struct rotation *rotation, const float *values,
-                            long ld)
+// The histogram first: the quantile may reorder the values.
+static void observe_site(const struct forward *f, const struct observation *observation, int layer,
+                         enum scale_site site, const struct seen *seen)
+{
+    const enum observer observer = observation->observers->of_site[site];
+    const long at = (long)layer * SITE_COUNT + (long)site;
+    for (long t = 0; observer_takes_histogram(observer) && t < seen->rows; t++)
+        for (int p = 0; p < seen->parts; p++)
+            histogram_add(observation->histogram + at * HISTOGRAM_BINS,
+                          seen->values + t * seen->ld + seen->columns[p].first, seen->columns[p].width);
+    observation->numbers[at] = observer_takes_quantile(observer)
+                                   ? quantile(seen, observation->observers->percentile_alpha)
+                                   : absmax(f, seen);
+}
+
+// had(values); the rotation takes place in f->captured.
+static void observe_rotated(const struct forward *f, const struct observation *observation, int layer,
+                            enum scale_site site, const struct rotation *rotation, const float *values,
+                            long ld, int width)
 {
     for (int t = 0; t < f->length; t++)
         memcpy(f->captured + t * ld, values + t * ld, (size_t)ld * sizeof *values);
     run_hadamard(f, &rotation->forward, f->captured, ld);
-    return absmax(f, f->captured, f->length * ld);
+    const struct seen seen = {f->captured, f->length, ld, {{0, width}}, 1, f->captured};
+    observe_site(f, observation, layer, site, &seen);
 }
 
-static void observe_inputs(const struct forward *f, double alpha, float *observed)
+static void observe_inputs(const struct forward *f, const struct observation *observation, int layer)
 {
     const struct weights *w = f->weights;
     const struct dims *d = &w->model->dims;
-    observed[SITE_IN_PROJ_INPUT] = rotated_absmax(f, &w->rotate_model, f->xhat, w->ld_model);
-    observed[SITE_IN_PROJ_OUTPUT] = absmax(f, f->xz, 2L * f->length * w->ld_inner);
-    observed[SITE_X_PROJ_INPUT] = quantile(f, f->v, f->length, w->ld_inner, d->d_inner, alpha);
+    const int I = d->d_inner;
+    // `y`, with `captured` behind it, is still free.
+    const struct seen xz = {f->xz, f->length, 2L * w->ld_inner, {{0, I}, {w->ld_inner, I}}, 2, f->y};
+    const struct seen c = {f->v, f->length, w->ld_inner, {{0, I}}, 1, f->captured};
+    observe_rotated(f, observation, layer, SITE_IN_PROJ_INPUT, &w->rotate_model, f->xhat, w->ld_model,
+                    d->d_model);
+    observe_site(f, observation, layer, SITE_IN_PROJ_OUTPUT, &xz);
+    observe_site(f, observation, layer, SITE_X_PROJ_INPUT, &c);
 }
 
-static void observe_scan(const struct forward *f, double alpha, float *observed)
+static void observe_scan(const struct forward *f, const struct observation *observation, int layer)
 {
     const struct weights *w = f->weights;
     const struct dims *d = &w->model->dims;
-    observed[SITE_X_PROJ_OUTPUT] = absmax(f, f->dbl, (long)f->length * w->ld_dbl);
-    observed[SITE_DT_PROJ_OUTPUT] = absmax(f, f->dt, (long)f->length * w->ld_inner);
-    observed[SITE_SSM_STATE] = quantile(f, f->state, d->d_state, w->ld_inner, d->d_inner, alpha);
-    observed[SITE_OUT_PROJ_INPUT] = rotated_absmax(f, &w->rotate_inner, f->y, w->ld_inner);
+    const int I = d->d_inner, R = d->dt_rank, N = d->d_state;
+    const struct seen dbl = {f->dbl,    f->length,
+                             w->ld_dbl, {{0, R}, {w->ld_rank, N}, {w->ld_rank + w->ld_state, N}},
+                             3,         f->captured};
+    const struct seen dt = {f->dt, f->length, w->ld_inner, {{0, I}}, 1, f->captured};
+    const struct seen state = {f->state, N, w->ld_inner, {{0, I}}, 1, f->captured};
+    observe_site(f, observation, layer, SITE_X_PROJ_OUTPUT, &dbl);
+    observe_site(f, observation, layer, SITE_DT_PROJ_OUTPUT, &dt);
+    observe_site(f, observation, layer, SITE_SSM_STATE, &state);
+    observe_rotated(f, observation, layer, SITE_OUT_PROJ_INPUT, &w->rotate_inner, f->y, w->ld_inner, I);
 }
+
+// ---- the layer ----
 
 // r = r + h; x̂ = r / sqrt(mean(r²) + eps); n = x̂ · w_norm; xz = n W_inᵀ
 static void project_in(struct forward *f, const struct float_layer *layer, bool half)
@@ -146,7 +195,7 @@ static void project_out(struct forward *f, const struct float_layer *layer, bool
 }
 
 bool layer_float(struct forward *f, const struct mode *mode, int layer, const struct capture *capture,
-                 double alpha, float *observed)
+                 const struct observation *observation)
 {
     const struct weights *w = f->weights;
     const bool half = mode->precision == PRECISION_FP16;
@@ -157,12 +206,12 @@ bool layer_float(struct forward *f, const struct mode *mode, int layer, const st
         !give_values(f, capture, layer, COMPONENT_CONV1D_INPUT, f->xz, 2L * w->ld_inner, I))
         return false;
     mix_tokens(f, p, half);
-    if (observed) observe_inputs(f, alpha, observed);
+    if (observation) observe_inputs(f, observation, layer);
     if (!give_values(f, capture, layer, COMPONENT_CONV1D_OUTPUT, f->v, w->ld_inner, I) ||
         !give_values(f, capture, layer, COMPONENT_SSM_INPUT, f->v, w->ld_inner, I))
         return false;
     scan_tokens(f, p, mode, half);
-    if (observed) observe_scan(f, alpha, observed);
+    if (observation) observe_scan(f, observation, layer);
     if (!give_values(f, capture, layer, COMPONENT_SSM_OUTPUT, f->y, w->ld_inner, I)) return false;
     project_out(f, p, half);
     return give_values(f, capture, layer, COMPONENT_MIXER_OUTPUT, f->h, w->ld_model, D);

@@ -25,7 +25,7 @@ struct forward {
     float *v;           // [L][ldI] conv1d output
     float *dbl;         // [L][ld_dbl] dt_low, B, C
     float *dt;          // [L][ldI]
-    float *y;           // [L][ldI]
+    float *y;           // [L][ldI], with `captured` behind it
     int8_t *n_codes;    // [L][ldD]
     int8_t *xz_codes;   // [K-1 + L][2 ldI], points at row 0
     int8_t *u_codes;    // [L][ldI] what x_proj sees
@@ -35,7 +35,7 @@ struct forward {
     int8_t *y_codes;    // [L][ldI]
     int32_t *bias128;   // [L]
     float *state;       // [N][ldI] scan state after the last token
-    float *captured;    // [L][max(D, I)] compact copy for a capture or an observer
+    float *captured;    // [L][widest] compact copy for a capture or an observer
     float *scratch;     // [threads][scratch_floats]
     long scratch_floats;
 };
@@ -65,9 +65,9 @@ bool give_codes(const struct forward *f, const struct capture *capture, int laye
 bool give_rotated(const struct forward *f, const struct capture *capture, int layer, enum component component,
                   const float *rows);
 
-// One layer: residual and h in, residual and h out.  observed: [SITE_COUNT] of this layer or NULL.
+// One layer: residual and h in, residual and h out.  observation may be NULL.
 bool layer_float(struct forward *f, const struct mode *mode, int layer, const struct capture *capture,
-                 double alpha, float *observed);
+                 const struct observation *observation);
 bool layer_w8a8(struct forward *f, const struct mode *mode, const float *scales, int layer,
                 const struct capture *capture);
 

@@ -110,11 +110,15 @@ int trend_settles(const struct statistic *statistic, const struct change *change
 
 // ---- power ----
 
-static bool enough(double n, double ratio, double alpha, double power)
+// Beyond so many samples Student's t is taken as it is there, half a per cent too many samples at most: its
+// series has as many terms.
+enum { MANY = 500 };
+
+// Squared sum of the two t.
+static double demand(int samples, double alpha, double power)
 {
-    int freedom = n - 1 < STUDENT_MOST ? (int)n - 1 : STUDENT_MOST;
-    double t = student_quantile(alpha, freedom) + student_quantile(2 * (1 - power), freedom);
-    return n >= t * t * ratio;
+    double t = student_quantile(alpha, samples - 1) + student_quantile(2 * (1 - power), samples - 1);
+    return t * t;
 }
 
 double samples_needed(const struct change *change, double least, double alpha, int family, double power)
@@ -123,15 +127,13 @@ double samples_needed(const struct change *change, double least, double alpha, i
     if (change->phi == 0 || fabs(change->phi) <= least) return INFINITY;
     if (!(change->se > 0)) return NAN;
     double spread = change->se * sqrt((double)change->samples);
-    double ratio = spread / change->phi * (spread / change->phi), low = 1, high = 2, level = alpha / family;
-    while (!enough(high, ratio, level, power)) {
-        low = high;
-        high *= 2;
-        if (high > SAMPLES_MOST) return INFINITY;
-    }
+    double ratio = spread / change->phi * (spread / change->phi), level = alpha / family;
+    double many = ceil(demand(MANY, level, power) * ratio);
+    if (many > MANY) return many > SAMPLES_MOST ? (double)INFINITY : many;
+    int low = 1, high = MANY;
     while (high - low > 1) {
-        double middle = trunc((low + high) / 2);
-        if (enough(middle, ratio, level, power))
+        int middle = (low + high) / 2;
+        if (middle >= demand(middle, level, power) * ratio)
             high = middle;
         else
             low = middle;

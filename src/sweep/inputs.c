@@ -68,7 +68,12 @@ static enum status open_reference(struct model *model, struct model *reference, 
 // The scales of a W8A8 checkpoint are one set.
 static enum status check_cells(const struct model *model, const struct job *job, struct error *err)
 {
-    if (model->kind != MODEL_W8A8 || job->n_cells == 1) return STATUS_OK;
+    if (model->kind != MODEL_W8A8) return STATUS_OK;
+    if (job->observer || job->shuffle_calib > 1)
+        return error_set(err, STATUS_USAGE,
+                         "--%s: the scales come from the W8A8 checkpoint %s; leave the option out",
+                         job->observer ? "observer" : "shuffle-calib", model->directory);
+    if (job->n_cells == 1) return STATUS_OK;
     return error_set(
         err, STATUS_USAGE,
         "--calib_data_num: expected one number, got %d: the scales come from the W8A8 checkpoint %s",
@@ -141,26 +146,58 @@ static char *find_tokenizer(const struct job *job, const struct model *model, st
     return own;
 }
 
+// `given` is freed.
 static enum status read_corpus(struct corpus *corpus, const struct job *job, const struct model *model,
-                               struct error *err)
+                               char *given, const char *samples_option, int samples, struct error *err)
 {
-    char *text = find_text(job, model, err);
-    char *tokenizer = find_tokenizer(job, model, err);
+    char *tokenizer = given ? find_tokenizer(job, model, err) : NULL;
     if (!err->status) {
-        struct corpus_request request = {.path = text,
+        struct corpus_request request = {.path = given,
                                          .style = {.format = (enum text_format)job->text_format,
                                                    .split = (enum text_split)job->txt_split,
                                                    .field = job->text_field},
                                          .pad_id = job->pad_id,
                                          .tokenizer_path = tokenizer,
-                                         .samples = job->calib_data_num[job->n_cells - 1],
+                                         .samples = samples,
+                                         .samples_option = samples_option,
                                          .seqlen = job->calib_seqlen,
                                          .vocab_size = model->dims.vocab_size};
         corpus_read(corpus, &request, err);
     }
     free(tokenizer);
-    free(text);
+    free(given);
     return err->status;
+}
+
+static const char calib_data_num[] = "calib_data_num", eval_data_num[] = "eval_data_num";
+
+// One text: the larger number of samples is read, and the smaller one are the first of them.
+static enum status read_one_text(struct corpus *evaluation, struct corpus *calibration, const struct job *job,
+                                 const struct model *model, struct error *err)
+{
+    const int evaluated = job_evaluation_samples(job), calibrated = job_calibration_samples(job);
+    const bool more = evaluated > calibrated;
+    struct corpus *larger = more || evaluated == calibrated ? evaluation : calibration;
+    if (read_corpus(larger, job, model, find_text(job, model, err), more ? eval_data_num : calib_data_num,
+                    more ? evaluated : calibrated, err))
+        return err->status;
+    if (more) return corpus_take(calibration, evaluation, calibrated, err);
+    return evaluated < calibrated ? corpus_take(evaluation, calibration, evaluated, err) : STATUS_OK;
+}
+
+static enum status read_two_texts(struct corpus *evaluation, struct corpus *calibration,
+                                  const struct job *job, const struct model *model, struct error *err)
+{
+    if (job->calib_data && strcmp(job->calib_data, "-") == 0 && strcmp(job->eval_data, "-") == 0)
+        return error_set(err, STATUS_USAGE,
+                         "--eval-data -: standard input is the text of --calib-data already; give a file");
+    char *given = strdup(job->eval_data);
+    if (!given) error_memory(err, strlen(job->eval_data) + 1, "a path");
+    if (read_corpus(evaluation, job, model, given, eval_data_num, job_evaluation_samples(job), err) ||
+        model->kind == MODEL_W8A8) // which brings its scales
+        return err->status;
+    return read_corpus(calibration, job, model, find_text(job, model, err), calib_data_num,
+                       job_calibration_samples(job), err);
 }
 
 // MPI counts elements in an int; a row of ids always fits.
@@ -172,26 +209,28 @@ static void share_ids(struct corpus *corpus, const struct comm *comm)
                   comm->world);
 }
 
-enum status inputs_corpus(struct corpus *corpus, const struct comm *comm, const struct job *job,
-                          const struct model *model, struct error *err)
+// Collective.  From rank 0 to all.
+static enum status share_corpus(struct corpus *corpus, const struct comm *comm, struct error *err)
 {
-    struct corpus read = {0};
-    if (comm->rank == 0) read_corpus(&read, job, model, err);
-    if (comm_agree(comm, err)) goto clear_corpus;
-    struct corpus shared = read;
+    struct corpus shared = *corpus;
     MPI_Bcast(&shared, (int)sizeof shared, MPI_BYTE, 0, comm->world);
     if (comm->rank != 0) {
         size_t tokens = (size_t)shared.samples * (size_t)shared.max_tokens;
-        read = shared;
-        read.ids = malloc(tokens * sizeof *read.ids);
-        read.length = malloc((size_t)shared.samples * sizeof *read.length);
-        if (!read.ids || !read.length) error_memory(err, tokens * sizeof *read.ids, "the token ids");
+        *corpus = shared;
+        corpus->ids = malloc(tokens * sizeof *corpus->ids + 1);
+        corpus->length = malloc((size_t)shared.samples * sizeof *corpus->length + 1);
+        if (!corpus->ids || !corpus->length) error_memory(err, tokens * sizeof *corpus->ids, "the token ids");
     }
-    if (comm_agree(comm, err)) goto clear_corpus;
-    share_ids(&read, comm);
-    *corpus = read;
-    return STATUS_OK;
-clear_corpus:
-    corpus_clear(&read);
+    if (comm_agree(comm, err) == STATUS_OK) share_ids(corpus, comm);
     return err->status;
+}
+
+enum status inputs_texts(struct corpus *evaluation, struct corpus *calibration, const struct comm *comm,
+                         const struct job *job, const struct model *model, struct error *err)
+{
+    *evaluation = *calibration = (struct corpus){0};
+    if (comm->rank == 0)
+        (job->eval_data ? read_two_texts : read_one_text)(evaluation, calibration, job, model, err);
+    if (comm_agree(comm, err) || share_corpus(evaluation, comm, err)) return err->status;
+    return share_corpus(calibration, comm, err);
 }

@@ -18,8 +18,10 @@ enum status inputs_model(struct model *model, struct model *reference, const str
 enum status inputs_digests(struct model *model, struct model *reference, const struct comm *comm,
                            struct error *err);
 
-// Collective.  Rank 0 reads and tokenizes, the others get the ids.
-enum status inputs_corpus(struct corpus *corpus, const struct comm *comm, const struct job *job,
-                          const struct model *model, struct error *err);
+// Collective.  Rank 0 reads and tokenizes, the others get the ids.  *evaluation: the samples on which modes
+// are compared; *calibration: those behind the scales, with samples == 0 where they are the same, or where
+// none are needed.  Who calls clears both, after a failure too.
+enum status inputs_texts(struct corpus *evaluation, struct corpus *calibration, const struct comm *comm,
+                         const struct job *job, const struct model *model, struct error *err);
 
 #endif

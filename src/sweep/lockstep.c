@@ -293,7 +293,7 @@ static void step(struct lockstep *l, struct lane *lane, int layer)
     l->lane = lane;
     forward_set_dither(l->worker->forward, dither_of(l, lane));
     forward_step(l->worker->forward, &lane->stream, l->worker->plan->runs[lane->run].mode,
-                 scales_of(l, lane->run), layer, l->length, &capture, 0, NULL);
+                 scales_of(l, lane->run), layer, l->length, &capture, NULL);
     if (lane->stores) measure(l, layer);
     lane->seconds += progress_clock() - started;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "orders.h"
 #include "plan_items.h"
 
 static const struct mode *find_reference(const struct job *job, struct error *err)
@@ -35,8 +36,10 @@ enum status plan_check_names(const struct job *job, struct error *err)
 {
     bool *chosen = NULL;
     unsigned mask;
+    struct observers observers;
     if (choose_modes(job, &chosen, err)) return err->status;
     free(chosen);
+    if (observers_parse(&observers, job->observer, err)) return err->status;
     return component_select(job->components, &mask, err);
 }
 
@@ -76,11 +79,17 @@ static void set_references(struct plan *plan, const struct mode *reference)
     }
 }
 
+static int count_orders(const struct job *job)
+{
+    return job->shuffle_calib > 1 ? job->shuffle_calib : 1;
+}
+
 static enum status make_runs(struct plan *plan, const struct job *job, struct error *err)
 {
     bool *chosen = NULL;
     if (choose_modes(job, &chosen, err)) return err->status;
-    size_t room = (size_t)mode_count() * ((size_t)job->n_cells + 1) * ((size_t)job->noise + 1);
+    const int cells = job->n_cells * count_orders(job);
+    size_t room = (size_t)mode_count() * ((size_t)cells + 1) * ((size_t)job->noise + 1);
     plan->runs = calloc(room, sizeof *plan->runs);
     if (!plan->runs) {
         free(chosen);
@@ -90,24 +99,32 @@ static enum status make_runs(struct plan *plan, const struct job *job, struct er
     add_run(plan, mode_is_float(reference) ? PLAN_FLOAT_CELL : 0, reference);
     for (int m = 0; m < mode_count(); m++)
         if (chosen[m] && mode_is_float(mode_at(m))) add_run(plan, PLAN_FLOAT_CELL, mode_at(m));
-    for (int cell = 0; cell < job->n_cells; cell++)
+    for (int cell = 0; cell < cells; cell++)
         for (int m = 0; m < mode_count(); m++)
             if (chosen[m] && !mode_is_float(mode_at(m))) add_run(plan, cell, mode_at(m));
     add_noise(plan, job->noise);
     set_references(plan, reference);
     free(chosen);
-    return STATUS_OK;
+    if (plan->n_runs <= PLAN_MAX_RUNS) return STATUS_OK;
+    return error_set(err, STATUS_USAGE,
+                     "the sweep has %d runs, more than %d; give fewer --calib_data_num, --shuffle-calib, "
+                     "--noise or --modes",
+                     plan->n_runs, PLAN_MAX_RUNS);
 }
 
 static enum status make_cells(struct plan *plan, const struct job *job, struct error *err)
 {
+    plan->n_orders = count_orders(job);
+    plan->observers.percentile_alpha = job->percentile_alpha;
+    if (observers_parse(&plan->observers, job->observer, err)) return err->status;
     for (int r = 0; r < plan->n_runs; r++)
-        if (plan->runs[r].cell != PLAN_FLOAT_CELL) plan->n_cells = job->n_cells;
+        if (plan->runs[r].cell != PLAN_FLOAT_CELL) plan->n_cells = job->n_cells * plan->n_orders;
     plan->cells = calloc((size_t)plan->n_cells + 1, sizeof *plan->cells);
     if (!plan->cells) return error_memory(err, (size_t)plan->n_cells * sizeof *plan->cells, "the plan");
     for (int c = 0; c < plan->n_cells; c++)
-        plan->cells[c].calib_data_num = job->calib_data_num[c];
-    return STATUS_OK;
+        plan->cells[c] = (struct cell){job->calib_data_num[c / plan->n_orders], c % plan->n_orders};
+    return orders_make(&plan->orders, &plan->places, plan->n_orders, plan->calibration_samples,
+                       (uint64_t)job->seed, err);
 }
 
 const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_ROOM])
@@ -144,7 +161,10 @@ static enum status make_want(struct plan *plan, const struct job *job, const str
 enum status plan_make(struct plan *plan, const struct job *job, const struct dims *dims,
                       const struct corpus *corpus, int ranks, struct error *err)
 {
-    struct plan made = {.samples = corpus->samples, .metrics = true, .logits = !job->no_logits};
+    struct plan made = {.samples = corpus->samples,
+                        .calibration_samples = job_calibration_samples(job),
+                        .metrics = true,
+                        .logits = !job->no_logits};
     if (make_runs(&made, job, err) || make_cells(&made, job, err) || make_want(&made, job, dims, err))
         goto clear_plan;
     if (plan_make_items(&made, job, dims, corpus, ranks, err)) goto clear_plan;
@@ -158,6 +178,8 @@ clear_plan:
 void plan_clear(struct plan *plan)
 {
     free(plan->cells);
+    free(plan->orders);
+    free(plan->places);
     free(plan->runs);
     free(plan->members);
     free(plan->groups);

@@ -11,17 +11,21 @@
 // ---- observations: small, so rank 0 reads them alone ----
 
 static void read_observations(const struct worker *worker, struct store *store, struct observations *known,
-                              unsigned char *state, struct hash *hash, struct resume_count *count,
-                              struct error *err)
+                              unsigned char *state, uint32_t *counts, struct hash *hash,
+                              struct resume_count *count, struct error *err)
 {
     size_t per_sample = (size_t)worker->plan->n_layer * SITE_COUNT;
     if (store_read_states(store, STORE_CALIBRATION, state, err)) return;
     for (int s = 0; s < known->samples; s++) {
         float *observed = known->observed + (size_t)s * per_sample;
         if (state[s] == STORE_ITEM_ABSENT) continue;
-        known->present[s] = state[s] == STORE_ITEM_DONE && store_read_observed(store, s, observed, hash);
+        known->present[s] =
+            state[s] == STORE_ITEM_DONE && store_read_observed(store, s, observed, counts, hash);
         count->observed_kept += known->present[s];
-        if (known->present[s]) continue;
+        if (known->present[s]) {
+            observations_count(known, worker->plan, s, counts);
+            continue;
+        }
         memset(observed, 0, per_sample * sizeof *observed);
         count->observed_torn++;
         if (store_write_state(store, STORE_CALIBRATION, s, STORE_ITEM_ABSENT, err)) return;
@@ -33,10 +37,15 @@ static enum status look_at_observations(const struct worker *worker, struct stor
                                         struct resume_count *count, struct error *err)
 {
     if (known->samples == 0) return STATUS_OK;
+    const size_t counted =
+        known->histogram ? (size_t)worker->plan->n_layer * SITE_COUNT * HISTOGRAM_BINS * sizeof(uint32_t) : 0;
     unsigned char *state = malloc((size_t)known->samples);
-    if (!state) error_memory(err, (unsigned long long)known->samples, "item states");
+    uint32_t *counts = counted ? malloc(counted) : NULL;
+    if (!state || (counted && !counts))
+        error_memory(err, (unsigned long long)known->samples + counted, "the observations");
     if (worker->comm->rank == 0 && !err->status)
-        read_observations(worker, store, known, state, hash, count, err);
+        read_observations(worker, store, known, state, counts, hash, count, err);
+    free(counts);
     free(state);
     if (comm_agree(worker->comm, err)) return err->status;
     MPI_Bcast(known->present, known->samples, MPI_BYTE, 0, worker->comm->world);

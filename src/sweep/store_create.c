@@ -42,6 +42,16 @@ static int count_captured(const struct plan *plan, const struct dims *dims, unsi
     return tensors;
 }
 
+static unsigned long long calibration_bytes(const struct plan *plan)
+{
+    unsigned long long observed = (unsigned long long)plan->calibration_samples;
+    unsigned long long row_bytes = (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float);
+    unsigned long long histogram = observers_take_histogram(&plan->observers) ? HISTOGRAM_BINS : 0;
+    if (plan->n_cells == 0) return 0;
+    return (unsigned long long)plan->n_cells * row_bytes +
+           observed * (row_bytes * (1 + histogram) + 1 + HASH_BYTES);
+}
+
 // What HDF5 adds: object headers, and a tree, a heap and symbol tables for each group.
 enum { DATASET_BYTES = 272, COMPOUND_BYTES = 2000, GROUP_BYTES = 1032, MEMBER_BYTES = 60, FILE_BYTES = 4096 };
 
@@ -85,14 +95,11 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
     unsigned long long tensors = (unsigned long long)count_captured(plan, dims, &row_elements);
     unsigned long long samples = (unsigned long long)corpus->samples, runs = (unsigned long long)plan->n_runs;
     unsigned long long tokens = samples * (unsigned long long)corpus->max_tokens;
-    unsigned long long observed = (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float);
     return count_ordinary(plan) * tokens * row_elements * sizeof(float) // outputs
            + runs * samples * metric_row_bytes(plan)                    // metrics
-           + (runs + 1) * samples * (1 + HASH_BYTES + sizeof(float))    // items
+           + runs * samples * (1 + HASH_BYTES + sizeof(float))          // items
            + tokens * sizeof(int32_t) + samples * sizeof(int32_t)       // samples
-           + (unsigned long long)plan->n_cells * observed               // scales
-           + (plan->n_cells ? samples * observed : 0)                   // observations
-           + estimate_objects(plan, tensors);
+           + calibration_bytes(plan) + estimate_objects(plan, tensors);
 }
 
 static enum status allocate(int descriptor, unsigned long long bytes, const char *path, struct error *err)
@@ -189,18 +196,33 @@ static void put_version(struct making *making, struct error *err)
     H5Sclose(space);
 }
 
-static void put_site_names(struct making *making, hid_t data, struct error *err)
+enum { NAME_ROOM = 32 };
+
+static void put_names(struct making *making, hid_t data, const char *attribute,
+                      const char names[SITE_COUNT][NAME_ROOM], struct error *err)
 {
-    enum { NAME_ROOM = 32 };
-    char names[SITE_COUNT][NAME_ROOM] = {{0}};
     const hsize_t count = SITE_COUNT;
-    for (int s = 0; s < SITE_COUNT; s++)
-        snprintf(names[s], NAME_ROOM, "%s", site_name((enum scale_site)s));
     hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate_simple(1, &count, NULL);
     H5Tset_size(type, NAME_ROOM);
-    put_attribute(making, data, "sites", type, space, names, err);
+    put_attribute(making, data, attribute, type, space, names, err);
     H5Sclose(space);
     H5Tclose(type);
+}
+
+static void put_site_names(struct making *making, hid_t data, struct error *err)
+{
+    char names[SITE_COUNT][NAME_ROOM] = {{0}};
+    for (int s = 0; s < SITE_COUNT; s++)
+        snprintf(names[s], NAME_ROOM, "%s", site_name((enum scale_site)s));
+    put_names(making, data, "sites", names, err);
+}
+
+static void put_observers(struct making *making, hid_t data, struct error *err)
+{
+    char names[SITE_COUNT][NAME_ROOM] = {{0}};
+    for (int s = 0; s < SITE_COUNT; s++)
+        snprintf(names[s], NAME_ROOM, "%s", observer_name(making->plan->observers.of_site[s]));
+    put_names(making, data, "observers", names, err);
 }
 
 // ---- contents ----
@@ -219,6 +241,8 @@ static void create_attributes(struct making *making, const struct store_identity
     put_text(making, "reference_weights", identity->reference_weights, err);
     put_text(making, "model_config", identity->model_config, err);
     put_text(making, "numerics_version", identity->numerics_version, err);
+    put_text(making, "calibration_ids_sha256", identity->calibration_ids_hex, err);
+    put_text(making, "evaluation_text", identity->evaluation_text, err);
 }
 
 static void create_samples(struct making *making, struct error *err)
@@ -238,20 +262,23 @@ static void create_scales(struct making *making, struct error *err)
         hid_t data = create_data(making, name, H5T_IEEE_F32LE, 2, shape, err);
         if (!data) return;
         put_site_names(making, data, err);
+        put_observers(making, data, err);
         H5Dclose(data);
     }
 }
 
 static void create_observed(struct making *making, struct error *err)
 {
-    const hsize_t samples = (hsize_t)making->corpus->samples;
-    const hsize_t shape[3] = {samples, (hsize_t)making->plan->n_layer, SITE_COUNT};
+    const hsize_t samples = (hsize_t)making->plan->calibration_samples;
+    const hsize_t shape[4] = {samples, (hsize_t)making->plan->n_layer, SITE_COUNT, HISTOGRAM_BINS};
     const hsize_t row[2] = {samples, HASH_BYTES};
     if (making->plan->n_cells == 0) return;
     hid_t data = create_data(making, STORE_OBSERVED, H5T_IEEE_F32LE, 3, shape, err);
     if (!data) return;
     put_site_names(making, data, err);
     H5Dclose(data);
+    if (observers_take_histogram(&making->plan->observers))
+        put_data(making, STORE_OBSERVED_HISTOGRAM, H5T_STD_U32LE, 4, shape, NULL, err);
     put_data(making, STORE_OBSERVED_STATE, H5T_STD_U8LE, 1, row, NULL, err);
     put_data(making, STORE_OBSERVED_DIGEST, H5T_STD_U8LE, 2, row, NULL, err);
 }

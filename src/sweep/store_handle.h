@@ -27,6 +27,7 @@ struct store {
     struct store_rows *items; // [n_runs]
     hid_t *scales;            // [n_cells]
     hid_t observed;           // 0 where no run needs scales
+    hid_t histogram;          // 0 where no observer takes it
     struct store_rows calibration;
     hid_t token_ids, length;
     struct writer *writer;

@@ -32,5 +32,5 @@ const char *store_item_name(const struct plan *plan, int run, enum store_item_pa
 void store_scales_name(const struct plan *plan, int cell, char name[STORE_PATH_ROOM])
 {
     char of_cell[CELL_NAME_ROOM];
-    snprintf(name, STORE_PATH_ROOM, "/calibration/%s/scales", plan_cell_name(plan, cell, of_cell));
+    snprintf(name, STORE_PATH_ROOM, STORE_SCALES, plan_cell_name(plan, cell, of_cell));
 }

@@ -10,7 +10,9 @@
 
 enum { STORE_SCHEMA_VERSION = 3, STORE_PATH_ROOM = 160 };
 
+#define STORE_SCALES "/calibration/%s/scales" // of a cell
 #define STORE_OBSERVED "/calibration/observed"
+#define STORE_OBSERVED_HISTOGRAM "/calibration/histogram"
 #define STORE_OBSERVED_STATE "/calibration/state"
 #define STORE_OBSERVED_DIGEST "/calibration/digest"
 

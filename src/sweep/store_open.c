@@ -25,7 +25,7 @@ hid_t *store_output_at(const struct store *store, int run, int layer, int compon
 static hid_t open_data(const struct store_file *file, const char *name, H5T_class_t type_class, size_t bytes,
                        int rank, const long long *shape, struct error *err)
 {
-    struct store_expected expected = {type_class, bytes, rank, {1, 1, 1}};
+    struct store_expected expected = {type_class, bytes, rank, {1, 1, 1, 1}};
     if (err->status) return 0;
     for (int d = 0; d < rank; d++)
         expected.shape[d] = shape[d];
@@ -47,8 +47,8 @@ static hid_t open_bytes(const struct store_file *file, const char *name, int ran
 static void open_calibration(struct store *store, const struct store_file *file, const struct plan *plan,
                              struct error *err)
 {
-    const long long observed[3] = {store->samples, store->n_layer, SITE_COUNT};
-    const long long row[2] = {store->samples, HASH_BYTES};
+    const long long observed[4] = {plan->calibration_samples, store->n_layer, SITE_COUNT, HISTOGRAM_BINS};
+    const long long row[2] = {plan->calibration_samples, HASH_BYTES};
     if (store->n_cells == 0) return;
     for (int c = 0; c < store->n_cells; c++) {
         char name[STORE_PATH_ROOM];
@@ -56,6 +56,9 @@ static void open_calibration(struct store *store, const struct store_file *file,
         store->scales[c] = open_floats(file, name, 2, observed + 1, err);
     }
     store->observed = open_floats(file, STORE_OBSERVED, 3, observed, err);
+    if (observers_take_histogram(&plan->observers))
+        store->histogram =
+            open_data(file, STORE_OBSERVED_HISTOGRAM, H5T_INTEGER, sizeof(uint32_t), 4, observed, err);
     store->calibration.state = open_bytes(file, STORE_OBSERVED_STATE, 1, row, err);
     store->calibration.digest = open_bytes(file, STORE_OBSERVED_DIGEST, 2, row, err);
 }
@@ -134,6 +137,7 @@ void store_close_data(struct store *store)
     for (int c = 0; c < store->n_cells; c++)
         close_one(store->scales[c]);
     close_one(store->observed);
+    close_one(store->histogram);
     close_rows(&store->calibration);
     close_one(store->token_ids);
     close_one(store->length);

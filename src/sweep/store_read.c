@@ -6,18 +6,22 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ssmsweep/numerics/observer.h"
 #include "ssmsweep/sweep/cell.h"
 #include "ssmsweep/sweep/store.h"
 #include "store_layout.h"
 #include "store_metrics.h"
 #include "store_result.h"
 
-enum { MAX_RUNS = 1 << 15, MAX_LAYERS = 4096 };
+enum { MAX_RUNS = PLAN_MAX_RUNS, MAX_LAYERS = 4096 };
 
-static const char *const attribute_names[] = {
-    "tool_version",    "job",         "weights_sha256", "tokenizer_sha256",  "ids_sha256",
-    "reference_mode",  "model_dtype", "scales_source",  "reference_weights", "model_config",
-    "numerics_version"};
+static const char *const attribute_names[] = {"tool_version",      "job",
+                                              "weights_sha256",    "tokenizer_sha256",
+                                              "ids_sha256",        "reference_mode",
+                                              "model_dtype",       "scales_source",
+                                              "reference_weights", "model_config",
+                                              "numerics_version",  "calibration_ids_sha256",
+                                              "evaluation_text"};
 _Static_assert(sizeof attribute_names / sizeof attribute_names[0] == RESULT_ATTRIBUTES, "one of each");
 
 // Calls visit() for the members of a group in the order of their names.
@@ -427,6 +431,27 @@ const char *result_attribute(const struct result *result, const char *name)
     for (int a = 0; a < RESULT_ATTRIBUTES; a++)
         if (strcmp(attribute_names[a], name) == 0) return result->attributes[a];
     return "";
+}
+
+enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
+                               struct error *err)
+{
+    char label[CELL_NAME_ROOM], name[STORE_PATH_ROOM];
+    struct store_expected expected = {H5T_FLOAT, 4, 2, {-1, SITE_COUNT, 1, 1}};
+    snprintf(name, sizeof name, STORE_SCALES, cell_name(cell, label));
+    hid_t data = store_open_data(&result->file, name, &expected, err);
+    if (!data) return err->status;
+    H5Dclose(data);
+    const size_t count = (size_t)expected.shape[0] * SITE_COUNT;
+    float *values = calloc(count, sizeof *values);
+    if (!values) return error_memory(err, count * sizeof *values, "the scales");
+    if (store_read_all(&result->file, name, &expected, H5T_NATIVE_FLOAT, values, err)) {
+        free(values);
+        return err->status;
+    }
+    *scales = values;
+    *n_layer = (int)expected.shape[0];
+    return STATUS_OK;
 }
 
 static void unreadable(const struct result *result, int layer, enum component component, struct error *err)

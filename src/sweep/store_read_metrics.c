@@ -99,20 +99,23 @@ int result_model_layers(const struct result *result)
 
 // ---- reading ----
 
-// Where and what is read: the elements of all samples at one layer and component.
+// The elements of some samples at one layer and component.
 static enum status read_rows(const struct result *result, int run, enum store_metric metric, int layer,
-                             enum component component, void *rows, struct error *err)
+                             enum component component, struct sample_range range, void *rows,
+                             struct error *err)
 {
     const hid_t data = result->metrics ? result->metrics[run * STORE_METRICS + (int)metric] : 0;
     const hid_t type = result->metric_types[metric];
     const struct store_expected shape = store_metric_expected(metric, result->samples, 1);
     const bool of_layers = shape.rank > 1;
-    hsize_t start[STORE_RANKS] = {0, (hsize_t)layer, (hsize_t)component}, count[STORE_RANKS];
+    hsize_t start[STORE_RANKS] = {(hsize_t)range.first, (hsize_t)layer, (hsize_t)component},
+            count[STORE_RANKS];
     if (data <= 0 || (of_layers && (layer < 0 || layer >= result->n_model_layers)))
         return error_set(err, STATUS_INPUT, "%s: %s of layer %d were not kept", result->file.path,
                          store_metric_name(metric), layer);
     for (int d = 0; d < STORE_RANKS; d++)
         count[d] = (hsize_t)shape.shape[d];
+    count[0] = (hsize_t)range.count;
     count[2] = 1;
     const hid_t file_space = H5Dget_space(data), memory_space = H5Screate_simple(shape.rank, count, NULL);
     if (H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
@@ -128,15 +131,15 @@ static enum status read_rows(const struct result *result, int run, enum store_me
 }
 
 enum status result_read_moments(struct result *result, int run, int layer, enum component component,
-                                struct accumulator *rows, struct error *err)
+                                struct sample_range range, struct accumulator *rows, struct error *err)
 {
-    return read_rows(result, run, STORE_MOMENTS, layer, component, rows, err);
+    return read_rows(result, run, STORE_MOMENTS, layer, component, range, rows, err);
 }
 
-enum status result_read_end_of_model(struct result *result, int run, struct end_of_model *rows,
-                                     struct error *err)
+enum status result_read_end_of_model(struct result *result, int run, struct sample_range range,
+                                     struct end_of_model *rows, struct error *err)
 {
-    return read_rows(result, run, STORE_END_OF_MODEL, 0, (enum component)0, rows, err);
+    return read_rows(result, run, STORE_END_OF_MODEL, 0, (enum component)0, range, rows, err);
 }
 
 // Elements by position follow from the length of the sample.
@@ -156,20 +159,20 @@ static void fill_profile(struct profile *profile, const uint32_t *histogram, con
 }
 
 enum status result_read_profiles(struct result *result, int run, int layer, enum component component,
-                                 struct profile *rows, struct error *err)
+                                 struct sample_range range, struct profile *rows, struct error *err)
 {
-    const size_t samples = (size_t)result->samples;
+    const size_t samples = (size_t)range.count;
     const size_t positions = 2 * (size_t)PROFILE_POSITIONS;
     uint32_t *histogram = malloc(samples * PROFILE_BINS * sizeof *histogram);
     double *position = malloc(samples * positions * sizeof *position);
     if (!histogram || !position)
         error_memory(err, samples * (PROFILE_BINS * sizeof *histogram + positions * sizeof *position),
                      "profiles");
-    else if (read_rows(result, run, STORE_HISTOGRAM, layer, component, histogram, err) == STATUS_OK &&
-             read_rows(result, run, STORE_POSITION, layer, component, position, err) == STATUS_OK)
+    else if (read_rows(result, run, STORE_HISTOGRAM, layer, component, range, histogram, err) == STATUS_OK &&
+             read_rows(result, run, STORE_POSITION, layer, component, range, position, err) == STATUS_OK)
         for (size_t s = 0; s < samples; s++)
-            fill_profile(&rows[s], histogram + s * PROFILE_BINS, position + s * positions, result->length[s],
-                         result->width[component]);
+            fill_profile(&rows[s], histogram + s * PROFILE_BINS, position + s * positions,
+                         result->length[(size_t)range.first + s], result->width[component]);
     free(histogram);
     free(position);
     return err->status;

@@ -10,7 +10,7 @@
 #include "store_layout.h"
 #include "store_metrics.h"
 
-enum { RESULT_ATTRIBUTES = 11, RESULT_MOST_WIDTH = 1 << 24 };
+enum { RESULT_ATTRIBUTES = 13, RESULT_MOST_WIDTH = 1 << 24 };
 
 // One layer that was captured, as the first run has it; every run must have the same.
 struct result_layer {

@@ -61,7 +61,7 @@ static void describe(const struct json *value, char *text)
 // Where model and text lie does not matter: their digests are compared.
 static bool is_path(const char *key)
 {
-    return strcmp(key, "model") == 0 || strcmp(key, "calib_data") == 0;
+    return strcmp(key, "model") == 0 || strcmp(key, "calib_data") == 0 || strcmp(key, "eval_data") == 0;
 }
 
 // Every key of `from`; those that `other` has too are compared only once.
@@ -116,6 +116,9 @@ static enum status check_identity(const struct result *result, const char *path,
     compare_digests(&found, result, "weights_sha256", now->weights_hex);
     compare_digests(&found, result, "tokenizer_sha256", now->tokenizer_hex);
     compare_digests(&found, result, "ids_sha256", now->ids_hex);
+    compare_digests(&found, result, "calibration_ids_sha256", now->calibration_ids_hex);
+    note_difference(&found, "evaluation_text", result_attribute(result, "evaluation_text"),
+                    now->evaluation_text);
     note_difference(&found, "reference_weights", result_attribute(result, "reference_weights"),
                     now->reference_weights);
     note_difference(&found, "model_config", result_attribute(result, "model_config"), now->model_config);
@@ -261,10 +264,17 @@ bool store_sample_is_whole(struct store *store, int run, int sample, int length,
     return digest_is(store, run, sample, hash) && good; // in any case: the hash is used again
 }
 
-bool store_read_observed(struct store *store, int sample, float *observed, struct hash *hash)
+bool store_read_observed(struct store *store, int sample, float *observed, uint32_t *histogram,
+                         struct hash *hash)
 {
-    hsize_t start[3] = {(hsize_t)sample, 0, 0}, count[3] = {1, (hsize_t)store->n_layer, SITE_COUNT};
+    const size_t row = (size_t)store->n_layer * SITE_COUNT;
+    hsize_t start[4] = {(hsize_t)sample, 0, 0, 0};
+    hsize_t count[4] = {1, (hsize_t)store->n_layer, SITE_COUNT, HISTOGRAM_BINS};
     bool good = read_block(store->observed, 3, start, count, H5T_NATIVE_FLOAT, observed);
-    hash_update(hash, observed, (size_t)store->n_layer * SITE_COUNT * sizeof *observed);
+    hash_update(hash, observed, row * sizeof *observed);
+    if (histogram) {
+        good &= read_block(store->histogram, 4, start, count, H5T_NATIVE_UINT32, histogram);
+        hash_update(hash, histogram, row * HISTOGRAM_BINS * sizeof *histogram);
+    }
     return digest_is(store, STORE_CALIBRATION, sample, hash) && good;
 }

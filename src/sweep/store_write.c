@@ -135,11 +135,15 @@ static enum status mark_row(struct store *store, const struct store_rows *rows, 
 }
 
 enum status store_write_observed(struct store *store, int sample, const float *observed,
-                                 const unsigned char digest[32], struct error *err)
+                                 const uint32_t *histogram, const unsigned char digest[32], struct error *err)
 {
-    hsize_t start[3] = {(hsize_t)sample, 0, 0}, count[3] = {1, (hsize_t)store->n_layer, SITE_COUNT};
+    hsize_t start[4] = {(hsize_t)sample, 0, 0, 0};
+    hsize_t count[4] = {1, (hsize_t)store->n_layer, SITE_COUNT, HISTOGRAM_BINS};
     if (write_block(store, store->observed, 3, start, count, H5T_NATIVE_FLOAT, observed,
                     "cannot write observations", err))
+        return err->status;
+    if (histogram && write_block(store, store->histogram, 4, start, count, H5T_NATIVE_UINT32, histogram,
+                                 "cannot write a histogram", err))
         return err->status;
     return mark_row(store, &store->calibration, sample, digest, err);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "calibration.h"
 #include "engine.h"
 #include "inputs.h"
 #include "lockstep.h"
@@ -16,6 +17,7 @@
 #include "ssmsweep/numerics/weights.h"
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
+#include "texts.h"
 #include "threads.h"
 #include "worker.h"
 
@@ -39,6 +41,13 @@ static enum status refuse_existing(const struct sweep *sweep, struct error *err)
     return comm_agree(sweep->comm, err);
 }
 
+static void log_skipped(const struct sweep *sweep)
+{
+    long skipped = sweep->corpus.skipped_empty;
+    if (sweep->job->eval_data) skipped += sweep->calibration.skipped_empty; // else it is the same text
+    if (skipped > 0) log_job(sweep->log, LOG_NORMAL, "%ld empty documents skipped", skipped);
+}
+
 enum status sweep_open(struct sweep *sweep, const struct job *job, const struct comm *comm,
                        const struct log *log, struct stop *stop, const char *tool_version, struct error *err)
 {
@@ -49,9 +58,8 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     sweep->result_path = sweep_result_path(job, err);
     if (comm_agree(comm, err) || refuse_existing(sweep, err)) return err->status;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, err)) return err->status;
-    if (inputs_corpus(&sweep->corpus, comm, job, &sweep->model, err)) return err->status;
-    if (sweep->corpus.skipped_empty > 0)
-        log_job(log, LOG_NORMAL, "%ld empty documents skipped", sweep->corpus.skipped_empty);
+    if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;
+    log_skipped(sweep);
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
     if (comm_agree(comm, err)) return err->status;
     log_job(log, LOG_NORMAL,
@@ -69,6 +77,7 @@ void sweep_close(struct sweep *sweep)
 {
     plan_clear(&sweep->plan);
     corpus_clear(&sweep->corpus);
+    corpus_clear(&sweep->calibration);
     model_close(&sweep->model);
     model_close(&sweep->reference);
     free(sweep->result_path);
@@ -106,9 +115,10 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
             mebibytes(weights_bytes(&sweep->model, engine_parts(plan, &sweep->model))),
-            mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads) +
+            mebibytes(forward_bytes(dims, texts_most_tokens(sweep), sweep->threads) +
                       lockstep_bytes(plan, dims, sweep->corpus.max_tokens) +
-                      store_room_bytes(plan, dims, &sweep->corpus)));
+                      store_room_bytes(plan, dims, &sweep->corpus) +
+                      observations_bytes(plan, texts_calibrate(sweep) ? plan->calibration_samples : 0)));
 }
 
 // ---- folders ----
@@ -158,14 +168,16 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
         struct store_identity identity = {.job_json = job_json,
                                           .tool_version = sweep->tool_version,
                                           .weights_hex = sweep->model.digest_hex,
-                                          .tokenizer_hex = sweep->corpus.tokenizer_hex,
+                                          .tokenizer_hex = texts_tokenizer_hex(sweep),
                                           .ids_hex = sweep->corpus.ids_hex,
                                           .model_dtype = model_dtype_name(&sweep->model),
                                           .scales_source =
                                               sweep->model.kind == MODEL_W8A8 ? "checkpoint" : "calibration",
                                           .reference_weights = reference_weights(&sweep->model),
                                           .model_config = config_text(sweep, config, sizeof config),
-                                          .numerics_version = version};
+                                          .numerics_version = version,
+                                          .calibration_ids_hex = texts_calibration(sweep)->ids_hex,
+                                          .evaluation_text = texts_evaluated(sweep)};
         (sweep->resumes ? store_resume : store_create)(store, sweep->comm, sweep->result_path, &sweep->plan,
                                                        &sweep->model.dims, &sweep->corpus, &identity, err);
     }
@@ -208,33 +220,21 @@ struct stock {
     long long total, kept, stored; // samples of runs
 };
 
-static void drop_observations(struct observations *known)
-{
-    free(known->observed);
-    free(known->present);
-    known->observed = NULL;
-    known->present = NULL;
-}
-
 static void stock_clear(struct stock *stock)
 {
     free(stock->finished);
-    drop_observations(&stock->known);
+    observations_clear(&stock->known);
 }
 
 static enum status stock_open(struct stock *stock, const struct sweep *sweep, struct error *err)
 {
     const struct plan *plan = &sweep->plan;
-    bool calibrates = plan->n_cells > 0 && sweep->model.kind == MODEL_FLOAT;
-    int samples = calibrates ? plan->cells[plan->n_cells - 1].calib_data_num : 0;
-    size_t floats = (size_t)samples * (size_t)plan->n_layer * SITE_COUNT;
-    *stock = (struct stock){.known.samples = samples, .total = (long long)plan->n_runs * plan->samples};
+    *stock = (struct stock){.total = (long long)plan->n_runs * plan->samples};
     stock->finished = calloc((size_t)stock->total, 1);
-    stock->known.observed = calloc(floats + 1, sizeof(float));
-    stock->known.present = calloc((size_t)samples + 1, 1);
-    if (!stock->finished || !stock->known.observed || !stock->known.present)
-        error_memory(err, (unsigned long long)stock->total + floats * sizeof(float), "the observations");
-    return err->status;
+    if (!stock->finished) return error_memory(err, (unsigned long long)stock->total, "item states");
+    return observations_open(&stock->known, plan, &sweep->model.dims,
+                             texts_calibrate(sweep) ? plan->calibration_samples : 0,
+                             texts_calibration(sweep)->max_tokens, err);
 }
 
 static void log_kept(const struct sweep *sweep, const struct resume_count *count, int observed)
@@ -261,14 +261,6 @@ static enum status take_stock(struct sweep *sweep, const struct worker *worker, 
     stock->kept = count.kept;
     plan_drop(plan, stock->finished);
     return STATUS_OK;
-}
-
-static int count_absent(const struct observations *known)
-{
-    int absent = 0;
-    for (int s = 0; s < known->samples; s++)
-        absent += !known->present[s];
-    return absent;
 }
 
 // ---- doing it ----
@@ -313,7 +305,7 @@ static enum status observe(struct sweep *sweep, const struct worker *worker, str
                            struct stock *stock, struct sweep_times *times, struct error *err)
 {
     struct progress progress;
-    start_phase(&progress, sweep, "calibrate", count_absent(&stock->known));
+    start_phase(&progress, sweep, "calibrate", observations_absent(&stock->known));
     worker_observe(worker, store, &stock->known, &progress, err);
     end_phase(&progress, times);
     times->calibrate_seconds = times->items_seconds;
@@ -327,16 +319,14 @@ static enum status calibrate(struct sweep *sweep, const struct worker *worker, s
     if (sweep->plan.n_cells == 0) return STATUS_OK; // no run needs scales
     if (sweep->model.kind == MODEL_W8A8)
         return take_scales(sweep, scales, err) ? err->status : store_write_scales(store, *scales, err);
-    if (count_absent(&stock->known) > 0) {
+    if (observations_absent(&stock->known) > 0) {
         if (observe(sweep, worker, store, stock, times, err)) return err->status;
     } else { // rank 0 alone has the rows, as after reading them back
-        int floats = sweep->plan.n_layer * SITE_COUNT;
-        for (int s = 0; s < stock->known.samples; s++)
-            MPI_Bcast(stock->known.observed + (size_t)s * (size_t)floats, floats, MPI_FLOAT, 0,
-                      sweep->comm->world);
+        observations_spread(&stock->known, &sweep->plan, sweep->comm);
     }
-    worker_scales(&sweep->plan, &stock->known, scales, err);
-    if (comm_agree(sweep->comm, err)) return err->status;
+    const double started = progress_clock();
+    if (calibration_scales(&stock->known, &sweep->plan, sweep->comm, scales, err)) return err->status;
+    times->scales_seconds = progress_clock() - started;
     return store_write_scales(store, *scales, err);
 }
 
@@ -350,7 +340,8 @@ static enum status fill_store(struct sweep *sweep, const struct worker *worker, 
     calibrate(sweep, worker, store, stock, &scales, times, err);
     // From here on the samples are read where they are needed.
     corpus_drop_ids(&sweep->corpus);
-    drop_observations(&stock->known);
+    observations_clear(&stock->known);
+    corpus_drop_ids(&sweep->calibration);
     if (!err->status && sweep->plan.n_items > 0) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
         worker_sweep(worker, store, scales, stock->finished, &progress, &count, err);
@@ -369,7 +360,7 @@ static enum status open_engine(const struct sweep *sweep, struct engine *engine,
 {
     const double started = progress_clock();
     engine_open(engine, sweep->comm, &sweep->model, engine_parts(&sweep->plan, &sweep->model),
-                sweep->corpus.max_tokens, sweep->threads, err);
+                texts_most_tokens(sweep), sweep->threads, err);
     times->pack_seconds = progress_clock() - started;
     return err->status;
 }
@@ -380,16 +371,16 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
     struct worker worker = {.comm = sweep->comm,
                             .plan = &sweep->plan,
                             .corpus = &sweep->corpus,
+                            .calibration = texts_calibration(sweep),
                             .model = &sweep->model,
                             .dims = &sweep->model.dims,
                             .threads = sweep->threads,
-                            .percentile_alpha = sweep->job->percentile_alpha,
                             .stop = sweep->stop,
                             .log = sweep->log};
     stock_open(stock, sweep, err);
     if (comm_agree(sweep->comm, err)) return err->status;
     if (sweep->resumes && take_stock(sweep, &worker, store, stock, err)) return err->status;
-    if (!engine->forward && (sweep->plan.n_items > 0 || count_absent(&stock->known) > 0) &&
+    if (!engine->forward && (sweep->plan.n_items > 0 || observations_absent(&stock->known) > 0) &&
         open_engine(sweep, engine, times, err))
         return err->status;
     if (obey_stop(sweep, err)) return err->status;
@@ -437,11 +428,12 @@ static void log_times(const struct sweep *sweep, const struct sweep_times *times
     MPI_Allreduce(&mine, &all, 1, MPI_DOUBLE, MPI_SUM, sweep->comm->world);
     MPI_Allreduce(&mine, &longest, 1, MPI_DOUBLE, MPI_MAX, sweep->comm->world);
     log_job(sweep->log, LOG_VERBOSE,
-            "seconds: load %.2f, create %.2f, pack %.2f, calibrate %.2f, sweep %.2f, close %.2f; ranks were "
+            "seconds: load %.2f, create %.2f, pack %.2f, calibrate %.2f, scales %.2f, sweep %.2f, close "
+            "%.2f; ranks were "
             "busy for "
             "%.1f %% of calibration and sweep, %.1f %% at least",
             times->load_seconds, times->create_seconds, times->pack_seconds, times->calibrate_seconds,
-            times->items_seconds - times->calibrate_seconds, times->close_seconds,
+            times->scales_seconds, times->items_seconds - times->calibrate_seconds, times->close_seconds,
             100 - 100 * all / ranks / items, 100 - 100 * longest / items);
 }
 

@@ -4,6 +4,7 @@
 #ifndef SSMSWEEP_SWEEP_WORKER_H
 #define SSMSWEEP_SWEEP_WORKER_H
 
+#include "calibration.h"
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
@@ -18,25 +19,17 @@
 struct worker {
     const struct comm *comm;
     const struct plan *plan;
-    const struct corpus *corpus;
-    const struct model *model; // whose mapped embedding a pass reads; NULL: not known
+    const struct corpus *corpus;      // evaluated
+    const struct corpus *calibration; // observed
+    const struct model *model;        // whose mapped embedding a pass reads; NULL: not known
     const struct dims *dims;
     struct forward *forward;
     int threads;
-    double percentile_alpha;
     struct stop *stop;
     const struct log *log;
 };
 
 enum { WORKER_ATTEMPTS = 3 }; // of an item that fails with STATUS_IO
-
-// What is known of the activations.
-struct observations {
-    float *observed;        // [samples][n_layer][SITE_COUNT]
-    unsigned char *present; // [samples]; where 0, the row above is zero
-    int samples;
-    int added; // samples that worker_observe() observed, also when it failed
-};
 
 // Local.  STATUS_STOPPED: the time of grace is over.
 enum status worker_overdue(const struct worker *worker, struct error *err);
@@ -45,10 +38,6 @@ enum status worker_overdue(const struct worker *worker, struct error *err);
 // rank. `present` must be equal on all ranks; rows are needed on rank 0 alone.
 enum status worker_observe(const struct worker *worker, struct store *store, struct observations *known,
                            struct progress *progress, struct error *err);
-
-// Local.  scales[n_cells][n_layer][SITE_COUNT] (caller frees), the same bits for any number of ranks.
-enum status worker_scales(const struct plan *plan, const struct observations *known, float **scales,
-                          struct error *err);
 
 // Collective.  Runs and stores what the plan's items have that is not finished.  scales as above; NULL where
 // no run needs them.  finished[n_runs][samples], equal on all ranks, also afterwards, when it has what was

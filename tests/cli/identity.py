@@ -22,11 +22,11 @@ LIMIT = 300
 
 
 def json_files(folder):
-    """{path: lines without the timestamps}"""
+    """{path: lines without the timestamps} of the reports"""
     found = {}
     for root, _, names in os.walk(folder):
         for name in names:
-            if name.endswith(".json"):
+            if name.endswith((".json", ".csv")):
                 path = os.path.join(root, name)
                 with open(path, "rb") as f:
                     lines = f.read().split(b"\n")

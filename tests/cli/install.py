@@ -19,6 +19,9 @@ def main():
         checks.check(result.status == 0, "the installed program runs", result.err)
         checks.check(os.path.exists(os.path.join(elsewhere, "layer_outputs", "sweep.h5")), "it leaves a result")
 
+        schema = os.path.join(prefix, "share", "ssmsweep", "schema", "sweep.schema.json")
+        checks.check(os.path.exists(schema), "the schema of the report is installed")
+
         # It must be the prefix's own model: spoil that one.
         config = os.path.join(prefix, "share", "ssmsweep", "demo", "config.json")
         with open(config, "w") as f:

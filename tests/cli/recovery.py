@@ -58,7 +58,7 @@ def results(folder):
         visit("", f)
     for part in ("layer_outputs", "comparisons"):
         for name in os.listdir(os.path.join(folder, part)):
-            if name.endswith(".json"):
+            if name.endswith((".json", ".csv")):
                 with open(os.path.join(folder, part, name), "rb") as f:
                     found[part + "/" + name] = [line for line in f if b'"timestamp"' not in line]
     return found

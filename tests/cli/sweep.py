@@ -52,7 +52,7 @@ class Sweeps:
 def check_all_modes(checks, sweeps):
     folder, result = sweeps.run("all modes, all components", SMALL + ["--all-modes", "--components", "all"])
     compared = sorted("mode_%s_vs_fp32.json" % mode for mode in MODES if mode != "fp32")
-    checks.check(names_in(folder + "/comparisons", ".json") == compared + ["summary.json"], "comparison files",
+    checks.check(names_in(folder + "/comparisons", ".json") == compared + ["summary.json", "sweep.json"], "comparison files",
                  names_in(folder + "/comparisons", ""))
     checks.check(names_in(folder + "/layer_outputs", "_stats.json") == sorted("mode_%s_stats.json" % m for m in MODES),
                  "statistics files", names_in(folder + "/layer_outputs", ""))
@@ -93,7 +93,7 @@ def check_subsets(checks, sweeps):
                  "essential modes only", names_in(folder + "/layer_outputs", ""))
     # Not asked for, the reference runs all the same.
     folder, result = sweeps.run("one mode", SMALL + ["--modes", "2-4", "-q"])
-    checks.check(names_in(folder + "/comparisons", ".json") == ["mode_2-4_vs_fp32.json", "summary.json"],
+    checks.check(names_in(folder + "/comparisons", ".json") == ["mode_2-4_vs_fp32.json", "summary.json", "sweep.json"],
                  "one mode against the reference", names_in(folder + "/comparisons", ""))
     checks.check(result.out == "" and result.err == "", "-q says nothing", result.out + result.err)
     folder, _ = sweeps.run("more ranks than items, one token", ["--modes", "fp32,3", "--calib_data_num", "1", "--calib_seqlen", "1"])

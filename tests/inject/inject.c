@@ -192,9 +192,9 @@ static bool is_item(int run, int sample)
 WRAP(bool, store_sample_is_whole, (struct store * store, int run, int sample, int length, struct hash *hash),
      (store, run, sample, length, hash), point("readback"))
 WRAP(enum status, store_write_observed,
-     (struct store * store, int sample, const float *observed, const unsigned char *digest,
-      struct error *err),
-     (store, sample, observed, digest, err), point("observe"))
+     (struct store * store, int sample, const float *observed, const uint32_t *histogram,
+      const unsigned char *digest, struct error *err),
+     (store, sample, observed, histogram, digest, err), point("observe"))
 WRAP(enum status, store_write_scales, (struct store * store, const float *scales, struct error *err),
      (store, scales, err), point("scales"))
 WRAP(enum status, store_write_output,

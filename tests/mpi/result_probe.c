@@ -25,6 +25,7 @@ static enum status read_everything(struct result *result, struct error *err)
 static enum status read_metrics(struct result *result, struct error *err)
 {
     const size_t samples = (size_t)result_samples(result);
+    const struct sample_range every = {0, result_samples(result)};
     struct accumulator *moments = malloc(samples * sizeof *moments);
     struct profile *profiles = malloc(samples * sizeof *profiles);
     struct end_of_model *ends = malloc(samples * sizeof *ends);
@@ -32,9 +33,10 @@ static enum status read_metrics(struct result *result, struct error *err)
     for (int r = 0; r < result_runs(result) && !err->status; r++) {
         for (int l = 0; l < result_model_layers(result) && !err->status; l++)
             for (int c = 0; c < COMPONENT_COUNT && !err->status; c++)
-                if (!result_read_moments(result, r, l, (enum component)c, moments, err))
-                    result_read_profiles(result, r, l, (enum component)c, profiles, err);
-        if (result_has_end_of_model(result) && !err->status) result_read_end_of_model(result, r, ends, err);
+                if (!result_read_moments(result, r, l, (enum component)c, every, moments, err))
+                    result_read_profiles(result, r, l, (enum component)c, every, profiles, err);
+        if (result_has_end_of_model(result) && !err->status)
+            result_read_end_of_model(result, r, every, ends, err);
     }
     free(moments);
     free(profiles);

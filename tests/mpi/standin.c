@@ -127,10 +127,10 @@ void forward_start(struct forward *forward, struct stream *stream, const struct 
 
 bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
                   const float *scales, int layer, int length, const struct capture *capture,
-                  double percentile_alpha, float *observed)
+                  const struct observation *observation)
 {
     const int32_t first_id = (int32_t)stream->residual[0];
-    (void)percentile_alpha, (void)observed;
+    (void)observation;
     if ((int)stream->h[0] != layer) abort(); // every layer once
     stream->h[0] = (float)(layer + 1);
     stream->residual[1] = standin_value(mode, 0, 0, COMPONENT_MIXER_INPUT, 0, 0);
@@ -149,32 +149,34 @@ void stream_logits(struct forward *forward, const struct stream *stream, int fir
             logits[t * vocab + i] = (float)((i * 7 + (first + t) * 3 + (int)stream->residual[1]) % 13);
 }
 
-bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
-                     const struct capture *capture, float *observed)
+bool forward_observe(struct forward *forward, const struct observation *observation, const int32_t *ids,
+                     int length, const struct capture *capture)
 {
-    (void)percentile_alpha;
     for (int l = 0; l < forward->weights->dims.n_layer; l++) {
         if (!go_on(capture, l)) return false;
         for (int s = 0; s < SITE_COUNT; s++)
-            observed[l * SITE_COUNT + s] = standin_observation(ids[0], length, l, s);
+            observation->numbers[l * SITE_COUNT + s] = standin_observation(ids[0], length, l, s);
     }
     return true;
 }
 
-const char *site_name(enum scale_site site)
+// The order of the samples matters to the last bit, as it does in the true one.
+float calibrate_scale(const struct observers *observers, const struct calibration_set *set, int n_layer,
+                      int layer, enum scale_site site)
 {
-    static const char *const names[SITE_COUNT] = {"a", "b", "c", "d", "e", "f", "g"};
-    return names[site];
+    const float *numbers = set->observed + layer * SITE_COUNT + (int)site;
+    const long stride = (long)n_layer * SITE_COUNT;
+    (void)observers;
+    float m = numbers[set->order ? set->order[0] * stride : 0];
+    for (int s = 1; s < set->samples; s++)
+        m += 0.01f * (numbers[(set->order ? set->order[s] : s) * stride] - m);
+    return m;
 }
 
-// The order of the samples matters to the last bit, as it does in the true one.
-void calibrate_scales(const float *observed, int samples, int n_layer, float *scales)
+void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,
+                      float *scales)
 {
-    long per_sample = (long)n_layer * SITE_COUNT;
-    for (long i = 0; i < per_sample; i++) {
-        float m = observed[i];
-        for (int s = 1; s < samples; s++)
-            m += 0.01f * (observed[s * per_sample + i] - m);
-        scales[i] = m;
-    }
+    for (int i = 0; i < n_layer * SITE_COUNT; i++)
+        scales[i] =
+            calibrate_scale(observers, set, n_layer, i / SITE_COUNT, (enum scale_site)(i % SITE_COUNT));
 }

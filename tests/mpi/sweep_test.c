@@ -56,7 +56,8 @@ static void expect_scales(const struct corpus *corpus, int samples, float *scale
             for (int site = 0; site < SITE_COUNT; site++)
                 observed[(s * LAYERS + l) * SITE_COUNT + site] =
                     standin_observation(corpus->ids[s * MAX_TOKENS], corpus->length[s], l, site);
-    calibrate_scales(observed, samples, LAYERS, scales);
+    const struct calibration_set set = {.observed = observed, .samples = samples};
+    calibrate_scales(NULL, &set, LAYERS, scales);
 }
 
 static void check_tensor(struct result *result, const struct corpus *corpus, int run, int layer,
@@ -95,6 +96,8 @@ static void expect_tensor(const struct result_run *about, const struct corpus *c
                                   corpus->ids[sample * MAX_TOKENS], i);
 }
 
+static const struct sample_range every = {0, SAMPLES};
+
 // Every bit, in layers that were captured and in others.
 static void check_metrics(struct result *result, const struct corpus *corpus, int run, int layer,
                           enum component component)
@@ -104,8 +107,8 @@ static void check_metrics(struct result *result, const struct corpus *corpus, in
     static struct profile profiles[SAMPLES];
     const int width = component_width(&dims, component);
     struct error err = {0};
-    CHECK(result_read_moments(result, run, layer, component, moments, &err) == STATUS_OK);
-    CHECK(result_read_profiles(result, run, layer, component, profiles, &err) == STATUS_OK);
+    CHECK(result_read_moments(result, run, layer, component, every, moments, &err) == STATUS_OK);
+    CHECK(result_read_profiles(result, run, layer, component, every, profiles, &err) == STATUS_OK);
     for (int s = 0; s < SAMPLES; s++) {
         struct accumulator total;
         struct profile profile;
@@ -125,7 +128,7 @@ static void check_predictions(struct result *result, const struct corpus *corpus
 {
     static struct end_of_model rows[SAMPLES];
     struct error err = {0};
-    CHECK(result_read_end_of_model(result, run, rows, &err) == STATUS_OK);
+    CHECK(result_read_end_of_model(result, run, every, rows, &err) == STATUS_OK);
     for (int s = 0; s < SAMPLES; s++) {
         uint64_t binned = 0;
         for (int i = 0; i < PROFILE_BINS; i++)
@@ -149,7 +152,7 @@ static void check_all_metrics(struct result *result, const struct corpus *corpus
                 check_metrics(result, corpus, r, l, (enum component)c);
         check_predictions(result, corpus, r);
     }
-    CHECK(result_read_moments(result, 0, LAYERS, COMPONENT_SSM_INPUT, unused, &err) == STATUS_INPUT);
+    CHECK(result_read_moments(result, 0, LAYERS, COMPONENT_SSM_INPUT, every, unused, &err) == STATUS_INPUT);
 }
 
 // Re-runs have metrics of their own, which are not those of the mode, and no tensors.
@@ -161,14 +164,15 @@ static void check_noise(struct result *result)
     for (int i = 0; i < result_noise_runs(result); i += 2) {
         const int mode = 2 + i / 2, noise = result_runs(result) + i;
         struct error err = {0};
-        CHECK(result_read_moments(result, mode, 1, COMPONENT_SSM_OUTPUT, moments[0], &err) == STATUS_OK);
+        CHECK(result_read_moments(result, mode, 1, COMPONENT_SSM_OUTPUT, every, moments[0], &err) ==
+              STATUS_OK);
         for (int k = 1; k <= 2; k++) {
             const struct result_run *run = result_run_at(result, noise + k - 1),
                                     *of = result_run_at(result, mode);
             CHECK(run->dither == k && strcmp(run->mode, of->mode) == 0 && run->complete);
             CHECK(run->calib_data_num == of->calib_data_num && of->dither == 0);
-            CHECK(result_read_moments(result, noise + k - 1, 1, COMPONENT_SSM_OUTPUT, moments[k], &err) ==
-                  STATUS_OK);
+            CHECK(result_read_moments(result, noise + k - 1, 1, COMPONENT_SSM_OUTPUT, every, moments[k],
+                                      &err) == STATUS_OK);
         }
         for (int s = 0; s < SAMPLES; s++)
             CHECK(memcmp(&moments[0][s], &moments[1][s], sizeof moments[0][s]) != 0 &&
@@ -245,8 +249,9 @@ struct bench {
     struct log log;
 };
 
-static const struct store_identity identity = {"{\"a\": 1}", "0.0",         "aa",    "",      "bb",
-                                               "F16",        "calibration", "model", "small", "1"};
+static const struct store_identity identity = {
+    "{\"a\": 1}",  "0.0",   "aa",    "",  "bb", "F16",
+    "calibration", "model", "small", "1", "bb", STORE_EVALUATES_CALIBRATION};
 
 static void bench_open(struct bench *bench)
 {
@@ -256,9 +261,9 @@ static void bench_open(struct bench *bench)
     bench->worker = (struct worker){.comm = &bench->comm,
                                     .plan = &bench->plan,
                                     .corpus = &bench->corpus,
+                                    .calibration = &bench->corpus,
                                     .dims = &dims,
                                     .threads = 1,
-                                    .percentile_alpha = 1,
                                     .stop = &bench->stop,
                                     .log = &bench->log};
     CHECK(weights_open(&bench->weights, &model, 0, NULL, &err) == STATUS_OK);
@@ -266,14 +271,12 @@ static void bench_open(struct bench *bench)
     CHECK(store_create(&bench->store, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus,
                        &identity, &err) == STATUS_OK);
     progress_start(&progress, "calibrate", SAMPLES, -1, true);
-    bench->known.samples = SAMPLES;
-    bench->known.observed = calloc(SAMPLES * LAYERS * SITE_COUNT, sizeof(float));
-    bench->known.present = calloc(SAMPLES, 1);
+    CHECK(observations_open(&bench->known, &bench->plan, &dims, SAMPLES, MAX_TOKENS, &err) == STATUS_OK);
     bench->finished = calloc((size_t)bench->plan.n_runs * SAMPLES, 1);
-    CHECK(bench->known.observed && bench->known.present && bench->finished);
+    CHECK(bench->finished);
     CHECK(worker_observe(&bench->worker, bench->store, &bench->known, &progress, &err) == STATUS_OK);
     CHECK(bench->known.added == SAMPLES);
-    CHECK(worker_scales(&bench->plan, &bench->known, &bench->scales, &err) == STATUS_OK);
+    CHECK(calibration_scales(&bench->known, &bench->plan, &bench->comm, &bench->scales, &err) == STATUS_OK);
     CHECK(store_write_scales(bench->store, bench->scales, &err) == STATUS_OK);
 }
 
@@ -285,8 +288,7 @@ static void bench_close(struct bench *bench, bool failed)
     else
         CHECK(store_close(bench->store, &err) == STATUS_OK);
     free(bench->scales);
-    free(bench->known.observed);
-    free(bench->known.present);
+    observations_clear(&bench->known);
     free(bench->finished);
     forward_close(bench->worker.forward);
     weights_close(bench->weights);

@@ -114,13 +114,19 @@ static void observe(char **a)
     open_probe(&p, a[0], a[3], longest(&ids));
     const size_t per_sample = (size_t)p.model.dims.n_layer * SITE_COUNT;
     float *observed = NULL;
+    struct observers observers = {.percentile_alpha = atof(a[1])};
+    struct error err = {0};
+    if (observers_parse(&observers, NULL, &err)) exit(1);
     int samples = 0;
     const int32_t *at = (const int32_t *)(const void *)ids.data, *end = at + ids.size_bytes / 4;
     for (; at < end; at += 1 + *at) {
         observed = realloc(observed, (size_t)(samples + 2) * per_sample * sizeof *observed);
-        forward_observe(p.forward, atof(a[1]), at + 1, *at, NULL, observed + (size_t)samples++ * per_sample);
+        const struct observation observation = {.observers = &observers,
+                                                .numbers = observed + (size_t)samples++ * per_sample};
+        forward_observe(p.forward, &observation, at + 1, *at, NULL);
     }
-    calibrate_scales(observed, samples, p.model.dims.n_layer, observed + (size_t)samples * per_sample);
+    const struct calibration_set set = {.observed = observed, .samples = samples};
+    calibrate_scales(&observers, &set, p.model.dims.n_layer, observed + (size_t)samples * per_sample);
     write_floats(p.out, observed, (size_t)(samples + 1) * per_sample);
     free(observed);
     close_probe(&p);

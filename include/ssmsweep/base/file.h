@@ -29,6 +29,9 @@ enum status file_make_directories(const char *path, struct error *err);
 // Writes PATH.tmp.<pid>, fsyncs it and renames it to PATH: the old content or the new, never a part.
 enum status file_replace(const char *path, const void *data, size_t size_bytes, struct error *err);
 
+// The same of DIR/NAME with a text; NULL stands for one that memory did not suffice for.
+enum status file_replace_in(const char *directory, const char *name, const char *text, struct error *err);
+
 // "DIR/NAME" in malloc'ed memory (caller frees); NULL when memory is out.
 char *file_join(const char *directory, const char *name);
 

@@ -43,6 +43,10 @@ struct compare_request {
 // STATUS_STOPPED: a signal came, and the time of grace is over.
 enum status compare_all(struct comparison *comparison, const struct comm *comm, struct result *result,
                         const struct compare_request *request, struct error *err);
+// Local.  chosen[result_runs()]: the runs that a request is about, the reference's among them.  Errors as
+// compare_all().
+enum status compare_choose(const struct result *result, const struct compare_request *request, bool *chosen,
+                           struct error *err);
 // Local.  The run that stands for the reference of `run`, and whether a sample counts in their comparison.
 int compare_reference_of(const struct result *result, const char *reference, int run);
 bool compare_uses(const struct result *result, int reference_run, int run, int sample);

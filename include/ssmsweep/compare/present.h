@@ -8,14 +8,17 @@
 
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/compare/report_json.h"
+#include "ssmsweep/compare/sweep_report.h"
 #include "ssmsweep/input/job.h"
 
 // The words of --format and --color, in order.
 enum present_format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_MARKDOWN };
 enum present_color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
-// Local.  Tables are silent with --quiet; formats for programs are not.
-enum status present(FILE *out, const struct job *job, const struct report *report, struct error *err);
+// Local.  Tables are silent with --quiet; formats for programs are not.  A zeroed sweep report has
+// no tables.
+enum status present(FILE *out, const struct job *job, const struct report *report,
+                    const struct sweep_report *sweep, struct error *err);
 
 // Local.  auto: a terminal that is not dumb, no NO_COLOR in the environment, not below mpirun.
 bool present_in_color(enum present_color wanted, FILE *out);

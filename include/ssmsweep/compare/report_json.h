@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "ssmsweep/base/json.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/compare/compare.h"
 
@@ -29,6 +30,9 @@ struct report {
 enum status report_write(const struct report *report, struct error *err);
 // Local.  The stats files alone.
 enum status report_write_stats(const struct report *report, struct error *err);
+
+// Local.  The object "provenance" of what is not of one run.
+void report_put_provenance(struct json_writer *writer, const struct result *result);
 
 // "mode_<m>" or "mode_<m>_n<N>": how the names of a run's files begin.
 enum { REPORT_STEM_CHARS = 64 };

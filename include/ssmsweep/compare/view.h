@@ -5,7 +5,9 @@
 
 #include <stdbool.h>
 
+#include "ssmsweep/base/json.h"
 #include "ssmsweep/compare/compare.h"
+#include "ssmsweep/sweep/cell.h"
 
 // The entries of one run.  Start from a zeroed one.
 struct run_view {
@@ -45,7 +47,14 @@ const char *view_reference_name(const struct comparison *comparison, const struc
 enum { VIEW_WEIGHTS_CHARS = 48 };
 void view_reference_weights(const struct result *result, char text[VIEW_WEIGHTS_CHARS]);
 
-int view_cells(const struct result *result);        // distinct calib_data_num of runs with scales
+int view_cells(const struct result *result); // distinct sets of scales
+struct cell view_cell(const struct result_run *run);
+// "n=16" or "n=16 order 2"; "float" where there are no scales.  Gives `text` back.
+enum { VIEW_CELL_CHARS = 40 };
+const char *view_cell_text(const struct result_run *run, char text[VIEW_CELL_CHARS]);
+// Into an open object: calib_data_num, null for float runs, and where it is not 0, order.
+void view_put_cell(struct json_writer *writer, const struct result_run *run);
+
 long long view_tokens(const struct result *result); // valid tokens of all samples
 
 #endif

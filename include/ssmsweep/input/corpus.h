@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calibration text as token ids: the first calib_data_num samples of a text in any of the formats of
-// documents.h, or of an .npy array of ids.
+// Text as token ids: the first samples of a text in any of the formats of documents.h, or of an .npy array
+// of ids.
 #ifndef SSMSWEEP_INPUT_CORPUS_H
 #define SSMSWEEP_INPUT_CORPUS_H
 
@@ -26,7 +26,8 @@ struct corpus_request {
     struct text_style style;
     int pad_id; // of .npy: a negative one ends a sample, another is padding where it ends the row
     const char *tokenizer_path; // tokenizer.json of the model; unused for .npy
-    int samples;                // how many to read (calib_data_num, the largest)
+    int samples;                // how many to read
+    const char *samples_option; // that says so, for messages; NULL: calib_data_num
     int seqlen;                 // truncate every sample to that many tokens (calib_seqlen)
     int vocab_size;             // ids must be below it
 };
@@ -34,6 +35,8 @@ struct corpus_request {
 // Local.  Reads, and inflates, only as far as needed.  STATUS_INPUT: file or key missing (line named), fewer
 // samples than asked for, id out of range, invalid UTF-8.
 enum status corpus_read(struct corpus *corpus, const struct corpus_request *request, struct error *err);
+// Local.  A copy of the first `samples` samples, as corpus_read() would have read them.
+enum status corpus_take(struct corpus *part, const struct corpus *whole, int samples, struct error *err);
 void corpus_clear(struct corpus *corpus);
 void corpus_drop_ids(struct corpus *corpus); // frees them; ids is NULL afterwards, the lengths stay
 

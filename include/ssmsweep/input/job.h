@@ -37,6 +37,8 @@ struct job {
     const char *reference_model; // float model of the float modes; NULL: the model itself
     const char *pretrained_dir;  // already part of model_dir after job_parse()
     const char *calib_data; // NULL: calibration.jsonl or .npy of the model folder, else of the demo model
+    const char *eval_data;  // NULL: the text of the calibration
+    int eval_data_num;      // samples that are evaluated; 0: as many as the largest calib_data_num
     int text_format;        // enum text_format
     int txt_split;          // enum text_split
     const char *text_field; // of a JSON line
@@ -45,6 +47,8 @@ struct job {
     int n_cells;
     int calib_seqlen;
     double percentile_alpha;
+    const char *observer;   // NULL, or as numerics/observer.h has it
+    int shuffle_calib;      // orders of the calibration samples, that of the text among them
     const char *modes;      // comma list of names and sets
     const char *layers;     // comma list of indices, `first`, `last`, or `all`
     const char *components; // comma list or `all`
@@ -71,11 +75,13 @@ struct job {
     const char *baseline;  // NULL: none; JSON of an older comparison
     const char *junit;     // NULL: none; XML file to write
     bool resume, dry_run;
-    bool quantize;                 // of old command lines: the mode says it
-    bool json, cpu;                // of info
-    int preset, synth_dtype, seed; // of synth: enum synth_preset, enum synth_dtype
-    const char *out;               // of synth: the folder to make
-    long long shard_bytes;         // of synth
+    bool quantize;           // of old command lines: the mode says it
+    bool json, cpu;          // of info
+    int bootstrap;           // resamples
+    int seed;                // of resamples, of synth, and of what a run draws
+    int preset, synth_dtype; // of synth: enum synth_preset, enum synth_dtype
+    const char *out;         // of synth: the folder to make
+    long long shard_bytes;   // of synth
     enum log_level verbosity;
     char *storage; // owns the texts above
 };
@@ -86,6 +92,9 @@ struct job {
 enum status job_parse(struct job *job, int argc, char **argv, struct error *err);
 void job_clear(struct job *job);
 void job_print_help(FILE *out);
+
+int job_calibration_samples(const struct job *job); // the largest calib_data_num
+int job_evaluation_samples(const struct job *job);
 
 // The part of the job that defines the numbers (no threads, no folders, no verbosity), as JSON text; caller
 // frees. Equal texts mean equal results.  NULL when memory is out.

@@ -29,6 +29,7 @@ enum option_group {
     GROUP_INPUT,
     GROUP_SWEEP,
     GROUP_OUTPUT,
+    GROUP_STATISTICS,
     GROUP_SYNTH,
     GROUP_RUN,
     GROUP_BENCH,

@@ -1,30 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activation scales from per-sample observations (NUMERICS.md §3).  Observers need one number per sample and
-// site, so calibration can be spread over ranks and still give the bits of a sequential run, for every prefix
-// of samples.
+// Activation scales from what samples showed (NUMERICS.md §3).  Of each sample and site one number is kept,
+// and where an observer asks for it a histogram: so calibration can be spread over ranks and still give the
+// bits of a sequential run, for every prefix of every order of the samples.
 #ifndef SSMSWEEP_NUMERICS_CALIBRATE_H
 #define SSMSWEEP_NUMERICS_CALIBRATE_H
 
-// The order in which scales are stored.
-enum scale_site {
-    SITE_IN_PROJ_INPUT,  // had(x̂)                     minmax
-    SITE_IN_PROJ_OUTPUT, // xz                          minmax
-    SITE_X_PROJ_INPUT,   // c                           percentile
-    SITE_X_PROJ_OUTPUT,  // dbl                         minmax
-    SITE_DT_PROJ_OUTPUT, // dt before its bias          minmax
-    SITE_OUT_PROJ_INPUT, // had(y)                      minmax
-    SITE_SSM_STATE,      // state after the last token  percentile
-    SITE_COUNT
-};
+#include "ssmsweep/numerics/observer.h"
 
 struct w8a8_scales;
 
-const char *site_name(enum scale_site site); // "in_proj:input", ..., as in NUMERICS.md
+// Where a pass puts what it sees of a sample.  `histogram` is added to.
+struct observation {
+    const struct observers *observers;
+    float *numbers;      // [n_layer][SITE_COUNT]: max |v|, or its alpha-quantile, as the observer of the site
+    uint32_t *histogram; // [n_layer][SITE_COUNT][HISTOGRAM_BINS]; NULL where no observer takes one
+};
 
-// observed: [samples][n_layer][SITE_COUNT], one number per sample and site as forward_observe() gives them
-// (max |v|, or the alpha-quantile of |v|).  scales: [n_layer][SITE_COUNT], from the first `samples` samples
-// in order.
-void calibrate_scales(const float *observed, int samples, int n_layer, float *scales);
+// The samples behind one set of scales.
+struct calibration_set {
+    const float *observed;     // [all samples][n_layer][SITE_COUNT]: their numbers
+    const int *order;          // the samples of the set in their order; NULL: 0, 1, ...
+    int samples;               // in the set
+    const uint64_t *histogram; // [n_layer][SITE_COUNT][HISTOGRAM_BINS] of the set; NULL as above
+};
+
+// One scale, that of a site of a layer.
+float calibrate_scale(const struct observers *observers, const struct calibration_set *set, int n_layer,
+                      int layer, enum scale_site site);
+
+// scales: [n_layer][SITE_COUNT].
+void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,
+                      float *scales);
 
 // The same from what a W8A8 checkpoint says of its layers: given[n_layer].
 void calibrate_from_checkpoint(const struct w8a8_scales *given, int n_layer, float *scales);

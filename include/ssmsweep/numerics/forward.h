@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/component.h"
 #include "ssmsweep/numerics/mode.h"
 #include "ssmsweep/numerics/weights.h"
@@ -37,10 +38,9 @@ void forward_close(struct forward *forward);
 bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
                  int length, const struct capture *capture);
 
-// The FP32 pass that also observes the activations: observed[n_layer][SITE_COUNT], see calibrate.h.  capture
-// may be NULL.
-bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
-                     const struct capture *capture, float *observed);
+// The FP32 pass that also observes the activations.  capture may be NULL.
+bool forward_observe(struct forward *forward, const struct observation *observation, const int32_t *ids,
+                     int length, const struct capture *capture);
 
 // A pass that is taken layer by layer, so that several modes can go through a layer side by side in one
 // workspace: what a mode carries from layer to layer is its residual stream and the last mixer's output.
@@ -52,11 +52,11 @@ size_t stream_floats(const struct dims *dims, int length); // of each of the two
 // Embedding rows into stream->h, zeros into stream->residual.
 void forward_start(struct forward *forward, struct stream *stream, const struct mode *mode,
                    const int32_t *ids, int length);
-// Layer `layer` of the sample of `length` tokens.  observed: NULL, or [SITE_COUNT] of this layer (FP32 modes
-// alone).
+// Layer `layer` of the sample of `length` tokens.  observation: NULL, or where to put what is seen in this
+// layer (FP32 modes alone).
 bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
                   const float *scales, int layer, int length, const struct capture *capture,
-                  double percentile_alpha, float *observed);
+                  const struct observation *observation);
 // Logits of tokens [first, first + count) of a stream behind its last layer, as forward_logits().
 void stream_logits(struct forward *forward, const struct stream *stream, int first, int count, float *logits);
 

@@ -11,10 +11,11 @@
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/numerics/component.h"
 #include "ssmsweep/numerics/mode.h"
+#include "ssmsweep/numerics/observer.h"
 #include "ssmsweep/sweep/cell.h"
 
 // Float modes need no scales: they run once, with cell == PLAN_FLOAT_CELL, and serve every cell.
-enum { PLAN_FLOAT_CELL = -1 };
+enum { PLAN_FLOAT_CELL = -1, PLAN_MAX_RUNS = 1 << 15 };
 struct run {
     int cell; // index into plan->cells, or PLAN_FLOAT_CELL
     const struct mode *mode;
@@ -36,8 +37,11 @@ struct item {
 };
 
 struct plan {
-    struct cell *cells; // ascending
+    struct cell *cells; // ascending; as many orders at every calib_data_num
     int n_cells;
+    struct observers observers;
+    int *orders, *places; // [n_orders][calibration_samples], as orders_make() gives them
+    int n_orders;
     struct run *runs; // the reference mode first, then the other float modes, cells in order, noisy re-runs
     int n_runs;
     int reference_run; // index into runs; for a W8A8 reference: that of the first cell
@@ -49,10 +53,12 @@ struct plan {
     int n_items;
     unsigned char *want; // [n_layer] component masks whose tensors are stored
     int n_layer;
-    int samples; // S
+    int samples; // S, evaluated
+    int calibration_samples;
 };
 
-// Local.  Before MPI and before the model is known: are the names in modes, reference and components known?
+// Local.  Before MPI and before the model is known: are the names in modes, reference, components and
+// observer known?
 // STATUS_USAGE otherwise.
 enum status plan_check_names(const struct job *job, struct error *err);
 

@@ -2,10 +2,13 @@
 // The result file (HDF5).  The only user of hdf5.h.  Layout: docs/result_file.md.
 //
 //   /  attributes: schema_version, tool_version, job (JSON), weights_sha256, tokenizer_sha256, ids_sha256,
-//      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version
+//      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version,
+//      calibration_ids_sha256, evaluation_text
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]
-//   /calibration/<cell>/scales float32[n_layer, SITE_COUNT]   attribute sites
-//   /calibration/observed float32[S, n_layer, SITE_COUNT]  state uint8[S], digest uint8[S, 32]
+//   /calibration/<cell>/scales float32[n_layer, SITE_COUNT]   attributes sites, observers
+//   /calibration/observed float32[N, n_layer, SITE_COUNT]  state uint8[N], digest uint8[N, 32]
+//      of the N = plan->calibration_samples samples of the calibration
+//   /calibration/histogram uint32[N, n_layer, SITE_COUNT, HISTOGRAM_BINS]   where an observer takes it
 //   /outputs/<cell>/<mode>/layer_<l>/<component> float32[S, L, width]   <cell>: cell_name()
 //   /metrics/width int32[COMPONENT_COUNT]
 //   /metrics/<cell>/<mode>/moments compound[S, n_layer, COMPONENT_COUNT], as struct accumulator
@@ -31,6 +34,7 @@
 #include "ssmsweep/numerics/accumulate.h"
 #include "ssmsweep/numerics/end_of_model.h"
 #include "ssmsweep/numerics/profile.h"
+#include "ssmsweep/sweep/cell.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
 
@@ -46,7 +50,13 @@ struct store_identity {
     const char *reference_weights; // "model", "dequantized-int8", or the digest of another float model
     const char *model_config;      // dimensions and constants
     const char *numerics_version;
+    const char *calibration_ids_hex; // "" where no text gave the scales
+    const char *evaluation_text;     // one of those below
 };
+// What ids_hex, and /samples, are: those of the calibration; others of its text; a text of their own.
+#define STORE_EVALUATES_CALIBRATION "calibration samples"
+#define STORE_EVALUATES_ITS_TEXT "calibration text"
+#define STORE_EVALUATES_OTHERS "separate text"
 
 // Of (run, sample), and of the observations of a sample.
 enum store_state { STORE_ITEM_ABSENT = 0, STORE_ITEM_DONE = 1, STORE_ITEM_FAILED = 2 };
@@ -70,8 +80,10 @@ enum status store_resume(struct store **store, const struct comm *comm, const ch
 enum status store_read_states(struct store *store, int run, unsigned char *state, struct error *err);
 // Local.  Is what is stored what its digest says?  False also where it cannot be read.
 bool store_sample_is_whole(struct store *store, int run, int sample, int length, struct hash *hash);
-// The same of observed[n_layer, SITE_COUNT] of a sample, which it gives.
-bool store_read_observed(struct store *store, int sample, float *observed, struct hash *hash);
+// The same of what a sample showed, which it gives: observed[n_layer, SITE_COUNT] and
+// histogram[n_layer, SITE_COUNT, HISTOGRAM_BINS], NULL where the plan has none.
+bool store_read_observed(struct store *store, int sample, float *observed, uint32_t *histogram,
+                         struct hash *hash);
 
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
                                         const struct corpus *corpus);
@@ -106,9 +118,10 @@ void store_write_cancel(struct store *store, int run);
 // Bytes that a rank holds on their way to the file.
 size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus);
 
-// Local: what a sample showed in calibration, and that it is there.
+// Local: what a sample showed in calibration, as above, and that it is there.
 enum status store_write_observed(struct store *store, int sample, const float *observed,
-                                 const unsigned char digest[32], struct error *err);
+                                 const uint32_t *histogram, const unsigned char digest[32],
+                                 struct error *err);
 // Local.
 enum status store_write_state(struct store *store, int run, int sample, enum store_state state,
                               struct error *err);
@@ -156,18 +169,25 @@ int result_width(const struct result *result, int layer, enum component componen
 // Root attribute of the list above, except schema_version, as text ("" if absent); valid until
 // result_close().
 const char *result_attribute(const struct result *result, const char *name);
+// scales[*n_layer, SITE_COUNT] of a cell, zeros before the calibration has ended; caller frees.
+enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
+                               struct error *err);
 // ---- metrics of (reference, run) pairs; the reference is compare_reference_of() of the file's reference
 // mode. Rows of samples that are not done mean nothing.
 bool result_has_metrics(const struct result *result);      // not in files that were imported
 bool result_has_end_of_model(const struct result *result); // not with --no-logits
 int result_model_layers(const struct result *result);      // n_layer of the model; 0 without metrics
-// rows[samples], each.
+// Some samples at a time, so that memory need not grow with their number.
+struct sample_range {
+    int first, count;
+};
+// rows[range.count], each.
 enum status result_read_moments(struct result *result, int run, int layer, enum component component,
-                                struct accumulator *rows, struct error *err);
+                                struct sample_range range, struct accumulator *rows, struct error *err);
 enum status result_read_profiles(struct result *result, int run, int layer, enum component component,
-                                 struct profile *rows, struct error *err);
-enum status result_read_end_of_model(struct result *result, int run, struct end_of_model *rows,
-                                     struct error *err);
+                                 struct sample_range range, struct profile *rows, struct error *err);
+enum status result_read_end_of_model(struct result *result, int run, struct sample_range range,
+                                     struct end_of_model *rows, struct error *err);
 
 // values[length(sample), width] of one sample.
 enum status result_read(struct result *result, int run, int layer, enum component component, int sample,

@@ -21,6 +21,7 @@ struct sweep_times {
     double create_seconds;    // the result file
     double pack_seconds;      // weights into shared memory
     double calibrate_seconds; // with the items that come with it
+    double scales_seconds;    // from what was observed
     double items_seconds;     // of all items, calibration included
     double idle_seconds;      // from its last item to the end of the last one of all ranks, in both
     double close_seconds;     // the result file, to the disk
@@ -34,8 +35,9 @@ struct sweep {
     struct stop *stop;
     const char *tool_version;
     struct model model;
-    struct model reference; // --reference-model; model.reference points to it
-    struct corpus corpus;
+    struct model reference;    // --reference-model; model.reference points to it
+    struct corpus corpus;      // evaluated: the samples of the result file
+    struct corpus calibration; // behind the scales; no samples: those evaluated, or none are needed
     struct plan plan;
     char *result_path;         // OUTPUT_DIR/sweep.h5
     int threads;               // of each rank

@@ -11,9 +11,11 @@ import sys
 import tempfile
 
 import h5py
+import jsonschema
 import numpy as np
 
 MPIEXEC, PROGRAM, CHECK = sys.argv[1:4]
+SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "docs", "schema", "sweep.schema.json")
 LENGTHS = [37, 1, 64, 5, 513]
 WIDTHS = {"mixer_input": 96, "conv1d_input": 192, "conv1d_output": 192, "ssm_input": 192, "ssm_output": 192,
           "mixer_output": 96}
@@ -21,7 +23,8 @@ ERRORS = {"fp32": 0, "fp16": 1e-4, "0": 0.01, "2-1": 0.011, "2-4": 0.003}
 
 ATTRIBUTES = {"tool_version": "0.1.0", "weights_sha256": "a" * 64, "tokenizer_sha256": "b" * 64, "ids_sha256": "c" * 64,
               "model_dtype": "F16", "scales_source": "calibration", "reference_weights": "model",
-              "job": '{"percentile_alpha": 0.9995}'}
+              "calibration_ids_sha256": "d" * 64, "evaluation_text": "separate text",
+              "job": '{"percentile_alpha": 0.9995, "eval_data": "e.npy"}'}
 SPOILT = {"0": np.nan, "2-4": -np.inf}  # where asked for: one value of a mode
 
 
@@ -83,6 +86,13 @@ def need(condition, what):
 need.failures = 0
 
 
+def check_schema(name, comparison_dir):
+    """Also of what is constant, NaN, infinite or alone."""
+    with open(SCHEMA, encoding="utf-8") as schema, open(os.path.join(comparison_dir, "sweep.json"), encoding="utf-8") as file:
+        errors = list(jsonschema.Draft202012Validator(json.load(schema)).iter_errors(json.load(file)))
+    need(not errors, "%s: sweep.json: %s" % (name, [(list(e.absolute_path), e.message) for e in errors[:3]]))
+
+
 def check_numbers(root, name, expected_files, **result):
     """One result file under 1, 2, 3 and 7 ranks."""
     output_dir = os.path.join(root, name)
@@ -97,10 +107,11 @@ def check_numbers(root, name, expected_files, **result):
         now = (texts(output_dir, comparison_dir), run.stdout)
         first = first or now
         need(now == first, "%s: -n %d gives other bytes than -n 1" % (name, ranks))
-    need(sorted(texts(comparison_dir)) == sorted(expected_files), "%s: files %s" % (name, sorted(texts(comparison_dir))))
+    need(sorted(texts(comparison_dir)) == sorted(expected_files + ["sweep.json"]), "%s: files %s" % (name, sorted(texts(comparison_dir))))
     check = subprocess.run([sys.executable, CHECK, os.path.join(output_dir, "sweep.h5"), comparison_dir],
                            stdout=subprocess.PIPE, text=True, check=False)
     need(check.returncode == 0, "%s: %s" % (name, check.stdout))
+    check_schema(name, comparison_dir)
     return output_dir, comparison_dir
 
 
@@ -120,7 +131,9 @@ def check_detects(output_dir, comparison_dir):
 def check_provenance(comparison_dir):
     with open(os.path.join(comparison_dir, "mode_2-1_vs_fp32.json"), encoding="utf-8") as file:
         provenance = json.load(file)["provenance"]
-    want = {k: v for k, v in ATTRIBUTES.items() if k != "job"}
+    want = {k: v for k, v in ATTRIBUTES.items() if k not in ("job", "evaluation_text")}
+    want["evaluation"] = {"text": ATTRIBUTES["evaluation_text"], "file": "e.npy", "samples": len(LENGTHS),
+                          "tokens": sum(LENGTHS), "ids_sha256": ATTRIBUTES["ids_sha256"]}
     want.update(calib_data_num=10, percentile_alpha=0.9995, num_samples=len(LENGTHS), tokens=sum(LENGTHS))
     need(provenance == want, "provenance %s" % provenance)
 
@@ -129,7 +142,7 @@ def check_selection(root, output_dir):
     chosen, saved = os.path.join(root, "chosen"), os.path.join(root, "saved.json")
     run = compare(output_dir, chosen, 2, "--modes", "2-1", "--save_comparison", saved)
     need(run.returncode == 0, "--modes 2-1: " + run.stderr)
-    need(sorted(texts(chosen)) == ["summary.json"] and os.path.exists(saved), "--save_comparison: no file of its own")
+    need(sorted(texts(chosen)) == ["summary.json", "sweep.json"] and os.path.exists(saved), "--save_comparison: no file of its own")
     whole = os.path.join(root, "single_n1", "mode_2-1_vs_fp32.json")
     with open(saved, encoding="utf-8") as a, open(whole, encoding="utf-8") as b:
         need(a.read().splitlines()[2:] == b.read().splitlines()[2:], "--modes changes the numbers of a mode")
@@ -174,10 +187,12 @@ def main():
                 layer = json.load(file)["layers"]["layer_0"]
             flags = [layer.get("mode_nonfinite"), layer["fp_mean"] is None, layer.get("mse_flag"), layer["grades"]["mse"] == "poor"]
             need(flags == ([1, False, "nan", True] if in_mode else [None, False, None, False]), "spoilt %s: %s" % (mode, flags))
-        names = ["mode_fp16_vs_fp32.json", "mode_2-1_n5_vs_fp32.json", "mode_2-1_n64_vs_fp32.json", "summary.json"]
+        names = ["calibration.json", "mode_fp16_vs_fp32.json", "mode_2-1_n5_vs_fp32.json", "mode_2-1_n64_vs_fp32.json",
+                 "summary.json"]
         check_numbers(root, "cells", names, cells=[5, 64], modes=["fp32", "fp16", "2-1"], layers=[0, 1, 10],
                       components=list(WIDTHS))
-        names = ["mode_fp32_vs_2-1.json", "mode_2-4_n5_vs_2-1.json", "mode_2-4_n64_vs_2-1.json", "summary.json"]
+        names = ["calibration.json", "mode_fp32_vs_2-1.json", "mode_2-4_n5_vs_2-1.json", "mode_2-4_n64_vs_2-1.json",
+                 "summary.json"]
         check_numbers(root, "quantized", names, cells=[5, 64], modes=["fp32", "2-1", "2-4"], layers=[3],
                       components=["conv1d_output", "ssm_input"], reference="2-1")
     return 1 if need.failures else 0

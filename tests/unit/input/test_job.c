@@ -50,6 +50,8 @@ static void defaults_are_the_documented_ones(void **state)
     assert_null(job.calib_data);
     assert_int_equal(job.n_cells, 1);
     assert_int_equal(job.calib_data_num[0], 10);
+    assert_null(job.eval_data);
+    assert_int_equal(job_evaluation_samples(&job), 10);
     assert_int_equal(job.calib_seqlen, 512);
     assert_true(job.percentile_alpha == 0.9995);
     assert_string_equal(job.modes, "all");
@@ -74,11 +76,16 @@ static void every_option_arrives(void **state)
     (void)state;
     struct job job =
         parsed("run --model m --calib-data t.jsonl --calib_data_num 30,5,30,10 --calib_seqlen=64 "
-               "--percentile-alpha 1 --modes 2-1,fp32 --reference fp16 --layers -1 --components all "
+               "--eval_data e.txt --eval-data-num 9 --percentile-alpha 1 --modes 2-1,fp32 --reference fp16 "
+               "--layers -1 --components all "
                "--output-dir o --comparison_dir c --save-comparison s.json --resume --threads 3 "
                "--progress 2.5 --dry_run --shard 7 -v");
     assert_string_equal(job.model_dir, "m");
     assert_string_equal(job.calib_data, "t.jsonl");
+    assert_string_equal(job.eval_data, "e.txt");
+    assert_int_equal(job.eval_data_num, 9);
+    assert_int_equal(job_calibration_samples(&job), 30);
+    assert_int_equal(job_evaluation_samples(&job), 9);
     assert_int_equal(job.n_cells, 3);
     assert_int_equal(job.calib_data_num[0], 5);
     assert_int_equal(job.calib_data_num[1], 10);
@@ -391,11 +398,12 @@ static void identity_holds_what_defines_the_numbers(void **state)
     (void)state;
     char *base = identity("");
     static const char *const same[] = {
-        "--threads 4", "--output_dir x", "--comparison-dir x",     "-v",         "--shard 3",
-        "--resume",    "--progress 3",   "--calib_data_num 10,10", "--all-modes"};
+        "--threads 4", "--output_dir x", "--comparison-dir x",     "-v",          "--shard 3",
+        "--resume",    "--progress 3",   "--calib_data_num 10,10", "--all-modes", "--eval_data_num 10"};
     static const char *const other[] = {"--calib_data_num 11", "--calib_seqlen 5", "--percentile_alpha 0.9",
                                         "--modes 0",           "--layers 1",       "--components all",
-                                        "--reference fp16",    "--model m",        "--calib-data f"};
+                                        "--reference fp16",    "--model m",        "--calib-data f",
+                                        "--eval-data f",       "--eval_data_num 9"};
     for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
         char *text = identity(same[i]);
         assert_string_equal(text, base);

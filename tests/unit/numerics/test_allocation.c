@@ -77,8 +77,13 @@ static void run_modes(struct forward *forward, const struct dims *dims, const in
     memset(want, (1 << COMPONENT_COUNT) - 1, sizeof want);
     const struct capture capture = {.want = want, .take = count_tensor, .context = &tensors};
     allocations = 0;
-    assert_true(forward_observe(forward, 0.9995, ids, LENGTH, &capture, observed));
-    calibrate_scales(observed, 1, dims->n_layer, scales);
+    struct observers observers = {.percentile_alpha = 0.9995};
+    struct error err = {0};
+    assert_int_equal(observers_parse(&observers, NULL, &err), STATUS_OK);
+    const struct observation observation = {.observers = &observers, .numbers = observed};
+    const struct calibration_set set = {.observed = observed, .samples = 1};
+    assert_true(forward_observe(forward, &observation, ids, LENGTH, &capture));
+    calibrate_scales(&observers, &set, dims->n_layer, scales);
     for (int m = 0; m < mode_count(); m++) {
         const float *given = mode_is_float(mode_at(m)) ? NULL : scales;
         assert_true(forward_run(forward, mode_at(m), given, ids, LENGTH, &capture));

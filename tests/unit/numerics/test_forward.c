@@ -39,8 +39,12 @@ static int open_all(void **state)
         ids[t] = (t * 7919 + 13) % model.dims.vocab_size;
     const size_t numbers = (size_t)model.dims.n_layer * SITE_COUNT;
     float *observed = calloc(2 * numbers, sizeof *observed);
-    forward_observe(forward, 0.9995, ids, LENGTH, NULL, observed);
-    calibrate_scales(observed, 1, model.dims.n_layer, observed + numbers);
+    struct observers observers = {.percentile_alpha = 0.9995};
+    assert_int_equal(observers_parse(&observers, NULL, &err), STATUS_OK);
+    const struct observation observation = {.observers = &observers, .numbers = observed};
+    const struct calibration_set set = {.observed = observed, .samples = 1};
+    forward_observe(forward, &observation, ids, LENGTH, NULL);
+    calibrate_scales(&observers, &set, model.dims.n_layer, observed + numbers);
     scales = malloc(numbers * sizeof *scales);
     memcpy(scales, observed + numbers, numbers * sizeof *scales);
     free(observed);
@@ -115,7 +119,7 @@ static void test_streams(void **state)
         for (int m = 0; m < mode_count(); m++) {
             const struct capture capture = {.want = want, .take = keep, .context = &records[m]};
             assert_true(
-                forward_step(forward, &streams[m], mode_at(m), scales, layer, LENGTH, &capture, 0, NULL));
+                forward_step(forward, &streams[m], mode_at(m), scales, layer, LENGTH, &capture, NULL));
         }
     const size_t vocab = (size_t)(model.dims.vocab_size + 15) / 16 * 16;
     float *logits[2] = {malloc(LENGTH * vocab * sizeof(float)), malloc(LENGTH * vocab * sizeof(float))};

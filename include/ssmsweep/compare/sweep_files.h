@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// A sweep report as files: sweep.json (docs/schema/sweep.schema.json) and sweep.csv.  Equal results give
+// equal bytes: neither time nor place is in them.
+#ifndef SSMSWEEP_COMPARE_SWEEP_FILES_H
+#define SSMSWEEP_COMPARE_SWEEP_FILES_H
+
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/compare/sweep_report.h"
+
+// Local: for rank 0.  Writes DIRECTORY/sweep.json and DIRECTORY/sweep.csv, each whole or not at all.
+// STATUS_IO names the file.
+enum status sweep_files_write(const struct sweep_report *report, const char *directory, struct error *err);
+
+// Caller frees; NULL when memory is out.
+char *sweep_json(const struct sweep_report *report);
+char *sweep_csv(const struct sweep_report *report);
+
+// Which modes of a family can be told apart is reported by these metrics; the others follow them: rmse,
+// relative_mse and sqnr_db are decided as mse, relative_mae as mae.
+bool sweep_ranks_by(const struct sweep_unit *unit, int statistic);
+
+// What is known of a pair.
+enum sweep_verdict { VERDICT_FIRST, VERDICT_SECOND, VERDICT_TIE, VERDICT_EQUAL, VERDICT_UNKNOWN };
+enum sweep_verdict sweep_verdict(const struct rank *ranks, const struct sweep_pair *pair, int first,
+                                 int second);
+
+// Runs of a mode and calib_data_num under several orders of the calibration samples.  places[report->n_runs]
+// gets them, the first being `run`; returns how many, or 0 where `run` is not the first of them.
+int sweep_orders(const struct sweep_report *report, int run, int *places);
+// Of one of their metrics: the smallest and the largest value.
+void sweep_orders_range(const struct sweep_report *report, int unit, int statistic, const int *places,
+                        int count, double *least, double *most);
+
+// The change is no larger than what another order of sums makes.  False where no noise is known.
+bool sweep_is_noise(const struct sweep_pair *pair);
+// A place of the mode rests on a pair that was told apart and is noise.
+bool sweep_rests_on_noise(const struct rank *ranks, const struct sweep_pair *pairs, int count, int mode);
+
+// The places that a mode may have among `count`: from 1 + those that are better for sure to the last but
+// those that are worse for sure.  0, 0: unknown.
+void sweep_places(const struct rank *ranks, int count, int mode, int *best, int *worst);
+
+#endif

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the tables share.
+#ifndef SSMSWEEP_SRC_COMPARE_TABLE_CELLS_H
+#define SSMSWEEP_SRC_COMPARE_TABLE_CELLS_H
+
+#include <stdio.h>
+
+enum { TABLE_WIDTH = 100, CELL_CHARS = 32 };
+
+void table_rule(FILE *out, int width);
+
+// Errors: four digits, and a plain 0 where outputs are equal to the last bit.
+const char *table_error_cell(char cell[CELL_CHARS], double v);
+
+// "------ layer 0 ------", `width` below CELL_CHARS.
+void table_centre(char cell[CELL_CHARS], int width, int layer);
+
+#endif

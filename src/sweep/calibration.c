@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "calibration.h"
+
+#include <stdlib.h>
+
+#include "ssmsweep/numerics/calibrate.h"
+
+// ---- memory ----
+
+static size_t row_of(const struct plan *plan)
+{
+    return (size_t)plan->n_layer * SITE_COUNT;
+}
+
+static size_t counts_of(const struct plan *plan)
+{
+    return row_of(plan) * HISTOGRAM_BINS;
+}
+
+static bool takes_histogram(const struct plan *plan, int samples)
+{
+    return samples > 0 && observers_take_histogram(&plan->observers);
+}
+
+size_t observations_bytes(const struct plan *plan, int samples)
+{
+    size_t bytes = (size_t)samples * row_of(plan) * sizeof(float);
+    if (takes_histogram(plan, samples)) bytes += (size_t)plan->n_cells * counts_of(plan) * sizeof(uint64_t);
+    return bytes;
+}
+
+enum status observations_open(struct observations *known, const struct plan *plan, const struct dims *dims,
+                              int samples, int max_tokens, struct error *err)
+{
+    const bool histogram = takes_histogram(plan, samples);
+    const long long most =
+        UINT32_MAX / (2LL * (dims->d_inner > dims->d_model ? dims->d_inner : dims->d_model));
+    *known = (struct observations){.samples = samples};
+    if (histogram && max_tokens > most)
+        return error_set(err, STATUS_USAGE,
+                         "--observer: expected samples of at most %lld tokens with mse and entropy, got %d; "
+                         "lower --calib_seqlen",
+                         most, max_tokens);
+    known->observed = calloc((size_t)samples * row_of(plan) + 1, sizeof(float));
+    known->present = calloc((size_t)samples + 1, 1);
+    if (histogram) known->histogram = calloc((size_t)plan->n_cells, counts_of(plan) * sizeof(uint64_t));
+    if (!known->observed || !known->present || (histogram && !known->histogram))
+        error_memory(err, observations_bytes(plan, samples), "the observations");
+    return err->status;
+}
+
+void observations_clear(struct observations *known)
+{
+    free(known->observed);
+    free(known->present);
+    free(known->histogram);
+    *known = (struct observations){.samples = known->samples, .added = known->added};
+}
+
+int observations_absent(const struct observations *known)
+{
+    int absent = 0;
+    for (int s = 0; s < known->samples; s++)
+        absent += !known->present[s];
+    return absent;
+}
+
+// ---- histograms ----
+
+// The first cell of an order that has the sample at this place; NULL: none has it.
+static uint64_t *counts_at(struct observations *known, const struct plan *plan, int order, int place)
+{
+    for (int c = 0; c < plan->n_cells; c++)
+        if (plan->cells[c].order == order && place < plan->cells[c].calib_data_num)
+            return known->histogram + (size_t)c * counts_of(plan);
+    return NULL;
+}
+
+void observations_count(struct observations *known, const struct plan *plan, int sample,
+                        const uint32_t *counts)
+{
+    for (int order = 0; counts && order < plan->n_orders; order++) {
+        const int place = plan->places[(size_t)order * (size_t)plan->calibration_samples + (size_t)sample];
+        uint64_t *total = counts_at(known, plan, order, place);
+        for (size_t i = 0; total && i < counts_of(plan); i++)
+            total[i] += counts[i];
+    }
+}
+
+// From what each cell adds to the one before it, in the same order of the samples, to what it has.
+static void add_up(struct observations *known, const struct plan *plan)
+{
+    for (int c = plan->n_orders; known->histogram && c < plan->n_cells; c++) {
+        uint64_t *total = known->histogram + (size_t)c * counts_of(plan);
+        const uint64_t *before = total - (size_t)plan->n_orders * counts_of(plan);
+        for (size_t i = 0; i < counts_of(plan); i++)
+            total[i] += before[i];
+    }
+}
+
+// ---- among the ranks ----
+
+// Each number was observed by one rank and is zero bits on the others, so OR gives its very bits.
+void observations_share(struct observations *known, const struct plan *plan, const struct comm *comm)
+{
+    for (int s = 0; s < known->samples; s++) {
+        MPI_Allreduce(MPI_IN_PLACE, known->observed + (size_t)s * row_of(plan), (int)row_of(plan),
+                      MPI_UINT32_T, MPI_BOR, comm->world);
+        known->present[s] = 1;
+    }
+    for (int c = 0; known->histogram && c < plan->n_cells; c++)
+        MPI_Allreduce(MPI_IN_PLACE, known->histogram + (size_t)c * counts_of(plan), (int)counts_of(plan),
+                      MPI_UINT64_T, MPI_SUM, comm->world);
+}
+
+void observations_spread(struct observations *known, const struct plan *plan, const struct comm *comm)
+{
+    for (int s = 0; s < known->samples; s++)
+        MPI_Bcast(known->observed + (size_t)s * row_of(plan), (int)row_of(plan), MPI_FLOAT, 0, comm->world);
+    for (int c = 0; known->histogram && c < plan->n_cells; c++)
+        MPI_Bcast(known->histogram + (size_t)c * counts_of(plan), (int)counts_of(plan), MPI_UINT64_T, 0,
+                  comm->world);
+}
+
+// ---- scales ----
+
+static void scales_of_layer(const struct observations *known, const struct plan *plan, int cell, int layer,
+                            float *scales)
+{
+    const size_t order = (size_t)plan->cells[cell].order * (size_t)plan->calibration_samples;
+    const struct calibration_set set = {
+        .observed = known->observed,
+        .order = plan->orders + order,
+        .samples = plan->cells[cell].calib_data_num,
+        .histogram = known->histogram ? known->histogram + (size_t)cell * counts_of(plan) : NULL};
+    for (int s = 0; s < SITE_COUNT; s++)
+        scales[s] = calibrate_scale(&plan->observers, &set, plan->n_layer, layer, (enum scale_site)s);
+}
+
+enum status calibration_scales(struct observations *known, const struct plan *plan, const struct comm *comm,
+                               float **scales, struct error *err)
+{
+    const size_t count = (size_t)plan->n_cells * row_of(plan);
+    float *made = calloc(count + 1, sizeof *made);
+    if (!made) error_memory(err, count * sizeof *made, "the scales");
+    if (comm_agree(comm, err)) {
+        free(made);
+        return err->status;
+    }
+    add_up(known, plan);
+    for (int i = comm->rank; i < plan->n_cells * plan->n_layer; i += comm->ranks)
+        scales_of_layer(known, plan, i / plan->n_layer, i % plan->n_layer, made + (size_t)i * SITE_COUNT);
+    for (int c = 0; c < plan->n_cells; c++) // as above: bits of one rank, zeros of the others
+        MPI_Allreduce(MPI_IN_PLACE, made + (size_t)c * row_of(plan), (int)row_of(plan), MPI_UINT32_T, MPI_BOR,
+                      comm->world);
+    *scales = made;
+    return STATUS_OK;
+}

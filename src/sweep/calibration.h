@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// What samples showed in calibration, on all ranks together, and the scales that are made of it.
+#ifndef SSMSWEEP_SWEEP_CALIBRATION_H
+#define SSMSWEEP_SWEEP_CALIBRATION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/sweep/comm.h"
+#include "ssmsweep/sweep/plan.h"
+
+// What is known of the activations.
+struct observations {
+    float *observed;        // [samples][n_layer][SITE_COUNT]
+    unsigned char *present; // [samples]; where 0, the row above is zero
+    int samples;
+    // [n_cells][n_layer][SITE_COUNT][HISTOGRAM_BINS]: each sample is counted in the first cell of each order
+    // that has it.  NULL where no observer takes a histogram.
+    uint64_t *histogram;
+    int added; // samples that worker_observe() observed, also when it failed
+};
+
+// Local.  For the samples of the calibration, or for none; the longest has max_tokens.  STATUS_USAGE: too
+// long for the counters of a histogram.  observations_clear() in any case.
+enum status observations_open(struct observations *known, const struct plan *plan, const struct dims *dims,
+                              int samples, int max_tokens, struct error *err);
+void observations_clear(struct observations *known);
+size_t observations_bytes(const struct plan *plan, int samples);
+
+int observations_absent(const struct observations *known); // how many
+
+// Local.  Counts a sample: counts[n_layer][SITE_COUNT][HISTOGRAM_BINS], or NULL where there is none.
+void observations_count(struct observations *known, const struct plan *plan, int sample,
+                        const uint32_t *counts);
+
+// Collective.  Every rank brings samples that the others have not; all get all of them.
+void observations_share(struct observations *known, const struct plan *plan, const struct comm *comm);
+// Collective.  Rank 0 brings all.
+void observations_spread(struct observations *known, const struct plan *plan, const struct comm *comm);
+
+// Collective, once.  scales[n_cells][n_layer][SITE_COUNT] (caller frees), the same bits for any number of
+// ranks; adds the histograms up, cell by cell.
+enum status calibration_scales(struct observations *known, const struct plan *plan, const struct comm *comm,
+                               float **scales, struct error *err);
+
+#endif

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sweep.json and sweep.csv: every number recomputed with NumPy, valid by the schema, the same bytes for any number of ranks
+and from `compare`, and the tables that show them."""
+import copy
+import json
+import os
+import re
+import shutil
+import sys
+
+import h5py
+import jsonschema
+
+import harness
+
+JOB = ["--all-modes", "--calib_data_num", "3,6", "--calib_seqlen", "64", "--layers", "0,12,-1",
+       "--components", "mixer_output,ssm_output", "--bootstrap", "399", "--noise", "2"]
+CHECK = os.path.join(harness.SOURCE, "tests", "reference", "check_sweep.py")
+SCHEMA = os.path.join(harness.SOURCE, "docs", "schema", "sweep.schema.json")
+FILES = ["sweep.json", "sweep.csv"]
+LIMIT = 300
+
+
+def read(folder, name):
+    with open(os.path.join(folder, "comparisons", name), "rb") as f:
+        return f.read()
+
+
+def recompute(folder):
+    return harness.execute([sys.executable, CHECK, "layer_outputs/sweep.h5", "comparisons"], folder, limit=LIMIT)
+
+
+def check_numbers(checks, folder):
+    status, out, err = recompute(folder)
+    checks.check(status == 0, "the numbers are those of the stored outputs", out + err)
+
+    # The checker itself: one number in each part that is wrong by 0.1 % is found.
+    whole = read(folder, "sweep.json")
+    report = json.loads(whole)
+    entry = next(e for e in report["layers"] if e["mode"] == "2-1" and e["layer"] == 12)
+    ranking = next(r for r in report["rankings"] if r.get("layer") == 12 and r["metric"] == "mse")
+    text = report["end_of_model"][3]["metrics"]
+    spoiled = ((entry["metrics"]["mae"], "value", ": mae: expected"), (entry["metrics"]["correlation"], "low", ": low of correlation: "),
+               (entry["positions"][3], "mse", ": mse of tokens from 4: "), (entry["abs_diff_percentiles"]["p90"], "low", ": p90: "),
+               (text["perplexity"], "value", ": perplexity: expected"), (text["kl_mean"], "high", ": high of kl_mean: "),
+               (ranking["pairs"][9], "change", ": change: "), (ranking["pairs"][9], "p_adjusted", ": corrected p of "), (entry["metrics"]["mse"], "noise", ": noise of mse: "))
+    for place, key, _ in spoiled:
+        place[key] *= 1.001
+    with open(os.path.join(folder, "comparisons", "sweep.json"), "w") as f:
+        json.dump(report, f)
+    status, out, _ = recompute(folder)
+    for _, _, message in spoiled:
+        checks.check(status == 1 and message in out, "a wrong number is found:" + message, out)
+    with open(os.path.join(folder, "comparisons", "sweep.json"), "wb") as f:
+        f.write(whole)
+
+
+def check_same_values(checks, folder, report):
+    """Point values are those of the other reports, to the last digit."""
+    compared = 0
+    for entry in report["layers"]:
+        cell = "" if entry["calib_data_num"] is None else "_n%d" % entry["calib_data_num"]
+        other = json.loads(read(folder, "mode_%s%s_vs_fp32.json" % (entry["mode"], cell)))["layers"].get("layer_%d" % entry["layer"])
+        if not other:
+            continue
+        other = other if other["component"] == entry["component"] else other["components"][entry["component"]]
+        for name, estimate in entry["metrics"].items():
+            compared += 1
+            checks.check(estimate["value"] == other[name], "%s: the value of the other report" % name, "%s %s" % (estimate, other[name]))
+        checks.check(entry["abs_diff_max"] == other["abs_diff_max"], "abs_diff_max: that of the other report")
+    checks.check(compared >= 15 * 6 * 8, "all values were compared", compared)
+
+
+def check_sources(checks, workplace, report):
+    """Without tensors the same bytes; from tensors alone (imported arrays) the same numbers."""
+    none = os.path.join(workplace, "none")
+    os.mkdir(none)
+    result = harness.run(JOB + ["-q", "--store", "none"], 2, none, limit=LIMIT)
+    got = json.loads(read(none, "sweep.json")) if result.status == 0 else None
+    checks.check(got == report, "--store none: the same report", result.err)
+    names = os.listdir(os.path.join(none, "comparisons"))
+    checks.check(not [n for n in names if n.startswith(("mode_", "summary"))], "--store none: no report of tensors", names)
+
+    source, target = os.path.join(workplace, "4"), os.path.join(workplace, "imported")
+    os.mkdir(target)
+    arrays = os.path.join(target, "npy")
+    for arguments, folder in ((["export", "--npy", arrays], source),
+                              (["import-npy", "npy", "--output_dir", "layer_outputs"], target),
+                              (["compare", "-q", "--bootstrap", "399"], target)):
+        result = harness.run(arguments, 1, folder, limit=LIMIT)
+        checks.check(result.status == 0, " ".join(arguments[:2]), result.err)
+    imported = json.loads(read(target, "sweep.json"))
+    report = copy.deepcopy(report)
+    layers = [e for e in report["layers"] if e["layer"] in (0, 12, 23)]
+    rankings = [r for r in report["rankings"] if r.get("layer") in (0, 12, 23)]
+    for entry in layers:    # re-runs have no tensors
+        for estimate in entry["metrics"].values():
+            estimate.pop("noise", None)
+    for ranking in rankings + imported["rankings"]:    # nor noise, which nothing can tell apart
+        for pair in ranking["pairs"]:
+            for key in ("is_noise", "samples_needed", "samples_needed_flag"):
+                pair.pop(key, None)
+    checks.check(imported["layers"] == layers, "from stored outputs: the same numbers")
+    checks.check(imported["rankings"] == rankings and imported["end_of_model"] == [], "from stored outputs: the same rankings")
+
+
+def check_orders(checks, workplace, report):
+    """Cells of several orders of the calibration samples: what cell 3 gave stands in for another order of cell 6."""
+    folder = os.path.join(workplace, "orders")
+    shutil.copytree(os.path.join(workplace, "4"), folder)
+    with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r+") as f:
+        for part in ("outputs", "metrics", "items", "calibration"):
+            f.create_group(part + "/6_order1")
+            for name in f[part + "/3"]:
+                if name.split("_")[0] not in ("2-0", "2-2"):
+                    f.copy("%s/3/%s" % (part, name), "%s/6_order1/%s" % (part, name))
+    result = harness.run(["compare", "--bootstrap", "399"], 2, folder, limit=LIMIT)
+    checks.check(result.status == 0, "orders: compare", result.err)
+    orders = json.loads(read(folder, "sweep.json"))
+
+    def value(cell, row):
+        return next(e for e in report["layers"] if e["mode"] == row["mode"] and e["calib_data_num"] == cell and
+                    e["layer"] == row["layer"] and e["component"] == row["component"])["metrics"][row["metric"]]["value"]
+    rows = [row for row in orders["orders"] if "layer" in row]
+    checks.check(len(rows) == 5 * 24 * 2 * 4 and len(orders["orders"]) == len(rows) + 5 * 3, "orders: all are there", len(rows))
+    wrong = [row for row in rows if row["orders"] != 2 or row["calib_data_num"] != 6 or
+             [row["least"], row["most"]] != sorted((value(3, row), value(6, row)))]
+    checks.check(not wrong, "orders: the range of the values", wrong[:3])
+    shown = next(row for row in rows if (row["mode"], row["layer"], row["component"], row["metric"]) == ("2-4", 23, "mixer_output", "mse"))
+    checks.check("  2-4   %.3e..%.3e" % (shown["least"], shown["most"]) in result.out, "orders: the table", result.out[-3000:])
+    cells = {(e["calib_data_num"], e.get("order")) for e in orders["layers"]}
+    checks.check(cells == {(None, None), (3, None), (6, None), (6, 1)}, "orders: cells", cells)
+    checks.check(all(len(t["points"]) == 2 for t in orders["trends"]), "orders: trends are of the text's order")
+    check_schema(checks, orders)
+
+
+def check_schema(checks, report):
+    with open(SCHEMA) as f:
+        schema = json.load(f)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    errors = [e.message for e in validator.iter_errors(report)]
+    checks.check(not errors, "sweep.json is valid by its schema", "\n".join(errors[:5]))
+    for what, spoil in (("a missing part", lambda r: r.pop("rankings")),
+                        ("an unknown key", lambda r: r["layers"][0].update(surprise=1)),
+                        ("a text for a number", lambda r: r["layers"][0]["metrics"]["mse"].update(value="0.1")),
+                        ("another version", lambda r: r.update(schema_version=0)),
+                        ("an unknown verdict", lambda r: r["rankings"][0]["pairs"][0].update(better="maybe")),
+                        ("a missing metric", lambda r: r["layers"][-1]["metrics"].pop("mae"))):
+        broken = copy.deepcopy(report)
+        spoil(broken)
+        checks.check(not validator.is_valid(broken), "the schema refuses " + what)
+
+
+def check_tables(checks, report, out):
+    """The last cell is shown, with the places of the report."""
+    ranking = next(r for r in report["rankings"] if r["calib_data_num"] == 6 and r["layer"] == 12 and
+                   r["component"] == "mixer_output" and r["metric"] == "mse")
+    for place in ranking["places"]:
+        shown = "%d" % place["best"] if place["best"] == place["worst"] else "%d-%d" % (place["best"], place["worst"])
+        shown += "=" if place["equal"] else ""
+        decided = [p for p in ranking["pairs"] if p["better"] in ("first", "second") and place["mode"] in (p["first"], p["second"])]
+        shown += "~" if any(p["is_noise"] for p in decided) else ""
+        pattern = r"^%s +\S+ +\S+ +%s +\S+\.\.\S+ +\S+ +\S+$" % (re.escape(place["mode"]), re.escape(shown))
+        checks.check(re.search(pattern, out, re.M), "the table has %s at %s" % (place["mode"], shown), out[-6000:])
+    trend = next(t for t in report["trends"] if t["mode"] == "2-4" and t["layer"] == 23 and t["component"] == "mixer_output" and
+                 t["metric"] == "mse")
+    for point in trend["points"]:
+        cell = "%.3e %.1e..%.1e" % (point["value"], point["low"], point["high"])
+        mark = "*" if trend["stops_improving_at"] == point["calib_data_num"] else " "
+        line = re.search(r"^ +%d .*%s" % (point["calib_data_num"], re.escape(cell + mark)), out, re.M)
+        checks.check(line, "the table has 2-4 at %d: %s%s" % (point["calib_data_num"], cell, mark), out[-3000:])
+    for entry in report["end_of_model"]:
+        if entry["calib_data_num"] in (None, 6):
+            change = entry["metrics"]["perplexity_ratio"]
+            cell = "%+.2f" % (100 * (change["value"] - 1))
+            if change["interval"] == "ok":
+                cell += " %+.2f..%+.2f" % (100 * (change["low"] - 1), 100 * (change["high"] - 1))
+            line = r"^%s +%.2f .* %s " % (re.escape(entry["mode"]), entry["metrics"]["perplexity"]["value"], re.escape(cell))
+            checks.check(re.search(line, out, re.M), "the table has the perplexity of " + entry["mode"], out[-2000:])
+    checks.check(all(len(line) <= 100 for line in out.splitlines()), "no table is wider than 100 columns",
+                 [line for line in out.splitlines() if len(line) > 100])
+
+
+def check_options(checks, folder):
+    """Another seed moves intervals, no value; a single sample has values and no intervals."""
+    def metrics(report):
+        return [e["metrics"]["mse"] for e in report["layers"]]
+    before = json.loads(read(folder, "sweep.json"))
+    checks.check(harness.run(["compare", "-q", "--bootstrap", "399", "--seed", "1"], 1, folder).status == 0, "--seed")
+    after = json.loads(read(folder, "sweep.json"))
+    checks.check(after["statistics"]["seed"] == 1, "--seed is in the report", after["statistics"])
+    checks.check([m["value"] for m in metrics(before)] == [m["value"] for m in metrics(after)], "--seed: the same values")
+    checks.check([m["low"] for m in metrics(before)] != [m["low"] for m in metrics(after)], "--seed: other intervals")
+    result = harness.run(["--bootstrap", "10"], 1, folder)
+    checks.check(result.status == 2 and len(result.lines()) == 1 and "--bootstrap" in result.err, "--bootstrap 10", result.err)
+    alone = os.path.join(folder, "alone")
+    os.mkdir(alone)
+    result = harness.run(["--modes", "0,2-4", "--calib_data_num", "1", "--calib_seqlen", "16"], 1, alone)
+    report = json.loads(read(alone, "sweep.json"))
+    checks.check(result.status == 0 and {m["interval"] for m in metrics(report)} == {"too_few"}, "one sample: no intervals",
+                 result.err)
+    checks.check(all(m["value"] > 0 and m["low"] is None for m in metrics(report)), "one sample: values", metrics(report))
+    verdicts = {p["better"] for r in report["rankings"] for p in r["pairs"]}
+    checks.check(verdicts <= {"unknown", "equal"} and "unknown" in result.out, "one sample: nothing can be told apart", verdicts)
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as workplace:
+        for ranks in (1, 4, 16):
+            folder = os.path.join(workplace, str(ranks))
+            os.mkdir(folder)
+            result = harness.run(JOB, ranks, folder, limit=LIMIT)
+            if not checks.check(result.status == 0, "-n %d: runs" % ranks, result.err):
+                continue
+            made = {name: read(folder, name) for name in FILES}
+            if ranks == 1:
+                first, out = made, result.out
+            checks.check(made == first, "-n %d: the same bytes" % ranks)
+        folder = os.path.join(workplace, "4")
+        for name in FILES:
+            os.remove(os.path.join(folder, "comparisons", name))
+        result = harness.run(["compare", "--all", "-q", "--bootstrap", "399"], 3, folder, limit=LIMIT)
+        checks.check(result.status == 0 and {n: read(folder, n) for n in FILES} == first, "`compare --all`: the same bytes", result.err)
+
+        report = json.loads(first["sweep.json"])
+        checks.check(b"/" not in first["sweep.json"] and b"timestamp" not in first["sweep.json"], "neither paths nor times in it")
+        check_numbers(checks, folder)
+        check_same_values(checks, folder, report)
+        check_sources(checks, workplace, report)
+        check_orders(checks, workplace, report)
+        check_schema(checks, report)
+        check_tables(checks, report, out)
+        check_options(checks, folder)
+    checks.finish()
+
+
+main()
