@@ -162,7 +162,9 @@ static const char *const group_titles[GROUP_COUNT] = {
 
 static const struct command_entry commands[] = {
     {"run", COMMAND_RUN, "[MODEL]", "model", "run the sweep and compare its modes (default)"},
-    {"save", COMMAND_SAVE, "[MODE|SET...]", "modes", "run the sweep and keep its outputs, without comparing"},
+    {"save", COMMAND_SAVE, "[MODE|SET...]", "modes",
+     "run modes and keep their outputs, without comparing; a result file that is there\n"
+     "gets those that it lacks"},
     {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
     {"export", COMMAND_EXPORT, "--npy [DIR]", "npy-dir",
      "write the layer outputs as NumPy arrays, with statistics"},

@@ -8,6 +8,7 @@
 
 #include "ssmsweep/sweep/store.h"
 #include "store_check.h"
+#include "store_extend.h"
 #include "store_layout.h"
 
 enum { MAX_RUNS = 4096, MAX_LAYERS = 4096, MAX_WIDTH = 1 << 24 };
@@ -295,6 +296,8 @@ static enum status open_file(struct result *result, struct error *err)
                          result->file.path);
     if (!S_ISREG(info.st_mode))
         return error_set(err, STATUS_INPUT, "%s: expected a regular file", result->file.path);
+    if (store_finish_extension(result->file.path, err)) return err->status;
+    if (stat(result->file.path, &info) != 0) return error_errno(err, result->file.path, "cannot stat");
     result->file.size_bytes = (unsigned long long)info.st_size;
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_file_locking(access, false, true); // several ranks read it, also where there are no locks

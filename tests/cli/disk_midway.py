@@ -48,6 +48,34 @@ def check_full(checks, good, workplace):
             harness.execute(["umount", folder], ".")
 
 
+def check_adding(checks, good, workplace):
+    """`save` adds modes, and there is no room for them: the file stays as it is."""
+    for ranks in (1, 4):
+        for inject in (None, "sparse:1"):    # room is refused at once, or ends midway
+            what = "adding modes, -n %d, %s" % (ranks, inject)
+            folder = os.path.join(workplace, what.replace(" ", "-").replace(":", "-"))
+            os.mkdir(folder)
+            mount(folder, "size=600k")
+            options = ["save", "-q"] + recovery.job_without_modes(good.folder)
+            made = harness.run(options + ["fp32"], ranks, folder, limit=LIMIT)
+            before = recovery.stored(folder)
+            program, fault = (recovery.INJECT, ["--inject", inject]) if inject else (harness.PROGRAM, [])
+            full = harness.run_each_status(fault + options + ["all"], ranks, folder, None, LIMIT, program=program)
+            checks.check(made.status == recovery.OK and full.status == recovery.IO and len(full.lines()) == 1,
+                         what + ": status and line", "%s\n%s" % (full.status, full.err))
+            left = os.listdir(os.path.join(folder, "layer_outputs"))
+            checks.check(sorted(n for n in left if not n.endswith(".json")) == ["sweep.h5"], what + ": nothing beside it", left)
+            after = recovery.stored(folder)
+            checks.check(all(after[name] == before[name] for name in before if inject is None or name != "@job"),
+                         what + ": what was there is there", recovery.differences(after, before))
+            checks.check(inject or set(after) == set(before), what + ": as it was")
+            remount(folder, "size=20m")
+            again = harness.run(options + ["all"], ranks, folder, limit=LIMIT)
+            checks.check(again.status == recovery.OK and not recovery.differences(recovery.stored(folder), recovery.stored(good.folder)),
+                         what + ": goes on once there is room", again.err)
+            harness.execute(["umount", folder], ".")
+
+
 def check_read_only(checks, good, workplace):
     folder = os.path.join(workplace, "read-only")
     os.mkdir(folder)
@@ -95,6 +123,7 @@ def main():
     with harness.Workplace() as workplace:
         good = recovery.Reference(workplace)
         check_full(checks, good, workplace)
+        check_adding(checks, good, workplace)
         check_read_only(checks, good, workplace)
         check_lost(checks, good, workplace)
     checks.finish()

@@ -38,15 +38,19 @@ def make_model(folder):
     np.save(os.path.join(folder, "ids.npy"), ids)
 
 
+def job_without_modes(folder, *further):
+    return ["--model", os.path.join(folder, "model"), "--calib-data", os.path.join(folder, "ids.npy"),
+            "--calib_data_num", "3,%d" % SAMPLES, "--components", "mixer_output,ssm_input", "--layers", "all",
+            "--shard", "2"] + list(further)
+
+
 def job(folder, *further):
     """Options of the job; `folder` holds the model, results go to the current folder."""
-    return ["--model", os.path.join(folder, "model"), "--calib-data", os.path.join(folder, "ids.npy"),
-            "--calib_data_num", "3,%d" % SAMPLES, "--all-modes", "--components", "mixer_output,ssm_input",
-            "--layers", "all", "--shard", "2"] + list(further)
+    return job_without_modes(folder, "--all-modes", *further)
 
 
-def results(folder):
-    """{name: bytes} of everything that must be the same: datasets but the seconds, attributes, JSON but the timestamps."""
+def stored(folder):
+    """{name: bytes} of the result file: datasets but the seconds, attributes."""
     found = {}
     with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r") as f:
         def visit(name, thing):
@@ -56,8 +60,15 @@ def results(folder):
                 found[name] = (str(thing.dtype), thing.shape, thing[()].tobytes())
         f.visititems(visit)
         visit("", f)
+    return found
+
+
+def results(folder):
+    """{name: bytes} of everything that must be the same: the result file, JSON but the timestamps."""
+    found = stored(folder)
     for part in ("layer_outputs", "comparisons"):
-        for name in os.listdir(os.path.join(folder, part)):
+        path = os.path.join(folder, part)
+        for name in os.listdir(path) if os.path.exists(path) else []:
             if name.endswith(".json"):
                 with open(os.path.join(folder, part, name), "rb") as f:
                     found[part + "/" + name] = [line for line in f if b'"timestamp"' not in line]
