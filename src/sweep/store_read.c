@@ -292,7 +292,8 @@ static enum status open_file(struct result *result, struct error *err)
 {
     struct stat info;
     if (stat(result->file.path, &info) != 0)
-        return error_set(err, STATUS_INPUT, "%s: no such result file; `ssmsweep run` makes it",
+        return error_set(err, STATUS_INPUT,
+                         "%s: no such result file; `ssmsweep save all` makes it, with the same --output_dir",
                          result->file.path);
     if (!S_ISREG(info.st_mode))
         return error_set(err, STATUS_INPUT, "%s: expected a regular file", result->file.path);
