@@ -2,6 +2,7 @@
 """The command lines of the scripts that ssmsweep replaces: save, compare, and the scripts of the old names."""
 import json
 import os
+import shutil
 import sys
 
 import h5py
@@ -54,9 +55,55 @@ def check_compare(checks, work):
     checks.check(all(mode in table for mode in harness.MODES), "compare --all: a table of all modes", table)
     modes = [entry["mode"] for entry in content("every", "summary.json")["modes"]]
     checks.check(sorted(modes) == sorted(harness.MODES), "compare --all: all modes", modes)
-    result = harness.run(["compare", "2-1", "--reference", "fp16", "--output_dir", "essential"], 1, work, limit=LIMIT)
-    checks.check(result.status == 3 and "ssmsweep run --modes fp16" in result.err, "a missing reference", result.err)
     checks.check(compare("--all", "--modes", "0", status=2).status == 2, "--all contradicts --modes")
+
+
+def check_remedy(checks, work, what, arguments, words, added):
+    """What is missing is named with the command that makes it: exactly that command, and the comparison works."""
+    result = harness.run(["compare"] + arguments, 1, work, limit=LIMIT)
+    said = result.err.strip().split("make it with: ")
+    if not checks.check(result.status == 3 and len(said) == 2 and all(word in said[0] for word in words), what, result.err):
+        return
+    path = os.path.dirname(harness.PROGRAM) + ":" + os.environ["PATH"]
+    status, _, err = harness.execute(["sh", "-c", said[1]], work, {"PATH": path}, LIMIT)
+    checks.check(status == 0 and "adds modes " + added in err, what + ": " + said[1], err)
+    result = harness.run(["compare"] + arguments, 1, work, limit=LIMIT)
+    checks.check(result.status == 0, what + ": now it is there", result.err)
+
+
+def check_remedies(checks, work):
+    check_remedy(checks, work, "a missing reference", ["2-1", "--reference", "fp16", "--output_dir", "essential"],
+                 ["essential/sweep.h5: reference mode 'fp16' is not in it"], "fp16")
+    check_remedy(checks, work, "a missing mode", ["2-3", "--output_dir", "essential"], ["mode '2-3' is not in it"], "2-3")
+    check_remedy(checks, work, "both", ["3", "--reference", "2-0", "--output_dir", "essential"], ["modes '2-0 3' are not in it"], "2-0,3")
+    odd = "a folder's \"name\""
+    shutil.copytree(harness.DEMO, os.path.join(work, odd, "model $1"))
+    options = ["--model", os.path.join(odd, "model $1"), "--calib_data_num", "1,2", "--calib_seqlen", "8", "--layers", "-1,0-2",
+               "--components", "all", "--percentile_alpha", "0.99", "--text-format", "jsonl", "--output_dir", odd]
+    saved = harness.run(["save", "fp32"] + options, 1, work, limit=LIMIT)
+    checks.check(saved.status == 0, "save with every option", saved.err)
+    check_remedy(checks, work, "every option", ["2-4", "--output_dir", odd], ["mode '2-4' is not in it"], "2-4")
+    with h5py.File(os.path.join(work, odd, "sweep.h5"), "r+") as f:
+        f["items/1/2-4/state"][1] = 0
+    result = harness.run(["compare", "2-4", "--output_dir", odd], 1, work, limit=LIMIT)
+    command = result.err.strip().split("make it with: ")[-1]
+    path = os.path.dirname(harness.PROGRAM) + ":" + os.environ["PATH"]
+    status, _, err = harness.execute(["sh", "-c", command], work, {"PATH": path}, LIMIT)
+    again = harness.run(["compare", "2-4", "--output_dir", odd], 1, work, limit=LIMIT)
+    checks.check((result.status, status, again.status) == (3, 0, 0) and "'2-4' (calib_data_num 1) is not complete" in result.err,
+                 "a mode that is not complete", result.err + err + again.err)
+
+
+def check_imported(checks, work):
+    """Modes of the original tool, without a job: nothing here could make one more."""
+    exported = harness.run(["export", "--npy", "arrays", "--output_dir", "0-2-1-2-4"], 1, work, limit=LIMIT)
+    os.remove(os.path.join(work, "arrays", "export.json"))
+    imported = harness.run(["import-npy", "arrays", "--output_dir", "imported"], 1, work, limit=LIMIT)
+    result = harness.run(["compare", "3", "--output_dir", "imported"], 1, work, limit=LIMIT)
+    checks.check(exported.status == imported.status == 0 and result.status == 3 and "was imported" in result.err and
+                 "save" not in result.err, "a mode that an imported file lacks", exported.err + imported.err + result.err)
+    result = harness.run(["save", "3", "--output_dir", "imported"], 1, work, limit=LIMIT)
+    checks.check(result.status == 3 and "weights_sha256" in result.err, "save to an imported file", result.err)
 
 
 def check_scripts(checks, work):
@@ -86,6 +133,8 @@ def main():
         result = harness.run(["save", "2-1", "--mode", "0"], 1, work, limit=LIMIT)
         checks.check(result.status == 2 and "contradicts" in result.err, "two ways to say the mode", result.err)
         check_compare(checks, work)
+        check_remedies(checks, work)
+        check_imported(checks, work)
         check_scripts(checks, work)
     checks.finish()
 
