@@ -94,7 +94,7 @@ static enum status write_json(const struct job *job, const struct comm *comm, co
     put_machine(writer, setting, comm);
     put_model(writer, job, setting);
     rows_put_json(&setting->rows, writer);
-    sweeps_put_json(sweeps, writer);
+    sweeps_put_json(sweeps, comm->ranks, writer);
     json_end_object(writer);
     char *text = json_writer_finish(writer);
     if (!text) return error_memory(err, 1, "the bench");
@@ -195,6 +195,7 @@ static enum status measure_alone(struct setting *setting, struct random_model *r
         job->model_dir ? model_open(model, job->model_dir, err) : random_model_open(random, &built_in, err);
     if (!err->status) open_setting(setting, job, job->model_dir ? model : &random->model, err);
     if (!err->status) measure_process(setting, job, chosen, err);
+    if (job->model_dir && !err->status) model_release(model); // what is mapped stays in the page cache
     free(chosen);
     return err->status;
 }

@@ -132,7 +132,7 @@ static void print_title(void)
     fflush(stdout);
 }
 
-void sweeps_put_json(const struct sweep_rows *rows, struct json_writer *writer)
+void sweeps_put_json(const struct sweep_rows *rows, int ranks, struct json_writer *writer)
 {
     json_begin_array(writer, "sweeps");
     for (const struct sweep_row *row = rows->items; row < rows->items + rows->count; row++) {
@@ -151,6 +151,7 @@ void sweeps_put_json(const struct sweep_rows *rows, struct json_writer *writer)
         json_end_object(writer);
     }
     json_end_array(writer);
+    from_disk_put_json(&rows->disk, ranks, writer);
 }
 
 // ---- sweeps of one model ----
@@ -196,6 +197,17 @@ static enum status measure_source(struct sweep_rows *rows, const struct source *
     if (!err->status) measure_sweep(rows, source, layers_none, comm->ranks, comm, tool_version, err);
     if (!err->status) measure_sweep(rows, source, all, comm->ranks, comm, tool_version, err);
     return err->status;
+}
+
+// As little as possible behind the start.
+static enum status measure_start_up(struct sweep_rows *rows, const struct source *source,
+                                    const struct comm *comm, const char *tool_version, struct error *err)
+{
+    struct job job = source->job;
+    job.calib_data_num[0] = 1;
+    job.calib_seqlen = 4;
+    job.layers = "first";
+    return from_disk_measure(&rows->disk, &job, comm, tool_version, source->print, err);
 }
 
 // ---- the random model and its text ----
@@ -269,7 +281,8 @@ enum status sweeps_measure(struct sweep_rows *rows, const struct job *job, const
         source.name = job->model_dir ? "given" : "random";
         source.job.model_dir = job->model_dir ? job->model_dir : scratch;
         source.job.calib_data = files.ids;
-        measure_source(rows, &source, comm, tool_version, err);
+        if (measure_source(rows, &source, comm, tool_version, err) == STATUS_OK)
+            measure_start_up(rows, &source, comm, tool_version, err);
     }
     files_close(&files, comm);
     return err->status;

@@ -3,6 +3,7 @@
 #ifndef SSMSWEEP_BENCH_SWEEPS_H
 #define SSMSWEEP_BENCH_SWEEPS_H
 
+#include "from_disk.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/sweep/comm.h"
@@ -22,13 +23,14 @@ enum { SWEEP_ROWS = 64 };
 struct sweep_rows {
     struct sweep_row items[SWEEP_ROWS];
     int count;
+    struct disk_rows disk; // of the second model
 };
 
 // Collective; the rows are on rank 0.  scratch: an existing folder, equal on all ranks; what is made there is
 // removed.
 enum status sweeps_measure(struct sweep_rows *rows, const struct job *job, const struct comm *comm,
                            const char *scratch, const char *tool_version, struct error *err);
-void sweeps_put_json(const struct sweep_rows *rows, struct json_writer *writer);
+void sweeps_put_json(const struct sweep_rows *rows, int ranks, struct json_writer *writer);
 
 // Collective.  A barrier in which those who wait sleep.
 void sweeps_sleep(MPI_Comm comm);

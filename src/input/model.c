@@ -235,14 +235,6 @@ void model_release(const struct model *model)
     if (model->reference) checkpoint_release(model->reference->checkpoint);
 }
 
-enum status model_digest(struct model *model, struct error *err)
-{
-    unsigned char digest[HASH_BYTES];
-    if (checkpoint_digest(model->checkpoint, digest, err)) return err->status;
-    hash_hex(digest, model->digest_hex);
-    return STATUS_OK;
-}
-
 bool dims_hadamard(int dim, int *base, int *power_of_two)
 {
     static const int bases[] = {12, 40, 1};
@@ -316,7 +308,8 @@ enum status model_open(struct model *model, const char *directory, struct error 
 {
     struct model opened = {0};
     if (model_open_unread(&opened, directory, err)) return err->status;
-    if (model_check_finite(&opened, 0, 1, err) || model_digest(&opened, err))
+    if (model_digest_begin(&opened, err) || model_check_finite(&opened, 0, 1, err) ||
+        model_digest_end(&opened, err))
         model_close(&opened);
     else
         *model = opened;
@@ -325,6 +318,8 @@ enum status model_open(struct model *model, const char *directory, struct error 
 
 void model_close(struct model *model)
 {
+    struct error ignored = {0};
+    model_digest_end(model, &ignored);
     checkpoint_close(model->checkpoint);
     free(model->layers);
     free(model->scales);

@@ -7,21 +7,17 @@
 
 #include "ssmsweep/base/file.h"
 
-// Collective.  The ranks of a node share the reading of one file: rank 0 hashes it, the others look for NaN
-// and Inf.
+// Collective.  The ranks of a node share the reading of one file: each looks for NaN and Inf in its part, and
+// a thread of the first begins to hash it.
 static enum status open_together(struct model *model, const struct comm *comm, const char *directory,
-                                 struct error *err)
+                                 bool digest, struct error *err)
 {
-    const bool leads = comm->node_rank == 0, alone = comm->node_ranks == 1;
     model_open_unread(model, directory, err);
     if (comm_agree(comm, err)) return err->status;
-    if (alone || !leads)
-        model_check_finite(model, alone ? 0 : comm->node_rank - 1, alone ? 1 : comm->node_ranks - 1, err);
-    if (leads && !err->status) model_digest(model, err);
+    if (digest && comm->node_rank == 0) model_digest_begin(model, err);
+    if (!err->status) model_check_finite(model, comm->node_rank, comm->node_ranks, err);
     model_release(model);
-    if (comm_agree(comm, err)) return err->status;
-    MPI_Bcast(model->digest_hex, (int)sizeof model->digest_hex, MPI_CHAR, 0, comm->node);
-    return STATUS_OK;
+    return comm_agree(comm, err);
 }
 
 static enum status open_model(struct model *model, const struct comm *comm, const struct job *job,
@@ -30,15 +26,18 @@ static enum status open_model(struct model *model, const struct comm *comm, cons
     char *demo = NULL;
     if (!job->model_dir) model_demo_directory(&demo, err);
     if (comm_agree(comm, err) == STATUS_OK)
-        open_together(model, comm, job->model_dir ? job->model_dir : demo, err);
+        open_together(model, comm, job->model_dir ? job->model_dir : demo, !job->dry_run, err);
     free(demo);
     return err->status;
 }
 
 // Ranks of different hosts may see different files under one name.
-static enum status check_same_weights(const struct model *model, const struct comm *comm, struct error *err)
+static enum status end_digest(struct model *model, const struct comm *comm, struct error *err)
 {
     char first[HASH_HEX_CHARS + 1];
+    model_digest_end(model, err);
+    if (comm_agree(comm, err)) return err->status;
+    MPI_Bcast(model->digest_hex, (int)sizeof model->digest_hex, MPI_CHAR, 0, comm->node);
     memcpy(first, model->digest_hex, sizeof first);
     MPI_Bcast(first, (int)sizeof first, MPI_CHAR, 0, comm->world);
     if (memcmp(first, model->digest_hex, sizeof first) != 0)
@@ -56,7 +55,7 @@ static enum status open_reference(struct model *model, struct model *reference, 
                          "--reference-model: expected a W8A8 checkpoint beside it, got the float model %s; "
                          "leave the option out",
                          model->directory);
-    if (open_together(&opened, comm, job->reference_model, err) || check_same_weights(&opened, comm, err) ||
+    if (open_together(&opened, comm, job->reference_model, !job->dry_run, err) ||
         model_set_reference(model, &opened, err)) {
         model_close(&opened);
         return err->status;
@@ -80,14 +79,20 @@ enum status inputs_model(struct model *model, struct model *reference, const str
                          const struct job *job, struct error *err)
 {
     struct model opened = {0};
-    if (open_model(&opened, comm, job, err) || check_same_weights(&opened, comm, err) ||
-        check_cells(&opened, job, err) ||
+    if (open_model(&opened, comm, job, err) || check_cells(&opened, job, err) ||
         (job->reference_model && open_reference(&opened, reference, comm, job, err))) {
         model_close(&opened);
         return err->status;
     }
     *model = opened;
     return STATUS_OK;
+}
+
+enum status inputs_digests(struct model *model, struct model *reference, const struct comm *comm,
+                           struct error *err)
+{
+    if (end_digest(model, comm, err)) return err->status;
+    return model->reference ? end_digest(reference, comm, err) : STATUS_OK;
 }
 
 // ---- text ----

@@ -361,10 +361,20 @@ static enum status fill_store(struct sweep *sweep, const struct worker *worker, 
     return err->status;
 }
 
-static enum status work(struct sweep *sweep, struct store *store, struct stock *stock,
+// Collective.
+static enum status open_engine(const struct sweep *sweep, struct engine *engine, struct sweep_times *times,
+                               struct error *err)
+{
+    const double started = progress_clock();
+    engine_open(engine, sweep->comm, &sweep->model, engine_parts(&sweep->plan, &sweep->model),
+                sweep->corpus.max_tokens, sweep->threads, err);
+    times->pack_seconds = progress_clock() - started;
+    return err->status;
+}
+
+static enum status work(struct sweep *sweep, struct engine *engine, struct store *store, struct stock *stock,
                         struct sweep_times *times, struct error *err)
 {
-    struct engine engine = {0};
     struct worker worker = {.comm = sweep->comm,
                             .plan = &sweep->plan,
                             .corpus = &sweep->corpus,
@@ -373,20 +383,14 @@ static enum status work(struct sweep *sweep, struct store *store, struct stock *
                             .stop = sweep->stop,
                             .log = sweep->log};
     stock_open(stock, sweep, err);
-    if (comm_agree(sweep->comm, err)) goto close_engine;
-    if (sweep->resumes && take_stock(sweep, &worker, store, stock, err)) goto close_engine;
-    if (sweep->plan.n_items > 0 || count_absent(&stock->known) > 0) {
-        const double started = progress_clock();
-        engine_open(&engine, sweep->comm, &sweep->model, engine_parts(&sweep->plan, &sweep->model),
-                    sweep->corpus.max_tokens, sweep->threads, err);
-        times->pack_seconds = progress_clock() - started;
-        if (err->status || obey_stop(sweep, err)) goto close_engine;
-        worker.forward = engine.forward;
-    }
-    fill_store(sweep, &worker, store, stock, times, err);
-close_engine:
-    engine_close(&engine);
-    return err->status;
+    if (comm_agree(sweep->comm, err)) return err->status;
+    if (sweep->resumes && take_stock(sweep, &worker, store, stock, err)) return err->status;
+    if (!engine->forward && (sweep->plan.n_items > 0 || count_absent(&stock->known) > 0) &&
+        open_engine(sweep, engine, times, err))
+        return err->status;
+    if (obey_stop(sweep, err)) return err->status;
+    worker.forward = engine->forward;
+    return fill_store(sweep, &worker, store, stock, times, err);
 }
 
 // A file that holds nothing helps nobody.  Where writing failed, closing could hang: not all ranks need fail.
@@ -437,17 +441,32 @@ static void log_times(const struct sweep *sweep, const struct sweep_times *times
             100 - 100 * all / ranks / items, 100 - 100 * longest / items);
 }
 
+// Collective.
+static enum status end_digests(struct sweep *sweep, struct sweep_times *times, struct error *err)
+{
+    const double started = progress_clock();
+    inputs_digests(&sweep->model, &sweep->reference, sweep->comm, err);
+    times->load_seconds += progress_clock() - started;
+    return err->status;
+}
+
 enum status sweep_run(struct sweep *sweep, struct error *err)
 {
     struct store *store = NULL;
     struct stock stock = {0};
+    struct engine engine = {0};
     struct sweep_times times = {.load_seconds = sweep->load_seconds};
     double started = progress_clock();
     if (make_folders(sweep, err) || obey_stop(sweep, err)) return err->status;
+    // Weights are packed while they are hashed.  What a resumed sweep has to pack, if anything, is not known
+    // yet.
+    if (!sweep->job->resume && open_engine(sweep, &engine, &times, err)) goto close_engine;
+    if (end_digests(sweep, &times, err)) goto close_engine;
     // The file before the long work: a full disk shows here.
-    if (open_store(&store, sweep, err)) return err->status;
+    started = progress_clock();
+    if (open_store(&store, sweep, err)) goto close_engine;
     times.create_seconds = progress_clock() - started;
-    work(sweep, store, &stock, &times, err);
+    work(sweep, &engine, store, &stock, &times, err);
     bool empty = err->status && err->status != STATUS_STOPPED && !sweep->resumes && stock.stored == 0 &&
                  stock.known.added == 0;
     started = progress_clock();
@@ -457,5 +476,7 @@ enum status sweep_run(struct sweep *sweep, struct error *err)
     if (sweep->times) *sweep->times = times;
     word_ending(sweep, &stock, err);
     stock_clear(&stock);
+close_engine:
+    engine_close(&engine);
     return err->status;
 }

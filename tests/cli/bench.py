@@ -93,6 +93,15 @@ def check_sweeps(checks, sweeps, ranks, modes):
             checks.check(positive(sweep["speed_up"]), what + "speed-up", sweep)
 
 
+def check_start_up(checks, rows, ranks):
+    checks.check([row["cached"] for row in rows] == [False, True], "start-up from disk and from the page cache", rows)
+    size = os.path.getsize(os.path.join(harness.DEMO, "model.safetensors"))
+    for row in rows:
+        checks.check(row["file_bytes"] == size and row["ranks"] == ranks, "start-up: file and ranks", row)
+        checks.check(positive(row["read_seconds"]) and positive(row["start_seconds"]), "start-up: seconds", row)
+        checks.check(math.isclose(row["ratio"], row["start_seconds"] / row["read_seconds"]), "start-up: ratio", row)
+
+
 def check_run(checks, folder, ranks, threads, modes):
     result = bench(folder, ranks, threads)
     found = load(checks, result, folder)
@@ -104,7 +113,9 @@ def check_run(checks, folder, ranks, threads, modes):
     check_work(checks, found)
     if ranks > 1:
         check_sweeps(checks, found["sweeps"], [1, ranks], modes)
+        check_start_up(checks, found["start_up"], ranks)
     else:
+        checks.check(found["start_up"] == [], "no start-up on one rank", found["start_up"])
         checks.check(found["sweeps"] == [], "no sweeps on one rank", found["sweeps"])
     for name in list(EXPECTED) + ["forward"]:
         checks.check("\n" + name + " " in result.out, "the tables show " + name)

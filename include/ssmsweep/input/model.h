@@ -64,6 +64,7 @@ struct model {
     const struct model *reference;
     enum dtype dtype; // of the embedding: what reports call the model's dtype
     char digest_hex[HASH_HEX_CHARS + 1];
+    struct digesting *digesting; // NULL: none under way
 };
 
 const char *model_dtype_name(const struct model *model); // "F16", ... or "W8A8"
@@ -85,7 +86,10 @@ enum status model_open_unread(struct model *model, const char *directory, struct
 enum status model_check_finite(const struct model *model, int part, int parts, struct error *err);
 // Gives the memory of weights that were read so far, also those of the reference, back to the page cache.
 void model_release(const struct model *model);
-enum status model_digest(struct model *model, struct error *err); // sets digest_hex
+// Local.  Begins to hash the weights, in a thread of its own; model_digest_end() waits for it and sets
+// digest_hex (nothing where none is under way).  model_close() waits as well.
+enum status model_digest_begin(struct model *model, struct error *err);
+enum status model_digest_end(struct model *model, struct error *err);
 
 // The Hadamard rotation of NUMERICS.md section 2 exists for dim = base * power_of_two with base 12, 40 or 1,
 // tried in this order.  False: it does not exist for `dim`, and the outputs are untouched.
