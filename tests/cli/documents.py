@@ -20,12 +20,12 @@ def section(text, title):
 
 
 def blocks(text):
-    """(language, lines) of every code block, fenced or indented; indented ones have the language ''."""
+    """(kind, lines) of every code block: 'indented', or what stands behind the fence ('' where nothing does)."""
     found, lines, fence, before = [], [], None, ""
     for line in text.splitlines() + [""]:
         if line.startswith("```"):
             if fence is None:
-                fence, lines = line[3:].strip() or "text", []
+                fence, lines = line[3:].strip(), []
             else:
                 found.append((fence, lines))
                 fence, lines = None, []
@@ -34,7 +34,7 @@ def blocks(text):
         elif line.startswith("    ") and (lines or not before.strip()):
             lines.append(line[4:])
         elif lines:
-            found.append(("", lines))
+            found.append(("indented", lines))
             lines = []
         before = line
     return found
