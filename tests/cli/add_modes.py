@@ -9,6 +9,7 @@ import sys
 
 import harness
 import recovery
+import result_file
 
 LIMIT = 120
 WHOLE = ["fp32", "fp16", "0", "2-1", "3"]
@@ -56,7 +57,7 @@ def check_bits(checks, good, workplace, ranks):
         runs = 2 + 2 * 3    # fp32, fp16, and three modes with two sets of scales
         checks.check([sum(n) for n in zip(*began)] == [runs * recovery.SAMPLES, recovery.SAMPLES],
                      what + ": nothing is computed twice", began)
-        differing = recovery.differences(recovery.results(folder.path), recovery.results(once.path))
+        differing = result_file.differences(recovery.results(folder.path), recovery.results(once.path))
         own = ["@reference_mode", "@job"] if number else []    # the reference stays that of the first save
         checks.check(all(name in own for name in differing), what + ": the bytes of one go", differing)
         checks.check(folder.names() == ["sweep.h5"], what + ": nothing else is left", folder.names())
@@ -96,7 +97,7 @@ def finish(checks, what, folder, once, ranks, compares):
         result = folder.call("compare", "fp32", "-q")
         checks.check(result.status == recovery.OK, what + ": compare", result.err)
     result = folder.save("2-1", "3", "0", "fp16", ranks=ranks)
-    differing = recovery.differences(recovery.stored(folder.path), recovery.stored(once.path))
+    differing = result_file.differences(recovery.stored(folder.path), recovery.stored(once.path))
     checks.check(result.status == recovery.OK and not differing, what + ": the next save ends with the bytes of one go",
                  "%s\n%s\n%s" % (result.status, differing, result.err))
     checks.check(folder.names() == ["sweep.h5"], what + ": nothing else is left", folder.names())
@@ -153,7 +154,7 @@ def check_stale(checks, once, start, workplace):
     os.remove(os.path.join(folder.path, "layer_outputs", "sweep.h5"))
     result = folder.save(*WHOLE)
     checks.check(left == ["sweep.h5", "sweep.h5.extension"] and result.status == recovery.OK and
-                 not recovery.differences(recovery.stored(folder.path), recovery.stored(once.path)) and
+                 not result_file.differences(recovery.stored(folder.path), recovery.stored(once.path)) and
                  folder.names() == ["sweep.h5"], "a new file beside an old extension", "%s\n%s" % (left, result.err))
 
 

@@ -10,6 +10,7 @@ import h5py
 import numpy
 
 import harness
+import result_file
 
 JOB = ["--modes", "essential", "--calib_data_num", "3", "--calib_seqlen", "40", "--layers", "2,last", "--components",
        "ssm_input,mixer_output"]
@@ -43,15 +44,6 @@ def check_export(checks, result, folder):
                                    ("abs_mean", numpy.abs(wide).mean())):
                     close = abs(told[key] - value) <= 1e-9 * max(abs(value), wide.std())
                     checks.check(close, "%s: %s" % (name, key), "%r, NumPy %r" % (told[key], value))
-
-
-def reports(folder):
-    """{name: content without what must differ}"""
-    found = {}
-    for name in sorted(os.listdir(folder)):
-        with open(os.path.join(folder, name)) as f:
-            found[name] = [line for line in f if '"timestamp"' not in line and '"output_dir"' not in line]
-    return found
 
 
 def check_original_shape(checks, work):
@@ -127,7 +119,8 @@ def main():
             checks.check(result.status == 0, "import-npy on %d ranks" % ranks, result.err)
             result = harness.run(["compare", "--output_dir", name, "--comparison-dir", "c-" + name, "-q"], 1, work, limit=LIMIT)
             checks.check(result.status == 0, "compare of imported arrays", result.err)
-            first, second = (reports(os.path.join(work, folder)) for folder in ("comparisons", "c-" + name))
+            first, second = (result_file.json_lines(os.path.join(work, folder), ('"timestamp"', '"output_dir"'))
+                             for folder in ("comparisons", "c-" + name))
             checks.check(len(first) == 5 and first == second, "the same reports", sorted(second))
         result = harness.run(["import-npy", "arrays", "--output_dir", "again"], 1, work, limit=LIMIT)
         checks.check(result.status == 3 and "exists" in result.err, "no result file is overwritten", result.err)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command lines of the scripts that ssmsweep replaces: save, compare, and the scripts of the old names."""
-import json
 import os
 import shutil
 import sys
@@ -8,6 +7,7 @@ import sys
 import h5py
 
 import harness
+import result_file
 
 SMALL = ["--calib_data_num", "2", "--calib_seqlen", "16"]
 COMPAT = os.path.join(harness.SOURCE, "jobs", "compat")
@@ -17,8 +17,7 @@ LIMIT = 120
 
 
 def saved_modes(folder):
-    with h5py.File(os.path.join(folder, "sweep.h5"), "r") as f:
-        return sorted(mode for group in f["outputs"].values() for mode in group)
+    return result_file.modes(os.path.join(folder, "sweep.h5"))
 
 
 def check_save(checks, work, arguments, expected, ranks=1):
@@ -40,8 +39,7 @@ def check_compare(checks, work):
         return result
 
     def content(*path):
-        with open(os.path.join(work, *path)) as f:
-            return json.load(f)
+        return harness.read_json(os.path.join(work, *path))
 
     compare("2-1", "--comparison-dir", "one")
     checks.check(sorted(os.listdir(os.path.join(work, "one"))) == ["mode_2-1_vs_fp32.json", "summary.json"], "one mode",
@@ -117,8 +115,7 @@ def check_scripts(checks, work):
     table = script("compare_all_modes.sh")
     checks.check(all(mode in table for mode in SETS["essential"]), "compare_all_modes.sh: a table", table)
     script("comparewithfp", "2-4", "--save_comparison", "old.json")
-    with open(os.path.join(work, "old.json")) as f:
-        checks.check(json.load(f)["compared_mode"] == "2-4", "comparewithfp")
+    checks.check(harness.read_json(os.path.join(work, "old.json"))["compared_mode"] == "2-4", "comparewithfp")
     status, _, err = harness.execute([os.path.join(COMPAT, "comparewithfp"), "9-9"], work, limit=LIMIT)
     checks.check(status == 2 and "9-9" in err, "a script hands the exit status on", err)
 

@@ -9,6 +9,7 @@ import h5py
 
 import documents
 import harness
+import result_file
 
 LIMIT = 200
 ESSENTIAL = {"fp32", "0", "2-1", "2-2", "2-4"}
@@ -59,8 +60,9 @@ OUTCOMES = {
 
 
 def check_saved(checks, work, command, expected):
-    with h5py.File(os.path.join(work, expected["folder"], "sweep.h5"), "r") as f:
-        modes = {mode for group in f["outputs"].values() for mode in group}
+    path = os.path.join(work, expected["folder"], "sweep.h5")
+    modes = set(result_file.modes(path))
+    with h5py.File(path, "r") as f:
         done = all(state.all() for group in f["items"].values() for state in (group[m]["state"][:] == 1 for m in group))
         job = json.loads(f.attrs["job"])
     checks.check(modes == expected["saves"] and done, command + ": the modes of the file", "%s, done %s" % (modes, done))
@@ -77,10 +79,7 @@ def check_compared(checks, work, command, expected, out):
         names = [os.path.join(work, expected["file"])]
     else:
         names = [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith("mode_")]
-    reports = []
-    for name in names:
-        with open(name) as f:
-            reports.append(json.load(f))
+    reports = [harness.read_json(name) for name in names]
     said = {(report["compared_mode"], report["reference_mode"]) for report in reports}
     checks.check(said == {(mode, expected["reference"]) for mode in expected["compares"]}, command + ": what was compared", said)
     worst = max(layer["mse"] for report in reports for layer in report["layers"].values())

@@ -6,10 +6,10 @@ import os
 import re
 import sys
 
-import h5py
 import numpy as np
 
 import harness
+import result_file
 
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
@@ -50,33 +50,16 @@ def job(folder, *further):
 
 
 def stored(folder):
-    """{name: bytes} of the result file: datasets but the seconds, attributes."""
-    found = {}
-    with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r") as f:
-        def visit(name, thing):
-            for key in thing.attrs:
-                found[name + "@" + key] = repr(thing.attrs[key])
-            if isinstance(thing, h5py.Dataset) and not name.endswith("/seconds"):
-                found[name] = (str(thing.dtype), thing.shape, thing[()].tobytes())
-        f.visititems(visit)
-        visit("", f)
-    return found
+    return result_file.contents(os.path.join(folder, "layer_outputs", "sweep.h5"))
 
 
 def results(folder):
-    """{name: bytes} of everything that must be the same: the result file, JSON but the timestamps."""
+    """{name: bytes} of everything that must be the same."""
     found = stored(folder)
     for part in ("layer_outputs", "comparisons"):
-        path = os.path.join(folder, part)
-        for name in os.listdir(path) if os.path.exists(path) else []:
-            if name.endswith(".json"):
-                with open(os.path.join(folder, part, name), "rb") as f:
-                    found[part + "/" + name] = [line for line in f if b'"timestamp"' not in line]
+        found.update(("%s/%s" % (part, name), lines)
+                     for name, lines in result_file.json_lines(os.path.join(folder, part)).items())
     return found
-
-
-def differences(found, expected):
-    return sorted(name for name in set(found) | set(expected) if found.get(name) != expected.get(name))
 
 
 def kept(err):

@@ -13,7 +13,7 @@ import numpy as np
 
 import quamba_reference as q
 import torch_file
-from check_numerics import SITES, Probe, check, compare_layer, demo_case, statistics, worst_difference
+from check_numerics import SITES, Probe, check, compare_layer, demo_case, float_samples, same_errors
 
 SCALES = {"in_proj:input": "norm.output_scale", "in_proj:output": "mixer.conv1d.input_scale",
           "x_proj:input": "mixer.conv1d.output_scale", "x_proj:output": "mixer.selective_scan.B_scale",
@@ -78,15 +78,6 @@ def same_bits(probe, demo, folder, model, qm, samples):
         check(unequal == 0, "mode %s: %d of %d values differ from the demo model, quantized with these scales" % (mode, unequal, count))
 
 
-def float_modes(probe, folder, qm, samples):
-    for (cap, logits), tokens in zip(probe.forward(folder, qm.m, "fp32", None, samples), samples):
-        want, want_logits = q.float_forward(qm.m, tokens)
-        worst = worst_difference(cap, want)
-        check(worst <= 2e-5, "fp32 of the dequantized weights: largest difference %.1e of the largest value, at most 2e-5" % worst)
-        worst = np.abs(logits - want_logits).max() / np.abs(want_logits).max()
-        check(worst <= 2e-5, "fp32 of the dequantized weights: logits %.1e, at most 2e-5" % worst)
-
-
 def one_layer_at_a_time(probe, folder, qm, samples):
     tally = {}
     for tokens in samples:
@@ -111,14 +102,7 @@ def end_to_end(probe, folder, qm, samples):
     reference = [q.float_forward(qm.m, tokens) for tokens in samples]
     for mode in q.QUANT_MODES:
         want = [q.quant_forward(qm, tokens, mode) for tokens in samples]
-        got = probe.forward(folder, qm.m, mode, qm.scales, samples)
-        ratios, distances = [], []
-        for layer in range(len(qm.layers)):
-            (a, ra), (b, rb) = statistics(reference, got, layer), statistics(reference, want, layer)
-            ratios.append(abs(a / b - 1))
-            distances.append(abs(ra - rb))
-        check(max(ratios) <= 0.15 and max(distances) <= 0.003, "mode %s: MSE within %.1f %% (15 %%), correlation within %.5f (0.003)"
-              % (mode, 100 * max(ratios), max(distances)))
+        same_errors("mode " + mode, reference, probe.forward(folder, qm.m, mode, qm.scales, samples), want)
 
 
 def main():
@@ -129,7 +113,7 @@ def main():
         probe = Probe(binary, work)
         check([s for s in SITES if s not in SCALES] == [], "every site has a scale")
         same_bits(probe, demo, folder, model, qm, samples[:3])
-        float_modes(probe, folder, qm, samples[:2])
+        float_samples(probe, folder, qm.m, samples[:2], "fp32 of the dequantized weights,")
         one_layer_at_a_time(probe, folder, qm, [samples[0][:128]])
         end_to_end(probe, folder, qm, [s[:96] for s in samples])
     print("checkpoint: %s" % ("%d WRONG" % check.failed if check.failed else "all ok"))
