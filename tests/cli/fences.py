@@ -9,7 +9,7 @@ import tempfile
 
 import harness
 
-FOLDERS = ["base", "input", "numerics", "sweep", "compare", "bench"]    # each may use those before it
+FOLDERS = ["base", "input", "numerics", "statistics", "sweep", "compare", "bench"]    # each may use those before it
 MODE_NAME = re.compile(r'"(2-[0-9]|fp16)"')
 COMMENT = re.compile(r"^\s*//.*$", re.M)
 
@@ -40,7 +40,7 @@ def may_include(path, header):
     if "cJSON" in header:
         return path == "src/base/json.c"
     if header == "mpi.h":
-        return folder not in ("base", "input", "numerics")
+        return folder not in ("base", "input", "numerics", "statistics")
     own = re.fullmatch(r"ssmsweep/(\w+)/\w+\.h", header)
     if own and folder in FOLDERS:
         return own.group(1) in FOLDERS[:FOLDERS.index(folder) + 1]

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decisions over families of tests: Holm's correction, a ranking that shows ties, where a series stops
+// improving, and how many samples would settle a tie.
+#ifndef SSMSWEEP_STATISTICS_RANKING_H
+#define SSMSWEEP_STATISTICS_RANKING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ssmsweep/statistics/bootstrap.h"
+
+#define RANKING_ALPHA 0.05
+#define RANKING_POWER 0.8
+
+// Holm (1979): adjusted[i] <= alpha where test i is rejected at family-wise level alpha.  A NaN is no test:
+// it stays NaN and does not count.  p and adjusted may be the same array.  count is at most
+// pair_count(BOOTSTRAP_MAX_RUNS).
+void holm_adjust(const double *p, int count, double *adjusted);
+
+// One run among `runs` of one (layer, component, cell, metric).  The family is all pairs of runs.
+struct rank {
+    int rank;        // 1 + number of runs that are significantly better; 0: no value (NaN)
+    uint64_t tied;   // bit r: run r cannot be told from this one (EQUAL ones included, itself not)
+    uint64_t equal;  // bit r: run r is equal in every sample
+    uint64_t better; // bit r: run r is significantly better
+};
+
+// changes as from bootstrap_run(); adjusted (or NULL) gets the corrected p-values, [pair_count(runs)].
+void ranking_make(const struct statistic *statistic, const struct interval *intervals,
+                  const struct change *changes, int runs, double alpha, struct rank *ranks, double *adjusted);
+
+// Runs are the same mode at rising calib_data_num, changes their pairs.  Returns the smallest index from
+// which on no later one is significantly better (family: all pairs); `runs - 1` where even the last step
+// improves, or runs is 1.  -1: runs is 0, or some pair cannot be judged (NaN).
+int trend_settles(const struct statistic *statistic, const struct change *changes, int runs, double alpha);
+
+// Samples at which a two-sided test of this change at level alpha / family would find it with probability
+// `power`, were the change and its spread between samples as seen: smallest n with
+// n >= (t(1 - alpha / 2 family) + t(power))^2 (spread / change)^2, t of n - 1 degrees of freedom.  INFINITY
+// where the change is 0 or |phi| <= least (the noise floor; 0: none), or above SAMPLES_MOST; NaN where the
+// change has no se.
+#define SAMPLES_MOST 1e9
+double samples_needed(const struct change *change, double least, double alpha, int family, double power);
+
+#endif

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/statistics/ranking.h"
+
+#include <math.h>
+
+#include "ssmsweep/statistics/student.h"
+
+enum { MAX_PAIRS = BOOTSTRAP_MAX_RUNS * (BOOTSTRAP_MAX_RUNS - 1) / 2 };
+
+// ---- Holm ----
+
+// Ascending, NaN last; equal ones stay in their order.
+static void sort_indices(const double *p, int count, int *order)
+{
+    for (int i = 0; i < count; i++) {
+        int at = i;
+        for (; at > 0 && (p[order[at - 1]] > p[i] || (isnan(p[order[at - 1]]) && !isnan(p[i]))); at--)
+            order[at] = order[at - 1];
+        order[at] = i;
+    }
+}
+
+void holm_adjust(const double *p, int count, double *adjusted)
+{
+    int order[MAX_PAIRS], tests = 0;
+    double largest = 0;
+    if (count > MAX_PAIRS) count = MAX_PAIRS;
+    sort_indices(p, count, order);
+    for (int i = 0; i < count; i++)
+        tests += !isnan(p[i]);
+    for (int rank = 0; rank < tests; rank++) {
+        largest = fmax(largest, fmin(1, p[order[rank]] * (tests - rank)));
+        adjusted[order[rank]] = largest;
+    }
+    for (int rank = tests; rank < count; rank++)
+        adjusted[order[rank]] = NAN;
+}
+
+static void adjust_changes(const struct change *changes, int count, double *adjusted)
+{
+    for (int i = 0; i < count; i++)
+        adjusted[i] = changes[i].p;
+    holm_adjust(adjusted, count, adjusted);
+}
+
+// ---- ranks ----
+
+// Is the first of the pair better, were the change real?
+static bool first_better(const struct statistic *statistic, const struct change *change)
+{
+    return statistic->larger_is_better ? change->phi > 0 : change->phi < 0;
+}
+
+static void judge(const struct statistic *statistic, const struct change *change, bool significant, int a,
+                  int b, struct rank *ranks)
+{
+    uint64_t bit_a = UINT64_C(1) << a, bit_b = UINT64_C(1) << b;
+    if (significant) {
+        bool a_better = first_better(statistic, change);
+        ranks[a_better ? b : a].better |= a_better ? bit_a : bit_b;
+        return;
+    }
+    ranks[a].tied |= bit_b;
+    ranks[b].tied |= bit_a;
+    if (change->state != INTERVAL_EQUAL) return;
+    ranks[a].equal |= bit_b;
+    ranks[b].equal |= bit_a;
+}
+
+void ranking_make(const struct statistic *statistic, const struct interval *intervals,
+                  const struct change *changes, int runs, double alpha, struct rank *ranks, double *adjusted)
+{
+    double own[MAX_PAIRS], *p = adjusted ? adjusted : own;
+    adjust_changes(changes, pair_count(runs), p);
+    for (int r = 0; r < runs; r++)
+        ranks[r] = (struct rank){0};
+    for (int a = 0; a < runs; a++)
+        for (int b = a + 1; b < runs; b++) {
+            int pair = pair_index(runs, a, b);
+            if (!isnan(intervals[a].value) && !isnan(intervals[b].value))
+                judge(statistic, &changes[pair], p[pair] <= alpha, a, b, ranks);
+        }
+    for (int r = 0; r < runs; r++)
+        ranks[r].rank = isnan(intervals[r].value) ? 0 : 1 + __builtin_popcountll(ranks[r].better);
+}
+
+// ---- trend ----
+
+static bool later_is_better(const struct statistic *statistic, const struct change *changes, const double *p,
+                            int runs, double alpha, int from)
+{
+    for (int later = from + 1; later < runs; later++) {
+        int pair = pair_index(runs, from, later);
+        if (p[pair] <= alpha && !first_better(statistic, &changes[pair])) return true;
+    }
+    return false;
+}
+
+int trend_settles(const struct statistic *statistic, const struct change *changes, int runs, double alpha)
+{
+    double p[MAX_PAIRS];
+    adjust_changes(changes, pair_count(runs), p);
+    for (int i = 0; i < pair_count(runs); i++)
+        if (isnan(p[i])) return -1;
+    int from = 0;
+    while (from < runs - 1 && later_is_better(statistic, changes, p, runs, alpha, from))
+        from++;
+    return runs > 0 ? from : -1;
+}
+
+// ---- power ----
+
+static bool enough(double n, double ratio, double alpha, double power)
+{
+    int freedom = n - 1 < STUDENT_MOST ? (int)n - 1 : STUDENT_MOST;
+    double t = student_quantile(alpha, freedom) + student_quantile(2 * (1 - power), freedom);
+    return n >= t * t * ratio;
+}
+
+double samples_needed(const struct change *change, double least, double alpha, int family, double power)
+{
+    if (isnan(change->phi)) return NAN;
+    if (change->phi == 0 || fabs(change->phi) <= least) return INFINITY;
+    if (!(change->se > 0)) return NAN;
+    double spread = change->se * sqrt((double)change->samples);
+    double ratio = spread / change->phi * (spread / change->phi), low = 1, high = 2, level = alpha / family;
+    while (!enough(high, ratio, level, power)) {
+        low = high;
+        high *= 2;
+        if (high > SAMPLES_MOST) return INFINITY;
+    }
+    while (high - low > 1) {
+        double middle = trunc((low + high) / 2);
+        if (enough(middle, ratio, level, power))
+            high = middle;
+        else
+            low = middle;
+    }
+    return fmax(high, BOOTSTRAP_MIN_SAMPLES);
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// Holm's correction, ranks with ties, trends, sample sizes, and the noise floor.
+#include <math.h>
+
+#include "../support.h"
+#include "ssmsweep/base/random.h"
+#include "ssmsweep/statistics/floor.h"
+#include "ssmsweep/statistics/moments.h"
+#include "ssmsweep/statistics/ranking.h"
+
+static const struct statistic *moment(const char *name)
+{
+    return statistic_find(moment_statistics, MOMENT_STATISTICS, name);
+}
+
+static void holm(void **state)
+{
+    const double p[] = {0.01, 0.04, NAN, 0.03, 0.005}, want[] = {0.03, 0.06, NAN, 0.06, 0.02};
+    double got[5];
+    (void)state;
+    holm_adjust(p, 5, got);
+    for (int i = 0; i < 5; i++)
+        assert_true(fabs(got[i] - want[i]) < 1e-15 || (isnan(got[i]) && isnan(want[i])));
+    holm_adjust(got, 0, got);
+    double ones[] = {0.9, 0.6};
+    holm_adjust(ones, 2, ones); // in place, never above 1
+    assert_true(ones[0] == 1 && ones[1] == 1);
+}
+
+// Values v[runs]; per pair: `!` told apart, `=` equal, `.` neither.
+struct series {
+    struct interval intervals[4];
+    struct change changes[6];
+};
+
+static struct series make(const double *v, int runs, const char *apart)
+{
+    struct series s = {0};
+    for (int a = 0, pair = 0; a < runs; a++) {
+        s.intervals[a].value = v[a];
+        for (int b = a + 1; b < runs; b++, pair++) {
+            bool equal = apart[pair] == '=';
+            s.changes[pair] = (struct change){.phi = v[a] - v[b],
+                                              .p = equal                ? 1
+                                                   : apart[pair] == '!' ? 1e-4
+                                                                        : 0.3,
+                                              .state = equal ? INTERVAL_EQUAL : INTERVAL_OK};
+        }
+    }
+    return s;
+}
+
+static void ranks_show_ties(void **state)
+{
+    struct rank r[4];
+    double p[6];
+    const double v[] = {1, 2, 2, 5};
+    (void)state;
+    struct series s = make(v, 4, "..!=!!"); // 0-1 0-2 0-3 1-2 1-3 2-3
+    ranking_make(moment("mse"), s.intervals, s.changes, 4, 0.05, r, p);
+    assert_true(r[0].rank == 1 && r[1].rank == 1 && r[2].rank == 1 && r[3].rank == 4);
+    assert_true(r[0].tied == 6 && r[1].tied == 5 && r[1].equal == 4 && r[2].equal == 2 && r[0].equal == 0);
+    assert_true(r[3].better == 7 && r[3].tied == 0);
+    assert_true(fabs(p[2] - 6e-4) < 1e-15 && p[0] > 0.5 && p[3] == 1);
+    ranking_make(moment("correlation"), s.intervals, s.changes, 4, 0.05, r, NULL);
+    assert_true(r[3].rank == 1 && r[0].rank == 2 && r[1].rank == 2 && r[0].better == 8);
+    s.intervals[1].value = NAN;
+    s.changes[0].p = s.changes[3].p = s.changes[4].p = NAN;
+    ranking_make(moment("mse"), s.intervals, s.changes, 4, 0.05, r, NULL);
+    assert_true(r[1].rank == 0 && r[1].tied == 0 && r[0].tied == 4 && r[3].rank == 3);
+}
+
+// A tie is not always passed on: 0 = 1 and 1 = 2 but 0 before 2.
+static void ties_may_overlap(void **state)
+{
+    const double v[] = {1, 2, 3};
+    struct rank r[3];
+    (void)state;
+    struct series s = make(v, 3, ".!.");
+    ranking_make(moment("mse"), s.intervals, s.changes, 3, 0.05, r, NULL);
+    assert_true(r[0].rank == 1 && r[1].rank == 1 && r[2].rank == 2);
+    assert_true(r[1].tied == 5 && r[0].tied == 2 && r[2].tied == 2);
+}
+
+static void only_what_holds_for_the_family_counts(void **state)
+{
+    const double v[] = {1, 2, 3, 4};
+    struct rank r[4];
+    (void)state;
+    struct series s = make(v, 4, "......");
+    s.changes[2].p = 0.01; // significant alone, not among six
+    ranking_make(moment("mse"), s.intervals, s.changes, 4, 0.05, r, NULL);
+    assert_true(r[3].rank == 1);
+    s.changes[2].p = 0.008;
+    ranking_make(moment("mse"), s.intervals, s.changes, 4, 0.05, r, NULL);
+    assert_true(r[3].rank == 2);
+}
+
+static void where_it_stops_improving(void **state)
+{
+    const double falling[] = {4, 3, 2, 1.9}, rising[] = {1, 2, 3, 4};
+    (void)state;
+    struct series s = make(falling, 4, "!!!!!."); // the step 2 - 3 is none
+    assert_int_equal(trend_settles(moment("mse"), s.changes, 4, 0.05), 2);
+    assert_int_equal(trend_settles(moment("sqnr_db"), s.changes, 4, 0.05), 0); // never better later
+    s = make(falling, 4, "!!!!!!");
+    assert_int_equal(trend_settles(moment("mse"), s.changes, 4, 0.05), 3);
+    s = make(falling, 4, "......");
+    assert_int_equal(trend_settles(moment("mse"), s.changes, 4, 0.05), 0);
+    s = make(falling, 4, "..!..."); // only the last against the first
+    assert_int_equal(trend_settles(moment("mse"), s.changes, 4, 0.05), 1);
+    s = make(rising, 4, "!!!!!!"); // worse is no improvement
+    assert_int_equal(trend_settles(moment("mse"), s.changes, 4, 0.05), 0);
+    s.changes[3].p = NAN;
+    assert_int_equal(trend_settles(moment("mse"), s.changes, 4, 0.05), -1);
+    assert_int_equal(trend_settles(moment("mse"), s.changes, 1, 0.05), 0);
+    assert_int_equal(trend_settles(moment("mse"), s.changes, 0, 0.05), -1);
+}
+
+static struct change seen(double phi, double spread, int n)
+{
+    return (struct change){.phi = phi, .se = spread / sqrt(n), .samples = n};
+}
+
+static void sample_sizes(void **state)
+{
+    (void)state;
+    struct change c = seen(0.5, 1, 10);
+    assert_true(samples_needed(&c, 0, 0.05, 1, 0.8) == 34); // Cohen's tables for a paired t-test
+    c = seen(-0.2, 1, 10);
+    assert_true(samples_needed(&c, 0, 0.05, 1, 0.8) == 199);
+    assert_true(samples_needed(&c, 0, 0.05, 28, 0.8) > 350);
+    assert_true(samples_needed(&c, 0.2, 0.05, 1, 0.8) == INFINITY); // noise
+    assert_true(samples_needed(&c, 0.19, 0.05, 1, 0.8) == 199);
+    c = seen(50, 1, 10);
+    assert_true(samples_needed(&c, 0, 0.05, 1, 0.8) == BOOTSTRAP_MIN_SAMPLES);
+    c = seen(1e-6, 1, 10);
+    assert_true(samples_needed(&c, 0, 0.05, 1, 0.8) == INFINITY);
+    c.phi = 0;
+    assert_true(samples_needed(&c, 0, 0.05, 1, 0.8) == INFINITY);
+    c = seen(1, NAN, 10);
+    assert_true(isnan(samples_needed(&c, 0, 0.05, 1, 0.8)));
+    c = seen(NAN, 1, 10);
+    assert_true(isnan(samples_needed(&c, 0, 0.05, 1, 0.8)));
+}
+
+// With as many samples as are said to be needed, four of five experiments find the difference.
+static void sample_sizes_have_their_power(void **state)
+{
+    enum { N = 41, TRIALS = 600 };
+    struct change change = seen(0.2, 0.4447, N);
+    struct bootstrap *b = NULL;
+    struct error err = {0};
+    int found = 0;
+    (void)state;
+    assert_true(samples_needed(&change, 0, 0.05, 1, 0.8) == N);
+    assert_int_equal(bootstrap_open(&b, 1, 399, N, 2, &err), STATUS_OK);
+    for (int trial = 0; trial < TRIALS; trial++) {
+        static double tables[2][MOMENT_COLUMNS * N];
+        const double *pointers[] = {tables[0], tables[1]};
+        struct interval intervals[2];
+        uint64_t stream = random_stream((uint64_t)trial, "power");
+        for (int i = 0; i < N; i++) {
+            tables[0][i] = tables[1][i] = 1;
+            tables[0][MOMENT_DIFF_SQUARES * N + i] =
+                random_exp(3 + 0.2 + 0.31 * random_normal(stream, 2 * (uint64_t)i));
+            tables[1][MOMENT_DIFF_SQUARES * N + i] =
+                random_exp(3 + 0.31 * random_normal(stream, 2 * (uint64_t)i + 1));
+        }
+        bootstrap_run(b, moment("mse"), pointers, 2, intervals, &change);
+        found += change.p <= 0.05;
+    }
+    bootstrap_close(b);
+    assert_in_range(found, 75 * TRIALS / 100, 85 * TRIALS / 100);
+}
+
+// ---- noise floor ----
+
+static void floors(void **state)
+{
+    const double reference[] = {1.1, 0.8, 1.0}, self[] = {0.3, 0.5, 0.4};
+    (void)state;
+    struct noise_floor f = noise_floor_make(moment("mse"), 1, reference, self, 3, 1);
+    assert_true(fabs(f.change + log(0.8)) < 1e-12 && f.value == 0.5 && f.reruns == 3);
+    f = noise_floor_make(moment("mse"), 1, reference, self, 3, 0.5);
+    assert_true(fabs(f.change - log(1.1)) < 1e-12 && f.value == 0.4);
+    assert_true(value_below_floor(moment("mse"), 0.4, &f) && !value_below_floor(moment("mse"), 0.41, &f));
+    f = noise_floor_make(moment("correlation"), 0.9, reference, self, 3, 1);
+    assert_true(isnan(f.change) && f.value == 0.3); // 1.1 is no correlation
+    assert_true(value_below_floor(moment("correlation"), 0.35, &f));
+    assert_true(!value_below_floor(moment("correlation"), 0.2, &f));
+    assert_true(!value_below_floor(moment("correlation"), NAN, &f));
+}
+
+static void floors_of_differences(void **state)
+{
+    struct noise_floor a = {0.1, NAN, 3}, b = {0.2, NAN, 3},
+                       unknown = noise_floor_make(moment("mse"), 1, NULL, NULL, 0, 1);
+    (void)state;
+    assert_true(isnan(unknown.change) && isnan(unknown.value));
+    assert_true(change_below_floor(-0.25, &a, &b) && !change_below_floor(0.35, &a, &b));
+    assert_true(change_below_floor(0.1, &a, NULL) && !change_below_floor(0.11, &a, &unknown));
+    assert_true(change_below_floor(0, NULL, NULL) && !change_below_floor(NAN, &a, &b));
+    const double equal[] = {0, 0};
+    struct noise_floor exact = noise_floor_make(moment("mse"), 0, equal, equal, 2, 1);
+    assert_true(exact.change == 0 && exact.value == 0 && value_below_floor(moment("mse"), 0, &exact));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(holm),
+        cmocka_unit_test(ranks_show_ties),
+        cmocka_unit_test(ties_may_overlap),
+        cmocka_unit_test(only_what_holds_for_the_family_counts),
+        cmocka_unit_test(where_it_stops_improving),
+        cmocka_unit_test(sample_sizes),
+        cmocka_unit_test(sample_sizes_have_their_power),
+        cmocka_unit_test(floors),
+        cmocka_unit_test(floors_of_differences),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
