@@ -49,12 +49,12 @@ def check_all_modes(checks, sweeps):
     checks.check([row[0] for row in rows if len(row) == 7 and row[0] in MODES] == MODES, "a line for each mode in the summary", result.out)
     stored = result_file.contents(os.path.join(folder, RESULT), ["outputs/"])
     checks.check(len(stored) == len(MODES) * 2 * 6, "a dataset for each mode, layer and component", len(stored))
-    for one, other in (("2/0", "2/2-0"), ("2/2-1", "2/2-2")):
-        differ = [n for n in stored if n.startswith(one + "/") and stored[n] != stored[n.replace(one, other, 1)]]
-        checks.check(not differ, "%s and %s are the same bits" % (one, other), differ)
+    for one, other in (("outputs/2/0", "outputs/2/2-0"), ("outputs/2/2-1", "outputs/2/2-2")):
+        same = [stored[n] == stored[n.replace(one, other, 1)] for n in stored if n.startswith(one + "/")]
+        checks.check(len(same) == 2 * 6 and all(same), "%s and %s are the same bits" % (one, other), same)
     for one, other in (("2/0", "2/2-1"), ("2/2-3", "2/2-4"), ("2/2-4", "2/3"), ("float/fp32", "float/fp16")):
-        name = "/layer_23/mixer_output"
-        checks.check(stored[one + name] != stored[other + name], "%s and %s differ" % (one, other))
+        name = "outputs/%s/layer_23/mixer_output"
+        checks.check(stored[name % one] != stored[name % other], "%s and %s differ" % (one, other))
     return folder, stored
 
 
