@@ -49,13 +49,31 @@ static void put_numbers(FILE *out, const struct json *array)
         fprintf(out, "%s%s", v == json_first(array) ? " " : ",", number_text(json_number(v), text));
 }
 
+// The stored place of a model has the folder before it that --pretrained_dir names.  "": the folder itself.
+static const char *inside(const char *model, const char *folder)
+{
+    size_t length = folder ? strlen(folder) : 0;
+    if (!folder || strncmp(model, folder, length) != 0) return model;
+    return model[length] == '/' ? model + length + 1 : model[length] ? model : "";
+}
+
+static void put_model(FILE *out, const struct json *job)
+{
+    const char *model = json_string(json_get(job, "model"));
+    const char *name = model ? inside(model, json_string(json_get(job, "pretrained_dir"))) : "";
+    if (!name[0]) return;
+    fputs(" --model", out);
+    put_word(out, name);
+}
+
 // Modes and reference are those of the file, whatever the line says.
 static void put_option(FILE *out, const struct json *value)
 {
     char text[NUMBER_ROOM];
     const char *key = json_key(value);
     const struct option *option = option_find(key, strlen(key));
-    if (!option || strcmp(key, "modes") == 0 || strcmp(key, "reference") == 0) return;
+    if (!option || strcmp(key, "modes") == 0 || strcmp(key, "reference") == 0 || strcmp(key, "model") == 0)
+        return;
     fprintf(out, " --%s", option->name);
     if (option->kind == OPTION_CHOICE)
         put_choice(out, option, (int)json_number(value));
@@ -87,10 +105,12 @@ static void put_options(FILE *out, const char *stored, const char *usual)
     struct json *job = NULL, *without = NULL;
     struct error torn = {0};
     if (json_parse(&job, stored, strlen(stored), "job", &torn) == STATUS_OK &&
-        json_parse(&without, usual, strlen(usual), "job", &torn) == STATUS_OK)
+        json_parse(&without, usual, strlen(usual), "job", &torn) == STATUS_OK) {
+        put_model(out, job);
         for (const struct json *value = json_first(job); value; value = json_next(value))
             if (!equal(value, json_get(without, json_key(value))) && !json_is_null(value))
                 put_option(out, value);
+    }
     json_close(job);
     json_close(without);
 }

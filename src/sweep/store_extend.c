@@ -159,6 +159,19 @@ static enum status sync_path(const char *path, struct error *err)
     return err->status;
 }
 
+// The name must be on the disk before the file is touched.  Not every file system can promise that of
+// folders.
+static void sync_folder_of(char *path)
+{
+    char *slash = strrchr(path, '/'), kept = slash ? slash[1] : '\0';
+    if (slash) slash[1] = '\0';
+    int descriptor = open(slash ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (slash) slash[1] = kept;
+    if (descriptor < 0) return;
+    fsync(descriptor);
+    close(descriptor);
+}
+
 // ---- over the file ----
 
 // What is new comes first, behind the end of the file as it was: if there is no room for it, the file is cut
@@ -243,7 +256,10 @@ enum status store_extend_file(const char *path, const struct plan *plan, const s
         sync_path(part, err) == STATUS_OK && rename(part, whole) != 0)
         error_errno(err, whole, "cannot rename the extension into place");
     if (err->status && part) unlink(part);
-    if (!err->status) finish(whole, path, err);
+    if (!err->status) {
+        sync_folder_of(whole);
+        finish(whole, path, err);
+    }
     free(part);
     free(whole);
     return err->status;

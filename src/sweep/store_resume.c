@@ -63,7 +63,10 @@ static void describe(const struct json *value, char *text)
 // Where model and text lie does not matter: their digests are compared.  Modes are no text, but a set.
 static bool is_compared_otherwise(const char *key)
 {
-    return strcmp(key, "model") == 0 || strcmp(key, "calib_data") == 0 || strcmp(key, "modes") == 0;
+    static const char *const keys[] = {"model", "pretrained_dir", "calib_data", "modes"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (strcmp(key, keys[i]) == 0) return true;
+    return false;
 }
 
 // Every key of `from`; those that `other` has too are compared only once.

@@ -9,7 +9,7 @@ import sys
 
 import harness
 import recovery
-import result_file
+import sweep_files
 
 LIMIT = 120
 WHOLE = ["fp32", "fp16", "0", "2-1", "3"]
@@ -57,7 +57,7 @@ def check_bits(checks, good, workplace, ranks):
         runs = 2 + 2 * 3    # fp32, fp16, and three modes with two sets of scales
         checks.check([sum(n) for n in zip(*began)] == [runs * recovery.SAMPLES, recovery.SAMPLES],
                      what + ": nothing is computed twice", began)
-        differing = result_file.differences(recovery.results(folder.path), recovery.results(once.path))
+        differing = sweep_files.differences(recovery.results(folder.path), recovery.results(once.path))
         own = ["@reference_mode", "@job"] if number else []    # the reference stays that of the first save
         checks.check(all(name in own for name in differing), what + ": the bytes of one go", differing)
         checks.check(folder.names() == ["sweep.h5"], what + ": nothing else is left", folder.names())
@@ -97,7 +97,7 @@ def finish(checks, what, folder, once, ranks, compares):
         result = folder.call("compare", "fp32", "-q")
         checks.check(result.status == recovery.OK, what + ": compare", result.err)
     result = folder.save("2-1", "3", "0", "fp16", ranks=ranks)
-    differing = result_file.differences(recovery.stored(folder.path), recovery.stored(once.path))
+    differing = sweep_files.differences(recovery.stored(folder.path), recovery.stored(once.path))
     checks.check(result.status == recovery.OK and not differing, what + ": the next save ends with the bytes of one go",
                  "%s\n%s\n%s" % (result.status, differing, result.err))
     checks.check(folder.names() == ["sweep.h5"], what + ": nothing else is left", folder.names())
@@ -154,8 +154,20 @@ def check_stale(checks, once, start, workplace):
     os.remove(os.path.join(folder.path, "layer_outputs", "sweep.h5"))
     result = folder.save(*WHOLE)
     checks.check(left == ["sweep.h5", "sweep.h5.extension"] and result.status == recovery.OK and
-                 not result_file.differences(recovery.stored(folder.path), recovery.stored(once.path)) and
+                 not sweep_files.differences(recovery.stored(folder.path), recovery.stored(once.path)) and
                  folder.names() == ["sweep.h5"], "a new file beside an old extension", "%s\n%s" % (left, result.err))
+
+
+def check_small(checks, workplace):
+    """What is prepared beside the file takes no room for outputs, old or new."""
+    folder = os.path.join(workplace, "small")
+    os.mkdir(folder)
+    options = ["--calib_data_num", "4", "--calib_seqlen", "200", "--layers", "0-3", "-q"]
+    made = harness.run(["save", "fp_only"] + options, 1, folder, limit=LIMIT)
+    harness.run(["--inject", "die@sync:2", "save", "2-1"] + options, 1, folder, limit=LIMIT, program=recovery.INJECT)
+    file, left = (os.stat(os.path.join(folder, "layer_outputs", "sweep.h5" + end)) for end in ("", ".extension"))
+    checks.check(made.status == recovery.OK and file.st_size > 2 << 20 and left.st_blocks * 512 < 200 << 10,
+                 "the extension is small", "%d bytes for a file of %d" % (left.st_blocks * 512, file.st_size))
 
 
 def main():
@@ -172,7 +184,7 @@ def main():
         checks.check(result.status == recovery.OK, "the file to start from", result.err)
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             parts = [pool.submit(check_failing, checks, once, start, workplace),
-                     pool.submit(check_stale, checks, once, start, workplace)]
+                     pool.submit(check_stale, checks, once, start, workplace), pool.submit(check_small, checks, workplace)]
             parts += [pool.submit(check_killed, checks, once, start, workplace, where) for where in POINTS]
             for part in parts:
                 part.result()

@@ -6,7 +6,7 @@ import sys
 
 import harness
 import recovery
-import result_file
+import sweep_files
 
 SKIPPED = 77
 LIMIT = 120
@@ -43,7 +43,7 @@ def check_full(checks, good, workplace):
             remount(folder, "size=20m")
             resumed = run(good, folder, ranks, "--resume")
             kept = recovery.kept(resumed.err) or {"kept": 0}
-            checks.check(resumed.status == recovery.OK and not result_file.differences(recovery.results(folder), good.results),
+            checks.check(resumed.status == recovery.OK and not sweep_files.differences(recovery.results(folder), good.results),
                          what + ": resumes once there is room", resumed.err)
             checks.check("%d of 80 samples" % kept["kept"] in result.err and 0 < kept["kept"] < 80, what + ": midway", kept)
             harness.execute(["umount", folder], ".")
@@ -68,11 +68,11 @@ def check_adding(checks, good, workplace):
             checks.check(sorted(n for n in left if not n.endswith(".json")) == ["sweep.h5"], what + ": nothing beside it", left)
             after = recovery.stored(folder)
             checks.check(all(after[name] == before[name] for name in before if inject is None or name != "@job"),
-                         what + ": what was there is there", result_file.differences(after, before))
+                         what + ": what was there is there", sweep_files.differences(after, before))
             checks.check(inject or set(after) == set(before), what + ": as it was")
             remount(folder, "size=20m")
             again = harness.run(options + ["all"], ranks, folder, limit=LIMIT)
-            checks.check(again.status == recovery.OK and not result_file.differences(recovery.stored(folder), recovery.stored(good.folder)),
+            checks.check(again.status == recovery.OK and not sweep_files.differences(recovery.stored(folder), recovery.stored(good.folder)),
                          what + ": goes on once there is room", again.err)
             harness.execute(["umount", folder], ".")
 
@@ -110,7 +110,7 @@ def check_lost(checks, good, workplace):
                 checks.check(resumed.status == (recovery.OK if resumes is None else resumes), name + ": resuming",
                              "%s\n%s" % (resumed.status, resumed.err))
                 if resumed.status == recovery.OK:
-                    checks.check(not result_file.differences(recovery.results(folder), good.results), name + ": the same")
+                    checks.check(not sweep_files.differences(recovery.results(folder), good.results), name + ": the same")
 
 
 def main():

@@ -7,7 +7,7 @@ import sys
 import h5py
 
 import harness
-import result_file
+import sweep_files
 
 JOB = ["--all-modes", "--calib_data_num", "3,5", "--calib_seqlen", "128", "--layers", "first,7,last",
        "--components", "all"]
@@ -44,17 +44,17 @@ def main():
             result = harness.run(JOB + further, ranks, folder, limit=LIMIT)
             if not checks.check(result.status == 0, what + ": runs", "status %s\n%s" % (result.status, result.err)):
                 continue
-            made = result_file.json_lines(folder)
-            stored = result_file.contents(os.path.join(folder, "layer_outputs", "sweep.h5"))
+            made = sweep_files.json_lines(folder)
+            stored = sweep_files.contents(os.path.join(folder, "layer_outputs", "sweep.h5"))
             if number == 0:
                 first_made, first_stored, first_out = made, stored, result.out
                 checks.check(len(made) >= 18 and len(stored) > 300, "the first run made its files",
                              "%d JSON files, %d datasets and attributes" % (len(made), len(stored)))
                 continue
             checks.check(sorted(made) == sorted(first_made), what + ": the same JSON files", sorted(made))
-            differing = result_file.differences(made, first_made)
+            differing = sweep_files.differences(made, first_made)
             checks.check(not differing, what + ": the same JSON", differing)
-            differing = result_file.differences(stored, first_stored)
+            differing = sweep_files.differences(stored, first_stored)
             checks.check(not differing, what + ": the same result file", differing[:20])
             checks.check(result.out == first_out and result.out, what + ": the same tables", result.out)
             status, out, err = h5diff("0/layer_outputs/sweep.h5", "%d/layer_outputs/sweep.h5" % number, workplace)

@@ -10,7 +10,7 @@ import h5py
 import numpy
 
 import harness
-import result_file
+import sweep_files
 
 JOB = ["--modes", "essential", "--calib_data_num", "3", "--calib_seqlen", "40", "--layers", "2,last", "--components",
        "ssm_input,mixer_output"]
@@ -119,7 +119,7 @@ def main():
             checks.check(result.status == 0, "import-npy on %d ranks" % ranks, result.err)
             result = harness.run(["compare", "--output_dir", name, "--comparison-dir", "c-" + name, "-q"], 1, work, limit=LIMIT)
             checks.check(result.status == 0, "compare of imported arrays", result.err)
-            first, second = (result_file.json_lines(os.path.join(work, folder), ('"timestamp"', '"output_dir"'))
+            first, second = (sweep_files.json_lines(os.path.join(work, folder), ('"timestamp"', '"output_dir"'))
                              for folder in ("comparisons", "c-" + name))
             checks.check(len(first) == 5 and first == second, "the same reports", sorted(second))
         result = harness.run(["import-npy", "arrays", "--output_dir", "again"], 1, work, limit=LIMIT)

@@ -7,7 +7,7 @@ import sys
 import h5py
 
 import harness
-import result_file
+import sweep_files
 
 SMALL = ["--calib_data_num", "2", "--calib_seqlen", "16"]
 COMPAT = os.path.join(harness.SOURCE, "jobs", "compat")
@@ -17,7 +17,7 @@ LIMIT = 120
 
 
 def saved_modes(folder):
-    return result_file.modes(os.path.join(folder, "sweep.h5"))
+    return sweep_files.modes(os.path.join(folder, "sweep.h5"))
 
 
 def check_save(checks, work, arguments, expected, ranks=1):
@@ -92,6 +92,20 @@ def check_remedies(checks, work):
                  "a mode that is not complete", result.err + err + again.err)
 
 
+def check_pretrained(checks, work):
+    """--pretrained_dir says where the model lies, and, for one that has none, the tokenizer."""
+    small = ["--calib_data_num", "1", "--calib_seqlen", "8", "--output_dir"]
+    shelf = os.path.join(work, "shelf")
+    shutil.copytree(harness.DEMO, os.path.join(shelf, "model"))
+    saved = [harness.run(["save", "fp32", "--pretrained_dir", "shelf", "--model", "model"] + small + ["p1"], 1, work),
+             harness.run(["save", "fp32", "--pretrained_dir", "shelf/model"] + small + ["p2"], 1, work)]
+    quamba = os.path.join(harness.SOURCE, "tests", "data", "quamba-w8a8")
+    saved.append(harness.run(["save", "fp32", "--pretrained_dir", harness.DEMO, "--model", quamba] + small + ["p3"], 1, work))
+    checks.check([result.status for result in saved] == [0] * 3, "save with --pretrained_dir", "".join(r.err for r in saved))
+    for folder in ("p1", "p2", "p3"):
+        check_remedy(checks, work, "--pretrained_dir, " + folder, ["2-1", "--output_dir", folder], ["'2-1' is not in it"], "2-1")
+
+
 def check_imported(checks, work):
     """Modes of the original tool, without a job: nothing here could make one more."""
     exported = harness.run(["export", "--npy", "arrays", "--output_dir", "0-2-1-2-4"], 1, work, limit=LIMIT)
@@ -131,6 +145,7 @@ def main():
         checks.check(result.status == 2 and "contradicts" in result.err, "two ways to say the mode", result.err)
         check_compare(checks, work)
         check_remedies(checks, work)
+        check_pretrained(checks, work)
         check_imported(checks, work)
         check_scripts(checks, work)
     checks.finish()

@@ -9,7 +9,7 @@ import h5py
 
 import documents
 import harness
-import result_file
+import sweep_files
 
 LIMIT = 200
 ESSENTIAL = {"fp32", "0", "2-1", "2-2", "2-4"}
@@ -61,7 +61,7 @@ OUTCOMES = {
 
 def check_saved(checks, work, command, expected):
     path = os.path.join(work, expected["folder"], "sweep.h5")
-    modes = set(result_file.modes(path))
+    modes = set(sweep_files.modes(path))
     with h5py.File(path, "r") as f:
         done = all(state.all() for group in f["items"].values() for state in (group[m]["state"][:] == 1 for m in group))
         job = json.loads(f.attrs["job"])

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 
 import harness
-import result_file
+import sweep_files
 
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
@@ -50,7 +50,7 @@ def job(folder, *further):
 
 
 def stored(folder):
-    return result_file.contents(os.path.join(folder, "layer_outputs", "sweep.h5"))
+    return sweep_files.contents(os.path.join(folder, "layer_outputs", "sweep.h5"))
 
 
 def results(folder):
@@ -58,7 +58,7 @@ def results(folder):
     found = stored(folder)
     for part in ("layer_outputs", "comparisons"):
         found.update(("%s/%s" % (part, name), lines)
-                     for name, lines in result_file.json_lines(os.path.join(folder, part)).items())
+                     for name, lines in sweep_files.json_lines(os.path.join(folder, part)).items())
     return found
 
 

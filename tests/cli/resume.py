@@ -15,7 +15,7 @@ import numpy as np
 
 import harness
 import recovery
-import result_file
+import sweep_files
 
 LIMIT = 120
 
@@ -33,7 +33,7 @@ class Case:
         return harness.run(options, ranks, self.folder, limit=LIMIT, program=program)
 
     def same(self):
-        return not result_file.differences(recovery.results(self.folder), self.good.results)
+        return not sweep_files.differences(recovery.results(self.folder), self.good.results)
 
     def file(self):
         return os.path.join(self.folder, "layer_outputs", "sweep.h5")
@@ -263,7 +263,7 @@ def check_altered(checks, good, workplace):
         checks.check(recovery.computed(result.err) == (80 - expected[0], 5 - expected[2]), "altered %s: redone" % what,
                      recovery.computed(result.err))
         checks.check(case.same() or what == "padding", "altered %s: mended" % what,
-                     result_file.differences(recovery.results(case.folder), good.results))
+                     sweep_files.differences(recovery.results(case.folder), good.results))
 
 
 def check_cut(checks, good, workplace):

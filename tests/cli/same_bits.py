@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 import harness
-import result_file
+import sweep_files
 
 ISAS = ("avx512", "avx2", "scalar")
 THREADS = (1, 2, 3)
@@ -51,9 +51,9 @@ def main():
                             continue
                         if not checks.check(result.status == 0, what + ": runs", result.err):
                             continue
-                        got = result_file.contents(os.path.join(out, "sweep.h5"), ["outputs/", "calibration/"])
+                        got = sweep_files.contents(os.path.join(out, "sweep.h5"), ["outputs/", "calibration/"])
                         want = want or got
-                        differing = result_file.differences(got, want)
+                        differing = sweep_files.differences(got, want)
                         checks.check(len(got) == datasets + 6 and not differing, what + ": the same bits", "%d datasets and attributes, differing: %s"
                                      % (len(got), differing[:10]))
         print("instruction sets not on this machine: %s" % (", ".join(sorted(missing)) or "none"))

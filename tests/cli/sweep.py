@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 import harness
-import result_file
+import sweep_files
 
 MODES = harness.MODES
 ESSENTIAL = ["fp32", "0", "2-1", "2-2", "2-4"]
@@ -47,7 +47,7 @@ def check_all_modes(checks, sweeps):
     checks.check(len(result.lines()) <= 1, "quiet where stderr is no terminal", result.err)
     rows = [line.split() for line in result.out.split("All modes against")[-1].splitlines()]
     checks.check([row[0] for row in rows if len(row) == 7 and row[0] in MODES] == MODES, "a line for each mode in the summary", result.out)
-    stored = result_file.contents(os.path.join(folder, RESULT), ["outputs/"])
+    stored = sweep_files.contents(os.path.join(folder, RESULT), ["outputs/"])
     checks.check(len(stored) == len(MODES) * 2 * 6, "a dataset for each mode, layer and component", len(stored))
     for one, other in (("outputs/2/0", "outputs/2/2-0"), ("outputs/2/2-1", "outputs/2/2-2")):
         same = [stored[n] == stored[n.replace(one, other, 1)] for n in stored if n.startswith(one + "/")]
@@ -61,7 +61,7 @@ def check_all_modes(checks, sweeps):
 def check_same_outputs(checks, sweeps, stored, what, arguments):
     folder, _ = sweeps.run(what, arguments + ["--all-modes", "--components", "all"])
     path = os.path.join(folder, RESULT)
-    checks.check(os.path.exists(path) and result_file.contents(path, ["outputs/"]) == stored, what + ": the same outputs")
+    checks.check(os.path.exists(path) and sweep_files.contents(path, ["outputs/"]) == stored, what + ": the same outputs")
 
 
 def check_ways_to_ask(checks, sweeps, folder, stored):

@@ -13,7 +13,7 @@ import numpy as np
 
 import quamba_reference as q
 import torch_file
-from check_numerics import SITES, Probe, check, compare_layer, demo_case, float_samples, same_errors
+from check_numerics import SITES, Probe, check, demo_case, float_samples, one_layer_at_a_time, same_errors
 
 SCALES = {"in_proj:input": "norm.output_scale", "in_proj:output": "mixer.conv1d.input_scale",
           "x_proj:input": "mixer.conv1d.output_scale", "x_proj:output": "mixer.selective_scan.B_scale",
@@ -78,26 +78,6 @@ def same_bits(probe, demo, folder, model, qm, samples):
         check(unequal == 0, "mode %s: %d of %d values differ from the demo model, quantized with these scales" % (mode, unequal, count))
 
 
-def one_layer_at_a_time(probe, folder, qm, samples):
-    tally = {}
-    for tokens in samples:
-        for mode in q.QUANT_MODES:
-            inputs, want = [], []
-            h = qm.embedding[tokens]
-            residual = np.zeros_like(h)
-            for l in range(len(qm.layers)):
-                inputs.append((residual, h))
-                cap, residual, h = q.quant_layer(qm, l, residual, h, mode)
-                want.append(cap)
-            for l, (got, _, _) in enumerate(probe.layers(folder, qm.m, mode, qm.scales, inputs)):
-                compare_layer(tally, qm, l, *inputs[l], mode, got, want[l])
-    for (mode, c), t in tally.items():
-        share = t.equal / t.codes if t.codes else 1.0
-        distance = np.sqrt(t.off / t.quantization)
-        check(share >= 0.999 and t.far == 0 and distance <= 0.02, "mode %s %s: %.4f %% of %d codes equal, %d off by more than 1, distance %.4f"
-              % (mode, c, 100 * share, t.codes, t.far, distance))
-
-
 def end_to_end(probe, folder, qm, samples):
     reference = [q.float_forward(qm.m, tokens) for tokens in samples]
     for mode in q.QUANT_MODES:
@@ -114,7 +94,7 @@ def main():
         check([s for s in SITES if s not in SCALES] == [], "every site has a scale")
         same_bits(probe, demo, folder, model, qm, samples[:3])
         float_samples(probe, folder, qm.m, samples[:2], "fp32 of the dequantized weights,")
-        one_layer_at_a_time(probe, folder, qm, [samples[0][:128]])
+        one_layer_at_a_time(probe, folder, qm, [samples[0][:128]], "checkpoint,")
         end_to_end(probe, folder, qm, [s[:96] for s in samples])
     print("checkpoint: %s" % ("%d WRONG" % check.failed if check.failed else "all ok"))
     return 1 if check.failed else 0

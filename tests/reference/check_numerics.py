@@ -236,27 +236,33 @@ def compare_layer(tally, qm, l, residual, h, mode, got, want):
         t.add_values(got[c], want[c], plain[c])
 
 
+def one_layer_at_a_time(probe, folder, qm, samples, what):
+    """Every layer of every mode on the inputs that the Python has there."""
+    tally = {}
+    for tokens in samples:
+        for mode in q.QUANT_MODES:
+            inputs, want = [], []
+            h = qm.embedding[tokens]
+            residual = np.zeros_like(h)
+            for l in range(len(qm.layers)):
+                inputs.append((residual, h))
+                cap, residual, h = q.quant_layer(qm, l, residual, h, mode)
+                want.append(cap)
+            for l, (got, _, _) in enumerate(probe.layers(folder, qm.m, mode, qm.scales, inputs)):
+                compare_layer(tally, qm, l, *inputs[l], mode, got, want[l])
+    for (mode, c), t in tally.items():
+        share = t.equal / t.codes if t.codes else 1.0
+        distance = np.sqrt(t.off / t.quantization)
+        check(share >= 0.999 and t.far == 0 and distance <= 0.02, "%s mode %s %s: %s, distance %.4f of the quantization error, at most 0.02"
+              % (what, mode, c, "%.4f %% of %d codes equal, %d off by more than 1" % (100 * share, t.codes, t.far) if t.codes else "float", distance))
+
+
 def layers(probe, demo):
     model, samples = demo_case(demo, 4)
     cases = [(demo, model, samples[:1], samples)] + [(*random_case(probe, d, n), None) for d, n in SHAPES]
     for folder, model, samples, calibration in cases:
-        qm, tally = q.QuantModel(model, q.calibrate(model, calibration or samples)), {}
-        for tokens in samples:
-            for mode in q.QUANT_MODES:
-                inputs, want = [], []
-                h = qm.embedding[tokens]
-                residual = np.zeros_like(h)
-                for l in range(len(qm.layers)):
-                    inputs.append((residual, h))
-                    cap, residual, h = q.quant_layer(qm, l, residual, h, mode)
-                    want.append(cap)
-                for l, (got, _, _) in enumerate(probe.layers(folder, model, mode, qm.scales, inputs)):
-                    compare_layer(tally, qm, l, *inputs[l], mode, got, want[l])
-        for (mode, c), t in tally.items():
-            share = t.equal / t.codes if t.codes else 1.0
-            distance = np.sqrt(t.off / t.quantization)
-            check(share >= 0.999 and t.far == 0 and distance <= 0.02, "D=%d mode %s %s: %s, distance %.4f of the quantization error, at most 0.02"
-                  % (model.D, mode, c, "%.4f %% of %d codes equal, %d off by more than 1" % (100 * share, t.codes, t.far) if t.codes else "float", distance))
+        qm = q.QuantModel(model, q.calibrate(model, calibration or samples))
+        one_layer_at_a_time(probe, folder, qm, samples, "D=%d" % model.D)
 
 
 # ---- 3. end to end, on the demo model ----
