@@ -129,7 +129,7 @@ def check_partial_reports(checks, good, workplace):
                  abs(report["layers"]["layer_0"]["mse"] - mse) <= 1e-12 * mse,
                  "partial reports: over the samples that both have", (report["samples_compared"], state, mse))
     compared = harness.run(["compare", "-q"], 1, case.folder)
-    checks.check(compared.status == recovery.INPUT and "--resume" in compared.err, "compare refuses an incomplete file",
+    checks.check(compared.status == recovery.INPUT and "make it with: ssmsweep save" in compared.err, "compare refuses an incomplete file",
                  compared.err)
 
 
