@@ -89,6 +89,23 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
     }
 }
 
+// What is made of tensors alone.
+static enum status check_store(const struct job *job, struct error *err)
+{
+    const struct {
+        const char *name;
+        bool given;
+    } options[] = {
+        {"gate", job->gates},  {"gate-file", job->gate_file},   {"baseline", job->baseline},
+        {"junit", job->junit}, {"per-sample", job->per_sample}, {"save_comparison", job->save_comparison}};
+    if (job->store != JOB_STORE_NONE) return STATUS_OK;
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        if (options[i].given)
+            return error_set(err, STATUS_USAGE, "--%s needs layer outputs; leave out --store none",
+                             options[i].name);
+    return STATUS_OK;
+}
+
 static enum status check_job(const struct job *job, struct error *err)
 {
     if (job->command == COMMAND_EXPORT && !job->npy)
@@ -96,7 +113,7 @@ static enum status check_job(const struct job *job, struct error *err)
     if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
         job->command != COMMAND_BENCH)
         return STATUS_OK;
-    return plan_check_names(job, err) ? err->status : verdict_check_job(job, err);
+    return plan_check_names(job, err) || check_store(job, err) ? err->status : verdict_check_job(job, err);
 }
 
 // ---- compare and report ----
@@ -149,6 +166,11 @@ static enum status compare(const struct program *program, bool partial, struct e
     char *path = sweep_result_path(job, err);
     if (path) result_open(&result, path, err);
     if (comm_agree(comm, err)) goto close_result;
+    if (result_layers(result) == 0) {
+        log_job(program->log, LOG_NORMAL,
+                "no comparison of layer outputs: the result file keeps no tensors (--store none)");
+        goto close_result;
+    }
     log_job(program->log, LOG_VERBOSE, "compares");
     if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
     log_job(program->log, LOG_VERBOSE, "writes the reports");

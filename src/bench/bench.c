@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "gemms.h"
+#include "handouts.h"
 #include "machine.h"
+#include "metrics.h"
 #include "passes.h"
 #include "random_model.h"
 #include "setting.h"
@@ -20,7 +22,8 @@
 #include "sweeps.h"
 #include "vectors.h"
 
-// The shape of mamba-130m; the vocabulary has no part in what is measured.
+// The shape of mamba-130m; its vocabulary has a part in the logits alone, which need no model.
+enum { BUILT_IN_VOCAB = 50280 };
 static const struct dims built_in = {.n_layer = 24,
                                      .d_model = 768,
                                      .d_inner = 1536,
@@ -29,6 +32,13 @@ static const struct dims built_in = {.n_layer = 24,
                                      .dt_rank = 48,
                                      .vocab_size = 512,
                                      .norm_eps = 1e-5f};
+
+// What a run measures on rank 0 alone, and on all ranks.
+struct found {
+    struct setting setting;
+    struct sweep_rows sweeps;
+    struct handout_rows hand_outs;
+};
 
 // ---- the machine in words ----
 
@@ -53,6 +63,10 @@ static void processor_name(char *name, size_t size)
 
 static void put_model(struct json_writer *writer, const struct job *job, const struct setting *setting)
 {
+    if (!setting->model) {
+        json_put_null(writer, "model");
+        return;
+    }
     const struct dims *d = &setting->model->dims;
     json_begin_object(writer, "model");
     json_put_string(writer, "directory", job->model_dir);
@@ -75,14 +89,14 @@ static void put_machine(struct json_writer *writer, const struct setting *settin
     json_begin_object(writer, "machine");
     json_put_string(writer, "processor", name);
     json_put_integer(writer, "processors_online", sysconf(_SC_NPROCESSORS_ONLN));
-    json_put_string(writer, "instruction_set", setting->kernels->name);
+    json_put_string(writer, "instruction_set", setting->kernels ? setting->kernels->name : NULL);
     json_put_integer(writer, "threads", setting->threads);
     json_put_integer(writer, "ranks", comm->ranks);
     json_end_object(writer);
 }
 
-static enum status write_json(const struct job *job, const struct comm *comm, const struct setting *setting,
-                              const struct sweep_rows *sweeps, const char *tool_version, struct error *err)
+static enum status write_json(const struct job *job, const struct comm *comm, const struct found *found,
+                              const char *tool_version, struct error *err)
 {
     struct json_writer *writer = json_writer_open();
     if (!writer) return error_memory(err, 1, "the bench");
@@ -91,10 +105,11 @@ static enum status write_json(const struct job *job, const struct comm *comm, co
     json_put_string(writer, "tool_version", tool_version);
     json_put_integer(writer, "time", (long long)time(NULL));
     json_put_double(writer, "seconds", job->bench_seconds);
-    put_machine(writer, setting, comm);
-    put_model(writer, job, setting);
-    rows_put_json(&setting->rows, writer);
-    sweeps_put_json(sweeps, comm->ranks, writer);
+    put_machine(writer, &found->setting, comm);
+    put_model(writer, job, &found->setting);
+    rows_put_json(&found->setting.rows, writer);
+    sweeps_put_json(&found->sweeps, comm->ranks, writer);
+    handouts_put_json(&found->hand_outs, writer);
     json_end_object(writer);
     char *text = json_writer_finish(writer);
     if (!text) return error_memory(err, 1, "the bench");
@@ -134,14 +149,15 @@ static enum status measure_process(struct setting *setting, const struct job *jo
 {
     if (machine_measure(setting, err) || gemms_measure(setting, err) || vectors_measure(setting, err))
         return err->status;
-    if (passes_measure(setting, chosen, err)) return err->status;
+    if (metrics_measure(setting, err) || passes_measure(setting, chosen, err)) return err->status;
     return measure_start(setting, job, err);
 }
 
 static enum status open_setting(struct setting *setting, const struct job *job, const struct model *model,
                                 struct error *err)
 {
-    if (setting_open(setting, model, err)) return err->status;
+    const int vocab = job->model_dir ? model->dims.vocab_size : BUILT_IN_VOCAB;
+    if (setting_open(setting, model, vocab, err)) return err->status;
     setting->length = job->calib_seqlen;
     setting->threads = job->threads > 0 ? job->threads : omp_get_max_threads();
     setting->seconds = job->bench_seconds;
@@ -169,11 +185,6 @@ static char *make_scratch(const struct job *job, const struct comm *comm, struct
 static enum status measure_sweeps(struct sweep_rows *rows, const struct job *job, const struct comm *comm,
                                   const char *tool_version, struct error *err)
 {
-    if (comm->ranks == 1) {
-        if (job->verbosity != LOG_QUIET)
-            printf("\nSweep: not measured; start `mpirun -n RANKS ssmsweep bench` for it.\n");
-        return STATUS_OK;
-    }
     const bool existed = file_is_directory(job->output_dir);
     char *scratch = make_scratch(job, comm, err);
     if (err->status == STATUS_OK) sweeps_measure(rows, job, comm, scratch, tool_version, err);
@@ -183,6 +194,18 @@ static enum status measure_sweeps(struct sweep_rows *rows, const struct job *job
     }
     free(scratch);
     return comm_agree(comm, err);
+}
+
+static enum status measure_ranks(struct found *found, const struct job *job, const struct comm *comm,
+                                 const char *tool_version, struct error *err)
+{
+    if (comm->ranks == 1) {
+        if (job->verbosity != LOG_QUIET)
+            printf("\nSweep, hand-out: not measured; start `mpirun -n RANKS ssmsweep bench` for them.\n");
+        return STATUS_OK;
+    }
+    if (!job->null_items && measure_sweeps(&found->sweeps, job, comm, tool_version, err)) return err->status;
+    return handouts_measure(&found->hand_outs, job, comm, err);
 }
 
 static enum status measure_alone(struct setting *setting, struct random_model *random, struct model *model,
@@ -203,17 +226,20 @@ static enum status measure_alone(struct setting *setting, struct random_model *r
 enum status bench_run(const struct job *job, const struct comm *comm, const char *tool_version,
                       struct error *err)
 {
-    struct setting setting = {0};
+    struct found found = {.sweeps.count = 0};
     struct random_model random = {0};
     struct model model = {0};
-    struct sweep_rows sweeps = {.count = 0};
-    if (comm->rank == 0) measure_alone(&setting, &random, &model, job, err);
+    if (job->null_items && comm->ranks == 1)
+        error_set(err, STATUS_USAGE,
+                  "--null-items: needs at least two ranks, got one; start it as `mpirun -n RANKS ssmsweep "
+                  "bench --null-items`");
+    if (comm->rank == 0 && !job->null_items && !err->status)
+        measure_alone(&found.setting, &random, &model, job, err);
     sweeps_sleep(comm->world);
     if (comm_agree(comm, err) == STATUS_OK &&
-        measure_sweeps(&sweeps, job, comm, tool_version, err) == STATUS_OK && comm->rank == 0 &&
-        job->json_file)
-        write_json(job, comm, &setting, &sweeps, tool_version, err);
-    setting_close(&setting);
+        measure_ranks(&found, job, comm, tool_version, err) == STATUS_OK && comm->rank == 0 && job->json_file)
+        write_json(job, comm, &found, tool_version, err);
+    setting_close(&found.setting);
     model_close(&model);
     random_model_close(&random);
     return comm_agree(comm, err);

@@ -67,11 +67,6 @@ struct load exps_load(struct exps *exps, const struct setting *setting, int thre
 
 // ---- bandwidth ----
 
-struct triad {
-    float *a, *b, *c;
-    int count, threads;
-};
-
 static void triad_part(void *context, int thread, int begin, int end)
 {
     (void)thread;
@@ -88,7 +83,7 @@ static void triad_run(void *context)
     team_divide(t->threads, t->count, KERNEL_LANES, triad_part, context);
 }
 
-static struct load triad_load(struct triad *triad, const struct setting *setting, int threads)
+struct load triad_load(struct triad *triad, const struct setting *setting, int threads)
 {
     const long third = setting->pool_floats / 3 / KERNEL_LANES * KERNEL_LANES, most = 64L << 20;
     triad->count = (int)(third < most ? third : most);

@@ -27,6 +27,13 @@ struct exps {
 };
 struct load exps_load(struct exps *exps, const struct setting *setting, int threads);
 
+// a = b + s c over arrays that no cache holds; work: bytes as STREAM counts them.
+struct triad {
+    float *a, *b, *c;
+    int count, threads;
+};
+struct load triad_load(struct triad *triad, const struct setting *setting, int threads);
+
 // Rows of group `machine`.
 enum status machine_measure(struct setting *setting, struct error *err);
 

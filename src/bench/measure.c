@@ -18,6 +18,11 @@ double clock_seconds(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+double processor_seconds(void)
+{
+    return read_clock(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 static double time_run(const struct load *load)
 {
     const clockid_t clock = load->team ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID;

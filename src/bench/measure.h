@@ -18,7 +18,8 @@ struct load {
     int runs;
 };
 
-double clock_seconds(void); // monotonic
+double clock_seconds(void);     // monotonic
+double processor_seconds(void); // that this process used
 
 // Runs all loads in turn, again and again, for about `seconds` (at least three turns, one of them
 // unmeasured).

@@ -11,14 +11,17 @@ float random_uniform(uint32_t *state)
     return (float)(int32_t)*state * 0x1p-31f;
 }
 
-enum status setting_open(struct setting *setting, const struct model *model, struct error *err)
+enum status setting_open(struct setting *setting, const struct model *model, int vocab, struct error *err)
 {
     const struct dims *d = &model->dims;
     const long weights = 2L * (d->d_inner + KERNEL_LANES) * d->d_model * d->n_layer;
+    const long head = ((long)vocab + KERNEL_LANES) * d->d_model;
     memset(setting, 0, sizeof *setting);
     if (kernels_choose(&setting->kernels, err)) return err->status;
     setting->model = model;
+    setting->vocab = vocab;
     setting->pool_floats = weights > BANDWIDTH_FLOATS ? weights : BANDWIDTH_FLOATS;
+    if (head > setting->pool_floats) setting->pool_floats = head;
     const size_t bytes = (size_t)setting->pool_floats * sizeof(float);
     if (arena_init(&setting->arena, bytes, "the bench", err)) return err->status;
     setting->pool = arena_take(&setting->arena, bytes);

@@ -14,6 +14,7 @@ struct setting {
     const struct kernels *kernels;
     const struct model *model;
     int length;     // tokens
+    int vocab;      // logits of a token
     int threads;    // "all"
     double seconds; // for each measurement
     float *pool;    // far more than the caches hold, random in [-1, 1)
@@ -22,8 +23,9 @@ struct setting {
     struct row_list rows;
 };
 
-// Everything of the weights of one matrix per layer, and at least what bandwidth takes to measure.
-enum status setting_open(struct setting *setting, const struct model *model, struct error *err);
+// The pool holds the weights of one matrix of every layer, or those of lm_head, and at least what bandwidth
+// takes to measure.  vocab: may be another one than the model's.
+enum status setting_open(struct setting *setting, const struct model *model, int vocab, struct error *err);
 void setting_close(struct setting *setting);
 
 // Uniform in [-1, 1); the state is any number.

@@ -261,8 +261,8 @@ static enum status check_runs(const struct import *import, int per_run, struct e
 static int add_cell(struct plan *plan, int calib_data_num)
 {
     if (calib_data_num == FLOAT_RUN) return PLAN_FLOAT_CELL;
-    if (plan->n_cells == 0 || plan->calib_data_num[plan->n_cells - 1] != calib_data_num)
-        plan->calib_data_num[plan->n_cells++] = calib_data_num;
+    if (plan->n_cells == 0 || plan->cells[plan->n_cells - 1].calib_data_num != calib_data_num)
+        plan->cells[plan->n_cells++].calib_data_num = calib_data_num;
     return plan->n_cells - 1;
 }
 
@@ -283,11 +283,13 @@ static enum status make_plan(struct import *import, int per_run, struct error *e
     int runs = import->n_arrays / per_run;
     plan->runs = calloc((size_t)runs, sizeof *plan->runs);
     plan->want = calloc((size_t)import->dims.n_layer, 1);
-    if (!plan->runs || !plan->want) return error_memory(err, (size_t)runs * sizeof *plan->runs, "the modes");
+    plan->cells = calloc(JOB_MAX_CELLS, sizeof *plan->cells);
+    if (!plan->runs || !plan->want || !plan->cells)
+        return error_memory(err, (size_t)runs * sizeof *plan->runs, "the modes");
     const char *reference = json_string(json_get(import->manifest, "reference_mode"));
     for (int r = 0; r < runs; r++) {
         const struct array *a = &import->arrays[r * per_run];
-        plan->runs[r] = (struct run){add_cell(plan, a->calib_data_num), mode_at(a->mode)};
+        plan->runs[r] = (struct run){.cell = add_cell(plan, a->calib_data_num), .mode = mode_at(a->mode)};
         if (reference && strcmp(reference, mode_at(a->mode)->name) == 0) plan->reference_run = r;
     }
     for (int i = 0; i < per_run; i++)
@@ -401,8 +403,7 @@ static void import_clear(struct import *import)
     json_close(import->stats);
     free(import->corpus.ids);
     free(import->corpus.length);
-    free(import->plan.runs);
-    free(import->plan.want);
+    plan_clear(&import->plan);
 }
 
 enum status npy_import(const struct comm *comm, const char *folder, const char *result_path,

@@ -206,6 +206,12 @@ enum status corpus_read(struct corpus *corpus, const struct corpus_request *requ
     return err->status;
 }
 
+void corpus_drop_ids(struct corpus *corpus)
+{
+    free(corpus->ids);
+    corpus->ids = NULL;
+}
+
 void corpus_clear(struct corpus *corpus)
 {
     free(corpus->ids);

@@ -182,6 +182,9 @@ char *job_identity_json(const struct job *job)
     json_put_string(writer, "reference", job->reference);
     json_put_string(writer, "layers", job->layers);
     json_put_string(writer, "components", job->components);
+    json_put_string(writer, "store", job->store == JOB_STORE_NONE ? "none" : "selected");
+    json_put_bool(writer, "logits", !job->no_logits);
+    json_put_integer(writer, "noise", job->noise);
     json_end_object(writer);
     return json_writer_finish(writer);
 }

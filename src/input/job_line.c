@@ -72,15 +72,19 @@ static void put_option(FILE *out, const struct json *value)
     char text[NUMBER_ROOM];
     const char *key = json_key(value);
     const struct option *option = option_find(key, strlen(key));
-    if (!option || strcmp(key, "modes") == 0 || strcmp(key, "reference") == 0 || strcmp(key, "model") == 0)
+    if (strcmp(key, "modes") == 0 || strcmp(key, "reference") == 0 || strcmp(key, "model") == 0) return;
+    if (json_is_bool(value)) { // only what is usual can be turned off
+        fprintf(out, " --no-%s", key);
         return;
+    }
+    if (!option) return;
     fprintf(out, " --%s", option->name);
-    if (option->kind == OPTION_CHOICE)
-        put_choice(out, option, (int)json_number(value));
-    else if (json_is_array(value))
+    if (json_is_array(value))
         put_numbers(out, value);
     else if (json_is_string(value))
         put_word(out, json_string(value));
+    else if (option->kind == OPTION_CHOICE)
+        put_choice(out, option, (int)json_number(value));
     else
         put_word(out, number_text(json_number(value), text));
 }
@@ -97,6 +101,7 @@ static bool equal(const struct json *a, const struct json *b)
     }
     if (json_is_string(a) && json_is_string(b)) return strcmp(json_string(a), json_string(b)) == 0;
     if (json_is_number(a) && json_is_number(b)) return json_number(a) == json_number(b);
+    if (json_is_bool(a) && json_is_bool(b)) return json_bool(a) == json_bool(b);
     return json_is_null(a) && json_is_null(b);
 }
 

@@ -80,6 +80,18 @@ static const struct option options[] = {
      .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all\n(default "
              "mixer_output)"},
 
+    {"store", 0, OPTION_CHOICE, GROUP_SWEEP, IN_RUN, OFFSET(store), .argument = "selected|none",
+     .help = "tensors that the result file keeps: those of --layers and --components (default), or\n"
+             "none; metrics of every layer and component are kept in any case",
+     .word = "selected|none"},
+    {"no-logits", 0, OPTION_FLAG, GROUP_SWEEP, IN_RUN, OFFSET(no_logits),
+     .help = "no metrics of the predictions: perplexity, KL divergence, top-1 agreement"},
+
+    {"noise", 0, OPTION_INT, GROUP_SWEEP, IN_RUN, OFFSET(noise), .argument = "K",
+     .help = "re-runs of each W8A8 mode with the last bits of the scan disturbed, which give the\n"
+             "differences that mean nothing; each costs as much as its mode (default 0)",
+     .least = 0, .most = 64},
+
     {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_BENCH | IN_EXPORT | IN_IMPORT,
      OFFSET(output_dir), .argument = "DIR", .help = "folder of the layer outputs (default layer_outputs)"},
     {"npy", 0, OPTION_FLAG, GROUP_OUTPUT, IN_EXPORT, OFFSET(npy), .help = "export: as NumPy arrays"},
@@ -134,6 +146,8 @@ static const struct option options[] = {
      .help = "seconds for each measurement (default 1)", .least = 0, .most = 3600},
     {"json", 0, OPTION_TEXT, GROUP_BENCH, IN_BENCH, OFFSET(json_file), .argument = "FILE",
      .help = "write all numbers to this file"},
+    {"null-items", 0, OPTION_FLAG, GROUP_BENCH, IN_BENCH, OFFSET(null_items),
+     .help = "under mpirun: measure only how fast items that do nothing are handed out"},
 
     {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},

@@ -136,11 +136,6 @@ bool forward_run(struct forward *forward, const struct mode *mode, const float *
 // What calibration looks at.
 static const struct mode observed_mode = {.precision = PRECISION_FP32, .scan_order = SCAN_SEQUENTIAL};
 
-bool forward_observes(const struct mode *mode)
-{
-    return mode->precision == observed_mode.precision && mode->scan_order == observed_mode.scan_order;
-}
-
 bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
                      const struct capture *capture, float *observed)
 {

@@ -53,23 +53,30 @@ const struct kernels *kernels_find(const char *name)
     return NULL;
 }
 
+static const struct kernels *best(void)
+{
+    int i = 0;
+    while (!machine_has(all[i]))
+        i++;
+    return all[i];
+}
+
 enum status kernels_choose(const struct kernels **kernels, struct error *err)
 {
     const char *asked = getenv("SSMSWEEP_ISA");
-    if (asked && *asked) {
-        const struct kernels *found = kernels_find(asked);
-        if (!found)
-            return error_set(
-                err, STATUS_USAGE,
-                "SSMSWEEP_ISA=%s: not known or not on this machine; expected avx512, avx2, scalar or naive",
-                asked);
-        *kernels = found;
-        return STATUS_OK;
-    }
-    for (int i = 0; i < ALL; i++)
-        if (machine_has(all[i])) {
-            *kernels = all[i];
-            break;
-        }
+    const struct kernels *found = asked && *asked ? kernels_find(asked) : best();
+    if (!found)
+        return error_set(
+            err, STATUS_USAGE,
+            "SSMSWEEP_ISA=%s: not known or not on this machine; expected avx512, avx2, scalar or naive",
+            asked);
+    *kernels = found;
     return STATUS_OK;
+}
+
+const struct kernels *kernels_default(void)
+{
+    const char *asked = getenv("SSMSWEEP_ISA");
+    const struct kernels *found = asked ? kernels_find(asked) : NULL;
+    return found ? found : best();
 }

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels_naive_sums.h"
+
 static float as_float(int32_t bits)
 {
     float x;
@@ -364,6 +366,9 @@ const struct kernels kernels_naive = {
     .quantize_even = quantize_even,
     .exp = exp_array,
     .softplus = softplus_array,
+    .logit_sums = naive_logit_sums,
+    .pair_ranges = naive_pair_ranges,
+    .pair_sums = naive_pair_sums,
     .peak_f32 = peak_f32,
     .peak_s8 = peak_s8,
 };

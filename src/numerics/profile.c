@@ -5,7 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-enum { LANES = 8, MANTISSA_BITS = 52, EXPONENT_BIAS = 1023 };
+#include "ssmsweep/numerics/pairs.h"
+
+enum { MANTISSA_BITS = 52, EXPONENT_BIAS = 1023 };
 
 void profile_clear(struct profile *total)
 {
@@ -60,36 +62,9 @@ void profile_tokens(int bucket, int *first, int *last)
     *last = bucket == PROFILE_POSITIONS - 1 ? INT_MAX : bucket ? (1 << bucket) - 1 : 0;
 }
 
-// One token: sums in lanes, which are folded in a fixed order.
-static void add_token(struct profile *total, const float *ref, const float *mode, int width, int bucket)
-{
-    double squares[LANES] = {0}, abs[LANES] = {0};
-    for (int i = 0; i < width; i++) {
-        const double d = fabs((double)mode[i] - (double)ref[i]);
-        if (isnan(d)) continue;
-        total->bins[profile_bin(d)]++;
-        squares[i % LANES] += d * d;
-        abs[i % LANES] += d;
-    }
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int j = 0; j < half; j++) {
-            squares[j] += squares[j + half];
-            abs[j] += abs[j + half];
-        }
-    total->position_count[bucket] += (uint64_t)width;
-    total->position_squares[bucket] += squares[0];
-    total->position_abs[bucket] += abs[0];
-}
-
 void profile_add_sample(struct profile *total, const float *ref, const float *mode, int length, int width)
 {
-    // In a profile of its own first, so that a merge of samples gives the bits of adding them.
-    struct profile sample;
-    profile_clear(&sample);
-    for (int t = 0; t < length; t++)
-        add_token(&sample, ref + (size_t)t * (size_t)width, mode + (size_t)t * (size_t)width, width,
-                  profile_position(t));
-    profile_merge(total, &sample);
+    pairs_add_sample(NULL, total, ref, mode, (size_t)length, width);
 }
 
 int profile_percentile(const struct profile *profile, double p, double *low, double *high)

@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "handout.h"
 #include "wire.h"
 
-// An item that failed and waits for another attempt.
-struct retry {
-    int item, attempt, last_rank;
+// A rank that asked and was not answered: an item at work elsewhere may come back and be its own.
+struct parked {
+    bool waits;
+    int wish;
 };
 
 struct scheduler {
@@ -17,34 +19,30 @@ struct scheduler {
     struct progress *progress;
     struct stop no_stop, *stop;
     double idle_since; // the end of this rank's last item
+    double polled;     // when scheduler_poll() was called between items
+    int wish;          // the size of this rank's next batch, as it sees it
     // the item at work on this rank
     int attempt;
     bool final;                // its failure ends the phase
     struct error failed, lost; // the last failure on this rank; the first one of an item that was given up
     // rank 0
-    int next;    // first item not handed out yet
+    struct handout handout;
+    long long requests;
     int workers; // ranks that were not told that no more comes
-    bool ended;
-    int done, given_up, in_vain;
-    struct retry *retries;
-    int n_retries;
     struct wire_stop news;
-    MPI_Request *told; // [ranks]
-    bool *dismissed;   // [ranks]
-    bool *parked;      // [ranks], asked and not answered: an item at work elsewhere may fail and be theirs
-    int n_parked, at_work;
+    MPI_Request *told;     // [ranks]
+    bool *dismissed;       // [ranks]
+    struct parked *parked; // [ranks]
+    int n_parked;
     // the others
     bool told_leader;
     MPI_Request hears;
 };
 
-enum {
-    PROBES_BEFORE_NAP = 50,
-    NAP_NANOSECONDS = 100 * 1000,
-    // So many failures without one success between them, for each rank and beyond: it is not the items.
-    FAILURES_PER_RANK = 3,
-    FAILURES_BEYOND = 9
-};
+enum { PROBES_BEFORE_NAP = 50, NAP_NANOSECONDS = 100 * 1000 };
+
+// Between items that are shorter than this nobody looks for messages after each.
+static const double POLL_SECONDS = 20e-6;
 
 // Spinning ranks take the cores from those that compute: after some probes in vain, sleep between them.
 static void nap(int *in_vain)
@@ -98,67 +96,35 @@ static enum wire_outcome run_item(struct scheduler *scheduler, int item, int att
     return WIRE_FAILED;
 }
 
-// ---- rank 0: what is handed out ----
-
-static bool take_retry(struct scheduler *scheduler, int rank, struct wire_answer *answer)
-{
-    for (int i = 0; i < scheduler->n_retries; i++) {
-        const struct retry *retry = &scheduler->retries[i];
-        if (retry->last_rank == rank && scheduler->comm->ranks > 1) continue;
-        *answer = (struct wire_answer){.item = retry->item, .attempt = retry->attempt};
-        scheduler->retries[i] = scheduler->retries[--scheduler->n_retries];
-        return true;
-    }
-    return false;
-}
-
+// Nothing new begins: known on rank 0 for all reasons, elsewhere for wishes to stop.
 static bool stops(struct scheduler *scheduler)
 {
-    return scheduler->ended || stop_wanted(scheduler->stop);
+    return scheduler->handout.ended || stop_wanted(scheduler->stop);
 }
 
-static struct wire_answer take_next(struct scheduler *scheduler, int rank)
+static void poll_between(struct scheduler *scheduler, double now)
 {
-    struct wire_answer answer = {.item = WIRE_NO_ITEM};
-    if (stops(scheduler)) return answer;
-    if (!take_retry(scheduler, rank, &answer) && scheduler->next < scheduler->task->n_items)
-        answer.item = scheduler->next++;
-    scheduler->at_work += answer.item != WIRE_NO_ITEM;
-    return answer;
+    if (now - scheduler->polled < POLL_SECONDS) return;
+    scheduler->polled = now;
+    scheduler_poll(scheduler);
 }
 
-static void add_retry(struct scheduler *scheduler, const struct wire_request *request, int rank)
+// Runs a batch up to its end, a failure, a wish to stop, or the time that a batch may take.
+static struct wire_request run_batch(struct scheduler *scheduler, const struct wire_batch *batch)
 {
-    if (request->attempt + 1 >= attempts(scheduler)) {
-        scheduler->given_up++;
-        return;
+    const double longest = 1e-3 * LONGEST_BATCH_MILLISECONDS, began = progress_clock();
+    struct wire_request report = {.batch = *batch};
+    double now = began;
+    while (report.done < batch->count && now - began <= longest && !stops(scheduler)) {
+        report.outcome = run_item(scheduler, batch->first + report.done, batch->attempt);
+        now = scheduler->idle_since;
+        if (report.outcome != WIRE_DONE) break;
+        report.done++;
+        if (report.done < batch->count) poll_between(scheduler, now);
     }
-    struct retry *grown =
-        realloc(scheduler->retries, (size_t)(scheduler->n_retries + 1) * sizeof *scheduler->retries);
-    if (!grown) { // without memory for a note the item cannot be tried again
-        scheduler->ended = true;
-        return;
-    }
-    scheduler->retries = grown;
-    scheduler->retries[scheduler->n_retries++] =
-        (struct retry){.item = request->item, .attempt = request->attempt + 1, .last_rank = rank};
-}
-
-static void note_outcome(struct scheduler *scheduler, const struct wire_request *request, int rank)
-{
-    bool done = request->outcome == WIRE_DONE;
-    int most = FAILURES_PER_RANK * scheduler->comm->ranks + FAILURES_BEYOND;
-    scheduler->at_work -= request->outcome != WIRE_NOTHING;
-    if (done) {
-        scheduler->done++;
-        scheduler->in_vain = 0;
-    } else if (request->outcome == WIRE_FATAL) {
-        scheduler->ended = true;
-    } else if (request->outcome == WIRE_FAILED) {
-        add_retry(scheduler, request, rank);
-        if (++scheduler->in_vain == most) scheduler->ended = true;
-    }
-    progress_step(scheduler->progress, done);
+    scheduler->wish = report.wish = handout_wish(&report, scheduler->wish, now - began);
+    report.signal = stop_wanted(scheduler->stop) ? scheduler->stop->signal : 0;
+    return report;
 }
 
 // ---- rank 0: messages ----
@@ -187,26 +153,34 @@ static void dismiss(struct scheduler *scheduler, int rank)
     scheduler->workers--;
 }
 
-// May the rank still be needed?
-static bool waits(struct scheduler *scheduler)
+static struct wire_batch take(struct scheduler *scheduler, int rank, int wish)
 {
-    return !stops(scheduler) && attempts(scheduler) > 1 && scheduler->at_work + scheduler->n_retries > 0;
+    if (stops(scheduler)) return (struct wire_batch){0};
+    return handout_take(&scheduler->handout, rank, wish);
 }
 
-static bool answer(struct scheduler *scheduler, int rank)
+static void note(struct scheduler *scheduler, const struct wire_request *report, int rank)
 {
-    struct wire_answer next = take_next(scheduler, rank);
-    if (next.item == WIRE_NO_ITEM && waits(scheduler)) return false;
+    handout_note(&scheduler->handout, report, rank, &scheduler->failed);
+    progress_step(scheduler->progress, report->done);
+}
+
+// False: there is nothing for it now, and it may still be needed.
+static bool answer(struct scheduler *scheduler, int rank, int wish)
+{
+    struct wire_answer next = {.batch = take(scheduler, rank, wish)};
+    if (next.batch.count == 0 && !stops(scheduler) && handout_waits(&scheduler->handout)) return false;
     MPI_Send(&next, (int)sizeof next, MPI_BYTE, rank, WIRE_ANSWER, scheduler->comm->world);
-    if (next.item == WIRE_NO_ITEM) dismiss(scheduler, rank);
+    if (next.batch.count == 0) dismiss(scheduler, rank);
     return true;
 }
 
 static void serve_parked(struct scheduler *scheduler)
 {
     for (int rank = 1; scheduler->n_parked > 0 && rank < scheduler->comm->ranks; rank++) {
-        if (!scheduler->parked[rank] || !answer(scheduler, rank)) continue;
-        scheduler->parked[rank] = false;
+        struct parked *parked = &scheduler->parked[rank];
+        if (!parked->waits || !answer(scheduler, rank, parked->wish)) continue;
+        parked->waits = false;
         scheduler->n_parked--;
     }
 }
@@ -220,11 +194,12 @@ static bool serve_one(struct scheduler *scheduler)
     if (!waiting) return false;
     MPI_Recv(&request, (int)sizeof request, MPI_BYTE, from.MPI_SOURCE, WIRE_REQUEST, scheduler->comm->world,
              MPI_STATUS_IGNORE);
+    scheduler->requests++;
     stop_hear(scheduler->stop, request.signal);
     if (request.outcome == WIRE_NEWS) return true;
-    note_outcome(scheduler, &request, from.MPI_SOURCE);
-    if (!answer(scheduler, from.MPI_SOURCE)) {
-        scheduler->parked[from.MPI_SOURCE] = true;
+    note(scheduler, &request, from.MPI_SOURCE);
+    if (!answer(scheduler, from.MPI_SOURCE, request.wish)) {
+        scheduler->parked[from.MPI_SOURCE] = (struct parked){.waits = true, .wish = request.wish};
         scheduler->n_parked++;
     }
     return true;
@@ -235,11 +210,10 @@ static void lead(struct scheduler *scheduler)
     int in_vain = 0;
     for (;;) {
         scheduler_poll(scheduler); // the others first: what is left is ours
-        struct wire_answer next = take_next(scheduler, 0);
-        if (next.item != WIRE_NO_ITEM) {
-            struct wire_request report = {.item = next.item, .attempt = next.attempt};
-            report.outcome = run_item(scheduler, next.item, next.attempt);
-            note_outcome(scheduler, &report, 0);
+        struct wire_batch batch = take(scheduler, 0, scheduler->wish);
+        if (batch.count > 0) {
+            struct wire_request report = run_batch(scheduler, &batch);
+            note(scheduler, &report, 0);
             in_vain = 0;
         } else if (scheduler->workers > 0) {
             nap(&in_vain);
@@ -253,7 +227,7 @@ static void lead(struct scheduler *scheduler)
 
 static void hear(struct scheduler *scheduler)
 {
-    struct wire_request request = {.item = WIRE_NO_ITEM, .outcome = WIRE_NEWS};
+    struct wire_request request = {.outcome = WIRE_NEWS};
     int arrived = 0;
     if (scheduler->hears != MPI_REQUEST_NULL) MPI_Test(&scheduler->hears, &arrived, MPI_STATUS_IGNORE);
     if (arrived && scheduler->news.signal) {
@@ -266,7 +240,7 @@ static void hear(struct scheduler *scheduler)
     scheduler->told_leader = true;
 }
 
-static struct wire_answer ask(struct scheduler *scheduler, const struct wire_request *request)
+static struct wire_batch ask(struct scheduler *scheduler, const struct wire_request *request)
 {
     struct wire_answer answer;
     int arrived = 0, in_vain = 0;
@@ -276,18 +250,17 @@ static struct wire_answer ask(struct scheduler *scheduler, const struct wire_req
     for (MPI_Test(&receive, &arrived, MPI_STATUS_IGNORE); !arrived;
          MPI_Test(&receive, &arrived, MPI_STATUS_IGNORE))
         nap(&in_vain);
-    return answer;
+    return answer.batch;
 }
 
 static void follow(struct scheduler *scheduler)
 {
-    struct wire_request request = {.item = WIRE_NO_ITEM, .outcome = WIRE_NOTHING};
+    struct wire_request request = {.wish = scheduler->wish};
     for (;;) {
         hear(scheduler);
-        struct wire_answer next = ask(scheduler, &request);
-        if (next.item == WIRE_NO_ITEM) return;
-        request = (struct wire_request){.item = next.item, .attempt = next.attempt};
-        request.outcome = run_item(scheduler, next.item, next.attempt);
+        struct wire_batch batch = ask(scheduler, &request);
+        if (batch.count == 0) return;
+        request = run_batch(scheduler, &batch);
     }
 }
 
@@ -321,22 +294,27 @@ static void wait_for_all(const struct comm *comm)
 static enum status end_phase(struct scheduler *scheduler, struct error *err)
 {
     struct task *task = scheduler->task;
-    struct wire_verdict verdict = {.done = scheduler->done,
-                                   .given_up = scheduler->given_up,
-                                   .ended = scheduler->ended,
-                                   .signal = scheduler->stop->signal};
+    struct wire_verdict verdict = {.done = scheduler->handout.done,
+                                   .given_up = scheduler->handout.given_up,
+                                   .ended = scheduler->handout.ended,
+                                   .signal = scheduler->stop->signal,
+                                   .requests = scheduler->requests};
     MPI_Bcast(&verdict, (int)sizeof verdict, MPI_BYTE, 0, scheduler->comm->world);
     stop_hear(scheduler->stop, verdict.signal);
     task->done = verdict.done;
     task->given_up = verdict.given_up;
     task->ended = verdict.ended != 0;
+    task->requests = verdict.requests;
+    int left = task->n_items - verdict.done - verdict.given_up;
+    if (left != 0 && !verdict.ended && !verdict.signal)
+        return error_set(err, STATUS_INTERNAL, "scheduler: %d of %d items were lost", left, task->n_items);
     if (verdict.ended || verdict.given_up) {
         *err = verdict.ended ? scheduler->failed : scheduler->lost;
         return comm_agree(scheduler->comm, err);
     }
-    if (verdict.done == task->n_items) return STATUS_OK;
+    if (left == 0) return STATUS_OK;
     return error_set(err, STATUS_STOPPED, "stopped by %s with %d of %d items left",
-                     stop_signal_name(verdict.signal), task->n_items - verdict.done, task->n_items);
+                     stop_signal_name(verdict.signal), left, task->n_items);
 }
 
 static enum status open_phase(struct scheduler *scheduler, struct error *err)
@@ -344,6 +322,8 @@ static enum status open_phase(struct scheduler *scheduler, struct error *err)
     size_t ranks = (size_t)scheduler->comm->ranks;
     scheduler->hears = MPI_REQUEST_NULL;
     if (scheduler->comm->rank == 0) {
+        handout_open(&scheduler->handout, scheduler->task->n_items, scheduler->comm->ranks,
+                     attempts(scheduler), scheduler->task->batch_limit);
         scheduler->told = malloc(ranks * sizeof *scheduler->told);
         scheduler->dismissed = calloc(ranks, sizeof *scheduler->dismissed);
         scheduler->parked = calloc(ranks, sizeof *scheduler->parked);
@@ -357,7 +337,7 @@ static enum status open_phase(struct scheduler *scheduler, struct error *err)
 
 static void close_phase(struct scheduler *scheduler)
 {
-    free(scheduler->retries);
+    handout_close(&scheduler->handout);
     free(scheduler->parked);
     free(scheduler->dismissed);
     free(scheduler->told);
@@ -366,11 +346,16 @@ static void close_phase(struct scheduler *scheduler)
 enum status scheduler_run(const struct comm *comm, struct task *task, struct progress *progress,
                           struct error *err)
 {
-    struct scheduler scheduler = {
-        .comm = comm, .task = task, .progress = progress, .stop = task->stop, .workers = comm->ranks - 1};
+    struct scheduler scheduler = {.comm = comm,
+                                  .task = task,
+                                  .progress = progress,
+                                  .stop = task->stop,
+                                  .wish = 1,
+                                  .workers = comm->ranks - 1};
     if (!scheduler.stop) scheduler.stop = &scheduler.no_stop;
     task->done = task->given_up = 0;
     task->ended = false;
+    task->requests = 0;
     scheduler.idle_since = progress_clock();
     if (open_phase(&scheduler, err)) goto close_phase;
     if (comm->rank == 0) {

@@ -25,7 +25,7 @@ static const char *check_type(hid_t data, const struct store_expected *expected)
 
 static const char *check_shape(hid_t data, struct store_expected *expected)
 {
-    hsize_t shape[3] = {1, 1, 1};
+    hsize_t shape[STORE_RANKS] = {1, 1, 1, 1, 1};
     hid_t space = H5Dget_space(data);
     if (space < 0) return "unreadable shape";
     bool fits =

@@ -13,12 +13,14 @@ struct store_file {
     unsigned long long size_bytes;
 };
 
+enum { STORE_RANKS = 5 };
+
 // What a dataset must be; shape entries of -1 take any size and are set to what was found.
 struct store_expected {
     H5T_class_t type_class;
     size_t type_bytes;
-    int rank;
-    long long shape[3];
+    int rank; // at most STORE_RANKS
+    long long shape[STORE_RANKS];
 };
 
 // STATUS_INPUT: "PATH: NAME: WHAT; the file is torn or ...".

@@ -17,6 +17,7 @@
 #include "store_create.h"
 #include "store_extend.h"
 #include "store_layout.h"
+#include "store_metrics.h"
 
 // A file in the making.
 struct making {
@@ -42,21 +43,57 @@ static int count_captured(const struct plan *plan, const struct dims *dims, unsi
     return tensors;
 }
 
+// What HDF5 adds: object headers, and a tree, a heap and symbol tables for each group.
+enum { DATASET_BYTES = 272, COMPOUND_BYTES = 2000, GROUP_BYTES = 1032, MEMBER_BYTES = 60, FILE_BYTES = 4096 };
+
+static unsigned long long count_ordinary(const struct plan *plan)
+{
+    unsigned long long runs = 0;
+    for (int r = 0; r < plan->n_runs; r++)
+        runs += plan->runs[r].dither == 0;
+    return runs;
+}
+
+static unsigned long long estimate_objects(const struct plan *plan, unsigned long long tensors)
+{
+    const unsigned long long runs = (unsigned long long)plan->n_runs, ordinary = count_ordinary(plan),
+                             cells = (unsigned long long)plan->n_cells + 1;
+    unsigned long long layers = 0;
+    for (int l = 0; l < plan->n_layer; l++)
+        layers += plan->want[l] != 0;
+    const unsigned long long outputs = tensors > 0 ? cells + ordinary * (layers + 1) : 0,
+                             metrics = plan->metrics ? cells + runs : 0, items = cells + runs;
+    const unsigned long long datasets = 10 + cells + ordinary * tensors + runs * (plan->metrics ? 7u : 3u);
+    const unsigned long long groups = 6 + cells + outputs + metrics + items;
+    return FILE_BYTES + groups * GROUP_BYTES + datasets * (DATASET_BYTES + MEMBER_BYTES) +
+           (plan->metrics ? runs * COMPOUND_BYTES : 0);
+}
+
+// Of all metrics together.
+static unsigned long long metric_row_bytes(const struct plan *plan)
+{
+    unsigned long long bytes = 0;
+    for (int m = 0; m < STORE_METRICS; m++)
+        if (store_keeps_metric(plan, (enum store_metric)m))
+            bytes += store_metric_row_bytes((enum store_metric)m, plan->n_layer);
+    return bytes;
+}
+
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
                                         const struct corpus *corpus)
 {
-    const unsigned long long object_bytes = 4096; // object header, link, and its share of the group's tree
     unsigned long long row_elements;
     unsigned long long tensors = (unsigned long long)count_captured(plan, dims, &row_elements);
     unsigned long long samples = (unsigned long long)corpus->samples, runs = (unsigned long long)plan->n_runs;
     unsigned long long tokens = samples * (unsigned long long)corpus->max_tokens;
-    unsigned long long objects = 20 + runs * (2 * tensors + 5) + 2 * (unsigned long long)plan->n_cells;
-    return runs * tokens * row_elements * sizeof(float)              // outputs
-           + (runs + 1) * samples * (1 + HASH_BYTES + sizeof(float)) // items
-           + tokens * sizeof(int32_t) + samples * sizeof(int32_t)    // samples
-           + ((unsigned long long)plan->n_cells + (plan->n_cells ? samples : 0)) *
-                 (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float) +
-           objects * object_bytes;
+    unsigned long long observed = (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float);
+    return count_ordinary(plan) * tokens * row_elements * sizeof(float) // outputs
+           + runs * samples * metric_row_bytes(plan)                    // metrics
+           + (runs + 1) * samples * (1 + HASH_BYTES + sizeof(float))    // items
+           + tokens * sizeof(int32_t) + samples * sizeof(int32_t)       // samples
+           + (unsigned long long)plan->n_cells * observed               // scales
+           + (plan->n_cells ? samples * observed : 0)                   // observations
+           + estimate_objects(plan, tensors);
 }
 
 enum status store_allocate(int descriptor, unsigned long long bytes, const char *path, struct error *err)
@@ -220,6 +257,36 @@ static void create_observed(struct making *making, struct error *err)
     put_data(making, STORE_OBSERVED_DIGEST, H5T_STD_U8LE, 2, row, NULL, err);
 }
 
+static void create_metrics(struct making *making, int run, struct error *err)
+{
+    const struct plan *plan = making->plan;
+    for (int m = 0; m < STORE_METRICS; m++) {
+        const enum store_metric metric = (enum store_metric)m;
+        const struct store_expected expected =
+            store_metric_expected(metric, making->corpus->samples, plan->n_layer);
+        hsize_t shape[STORE_RANKS];
+        char name[STORE_PATH_ROOM];
+        if (!store_keeps_metric(plan, metric)) continue;
+        for (int d = 0; d < STORE_RANKS; d++)
+            shape[d] = (hsize_t)expected.shape[d];
+        const hid_t type = store_metric_type(metric);
+        store_run_name(plan, run, STORE_METRICS_GROUP, store_metric_name(metric), name);
+        if (type <= 0) store_hdf5_error(err, making->path, name);
+        put_data(making, name, type, expected.rank, shape, NULL, err);
+        store_close_metric_type(type);
+    }
+}
+
+static void create_widths(struct making *making, struct error *err)
+{
+    const hsize_t shape = COMPONENT_COUNT;
+    int32_t width[COMPONENT_COUNT];
+    if (!making->plan->metrics) return;
+    for (int c = 0; c < COMPONENT_COUNT; c++)
+        width[c] = component_width(making->dims, (enum component)c);
+    put_data(making, STORE_WIDTHS, H5T_STD_I32LE, 1, &shape, width, err);
+}
+
 static void create_run(struct making *making, int run, struct error *err)
 {
     const struct plan *plan = making->plan;
@@ -227,7 +294,7 @@ static void create_run(struct making *making, int run, struct error *err)
     char name[STORE_PATH_ROOM];
     for (int l = 0; l < plan->n_layer; l++)
         for (int c = 0; c < COMPONENT_COUNT; c++) {
-            if (!(plan->want[l] & 1u << c)) continue;
+            if (!(plan_wants(plan, run, l) & 1u << c)) continue;
             int width = component_width(making->dims, (enum component)c);
             const hsize_t shape[3] = {(hsize_t)corpus->samples, (hsize_t)corpus->max_tokens, (hsize_t)width};
             store_output_name(plan, run, l, (enum component)c, name);
@@ -237,6 +304,7 @@ static void create_run(struct making *making, int run, struct error *err)
     put_data(making, store_item_name(plan, run, STORE_STATE, name), H5T_STD_U8LE, 1, shape, NULL, err);
     put_data(making, store_item_name(plan, run, STORE_DIGEST, name), H5T_STD_U8LE, 2, shape, NULL, err);
     put_data(making, store_item_name(plan, run, STORE_SECONDS, name), H5T_IEEE_F32LE, 1, shape, NULL, err);
+    create_metrics(making, run, err);
 }
 
 static void open_lists(struct making *making)
@@ -263,6 +331,7 @@ static void create_contents(struct making *making, const struct store_identity *
     create_samples(making, err);
     create_scales(making, err);
     create_observed(making, err);
+    create_widths(making, err);
     for (int r = 0; r < making->plan->n_runs; r++)
         create_run(making, r, err);
     close_lists(making);
@@ -322,6 +391,7 @@ static void add_contents(struct making *making, const struct store_identity *ide
         create_scales(making, err);
         create_observed(making, err);
     }
+    if (!exists(making, STORE_WIDTHS)) create_widths(making, err);
     for (int r = 0; r < making->plan->n_runs; r++) {
         char name[STORE_PATH_ROOM];
         if (!exists(making, store_item_name(making->plan, r, STORE_STATE, name))) create_run(making, r, err);

@@ -8,6 +8,7 @@
 
 #include "ssmsweep/sweep/store.h"
 #include "store_check.h"
+#include "store_metrics.h"
 
 // Accounts of rows: state[S], digest[S, 32] and, of (run, sample) alone, seconds[S].
 struct store_rows {
@@ -20,7 +21,9 @@ struct store {
     hid_t file;
     int n_runs, n_cells, n_layer, samples, max_tokens;
     int width[COMPONENT_COUNT];
-    hid_t *outputs;           // [n_runs][n_layer][COMPONENT_COUNT], 0 where nothing is captured
+    hid_t *outputs; // [n_runs][n_layer][COMPONENT_COUNT], 0 where nothing is captured
+    hid_t *metrics; // [n_runs][STORE_METRICS], 0 where there are none
+    hid_t metric_types[STORE_METRICS];
     struct store_rows *items; // [n_runs]
     hid_t *scales;            // [n_cells]
     hid_t observed;           // 0 where no run needs scales

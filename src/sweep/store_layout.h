@@ -8,9 +8,7 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/sweep/plan.h"
 
-enum { STORE_SCHEMA_VERSION = 2, STORE_PATH_ROOM = 160, STORE_LABEL_ROOM = 16 };
-
-#define STORE_FLOAT_LABEL "float" // stands where other cells have their calib_data_num
+enum { STORE_SCHEMA_VERSION = 3, STORE_PATH_ROOM = 160 };
 
 #define STORE_OBSERVED "/calibration/observed"
 #define STORE_OBSERVED_STATE "/calibration/state"
@@ -22,6 +20,9 @@ void store_output_name(const struct plan *plan, int run, int layer, enum compone
                        char name[STORE_PATH_ROOM]);
 const char *store_item_name(const struct plan *plan, int run, enum store_item_part part,
                             char name[STORE_PATH_ROOM]); // gives `name` back
+// `dataset` of a run, below `group` ("/metrics").  Gives `name` back.
+const char *store_run_name(const struct plan *plan, int run, const char *group, const char *dataset,
+                           char name[STORE_PATH_ROOM]);
 void store_scales_name(const struct plan *plan, int cell, char name[STORE_PATH_ROOM]);
 
 // The deepest message of HDF5's error stack, which it clears: call it before anything else of HDF5.

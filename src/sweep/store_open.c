@@ -67,7 +67,7 @@ static void open_run(struct store *store, const struct store_file *file, const s
     struct store_rows *items = &store->items[run];
     for (int l = 0; l < store->n_layer; l++)
         for (int c = 0; c < COMPONENT_COUNT; c++) {
-            if (!(plan->want[l] & 1u << c)) continue;
+            if (!(plan_wants(plan, run, l) & 1u << c)) continue;
             const long long shape[3] = {store->samples, store->max_tokens, store->width[c]};
             store_output_name(plan, run, l, (enum component)c, name);
             *store_output_at(store, run, l, c) = open_floats(file, name, 3, shape, err);
@@ -78,6 +78,20 @@ static void open_run(struct store *store, const struct store_file *file, const s
     items->seconds = open_floats(file, store_item_name(plan, run, STORE_SECONDS, name), 1, row, err);
 }
 
+static void open_metrics(struct store *store, const struct store_file *file, const struct plan *plan, int run,
+                         struct error *err)
+{
+    for (int m = 0; m < STORE_METRICS && !err->status; m++) {
+        const enum store_metric metric = (enum store_metric)m;
+        struct store_expected expected = store_metric_expected(metric, store->samples, store->n_layer);
+        char name[STORE_PATH_ROOM];
+        if (!store_keeps_metric(plan, metric)) continue;
+        store_run_name(plan, run, STORE_METRICS_GROUP, store_metric_name(metric), name);
+        store->metrics[run * STORE_METRICS + m] =
+            store_open_metric(file, name, &expected, store->metric_types[m], err);
+    }
+}
+
 static void open_all(struct store *store, const struct plan *plan, struct error *err)
 {
     const struct store_file file = {.path = store->path, .id = store->file, .size_bytes = store->size_bytes};
@@ -85,8 +99,12 @@ static void open_all(struct store *store, const struct plan *plan, struct error 
     store->token_ids = open_data(&file, "/samples/token_ids", H5T_INTEGER, sizeof(int32_t), 2, ids, err);
     store->length = open_data(&file, "/samples/length", H5T_INTEGER, sizeof(int32_t), 1, ids, err);
     open_calibration(store, &file, plan, err);
-    for (int r = 0; r < store->n_runs; r++)
+    for (int m = 0; m < STORE_METRICS; m++)
+        store->metric_types[m] = store_metric_type((enum store_metric)m);
+    for (int r = 0; r < store->n_runs; r++) {
         open_run(store, &file, plan, r, err);
+        open_metrics(store, &file, plan, r, err);
+    }
 }
 
 static void close_one(hid_t data)
@@ -107,8 +125,12 @@ void store_close_data(struct store *store)
         for (int l = 0; l < store->n_layer; l++)
             for (int c = 0; c < COMPONENT_COUNT; c++)
                 close_one(*store_output_at(store, r, l, c));
+        for (int m = 0; m < STORE_METRICS; m++)
+            close_one(store->metrics[r * STORE_METRICS + m]);
         close_rows(&store->items[r]);
     }
+    for (int m = 0; m < STORE_METRICS; m++)
+        store_close_metric_type(store->metric_types[m]);
     for (int c = 0; c < store->n_cells; c++)
         close_one(store->scales[c]);
     close_one(store->observed);
@@ -129,7 +151,7 @@ static enum status check_visible(const struct store *store, struct error *err)
     return comm_agree(&store->comm, err);
 }
 
-// The largest output of a sample.
+// The largest piece of a sample: a tensor, or its row of a metric.
 static size_t most_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
 {
     int width = 0;
@@ -137,7 +159,12 @@ static size_t most_bytes(const struct plan *plan, const struct dims *dims, const
         for (int c = 0; c < COMPONENT_COUNT; c++)
             if ((plan->want[l] & 1u << c) && component_width(dims, (enum component)c) > width)
                 width = component_width(dims, (enum component)c);
-    return (size_t)corpus->max_tokens * (size_t)width * sizeof(float);
+    size_t most = (size_t)corpus->max_tokens * (size_t)width * sizeof(float);
+    for (int m = 0; m < STORE_METRICS; m++) {
+        size_t row = store_metric_row_bytes((enum store_metric)m, plan->n_layer);
+        if (store_keeps_metric(plan, (enum store_metric)m) && row > most) most = row;
+    }
+    return most;
 }
 
 size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
@@ -162,7 +189,8 @@ enum status store_open_file(struct store *store, const struct plan *plan, const 
 {
     if (check_visible(store, err)) return err->status;
     store_remember(store, err);
-    if (!err->status) writer_open(&store->writer, store->path, most_bytes(plan, dims, corpus), true, err);
+    if (!err->status)
+        writer_open(&store->writer, store->path, most_bytes(plan, dims, corpus), plan->n_runs, true, err);
     if (comm_agree(&store->comm, err)) return err->status;
     open_file(store);
     open_all(store, plan, err);
@@ -179,6 +207,7 @@ void store_free(struct store *store)
     if (!store) return;
     writer_close(store->writer);
     free(store->outputs);
+    free(store->metrics);
     free(store->items);
     free(store->scales);
     free(store->path);
@@ -204,9 +233,10 @@ struct store *store_new(const struct comm *comm, const char *path, const struct 
     size_t tensors = (size_t)plan->n_runs * (size_t)plan->n_layer * COMPONENT_COUNT;
     store->path = strdup(path);
     store->outputs = calloc(tensors + 1, sizeof *store->outputs);
+    store->metrics = calloc((size_t)plan->n_runs * STORE_METRICS + 1, sizeof *store->metrics);
     store->items = calloc((size_t)plan->n_runs + 1, sizeof *store->items);
     store->scales = calloc((size_t)plan->n_cells + 1, sizeof *store->scales);
-    if (!store->path || !store->outputs || !store->items || !store->scales)
+    if (!store->path || !store->outputs || !store->metrics || !store->items || !store->scales)
         error_memory(err, tensors * sizeof *store->outputs, "the store");
     return store;
 }

@@ -6,38 +6,20 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ssmsweep/sweep/cell.h"
 #include "ssmsweep/sweep/store.h"
-#include "store_check.h"
 #include "store_extend.h"
 #include "store_layout.h"
+#include "store_metrics.h"
+#include "store_result.h"
 
-enum { MAX_RUNS = 4096, MAX_LAYERS = 4096, MAX_WIDTH = 1 << 24 };
-
-// One layer that was captured, as the first run has it; every run must have the same.
-struct layer {
-    int number;
-    unsigned components; // mask
-    int width[COMPONENT_COUNT];
-};
+enum { MAX_RUNS = 1 << 15, MAX_LAYERS = 4096 };
 
 static const char *const attribute_names[] = {
     "tool_version",    "job",         "weights_sha256", "tokenizer_sha256",  "ids_sha256",
     "reference_mode",  "model_dtype", "scales_source",  "reference_weights", "model_config",
     "numerics_version"};
-enum { ATTRIBUTES = sizeof attribute_names / sizeof attribute_names[0] };
-
-struct result {
-    struct store_file file;
-    int samples, max_tokens;
-    int32_t *length;
-    unsigned char *state; // [n_runs][samples]
-    struct result_run *runs;
-    int n_runs;
-    struct layer *layers;
-    int n_layers;
-    hid_t *outputs; // [n_runs][n_layers][COMPONENT_COUNT], 0 where absent
-    char *attributes[ATTRIBUTES];
-};
+_Static_assert(sizeof attribute_names / sizeof attribute_names[0] == RESULT_ATTRIBUTES, "one of each");
 
 // Calls visit() for the members of a group in the order of their names.
 static enum status each_member(struct result *result, const char *group_name, struct error *err,
@@ -91,20 +73,35 @@ static enum status read_samples(struct result *result, struct error *err)
 
 // ---- runs ----
 
-static void run_label(const struct result_run *run, char label[STORE_LABEL_ROOM])
+static struct cell cell_of(const struct result_run *run)
 {
-    if (run->calib_data_num)
-        snprintf(label, STORE_LABEL_ROOM, "%d", run->calib_data_num);
-    else
-        snprintf(label, STORE_LABEL_ROOM, STORE_FLOAT_LABEL);
+    return (struct cell){run->calib_data_num, run->order};
 }
 
-static void add_run(struct result *result, const char *mode, const char *group, struct error *err)
+// "2-1" or "2-1_dither3"; a run has one name, so no zeros in front.
+static bool parse_run(struct result_run *run, const char *name)
 {
-    const char *label = strrchr(group, '/') + 1;
-    bool is_float = strcmp(label, STORE_FLOAT_LABEL) == 0;
-    int number = is_float ? 0 : plain_number(label);
-    if (number < 0 || (number == 0 && !is_float) || strlen(mode) >= sizeof result->runs->mode) {
+    const char *end = strstr(name, RUN_DITHER), *number = end ? end + strlen(RUN_DITHER) : "";
+    const size_t length = end ? (size_t)(end - name) : strlen(name);
+    if (length == 0 || length >= sizeof run->mode) return false;
+    if (end && (plain_number(number) <= 0 || number[0] == '0')) return false;
+    run->dither = end ? plain_number(number) : 0;
+    snprintf(run->mode, sizeof run->mode, "%.*s", (int)length, name);
+    return true;
+}
+
+void result_run_group(const struct result_run *run, const char *group, char name[STORE_PATH_ROOM])
+{
+    char cell[CELL_NAME_ROOM], dither[sizeof RUN_DITHER + 12] = "";
+    if (run->dither) snprintf(dither, sizeof dither, RUN_DITHER "%d", run->dither);
+    snprintf(name, STORE_PATH_ROOM, "%.20s/%s/%s%s", group, cell_name(cell_of(run), cell), run->mode, dither);
+}
+
+static void add_run(struct result *result, const char *name, const char *group, struct error *err)
+{
+    struct result_run run = {0};
+    struct cell cell;
+    if (!cell_parse(&cell, strrchr(group, '/') + 1) || !parse_run(&run, name)) {
         store_torn(&result->file, group, "unexpected group", err);
         return;
     }
@@ -112,9 +109,10 @@ static void add_run(struct result *result, const char *mode, const char *group, 
         store_torn(&result->file, group, "too many runs", err);
         return;
     }
-    struct result_run *run = &result->runs[result->n_runs++];
-    run->calib_data_num = number;
-    snprintf(run->mode, sizeof run->mode, "%s", mode);
+    run.calib_data_num = cell.calib_data_num;
+    run.order = cell.order;
+    result->n_ordinary += run.dither == 0;
+    result->runs[result->n_runs++] = run;
 }
 
 static void add_cell(struct result *result, const char *label, const char *group, struct error *err)
@@ -131,21 +129,24 @@ static int mode_rank(const char *name)
     return mode_count();
 }
 
-// Float first, then cells ascending; inside a cell as in the table of modes, then by name.
+// Ordinary ones before noisy ones; float first, then cells ascending; inside a cell as in the table of modes,
+// then by name.
 static int compare_runs(const void *a, const void *b)
 {
     const struct result_run *x = a, *y = b;
-    if (x->calib_data_num != y->calib_data_num) return x->calib_data_num < y->calib_data_num ? -1 : 1;
+    if ((x->dither == 0) != (y->dither == 0)) return x->dither == 0 ? -1 : 1;
+    if (cell_compare(cell_of(x), cell_of(y))) return cell_compare(cell_of(x), cell_of(y));
     int order = mode_rank(x->mode) - mode_rank(y->mode);
-    return order ? order : strcmp(x->mode, y->mode);
+    if (order == 0) order = strcmp(x->mode, y->mode);
+    return order ? order : x->dither - y->dither;
 }
 
 static enum status find_runs(struct result *result, struct error *err)
 {
     result->runs = calloc(MAX_RUNS, sizeof *result->runs);
     if (!result->runs) return error_memory(err, MAX_RUNS * sizeof *result->runs, "the runs of a result file");
-    if (each_member(result, "/outputs", err, add_cell)) return err->status;
-    if (result->n_runs == 0) return store_torn(&result->file, "/outputs", "holds no runs", err);
+    if (each_member(result, "/items", err, add_cell)) return err->status;
+    if (result->n_ordinary == 0) return store_torn(&result->file, "/items", "holds no runs", err);
     qsort(result->runs, (size_t)result->n_runs, sizeof *result->runs, compare_runs);
     return STATUS_OK;
 }
@@ -156,12 +157,12 @@ static enum status read_states(struct result *result, struct error *err)
     result->state = malloc((size_t)result->n_runs * samples);
     if (!result->state) return error_memory(err, (unsigned long long)result->n_runs * samples, "item states");
     for (int r = 0; r < result->n_runs && !err->status; r++) {
-        char label[STORE_LABEL_ROOM], name[STORE_PATH_ROOM];
+        char name[STORE_PATH_ROOM];
         struct store_expected expected = {H5T_INTEGER, 1, 1, {result->samples, 1, 1}};
         unsigned char *state = result->state + (size_t)r * samples;
         struct result_run *run = &result->runs[r];
-        run_label(run, label);
-        snprintf(name, sizeof name, "/items/%s/%s/state", label, run->mode);
+        result_run_group(run, "/items", name);
+        strncat(name, "/state", sizeof name - strlen(name) - 1);
         if (store_read_all(&result->file, name, &expected, H5T_NATIVE_UINT8, state, err)) break;
         for (size_t s = 0; s < samples; s++)
             run->done += state[s] == STORE_ITEM_DONE;
@@ -196,22 +197,15 @@ static void add_layer(struct result *result, const char *member, const char *gro
         store_torn(&result->file, group, "holds something else than layers", err);
         return;
     }
-    result->layers[result->n_layers++] = (struct layer){.number = number};
+    result->layers[result->n_layers++] = (struct result_layer){.number = number};
     snprintf(name, sizeof name, "%.95s/%.63s", group, member);
     each_member(result, name, err, add_component);
 }
 
 static int compare_layers(const void *a, const void *b)
 {
-    const struct layer *x = a, *y = b;
+    const struct result_layer *x = a, *y = b;
     return x->number < y->number ? -1 : x->number > y->number;
-}
-
-static void run_group(const struct result_run *run, char *name, size_t room)
-{
-    char label[STORE_LABEL_ROOM];
-    run_label(run, label);
-    snprintf(name, room, "/outputs/%s/%s", label, run->mode);
 }
 
 static enum status find_layers(struct result *result, struct error *err)
@@ -220,7 +214,7 @@ static enum status find_layers(struct result *result, struct error *err)
     result->layers = calloc(MAX_LAYERS, sizeof *result->layers);
     if (!result->layers)
         return error_memory(err, MAX_LAYERS * sizeof *result->layers, "the layers of a result file");
-    run_group(&result->runs[0], name, sizeof name);
+    result_run_group(&result->runs[0], "/outputs", name);
     if (each_member(result, name, err, add_layer)) return err->status;
     if (result->n_layers == 0) return store_torn(&result->file, name, "holds no layers", err);
     qsort(result->layers, (size_t)result->n_layers, sizeof *result->layers, compare_layers);
@@ -237,18 +231,19 @@ static hid_t *output_at(const struct result *result, int run, int layer, int com
 static enum status open_output(struct result *result, int run, int index, int component, struct error *err)
 {
     char name[STORE_PATH_ROOM];
-    struct layer *layer = &result->layers[index];
+    struct result_layer *layer = &result->layers[index];
     int *width = &layer->width[component];
     struct store_expected expected = {
         H5T_FLOAT, 4, 3, {result->samples, result->max_tokens, *width ? *width : -1}};
-    run_group(&result->runs[run], name, sizeof name);
+    result_run_group(&result->runs[run], "/outputs", name);
     size_t used = strlen(name);
     snprintf(name + used, sizeof name - used, "/layer_%d/%s", layer->number,
              component_name((enum component)component));
     hid_t data = store_open_data(&result->file, name, &expected, err);
     if (!data) return err->status;
     *output_at(result, run, index, component) = data;
-    if (expected.shape[2] > MAX_WIDTH) return store_torn(&result->file, name, "unexpected width", err);
+    if (expected.shape[2] > RESULT_MOST_WIDTH)
+        return store_torn(&result->file, name, "unexpected width", err);
     *width = (int)expected.shape[2];
     return STATUS_OK;
 }
@@ -259,7 +254,7 @@ static enum status open_outputs(struct result *result, struct error *err)
     result->outputs = calloc(count, sizeof *result->outputs);
     if (!result->outputs)
         return error_memory(err, count * sizeof *result->outputs, "the outputs of a result file");
-    for (int r = 0; r < result->n_runs; r++)
+    for (int r = 0; r < result->n_ordinary; r++)
         for (int l = 0; l < result->n_layers; l++)
             for (int c = 0; c < COMPONENT_COUNT; c++)
                 if (result->layers[l].components & 1u << c && open_output(result, r, l, c, err))
@@ -313,7 +308,7 @@ static enum status open_file(struct result *result, struct error *err)
 
 static enum status read_attributes(struct result *result, struct error *err)
 {
-    for (int a = 0; a < ATTRIBUTES; a++) {
+    for (int a = 0; a < RESULT_ATTRIBUTES; a++) {
         result->attributes[a] = store_read_text(&result->file, attribute_names[a]);
         if (!result->attributes[a]) return error_memory(err, 1, "an attribute");
     }
@@ -325,6 +320,9 @@ static enum status read_structure(struct result *result, struct error *err)
     if (check_schema(result, err) || read_attributes(result, err) || read_samples(result, err) ||
         find_runs(result, err) || read_states(result, err))
         return err->status;
+    if (store_open_metrics(result, err)) return err->status;
+    if (result->n_model_layers > 0 && H5Lexists(result->file.id, "/outputs", H5P_DEFAULT) == 0)
+        return STATUS_OK; // --store none
     return find_layers(result, err) ? err->status : open_outputs(result, err);
 }
 
@@ -350,8 +348,9 @@ void result_close(struct result *result)
     size_t count = (size_t)result->n_runs * (size_t)result->n_layers * COMPONENT_COUNT;
     for (size_t i = 0; result->outputs && i < count; i++)
         if (result->outputs[i]) H5Dclose(result->outputs[i]);
+    store_close_metrics(result);
     if (result->file.id >= 0) H5Fclose(result->file.id);
-    for (int a = 0; a < ATTRIBUTES; a++)
+    for (int a = 0; a < RESULT_ATTRIBUTES; a++)
         free(result->attributes[a]);
     free(result->outputs);
     free(result->layers);
@@ -379,7 +378,12 @@ int result_max_tokens(const struct result *result)
 
 int result_runs(const struct result *result)
 {
-    return result->n_runs;
+    return result->n_ordinary;
+}
+
+int result_noise_runs(const struct result *result)
+{
+    return result->n_runs - result->n_ordinary;
 }
 
 const struct result_run *result_run_at(const struct result *result, int run)
@@ -424,7 +428,7 @@ int result_width(const struct result *result, int layer, enum component componen
 
 const char *result_attribute(const struct result *result, const char *name)
 {
-    for (int a = 0; a < ATTRIBUTES; a++)
+    for (int a = 0; a < RESULT_ATTRIBUTES; a++)
         if (strcmp(attribute_names[a], name) == 0) return result->attributes[a];
     return "";
 }

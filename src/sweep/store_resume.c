@@ -171,10 +171,13 @@ struct comer {
 
 static bool holds_run(const struct result *result, const struct plan *plan, int run)
 {
-    int cell = plan->runs[run].cell, number = cell == PLAN_FLOAT_CELL ? 0 : plan->calib_data_num[cell];
-    for (int r = 0; r < result_runs(result); r++) {
+    const struct run *wanted = &plan->runs[run];
+    const struct cell none = {0}, cell = wanted->cell == PLAN_FLOAT_CELL ? none : plan->cells[wanted->cell];
+    for (int r = 0; r < result_runs(result) + result_noise_runs(result); r++) {
         const struct result_run *held = result_run_at(result, r);
-        if (held->calib_data_num == number && strcmp(held->mode, plan->runs[run].mode->name) == 0)
+        const struct cell there = {held->calib_data_num, held->order};
+        if (cell_compare(there, cell) == 0 && held->dither == wanted->dither &&
+            strcmp(held->mode, wanted->mode->name) == 0)
             return true;
     }
     return false;
@@ -213,6 +216,10 @@ static enum status open_again(struct store **store, const struct comm *comm, con
         goto free_store;
     if (comm->rank == 0) store_write_samples(opened, comer->corpus, err); // small: no need to look
     if (comm_agree(comm, err)) goto abandon;
+    // All ranks will read them.
+    if (H5Fflush(opened->file, H5F_SCOPE_LOCAL) < 0)
+        store_hdf5_error(err, comer->path, "cannot flush the token ids");
+    if (comm_agree(comm, err)) goto abandon;
     *store = opened;
     return STATUS_OK;
 abandon:
@@ -250,6 +257,13 @@ static bool read_block(hid_t data, int rank, const hsize_t *start, const hsize_t
     H5Sclose(memory_space);
     H5Sclose(file_space);
     return good;
+}
+
+enum status store_read_ids(struct store *store, int sample, int length, int32_t *ids, struct error *err)
+{
+    const hsize_t start[2] = {(hsize_t)sample, 0}, count[2] = {1, (hsize_t)length};
+    if (read_block(store->token_ids, 2, start, count, H5T_NATIVE_INT32, ids)) return STATUS_OK;
+    return store_hdf5_error(err, store->path, "cannot read token ids back");
 }
 
 static const struct store_rows *rows_of(const struct store *store, int run)
@@ -291,6 +305,29 @@ static bool hash_tensor(hid_t data, int sample, int length, int width, struct ha
     return true;
 }
 
+// The row of a sample in a metric, in pieces of some layers.
+static bool hash_metric(const struct store *store, int run, enum store_metric metric, int sample,
+                        struct hash *hash)
+{
+    enum { PIECE_BYTES = 1 << 16 };
+    const hid_t data = store->metrics[run * STORE_METRICS + (int)metric];
+    const struct store_expected shape = store_metric_expected(metric, 1, store->n_layer);
+    const size_t layer_bytes = store_metric_layer_bytes(metric);
+    const int layers = store_metric_layers(metric, store->n_layer), most = (int)(PIECE_BYTES / layer_bytes);
+    unsigned char piece[PIECE_BYTES];
+    for (int l = 0; data && l < layers; l += most) {
+        const int wide = layers - l < most ? layers - l : most;
+        hsize_t start[STORE_RANKS] = {(hsize_t)sample}, count[STORE_RANKS];
+        for (int d = 0; d < STORE_RANKS; d++)
+            count[d] = (hsize_t)shape.shape[d];
+        start[1] = (hsize_t)l;
+        if (shape.rank > 1) count[1] = (hsize_t)wide;
+        if (!read_block(data, shape.rank, start, count, store->metric_types[metric], piece)) return false;
+        hash_update(hash, piece, (size_t)wide * layer_bytes);
+    }
+    return true;
+}
+
 bool store_sample_is_whole(struct store *store, int run, int sample, int length, struct hash *hash)
 {
     bool good = true;
@@ -299,6 +336,8 @@ bool store_sample_is_whole(struct store *store, int run, int sample, int length,
             hid_t data = *store_output_at(store, run, l, c);
             if (data) good = hash_tensor(data, sample, length, store->width[c], hash);
         }
+    for (int m = 0; m < STORE_METRICS && good; m++)
+        good = hash_metric(store, run, (enum store_metric)m, sample, hash);
     return digest_is(store, run, sample, hash) && good; // in any case: the hash is used again
 }
 

@@ -190,7 +190,27 @@ enum status store_write_output(struct store *store, int run, int layer, enum com
         return error_set(err, STATUS_INTERNAL, "%s: layer %d %s is not in the plan", store->path, layer,
                          component_name(component));
     if (find_place(store, data, index, sizeof *values, &place, err)) return err->status;
-    return writer_put(store->writer, place, values, (size_t)length * (size_t)width * sizeof *values, err);
+    return writer_put(store->writer, run, place, values, (size_t)length * (size_t)width * sizeof *values,
+                      err);
+}
+
+enum status store_write_metrics(struct store *store, int run, int sample, const struct store_metrics *metrics,
+                                struct error *err)
+{
+    const void *const rows[STORE_METRICS] = {[STORE_MOMENTS] = metrics->moments,
+                                             [STORE_HISTOGRAM] = metrics->histogram,
+                                             [STORE_POSITION] = metrics->position,
+                                             [STORE_END_OF_MODEL] = metrics->end_of_model};
+    for (int m = 0; m < STORE_METRICS; m++) {
+        const hid_t data = store->metrics[run * STORE_METRICS + m];
+        const size_t bytes = store_metric_row_bytes((enum store_metric)m, store->n_layer);
+        long long place = 0;
+        if (!data) continue;
+        if (find_place(store, data, (hsize_t)sample, bytes, &place, err) ||
+            writer_put(store->writer, run, place, rows[m], bytes, err))
+            return err->status;
+    }
+    return STATUS_OK;
 }
 
 enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err)
@@ -201,15 +221,15 @@ enum status store_write_done(struct store *store, int run, int sample, float sec
     if (find_place(store, items->digest, at * HASH_BYTES, 1, &account.digest, err) ||
         find_place(store, items->seconds, at, sizeof seconds, &account.seconds, err) ||
         find_place(store, items->state, at, 1, &account.state, err) || check_still_there(store, err)) {
-        store_write_cancel(store);
+        store_write_cancel(store, run);
         return err->status;
     }
-    writer_put_account(store->writer, &account, seconds, err);
-    return writer_settle(store->writer, err);
+    writer_put_account(store->writer, run, &account, seconds, err);
+    return writer_settle(store->writer, run, err);
 }
 
-void store_write_cancel(struct store *store)
+void store_write_cancel(struct store *store, int run)
 {
     struct error unused = {0};
-    writer_settle(store->writer, &unused);
+    writer_settle(store->writer, run, &unused);
 }

@@ -7,6 +7,7 @@
 
 #include "engine.h"
 #include "inputs.h"
+#include "lockstep.h"
 #include "resume.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/numerics/calibrate.h"
@@ -92,18 +93,22 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     }
     fprintf(out, "runs:\n");
     for (int r = 0; r < plan->n_runs; r++) {
-        fprintf(out, "  mode %s", plan->runs[r].mode->name);
+        char name[RUN_NAME_ROOM];
+        fprintf(out, "  mode %s", plan_run_name(plan, r, name));
+        char cell[CELL_NAME_ROOM];
         if (plan->runs[r].cell != PLAN_FLOAT_CELL)
-            fprintf(out, ", calib_data_num %d", plan->calib_data_num[plan->runs[r].cell]);
+            fprintf(out, ", calib_data_num %s", plan_cell_name(plan, plan->runs[r].cell, cell));
         fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
     }
-    fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
+    fprintf(out, "items: %d over %d samples, in %d groups of runs\n", plan->n_items, plan->samples,
+            plan->n_groups);
     fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
     fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
             mebibytes(weights_bytes(&sweep->model, engine_parts(plan, &sweep->model))),
             mebibytes(forward_bytes(dims, sweep->corpus.max_tokens, sweep->threads) +
+                      lockstep_bytes(plan, dims, sweep->corpus.max_tokens) +
                       store_room_bytes(plan, dims, &sweep->corpus)));
 }
 
@@ -212,23 +217,28 @@ struct stock {
     long long total, kept, stored; // samples of runs
 };
 
+static void drop_observations(struct observations *known)
+{
+    free(known->observed);
+    free(known->present);
+    known->observed = NULL;
+    known->present = NULL;
+}
+
 static void stock_clear(struct stock *stock)
 {
     free(stock->finished);
-    free(stock->known.observed);
-    free(stock->known.present);
+    drop_observations(&stock->known);
 }
 
 static enum status stock_open(struct stock *stock, const struct sweep *sweep, struct error *err)
 {
     const struct plan *plan = &sweep->plan;
     bool calibrates = plan->n_cells > 0 && sweep->model.kind == MODEL_FLOAT;
-    int samples = calibrates ? plan->calib_data_num[plan->n_cells - 1] : 0;
+    int samples = calibrates ? plan->cells[plan->n_cells - 1].calib_data_num : 0;
     size_t floats = (size_t)samples * (size_t)plan->n_layer * SITE_COUNT;
     *stock = (struct stock){.known.samples = samples, .total = (long long)plan->n_runs * plan->samples};
     stock->finished = calloc((size_t)stock->total, 1);
-    if (stock->finished && calibrates && plan->observed_run >= 0)
-        stock->known.outputs = stock->finished + (size_t)plan->observed_run * (size_t)plan->samples;
     stock->known.observed = calloc(floats + 1, sizeof(float));
     stock->known.present = calloc((size_t)samples + 1, 1);
     if (!stock->finished || !stock->known.observed || !stock->known.present)
@@ -258,8 +268,8 @@ static enum status take_stock(struct sweep *sweep, const struct worker *worker, 
     if (err->status) return err->status;
     log_kept(sweep, &count, stock->known.samples);
     stock->kept = count.kept;
-    plan_drop(plan, stock->finished, err);
-    return comm_agree(sweep->comm, err);
+    plan_drop(plan, stock->finished);
+    return STATUS_OK;
 }
 
 static int count_absent(const struct observations *known)
@@ -307,7 +317,7 @@ static void end_phase(struct progress *progress, struct sweep_times *times)
     times->idle_seconds += progress->idle_seconds;
 }
 
-// Observes what is not known yet; the outputs that come with it leave the plan.
+// Observes what is not known yet.
 static enum status observe(struct sweep *sweep, const struct worker *worker, struct store *store,
                            struct stock *stock, struct sweep_times *times, struct error *err)
 {
@@ -316,10 +326,7 @@ static enum status observe(struct sweep *sweep, const struct worker *worker, str
     worker_observe(worker, store, &stock->known, &progress, err);
     end_phase(&progress, times);
     times->calibrate_seconds = times->items_seconds;
-    stock->stored = stock->known.outputs_added;
-    if (err->status) return err->status;
-    plan_drop(&sweep->plan, stock->finished, err);
-    return comm_agree(sweep->comm, err);
+    return err->status;
 }
 
 static enum status calibrate(struct sweep *sweep, const struct worker *worker, struct store *store,
@@ -349,9 +356,13 @@ static enum status fill_store(struct sweep *sweep, const struct worker *worker, 
     struct progress progress;
     struct sweep_count count = {0};
     float *scales = NULL;
-    if (calibrate(sweep, worker, store, stock, &scales, times, err) == STATUS_OK && sweep->plan.n_items > 0) {
+    calibrate(sweep, worker, store, stock, &scales, times, err);
+    // From here on the samples are read where they are needed.
+    corpus_drop_ids(&sweep->corpus);
+    drop_observations(&stock->known);
+    if (!err->status && sweep->plan.n_items > 0) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
-        worker_sweep(worker, store, scales, &progress, &count, err);
+        worker_sweep(worker, store, scales, stock->finished, &progress, &count, err);
         end_phase(&progress, times);
         stock->stored += count.stored;
         bool whole_phase = err->status == STATUS_STOPPED || (count.failed > 0 && !count.ended);
@@ -379,6 +390,8 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
                             .plan = &sweep->plan,
                             .corpus = &sweep->corpus,
                             .model = &sweep->model,
+                            .dims = &sweep->model.dims,
+                            .threads = sweep->threads,
                             .percentile_alpha = sweep->job->percentile_alpha,
                             .stop = sweep->stop,
                             .log = sweep->log};

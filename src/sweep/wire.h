@@ -1,44 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 // Messages between rank 0 and the workers.  Both ends run the same program, so they travel as bytes.
+//
+// A phase:   worker -> rank 0   struct wire_request: what became of the last batch, and: give me another
+//            rank 0 -> worker   struct wire_answer: a batch, or none: no more comes, the worker is dismissed
+// until every worker is dismissed.  Rank 0 may answer late: while an item at work elsewhere may fail, or a
+// batch may be handed back, those who found nothing left to do wait, and are needed then.
+// Beside that:  rank 0 -> worker   struct wire_stop, exactly once, at the latest when it is dismissed
+//               worker -> rank 0   struct wire_request with WIRE_NEWS, at most once, which is not answered
+// and at the end rank 0 broadcasts struct wire_verdict.
+//
+// A batch is neighbours in the order of hand-out.  The worker runs them in turn.  It ends the batch early,
+// and the request hands the rest back, when an item fails, when somebody wishes to stop, or when the batch
+// takes longer than was thought.  So a failure is known at once, and no rank sits on items that others could
+// do.  That a failure ended the phase the others are not told: they end their batches, and get no more.
+// Messages of one worker arrive in their order; nothing else is assumed of time.
 #ifndef SSMSWEEP_SWEEP_WIRE_H
 #define SSMSWEEP_SWEEP_WIRE_H
 
 enum wire_tag { WIRE_REQUEST = 1, WIRE_ANSWER, WIRE_STOP };
 
-enum { WIRE_NO_ITEM = -1 };
-
+// What became of an item that was begun and not done.
 enum wire_outcome {
-    WIRE_NOTHING, // there was no item yet
-    WIRE_DONE,
+    WIRE_DONE,    // there was none: the items that were begun are done
     WIRE_FAILED,  // another rank may succeed
     WIRE_FATAL,   // none will
     WIRE_STOPPED, // ended before its end, as somebody wished to stop
     WIRE_NEWS     // no request: this rank was told to stop by `signal`
 };
 
-// Worker to rank 0: what became of the last item, and: give me another.  A worker that failed keeps the
-// words of its error for comm_agree().
+// Items first .. first+count-1.  Only single items have an attempt above 0.
+struct wire_batch {
+    int first, count, attempt;
+};
+
+// A worker that failed keeps the words of its error for comm_agree().
 struct wire_request {
-    int item, attempt;
-    enum wire_outcome outcome;
-    int signal;
+    struct wire_batch batch;   // the last one, as it was handed out; count 0: there was none yet
+    int done;                  // items of it, from the first on
+    enum wire_outcome outcome; // of the item after them; what comes after that one was not begun
+    int wish;                  // so many items would take the time of a batch on this worker
+    int signal;                // by which it was told to stop, or 0
 };
 
-// Rank 0 to worker: the item to do, or WIRE_NO_ITEM: no more.
 struct wire_answer {
-    int item, attempt;
+    struct wire_batch batch; // count 0: no more
 };
 
-// Rank 0 to worker, exactly once in a phase: the signal by which somebody was told to stop, or 0.
+// The signal by which somebody was told to stop, or 0.
 struct wire_stop {
     int signal;
 };
 
-// Rank 0 to all at the end of a phase.
 struct wire_verdict {
     int done, given_up; // items
     int ended;          // a failure ended the phase
     int signal;
+    long long requests; // that rank 0 received
 };
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a rank does with an item: observe a sample, or run the samples of a shard and store their outputs.
+// What a rank does with an item: observe a sample, or run the samples of a shard in a group of runs and store
+// what they show.
 #ifndef SSMSWEEP_SWEEP_WORKER_H
 #define SSMSWEEP_SWEEP_WORKER_H
 
@@ -19,7 +20,9 @@ struct worker {
     const struct plan *plan;
     const struct corpus *corpus;
     const struct model *model; // whose mapped embedding a pass reads; NULL: not known
+    const struct dims *dims;
     struct forward *forward;
+    int threads;
     double percentile_alpha;
     struct stop *stop;
     const struct log *log;
@@ -32,17 +35,14 @@ struct observations {
     float *observed;        // [samples][n_layer][SITE_COUNT]
     unsigned char *present; // [samples]; where 0, the row above is zero
     int samples;
-    // [samples]; not 0: the file holds the outputs of this sample in plan->observed_run.  Those of the others
-    // come with their observation; what cannot be stored then is an item of the sweep as any other.  NULL:
-    // none comes.
-    unsigned char *outputs;
-    // Samples that worker_observe() observed, and outputs that came with them, also when it failed.
-    int added, outputs_added;
+    int added; // samples that worker_observe() observed, also when it failed
 };
 
+// Local.  STATUS_STOPPED: the time of grace is over.
+enum status worker_overdue(const struct worker *worker, struct error *err);
+
 // Collective.  Observes the samples that are not present and stores each; afterwards all are present on every
-// rank. `present` and `outputs` must be equal on all ranks, and are so afterwards; rows are needed on rank 0
-// alone.
+// rank. `present` must be equal on all ranks; rows are needed on rank 0 alone.
 enum status worker_observe(const struct worker *worker, struct store *store, struct observations *known,
                            struct progress *progress, struct error *err);
 
@@ -50,13 +50,16 @@ enum status worker_observe(const struct worker *worker, struct store *store, str
 enum status worker_scales(const struct plan *plan, const struct observations *known, float **scales,
                           struct error *err);
 
-// Collective.  Runs and stores every item of the plan.  scales as above; NULL where no run needs them.
+// Collective.  Runs and stores what the plan's items have that is not finished.  scales as above; NULL where
+// no run needs them.  finished[n_runs][samples], equal on all ranks, also afterwards, when it has what was
+// stored.
 struct sweep_count {
-    long long stored; // samples, on all ranks together, also after a failure
-    long long failed; // samples that were marked as failed
+    long long stored; // samples of runs, on all ranks together, also after a failure
+    long long failed; // those that were marked as failed
     bool ended;       // by a failure: items are left that nobody tried
 };
 enum status worker_sweep(const struct worker *worker, struct store *store, const float *scales,
-                         struct progress *progress, struct sweep_count *count, struct error *err);
+                         unsigned char *finished, struct progress *progress, struct sweep_count *count,
+                         struct error *err);
 
 #endif

@@ -20,6 +20,7 @@ struct record {
     enum kind kind;
     size_t room_bytes; // the record with all behind it
     size_t data_bytes;
+    int run;
     long long offset;
     struct writer_account account;
     float seconds;
@@ -29,10 +30,17 @@ struct record {
 enum { RECORD_ROOM = 128, TENSORS_IN_RING = 4 };
 _Static_assert(sizeof(struct record) <= RECORD_ROOM, "a record fits its room");
 
+// A run's sample under way.
+struct under_way {
+    struct hash *hash;
+    struct error failure; // under the lock: of a write since the last settle
+};
+
 struct writer {
     int descriptor;
     char *path;
-    struct hash *hash;
+    struct under_way *runs;
+    int n_runs;
     unsigned char *ring; // NULL: no thread
     size_t ring_bytes;
     pthread_t thread;
@@ -41,7 +49,6 @@ struct writer {
     // Under the lock.  Both counts only grow; the place in the ring is the remainder.
     uint64_t put, taken;
     bool ending;
-    struct error failure; // of a write since the last settle
 };
 
 static size_t round_up(size_t bytes)
@@ -81,28 +88,28 @@ static enum status write_all(const struct writer *writer, long long offset, cons
     return STATUS_OK;
 }
 
-static enum status write_data(struct writer *writer, long long offset, const void *data, size_t bytes,
-                              struct error *err)
+static enum status write_data(struct writer *writer, int run, long long offset, const void *data,
+                              size_t bytes, struct error *err)
 {
-    hash_update(writer->hash, data, bytes);
+    hash_update(writer->runs[run].hash, data, bytes);
     return write_all(writer, offset, data, bytes, "cannot write layer outputs", err);
 }
 
-static enum status write_account(struct writer *writer, const struct writer_account *account, float seconds,
-                                 struct error *err)
+static enum status write_account(struct writer *writer, int run, const struct writer_account *account,
+                                 float seconds, struct error *err)
 {
     unsigned char digest[HASH_BYTES];
-    hash_finish(writer->hash, digest);
+    hash_finish(writer->runs[run].hash, digest);
     if (write_all(writer, account->digest, digest, sizeof digest, "cannot write a digest", err) ||
         write_all(writer, account->seconds, &seconds, sizeof seconds, "cannot write a time", err))
         return err->status;
     return write_all(writer, account->state, &account->done, 1, "cannot mark an item", err);
 }
 
-static void forget_sample(struct writer *writer)
+static void forget_sample(struct writer *writer, int run)
 {
     unsigned char unused[HASH_BYTES];
-    hash_finish(writer->hash, unused);
+    hash_finish(writer->runs[run].hash, unused);
 }
 
 // ---- the thread ----
@@ -110,9 +117,10 @@ static void forget_sample(struct writer *writer)
 static void run_record(struct writer *writer, const struct record *record, struct error *err)
 {
     if (record->kind == KIND_DATA)
-        write_data(writer, record->offset, (const char *)record + RECORD_ROOM, record->data_bytes, err);
+        write_data(writer, record->run, record->offset, (const char *)record + RECORD_ROOM,
+                   record->data_bytes, err);
     else if (record->kind == KIND_ACCOUNT)
-        write_account(writer, &record->account, record->seconds, err);
+        write_account(writer, record->run, &record->account, record->seconds, err);
 }
 
 // With the lock, which it gives up while it writes.
@@ -120,11 +128,11 @@ static void take_record(struct writer *writer)
 {
     const struct record *record = (const void *)(writer->ring + writer->taken % writer->ring_bytes);
     struct error err = {0};
-    if (!writer->failure.status) {
+    if (!writer->runs[record->run].failure.status) {
         pthread_mutex_unlock(&writer->lock);
         run_record(writer, record, &err);
         pthread_mutex_lock(&writer->lock);
-        if (err.status) writer->failure = err;
+        if (err.status) writer->runs[record->run].failure = err;
     }
     writer->taken += record->room_bytes;
     pthread_cond_signal(&writer->emptied);
@@ -146,17 +154,18 @@ static void *empty_ring(void *context)
 
 // ---- the producer ----
 
-// Waits for room and gives it; NULL after a failed write.  Without the lock on return: nobody looks at it
-// before publish().
-static struct record *begin_record(struct writer *writer, size_t data_bytes, struct error *err)
+// Waits for room and gives it; NULL after a failed write of the run.  Without the lock on return: nobody
+// looks at it before publish().
+static struct record *begin_record(struct writer *writer, int run, size_t data_bytes, struct error *err)
 {
+    const struct error *failure = &writer->runs[run].failure;
     const size_t needed = RECORD_ROOM + round_up(data_bytes);
     size_t at = (size_t)(writer->put % writer->ring_bytes), skipped = 0;
     if (at + needed > writer->ring_bytes) skipped = writer->ring_bytes - at;
     pthread_mutex_lock(&writer->lock);
-    while (writer->put + skipped + needed - writer->taken > writer->ring_bytes && !writer->failure.status)
+    while (writer->put + skipped + needed - writer->taken > writer->ring_bytes && !failure->status)
         pthread_cond_wait(&writer->emptied, &writer->lock);
-    if (writer->failure.status) *err = writer->failure;
+    if (failure->status) *err = *failure;
     if (!err->status && skipped > 0) {
         *(struct record *)(void *)(writer->ring + at) =
             (struct record){.kind = KIND_SKIP, .room_bytes = skipped};
@@ -166,7 +175,7 @@ static struct record *begin_record(struct writer *writer, size_t data_bytes, str
     pthread_mutex_unlock(&writer->lock);
     if (err->status) return NULL;
     struct record *record = (void *)(writer->ring + at);
-    *record = (struct record){.room_bytes = needed, .data_bytes = data_bytes};
+    *record = (struct record){.room_bytes = needed, .data_bytes = data_bytes, .run = run};
     return record;
 }
 
@@ -178,15 +187,16 @@ static void publish(struct writer *writer, const struct record *record)
     pthread_mutex_unlock(&writer->lock);
 }
 
-enum status writer_put(struct writer *writer, long long offset, const void *data, size_t bytes,
+enum status writer_put(struct writer *writer, int run, long long offset, const void *data, size_t bytes,
                        struct error *err)
 {
     if (!writer->ring) {
-        if (!writer->failure.status) write_data(writer, offset, data, bytes, &writer->failure);
-        if (writer->failure.status) *err = writer->failure;
+        struct error *failure = &writer->runs[run].failure;
+        if (!failure->status) write_data(writer, run, offset, data, bytes, failure);
+        if (failure->status) *err = *failure;
         return err->status;
     }
-    struct record *record = begin_record(writer, bytes, err);
+    struct record *record = begin_record(writer, run, bytes, err);
     if (!record) return err->status;
     record->kind = KIND_DATA;
     record->offset = offset;
@@ -195,15 +205,16 @@ enum status writer_put(struct writer *writer, long long offset, const void *data
     return STATUS_OK;
 }
 
-enum status writer_put_account(struct writer *writer, const struct writer_account *account, float seconds,
-                               struct error *err)
+enum status writer_put_account(struct writer *writer, int run, const struct writer_account *account,
+                               float seconds, struct error *err)
 {
     if (!writer->ring) {
-        if (!writer->failure.status) write_account(writer, account, seconds, &writer->failure);
-        if (writer->failure.status) *err = writer->failure;
+        struct error *failure = &writer->runs[run].failure;
+        if (!failure->status) write_account(writer, run, account, seconds, failure);
+        if (failure->status) *err = *failure;
         return err->status;
     }
-    struct record *record = begin_record(writer, 0, err);
+    struct record *record = begin_record(writer, run, 0, err);
     if (!record) return err->status;
     record->kind = KIND_ACCOUNT;
     record->account = *account;
@@ -212,15 +223,15 @@ enum status writer_put_account(struct writer *writer, const struct writer_accoun
     return STATUS_OK;
 }
 
-enum status writer_settle(struct writer *writer, struct error *err)
+enum status writer_settle(struct writer *writer, int run, struct error *err)
 {
     pthread_mutex_lock(&writer->lock);
     while (writer->taken != writer->put)
         pthread_cond_wait(&writer->emptied, &writer->lock);
-    if (writer->failure.status && !err->status) *err = writer->failure;
-    writer->failure = (struct error){0};
+    if (writer->runs[run].failure.status && !err->status) *err = writer->runs[run].failure;
+    writer->runs[run].failure = (struct error){0};
     pthread_mutex_unlock(&writer->lock);
-    forget_sample(writer); // the thread sleeps
+    forget_sample(writer, run); // the thread sleeps
     return err->status;
 }
 
@@ -258,7 +269,20 @@ static enum status open_ring(struct writer *writer, size_t most_bytes, struct er
     return STATUS_OK;
 }
 
-enum status writer_open(struct writer **writer, const char *path, size_t most_bytes, bool threaded,
+// What was made is freed by writer_close().
+static enum status open_runs(struct writer *writer, int runs, struct error *err)
+{
+    writer->runs = calloc((size_t)runs, sizeof *writer->runs);
+    if (!writer->runs) return error_memory(err, (size_t)runs * sizeof *writer->runs, "a writer");
+    writer->n_runs = runs;
+    for (int r = 0; r < runs; r++) {
+        writer->runs[r].hash = hash_open();
+        if (!writer->runs[r].hash) return error_memory(err, HASH_BYTES, "a writer");
+    }
+    return STATUS_OK;
+}
+
+enum status writer_open(struct writer **writer, const char *path, size_t most_bytes, int runs, bool threaded,
                         struct error *err)
 {
     struct writer *made = calloc(1, sizeof *made);
@@ -267,13 +291,12 @@ enum status writer_open(struct writer **writer, const char *path, size_t most_by
     pthread_cond_init(&made->filled, NULL);
     pthread_cond_init(&made->emptied, NULL);
     made->path = strdup(path);
-    made->hash = hash_open();
     made->descriptor = open(path, O_WRONLY | O_CLOEXEC);
     if (made->descriptor < 0)
         error_errno(err, path, "cannot open for writing");
-    else if (!made->path || !made->hash)
+    else if (!made->path)
         error_memory(err, HASH_BYTES, "a writer");
-    else if (threaded)
+    else if (open_runs(made, runs, err) == STATUS_OK && threaded)
         open_ring(made, most_bytes, err);
     if (err->status)
         writer_close(made);
@@ -294,7 +317,9 @@ void writer_close(struct writer *writer)
     }
     if (writer->descriptor >= 0) close(writer->descriptor);
     free(writer->ring);
-    hash_close(writer->hash);
+    for (int r = 0; r < writer->n_runs; r++)
+        hash_close(writer->runs[r].hash);
+    free(writer->runs);
     free(writer->path);
     pthread_cond_destroy(&writer->emptied);
     pthread_cond_destroy(&writer->filled);

@@ -15,9 +15,12 @@ EXPECTED = {
     "gemm_f32": PROJECTIONS, "gemm_s8": PROJECTIONS, "gemm_s8_plain": PROJECTIONS,
     "scan": ["sequential", "sequential_int8", "blocked_int8"],
     "elementwise": ["norm", "norm_quantize", "conv1d_silu", "conv1d_silu_quantize", "hadamard_quantize"],
+    "metrics": ["pairs", "lm_head", "end_of_model"],
     "start": ["read_file", "open_model", "pack_model"],
 }
 BOUNDED = ["gemm_f32", "gemm_s8", "gemm_s8_plain", "scan", "forward"]
+BOUNDED_ROWS = [("metrics", "pairs"), ("metrics", "lm_head")]
+ONE_THREAD = ["metrics", "start"]
 SWEEP_FIELDS = ["items", "runs", "items_seconds", "whole_seconds", "items_per_second"]
 
 
@@ -47,7 +50,7 @@ def check_measurement(checks, row):
     for field in ("best_seconds", "median_seconds", "rate", "runs"):
         checks.check(positive(row[field]), what + ": " + field, row)
     checks.check(row["best_seconds"] <= row["median_seconds"], what + ": the best is not above the median", row)
-    if row["group"] in BOUNDED:
+    if row["group"] in BOUNDED or (row["group"], row["name"]) in BOUNDED_ROWS:
         share = row["bound_seconds"] / row["best_seconds"]
         checks.check(positive(share) and math.isclose(row["share"], share), what + ": its share", row)
 
@@ -55,7 +58,7 @@ def check_measurement(checks, row):
 def check_measurements(checks, rows, teams, modes):
     expected = dict(EXPECTED, forward=modes)
     for group, names in expected.items():
-        for threads in [1] if group == "start" else teams:
+        for threads in [1] if group in ONE_THREAD else teams:
             found = [row["name"] for row in rows if row["group"] == group and row["threads"] == threads]
             checks.check(found == names or group == "forward" and sorted(found) == sorted(names),
                          "rows of %s on %d threads" % (group, threads), found)
@@ -93,6 +96,34 @@ def check_sweeps(checks, sweeps, ranks, modes):
             checks.check(positive(sweep["speed_up"]), what + "speed-up", sweep)
 
 
+def check_hand_outs(checks, rows, ranks):
+    """With one item a message, and rank 0 holding one, the messages are known: the others, and each rank's first."""
+    found = [(row["rank_0"], row["batch"], row["ranks"]) for row in rows]
+    checks.check(found == [(who, batch, ranks) for who in ("hands out", "works") for batch in ("chosen", "one")],
+                 "the hand-outs", found)
+    for row in rows:
+        what = "hand-out, rank 0 %s, batch %s: " % (row["rank_0"], row["batch"])
+        for field in ("items", "runs", "messages", "seconds", "items_per_second", "rank_0_processor_seconds"):
+            checks.check(positive(row[field]), what + field, row)
+        if row["batch"] == "chosen":
+            checks.check(row["messages"] < row["items"] / 10, what + "few messages", row)
+        elif row["rank_0"] == "hands out":
+            checks.check(row["messages"] == row["items"] - 1 + ranks - 1, what + "a message for each item", row)
+
+
+def check_null_items(checks, folder, ranks):
+    command = ["bench", "--null-items", "--seconds", "0.001", "--json", "null.json"]
+    result = harness.run(command, ranks, folder)
+    if checks.check(result.status == 0 and "Hand-out" in result.out, "--null-items", result.err):
+        with open(os.path.join(folder, "null.json")) as f:
+            found = json.load(f)
+        checks.check(not found["measurements"] and not found["sweeps"] and not found["start_up"] and found["model"] is None,
+                     "nothing else is measured", found)
+        check_hand_outs(checks, found["hand_outs"], ranks)
+    result = harness.run(command, 1, folder)
+    checks.check(result.status == USAGE and "mpirun" in result.err, "null items need several ranks", result.err)
+
+
 def check_start_up(checks, rows, ranks):
     checks.check([row["cached"] for row in rows] == [False, True], "start-up from disk and from the page cache", rows)
     size = os.path.getsize(os.path.join(harness.DEMO, "model.safetensors"))
@@ -113,10 +144,11 @@ def check_run(checks, folder, ranks, threads, modes):
     check_work(checks, found)
     if ranks > 1:
         check_sweeps(checks, found["sweeps"], [1, ranks], modes)
+        check_hand_outs(checks, found["hand_outs"], ranks)
         check_start_up(checks, found["start_up"], ranks)
     else:
         checks.check(found["start_up"] == [], "no start-up on one rank", found["start_up"])
-        checks.check(found["sweeps"] == [], "no sweeps on one rank", found["sweeps"])
+        checks.check(found["sweeps"] == [] and found["hand_outs"] == [], "neither sweeps nor hand-outs on one rank", found)
     for name in list(EXPECTED) + ["forward"]:
         checks.check("\n" + name + " " in result.out, "the tables show " + name)
     left = sorted(os.listdir(folder))
@@ -131,6 +163,7 @@ def main():
         checks.check(len(modes) > 1, "there are modes", modes)
         check_run(checks, folder, 1, 2, modes)
         check_run(checks, folder, 2, 1, modes)
+        check_null_items(checks, folder, 3)
         result = harness.run(["bench", "--seconds", "-1"], 1, folder)
         checks.check(result.status == USAGE and "seconds" in result.err, "negative seconds are refused", result.err)
         result = harness.run(["bench", "--modes", "no-such-mode"], 1, folder)

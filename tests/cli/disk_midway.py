@@ -31,8 +31,9 @@ def run(good, folder, ranks, *further, inject=None, environment=None, each=False
 
 
 def check_full(checks, good, workplace):
-    for ranks in (1, 4):
-        for size in ("500k", "700k", "1m", "1400k"):
+    # With several ranks as many samples are under way, each with all its runs.
+    for ranks, sizes in ((1, ("1m", "1300k", "1700k", "2100k")), (4, ("1900k", "2100k", "2200k", "2300k"))):
+        for size in sizes:
             what = "disk of %s, -n %d" % (size, ranks)
             folder = os.path.join(workplace, "full-%s-%d" % (size, ranks))
             os.mkdir(folder)
@@ -98,7 +99,8 @@ def check_lost(checks, good, workplace):
                                    ("cut", "truncate -s 1000 " + file, recovery.INPUT),
                                    ("replaced", "cp %s x && mv x %s" % (file, file), None)):
         for ranks in (1, 4):
-            for point in ("observe:2/0", "mark:5/%d" % (ranks - 1)):
+            # of five samples on four ranks, rank 0 observes one for certain
+            for point in ("observe:%d/0" % (2 if ranks == 1 else 1), "mark:5/%d" % (ranks - 1)):
                 name = "%s at %s, -n %d" % (what, point, ranks)
                 folder = os.path.join(workplace, name.replace("/", "-").replace(" ", "-"))
                 os.mkdir(folder)

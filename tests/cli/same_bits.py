@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same bits on every instruction set: SHA-256 of every captured component of all layers in all modes, for each
+"""The same bits on every instruction set: SHA-256 of every captured component of all layers in all modes, and of all metrics, for each
 instruction set x threads x ranks, on the demo model and on a random model of odd shape."""
 import os
 import subprocess
@@ -31,8 +31,8 @@ def odd_model(folder):
 def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
-        cases = {"demo": (["--calib_data_num", "2", "--calib_seqlen", "24"], 9 * 24 * 6),
-                 "odd": (odd_model(workplace), 9 * 3 * 6)}
+        cases = {"demo": (["--calib_data_num", "2", "--calib_seqlen", "24"], 9 * 24 * 6 + 9 * 4 + 1),
+                 "odd": (odd_model(workplace), 9 * 3 * 6 + 9 * 4 + 1)}
         missing = set()
         for case, (arguments, datasets) in cases.items():
             want = None
@@ -51,7 +51,7 @@ def main():
                             continue
                         if not checks.check(result.status == 0, what + ": runs", result.err):
                             continue
-                        got = sweep_files.contents(os.path.join(out, "sweep.h5"), ["outputs/", "calibration/"])
+                        got = sweep_files.contents(os.path.join(out, "sweep.h5"), ["outputs/", "metrics/", "calibration/"])
                         want = want or got
                         differing = sweep_files.differences(got, want)
                         checks.check(len(got) == datasets + 6 and not differing, what + ": the same bits", "%d datasets and attributes, differing: %s"

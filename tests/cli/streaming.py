@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory of `compare`, with every output it can write, does not grow with the samples."""
+"""Neither the memory of `compare`, with every output it can write, nor that of a sweep that stores no tensors grows with
+the samples."""
 import os
 import subprocess
 
@@ -8,18 +9,38 @@ import numpy
 import harness
 
 FEW, MANY, TOKENS = 20, 800, 48
+SWEEP_FEW, SWEEP_MANY, SWEEP_TOKENS = 10, 2000, 256    # MANY have token ids of 2 MB
 OUTPUTS = ["--per-sample", "--format", "csv", "--gate", "mse<1"]
 
 
-def peak_bytes(folder):
-    process = subprocess.Popen([harness.PROGRAM, "compare", "-q"] + OUTPUTS, cwd=folder, stdout=subprocess.DEVNULL,
+def peak_bytes(folder, options):
+    process = subprocess.Popen([harness.PROGRAM] + options, cwd=folder, stdout=subprocess.DEVNULL,
                                env=dict(os.environ, **harness.OPEN_MPI))
     _, status, usage = os.wait4(process.pid, 0)
     return status, usage.ru_maxrss * 1024
 
 
+def check_sweep(checks):
+    peaks = {}
+    with harness.Workplace() as folder:
+        made = harness.run(["synth", "--preset", "tiny", "--out", "tiny"], 1, folder)
+        checks.check(made.status == 0, "a model", made.err)
+        ids = numpy.random.default_rng(1).integers(3, 250, (SWEEP_MANY, SWEEP_TOKENS), dtype=numpy.int32)
+        numpy.save(os.path.join(folder, "ids.npy"), ids)
+        for samples in (SWEEP_FEW, SWEEP_MANY):
+            status, peaks[samples] = peak_bytes(folder, [
+                "-q", "--model", "tiny", "--modes", "fp32,2-1", "--calib-data", "ids.npy", "--calib_data_num", str(samples),
+                "--calib_seqlen", str(SWEEP_TOKENS), "--store", "none", "--layers", "all", "--threads", "1",
+                "--output_dir", "of-%d" % samples])
+            checks.check(status == 0, "%d samples: the sweep runs" % samples)
+    ratio = peaks[SWEEP_MANY] / peaks[SWEEP_FEW]
+    print("sweeps of %d and %d samples: %.1f and %.1f MiB" % (SWEEP_FEW, SWEEP_MANY, peaks[SWEEP_FEW] / 2**20, peaks[SWEEP_MANY] / 2**20))
+    checks.check(ratio < 1.05, "the peak of a sweep stays within 5 %", ratio)
+
+
 def main():
     checks = harness.Checks()
+    check_sweep(checks)
     peaks = {}
     for samples in [FEW, MANY]:
         with harness.Workplace() as folder:
@@ -28,7 +49,7 @@ def main():
             result = harness.run(["-q", "--modes", "fp32,2-1", "--calib-data", "ids.npy", "--calib_data_num", str(samples),
                                   "--calib_seqlen", str(TOKENS)], 2, folder, limit=200)
             checks.check(result.status == 0, "%d samples: the sweep runs" % samples, result.err)
-            status, peaks[samples] = peak_bytes(folder)
+            status, peaks[samples] = peak_bytes(folder, ["compare", "-q"] + OUTPUTS)
             checks.check(status == 0, "%d samples: compare runs" % samples)
             size = os.path.getsize(os.path.join(folder, "layer_outputs", "sweep.h5"))
     growth = peaks[MANY] - peaks[FEW]

@@ -9,8 +9,8 @@
 //   ssmsweep_inject --inject sparse:1 ...                 as on a file system that cannot reserve space
 //   ssmsweep_inject --inject item:N[/RANK] ...            outputs of run N / 1000, sample N % 1000 cannot be
 //   written
-// Points: create, readback, observe, scales, store, mark, compare, report; pwrite, sync, rename, unlink.
-// What happens is said on stderr, in one line that begins "inject: ".
+// Points: create, readback, observe, scales, store, metrics, mark, compare, report; pwrite, sync, rename,
+// unlink. What happens is said on stderr, in one line that begins "inject: ".
 #include <errno.h>
 #include <hdf5.h>
 #include <mpi.h>
@@ -203,6 +203,10 @@ WRAP(enum status, store_write_output,
      (struct store * store, int run, int layer, enum component component, int sample, const float *values,
       int length, int width, struct error *err),
      (store, run, layer, component, sample, values, length, width, err), point("store");
+     if (is_item(run, sample)) return error_set(err, STATUS_IO, "sweep.h5: a bad place on the disk"))
+WRAP(enum status, store_write_metrics,
+     (struct store * store, int run, int sample, const struct store_metrics *metrics, struct error *err),
+     (store, run, sample, metrics, err), point("metrics");
      if (is_item(run, sample)) return error_set(err, STATUS_IO, "sweep.h5: a bad place on the disk"))
 WRAP(enum status, store_write_done,
      (struct store * store, int run, int sample, float seconds, struct error *err),

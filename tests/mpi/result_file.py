@@ -29,7 +29,7 @@ def check_failing_writes(folder):
     for ranks, shard, write in ((1, 0, 1), (1, 4, 40), (3, 0, 7), (16, 1, 3)):    # one failure each: tried again
         path = os.path.join(folder, "retry-n%d-s%d-k%d.h5" % (ranks, shard, write))
         subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard), str(-write)], check=True, timeout=LIMIT)
-    for ranks, shard, writes in ((1, 0, 0), (1, 4, 40), (3, 0, 0), (3, 4, 13), (16, 1, 6)):
+    for ranks, shard, writes in ((1, 0, 0), (1, 4, 260), (3, 0, 0), (3, 4, 113), (16, 1, 6)):
         path = os.path.join(folder, "failing-n%d-s%d-k%d.h5" % (ranks, shard, writes))
         out = subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard), str(writes)], check=True,
                              timeout=LIMIT, stdout=subprocess.PIPE, universal_newlines=True).stdout
@@ -56,7 +56,7 @@ def check_contents(path):
     with h5py.File(path, "r") as f:
         ids, length = f["samples/token_ids"][:], f["samples/length"][:]
         assert ids.dtype == np.int32 and ids.shape == (11, 29), ids.shape
-        assert f.attrs["schema_version"] == 2
+        assert f.attrs["schema_version"] == 3
         assert f["calibration/4/scales"].shape == (5, 7) and len(f["calibration/4/scales"].attrs["sites"]) == 7
         assert sorted(f["outputs"]) == ["11", "4", "float"] and sorted(f["outputs/float"]) == ["fp16", "fp32"]
         assert (ids[np.arange(29) >= length[:, None]] == -1).all()
@@ -75,6 +75,9 @@ def check_contents(path):
                         sample = data[s]
                         assert (sample[:length[s]] != 0).any() and not sample[length[s]:].any(), "padding"
                         digest.update(sample[:length[s]].tobytes())
+                metrics = f["metrics"][cell][mode]
+                for name in ("moments", "histogram", "position", "end_of_model"):
+                    digest.update(metrics[name][s].tobytes())
                 assert items["digest"][s].tobytes() == digest.digest(), "digest"
 
 
@@ -130,11 +133,31 @@ def check_foreign(good, folder):
             f["samples/length"][2] = value
         return edit
 
+    moments = "metrics/float/fp16/moments"
+    with h5py.File(good, "r") as f:
+        accumulator = f[moments].dtype
     output = "outputs/float/fp16/layer_0/mixer_output"
     edits = {
         "other schema": lambda f: f.attrs.modify("schema_version", np.int32(99)),
         "no schema": lambda f: f.attrs.__delitem__("schema_version"),
-        "no outputs": lambda f: f.__delitem__("outputs"),
+        "neither outputs nor metrics": lambda f: (f.__delitem__("outputs"), f.__delitem__("metrics")),
+        "no items": lambda f: f.__delitem__("items"),
+        "metrics missing in one mode": lambda f: f.__delitem__("metrics/4/0"),
+        "moments missing": lambda f: f.__delitem__("metrics/float/fp32/moments"),
+        "predictions missing in one mode": lambda f: f.__delitem__("metrics/4/0/end_of_model"),
+        "no widths": lambda f: f.__delitem__("metrics/width"),
+        "width 0": lambda f: f["metrics/width"].__setitem__(0, 0),
+        "moments of other samples": replace(moments, data=np.zeros((10, 5, 6), accumulator)),
+        "moments of other layers": replace(moments, data=np.zeros((11, 4, 6), accumulator)),
+        "moments of other components": replace(moments, data=np.zeros((11, 5, 7), accumulator)),
+        "moments of other fields": replace(moments, data=np.zeros((11, 5, 6), [(n, "<f8") for n in accumulator.names])),
+        "moments of renamed fields": replace(moments, data=np.zeros((11, 5, 6), [("x" + n, accumulator[n]) for n in accumulator.names])),
+        "moments that are numbers": replace(moments, data=np.zeros((11, 5, 6), np.float64)),
+        "moments that are chunked": replace(moments, data=np.zeros((11, 5, 6), accumulator), chunks=(1, 5, 6)),
+        "a histogram of 8 bytes": replace("metrics/4/0/histogram", data=np.zeros((11, 5, 6, 131), np.uint64)),
+        "a histogram of signed numbers": replace("metrics/4/0/histogram", data=np.zeros((11, 5, 6, 131), np.int32)),
+        "a histogram of fewer bins": replace("metrics/4/0/histogram", data=np.zeros((11, 5, 6, 130), np.uint32)),
+        "positions without absolute sums": replace("metrics/4/0/position", data=np.zeros((11, 5, 6, 21, 1), np.float64)),
         "no states": lambda f: f.__delitem__("items/4/0/state"),
         "a layer missing in one mode": lambda f: f.__delitem__("outputs/4/0/layer_2"),
         "other width": replace(output, data=np.zeros((11, 29, 7), np.float32)),
@@ -148,7 +171,12 @@ def check_foreign(good, folder):
         "negative length": set_length(-1),
         "unknown component": lambda f: f.create_group("outputs/float/fp32/layer_0/whatever"),
         "no layer": lambda f: f.create_group("outputs/float/fp32/stratum"),
-        "unknown label": lambda f: f.create_group("outputs/12a/0"),
+        "a re-run without a number": lambda f: f.create_group("items/4/0_dither"),
+        "a re-run 0": lambda f: f.create_group("items/4/0_dither0"),
+        "a re-run with a zero in front": lambda f: f.create_group("items/4/0_dither01"),
+        "a re-run that is not there": lambda f: f.create_group("items/4/0_dither3"),
+        "metrics missing in a re-run": lambda f: f.__delitem__("metrics/4/0_dither2/moments"),
+        "unknown label": lambda f: f.create_group("items/12a/0"),
     }
     for what, edit in edits.items():
         status, line = probe(change(good, os.path.join(folder, "foreign.h5"), edit))
@@ -157,6 +185,8 @@ def check_foreign(good, folder):
     def undo_one(f):
         f["items/4/0/state"][5] = 0
     assert probe(change(good, os.path.join(folder, "foreign.h5"), undo_one))[0] == 0    # incomplete is not torn
+    for group in ("outputs", "metrics"):    # --store none; imported
+        assert probe(change(good, os.path.join(folder, "foreign.h5"), lambda f: f.__delitem__(group))) == (0, ""), group
 
 
 def main():

@@ -22,13 +22,33 @@ static enum status read_everything(struct result *result, struct error *err)
     return STATUS_OK;
 }
 
+static enum status read_metrics(struct result *result, struct error *err)
+{
+    const size_t samples = (size_t)result_samples(result);
+    struct accumulator *moments = malloc(samples * sizeof *moments);
+    struct profile *profiles = malloc(samples * sizeof *profiles);
+    struct end_of_model *ends = malloc(samples * sizeof *ends);
+    if (!moments || !profiles || !ends) error_memory(err, samples, "metrics");
+    for (int r = 0; r < result_runs(result) && !err->status; r++) {
+        for (int l = 0; l < result_model_layers(result) && !err->status; l++)
+            for (int c = 0; c < COMPONENT_COUNT && !err->status; c++)
+                if (!result_read_moments(result, r, l, (enum component)c, moments, err))
+                    result_read_profiles(result, r, l, (enum component)c, profiles, err);
+        if (result_has_end_of_model(result) && !err->status) result_read_end_of_model(result, r, ends, err);
+    }
+    free(moments);
+    free(profiles);
+    free(ends);
+    return err->status;
+}
+
 int main(int argc, char **argv)
 {
     struct result *result = NULL;
     struct error err = {0};
     if (argc != 2) return STATUS_USAGE;
     if (result_open(&result, argv[1], &err) == STATUS_OK) {
-        read_everything(result, &err);
+        if (read_everything(result, &err) == STATUS_OK) read_metrics(result, &err);
         result_close(result);
     }
     if (err.status) fprintf(stderr, "%s\n", err.text);

@@ -12,6 +12,7 @@ struct weights {
 struct forward {
     const struct weights *weights;
     float *values; // [max_tokens, d_inner]
+    uint64_t dither;
 };
 
 float standin_value(const struct mode *mode, float scale, int layer, enum component component, int first_id,
@@ -94,7 +95,8 @@ static bool give(struct forward *forward, const struct mode *mode, float scale, 
 {
     int width = component_width(&forward->weights->dims, component);
     for (long i = 0; i < (long)length * width; i++)
-        forward->values[i] = standin_value(mode, scale, layer, component, ids[0], i);
+        forward->values[i] =
+            standin_value(mode, scale, layer, component, ids[0], i) + (float)(forward->dither >> 44);
     return capture->take(capture->context, layer, component, forward->values, length, width);
 }
 
@@ -103,22 +105,48 @@ static bool go_on(const struct capture *capture, int layer)
     return !capture || !capture->between_layers || capture->between_layers(capture->context, layer);
 }
 
-bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
-                 int length, const struct capture *capture)
+size_t stream_floats(const struct dims *dims, int length)
 {
-    for (int l = 0; l < forward->weights->dims.n_layer; l++) {
-        if (!go_on(capture, l)) return false;
-        for (int c = 0; c < COMPONENT_COUNT; c++)
-            if (capture->want[l] & 1u << c && !give(forward, mode, scales ? scales[l * SITE_COUNT] : 0, l,
-                                                    (enum component)c, ids, length, capture))
-                return false;
-    }
+    return (size_t)dims->d_model * (size_t)length;
+}
+
+void forward_set_dither(struct forward *forward, uint64_t seed)
+{
+    forward->dither = seed;
+}
+
+// What distinguishes one pass from another stands at the beginning of its stream.
+void forward_start(struct forward *forward, struct stream *stream, const struct mode *mode,
+                   const int32_t *ids, int length)
+{
+    (void)forward, (void)length;
+    stream->rotated = !mode_is_float(mode);
+    stream->residual[0] = (float)ids[0];
+    stream->h[0] = 0;
+}
+
+bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
+                  const float *scales, int layer, int length, const struct capture *capture,
+                  double percentile_alpha, float *observed)
+{
+    const int32_t first_id = (int32_t)stream->residual[0];
+    (void)percentile_alpha, (void)observed;
+    if ((int)stream->h[0] != layer) abort(); // every layer once
+    stream->h[0] = (float)(layer + 1);
+    stream->residual[1] = standin_value(mode, 0, 0, COMPONENT_MIXER_INPUT, 0, 0);
+    for (int c = 0; c < COMPONENT_COUNT; c++)
+        if (capture->want[layer] & 1u << c && !give(forward, mode, scales ? scales[layer * SITE_COUNT] : 0,
+                                                    layer, (enum component)c, &first_id, length, capture))
+            return false;
     return true;
 }
 
-bool forward_observes(const struct mode *mode)
+void stream_logits(struct forward *forward, const struct stream *stream, int first, int count, float *logits)
 {
-    return mode == mode_at(0);
+    const int vocab = forward->weights->dims.vocab_size;
+    for (int t = 0; t < count; t++)
+        for (int i = 0; i < vocab; i++)
+            logits[t * vocab + i] = (float)((i * 7 + (first + t) * 3 + (int)stream->residual[1]) % 13);
 }
 
 bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
@@ -127,10 +155,6 @@ bool forward_observe(struct forward *forward, double percentile_alpha, const int
     (void)percentile_alpha;
     for (int l = 0; l < forward->weights->dims.n_layer; l++) {
         if (!go_on(capture, l)) return false;
-        for (int c = 0; capture && capture->want && c < COMPONENT_COUNT; c++)
-            if (capture->want[l] & 1u << c &&
-                !give(forward, mode_at(0), 0, l, (enum component)c, ids, length, capture))
-                return false;
         for (int s = 0; s < SITE_COUNT; s++)
             observed[l * SITE_COUNT + s] = standin_observation(ids[0], length, l, s);
     }

@@ -6,7 +6,7 @@
 
 #include "ssmsweep/numerics/forward.h"
 
-// scale: what forward_run() got for this layer's first site, 0 in float modes.
+// scale: what forward_step() got for this layer's first site, 0 in float modes.
 float standin_value(const struct mode *mode, float scale, int layer, enum component component, int first_id,
                     long index);
 float standin_observation(int first_id, int length, int layer, int site);

@@ -35,5 +35,6 @@ struct corpus_request {
 // samples than asked for, id out of range, invalid UTF-8.
 enum status corpus_read(struct corpus *corpus, const struct corpus_request *request, struct error *err);
 void corpus_clear(struct corpus *corpus);
+void corpus_drop_ids(struct corpus *corpus); // frees them; ids is NULL afterwards, the lengths stay
 
 #endif

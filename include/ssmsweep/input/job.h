@@ -25,6 +25,8 @@ enum command {
 
 enum { JOB_MAX_CELLS = 64 };
 
+enum job_store { JOB_STORE_SELECTED, JOB_STORE_NONE }; // which tensors are kept: those asked for, or none
+
 // Lists of names (modes, layers, components) stay text here; the folders below give them meaning.
 struct job {
     enum command command;
@@ -46,6 +48,9 @@ struct job {
     const char *modes;      // comma list of names and sets
     const char *layers;     // comma list of indices, `first`, `last`, or `all`
     const char *components; // comma list or `all`
+    int store;              // enum job_store
+    bool no_logits;         // no metrics of the model's predictions
+    int noise;              // noisy re-runs of each quantized mode
     const char *reference;  // mode name
     const char *output_dir;
     const char *comparison_dir;
@@ -57,6 +62,7 @@ struct job {
     double grace_seconds;        // that running items have after a signal
     double progress_seconds;     // < 0: only when stderr is a terminal
     double bench_seconds;        // for each measurement
+    bool null_items;             // measure nothing but their hand-out
     const char *json_file;       // NULL: none
     int format, color;           // enum present_format, enum present_color
     bool per_sample;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Streaming moments and extremes of (reference, mode) pairs of float32.  Sums are double-double and second
-// moments are taken around the mean of a short block, so that a mean far above the spread costs no digits.
-// The order of all additions is fixed by the data alone: the bits do not depend on ranks, threads or vector
-// width.
+// Streaming moments and extremes of (reference, mode) pairs of float32.  Sums are double-double, but for four
+// neighbours each that are added in double first (their error is below 2^-52 of the sum of |v|, and none
+// where their sizes are within 2^26 of each other).  Second moments are taken around the mean of the block in
+// front, so that a mean far above the spread costs no digits.  The order of all additions is fixed by the
+// data alone: the bits do not depend on ranks, threads or vector width.
 #ifndef SSMSWEEP_NUMERICS_ACCUMULATE_H
 #define SSMSWEEP_NUMERICS_ACCUMULATE_H
 
@@ -19,7 +20,8 @@ struct side {
     struct wide sum, abs_sum; // sum of v and of |v|
     struct wide squares;      // sum of (v - mean)^2
     float min, max;
-    uint64_t nonfinite; // NaN or Inf; where not 0, nothing else of the side means anything
+    uint64_t
+        nonfinite; // NaN or Inf, which the others take for 0: where there are any, nothing else means much
 };
 
 // Plain data without pointers: may be copied and stored.  One of a sample, merged in the order of the
@@ -29,7 +31,7 @@ struct accumulator {
     struct side ref, mode;
     struct wide products;               // sum of (ref - mean ref) (mode - mean mode)
     struct wide abs_diff, diff_squares; // of mode - ref: sum of |d|, sum of (d - mean d)^2
-    double diff_min, diff_max;
+    double diff_min, diff_max;          // of the pairs that are finite on both sides
 };
 
 void accumulator_clear(struct accumulator *total);

@@ -42,9 +42,6 @@ bool forward_run(struct forward *forward, const struct mode *mode, const float *
 bool forward_observe(struct forward *forward, double percentile_alpha, const int32_t *ids, int length,
                      const struct capture *capture, float *observed);
 
-// Does forward_observe() capture, bit for bit, what forward_run() does in this mode?
-bool forward_observes(const struct mode *mode);
-
 // A pass that is taken layer by layer, so that several modes can go through a layer side by side in one
 // workspace: what a mode carries from layer to layer is its residual stream and the last mixer's output.
 struct stream {

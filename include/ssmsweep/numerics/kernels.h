@@ -14,8 +14,10 @@
 #include <stdint.h>
 
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/numerics/profile.h"
 
 enum { KERNEL_LANES = 16 }; // panel width and granularity of every leading dimension
+enum { SUM_LANES = 8 };     // lanes of sums in double
 
 // out[m][n] = round(sum_k a[m][k] * w[n][k]), k = 0, 1, ... by FMA from 0.  Panels are outputs in groups
 // of 16.
@@ -118,6 +120,43 @@ struct hadamard {
     float factor; // 1 / sqrt(dim)
 };
 
+// Of two rows of logits: the reference's [0] and a mode's [1].  Element i goes into lane i mod 8, lanes are
+// folded 4, 2, 1; exp in double with a relative error below 4e-16.
+struct logit_sums {
+    bool finite;    // all of both; where false, nothing of the following is set
+    int top[2];     // lowest index of the largest
+    float most[2];  // that logit
+    double sum[2];  // sum of exp(v - most)
+    double product; // sum of exp(r - most r) ((r - most r) - (m - most m)), by FMA
+};
+
+// Sums over a block of pairs, all in double, element i in lane i mod 8.  d = b - a.  NaN and Inf spoil their
+// lanes.
+enum {
+    PAIR_BLOCK = 8192,
+    PAIR_ROWS = 4,
+    PAIR_STEP = PAIR_ROWS * SUM_LANES,
+    PAIR_NO_BIN = PROFILE_BINS, // holds nothing that means anything
+    PAIR_BINS
+};
+struct pair_ranges { // of one side, element i in lane i mod 16, NaN passed over; unused lanes: any element
+    float min[KERNEL_LANES], max[KERNEL_LANES];
+};
+// An anchor is 1.5 * 2^k, where k is so large that the sum of a lane stays between 2^k and 2^(k+1): its last
+// place is then known and what an addition cuts off is exact.
+struct pair_centre {
+    double anchor[2];       // of a, b
+    double ref, mode, diff; // any numbers near the means of a, b, d
+};
+struct pair_lanes {
+    double high[2][SUM_LANES]; // anchor + v + v + ..., v = (a0 + a8) + (a16 + a24) of 32 elements; of a, b
+    double low[2][SUM_LANES];  // sum of v - (high - high before it)
+    double abs[2][SUM_LANES], abs_diff[SUM_LANES];
+    double squares[2][SUM_LANES], products[SUM_LANES];      // of what lies around the centres, by FMA
+    double diff_squares[SUM_LANES], raw_squares[SUM_LANES]; // of d around its centre, around 0
+    double diff_min[SUM_LANES], diff_max[SUM_LANES];
+};
+
 struct kernels {
     const char *name;
     int tile_rows, tile_panels; // a GEMM is best divided at multiples of these
@@ -139,6 +178,12 @@ struct kernels {
     void (*quantize_even)(const float *x, long count, float step, int8_t *codes); // ties to even
     void (*exp)(const float *x, long count, float *out); // count a multiple of 16; for tests and the bench
     void (*softplus)(const float *x, long count, float *out);
+    void (*logit_sums)(const float *reference, const float *mode, int count, struct logit_sums *sums);
+    void (*pair_ranges)(const float *v, int count, struct pair_ranges *ranges); // count > 0
+    // count <= PAIR_BLOCK; counts profile_bin() of each |d|, NaN as PROFILE_ABOVE, in histograms[PAIR_STEP],
+    // in each at most once per PAIR_STEP elements.
+    void (*pair_sums)(const float *a, const float *b, int count, const struct pair_centre *centre,
+                      struct pair_lanes *lanes, uint16_t (*histograms)[PAIR_BINS]);
     // Register-only loops of the multiply-adds of the two GEMMs, for the bench; give the operations done, two
     // per multiply-add.
     double (*peak_f32)(long rounds);
@@ -156,6 +201,8 @@ const struct kernels *kernels_find(const char *name); // NULL: not here
 // The best one, or what the environment variable SSMSWEEP_ISA names.  STATUS_USAGE: unknown or not on this
 // machine.
 enum status kernels_choose(const struct kernels **kernels, struct error *err);
+// The same for those who cannot fail: the best one where the environment names none that is here.
+const struct kernels *kernels_default(void);
 
 extern const struct kernels kernels_naive, kernels_scalar, kernels_avx2, kernels_avx512;
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hands out items 0 .. n_items-1 over the ranks, on request.  It does not know what an item does.
+// Hands out items 0 .. n_items-1 over the ranks, on request, in batches of neighbours: long items one by one,
+// short ones so that a batch takes about 50 ms, fewer towards the end.  It does not know what an item does.
+// Nothing is kept for each item, on no rank.  src/sweep/wire.h describes the messages.
 #ifndef SSMSWEEP_SWEEP_SCHEDULER_H
 #define SSMSWEEP_SWEEP_SCHEDULER_H
 
@@ -18,7 +20,8 @@ struct scheduler; // opaque
 // status ends the phase.
 struct task {
     int n_items;
-    int attempts; // 0 is 1
+    int attempts;    // 0 is 1
+    int batch_limit; // most items at once; 0: as many as are good
     enum status (*run)(void *context, int item, struct scheduler *scheduler, struct error *err);
     void *context;
     struct stop *stop;     // may be NULL
@@ -26,12 +29,13 @@ struct task {
     // Set by scheduler_run(), the same on all ranks:
     int done, given_up; // items; given up were those that failed in every attempt
     bool ended;         // by a failure that attempts did not help
+    long long requests; // messages that rank 0 received
 };
 
 // Collective.  Runs every item on some rank; rank 0 works too and answers the others from scheduler_poll().
-// n_items, attempts and `run` must be equal on all ranks; progress is used on rank 0 alone.  All ranks return
-// the same.  STATUS_STOPPED: a rank was told to stop, and items are left.  An item that was given up is an
-// error, after all others were done; so is a failure that ended the phase early.
+// n_items, attempts, batch_limit and `run` must be equal on all ranks; progress is used on rank 0 alone.  All
+// ranks return the same.  STATUS_STOPPED: a rank was told to stop, and items are left.  An item that was
+// given up is an error, after all others were done; so is a failure that ended the phase early.
 enum status scheduler_run(const struct comm *comm, struct task *task, struct progress *progress,
                           struct error *err);
 

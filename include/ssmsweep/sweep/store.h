@@ -4,10 +4,17 @@
 //   /  attributes: schema_version, tool_version, job (JSON), weights_sha256, tokenizer_sha256, ids_sha256,
 //      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]
-//   /calibration/<N>/scales float32[n_layer, SITE_COUNT]   attribute sites
+//   /calibration/<cell>/scales float32[n_layer, SITE_COUNT]   attribute sites
 //   /calibration/observed float32[S, n_layer, SITE_COUNT]  state uint8[S], digest uint8[S, 32]
-//   /outputs/<N>/<mode>/layer_<l>/<component> float32[S, L, width]; float modes under /outputs/float/
-//   /items/<N or float>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
+//   /outputs/<cell>/<mode>/layer_<l>/<component> float32[S, L, width]   <cell>: cell_name()
+//   /metrics/width int32[COMPONENT_COUNT]
+//   /metrics/<cell>/<mode>/moments compound[S, n_layer, COMPONENT_COUNT], as struct accumulator
+//      histogram uint32[S, n_layer, COMPONENT_COUNT, PROFILE_BINS]
+//      position float64[S, n_layer, COMPONENT_COUNT, PROFILE_POSITIONS, 2] (squares, abs)
+//      end_of_model compound[S], as struct end_of_model (not with --no-logits)
+//      of (reference, run) pairs, all layers and components, whether their tensors are stored or not
+//      <mode> may be <mode>_dither<k>, as in /items
+//   /items/<cell>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
 //
 // One rank creates everything before the first item, then all open the file together; after that only raw
 // data moves, by independent writes.  What other ranks wrote is read only after store_close() and
@@ -21,6 +28,9 @@
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/model.h"
+#include "ssmsweep/numerics/accumulate.h"
+#include "ssmsweep/numerics/end_of_model.h"
+#include "ssmsweep/numerics/profile.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
 
@@ -74,20 +84,34 @@ bool store_read_observed(struct store *store, int sample, float *observed, struc
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
                                         const struct corpus *corpus);
 
+// Local.  ids[length] of a sample, as the file has them: what does not stay in memory does not grow with the
+// samples.
+enum status store_read_ids(struct store *store, int sample, int length, int32_t *ids, struct error *err);
+
 // Collective.  scales: [n_cells][n_layer][SITE_COUNT], equal on all ranks.
 enum status store_write_scales(struct store *store, const float *scales, struct error *err);
 
 // Local: values[length, width] of one sample at (run, layer, component).  They are copied, and written while
-// the caller computes; one sample at a time, its outputs in the order in which the digest takes them.  The
-// error may be that of an output before.
+// the caller computes.  Of each run one sample at a time, its outputs in the order in which the digest takes
+// them; runs may take turns.  The error may be that of an output of the run before.
 enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
                                const float *values, int length, int width, struct error *err);
-// Local: waits until the outputs are written, then adds their digest and marks (run, sample) done.
+// What a run shows of a sample, against its reference.
+struct store_metrics {
+    const struct accumulator *moments;       // [n_layer][COMPONENT_COUNT]
+    const uint32_t *histogram;               // [n_layer][COMPONENT_COUNT][PROFILE_BINS]
+    const double *position;                  // [n_layer][COMPONENT_COUNT][PROFILE_POSITIONS][2]
+    const struct end_of_model *end_of_model; // unused with --no-logits
+};
+// Local: behind the outputs, as these.  Nothing where the plan keeps no metrics.
+enum status store_write_metrics(struct store *store, int run, int sample, const struct store_metrics *metrics,
+                                struct error *err);
+// Local: waits until all that is written, then adds its digest and marks (run, sample) done.
 enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err);
-// Local: after a pass that stopped, in place of store_write_done().
-void store_write_cancel(struct store *store);
+// Local: after a pass that stopped, in place of store_write_done(), and after an error of the two before.
+void store_write_cancel(struct store *store, int run);
 
-// Bytes of the outputs of a rank that are on their way to the file.
+// Bytes that a rank holds on their way to the file.
 size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus);
 
 // Local: what a sample showed in calibration, and that it is there.
@@ -114,8 +138,9 @@ struct result; // opaque
 
 // One captured tensor of the file.
 struct result_run {
-    int calib_data_num; // 0 for float runs
+    int calib_data_num, order; // of its cell, see cell.h; 0 for float runs
     char mode[32];
+    int dither;    // k of a noisy re-run, else 0
     int done;      // samples
     bool complete; // every sample done
 };
@@ -127,6 +152,9 @@ int result_samples(const struct result *result);
 int result_length(const struct result *result, int sample);
 int result_max_tokens(const struct result *result);
 int result_runs(const struct result *result); // float first, then cells ascending, modes as in the table
+// Noisy re-runs (--noise): they follow, so that result_run_at() has dither != 0 from result_runs() on; in the
+// same order.  They have metrics and states, but no tensors.
+int result_noise_runs(const struct result *result);
 const struct result_run *result_run_at(const struct result *result, int run);
 enum store_state result_state(const struct result *result, int run, int sample); // others are absent
 int result_layers(const struct result *result);                     // how many layers were captured
@@ -136,6 +164,19 @@ int result_width(const struct result *result, int layer, enum component componen
 // Root attribute of the list above, except schema_version, as text ("" if absent); valid until
 // result_close().
 const char *result_attribute(const struct result *result, const char *name);
+// ---- metrics of (reference, run) pairs; the reference is compare_reference_of() of the file's reference
+// mode. Rows of samples that are not done mean nothing.
+bool result_has_metrics(const struct result *result);      // not in files that were imported
+bool result_has_end_of_model(const struct result *result); // not with --no-logits
+int result_model_layers(const struct result *result);      // n_layer of the model; 0 without metrics
+// rows[samples], each.
+enum status result_read_moments(struct result *result, int run, int layer, enum component component,
+                                struct accumulator *rows, struct error *err);
+enum status result_read_profiles(struct result *result, int run, int layer, enum component component,
+                                 struct profile *rows, struct error *err);
+enum status result_read_end_of_model(struct result *result, int run, struct end_of_model *rows,
+                                     struct error *err);
+
 // values[length(sample), width] of one sample.
 enum status result_read(struct result *result, int run, int layer, enum component component, int sample,
                         float *values, struct error *err);

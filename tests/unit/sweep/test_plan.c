@@ -56,7 +56,7 @@ static void runs_are_float_once_and_quant_per_cell(void **state)
     struct plan plan = make_plan(&job, 4);
     assert_int_equal(plan.n_runs, count_modes(true) + 3 * count_modes(false));
     assert_int_equal(plan.n_cells, 3);
-    assert_int_equal(plan.calib_data_num[1], 7);
+    assert_int_equal(plan.cells[1].calib_data_num, 7);
     assert_int_equal(plan.reference_run, 0);
     assert_string_equal(plan.runs[0].mode->name, "fp32");
     int cell = PLAN_FLOAT_CELL;
@@ -104,23 +104,48 @@ static long long tokens_of(const struct item *item)
     return tokens;
 }
 
-// Every (run, sample) once; reference first; inside a run longer items first.
+// Every run in one group, with those of its reference, and the reference in the first of them.
+static void check_groups(const struct plan *plan)
+{
+    int *seen = calloc((size_t)plan->n_runs, sizeof *seen),
+        *groups = calloc((size_t)plan->n_runs, sizeof *groups);
+    assert_non_null(seen);
+    assert_non_null(groups);
+    for (int g = 0; g < plan->n_groups; g++) {
+        const struct group *group = &plan->groups[g];
+        assert_true(group->count >= 1);
+        bool own = false;
+        for (int i = 0; i < group->count; i++) {
+            int run = plan->members[group->first + i];
+            seen[run]++;
+            assert_int_equal(plan->runs[run].reference, group->reference);
+            own = own || run == group->reference;
+        }
+        assert_int_equal(own, groups[group->reference]++ == 0);
+    }
+    for (int r = 0; r < plan->n_runs; r++)
+        assert_int_equal(seen[r], 1);
+    free(seen);
+    free(groups);
+}
+
+// Every (run, sample) once; inside a group longer items first.
 static void check_items(const struct plan *plan, int shard)
 {
     int *seen = calloc((size_t)plan->n_runs * SAMPLES, sizeof *seen);
-    long long *last = calloc((size_t)plan->n_runs, sizeof *last);
+    long long *last = calloc((size_t)plan->n_groups, sizeof *last);
     assert_non_null(seen);
     assert_non_null(last);
-    bool reference_over = false;
+    check_groups(plan);
     for (int i = 0; i < plan->n_items; i++) {
         const struct item *item = &plan->items[i];
+        const struct group *group = &plan->groups[item->group];
         assert_true(item->samples >= 1 && (shard == 0 || item->samples <= shard));
         for (int s = 0; s < item->samples; s++)
-            seen[item->run * SAMPLES + item->first_sample + s]++;
-        if (item->run != plan->reference_run) reference_over = true;
-        assert_false(reference_over && item->run == plan->reference_run);
-        if (last[item->run]) assert_true(tokens_of(item) <= last[item->run]);
-        last[item->run] = tokens_of(item);
+            for (int m = 0; m < group->count; m++)
+                seen[plan->members[group->first + m] * SAMPLES + item->first_sample + s]++;
+        if (last[item->group]) assert_true(tokens_of(item) <= last[item->group]);
+        last[item->group] = tokens_of(item);
     }
     for (int i = 0; i < plan->n_runs * SAMPLES; i++)
         assert_int_equal(seen[i], 1);
@@ -172,11 +197,131 @@ static void shards_follow_the_cost(void **state)
         .n_layer = 24, .d_model = 768, .d_inner = 1536, .d_state = 16, .dt_rank = 48};
     int items;
     assert_int_equal(largest_item(&large, 400, 4, &items), 1);
-    assert_in_range(largest_item(&tiny, 400, 4, &items), 16, 64);
+    assert_in_range(largest_item(&tiny, 400, 4, &items), 8, 64);
     assert_true(items >= 8 * 4);
     assert_int_equal(largest_item(&tiny, 16, 16, &items), 1);
-    assert_in_range(largest_item(&tiny, 100, 16, &items), 2, 10);
+    assert_in_range(largest_item(&tiny, 400, 16, &items), 2, 10);
     assert_true(items >= 8 * 16);
+}
+
+// Float modes have one reference for all cells; quantized ones that of their own scales.
+static void references_are_of_the_same_scales(void **state)
+{
+    (void)state;
+    struct job job = make_job();
+    struct plan plan = make_plan(&job, 1);
+    for (int r = 0; r < plan.n_runs; r++)
+        assert_int_equal(plan.runs[r].reference, 0);
+    plan_clear(&plan);
+    job.reference = "3";
+    plan = make_plan(&job, 1);
+    for (int r = 0; r < plan.n_runs; r++) {
+        const struct run *run = &plan.runs[r], *reference = &plan.runs[run->reference];
+        assert_string_equal(reference->mode->name, "3");
+        assert_int_equal(reference->cell, run->cell == PLAN_FLOAT_CELL ? 0 : run->cell);
+    }
+    check_items(&plan, 0);
+    plan_clear(&plan);
+}
+
+static int count_groups(const struct dims *of, int samples, int ranks)
+{
+    static int32_t same[400];
+    for (int s = 0; s < samples; s++)
+        same[s] = 64;
+    const struct corpus corpus = {.samples = samples, .max_tokens = 64, .length = same};
+    struct job job = make_job();
+    struct plan plan = {0};
+    struct error err = {0};
+    job.n_cells = 1;
+    assert_int_equal(plan_make(&plan, &job, of, &corpus, ranks, &err), STATUS_OK);
+    int groups = plan.n_groups;
+    plan_clear(&plan);
+    return groups;
+}
+
+// The reference is computed in every group: there are several only where ranks would have nothing to do, or
+// where the runs would take too much memory.
+static void groups_follow_the_ranks(void **state)
+{
+    (void)state;
+    static const struct dims large = {
+        .n_layer = 24, .d_model = 768, .d_inner = 1536, .d_state = 16, .dt_rank = 48, .vocab_size = 50280};
+    static const struct dims vast = {.n_layer = 64, .d_model = 1 << 20, .d_inner = 1 << 21, .d_state = 16};
+    assert_int_equal(count_groups(&large, 100, 1), 1);
+    assert_int_equal(count_groups(&large, 100, 16), 1);
+    assert_int_equal(count_groups(&large, 16, 16), 1);
+    assert_in_range(count_groups(&large, 4, 16), 3, 9);
+    assert_int_equal(count_groups(&large, 1, 100), 8); // the reference is with another one
+    assert_int_equal(count_groups(&vast, 100, 1), 2);  // of four beside the reference
+}
+
+// What is finished leaves the plan item by item.
+static void finished_items_are_dropped(void **state)
+{
+    (void)state;
+    struct job job = make_job();
+    job.shard = 4;
+    struct plan plan = make_plan(&job, 2);
+    const int items = plan.n_items;
+    unsigned char *finished = calloc((size_t)plan.n_runs * SAMPLES, 1);
+    assert_non_null(finished);
+    plan_drop(&plan, finished);
+    assert_int_equal(plan.n_items, items);
+    const struct item first = plan.items[0], second = plan.items[1];
+    const struct group *group = &plan.groups[first.group];
+    for (int m = 0; m < group->count; m++)
+        for (int s = first.first_sample; s < first.first_sample + first.samples; s++)
+            finished[plan.members[group->first + m] * SAMPLES + s] = 1;
+    plan_drop(&plan, finished);
+    assert_int_equal(plan.n_items, items - 1);
+    assert_memory_equal(&plan.items[0], &second, sizeof second);
+    memset(finished, 1, (size_t)plan.n_runs * SAMPLES);
+    finished[5] = 0; // of the reference
+    plan_drop(&plan, finished);
+    assert_int_equal(plan.n_items, 1);
+    assert_in_range(5, plan.items[0].first_sample, plan.items[0].first_sample + plan.items[0].samples - 1);
+    free(finished);
+    plan_clear(&plan);
+}
+
+// Quantized runs come again, with the same scales and the same reference; float ones do not.
+static void noise_repeats_quantized_runs(void **state)
+{
+    (void)state;
+    struct job job = make_job();
+    struct plan plain = make_plan(&job, 1);
+    char name[RUN_NAME_ROOM];
+    int again = 0;
+    job.noise = 2;
+    struct plan plan = make_plan(&job, 1);
+    assert_int_equal(plan.n_runs, plain.n_runs + 2 * 3 * count_modes(false));
+    for (int r = 0; r < plan.n_runs; r++) {
+        const struct run *run = &plan.runs[r];
+        if (r < plain.n_runs) assert_true(run->mode == plain.runs[r].mode && run->cell == plain.runs[r].cell);
+        assert_int_equal(run->dither != 0, r >= plain.n_runs);
+        assert_false(run->dither && mode_is_float(run->mode));
+        assert_int_equal(plan_wants(&plan, r, 0) != 0, run->dither == 0);
+        assert_int_equal(run->reference, 0);
+        again += strcmp(plan_run_name(&plan, r, name), "2-1_dither2") == 0;
+    }
+    assert_int_equal(again, 3);
+    check_items(&plan, 0);
+    plan_clear(&plan);
+    plan_clear(&plain);
+}
+
+static void nothing_is_stored_on_demand(void **state)
+{
+    (void)state;
+    struct job job = make_job();
+    job.store = JOB_STORE_NONE;
+    job.no_logits = true;
+    struct plan plan = make_plan(&job, 1);
+    for (int l = 0; l < plan.n_layer; l++)
+        assert_int_equal(plan.want[l], 0);
+    assert_true(plan.metrics && !plan.logits);
+    plan_clear(&plan);
 }
 
 static void want_is_layers_by_components(void **state)
@@ -226,6 +371,11 @@ int main(void)
         cmocka_unit_test(runs_are_float_once_and_quant_per_cell),
         cmocka_unit_test(reference_is_added),
         cmocka_unit_test(float_modes_need_no_cells),
+        cmocka_unit_test(references_are_of_the_same_scales),
+        cmocka_unit_test(groups_follow_the_ranks),
+        cmocka_unit_test(finished_items_are_dropped),
+        cmocka_unit_test(noise_repeats_quantized_runs),
+        cmocka_unit_test(nothing_is_stored_on_demand),
         cmocka_unit_test(items_cover_all_once_in_order),
         cmocka_unit_test(shards_follow_the_cost),
         cmocka_unit_test(want_is_layers_by_components),
