@@ -109,7 +109,8 @@ def check_lost(checks, good, workplace):
                 checks.check(result.status == recovery.IO and len(result.lines()) == 1 and file in result.lines()[0],
                              name + ": status and line", "%s\n%s" % (result.status, result.err))
                 resumed = run(good, folder, ranks, "--resume")
-                checks.check(resumed.status == (recovery.OK if resumes is None else resumes), name + ": resuming",
+                anew = "starts anew" in resumed.err    # nothing was stored before: the file was taken away
+                checks.check(resumed.status == (recovery.OK if resumes is None or anew else resumes), name + ": resuming",
                              "%s\n%s" % (resumed.status, resumed.err))
                 if resumed.status == recovery.OK:
                     checks.check(not sweep_files.differences(recovery.results(folder), good.results), name + ": the same")
