@@ -177,6 +177,7 @@ static enum status compare(const struct program *program, bool partial, struct e
     struct compare_request request = {.reference = job->reference,
                                       .modes = named ? job->modes : NULL,
                                       .partial = partial,
+                                      .output_dir = job->output_dir,
                                       .stop = program->stop};
     struct result *result = NULL;
     struct comparison comparison = {0};

@@ -3,11 +3,13 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ssmsweep/compare/measure.h"
 #include "ssmsweep/compare/view.h"
+#include "ssmsweep/input/job.h"
 #include "ssmsweep/numerics/mode.h"
 
 enum { RECORD_WORDS = sizeof(struct record) / sizeof(uint64_t) };
@@ -49,36 +51,70 @@ static bool has_common(const struct result *result, const char *reference, int r
     return false;
 }
 
-static enum status check_reference(const struct result *result, const char *reference, struct error *err)
+static enum status check_reference(const char *reference, struct error *err)
 {
-    if (!mode_find(reference))
-        return error_set(err, STATUS_USAGE, "--reference: unknown mode '%s'; 'ssmsweep modes' lists them",
-                         reference);
-    if (find_run(result, reference, NULL) >= 0) return STATUS_OK;
-    return error_set(
-        err, STATUS_INPUT,
-        "result file: reference mode '%s' is not in it; make it with: ssmsweep run --modes %s --reference %s",
-        reference, reference, reference);
+    if (mode_find(reference)) return STATUS_OK;
+    return error_set(err, STATUS_USAGE, "--reference: unknown mode '%s'; 'ssmsweep modes' lists them",
+                     reference);
 }
 
-static enum status check_mode(const struct result *result, const char *mode, struct error *err)
+// "PATH: WHAT; the command that makes the modes".
+static enum status name_command(const struct result *result, const struct compare_request *request,
+                                const char *modes, const char *what, struct error *err)
 {
-    if (find_run(result, mode, NULL) >= 0) return STATUS_OK;
-    return error_set(err, STATUS_INPUT,
-                     "result file: mode '%s' is not in it; make it with: ssmsweep run --modes %s", mode,
-                     mode);
+    enum { MOST_CHARS = 700 }; // a command that is cut helps nobody
+    if (!result_attribute(result, "weights_sha256")[0])
+        return error_set(err, STATUS_INPUT,
+                         "%.200s/sweep.h5: %s; the file was imported: import the arrays of that mode as well",
+                         request->output_dir, what);
+    char *line = job_save_line(result_attribute(result, "job"), modes, request->output_dir);
+    if (!line) return error_memory(err, strlen(modes), "a command");
+    if (strlen(line) > MOST_CHARS)
+        error_set(err, STATUS_INPUT,
+                  "%.200s/sweep.h5: %s; make it with the options of before and: ssmsweep save %s",
+                  request->output_dir, what, modes);
+    else
+        error_set(err, STATUS_INPUT, "%.200s/sweep.h5: %s; make it with: %s", request->output_dir, what,
+                  line);
+    free(line);
+    return err->status;
 }
 
-static enum status check_complete(const struct result *result, int run, const char *what, struct error *err)
+static bool is_asked_for(const char *name, const struct compare_request *request, const bool *wanted, int m)
+{
+    return wanted[m] || strcmp(name, request->reference) == 0;
+}
+
+static enum status check_present(const struct result *result, const struct compare_request *request,
+                                 const bool *wanted, struct error *err)
+{
+    char missing[256] = "", what[320];
+    size_t used = 0;
+    int count = 0;
+    for (int m = 0; m < mode_count() && used < sizeof missing; m++) {
+        const char *name = mode_at(m)->name;
+        if (!is_asked_for(name, request, wanted, m) || find_run(result, name, NULL) >= 0) continue;
+        used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? " " : "", name);
+        count++;
+    }
+    if (!count) return STATUS_OK;
+    const char *kind = find_run(result, request->reference, NULL) < 0 ? "reference mode" : "mode";
+    if (count == 1)
+        snprintf(what, sizeof what, "%s '%s' is not in it", kind, missing);
+    else
+        snprintf(what, sizeof what, "modes '%s' are not in it", missing);
+    return name_command(result, request, missing, what, err);
+}
+
+static enum status check_complete(const struct result *result, const struct compare_request *request, int run,
+                                  const char *what, struct error *err)
 {
     const struct result_run *r = result_run_at(result, run);
-    char cell[CELL_NAME_ROOM];
+    char text[160], cell[CELL_NAME_ROOM];
     if (r->complete) return STATUS_OK;
-    return error_set(
-        err, STATUS_INPUT,
-        "result file: %s '%s' (calib_data_num %s) is not complete; finish it with: ssmsweep run --modes %s "
-        "--resume",
-        what, r->mode, cell_name(view_cell(r), cell), r->mode);
+    snprintf(text, sizeof text, "%s '%s' (calib_data_num %s) is not complete", what, r->mode,
+             cell_name(view_cell(r), cell));
+    return name_command(result, request, r->mode, text, err);
 }
 
 // Asked for, or a run of the reference.
@@ -88,10 +124,9 @@ enum status compare_choose(const struct result *result, const struct compare_req
     const char *reference = request->reference, *modes = request->modes;
     bool *wanted = calloc((size_t)mode_count(), sizeof *wanted);
     if (!wanted) return error_memory(err, (unsigned long long)mode_count(), "the modes");
-    if (check_reference(result, reference, err) || (modes && mode_select(modes, wanted, err)))
+    if (check_reference(reference, err) || (modes && mode_select(modes, wanted, err)) ||
+        check_present(result, request, wanted, err))
         goto free_wanted;
-    for (int m = 0; m < mode_count(); m++)
-        if (wanted[m] && check_mode(result, mode_at(m)->name, err)) goto free_wanted;
     for (int r = 0; r < result_runs(result); r++) {
         const char *name = result_run_at(result, r)->mode;
         chosen[r] = !modes || strcmp(name, reference) == 0;
@@ -101,9 +136,9 @@ enum status compare_choose(const struct result *result, const struct compare_req
     for (int r = 0; r < result_runs(result); r++) {
         if (request->partial)
             chosen[r] = chosen[r] && has_common(result, reference, r);
-        else if (chosen[r] &&
-                 (check_complete(result, compare_reference_of(result, reference, r), "reference mode", err) ||
-                  check_complete(result, r, "mode", err)))
+        else if (chosen[r] && (check_complete(result, request, compare_reference_of(result, reference, r),
+                                              "reference mode", err) ||
+                               check_complete(result, request, r, "mode", err)))
             goto free_wanted;
     }
 free_wanted:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/compare/gate.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,11 +60,22 @@ static enum status read_modes(struct gate *gate, const char *list, const char *w
     return error_set(err, STATUS_USAGE, "%s: mode=%.64s: %.300s", where, list, found.text);
 }
 
+// Digits; a number that no layer has is as good as the largest.
+static bool layer_number(const char **at, int *number)
+{
+    char *end;
+    if (**at < '0' || **at > '9') return false;
+    long value = strtol(*at, &end, 10);
+    *number = value < INT_MAX ? (int)value : INT_MAX;
+    *at = end;
+    return true;
+}
+
 // One "a", "a-b", "first", "last" or "all" of a list; false: none of these.  Ends at ',' or '\0'.
 static bool layer_item(const char *item, int first, int last, int *from, int *to)
 {
     size_t length = strcspn(item, ",");
-    char *end;
+    const char *at = item;
     *from = first;
     *to = last;
     if (length == 3 && begins(item, "all")) return true;
@@ -73,10 +85,10 @@ static bool layer_item(const char *item, int first, int last, int *from, int *to
     }
     *from = last;
     if (length == 4 && begins(item, "last")) return true;
-    if (*item < '0' || *item > '9') return false;
-    *from = *to = (int)strtol(item, &end, 10);
-    if (*end == '-' && end[1] >= '0' && end[1] <= '9') *to = (int)strtol(end + 1, &end, 10);
-    return end == item + length;
+    if (!layer_number(&at, from)) return false;
+    *to = *from;
+    if (*at == '-' && (at++, !layer_number(&at, to))) return false;
+    return at == item + length && *from <= *to;
 }
 
 static bool layer_wanted(const char *list, int layer, int first, int last)
@@ -95,8 +107,8 @@ static enum status read_layers(struct gate *gate, const char *list, const char *
     for (const char *item = list;; item++) {
         if (!layer_item(item, 0, 0, &from, &to) || strlen(list) >= sizeof gate->layers)
             return error_set(err, STATUS_USAGE,
-                             "%s: layer=%.64s: expected numbers, ranges a-b, first, last or all", where,
-                             list);
+                             "%s: layer=%.64s: expected numbers, ranges a-b upwards, first, last or all",
+                             where, list);
         item += strcspn(item, ",");
         if (!*item) break;
     }
@@ -115,8 +127,20 @@ static enum status read_cell(struct gate *gate, const char *text, const char *wh
     return STATUS_OK;
 }
 
+// Does the gate have a selector already?
+static bool is_selected(const struct gate *gate, const char *word)
+{
+    return (begins(word, "mode=") && !gate->any_mode) || (begins(word, "layer=") && gate->layers[0]) ||
+           (begins(word, "component=") && gate->components) ||
+           (begins(word, "calib_data_num=") && gate->calib_data_num);
+}
+
 static enum status read_word(struct gate *gate, const char *word, const char *where, struct error *err)
 {
+    if (is_selected(gate, word))
+        return error_set(err, STATUS_USAGE,
+                         "%s: a second selector of that kind, '%.64s'; give one list, or two gates", where,
+                         word);
     if (begins(word, "mode=")) return read_modes(gate, word + 5, where, err);
     if (begins(word, "layer=")) return read_layers(gate, word + 6, where, err);
     if (begins(word, "calib_data_num=")) return read_cell(gate, word + 15, where, err);
@@ -177,7 +201,9 @@ enum status gates_read_file(struct gates *gates, const char *path, struct error 
     struct file_map map;
     if (file_map(&map, path, err)) return err->status;
     char *text = strndup(map.data ? (const char *)map.data : "", map.size_bytes);
-    if (text)
+    if (text && strlen(text) != map.size_bytes) // what follows would not be checked
+        error_set(err, STATUS_USAGE, "%s: expected text, got a NUL at byte %zu", path, strlen(text));
+    else if (text)
         gates_parse(gates, text, path, err);
     else
         error_memory(err, map.size_bytes, path);

@@ -19,7 +19,7 @@ enum status npy_export_job(const struct job *job, const struct comm *comm, struc
     if (path) result_open(&result, path, err);
     if (comm_agree(comm, err)) goto close_result;
     const char *first = result_runs(result) > 0 ? result_run_at(result, 0)->mode : job->reference;
-    const struct compare_request request = {.reference = first};
+    const struct compare_request request = {.reference = first, .output_dir = job->output_dir};
     if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
     const struct report report = {
         .result = result, .comparison = &comparison, .output_dir = npy_folder(job), .time = time(NULL)};

@@ -179,6 +179,7 @@ char *job_identity_json(const struct job *job)
     if (!writer) return NULL;
     json_begin_object(writer, NULL);
     json_put_string(writer, "model", job->model_dir);
+    json_put_string(writer, "pretrained_dir", job->pretrained_dir);
     json_put_string(writer, "reference_model", job->reference_model);
     json_put_string(writer, "calib_data", job->calib_data);
     json_put_string(writer, "eval_data", job->eval_data);

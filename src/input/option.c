@@ -84,9 +84,9 @@ static const struct option options[] = {
      .help = "compare: every mode of the result file (default)"},
     {"reference", 0, OPTION_TEXT, GROUP_SWEEP, IN_BOTH, OFFSET(reference), .argument = "MODE",
      .help = "mode that the others are compared with (default fp32)"},
-    {"layers", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH, OFFSET(layers), .argument = "LIST",
+    {"layers", 0, OPTION_LIST, GROUP_SWEEP, IN_RUN, OFFSET(layers), .argument = "LIST",
      .help = "indices (negative: from the end), ranges a-b, first, last, all (default first,last)"},
-    {"components", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH, OFFSET(components), .argument = "LIST",
+    {"components", 0, OPTION_LIST, GROUP_SWEEP, IN_RUN, OFFSET(components), .argument = "LIST",
      .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all\n(default "
              "mixer_output)"},
 
@@ -196,7 +196,8 @@ static const char *const group_titles[GROUP_COUNT] = {
 
 static const struct command_entry commands[] = {
     {"run", COMMAND_RUN, "[MODEL]", "model", "run the sweep and compare its modes (default)"},
-    {"save", COMMAND_SAVE, "[MODE|SET...]", "modes", "run the sweep and keep its outputs, without comparing"},
+    {"save", COMMAND_SAVE, "[MODE|SET...]", "modes",
+     "run modes and keep their outputs, beside those of before, without comparing"},
     {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
     {"export", COMMAND_EXPORT, "--npy [DIR]", "npy-dir",
      "write the layer outputs as NumPy arrays, with statistics"},

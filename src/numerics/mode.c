@@ -142,3 +142,12 @@ enum status mode_select(const char *list, bool *chosen, struct error *err)
     return words ? STATUS_OK
                  : error_set(err, STATUS_USAGE, "--modes: the list is empty; name a mode, or all");
 }
+
+void mode_write_list(const bool *chosen, char *text, size_t room)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < MODES && used < room; i++)
+        if (chosen[i])
+            used += (size_t)snprintf(text + used, room - used, "%s%s", used ? "," : "", modes[i].name);
+}

@@ -15,6 +15,7 @@
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/sweep/store.h"
 #include "store_create.h"
+#include "store_extend.h"
 #include "store_layout.h"
 #include "store_metrics.h"
 
@@ -102,7 +103,7 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
            + calibration_bytes(plan) + estimate_objects(plan, tensors);
 }
 
-static enum status allocate(int descriptor, unsigned long long bytes, const char *path, struct error *err)
+enum status store_allocate(int descriptor, unsigned long long bytes, const char *path, struct error *err)
 {
     int code = posix_fallocate(descriptor, 0, (off_t)bytes);
     if (code == 0 || code == EOPNOTSUPP || code == EINVAL) return STATUS_OK; // the file system cannot promise
@@ -123,7 +124,7 @@ static enum status claim_file(const char *path, unsigned long long bytes, struct
             "another --output_dir",
             path);
     if (descriptor < 0) return error_errno(err, path, "cannot create the result file");
-    allocate(descriptor, bytes, path, err);
+    store_allocate(descriptor, bytes, path, err);
     if (!err->status && ftruncate(descriptor, 0) != 0) error_errno(err, path, "cannot truncate");
     close(descriptor);
     if (err->status) unlink(path);
@@ -139,7 +140,7 @@ static enum status reserve_file(const char *path, struct error *err)
     if (fstat(descriptor, &info) != 0)
         error_errno(err, path, "cannot stat");
     else
-        allocate(descriptor, (unsigned long long)info.st_size, path, err);
+        store_allocate(descriptor, (unsigned long long)info.st_size, path, err);
     close(descriptor);
     return err->status;
 }
@@ -333,7 +334,7 @@ static void create_run(struct making *making, int run, struct error *err)
     create_metrics(making, run, err);
 }
 
-static void create_contents(struct making *making, const struct store_identity *identity, struct error *err)
+static void open_lists(struct making *making)
 {
     making->group_list = H5Pcreate(H5P_LINK_CREATE);
     making->data_list = H5Pcreate(H5P_DATASET_CREATE);
@@ -342,6 +343,17 @@ static void create_contents(struct making *making, const struct store_identity *
     H5Pset_alloc_time(making->data_list, H5D_ALLOC_TIME_EARLY);
     H5Pset_fill_time(making->data_list, H5D_FILL_TIME_NEVER);
     H5Pset_obj_track_times(making->data_list, false); // two runs give the same file
+}
+
+static void close_lists(struct making *making)
+{
+    H5Pclose(making->data_list);
+    H5Pclose(making->group_list);
+}
+
+static void create_contents(struct making *making, const struct store_identity *identity, struct error *err)
+{
+    open_lists(making);
     create_attributes(making, identity, err);
     create_samples(making, err);
     create_scales(making, err);
@@ -349,8 +361,7 @@ static void create_contents(struct making *making, const struct store_identity *
     create_widths(making, err);
     for (int r = 0; r < making->plan->n_runs; r++)
         create_run(making, r, err);
-    H5Pclose(making->data_list);
-    H5Pclose(making->group_list);
+    close_lists(making);
 }
 
 static enum status write_file(struct making *making, const struct store_identity *identity, struct error *err)
@@ -366,42 +377,88 @@ static enum status write_file(struct making *making, const struct store_identity
     return err->status;
 }
 
-static const char PART[] = ".part"; // of a file that is being made
-
-static char *part_path(const char *path, struct error *err)
+char *store_path_beside(const char *path, const char *ending, struct error *err)
 {
-    size_t room = strlen(path) + sizeof PART;
-    char *part = malloc(room);
-    if (part)
-        snprintf(part, room, "%s%s", path, PART);
+    size_t room = strlen(path) + strlen(ending) + 1;
+    char *beside = malloc(room);
+    if (beside)
+        snprintf(beside, room, "%s%s", path, ending);
     else
         error_memory(err, room, "a path");
-    return part;
+    return beside;
 }
 
 bool store_discard_part(const char *path)
 {
     struct error ignored = {0};
-    char *part = part_path(path, &ignored);
+    char *part = store_path_beside(path, STORE_PART, &ignored);
     bool discarded = part && unlink(part) == 0;
     free(part);
     return discarded;
 }
 
+// ---- further runs ----
+
+// HDF5 looks for a path only below groups that are there.
+static bool exists(const struct making *making, const char *path)
+{
+    char part[STORE_PATH_ROOM];
+    for (const char *end = path + 1;; end++) {
+        if (*end != '/' && *end != '\0') continue;
+        snprintf(part, sizeof part, "%.*s", (int)(end - path), path);
+        if (H5Lexists(making->file, part, H5P_DEFAULT) <= 0) return false;
+        if (*end == '\0') return true;
+    }
+}
+
+static void add_contents(struct making *making, const struct store_identity *identity, struct error *err)
+{
+    open_lists(making);
+    if (!exists(making, STORE_OBSERVED)) {
+        create_scales(making, err);
+        create_observed(making, err);
+    }
+    if (!exists(making, STORE_WIDTHS)) create_widths(making, err);
+    for (int r = 0; r < making->plan->n_runs; r++) {
+        char name[STORE_PATH_ROOM];
+        if (!exists(making, store_item_name(making->plan, r, STORE_STATE, name))) create_run(making, r, err);
+    }
+    if (!err->status && H5Adelete(making->file, "job") < 0) store_hdf5_error(err, making->path, "job");
+    put_text(making, "job", identity->job_json, err);
+    close_lists(making);
+}
+
+enum status store_add_runs(const char *path, const struct plan *plan, const struct dims *dims,
+                           const struct corpus *corpus, const struct store_identity *identity,
+                           struct error *err)
+{
+    struct making making = {.path = path, .plan = plan, .dims = dims, .corpus = corpus};
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_file_locking(access, false, true);
+    making.file = H5Fopen(path, H5F_ACC_RDWR, access);
+    if (making.file < 0) store_hdf5_error(err, path, "cannot open as HDF5");
+    H5Pclose(access);
+    if (err->status) return err->status;
+    add_contents(&making, identity, err);
+    if (H5Fclose(making.file) < 0) store_hdf5_error(err, path, "cannot write the datasets of further modes");
+    return err->status;
+}
+
+// ---- the whole file ----
+
 static enum status refuse_existing(const char *path, struct error *err)
 {
     if (access(path, F_OK) != 0) return STATUS_OK;
-    return error_set(err, STATUS_INPUT,
-                     "%s: the result file exists already; use --resume, or another --output_dir", path);
+    return error_set(err, STATUS_INPUT, "%s: " STORE_EXISTS, path);
 }
 
 enum status store_create_file(const char *path, const struct plan *plan, const struct dims *dims,
                               const struct corpus *corpus, const struct store_identity *identity,
                               struct error *err)
 {
-    char *part = part_path(path, err);
+    char *part = store_path_beside(path, STORE_PART, err);
     struct making making = {.path = part, .plan = plan, .dims = dims, .corpus = corpus};
-    if (!part || refuse_existing(path, err) ||
+    if (!part || refuse_existing(path, err) || store_discard_extension(path, err) ||
         claim_file(part, store_estimate_bytes(plan, dims, corpus), err))
         goto free_part;
     if (!write_file(&making, identity, err) && !reserve_file(part, err) && rename(part, path) != 0)

@@ -9,6 +9,7 @@
 #include "ssmsweep/numerics/observer.h"
 #include "ssmsweep/sweep/cell.h"
 #include "ssmsweep/sweep/store.h"
+#include "store_extend.h"
 #include "store_layout.h"
 #include "store_metrics.h"
 #include "store_result.h"
@@ -290,10 +291,13 @@ static enum status open_file(struct result *result, struct error *err)
 {
     struct stat info;
     if (stat(result->file.path, &info) != 0)
-        return error_set(err, STATUS_INPUT, "%s: no such result file; `ssmsweep run` makes it",
+        return error_set(err, STATUS_INPUT,
+                         "%s: no such result file; `ssmsweep save all` makes it, with the same --output_dir",
                          result->file.path);
     if (!S_ISREG(info.st_mode))
         return error_set(err, STATUS_INPUT, "%s: expected a regular file", result->file.path);
+    if (store_finish_extension(result->file.path, err)) return err->status;
+    if (stat(result->file.path, &info) != 0) return error_errno(err, result->file.path, "cannot stat");
     result->file.size_bytes = (unsigned long long)info.st_size;
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_file_locking(access, false, true); // several ranks read it, also where there are no locks

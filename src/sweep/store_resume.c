@@ -11,6 +11,8 @@
 
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/numerics/calibrate.h"
+#include "ssmsweep/numerics/mode.h"
+#include "store_extend.h"
 #include "store_handle.h"
 #include "store_layout.h"
 
@@ -58,10 +60,13 @@ static void describe(const struct json *value, char *text)
     }
 }
 
-// Where model and text lie does not matter: their digests are compared.
-static bool is_path(const char *key)
+// Where model and text lie does not matter: their digests are compared.  Modes are no text, but a set.
+static bool is_compared_otherwise(const char *key)
 {
-    return strcmp(key, "model") == 0 || strcmp(key, "calib_data") == 0 || strcmp(key, "eval_data") == 0;
+    static const char *const keys[] = {"model", "pretrained_dir", "calib_data", "eval_data", "modes"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (strcmp(key, keys[i]) == 0) return true;
+    return false;
 }
 
 // Every key of `from`; those that `other` has too are compared only once.
@@ -71,15 +76,39 @@ static void compare_keys(struct differences *found, const struct json *from, con
     for (const struct json *value = json_first(from); value; value = json_next(value)) {
         char mine[VALUE_CHARS], its[VALUE_CHARS];
         const struct json *twin = json_get(other, json_key(value));
-        if (is_path(json_key(value)) || (twin && !from_is_stored)) continue;
+        if (is_compared_otherwise(json_key(value)) || (twin && !from_is_stored)) continue;
         describe(value, mine);
         describe(twin, its);
         note_difference(found, json_key(value), from_is_stored ? mine : its, from_is_stored ? its : mine);
     }
 }
 
+// The reference is one of the modes.  In the order of the table, whatever words the job has for them.
+static void describe_modes(const struct json *job, char *text)
+{
+    const char *list = json_string(json_get(job, "modes"));
+    const char *reference = json_string(json_get(job, "reference"));
+    struct error unknown = {0};
+    bool *chosen = calloc((size_t)mode_count(), sizeof *chosen);
+    describe(json_get(job, "modes"), text);
+    if (list && reference && chosen && mode_select(list, chosen, &unknown) == STATUS_OK) {
+        for (int m = 0; m < mode_count(); m++)
+            chosen[m] = chosen[m] || strcmp(mode_at(m)->name, reference) == 0;
+        mode_write_list(chosen, text, VALUE_CHARS);
+    }
+    free(chosen);
+}
+
+static void compare_modes(struct differences *found, const struct json *stored, const struct json *now)
+{
+    char there[VALUE_CHARS], here[VALUE_CHARS];
+    describe_modes(stored, there);
+    describe_modes(now, here);
+    note_difference(found, "modes", there, here);
+}
+
 static enum status compare_jobs(struct differences *found, const char *path, const char *stored,
-                                const char *now, struct error *err)
+                                const char *now, bool extends, struct error *err)
 {
     struct json *a = NULL, *b = NULL;
     struct error torn = {0};
@@ -90,6 +119,7 @@ static enum status compare_jobs(struct differences *found, const char *path, con
     } else {
         compare_keys(found, a, b, true);
         compare_keys(found, b, a, false);
+        if (!extends) compare_modes(found, a, b);
     }
     json_close(a);
     json_close(b);
@@ -109,10 +139,11 @@ static void compare_digests(struct differences *found, const struct result *resu
 }
 
 static enum status check_identity(const struct result *result, const char *path,
-                                  const struct store_identity *now, struct error *err)
+                                  const struct store_identity *now, bool extends, struct error *err)
 {
     struct differences found = {.used = 0};
-    if (compare_jobs(&found, path, result_attribute(result, "job"), now->job_json, err)) return err->status;
+    if (compare_jobs(&found, path, result_attribute(result, "job"), now->job_json, extends, err))
+        return err->status;
     compare_digests(&found, result, "weights_sha256", now->weights_hex);
     compare_digests(&found, result, "tokenizer_sha256", now->tokenizer_hex);
     compare_digests(&found, result, "ids_sha256", now->ids_hex);
@@ -131,33 +162,66 @@ static enum status check_identity(const struct result *result, const char *path,
                      path, found.text);
 }
 
-// Rank 0, before MPI-IO meets the file.
-static enum status look_at_file(const char *path, const struct store_identity *identity, struct error *err)
+// What a sweep brings along for a file that is there already.
+struct comer {
+    const char *path;
+    const struct plan *plan;
+    const struct dims *dims;
+    const struct corpus *corpus;
+    const struct store_identity *identity;
+    bool extends; // may have more modes than the file
+};
+
+static bool holds_run(const struct result *result, const struct plan *plan, int run)
 {
-    struct result *result = NULL;
-    int descriptor = open(path, O_RDWR | O_CLOEXEC);
-    if (descriptor < 0) return error_errno(err, path, "cannot open the result file for writing");
-    close(descriptor);
-    if (result_open(&result, path, err)) return err->status;
-    check_identity(result, path, identity, err);
-    result_close(result);
-    return err->status;
+    const struct run *wanted = &plan->runs[run];
+    const struct cell none = {0}, cell = wanted->cell == PLAN_FLOAT_CELL ? none : plan->cells[wanted->cell];
+    for (int r = 0; r < result_runs(result) + result_noise_runs(result); r++) {
+        const struct result_run *held = result_run_at(result, r);
+        const struct cell there = {held->calib_data_num, held->order};
+        if (cell_compare(there, cell) == 0 && held->dither == wanted->dither &&
+            strcmp(held->mode, wanted->mode->name) == 0)
+            return true;
+    }
+    return false;
 }
 
-enum status store_resume(struct store **store, const struct comm *comm, const char *path,
-                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
-                         const struct store_identity *identity, struct error *err)
+static bool holds_all(const struct result *result, const struct plan *plan)
+{
+    for (int r = 0; r < plan->n_runs; r++)
+        if (!holds_run(result, plan, r)) return false;
+    return true;
+}
+
+// Rank 0, before MPI-IO meets the file.
+static enum status look_at_file(const struct comer *comer, struct error *err)
+{
+    struct result *result = NULL;
+    int descriptor = open(comer->path, O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) return error_errno(err, comer->path, "cannot open the result file for writing");
+    close(descriptor);
+    if (result_open(&result, comer->path, err)) return err->status;
+    check_identity(result, comer->path, comer->identity, comer->extends, err);
+    bool whole = holds_all(result, comer->plan);
+    result_close(result);
+    if (err->status || whole || !comer->extends) return err->status;
+    return store_extend_file(comer->path, comer->plan, comer->dims, comer->corpus, comer->identity, err);
+}
+
+static enum status open_again(struct store **store, const struct comm *comm, const struct comer *comer,
+                              struct error *err)
 {
     store_hdf5_silence();
-    struct store *opened = store_new(comm, path, plan, dims, corpus, err);
+    struct store *opened = store_new(comm, comer->path, comer->plan, comer->dims, comer->corpus, err);
     if (comm_agree(comm, err)) goto free_store;
-    if (comm->rank == 0) look_at_file(path, identity, err);
-    if (comm_agree(comm, err) || store_open_file(opened, plan, dims, corpus, err)) goto free_store;
-    if (comm->rank == 0) store_write_samples(opened, corpus, err); // small: no need to look
+    if (comm->rank == 0) look_at_file(comer, err);
+    if (comm_agree(comm, err) || store_open_file(opened, comer->plan, comer->dims, comer->corpus, err))
+        goto free_store;
+    if (comm->rank == 0) store_write_samples(opened, comer->corpus, err); // small: no need to look
     if (comm_agree(comm, err)) goto abandon;
     // All ranks will read them.
     if (H5Fflush(opened->file, H5F_SCOPE_LOCAL) < 0)
-        store_hdf5_error(err, path, "cannot flush the token ids");
+        store_hdf5_error(err, comer->path, "cannot flush the token ids");
     if (comm_agree(comm, err)) goto abandon;
     *store = opened;
     return STATUS_OK;
@@ -167,6 +231,22 @@ abandon:
 free_store:
     store_free(opened);
     return err->status;
+}
+
+enum status store_resume(struct store **store, const struct comm *comm, const char *path,
+                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                         const struct store_identity *identity, struct error *err)
+{
+    const struct comer comer = {path, plan, dims, corpus, identity, false};
+    return open_again(store, comm, &comer, err);
+}
+
+enum status store_extend(struct store **store, const struct comm *comm, const char *path,
+                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                         const struct store_identity *identity, struct error *err)
+{
+    const struct comer comer = {path, plan, dims, corpus, identity, true};
+    return open_again(store, comm, &comer, err);
 }
 
 // ---- what is in it ----

@@ -19,6 +19,7 @@
 #include "ssmsweep/sweep/store.h"
 #include "texts.h"
 #include "threads.h"
+#include "widen.h"
 #include "worker.h"
 
 // ---- what is to be done ----
@@ -33,11 +34,10 @@ char *sweep_result_path(const struct job *job, struct error *err)
 // Before the long work; store_create() looks again.
 static enum status refuse_existing(const struct sweep *sweep, struct error *err)
 {
-    if (sweep->comm->rank == 0 && !sweep->job->dry_run && !sweep->job->resume &&
+    const struct job *job = sweep->job;
+    if (sweep->comm->rank == 0 && !job->dry_run && !job->resume && job->command != COMMAND_SAVE &&
         file_exists(sweep->result_path))
-        error_set(err, STATUS_INPUT,
-                  "%s: the result file exists already; use --resume, or another --output_dir",
-                  sweep->result_path);
+        error_set(err, STATUS_INPUT, "%s: " STORE_EXISTS, sweep->result_path);
     return comm_agree(sweep->comm, err);
 }
 
@@ -56,7 +56,8 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     const struct threads threads = threads_choose(job->threads, comm);
     sweep->threads = threads.per_rank;
     sweep->result_path = sweep_result_path(job, err);
-    if (comm_agree(comm, err) || refuse_existing(sweep, err)) return err->status;
+    if (comm_agree(comm, err) || refuse_existing(sweep, err) || widen_job(sweep, err)) return err->status;
+    job = sweep->job;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, err)) return err->status;
     if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;
     log_skipped(sweep);
@@ -178,8 +179,12 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
                                           .numerics_version = version,
                                           .calibration_ids_hex = texts_calibration(sweep)->ids_hex,
                                           .evaluation_text = texts_evaluated(sweep)};
-        (sweep->resumes ? store_resume : store_create)(store, sweep->comm, sweep->result_path, &sweep->plan,
-                                                       &sweep->model.dims, &sweep->corpus, &identity, err);
+        enum status (*open)(struct store **, const struct comm *, const char *, const struct plan *,
+                            const struct dims *, const struct corpus *, const struct store_identity *,
+                            struct error *) = store_create;
+        if (sweep->resumes) open = sweep->adds ? store_extend : store_resume;
+        open(store, sweep->comm, sweep->result_path, &sweep->plan, &sweep->model.dims, &sweep->corpus,
+             &identity, err);
     }
     free(job_json);
     return err->status;
@@ -188,7 +193,7 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
 static enum status open_store(struct store **store, struct sweep *sweep, struct error *err)
 {
     int found[2] = {0};
-    if (sweep->job->resume && sweep->comm->rank == 0) {
+    if ((sweep->job->resume || sweep->adds) && sweep->comm->rank == 0) {
         found[0] = file_exists(sweep->result_path);
         found[1] = !found[0] && store_discard_part(sweep->result_path);
     }
@@ -202,7 +207,11 @@ static enum status open_store(struct store **store, struct sweep *sweep, struct 
     else if (sweep->job->resume && !found[0])
         log_job(sweep->log, LOG_NORMAL, "--resume: there is no %s yet, the sweep starts anew",
                 sweep->result_path);
-    return make_or_resume(store, sweep, err);
+    if (make_or_resume(store, sweep, err) == STATUS_OK && sweep->adds)
+        log_job(sweep->log, LOG_NORMAL, "%s: %s%s", sweep->result_path,
+                sweep->added[0] ? "adds modes " : "holds these modes; does what is left of them",
+                sweep->added);
+    return err->status;
 }
 
 // ---- what is left to do ----
@@ -240,10 +249,10 @@ static enum status stock_open(struct stock *stock, const struct sweep *sweep, st
 static void log_kept(const struct sweep *sweep, const struct resume_count *count, int observed)
 {
     log_job(sweep->log, LOG_NORMAL,
-            "--resume: %lld of %lld samples of runs are kept, %lld torn, %lld failed before, %lld left; "
+            "%s: %lld of %lld samples of runs are kept, %lld torn, %lld failed before, %lld left; "
             "calibration: %d of %d kept, %d torn",
-            count->kept, count->kept + count->left, count->torn, count->failed, count->left,
-            count->observed_kept, observed, count->observed_torn);
+            sweep->job->resume ? "--resume" : "save", count->kept, count->kept + count->left, count->torn,
+            count->failed, count->left, count->observed_kept, observed, count->observed_torn);
 }
 
 // Collective.  Drops from the plan what the file holds.

@@ -6,6 +6,7 @@ import sys
 
 import harness
 import recovery
+import sweep_files
 
 SKIPPED = 77
 LIMIT = 120
@@ -43,9 +44,37 @@ def check_full(checks, good, workplace):
             remount(folder, "size=20m")
             resumed = run(good, folder, ranks, "--resume")
             kept = recovery.kept(resumed.err) or {"kept": 0}
-            checks.check(resumed.status == recovery.OK and not recovery.differences(recovery.results(folder), good.results),
+            checks.check(resumed.status == recovery.OK and not sweep_files.differences(recovery.results(folder), good.results),
                          what + ": resumes once there is room", resumed.err)
             checks.check("%d of 80 samples" % kept["kept"] in result.err and 0 < kept["kept"] < 80, what + ": midway", kept)
+            harness.execute(["umount", folder], ".")
+
+
+def check_adding(checks, good, workplace):
+    """`save` adds modes, and there is no room for them: the file stays as it is."""
+    for ranks in (1, 4):
+        for inject in (None, "sparse:1"):    # room is refused at once, or ends midway
+            what = "adding modes, -n %d, %s" % (ranks, inject)
+            folder = os.path.join(workplace, what.replace(" ", "-").replace(":", "-"))
+            os.mkdir(folder)
+            mount(folder, "size=600k")
+            options = ["save", "-q"] + recovery.job_without_modes(good.folder)
+            made = harness.run(options + ["fp32"], ranks, folder, limit=LIMIT)
+            before = recovery.stored(folder)
+            program, fault = (recovery.INJECT, ["--inject", inject]) if inject else (harness.PROGRAM, [])
+            full = harness.run_each_status(fault + options + ["all"], ranks, folder, None, LIMIT, program=program)
+            checks.check(made.status == recovery.OK and full.status == recovery.IO and len(full.lines()) == 1,
+                         what + ": status and line", "%s\n%s" % (full.status, full.err))
+            left = os.listdir(os.path.join(folder, "layer_outputs"))
+            checks.check(sorted(n for n in left if not n.endswith(".json")) == ["sweep.h5"], what + ": nothing beside it", left)
+            after = recovery.stored(folder)
+            checks.check(all(after[name] == before[name] for name in before if inject is None or name != "@job"),
+                         what + ": what was there is there", sweep_files.differences(after, before))
+            checks.check(inject or set(after) == set(before), what + ": as it was")
+            remount(folder, "size=20m")
+            again = harness.run(options + ["all"], ranks, folder, limit=LIMIT)
+            checks.check(again.status == recovery.OK and not sweep_files.differences(recovery.stored(folder), recovery.stored(good.folder)),
+                         what + ": goes on once there is room", again.err)
             harness.execute(["umount", folder], ".")
 
 
@@ -80,10 +109,11 @@ def check_lost(checks, good, workplace):
                 checks.check(result.status == recovery.IO and len(result.lines()) == 1 and file in result.lines()[0],
                              name + ": status and line", "%s\n%s" % (result.status, result.err))
                 resumed = run(good, folder, ranks, "--resume")
-                checks.check(resumed.status == (recovery.OK if resumes is None else resumes), name + ": resuming",
+                anew = "starts anew" in resumed.err    # nothing was stored before: the file was taken away
+                checks.check(resumed.status == (recovery.OK if resumes is None or anew else resumes), name + ": resuming",
                              "%s\n%s" % (resumed.status, resumed.err))
                 if resumed.status == recovery.OK:
-                    checks.check(not recovery.differences(recovery.results(folder), good.results), name + ": the same")
+                    checks.check(not sweep_files.differences(recovery.results(folder), good.results), name + ": the same")
 
 
 def main():
@@ -97,6 +127,7 @@ def main():
     with harness.Workplace() as workplace:
         good = recovery.Reference(workplace)
         check_full(checks, good, workplace)
+        check_adding(checks, good, workplace)
         check_read_only(checks, good, workplace)
         check_lost(checks, good, workplace)
     checks.finish()

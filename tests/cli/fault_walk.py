@@ -9,6 +9,7 @@ import sys
 
 import harness
 import recovery
+import sweep_files
 
 LONG = os.environ.get("SSMSWEEP_WALK") == "all"
 KINDS = ["read", "write", "message", "alloc"]
@@ -29,8 +30,8 @@ def resume(good, folder):
     wrong = []
     if done.status != recovery.OK:
         wrong.append("resuming: status %s\n%s" % (done.status, done.err))
-    elif recovery.differences(recovery.results(folder), good.results):
-        wrong.append("resumed, but not the same: %s" % recovery.differences(recovery.results(folder), good.results)[:5])
+    elif sweep_files.differences(recovery.results(folder), good.results):
+        wrong.append("resumed, but not the same: %s" % sweep_files.differences(recovery.results(folder), good.results)[:5])
     return wrong
 
 
@@ -44,7 +45,7 @@ def one(good, folder, kind, k, ranks):
     wrong = []
     if done.status not in ((recovery.OK, recovery.INPUT, recovery.IO) if fired else (recovery.OK,)):
         wrong.append("status %s" % done.status)
-    if done.status == recovery.OK and recovery.differences(recovery.results(folder), good.results):
+    if done.status == recovery.OK and sweep_files.differences(recovery.results(folder), good.results):
         wrong.append("status 0, but other results")
     if done.status not in (recovery.OK, harness.TIMED_OUT) and len(done.lines()) != 1:
         wrong.append("%d lines" % len(done.lines()))

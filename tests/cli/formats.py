@@ -13,7 +13,8 @@ import numpy
 
 import harness
 
-SWEEP = ["-q", "--modes", "fp32,fp16,2-1,2-4", "--calib_data_num", "6", "--calib_seqlen", "48"]
+SWEEP = ["-q", "--modes", "fp32,fp16,2-1,2-4", "--calib-data", "ids.npy", "--calib_data_num", "6", "--calib_seqlen", "48"]
+LENGTHS = [48, 7, 48, 1, 30, 48]
 BLOCKS = ["Reference statistics", "Mode statistics", "Difference (mode - reference)", "Error metrics", "Relative metrics",
           "Percentiles of |diff|"]
 
@@ -137,6 +138,10 @@ def check_samples(checks, folder):
 def main():
     checks = harness.Checks()
     with harness.Workplace() as folder:
+        ids = numpy.random.default_rng(2).integers(3, 250, (len(LENGTHS), max(LENGTHS)), dtype=numpy.int32)
+        for sample, length in enumerate(LENGTHS):
+            ids[sample, length:] = -1
+        numpy.save(os.path.join(folder, "ids.npy"), ids)
         result = harness.run(SWEEP, 1, folder)
         checks.check(result.status == 0, "the sweep runs", result.err)
         check_tables(checks, folder)

@@ -13,11 +13,6 @@ import harness
 SWEEP = ["-q", "--all-modes", "--calib_data_num", "2", "--calib_seqlen", "48"]
 
 
-def read(path):
-    with open(path) as f:
-        return json.load(f)
-
-
 def write(path, value):
     with open(path, "w") as f:
         json.dump(value, f)
@@ -81,7 +76,7 @@ def check_junit(checks, folder):
 
 def check_baseline(checks, folder):
     for name in ["summary.json", "mode_2-4_vs_fp32.json"]:
-        old = read(os.path.join(folder, "comparisons", name))
+        old = harness.read_json(os.path.join(folder, "comparisons", name))
         summary = name == "summary.json"
         layer = next(m for m in old["modes"] if m["mode"] == "2-4")["last_layer"] if summary else old["layers"]["layer_23"]
         path = os.path.join(folder, "old.json")
@@ -128,7 +123,7 @@ def numpy_metrics(folder, mode):
 
 def check_metrics(checks, folder):
     for mode in ["fp16", "0", "2-4"]:
-        layer = read(os.path.join(folder, "comparisons", "mode_%s_vs_fp32.json" % mode))["layers"]["layer_23"]
+        layer = harness.read_json(os.path.join(folder, "comparisons", "mode_%s_vs_fp32.json" % mode))["layers"]["layer_23"]
         want = numpy_metrics(folder, mode)
         for name, value in want.items():
             checks.check(name in layer and abs(layer[name] / value - 1) < 1e-9, "%s: %s as NumPy has it" % (mode, name),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs ssmsweep as a user would, and counts what was checked.  The environment names the program (SSMSWEEP), the
 launcher (MPIEXEC) and the source tree (SSMSWEEP_SOURCE)."""
+import json
 import os
 import shutil
 import signal
@@ -72,6 +73,11 @@ def run_each_status(arguments, ranks, cwd, environment=None, limit=120, program=
     if status == 0:
         status = statuses[0] if len(statuses) == ranks and len(set(statuses)) == 1 else "ranks differ: %s" % statuses
     return Result(status, out, err, statuses)
+
+
+def read_json(path):
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)
 
 
 class Checks:

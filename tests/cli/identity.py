@@ -7,6 +7,7 @@ import sys
 import h5py
 
 import harness
+import sweep_files
 
 JOB = ["--all-modes", "--calib_data_num", "3,5", "--calib_seqlen", "128", "--layers", "first,7,last",
        "--components", "all"]
@@ -19,33 +20,6 @@ VARIANTS = [(1, []),  # the first is what the others are compared with
             (16, ["--shard", "1"]),
             (16, [])]
 LIMIT = 300
-
-
-def json_files(folder):
-    """{path: lines without the timestamps} of the reports"""
-    found = {}
-    for root, _, names in os.walk(folder):
-        for name in names:
-            if name.endswith((".json", ".csv")):
-                path = os.path.join(root, name)
-                with open(path, "rb") as f:
-                    lines = f.read().split(b"\n")
-                found[os.path.relpath(path, folder)] = [line for line in lines if b'"timestamp"' not in line]
-    return found
-
-
-def contents(path):
-    """{name: bytes} of every dataset but the seconds, and of every attribute."""
-    found = {}
-    with h5py.File(path, "r") as f:
-        def visit(name, thing):
-            for key in thing.attrs:
-                found[name + "@" + key] = repr(thing.attrs[key])
-            if isinstance(thing, h5py.Dataset) and not name.endswith("/seconds"):
-                found[name] = (str(thing.dtype), thing.shape, thing[()].tobytes())
-        f.visititems(visit)
-        visit("", f)
-    return found
 
 
 def seconds_of(path):
@@ -70,17 +44,18 @@ def main():
             result = harness.run(JOB + further, ranks, folder, limit=LIMIT)
             if not checks.check(result.status == 0, what + ": runs", "status %s\n%s" % (result.status, result.err)):
                 continue
-            made, stored = json_files(folder), contents(os.path.join(folder, "layer_outputs", "sweep.h5"))
+            made = sweep_files.json_lines(folder)
+            stored = sweep_files.contents(os.path.join(folder, "layer_outputs", "sweep.h5"))
             if number == 0:
                 first_made, first_stored, first_out = made, stored, result.out
                 checks.check(len(made) >= 18 and len(stored) > 300, "the first run made its files",
                              "%d JSON files, %d datasets and attributes" % (len(made), len(stored)))
                 continue
             checks.check(sorted(made) == sorted(first_made), what + ": the same JSON files", sorted(made))
-            differing = [name for name in made if made[name] != first_made.get(name)]
+            differing = sweep_files.differences(made, first_made)
             checks.check(not differing, what + ": the same JSON", differing)
-            differing = [name for name in set(stored) | set(first_stored) if stored.get(name) != first_stored.get(name)]
-            checks.check(not differing, what + ": the same result file", sorted(differing)[:20])
+            differing = sweep_files.differences(stored, first_stored)
+            checks.check(not differing, what + ": the same result file", differing[:20])
             checks.check(result.out == first_out and result.out, what + ": the same tables", result.out)
             status, out, err = h5diff("0/layer_outputs/sweep.h5", "%d/layer_outputs/sweep.h5" % number, workplace)
             checks.check(status == 0, what + ": h5diff", out + err)

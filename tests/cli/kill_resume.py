@@ -15,6 +15,7 @@ import time
 
 import harness
 import recovery
+import sweep_files
 
 RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 40 if os.environ.get("SSMSWEEP_LONG") == "1" else 8
 SEED = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1 << 30)
@@ -140,7 +141,7 @@ def one(good, workplace, number):
     if last.status != recovery.OK:
         wrong.append("resuming: status %s\n%s" % (last.status, last.err))
     else:
-        differing = recovery.differences(recovery.results(folder), good.results)
+        differing = sweep_files.differences(recovery.results(folder), good.results)
         if differing:
             wrong.append("other results: %s" % differing[:10])
     again = (computed - recovery.SAMPLES * recovery.RUNS, observed - recovery.SAMPLES)

@@ -5,6 +5,8 @@ import json
 import os
 import sys
 
+import h5py
+
 import harness
 
 JOB = ["-q", "--all-modes", "--calib_data_num", "2,4", "--calib_seqlen", "200", "--layers", "0,12-13,-1",
@@ -33,6 +35,9 @@ def main():
     with harness.Workplace() as folder:
         result = harness.run(JOB, 3, folder, limit=300)
         checks.check(result.status == 0, "the sweep runs", result.err)
+        with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5")) as f:
+            layers = {run: sorted(int(name[6:]) for name in f["outputs"][run]) for run in ("float/fp32", "2/2-1", "4/3")}
+        checks.check(all(found == [0, 12, 13, 23] for found in layers.values()), "--layers: number, range, negative", layers)
         check_reports(checks, folder, "the reports say what the result file holds")
 
         # `compare` makes the same reports again.

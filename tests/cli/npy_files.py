@@ -10,6 +10,7 @@ import h5py
 import numpy
 
 import harness
+import sweep_files
 
 JOB = ["--modes", "essential", "--calib_data_num", "3", "--calib_seqlen", "40", "--layers", "2,last", "--components",
        "ssm_input,mixer_output"]
@@ -46,15 +47,10 @@ def check_export(checks, result, folder):
 
 
 def reports(folder):
-    """{name: content without what must differ}.  Imported arrays have no metrics of other layers, and so another sweep.json:
+    """The JSON files but for what must differ.  Imported arrays have no metrics of other layers, and so another sweep.json:
     sweep_report.py looks at that."""
-    found = {}
-    for name in sorted(os.listdir(folder)):
-        if name.startswith("sweep."):
-            continue
-        with open(os.path.join(folder, name)) as f:
-            found[name] = [line for line in f if '"timestamp"' not in line and '"output_dir"' not in line]
-    return found
+    found = sweep_files.json_lines(folder, ('"timestamp"', '"output_dir"'))
+    return {name: lines for name, lines in found.items() if not name.startswith("sweep.")}
 
 
 def check_original_shape(checks, work):

@@ -6,10 +6,10 @@ import os
 import re
 import sys
 
-import h5py
 import numpy as np
 
 import harness
+import sweep_files
 
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
@@ -38,34 +38,28 @@ def make_model(folder):
     np.save(os.path.join(folder, "ids.npy"), ids)
 
 
+def job_without_modes(folder, *further):
+    return ["--model", os.path.join(folder, "model"), "--calib-data", os.path.join(folder, "ids.npy"),
+            "--calib_data_num", "3,%d" % SAMPLES, "--components", "mixer_output,ssm_input", "--layers", "all",
+            "--shard", "2"] + list(further)
+
+
 def job(folder, *further):
     """Options of the job; `folder` holds the model, results go to the current folder."""
-    return ["--model", os.path.join(folder, "model"), "--calib-data", os.path.join(folder, "ids.npy"),
-            "--calib_data_num", "3,%d" % SAMPLES, "--all-modes", "--components", "mixer_output,ssm_input",
-            "--layers", "all", "--shard", "2"] + list(further)
+    return job_without_modes(folder, "--all-modes", *further)
+
+
+def stored(folder):
+    return sweep_files.contents(os.path.join(folder, "layer_outputs", "sweep.h5"))
 
 
 def results(folder):
-    """{name: bytes} of everything that must be the same: datasets but the seconds, attributes, JSON but the timestamps."""
-    found = {}
-    with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r") as f:
-        def visit(name, thing):
-            for key in thing.attrs:
-                found[name + "@" + key] = repr(thing.attrs[key])
-            if isinstance(thing, h5py.Dataset) and not name.endswith("/seconds"):
-                found[name] = (str(thing.dtype), thing.shape, thing[()].tobytes())
-        f.visititems(visit)
-        visit("", f)
+    """{name: bytes} of everything that must be the same."""
+    found = stored(folder)
     for part in ("layer_outputs", "comparisons"):
-        for name in os.listdir(os.path.join(folder, part)):
-            if name.endswith((".json", ".csv")):
-                with open(os.path.join(folder, part, name), "rb") as f:
-                    found[part + "/" + name] = [line for line in f if b'"timestamp"' not in line]
+        found.update(("%s/%s" % (part, name), lines)
+                     for name, lines in sweep_files.json_lines(os.path.join(folder, part)).items())
     return found
-
-
-def differences(found, expected):
-    return sorted(name for name in set(found) | set(expected) if found.get(name) != expected.get(name))
 
 
 def kept(err):

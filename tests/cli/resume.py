@@ -15,6 +15,7 @@ import numpy as np
 
 import harness
 import recovery
+import sweep_files
 
 LIMIT = 120
 
@@ -32,7 +33,7 @@ class Case:
         return harness.run(options, ranks, self.folder, limit=LIMIT, program=program)
 
     def same(self):
-        return not recovery.differences(recovery.results(self.folder), self.good.results)
+        return not sweep_files.differences(recovery.results(self.folder), self.good.results)
 
     def file(self):
         return os.path.join(self.folder, "layer_outputs", "sweep.h5")
@@ -127,7 +128,7 @@ def check_partial_reports(checks, good, workplace):
                  abs(report["layers"]["layer_0"]["mse"] - mse) <= 1e-12 * mse,
                  "partial reports: over the samples that both have", (report["samples_compared"], state, mse))
     compared = harness.run(["compare", "-q"], 1, case.folder)
-    checks.check(compared.status == recovery.INPUT and "--resume" in compared.err, "compare refuses an incomplete file",
+    checks.check(compared.status == recovery.INPUT and "make it with: ssmsweep save" in compared.err, "compare refuses an incomplete file",
                  compared.err)
 
 
@@ -265,7 +266,7 @@ def check_altered(checks, good, workplace):
         checks.check(recovery.computed(result.err) == (80 - expected[0], 5 - expected[2]), "altered %s: redone" % what,
                      recovery.computed(result.err))
         checks.check(case.same() or what == "padding", "altered %s: mended" % what,
-                     recovery.differences(recovery.results(case.folder), good.results))
+                     sweep_files.differences(recovery.results(case.folder), good.results))
 
 
 def check_cut(checks, good, workplace):

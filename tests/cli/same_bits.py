@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same bits on every instruction set: SHA-256 of every captured component of all layers in all modes, and of all metrics, for each
 instruction set x threads x ranks, on the demo model and on a random model of odd shape."""
-import hashlib
 import os
 import subprocess
 import sys
 
-import h5py
 import numpy as np
 
 import harness
+import sweep_files
 
 ISAS = ("avx512", "avx2", "scalar")
 THREADS = (1, 2, 3)
@@ -27,17 +26,6 @@ def odd_model(folder):
     ids[0], ids[1, :5] = generator.integers(0, 53, 33), generator.integers(0, 53, 5)
     np.save(os.path.join(folder, "odd.npy"), ids)
     return ["--model", model, "--calib-data", os.path.join(folder, "odd.npy"), "--calib_data_num", "2"]
-
-
-def digests(path):
-    """{dataset: SHA-256} of all outputs, metrics and scales."""
-    found = {}
-    with h5py.File(path, "r") as f:
-        def visit(name, thing):
-            if isinstance(thing, h5py.Dataset) and name.startswith(("outputs/", "metrics/", "calibration/")):
-                found[name] = hashlib.sha256(thing[()].tobytes()).hexdigest()
-        f.visititems(visit)
-    return found
 
 
 def main():
@@ -63,11 +51,11 @@ def main():
                             continue
                         if not checks.check(result.status == 0, what + ": runs", result.err):
                             continue
-                        got = digests(os.path.join(out, "sweep.h5"))
+                        got = sweep_files.contents(os.path.join(out, "sweep.h5"), ["outputs/", "metrics/", "calibration/"])
                         want = want or got
-                        differing = [name for name in want if got.get(name) != want[name]]
-                        checks.check(len(got) == datasets + 4 and not differing, what + ": the same bits", "%d datasets, differing: %s"
-                                     % (len(got), sorted(differing)[:10]))
+                        differing = sweep_files.differences(got, want)
+                        checks.check(len(got) == datasets + 6 and not differing, what + ": the same bits", "%d datasets and attributes, differing: %s"
+                                     % (len(got), differing[:10]))
         print("instruction sets not on this machine: %s" % (", ".join(sorted(missing)) or "none"))
     checks.finish()
 

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 import harness
+import sweep_files
 
 MODES = harness.MODES
 ESSENTIAL = ["fp32", "0", "2-1", "2-2", "2-4"]
@@ -19,19 +20,6 @@ RESULT = os.path.join("layer_outputs", "sweep.h5")
 
 def names_in(folder, kind):
     return sorted(name for name in os.listdir(folder) if name.endswith(kind)) if os.path.isdir(folder) else []
-
-
-def read_json(path):
-    with open(path) as f:
-        return json.load(f)
-
-
-def outputs(path):
-    """{name: bytes} of everything under /outputs."""
-    found = {}
-    with h5py.File(path, "r") as f:
-        f["outputs"].visititems(lambda name, d: found.update({name: d[()].tobytes()}) if isinstance(d, h5py.Dataset) else None)
-    return found
 
 
 class Sweeps:
@@ -59,21 +47,21 @@ def check_all_modes(checks, sweeps):
     checks.check(len(result.lines()) <= 1, "quiet where stderr is no terminal", result.err)
     rows = [line.split() for line in result.out.split("All modes against")[-1].splitlines()]
     checks.check([row[0] for row in rows if len(row) == 7 and row[0] in MODES] == MODES, "a line for each mode in the summary", result.out)
-    stored = outputs(os.path.join(folder, RESULT))
+    stored = sweep_files.contents(os.path.join(folder, RESULT), ["outputs/"])
     checks.check(len(stored) == len(MODES) * 2 * 6, "a dataset for each mode, layer and component", len(stored))
-    for one, other in (("2/0", "2/2-0"), ("2/2-1", "2/2-2")):
-        differ = [n for n in stored if n.startswith(one + "/") and stored[n] != stored[n.replace(one, other, 1)]]
-        checks.check(not differ, "%s and %s are the same bits" % (one, other), differ)
+    for one, other in (("outputs/2/0", "outputs/2/2-0"), ("outputs/2/2-1", "outputs/2/2-2")):
+        same = [stored[n] == stored[n.replace(one, other, 1)] for n in stored if n.startswith(one + "/")]
+        checks.check(len(same) == 2 * 6 and all(same), "%s and %s are the same bits" % (one, other), same)
     for one, other in (("2/0", "2/2-1"), ("2/2-3", "2/2-4"), ("2/2-4", "2/3"), ("float/fp32", "float/fp16")):
-        name = "/layer_23/mixer_output"
-        checks.check(stored[one + name] != stored[other + name], "%s and %s differ" % (one, other))
+        name = "outputs/%s/layer_23/mixer_output"
+        checks.check(stored[name % one] != stored[name % other], "%s and %s differ" % (one, other))
     return folder, stored
 
 
 def check_same_outputs(checks, sweeps, stored, what, arguments):
     folder, _ = sweeps.run(what, arguments + ["--all-modes", "--components", "all"])
     path = os.path.join(folder, RESULT)
-    checks.check(os.path.exists(path) and outputs(path) == stored, what + ": the same outputs")
+    checks.check(os.path.exists(path) and sweep_files.contents(path, ["outputs/"]) == stored, what + ": the same outputs")
 
 
 def check_ways_to_ask(checks, sweeps, folder, stored):
@@ -105,7 +93,7 @@ def check_compare_again(checks, sweeps, folder):
     sweeps.run("compare with another reference", ["compare", "2-1", "--reference", "0"], folder)
     path = os.path.join(folder, "comparisons", "mode_2-1_vs_0.json")
     if checks.check(os.path.exists(path), "it makes its file", names_in(folder + "/comparisons", "")):
-        report = read_json(path)
+        report = harness.read_json(path)
         checks.check(report["reference_mode"] == "0" and report["compared_mode"] == "2-1", "it says what was compared")
         checks.check(0 < report["layers"]["layer_23"]["mse"] < 0.01, "the last layers differ, a little", report["layers"])
     _, result = sweeps.run("compare with a mode that is not there", ["compare", "-q", "--reference", "fp16", "--output_dir", "none"],
@@ -139,7 +127,7 @@ def check_other_models(checks, sweeps):
         folder, _ = sweeps.run("model " + name, ["--model", model, "--calib-data", "../other.npy", "--calib_data_num", "3", "-q"])
         summary = os.path.join(folder, "comparisons", "summary.json")
         if checks.check(os.path.exists(summary), "it makes a summary"):
-            worst = [mode["mode"] for mode in read_json(summary)["modes"] if not mode["avg_correlation"] > 0.9]
+            worst = [mode["mode"] for mode in harness.read_json(summary)["modes"] if not mode["avg_correlation"] > 0.9]
             checks.check(not worst, "every mode resembles the reference", worst)
 
 

@@ -9,8 +9,8 @@
 //   ssmsweep_inject --inject sparse:1 ...                 as on a file system that cannot reserve space
 //   ssmsweep_inject --inject item:N[/RANK] ...            outputs of run N / 1000, sample N % 1000 cannot be
 //   written
-// Points: create, readback, observe, scales, store, metrics, mark, compare, report.
-// What happens is said on stderr, in one line that begins "inject: ".
+// Points: create, readback, observe, scales, store, metrics, mark, compare, report; pwrite, sync, rename,
+// unlink. What happens is said on stderr, in one line that begins "inject: ".
 #include <errno.h>
 #include <hdf5.h>
 #include <mpi.h>
@@ -140,10 +140,12 @@ WRAP(
     }
 WRAP(ssize_t, write, (int file, const void *data, size_t bytes), (file, data, bytes), NO_SPACE)
 WRAP(ssize_t, pwrite, (int file, const void *data, size_t bytes, off_t offset), (file, data, bytes, offset),
+     point("pwrite");
      NO_SPACE)
-WRAP(int, fsync, (int file), (file), NO_SPACE)
+WRAP(int, fsync, (int file), (file), point("sync"); NO_SPACE)
 WRAP(int, ftruncate, (int file, off_t bytes), (file, bytes), NO_SPACE)
-WRAP(int, rename, (const char *from, const char *to), (from, to), NO_SPACE)
+WRAP(int, rename, (const char *from, const char *to), (from, to), point("rename"); NO_SPACE)
+WRAP(int, unlink, (const char *path), (path), point("unlink"))
 WRAP(int, posix_fallocate, (int file, off_t from, off_t bytes), (file, from, bytes),
      if (plan.at && strcmp(plan.what, "sparse") == 0) return EOPNOTSUPP;
      if (fires("write")) return ENOSPC)

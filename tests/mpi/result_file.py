@@ -12,6 +12,9 @@ import time
 import h5py
 import numpy as np
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+from sweep_files import contents  # noqa: E402
+
 MPIEXEC, SWEEP_TEST, PROBE = sys.argv[1:]
 VARIANTS = [(1, 0), (1, 7), (2, 1), (3, 4), (4, 0), (16, 1)]
 LIMIT = 120
@@ -33,19 +36,6 @@ def check_failing_writes(folder):
         with h5py.File(path, "r") as f:
             done = sum(int((f["items"][cell][mode]["state"][:] == 1).sum()) for cell in f["items"] for mode in f["items"][cell])
         assert out.split() == [str(done), "stored"], (out, done)
-
-
-def contents(path):
-    found = {}
-    with h5py.File(path, "r") as f:
-        def visit(name, thing):
-            for key in thing.attrs:
-                found[name + "@" + key] = repr(thing.attrs[key])
-            if isinstance(thing, h5py.Dataset) and not name.endswith("/seconds"):
-                found[name] = (str(thing.dtype), thing.shape, thing[()].tobytes())
-        f.visititems(visit)
-        visit("", f)
-    return found
 
 
 def bytes_of(path):

@@ -13,7 +13,7 @@ import numpy as np
 
 import quamba_reference as q
 import torch_file
-from check_numerics import SITES, Probe, check, compare_layer, demo_case, statistics, worst_difference
+from check_numerics import SITES, Probe, check, demo_case, float_samples, one_layer_at_a_time, same_errors
 
 SCALES = {"in_proj:input": "norm.output_scale", "in_proj:output": "mixer.conv1d.input_scale",
           "x_proj:input": "mixer.conv1d.output_scale", "x_proj:output": "mixer.selective_scan.B_scale",
@@ -78,47 +78,11 @@ def same_bits(probe, demo, folder, model, qm, samples):
         check(unequal == 0, "mode %s: %d of %d values differ from the demo model, quantized with these scales" % (mode, unequal, count))
 
 
-def float_modes(probe, folder, qm, samples):
-    for (cap, logits), tokens in zip(probe.forward(folder, qm.m, "fp32", None, samples), samples):
-        want, want_logits = q.float_forward(qm.m, tokens)
-        worst = worst_difference(cap, want)
-        check(worst <= 2e-5, "fp32 of the dequantized weights: largest difference %.1e of the largest value, at most 2e-5" % worst)
-        worst = np.abs(logits - want_logits).max() / np.abs(want_logits).max()
-        check(worst <= 2e-5, "fp32 of the dequantized weights: logits %.1e, at most 2e-5" % worst)
-
-
-def one_layer_at_a_time(probe, folder, qm, samples):
-    tally = {}
-    for tokens in samples:
-        for mode in q.QUANT_MODES:
-            inputs, want = [], []
-            h = qm.embedding[tokens]
-            residual = np.zeros_like(h)
-            for l in range(len(qm.layers)):
-                inputs.append((residual, h))
-                cap, residual, h = q.quant_layer(qm, l, residual, h, mode)
-                want.append(cap)
-            for l, (got, _, _) in enumerate(probe.layers(folder, qm.m, mode, qm.scales, inputs)):
-                compare_layer(tally, qm, l, *inputs[l], mode, got, want[l])
-    for (mode, c), t in tally.items():
-        share = t.equal / t.codes if t.codes else 1.0
-        distance = np.sqrt(t.off / t.quantization)
-        check(share >= 0.999 and t.far == 0 and distance <= 0.02, "mode %s %s: %.4f %% of %d codes equal, %d off by more than 1, distance %.4f"
-              % (mode, c, 100 * share, t.codes, t.far, distance))
-
-
 def end_to_end(probe, folder, qm, samples):
     reference = [q.float_forward(qm.m, tokens) for tokens in samples]
     for mode in q.QUANT_MODES:
         want = [q.quant_forward(qm, tokens, mode) for tokens in samples]
-        got = probe.forward(folder, qm.m, mode, qm.scales, samples)
-        ratios, distances = [], []
-        for layer in range(len(qm.layers)):
-            (a, ra), (b, rb) = statistics(reference, got, layer), statistics(reference, want, layer)
-            ratios.append(abs(a / b - 1))
-            distances.append(abs(ra - rb))
-        check(max(ratios) <= 0.15 and max(distances) <= 0.003, "mode %s: MSE within %.1f %% (15 %%), correlation within %.5f (0.003)"
-              % (mode, 100 * max(ratios), max(distances)))
+        same_errors("mode " + mode, reference, probe.forward(folder, qm.m, mode, qm.scales, samples), want)
 
 
 def main():
@@ -129,8 +93,8 @@ def main():
         probe = Probe(binary, work)
         check([s for s in SITES if s not in SCALES] == [], "every site has a scale")
         same_bits(probe, demo, folder, model, qm, samples[:3])
-        float_modes(probe, folder, qm, samples[:2])
-        one_layer_at_a_time(probe, folder, qm, [samples[0][:128]])
+        float_samples(probe, folder, qm.m, samples[:2], "fp32 of the dequantized weights,")
+        one_layer_at_a_time(probe, folder, qm, [samples[0][:128]], "checkpoint,")
         end_to_end(probe, folder, qm, [s[:96] for s in samples])
     print("checkpoint: %s" % ("%d WRONG" % check.failed if check.failed else "all ok"))
     return 1 if check.failed else 0

@@ -145,15 +145,21 @@ class WideProduct(np.ndarray):
     __array_ufunc__ = None
 
 
+def float_samples(probe, folder, model, samples, what):
+    """FP32 of a model against the Python, sample by sample."""
+    for (cap, logits), tokens in zip(probe.forward(folder, model, "fp32", None, samples), samples):
+        want, want_logits = q.float_forward(model, tokens)
+        text = "%s L=%d: " % (what, len(tokens))
+        worst = worst_difference(cap, want)
+        check(worst <= 2e-5, text + "largest difference %.1e of the largest value, at most 2e-5" % worst)
+        worst = np.abs(logits - want_logits).max() / np.abs(want_logits).max()
+        check(worst <= 2e-5, text + "logits %.1e, at most 2e-5" % worst)
+
+
 def float_modes(probe, demo):
     cases = [(demo, *demo_case(demo, 2))] + [random_case(probe, d, n) for d, n in SHAPES]
     for folder, model, samples in cases:
-        for (cap, logits), tokens in zip(probe.forward(folder, model, "fp32", None, samples), samples):
-            want, want_logits = q.float_forward(model, tokens)
-            worst = worst_difference(cap, want)
-            check(worst <= 2e-5, "fp32 D=%d L=%d: largest difference %.1e of the largest value, at most 2e-5" % (model.D, len(tokens), worst))
-            worst = np.abs(logits - want_logits).max() / np.abs(want_logits).max()
-            check(worst <= 2e-5, "fp32 D=%d L=%d: logits %.1e, at most 2e-5" % (model.D, len(tokens), worst))
+        float_samples(probe, folder, model, samples, "fp32 D=%d" % model.D)
 
 
 # FP16 rounds after every step, so that two legal orders of one sum may differ by a unit of FP16 (5e-4), which later layers
@@ -230,27 +236,33 @@ def compare_layer(tally, qm, l, residual, h, mode, got, want):
         t.add_values(got[c], want[c], plain[c])
 
 
+def one_layer_at_a_time(probe, folder, qm, samples, what):
+    """Every layer of every mode on the inputs that the Python has there."""
+    tally = {}
+    for tokens in samples:
+        for mode in q.QUANT_MODES:
+            inputs, want = [], []
+            h = qm.embedding[tokens]
+            residual = np.zeros_like(h)
+            for l in range(len(qm.layers)):
+                inputs.append((residual, h))
+                cap, residual, h = q.quant_layer(qm, l, residual, h, mode)
+                want.append(cap)
+            for l, (got, _, _) in enumerate(probe.layers(folder, qm.m, mode, qm.scales, inputs)):
+                compare_layer(tally, qm, l, *inputs[l], mode, got, want[l])
+    for (mode, c), t in tally.items():
+        share = t.equal / t.codes if t.codes else 1.0
+        distance = np.sqrt(t.off / t.quantization)
+        check(share >= 0.999 and t.far == 0 and distance <= 0.02, "%s mode %s %s: %s, distance %.4f of the quantization error, at most 0.02"
+              % (what, mode, c, "%.4f %% of %d codes equal, %d off by more than 1" % (100 * share, t.codes, t.far) if t.codes else "float", distance))
+
+
 def layers(probe, demo):
     model, samples = demo_case(demo, 4)
     cases = [(demo, model, samples[:1], samples)] + [(*random_case(probe, d, n), None) for d, n in SHAPES]
     for folder, model, samples, calibration in cases:
-        qm, tally = q.QuantModel(model, q.calibrate(model, calibration or samples)), {}
-        for tokens in samples:
-            for mode in q.QUANT_MODES:
-                inputs, want = [], []
-                h = qm.embedding[tokens]
-                residual = np.zeros_like(h)
-                for l in range(len(qm.layers)):
-                    inputs.append((residual, h))
-                    cap, residual, h = q.quant_layer(qm, l, residual, h, mode)
-                    want.append(cap)
-                for l, (got, _, _) in enumerate(probe.layers(folder, model, mode, qm.scales, inputs)):
-                    compare_layer(tally, qm, l, *inputs[l], mode, got, want[l])
-        for (mode, c), t in tally.items():
-            share = t.equal / t.codes if t.codes else 1.0
-            distance = np.sqrt(t.off / t.quantization)
-            check(share >= 0.999 and t.far == 0 and distance <= 0.02, "D=%d mode %s %s: %s, distance %.4f of the quantization error, at most 0.02"
-                  % (model.D, mode, c, "%.4f %% of %d codes equal, %d off by more than 1" % (100 * share, t.codes, t.far) if t.codes else "float", distance))
+        qm = q.QuantModel(model, q.calibrate(model, calibration or samples))
+        one_layer_at_a_time(probe, folder, qm, samples, "D=%d" % model.D)
 
 
 # ---- 3. end to end, on the demo model ----
@@ -304,6 +316,17 @@ def demo_table(probe, demo):
         check(abs(value / table_perplexity - 1) <= 0.01, "%s perplexity %.4f, table %.4f, within 1 %%" % (mode, value, table_perplexity))
 
 
+def same_errors(mode, reference, got, want):
+    """Two runs of a mode are as far from the reference as each other, at every layer."""
+    ratios, distances = [], []
+    for layer in sorted({layer for layer, _ in got[0][0]}):
+        (a, ra), (b, rb) = statistics(reference, got, layer), statistics(reference, want, layer)
+        ratios.append(abs(a / b - 1))
+        distances.append(abs(ra - rb))
+    check(max(ratios) <= 0.15 and max(distances) <= 0.003, "%s: MSE within %.1f %% (15 %%), correlation within %.5f (0.003) at every layer"
+          % (mode, 100 * max(ratios), max(distances)))
+
+
 def end_to_end(probe, demo):
     """Every layer against the Python run of the same model, scales and tokens."""
     model, samples = demo_case(demo, 8)
@@ -312,14 +335,7 @@ def end_to_end(probe, demo):
     reference = [q.float_forward(model, tokens) for tokens in samples]
     for mode in ("fp16",) + q.QUANT_MODES:
         want = [q.forward(model, qm, tokens, mode) for tokens in samples]
-        got = probe.forward(demo, model, mode, None if mode == "fp16" else qm.scales, samples)
-        ratios, corrections = [], []
-        for layer in range(len(model.layers)):
-            (a, ra), (b, rb) = statistics(reference, got, layer), statistics(reference, want, layer)
-            ratios.append(abs(a / b - 1))
-            corrections.append(abs(ra - rb))
-        check(max(ratios) <= 0.15 and max(corrections) <= 0.003, "%s: MSE within %.1f %% (15 %%), correlation within %.5f (0.003) at every layer"
-              % (mode, 100 * max(ratios), max(corrections)))
+        same_errors(mode, reference, probe.forward(demo, model, mode, None if mode == "fp16" else qm.scales, samples), want)
 
 
 # ---- 4. exact parts ----

@@ -34,7 +34,8 @@ struct compare_request {
     // Of a sweep that did not end: only runs that share finished samples with the reference, over those
     // samples.
     bool partial;
-    struct stop *stop; // may be NULL
+    struct stop *stop;      // may be NULL
+    const char *output_dir; // of the result file, for the command that makes what is missing
 };
 
 // Collective (alone where comm->ranks is 1).  Entries are spread over the ranks; every rank gets all of them,

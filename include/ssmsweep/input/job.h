@@ -100,4 +100,9 @@ int job_evaluation_samples(const struct job *job);
 // frees. Equal texts mean equal results.  NULL when memory is out.
 char *job_identity_json(const struct job *job);
 
+// The command that adds modes ("fp16 2-1") to the result file of a job: `ssmsweep save MODES`, with the
+// options that differ from the default, for a shell in the same folder.  Caller frees.  NULL when memory is
+// out.
+char *job_save_line(const char *identity_json, const char *modes, const char *output_dir);
+
 #endif

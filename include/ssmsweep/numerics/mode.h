@@ -4,6 +4,7 @@
 #define SSMSWEEP_NUMERICS_MODE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "ssmsweep/base/status.h"
 
@@ -58,5 +59,8 @@ static inline bool mode_is_float(const struct mode *mode)
 // Comma or blank separated names and sets (`all`, `essential`, `fp_only`, `quant_only`) ->
 // chosen[mode_count()] in table order.  STATUS_USAGE names the unknown word and lists the known ones.
 enum status mode_select(const char *list, bool *chosen, struct error *err);
+
+// The other way round: "fp32,0,2-1", in table order, cut where the room ends.
+void mode_write_list(const bool *chosen, char *text, size_t room);
 
 #endif

@@ -62,6 +62,9 @@ struct store_identity {
 enum store_state { STORE_ITEM_ABSENT = 0, STORE_ITEM_DONE = 1, STORE_ITEM_FAILED = 2 };
 enum { STORE_CALIBRATION = -1 }; // in place of a run: the observations
 
+#define STORE_EXISTS                                                                                         \
+    "the result file exists already; use --resume, `ssmsweep save` to add modes, or another --output_dir"
+
 // Collective.  Makes the file with every dataset, reserves its space and opens it.  All arguments equal on
 // all ranks. STATUS_INPUT if it exists, STATUS_IO if it cannot be made or the disk lacks room (nothing is
 // left behind).
@@ -74,6 +77,11 @@ bool store_discard_part(const char *path);
 // Collective.  Opens the file of an earlier run of the same job for writing.  STATUS_INPUT if it is torn, or
 // of another job: the message names each key that differs, with both values.  STATUS_IO: no permission.
 enum status store_resume(struct store **store, const struct comm *comm, const char *path,
+                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                         const struct store_identity *identity, struct error *err);
+// Collective.  As store_resume(), of a file that may lack some of the plan's modes: their datasets are added
+// first. The plan must have all the modes of the file.
+enum status store_extend(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
                          const struct store_identity *identity, struct error *err);
 // Local, after store_resume().  state[S], as enum store_state has it or anything else in an altered file.

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store_extend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <hdf5.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store_create.h"
+#include "store_layout.h"
+
+static const char EXTENSION[] = ".extension"; // of a whole shadow
+
+// ---- where raw data lie ----
+
+struct extent {
+    unsigned long long start, end;
+};
+
+struct extents {
+    struct extent *items;
+    size_t n, room;
+};
+
+static herr_t add_extent(struct extents *extents, unsigned long long start, unsigned long long bytes)
+{
+    if (extents->n == extents->room) {
+        size_t room = extents->room ? 2 * extents->room : 256;
+        struct extent *grown = realloc(extents->items, room * sizeof *grown);
+        if (!grown) return -1;
+        extents->items = grown;
+        extents->room = room;
+    }
+    extents->items[extents->n++] = (struct extent){start, start + bytes};
+    return 0;
+}
+
+static herr_t visit_object(hid_t root, const char *name, const H5O_info_t *info, void *context)
+{
+    if (info->type != H5O_TYPE_DATASET) return 0;
+    hid_t data = H5Dopen2(root, name, H5P_DEFAULT);
+    if (data < 0) return -1;
+    haddr_t offset = H5Dget_offset(data);
+    hsize_t bytes = H5Dget_storage_size(data);
+    H5Dclose(data);
+    return offset == HADDR_UNDEF ? 0 : add_extent(context, offset, bytes);
+}
+
+static int compare_extents(const void *a, const void *b)
+{
+    const struct extent *x = a, *y = b;
+    return x->start < y->start ? -1 : x->start > y->start;
+}
+
+// Ascending; extents->items is freed by the caller, after a failure too.
+static enum status find_extents(struct extents *extents, const char *path, struct error *err)
+{
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_file_locking(access, false, true);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    H5Pclose(access);
+    if (file < 0) return store_hdf5_error(err, path, "cannot open as HDF5");
+    if (H5Ovisit1(file, H5_INDEX_NAME, H5_ITER_NATIVE, visit_object, extents) < 0)
+        store_hdf5_error(err, path, "cannot list the datasets");
+    H5Fclose(file);
+    if (extents->n) qsort(extents->items, extents->n, sizeof *extents->items, compare_extents);
+    return err->status;
+}
+
+// ---- the bytes between them ----
+
+struct copy {
+    int from, to;
+    const char *from_path, *to_path;
+};
+
+static enum status copy_bytes(const struct copy *copy, unsigned long long start, unsigned long long end,
+                              struct error *err)
+{
+    enum { PIECE_BYTES = 1 << 16 };
+    char piece[PIECE_BYTES];
+    while (start < end) {
+        size_t wanted = end - start < PIECE_BYTES ? (size_t)(end - start) : PIECE_BYTES;
+        ssize_t n = pread(copy->from, piece, wanted, (off_t)start);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return error_errno(err, copy->from_path, "cannot read");
+        if (n == 0)
+            return error_set(err, STATUS_INPUT, "%s: ends at byte %llu, expected %llu", copy->from_path,
+                             start, end);
+        for (ssize_t done = 0; done < n;) {
+            ssize_t wrote = pwrite(copy->to, piece + done, (size_t)(n - done), (off_t)start + done);
+            if (wrote < 0 && errno == EINTR) continue;
+            if (wrote < 0) return error_errno(err, copy->to_path, "cannot write");
+            done += wrote;
+        }
+        start += (unsigned long long)n;
+    }
+    return STATUS_OK;
+}
+
+// Of start .. end what is no raw data.
+static enum status copy_gaps(const struct copy *copy, const struct extents *raw, unsigned long long start,
+                             unsigned long long end, struct error *err)
+{
+    unsigned long long at = start;
+    for (size_t i = 0; i < raw->n && raw->items[i].start < end; i++) {
+        if (raw->items[i].start > at && copy_bytes(copy, at, raw->items[i].start, err)) return err->status;
+        if (raw->items[i].end > at) at = raw->items[i].end;
+    }
+    return at < end ? copy_bytes(copy, at, end, err) : STATUS_OK;
+}
+
+static enum status sync_file(int descriptor, const char *path, struct error *err)
+{
+    return fsync(descriptor) == 0 ? STATUS_OK : error_errno(err, path, "cannot sync");
+}
+
+// ---- the shadow ----
+
+static enum status make_shadow(const char *path, const char *shadow, struct error *err)
+{
+    struct extents raw = {0};
+    struct stat info;
+    struct copy copy = {.from_path = path, .to_path = shadow};
+    if (find_extents(&raw, path, err)) goto free_extents;
+    copy.from = open(path, O_RDONLY | O_CLOEXEC);
+    if (copy.from < 0) {
+        error_errno(err, path, "cannot open");
+        goto free_extents;
+    }
+    copy.to = open(shadow, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (copy.to < 0) {
+        error_errno(err, shadow, "cannot create");
+        goto close_from;
+    }
+    if (fstat(copy.from, &info) != 0 || ftruncate(copy.to, info.st_size) != 0)
+        error_errno(err, shadow, "cannot give it its size");
+    else
+        copy_gaps(&copy, &raw, 0, (unsigned long long)info.st_size, err);
+    close(copy.to);
+close_from:
+    close(copy.from);
+free_extents:
+    free(raw.items);
+    return err->status;
+}
+
+static enum status sync_path(const char *path, struct error *err)
+{
+    int descriptor = open(path, O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) return error_errno(err, path, "cannot open");
+    sync_file(descriptor, path, err);
+    close(descriptor);
+    return err->status;
+}
+
+// The name must be on the disk before the file is touched.  Not every file system can promise that of
+// folders.
+static void sync_folder_of(char *path)
+{
+    char *slash = strrchr(path, '/'), kept = slash ? slash[1] : '\0';
+    if (slash) slash[1] = '\0';
+    int descriptor = open(slash ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (slash) slash[1] = kept;
+    if (descriptor < 0) return;
+    fsync(descriptor);
+    close(descriptor);
+}
+
+// ---- over the file ----
+
+// What is new comes first, behind the end of the file as it was: if there is no room for it, the file is cut
+// back to what it was.  The blocks are reserved, where the file system can promise them.
+static enum status append(const struct copy *copy, const struct extents *raw, off_t start, off_t end,
+                          struct error *err)
+{
+    if (start >= end) return STATUS_OK; // an interrupted one: all is copied again
+    store_allocate(copy->to, (unsigned long long)end, copy->to_path, err);
+    if (!err->status && ftruncate(copy->to, end) != 0) error_errno(err, copy->to_path, "cannot grow");
+    if (!err->status &&
+        copy_gaps(copy, raw, (unsigned long long)start, (unsigned long long)end, err) == STATUS_OK)
+        sync_file(copy->to, copy->to_path, err);
+    if (err->status && ftruncate(copy->to, start) != 0) // the first error stays
+        error_errno(err, copy->to_path, "cannot cut back");
+    return err->status;
+}
+
+// *dropped: the shadow is of no use, the file is as it was.
+static enum status lay_over(struct copy *copy, bool *dropped, struct error *err)
+{
+    struct extents raw = {0};
+    struct stat shadow, file;
+    copy->to = open(copy->to_path, O_RDWR | O_CLOEXEC);
+    if (copy->to < 0) return error_errno(err, copy->to_path, "cannot open the result file for writing");
+    if (fstat(copy->from, &shadow) != 0 || fstat(copy->to, &file) != 0)
+        error_errno(err, copy->to_path, "cannot stat");
+    else if (find_extents(&raw, copy->from_path, err) == STATUS_OK) {
+        *dropped = append(copy, &raw, file.st_size, shadow.st_size, err) != STATUS_OK;
+        if (!err->status && copy_gaps(copy, &raw, 0, (unsigned long long)file.st_size, err) == STATUS_OK)
+            sync_file(copy->to, copy->to_path, err);
+    }
+    free(raw.items);
+    close(copy->to);
+    return err->status;
+}
+
+// Of several processes one does it.  Where files cannot be locked they all write the same bytes.
+static enum status finish(const char *shadow_path, const char *path, struct error *err)
+{
+    struct stat info;
+    bool dropped = false;
+    struct copy copy = {
+        .from = open(shadow_path, O_RDONLY | O_CLOEXEC), .from_path = shadow_path, .to_path = path};
+    if (copy.from < 0 && errno == ENOENT) return STATUS_OK;
+    if (copy.from < 0) return error_errno(err, shadow_path, "cannot open");
+    while (flock(copy.from, LOCK_EX) != 0 && errno == EINTR) {
+    }
+    bool still_there = fstat(copy.from, &info) == 0 && info.st_nlink > 0;
+    if (still_there) lay_over(&copy, &dropped, err);
+    if (still_there && (!err->status || dropped) && unlink(shadow_path) != 0 && errno != ENOENT)
+        error_errno(err, shadow_path, "cannot remove");
+    close(copy.from);
+    return err->status;
+}
+
+// ---- the whole ----
+
+enum status store_finish_extension(const char *path, struct error *err)
+{
+    char *shadow = store_path_beside(path, EXTENSION, err);
+    if (shadow) finish(shadow, path, err);
+    free(shadow);
+    return err->status;
+}
+
+enum status store_discard_extension(const char *path, struct error *err)
+{
+    char *shadow = store_path_beside(path, EXTENSION, err);
+    if (shadow && unlink(shadow) != 0 && errno != ENOENT) error_errno(err, shadow, "cannot remove");
+    free(shadow);
+    return err->status;
+}
+
+enum status store_extend_file(const char *path, const struct plan *plan, const struct dims *dims,
+                              const struct corpus *corpus, const struct store_identity *identity,
+                              struct error *err)
+{
+    char *part = store_path_beside(path, STORE_PART, err), *whole = store_path_beside(path, EXTENSION, err);
+    if (part && whole && make_shadow(path, part, err) == STATUS_OK &&
+        store_add_runs(part, plan, dims, corpus, identity, err) == STATUS_OK &&
+        sync_path(part, err) == STATUS_OK && rename(part, whole) != 0)
+        error_errno(err, whole, "cannot rename the extension into place");
+    if (err->status && part) unlink(part);
+    if (!err->status) {
+        sync_folder_of(whole);
+        finish(whole, path, err);
+    }
+    free(part);
+    free(whole);
+    return err->status;
+}
