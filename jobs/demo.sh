@@ -25,9 +25,9 @@ mpi_environment "$ranks"
 rm -rf build/demo-run
 mkdir build/demo-run
 cd build/demo-run
-echo "running in build/demo-run: mpirun -n $ranks ssmsweep --all-modes --layers first,11,last $*"
+echo "running in build/demo-run: mpirun -n $ranks ssmsweep --all-modes --layers first,11,last --noise 3 $*"
 status=0
-mpirun -n "$ranks" ../release/ssmsweep --all-modes --layers first,11,last "$@" </dev/null || status=$?
+mpirun -n "$ranks" ../release/ssmsweep --all-modes --layers first,11,last --noise 3 "$@" </dev/null || status=$?
 if [ "$status" -eq 0 ]; then
     echo
     echo "Tensors: build/demo-run/layer_outputs/sweep.h5   JSON: build/demo-run/comparisons, build/demo-run/layer_outputs"
