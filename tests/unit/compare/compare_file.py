@@ -156,8 +156,8 @@ def check_refusals(root, output_dir):
     write_result(path, [10], ["fp32", "2-1"], [0], ["mixer_output"])
     with h5py.File(path, "r+") as file:
         file["items/10/2-1/state"][3] = 0
-    cases = [(output_dir, ["--modes", "2-3"], 3, "mode '2-3' is not in it; make it with: ssmsweep save 2-3 --output_dir "),
-             (output_dir, ["--reference", "3"], 3, "reference mode '3' is not in it; make it with: ssmsweep save 3 --output_dir "),
+    cases = [(output_dir, ["--modes", "2-3"], 3, "mode '2-3' is not in it; make it with: ssmsweep save 2-3 --eval-data e.npy --output_dir "),
+             (output_dir, ["--reference", "3"], 3, "reference mode '3' is not in it; make it with: ssmsweep save 3 --eval-data e.npy --output_dir "),
              (output_dir, ["--reference", "nonsense"], 2, "nonsense"),
              (torn, [], 3, "is not complete; make it with: ssmsweep save 2-1"),
              (os.path.join(root, "absent"), [], 3, "no such result file")]
