@@ -11,6 +11,7 @@ import numpy as np
 
 import harness
 import recovery
+import sweep_files
 
 USAGE, LIMIT = 2, 120
 OTHERS = 4
@@ -85,7 +86,7 @@ def check_numbers(checks, runs):
     checks.check(more.outputs(last) == others.outputs(range(OTHERS)), "a text of its own: as behind the other")
     checks.check(runs["fewer"].outputs(range(2)) == base.outputs(range(2)), "fewer samples: the same")
     for name in ("others", "fewer"):
-        differing = recovery.differences(runs[name].found, runs[name + ", -n 4"].found)
+        differing = sweep_files.differences(runs[name].found, runs[name + ", -n 4"].found)
         checks.check(not differing, name + ": -n 1 and -n 4", differing)
     rows = {name: len(run.length) for name, run in runs.items()}
     checks.check((rows["others"], rows["more"], rows["fewer"]) == (OTHERS, recovery.SAMPLES + OTHERS, 2),
@@ -122,7 +123,7 @@ def check_resume(checks, folder, runs):
         job = runs["others"].job
         stopped = harness.run(["--inject", "stop@" + point] + job, 1, case, limit=LIMIT, program=recovery.INJECT)
         resumed = harness.run(job + ["--resume"], 3, case, limit=LIMIT)
-        differing = recovery.differences(recovery.results(case), runs["others"].found)
+        differing = sweep_files.differences(recovery.results(case), runs["others"].found)
         checks.check(stopped.status == recovery.STOPPED and resumed.status == 0 and not differing,
                      "stopped at %s, and continued" % point, "%s\n%s" % (differing, resumed.err))
     other = os.path.join(folder, "changed.npy")

@@ -14,6 +14,7 @@ import numpy as np
 
 import harness
 import recovery
+import sweep_files
 
 import observers as numpy_observers  # noqa: E402, of tests/reference, which recovery.py put on the path
 
@@ -178,7 +179,7 @@ def check_stops(checks, folder):
     for ranks in (2, 4, 7):
         case = os.path.join(folder, "n%d" % ranks)
         run(checks, case, line, ranks)
-        differing = recovery.differences(recovery.results(case), results)
+        differing = sweep_files.differences(recovery.results(case), results)
         checks.check(not differing, "-n %d: the same bytes" % ranks, differing)
     for point, ranks in (("observe:1", 1), ("observe:7", 1), ("observe:4/0", 3), ("store:20", 1)):
         case = os.path.join(folder, point.replace(":", "-").replace("/", "-"))
@@ -186,7 +187,7 @@ def check_stops(checks, folder):
         stopped = harness.run(["--inject", "stop@" + point] + line, ranks, case, limit=LIMIT, program=recovery.INJECT)
         checks.check(stopped.status == recovery.STOPPED, point + ": stops", stopped.err)
         resumed = harness.run(line + ["--resume"], 4 - ranks, case, limit=LIMIT)
-        differing = recovery.differences(recovery.results(case), results)
+        differing = sweep_files.differences(recovery.results(case), results)
         checks.check(resumed.status == 0 and not differing, point + ": goes on to the same bytes",
                      "%s\n%s" % (differing, resumed.err))
         observed = recovery.computed(stopped.err)[1] + recovery.computed(resumed.err)[1]
@@ -197,7 +198,7 @@ def check_stops(checks, folder):
         f["calibration/histogram"][4, 1, 0, 300] += 1
     result = harness.run(line + ["--resume"], 2, torn, limit=LIMIT)
     checks.check("calibration: 11 of 12 kept, 1 torn" in result.err and
-                 not recovery.differences(recovery.results(torn), results), "an altered histogram is made again", result.err)
+                 not sweep_files.differences(recovery.results(torn), results), "an altered histogram is made again", result.err)
     quiet = [word for word in line if word != "-v"] + ["-q", "--resume"]
     for option, value, words in (("--observer", "mse", "observer is '%s' there, 'mse' here" % MIXED[:30]),
                                  ("--shuffle-calib", "2", "shuffle_calib is 3 there, 2 here"),
