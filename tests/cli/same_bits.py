@@ -54,7 +54,7 @@ def main():
                         got = sweep_files.contents(os.path.join(out, "sweep.h5"), ["outputs/", "metrics/", "calibration/"])
                         want = want or got
                         differing = sweep_files.differences(got, want)
-                        checks.check(len(got) == datasets + 6 and not differing, what + ": the same bits", "%d datasets and attributes, differing: %s"
+                        checks.check(len(got) == datasets + 7 and not differing, what + ": the same bits", "%d datasets and attributes, differing: %s"
                                      % (len(got), differing[:10]))
         print("instruction sets not on this machine: %s" % (", ".join(sorted(missing)) or "none"))
     checks.finish()
