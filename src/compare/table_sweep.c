@@ -370,30 +370,48 @@ static const struct interval *text_interval(const struct sweep_report *report, i
 }
 
 // A value and its interval, both as `format` has them; the value alone where there is no interval.
-static const char *estimate_cell(char cell[CELL_CHARS], const char *format, double scale, double offset,
-                                 const struct interval *v)
+static int print_estimate(char cell[CELL_CHARS], const char *format, double scale, double offset,
+                          const struct interval *v)
 {
     char value[CELL_CHARS], low[CELL_CHARS], high[CELL_CHARS];
     snprintf(value, sizeof value, format, scale * (v->value - offset));
     snprintf(low, sizeof low, format, scale * (v->low - offset));
     snprintf(high, sizeof high, format, scale * (v->high - offset));
-    if (v->state == INTERVAL_OK)
-        snprintf(cell, CELL_CHARS, "%.8s %.10s..%.10s", value, low, high);
-    else
-        snprintf(cell, CELL_CHARS, "%.8s", value);
+    if (v->state == INTERVAL_OK) return snprintf(cell, CELL_CHARS, "%.15s %.15s..%.15s", value, low, high);
+    return snprintf(cell, CELL_CHARS, "%.15s", value);
+}
+
+// With fewer digits where the column is too narrow.
+static const char *estimate_cell(char cell[CELL_CHARS], int width, const char *format, double scale,
+                                 double offset, const struct interval *v)
+{
+    const bool sign = format[1] == '+';
+    if (print_estimate(cell, format, scale, offset, v) > width &&
+        print_estimate(cell, sign ? "%+.3g" : "%.3g", scale, offset, v) > width)
+        print_estimate(cell, sign ? "%+.0e" : "%.0e", scale, offset, v);
     return cell;
 }
 
-enum { TEXT_NAME = 5, TEXT_WIDTH = TEXT_NAME + 2 + 18 + 2 + 21 + 2 + 24 + 2 + 18 };
+enum {
+    TEXT_NAME = 5,
+    COLUMN_PERPLEXITY = 18,
+    COLUMN_CHANGE = 21,
+    COLUMN_KL = 24,
+    COLUMN_TOP = 18,
+    TEXT_WIDTH = TEXT_NAME + 2 + COLUMN_PERPLEXITY + 2 + COLUMN_CHANGE + 2 + COLUMN_KL + 2 + COLUMN_TOP
+};
 
 static void print_text_row(FILE *out, const struct sweep_report *report, int unit, int run)
 {
     char cells[4][CELL_CHARS];
     fprintf(out, "%-*s  %18s  %21s  %24s  %18s\n", TEXT_NAME, run_of(report, run)->mode,
-            estimate_cell(cells[0], "%.2f", 1, 0, text_interval(report, unit, run, "perplexity")),
-            estimate_cell(cells[1], "%+.2f", 100, 1, text_interval(report, unit, run, "perplexity_ratio")),
-            estimate_cell(cells[2], "%.1e", 1, 0, text_interval(report, unit, run, "kl_mean")),
-            estimate_cell(cells[3], "%.2f", 100, 0, text_interval(report, unit, run, "top1_agreement")));
+            estimate_cell(cells[0], COLUMN_PERPLEXITY, "%.2f", 1, 0,
+                          text_interval(report, unit, run, "perplexity")),
+            estimate_cell(cells[1], COLUMN_CHANGE, "%+.2f", 100, 1,
+                          text_interval(report, unit, run, "perplexity_ratio")),
+            estimate_cell(cells[2], COLUMN_KL, "%.1e", 1, 0, text_interval(report, unit, run, "kl_mean")),
+            estimate_cell(cells[3], COLUMN_TOP, "%.2f", 100, 0,
+                          text_interval(report, unit, run, "top1_agreement")));
 }
 
 void table_print_end_of_model(FILE *out, const struct sweep_report *report)

@@ -81,8 +81,10 @@ def check_contents(path):
                 assert items["digest"][s].tobytes() == digest.digest(), "digest"
 
 
-def probe(path):
-    done = subprocess.run([PROBE, path], timeout=LIMIT, stderr=subprocess.PIPE, universal_newlines=True)
+def probe(path, leaks=True):
+    options = os.environ.get("ASAN_OPTIONS", "") + ("" if leaks else ":detect_leaks=0")
+    done = subprocess.run([PROBE, path], timeout=LIMIT, stderr=subprocess.PIPE, universal_newlines=True,
+                          env=dict(os.environ, ASAN_OPTIONS=options))
     return done.returncode, done.stderr
 
 
@@ -94,10 +96,10 @@ def check_torn(good, folder):
         data = f.read()
     torn = os.path.join(folder, "torn.h5")
 
-    def check(content, what, statuses=(3,)):
+    def check(content, what, statuses=(3,), leaks=True):
         with open(torn, "wb") as f:
             f.write(content)
-        status, line = probe(torn)
+        status, line = probe(torn, leaks)
         assert status in statuses, "%s: status %s, %s" % (what, status, line)
         assert status == 0 or (line.count("\n") == 1 and torn in line), (what, line)
 
@@ -110,7 +112,8 @@ def check_torn(good, folder):
         spoilt = bytearray(data)
         for _ in range(20):
             spoilt[chance.randrange(len(data))] = chance.randrange(256)
-        check(bytes(spoilt), "spoilt %d" % trial, (0, 3, 4))
+        # HDF5 itself loses memory where the type of a dataset is damaged.
+        check(bytes(spoilt), "spoilt %d" % trial, (0, 3, 4), leaks=False)
 
 
 def change(source, target, edit):

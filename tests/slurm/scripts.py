@@ -14,6 +14,7 @@ import numpy as np
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "cli"))
 import harness  # noqa: E402
 import identity  # noqa: E402
+import sweep_files  # noqa: E402
 
 SCRIPTS = os.path.join(harness.SOURCE, "slurm")
 NODES = ["n1", "n2"]
@@ -122,11 +123,11 @@ class Bench:
         got, expected = self.path(name), self.direct(name)
         if not self.checks.check(os.path.isdir(got), what + ": results where --output says", os.listdir(self.folder)):
             return
-        json_got, json_expected = identity.json_files(got), identity.json_files(expected)
+        json_got, json_expected = sweep_files.json_lines(got), sweep_files.json_lines(expected)
         differing = sorted(n for n in set(json_got) | set(json_expected) if json_got.get(n) != json_expected.get(n))
         self.checks.check(json_expected and not differing, what + ": the same JSON", differing)
         files = [os.path.join(folder, "layer_outputs", "sweep.h5") for folder in (got, expected)]
-        stored = [identity.contents(f) for f in files]
+        stored = [sweep_files.contents(f) for f in files]
         differing = sorted(n for n in set(stored[0]) | set(stored[1]) if stored[0].get(n) != stored[1].get(n))
         self.checks.check(not differing, what + ": the same result file", differing[:20])
         status, out, err = identity.h5diff(files[0], files[1], self.folder)
