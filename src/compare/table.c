@@ -49,7 +49,7 @@ static const char *correlation_cell(char cell[CELL_CHARS], double v)
     return cell;
 }
 
-// "2-1", or "2-1 (n=64)" where the file holds several sets of scales.
+// "MODE", or "MODE (n=64)" where the file holds several sets of scales.
 static const char *mode_cell(char cell[CELL_CHARS * 2], const struct result *result, int run)
 {
     const struct result_run *r = result_run_at(result, run);

@@ -82,7 +82,7 @@ static struct cell cell_of(const struct result_run *run)
     return (struct cell){run->calib_data_num, run->order};
 }
 
-// "2-1" or "2-1_dither3"; a run has one name, so no zeros in front.
+// "MODE" or "MODE_dither3"; a run has one name, so no zeros in front.
 static bool parse_run(struct result_run *run, const char *name)
 {
     const char *end = strstr(name, RUN_DITHER), *number = end ? end + strlen(RUN_DITHER) : "";
