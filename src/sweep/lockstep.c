@@ -74,15 +74,23 @@ static void carve_lane(struct lane *lane, struct arena *arena, const struct plan
     lane->position = arena_take(arena, places * PLACE_POSITIONS * sizeof *lane->position);
 }
 
+// One thread measures what it is given while that is in its caches; several share the components of a layer.
+static bool measures_at_once(int threads)
+{
+    return threads == 1;
+}
+
 // The one description of the buffers: measures them or gives them out.  Where lanes is NULL it measures.
-static void carve(struct lockstep *l, const struct plan *plan, const struct dims *dims, int max_tokens)
+static void carve(struct lockstep *l, const struct plan *plan, const struct dims *dims, int max_tokens,
+                  int threads)
 {
     struct lane unused;
     const size_t block = (size_t)LOGITS_TOKENS * (size_t)vocab_stride(dims) * sizeof(float);
     for (int c = 0; c < COMPONENT_COUNT; c++) {
         const size_t width = (size_t)component_width(dims, (enum component)c);
-        l->reference[c] = arena_take(&l->arena, (size_t)max_tokens * width * sizeof(float));
-        l->values[c] = arena_take(&l->arena, (size_t)max_tokens * width * sizeof(float));
+        const size_t bytes = (size_t)max_tokens * width * sizeof(float);
+        l->reference[c] = arena_take(&l->arena, bytes);
+        l->values[c] = arena_take(&l->arena, measures_at_once(threads) ? 0 : bytes);
     }
     for (int i = 0; i < most_lanes(plan); i++)
         carve_lane(l->lanes ? &l->lanes[i] : &unused, &l->arena, plan, dims, max_tokens);
@@ -100,11 +108,11 @@ size_t lockstep_run_bytes(const struct plan *plan, const struct dims *dims, int 
     return arena.used_bytes;
 }
 
-size_t lockstep_bytes(const struct plan *plan, const struct dims *dims, int max_tokens)
+size_t lockstep_bytes(const struct plan *plan, const struct dims *dims, int max_tokens, int threads)
 {
     struct lockstep measured = {0};
     arena_init_measure(&measured.arena);
-    carve(&measured, plan, dims, max_tokens);
+    carve(&measured, plan, dims, max_tokens, threads);
     return measured.arena.used_bytes;
 }
 
@@ -113,7 +121,7 @@ enum status lockstep_open(struct lockstep **lockstep, const struct worker *worke
 {
     const struct plan *plan = worker->plan;
     const int max_tokens = worker->corpus->max_tokens;
-    const size_t bytes = lockstep_bytes(plan, worker->dims, max_tokens);
+    const size_t bytes = lockstep_bytes(plan, worker->dims, max_tokens, worker->threads);
     struct lockstep *l = calloc(1, sizeof *l);
     if (!l) return error_memory(err, sizeof *l, "the runs of a group");
     *l = (struct lockstep){.worker = worker, .store = store, .scales = scales};
@@ -125,7 +133,7 @@ enum status lockstep_open(struct lockstep **lockstep, const struct worker *worke
         return err->status;
     }
     memset(l->all, (1 << COMPONENT_COUNT) - 1, (size_t)plan->n_layer);
-    carve(l, plan, worker->dims, max_tokens);
+    carve(l, plan, worker->dims, max_tokens, worker->threads);
     *lockstep = l;
     return STATUS_OK;
 }
@@ -233,20 +241,6 @@ static bool look_around(struct scheduler *scheduler)
 
 // ---- a layer ----
 
-static bool take(void *context, int layer, enum component component, const float *values, int length,
-                 int width)
-{
-    struct lockstep *l = context;
-    struct lane *lane = l->lane;
-    float *kept = (is_reference(l, lane) ? l->reference : l->values)[component];
-    memcpy(kept, values, (size_t)length * (size_t)width * sizeof *values);
-    if (!lane->stores || !(plan_wants(l->worker->plan, lane->run, layer) & 1u << component)) return true;
-    if (store_write_output(l->store, lane->run, layer, component, l->sample, values, length, width,
-                           &lane->failure))
-        fail(l, lane);
-    return goes_on(l, lane);
-}
-
 static void keep_profile(const struct profile *profile, uint32_t *histogram, double *position)
 {
     for (int i = 0; i < PROFILE_BINS; i++)
@@ -257,12 +251,12 @@ static void keep_profile(const struct profile *profile, uint32_t *histogram, dou
     }
 }
 
-static void measure_component(const struct lockstep *l, int layer, enum component component)
+static void measure_component(const struct lockstep *l, int layer, enum component component,
+                              const float *values)
 {
     const struct lane *lane = l->lane;
     const size_t place = (size_t)layer * COMPONENT_COUNT + component;
     const float *reference = l->reference[component];
-    const float *values = is_reference(l, lane) ? reference : l->values[component];
     struct profile profile;
     profile_clear(&profile);
     accumulator_clear(&lane->moments[place]);
@@ -271,12 +265,33 @@ static void measure_component(const struct lockstep *l, int layer, enum componen
     keep_profile(&profile, lane->histogram + place * PROFILE_BINS, lane->position + place * PLACE_POSITIONS);
 }
 
+static bool take(void *context, int layer, enum component component, const float *values, int length,
+                 int width)
+{
+    struct lockstep *l = context;
+    struct lane *lane = l->lane;
+    if (is_reference(l, lane) || !measures_at_once(l->worker->threads)) {
+        float *kept = (is_reference(l, lane) ? l->reference : l->values)[component];
+        memcpy(kept, values, (size_t)length * (size_t)width * sizeof *values);
+    }
+    if (!lane->stores) return goes_on(l, lane);
+    if (measures_at_once(l->worker->threads)) measure_component(l, layer, component, values);
+    if ((plan_wants(l->worker->plan, lane->run, layer) & 1u << component) &&
+        store_write_output(l->store, lane->run, layer, component, l->sample, values, length, width,
+                           &lane->failure))
+        fail(l, lane);
+    return goes_on(l, lane);
+}
+
+// What take() left.
 static void measure(const struct lockstep *l, int layer)
 {
     const int threads = l->worker->threads;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
+    float *const *kept = is_reference(l, l->lane) ? l->reference : l->values;
+    if (measures_at_once(threads)) return;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (int c = 0; c < COMPONENT_COUNT; c++)
-        measure_component(l, layer, (enum component)c);
+        measure_component(l, layer, (enum component)c, kept[c]);
 }
 
 // Of a noisy re-run: the same for every schedule, and for all modes, so that equal modes stay equal.

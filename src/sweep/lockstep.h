@@ -13,7 +13,7 @@
 struct lockstep; // opaque: the buffers of a rank
 
 // Bytes of its buffers, and what each run of a group adds to them.
-size_t lockstep_bytes(const struct plan *plan, const struct dims *dims, int max_tokens);
+size_t lockstep_bytes(const struct plan *plan, const struct dims *dims, int max_tokens, int threads);
 size_t lockstep_run_bytes(const struct plan *plan, const struct dims *dims, int max_tokens);
 
 // Local.  The worker and the store are borrowed, so are scales (NULL where no run needs them).

@@ -117,7 +117,7 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
             mebibytes(weights_bytes(&sweep->model, engine_parts(plan, &sweep->model))),
             mebibytes(forward_bytes(dims, texts_most_tokens(sweep), sweep->threads) +
-                      lockstep_bytes(plan, dims, sweep->corpus.max_tokens) +
+                      lockstep_bytes(plan, dims, sweep->corpus.max_tokens, sweep->threads) +
                       store_room_bytes(plan, dims, &sweep->corpus) +
                       observations_bytes(plan, texts_calibrate(sweep) ? plan->calibration_samples : 0)));
 }
