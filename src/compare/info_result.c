@@ -4,6 +4,7 @@
 
 #include "info_parts.h"
 #include "ssmsweep/compare/view.h"
+#include "ssmsweep/sweep/claim.h"
 #include "ssmsweep/sweep/store.h"
 
 static const char *const attributes[] = {"tool_version",   "weights_sha256",    "tokenizer_sha256",
@@ -53,7 +54,9 @@ static void print_layers(FILE *out, const struct result *result)
 
 static void print_text(FILE *out, const struct result *result, const char *path)
 {
+    char holder[CLAIM_HOLDER_ROOM];
     fprintf(out, "result file            %s, %.1f MiB\n", path, (double)file_bytes(path) / (1024.0 * 1024.0));
+    if (claim_look(path, holder)) fprintf(out, "under way              %s: results are partial\n", holder);
     for (int a = 0; a < ATTRIBUTES; a++)
         fprintf(out, "%-22s %s\n", attributes[a], result_attribute(result, attributes[a]));
     fprintf(out, "samples                %d, %lld tokens, at most %d in one\n", result_samples(result),
@@ -102,12 +105,14 @@ static void put_layers(struct json_writer *w, const struct result *result)
 
 static enum status print_json(FILE *out, const struct result *result, const char *path, struct error *err)
 {
+    char holder[CLAIM_HOLDER_ROOM];
     struct json_writer *w = json_writer_open();
     if (!w) return error_memory(err, 1, "JSON");
     json_begin_object(w, NULL);
     json_put_string(w, "kind", "result");
     json_put_string(w, "path", path);
     json_put_integer(w, "bytes", file_bytes(path));
+    json_put_string(w, "under_way", claim_look(path, holder) ? holder : NULL);
     for (int a = 0; a < ATTRIBUTES; a++)
         json_put_string(w, attributes[a], result_attribute(result, attributes[a]));
     json_put_string(w, "job", result_attribute(result, "job"));

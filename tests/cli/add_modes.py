@@ -155,7 +155,7 @@ def check_stale(checks, once, start, workplace):
     left = folder.names()
     os.remove(os.path.join(folder.path, "layer_outputs", "sweep.h5"))
     result = folder.save(*WHOLE)
-    checks.check(left == ["sweep.h5", "sweep.h5.extension"] and result.status == recovery.OK and
+    checks.check(left == ["sweep.h5", "sweep.h5.extension", "sweep.h5.lock"] and result.status == recovery.OK and
                  not sweep_files.differences(recovery.stored(folder.path), recovery.stored(once.path)) and
                  folder.names() == ["sweep.h5"], "a new file beside an old extension", "%s\n%s" % (left, result.err))
 

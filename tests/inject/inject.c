@@ -7,11 +7,13 @@
 //   ssmsweep_inject --inject stop@POINT[:K][/RANK] ...    SIGUSR1 there
 //   ssmsweep_inject --inject command@POINT[:K][/RANK] ... runs the shell command $INJECT_COMMAND there
 //   ssmsweep_inject --inject sparse:1 ...                 as on a file system that cannot reserve space
+//   ssmsweep_inject --inject nolocks:1 ...                as on a file system that cannot lock files
 //   ssmsweep_inject --inject item:N[/RANK] ...            outputs of run N / 1000, sample N % 1000 cannot be
 //   written
 // Points: create, readback, observe, scales, store, metrics, mark, compare, report; pwrite, sync, rename,
 // unlink. What happens is said on stderr, in one line that begins "inject: ".
 #include <errno.h>
+#include <fcntl.h>
 #include <hdf5.h>
 #include <mpi.h>
 #include <pthread.h>
@@ -159,6 +161,18 @@ WRAP(hid_t, H5Dcreate2,
      (hid_t at, const char *name, hid_t type, hid_t space, hid_t links, hid_t list, hid_t access),
      (at, name, type, space, links, list, access), point("create");
      if (fires("write")) return -1)
+
+// Of its forms only that with a struct flock is called.
+int __real_fcntl(int file, int command, ...);
+int __wrap_fcntl(int file, int command, struct flock *lock);
+int __wrap_fcntl(int file, int command, struct flock *lock)
+{
+    if (plan.at && strcmp(plan.what, "nolocks") == 0) {
+        errno = ENOLCK;
+        return -1;
+    }
+    return __real_fcntl(file, command, lock);
+}
 
 // ---- message: Open MPI's own error handler is called, as for a lost connection ----
 #define LOST(comm)                                                                                           \

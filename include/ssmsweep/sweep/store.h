@@ -161,6 +161,9 @@ struct result_run {
 // Local.  STATUS_INPUT: missing, torn or foreign file.
 enum status result_open(struct result **result, const char *path, struct error *err);
 void result_close(struct result *result);
+// Collective.  Of a file that is still written to, all ranks see what rank 0 saw when it opened it.
+// STATUS_BUSY: modes were added meanwhile.
+enum status result_agree(struct result *result, const struct comm *comm, struct error *err);
 int result_samples(const struct result *result);
 int result_length(const struct result *result, int sample);
 int result_max_tokens(const struct result *result);
