@@ -19,6 +19,7 @@
 #include "ssmsweep/compare/scales.h"
 #include "ssmsweep/compare/sweep_files.h"
 #include "ssmsweep/compare/sweep_report.h"
+#include "ssmsweep/compare/under_way.h"
 #include "ssmsweep/compare/verdict.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/synth.h"
@@ -185,7 +186,10 @@ static enum status compare(const struct program *program, bool partial, struct e
     struct error late = {0}; // a signal came: no time for intervals, the other reports are made
     char *path = sweep_result_path(job, err);
     if (path) result_open(&result, path, err);
-    if (comm_agree(comm, err)) goto close_result;
+    bool under_way = false;
+    if (comm_agree(comm, err) || under_way_look(&under_way, result, path, comm, program->log, err))
+        goto close_result;
+    request.partial = partial || under_way;
     log_job(program->log, LOG_VERBOSE, "compares");
     bool outputs = result_layers(result) > 0;
     if (!outputs)
@@ -198,6 +202,8 @@ static enum status compare(const struct program *program, bool partial, struct e
     log_job(program->log, LOG_VERBOSE, "writes the reports");
     if (comm->rank == 0 && (comparison.count > 0 || sweep.n_units > 0))
         report(job, result, &comparison, &sweep, err);
+    else if (under_way)
+        log_job(program->log, LOG_NORMAL, "no sample is finished in two modes yet; nothing to compare");
     comm_agree(comm, err);
     if (outputs && (!err->status || err->status == STATUS_GATE)) check_equalities(program, result, err);
     if (late.status && !err->status) *err = late;

@@ -43,9 +43,11 @@ bool compare_uses(const struct result *result, int reference_run, int run, int s
 }
 
 // What is to be compared of an unfinished sweep.
-static bool has_common(const struct result *result, const char *reference, int run)
+static bool is_comparable(const struct result *result, const struct compare_request *request, int run)
 {
-    int reference_run = compare_reference_of(result, reference, run);
+    int reference_run = compare_reference_of(result, request->reference, run);
+    if (request->whole_runs)
+        return result_run_at(result, run)->complete && result_run_at(result, reference_run)->complete;
     for (int s = 0; s < result_samples(result); s++)
         if (compare_uses(result, reference_run, run, s)) return true;
     return false;
@@ -135,7 +137,7 @@ enum status compare_choose(const struct result *result, const struct compare_req
     }
     for (int r = 0; r < result_runs(result); r++) {
         if (request->partial)
-            chosen[r] = chosen[r] && has_common(result, reference, r);
+            chosen[r] = chosen[r] && is_comparable(result, request, r);
         else if (chosen[r] && (check_complete(result, request, compare_reference_of(result, reference, r),
                                               "reference mode", err) ||
                                check_complete(result, request, r, "mode", err)))

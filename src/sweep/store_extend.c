@@ -77,6 +77,7 @@ static enum status find_extents(struct extents *extents, const char *path, struc
 struct copy {
     int from, to;
     const char *from_path, *to_path;
+    unsigned long long shift; // where byte 0 goes
 };
 
 static enum status copy_bytes(const struct copy *copy, unsigned long long start, unsigned long long end,
@@ -93,7 +94,8 @@ static enum status copy_bytes(const struct copy *copy, unsigned long long start,
             return error_set(err, STATUS_INPUT, "%s: ends at byte %llu, expected %llu", copy->from_path,
                              start, end);
         for (ssize_t done = 0; done < n;) {
-            ssize_t wrote = pwrite(copy->to, piece + done, (size_t)(n - done), (off_t)start + done);
+            ssize_t wrote =
+                pwrite(copy->to, piece + done, (size_t)(n - done), (off_t)(copy->shift + start) + done);
             if (wrote < 0 && errno == EINTR) continue;
             if (wrote < 0) return error_errno(err, copy->to_path, "cannot write");
             done += wrote;
@@ -121,6 +123,14 @@ static enum status sync_file(int descriptor, const char *path, struct error *err
 }
 
 // ---- the shadow ----
+
+// Behind the shadow are the same bytes of the file as it was, and this: by them a file is known as the one
+// that the shadow is for, even if the shadow lies over a part of it.
+struct trailer {
+    char magic[16];
+    unsigned long long shadow_bytes, base_bytes;
+};
+static const char MAGIC[16] = "ssmsweep extend";
 
 static enum status make_shadow(const char *path, const char *shadow, struct error *err)
 {
@@ -150,6 +160,33 @@ free_extents:
     return err->status;
 }
 
+// With the file as it was behind it.
+static enum status append_base(const char *path, const char *shadow, struct error *err)
+{
+    struct extents raw = {0};
+    struct stat base, whole;
+    struct copy copy = {.from = open(path, O_RDONLY | O_CLOEXEC),
+                        .to = open(shadow, O_WRONLY | O_CLOEXEC),
+                        .from_path = path,
+                        .to_path = shadow};
+    if (copy.from < 0 || copy.to < 0 || fstat(copy.from, &base) != 0 || fstat(copy.to, &whole) != 0) {
+        error_errno(err, shadow, "cannot open again");
+    } else if (find_extents(&raw, path, err) == STATUS_OK) {
+        struct trailer trailer = {.shadow_bytes = (unsigned long long)whole.st_size,
+                                  .base_bytes = (unsigned long long)base.st_size};
+        memcpy(trailer.magic, MAGIC, sizeof trailer.magic);
+        copy.shift = trailer.shadow_bytes;
+        copy_gaps(&copy, &raw, 0, trailer.base_bytes, err);
+        const off_t end = (off_t)(trailer.shadow_bytes + trailer.base_bytes);
+        if (!err->status && pwrite(copy.to, &trailer, sizeof trailer, end) != (ssize_t)sizeof trailer)
+            error_errno(err, shadow, "cannot write");
+    }
+    free(raw.items);
+    if (copy.from >= 0) close(copy.from);
+    if (copy.to >= 0) close(copy.to);
+    return err->status;
+}
+
 static enum status sync_path(const char *path, struct error *err)
 {
     int descriptor = open(path, O_RDWR | O_CLOEXEC);
@@ -170,6 +207,80 @@ static void sync_folder_of(char *path)
     if (descriptor < 0) return;
     fsync(descriptor);
     close(descriptor);
+}
+
+// ---- is it for this file? ----
+
+static enum status read_at(int descriptor, const char *path, unsigned long long offset, void *bytes,
+                           size_t count, struct error *err)
+{
+    for (char *at = bytes; count > 0;) {
+        ssize_t n = pread(descriptor, at, count, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return error_errno(err, path, "cannot read");
+        if (n == 0)
+            return error_set(err, STATUS_INPUT, "%s: ends at byte %llu; the file is torn", path, offset);
+        at += n;
+        offset += (unsigned long long)n;
+        count -= (size_t)n;
+    }
+    return STATUS_OK;
+}
+
+static enum status refuse_foreign(const struct copy *copy, struct error *err)
+{
+    return error_set(
+        err, STATUS_INPUT,
+        "%.300s: modes were being added to another file than what %.300s is now; put that file back, or "
+        "remove the .extension",
+        copy->from_path, copy->to_path);
+}
+
+static enum status read_trailer(const struct copy *copy, struct trailer *trailer, struct error *err)
+{
+    struct stat shadow, file;
+    if (fstat(copy->from, &shadow) != 0 || fstat(copy->to, &file) != 0)
+        return error_errno(err, copy->from_path, "cannot stat");
+    const unsigned long long bytes = (unsigned long long)shadow.st_size;
+    if (bytes < sizeof *trailer) return refuse_foreign(copy, err);
+    if (read_at(copy->from, copy->from_path, bytes - sizeof *trailer, trailer, sizeof *trailer, err))
+        return err->status;
+    if (memcmp(trailer->magic, MAGIC, sizeof MAGIC) != 0 || trailer->base_bytes > bytes ||
+        trailer->shadow_bytes != bytes - sizeof *trailer - trailer->base_bytes ||
+        (unsigned long long)file.st_size < trailer->base_bytes)
+        return refuse_foreign(copy, err);
+    return STATUS_OK;
+}
+
+// Every byte that is no raw data is what it was, or what it becomes.
+static enum status check_bytes(const struct copy *copy, const struct trailer *trailer,
+                               unsigned long long start, unsigned long long end, struct error *err)
+{
+    enum { PIECE_BYTES = 1 << 14 };
+    char is[PIECE_BYTES], was[PIECE_BYTES], becomes[PIECE_BYTES];
+    while (start < end) {
+        const size_t count = end - start < PIECE_BYTES ? (size_t)(end - start) : PIECE_BYTES;
+        if (read_at(copy->to, copy->to_path, start, is, count, err) ||
+            read_at(copy->from, copy->from_path, start, becomes, count, err) ||
+            read_at(copy->from, copy->from_path, trailer->shadow_bytes + start, was, count, err))
+            return err->status;
+        for (size_t i = 0; i < count; i++)
+            if (is[i] != was[i] && is[i] != becomes[i]) return refuse_foreign(copy, err);
+        start += count;
+    }
+    return STATUS_OK;
+}
+
+static enum status check_file(const struct copy *copy, const struct extents *raw,
+                              const struct trailer *trailer, struct error *err)
+{
+    unsigned long long at = 0, end = trailer->base_bytes;
+    for (size_t i = 0; i < raw->n && raw->items[i].start < end; i++) {
+        if (raw->items[i].start > at && check_bytes(copy, trailer, at, raw->items[i].start, err))
+            return err->status;
+        if (raw->items[i].end > at) at = raw->items[i].end;
+    }
+    return at < end ? check_bytes(copy, trailer, at, end, err) : STATUS_OK;
 }
 
 // ---- over the file ----
@@ -194,13 +305,15 @@ static enum status append(const struct copy *copy, const struct extents *raw, of
 static enum status lay_over(struct copy *copy, bool *dropped, struct error *err)
 {
     struct extents raw = {0};
-    struct stat shadow, file;
+    struct trailer trailer;
+    struct stat file;
     copy->to = open(copy->to_path, O_RDWR | O_CLOEXEC);
     if (copy->to < 0) return error_errno(err, copy->to_path, "cannot open the result file for writing");
-    if (fstat(copy->from, &shadow) != 0 || fstat(copy->to, &file) != 0)
+    if (fstat(copy->to, &file) != 0)
         error_errno(err, copy->to_path, "cannot stat");
-    else if (find_extents(&raw, copy->from_path, err) == STATUS_OK) {
-        *dropped = append(copy, &raw, file.st_size, shadow.st_size, err) != STATUS_OK;
+    else if (!read_trailer(copy, &trailer, err) && !find_extents(&raw, copy->from_path, err) &&
+             !check_file(copy, &raw, &trailer, err)) {
+        *dropped = append(copy, &raw, file.st_size, (off_t)trailer.shadow_bytes, err) != STATUS_OK;
         if (!err->status && copy_gaps(copy, &raw, 0, (unsigned long long)file.st_size, err) == STATUS_OK)
             sync_file(copy->to, copy->to_path, err);
     }
@@ -253,7 +366,8 @@ enum status store_extend_file(const char *path, const struct plan *plan, const s
     char *part = store_path_beside(path, STORE_PART, err), *whole = store_path_beside(path, EXTENSION, err);
     if (part && whole && make_shadow(path, part, err) == STATUS_OK &&
         store_add_runs(part, plan, dims, corpus, identity, err) == STATUS_OK &&
-        sync_path(part, err) == STATUS_OK && rename(part, whole) != 0)
+        append_base(path, part, err) == STATUS_OK && sync_path(part, err) == STATUS_OK &&
+        rename(part, whole) != 0)
         error_errno(err, whole, "cannot rename the extension into place");
     if (err->status && part) unlink(part);
     if (!err->status) {

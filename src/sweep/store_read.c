@@ -164,14 +164,11 @@ static enum status read_states(struct result *result, struct error *err)
         char name[STORE_PATH_ROOM];
         struct store_expected expected = {H5T_INTEGER, 1, 1, {result->samples, 1, 1}};
         unsigned char *state = result->state + (size_t)r * samples;
-        struct result_run *run = &result->runs[r];
-        result_run_group(run, "/items", name);
+        result_run_group(&result->runs[r], "/items", name);
         strncat(name, "/state", sizeof name - strlen(name) - 1);
-        if (store_read_all(&result->file, name, &expected, H5T_NATIVE_UINT8, state, err)) break;
-        for (size_t s = 0; s < samples; s++)
-            run->done += state[s] == STORE_ITEM_DONE;
-        run->complete = run->done == result->samples;
+        store_read_all(&result->file, name, &expected, H5T_NATIVE_UINT8, state, err);
     }
+    if (!err->status) store_count_done(result);
     return err->status;
 }
 
@@ -388,6 +385,11 @@ int result_runs(const struct result *result)
 int result_noise_runs(const struct result *result)
 {
     return result->n_runs - result->n_ordinary;
+}
+
+int result_all_runs(const struct result *result)
+{
+    return result->n_runs;
 }
 
 const struct result_run *result_run_at(const struct result *result, int run)

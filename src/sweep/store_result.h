@@ -40,6 +40,9 @@ struct result {
 // Path of a run below "/items", "/outputs" or "/metrics".
 void result_run_group(const struct result_run *run, const char *group, char name[STORE_PATH_ROOM]);
 
+// What is done of each run, by result->state.
+void store_count_done(struct result *result);
+
 // Opens and checks what is below /metrics, if there is anything.  STATUS_INPUT: torn.
 enum status store_open_metrics(struct result *result, struct error *err);
 void store_close_metrics(struct result *result);

@@ -41,6 +41,15 @@ static enum status refuse_existing(const struct sweep *sweep, struct error *err)
     return comm_agree(sweep->comm, err);
 }
 
+// As early as can be: `save` reads the file before it writes.  Without a folder there is nothing to claim
+// yet.
+static enum status claim_result(struct sweep *sweep, struct error *err)
+{
+    if (sweep->comm->rank == 0 && !sweep->job->dry_run && file_is_directory(sweep->job->output_dir))
+        claim_take(&sweep->claim, sweep->result_path, sweep->log, err);
+    return comm_agree(sweep->comm, err);
+}
+
 static void log_skipped(const struct sweep *sweep)
 {
     long skipped = sweep->corpus.skipped_empty;
@@ -56,7 +65,9 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     const struct threads threads = threads_choose(job->threads, comm);
     sweep->threads = threads.per_rank;
     sweep->result_path = sweep_result_path(job, err);
-    if (comm_agree(comm, err) || refuse_existing(sweep, err) || widen_job(sweep, err)) return err->status;
+    if (comm_agree(comm, err) || claim_result(sweep, err) || refuse_existing(sweep, err) ||
+        widen_job(sweep, err))
+        return err->status;
     job = sweep->job;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, err)) return err->status;
     if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;
@@ -76,6 +87,7 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
 
 void sweep_close(struct sweep *sweep)
 {
+    claim_drop(&sweep->claim);
     plan_clear(&sweep->plan);
     corpus_clear(&sweep->corpus);
     corpus_clear(&sweep->calibration);
@@ -397,7 +409,7 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
     return fill_store(sweep, &worker, store, stock, times, err);
 }
 
-// A file that holds nothing helps nobody.  Where writing failed, closing could hang: not all ranks need fail.
+// A file that holds nothing helps nobody.
 static void end_store(struct sweep *sweep, struct store *store, bool empty, struct error *err)
 {
     struct error closing = {0};
@@ -462,7 +474,7 @@ enum status sweep_run(struct sweep *sweep, struct error *err)
     struct engine engine = {0};
     struct sweep_times times = {.load_seconds = sweep->load_seconds};
     double started = progress_clock();
-    if (make_folders(sweep, err) || obey_stop(sweep, err)) return err->status;
+    if (make_folders(sweep, err) || claim_result(sweep, err) || obey_stop(sweep, err)) return err->status;
     // Weights are packed while they are hashed.  What a resumed sweep has to pack, if anything, is not known
     // yet.
     if (!sweep->job->resume && open_engine(sweep, &engine, &times, err)) goto close_engine;
@@ -476,6 +488,7 @@ enum status sweep_run(struct sweep *sweep, struct error *err)
                  stock.known.added == 0;
     started = progress_clock();
     end_store(sweep, store, empty, err);
+    claim_drop(&sweep->claim);
     times.close_seconds = progress_clock() - started;
     log_times(sweep, &times);
     if (sweep->times) *sweep->times = times;

@@ -2,16 +2,18 @@
 // ssmsweep with faults on demand: the program itself, with calls of it led through here by the linker
 // (--wrap).
 //   ssmsweep_inject --inject KIND:K[/RANK] [ssmsweep options]
-//       the K-th read, write, message or alloc fails (of RANK, or of every rank)
+//       the K-th read, write, sync, message or alloc fails (of RANK, or of every rank)
 //   ssmsweep_inject --inject die@POINT[:K][/RANK] ...     SIGKILL in front of the K-th POINT (1)
 //   ssmsweep_inject --inject stop@POINT[:K][/RANK] ...    SIGUSR1 there
 //   ssmsweep_inject --inject command@POINT[:K][/RANK] ... runs the shell command $INJECT_COMMAND there
 //   ssmsweep_inject --inject sparse:1 ...                 as on a file system that cannot reserve space
+//   ssmsweep_inject --inject nolocks:1 ...                as on a file system that cannot lock files
 //   ssmsweep_inject --inject item:N[/RANK] ...            outputs of run N / 1000, sample N % 1000 cannot be
 //   written
 // Points: create, readback, observe, scales, store, metrics, mark, compare, report; pwrite, sync, rename,
 // unlink. What happens is said on stderr, in one line that begins "inject: ".
 #include <errno.h>
+#include <fcntl.h>
 #include <hdf5.h>
 #include <mpi.h>
 #include <pthread.h>
@@ -142,7 +144,12 @@ WRAP(ssize_t, write, (int file, const void *data, size_t bytes), (file, data, by
 WRAP(ssize_t, pwrite, (int file, const void *data, size_t bytes, off_t offset), (file, data, bytes, offset),
      point("pwrite");
      NO_SPACE)
-WRAP(int, fsync, (int file), (file), point("sync"); NO_SPACE)
+#define NO_DISK                                                                                              \
+    if (fires("sync")) {                                                                                     \
+        errno = EIO;                                                                                         \
+        return -1;                                                                                           \
+    }
+WRAP(int, fsync, (int file), (file), point("sync"); NO_DISK NO_SPACE)
 WRAP(int, ftruncate, (int file, off_t bytes), (file, bytes), NO_SPACE)
 WRAP(int, rename, (const char *from, const char *to), (from, to), point("rename"); NO_SPACE)
 WRAP(int, unlink, (const char *path), (path), point("unlink"))
@@ -152,13 +159,30 @@ WRAP(int, posix_fallocate, (int file, off_t from, off_t bytes), (file, from, byt
 WRAP(herr_t, H5Dwrite, (hid_t data, hid_t type, hid_t memory, hid_t file, hid_t list, const void *values),
      (data, type, memory, file, list, values), if (fires("write")) return -1)
 WRAP(herr_t, H5Fflush, (hid_t file, H5F_scope_t scope), (file, scope), if (fires("write")) return -1)
-WRAP(herr_t, H5Fclose, (hid_t file), (file), if (fires("write")) return -1)
+// Like HDF5 itself, which says that something could not be written, and closes the file all the same.
+WRAP(
+    herr_t, H5Fclose, (hid_t file), (file), if (fires("write")) {
+        __real_H5Fclose(file);
+        return -1;
+    })
 WRAP(hid_t, H5Fcreate, (const char *path, unsigned flags, hid_t creation, hid_t access),
      (path, flags, creation, access), if (fires("write")) return -1)
 WRAP(hid_t, H5Dcreate2,
      (hid_t at, const char *name, hid_t type, hid_t space, hid_t links, hid_t list, hid_t access),
      (at, name, type, space, links, list, access), point("create");
      if (fires("write")) return -1)
+
+// Of its forms only that with a struct flock is called.
+int __real_fcntl(int file, int command, ...);
+int __wrap_fcntl(int file, int command, struct flock *lock);
+int __wrap_fcntl(int file, int command, struct flock *lock)
+{
+    if (plan.at && strcmp(plan.what, "nolocks") == 0) {
+        errno = ENOLCK;
+        return -1;
+    }
+    return __real_fcntl(file, command, lock);
+}
 
 // ---- message: Open MPI's own error handler is called, as for a lost connection ----
 #define LOST(comm)                                                                                           \

@@ -34,6 +34,7 @@ struct compare_request {
     // Of a sweep that did not end: only runs that share finished samples with the reference, over those
     // samples.
     bool partial;
+    bool whole_runs;        // with it: only runs that are complete, as is their reference
     struct stop *stop;      // may be NULL
     const char *output_dir; // of the result file, for the command that makes what is missing
 };

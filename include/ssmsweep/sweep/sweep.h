@@ -12,6 +12,7 @@
 #include "ssmsweep/input/corpus.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/model.h"
+#include "ssmsweep/sweep/claim.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
 
@@ -46,6 +47,7 @@ struct sweep {
     struct corpus calibration; // behind the scales; no samples: those evaluated, or none are needed
     struct plan plan;
     char *result_path;         // OUTPUT_DIR/sweep.h5
+    struct claim claim;        // rank 0: to write there
     int threads;               // of each rank
     bool resumes;              // an earlier run's file; set by sweep_run()
     bool comparable;           // after sweep_run() failed: the file is whole, and holds finished samples
@@ -64,7 +66,7 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out);
 
 // Collective.  Makes the folders and the result file, or with --resume opens it; calibrates, runs every item
 // and closes the file.  After a failure the file stays if anything was finished.  STATUS_STOPPED: by a
-// signal. If the file can no longer be closed, the job is aborted.
+// signal.
 enum status sweep_run(struct sweep *sweep, struct error *err);
 
 // OUTPUT_DIR/sweep.h5 of a job, in malloc'ed memory; NULL with *err set when memory is out.  Local.
