@@ -3,7 +3,6 @@
 status on every rank, exactly one line that names what is wrong, and no file made or changed."""
 import concurrent.futures
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -33,7 +32,7 @@ def make_good(folder):
     os.mkdir(model)
     tensors = reference.random_model_tensors(1, CONFIG["hidden_size"], CONFIG["num_hidden_layers"], CONFIG["vocab_size"])
     reference.save_safetensors(os.path.join(model, "model.safetensors"), tensors)
-    write_json(os.path.join(model, "config.json"), CONFIG)
+    harness.write_json(os.path.join(model, "config.json"), CONFIG)
     shutil.copy(os.path.join(harness.DEMO, "tokenizer.json"), model)
     with open(os.path.join(harness.DEMO, "calibration.jsonl"), "rb") as source:
         write(os.path.join(model, "calibration.jsonl"), b"".join(source.readline() for _ in range(SAMPLES)))
@@ -51,18 +50,9 @@ def write(path, data):
         f.write(data)
 
 
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
-
-
-def write_json(path, value):
-    write(path, json.dumps(value).encode())
-
-
 # ---------------------------------------------------------------- ways to spoil it (each takes the folder)
 def cut(name, keep):
-    return lambda d: write(os.path.join(d, name), read(os.path.join(d, name))[:keep])
+    return lambda d: write(os.path.join(d, name), harness.read_bytes(os.path.join(d, name))[:keep])
 
 
 def put(name, data):
@@ -75,9 +65,9 @@ def remove(name):
 
 def edit_json(name, **changes):
     def spoil(d):
-        value = json.loads(read(os.path.join(d, name)))
+        value = harness.read_json(os.path.join(d, name))
         value.update(changes)
-        write_json(os.path.join(d, name), value)
+        harness.write_json(os.path.join(d, name), value)
     return spoil
 
 
@@ -128,7 +118,7 @@ def ids_with(value):
 def text_line(number, line):
     def spoil(d):
         path = os.path.join(d, "model", "calibration.jsonl")
-        lines = read(path).splitlines()
+        lines = harness.read_bytes(path).splitlines()
         lines[number - 1] = line
         write(path, b"\n".join(lines) + b"\n")
     return spoil
@@ -137,9 +127,9 @@ def text_line(number, line):
 def tokenizer_model(**changes):
     def spoil(d):
         path = os.path.join(d, "model", "tokenizer.json")
-        value = json.loads(read(path))
+        value = harness.read_json(path)
         value["model"].update(changes)
-        write_json(path, value)
+        harness.write_json(path, value)
     return spoil
 
 
@@ -243,7 +233,7 @@ def files_of(folder):
     for root, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(root, name)
-            found[os.path.relpath(path, folder)] = hashlib.sha256(read(path)).hexdigest()
+            found[os.path.relpath(path, folder)] = hashlib.sha256(harness.read_bytes(path)).hexdigest()
     return found
 
 
