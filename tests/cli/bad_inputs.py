@@ -3,6 +3,7 @@
 status on every rank, exactly one line that names what is wrong, and no file made or changed."""
 import concurrent.futures
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -32,7 +33,7 @@ def make_good(folder):
     os.mkdir(model)
     tensors = reference.random_model_tensors(1, CONFIG["hidden_size"], CONFIG["num_hidden_layers"], CONFIG["vocab_size"])
     reference.save_safetensors(os.path.join(model, "model.safetensors"), tensors)
-    harness.write_json(os.path.join(model, "config.json"), CONFIG)
+    write_json(os.path.join(model, "config.json"), CONFIG)
     shutil.copy(os.path.join(harness.DEMO, "tokenizer.json"), model)
     with open(os.path.join(harness.DEMO, "calibration.jsonl"), "rb") as source:
         write(os.path.join(model, "calibration.jsonl"), b"".join(source.readline() for _ in range(SAMPLES)))
@@ -48,6 +49,10 @@ def write(path, data):
         os.unlink(path)     # it may be a link to the good file
     with open(path, "wb") as f:
         f.write(data)
+
+
+def write_json(path, value):
+    write(path, json.dumps(value).encode())
 
 
 # ---------------------------------------------------------------- ways to spoil it (each takes the folder)
@@ -67,7 +72,7 @@ def edit_json(name, **changes):
     def spoil(d):
         value = harness.read_json(os.path.join(d, name))
         value.update(changes)
-        harness.write_json(os.path.join(d, name), value)
+        write_json(os.path.join(d, name), value)
     return spoil
 
 
@@ -129,7 +134,7 @@ def tokenizer_model(**changes):
         path = os.path.join(d, "model", "tokenizer.json")
         value = harness.read_json(path)
         value["model"].update(changes)
-        harness.write_json(path, value)
+        write_json(path, value)
     return spoil
 
 
