@@ -18,7 +18,8 @@ fi
 cores=$(usable_cores)
 mpi_environment 16 # the widest test
 : "${OMP_NUM_THREADS:=1}"
-export OMP_NUM_THREADS
+: "${OMP_WAIT_POLICY:=passive}" # threads that spin on cores that tests share take ten times the time
+export OMP_NUM_THREADS OMP_WAIT_POLICY
 mkdir -p build
 
 # The labels as one regular expression for ctest; without any, all tests.

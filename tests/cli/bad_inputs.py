@@ -51,18 +51,13 @@ def write(path, data):
         f.write(data)
 
 
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
-
-
 def write_json(path, value):
     write(path, json.dumps(value).encode())
 
 
 # ---------------------------------------------------------------- ways to spoil it (each takes the folder)
 def cut(name, keep):
-    return lambda d: write(os.path.join(d, name), read(os.path.join(d, name))[:keep])
+    return lambda d: write(os.path.join(d, name), harness.read_bytes(os.path.join(d, name))[:keep])
 
 
 def put(name, data):
@@ -75,7 +70,7 @@ def remove(name):
 
 def edit_json(name, **changes):
     def spoil(d):
-        value = json.loads(read(os.path.join(d, name)))
+        value = harness.read_json(os.path.join(d, name))
         value.update(changes)
         write_json(os.path.join(d, name), value)
     return spoil
@@ -128,7 +123,7 @@ def ids_with(value):
 def text_line(number, line):
     def spoil(d):
         path = os.path.join(d, "model", "calibration.jsonl")
-        lines = read(path).splitlines()
+        lines = harness.read_bytes(path).splitlines()
         lines[number - 1] = line
         write(path, b"\n".join(lines) + b"\n")
     return spoil
@@ -137,7 +132,7 @@ def text_line(number, line):
 def tokenizer_model(**changes):
     def spoil(d):
         path = os.path.join(d, "model", "tokenizer.json")
-        value = json.loads(read(path))
+        value = harness.read_json(path)
         value["model"].update(changes)
         write_json(path, value)
     return spoil
@@ -243,7 +238,7 @@ def files_of(folder):
     for root, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(root, name)
-            found[os.path.relpath(path, folder)] = hashlib.sha256(read(path)).hexdigest()
+            found[os.path.relpath(path, folder)] = hashlib.sha256(harness.read_bytes(path)).hexdigest()
     return found
 
 

@@ -41,8 +41,7 @@ def bench(folder, ranks, threads, json_file="bench.json"):
 def load(checks, result, folder):
     if not checks.check(result.status == 0 and not result.lines(), "the bench runs", result.err):
         return None
-    with open(os.path.join(folder, "bench.json")) as f:
-        return json.load(f)
+    return harness.read_json(os.path.join(folder, "bench.json"))
 
 
 def check_measurement(checks, row):
@@ -68,8 +67,7 @@ def check_measurements(checks, rows, teams, modes):
 
 def check_work(checks, found):
     """The work that rates and rooflines stand on, from the model's own sizes."""
-    with open(os.path.join(harness.DEMO, "config.json")) as f:
-        config = json.load(f)
+    config = harness.read_json(os.path.join(harness.DEMO, "config.json"))
     D, I, N = config["hidden_size"], config["intermediate_size"], config["state_size"]
     R, layers = config["time_step_rank"], config["num_hidden_layers"]
     per_token = 2 * layers * (2 * I * D + (R + 2 * N) * I + R * I + I * D)
@@ -115,8 +113,7 @@ def check_null_items(checks, folder, ranks):
     command = ["bench", "--null-items", "--seconds", "0.001", "--json", "null.json"]
     result = harness.run(command, ranks, folder)
     if checks.check(result.status == 0 and "Hand-out" in result.out, "--null-items", result.err):
-        with open(os.path.join(folder, "null.json")) as f:
-            found = json.load(f)
+        found = harness.read_json(os.path.join(folder, "null.json"))
         checks.check(not found["measurements"] and not found["sweeps"] and not found["start_up"] and found["model"] is None,
                      "nothing else is measured", found)
         check_hand_outs(checks, found["hand_outs"], ranks)

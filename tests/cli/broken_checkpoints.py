@@ -54,7 +54,7 @@ def put(folder, name, data):
 
 
 def write_json(folder, name, value):
-    put(folder, name, json.dumps(value).encode())
+    harness.write_json(os.path.join(folder, name), value)
 
 
 SAFETENSORS = [
@@ -311,8 +311,7 @@ def quamba(key, value=None, remove=False):
 def quamba_config(**changes):
     def spoil(d):
         shutil.copy(os.path.join(QUAMBA, "pytorch_model.bin"), d)
-        with open(os.path.join(QUAMBA, "config.json"), encoding="utf-8") as f:
-            write_json(d, "config.json", dict(json.load(f), **changes))
+        write_json(d, "config.json", dict(harness.read_json(os.path.join(QUAMBA, "config.json")), **changes))
     return spoil
 
 

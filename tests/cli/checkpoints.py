@@ -39,16 +39,11 @@ def original_names(tensors):
     return {("backbone.embedding.weight" if k == "backbone.embeddings.weight" else k): v for k, v in tensors.items()}
 
 
-def write_json(path, value):
-    with open(path, "w", encoding="utf-8") as f:
-        json.dump(value, f)
-
-
 def make_folder(path, config=None):
     os.makedirs(path)
     shutil.copy(os.path.join(harness.DEMO, "tokenizer.json"), path)
     if config:
-        write_json(os.path.join(path, "config.json"), config)
+        harness.write_json(os.path.join(path, "config.json"), config)
     else:
         shutil.copy(os.path.join(harness.DEMO, "config.json"), path)
     return path
@@ -79,7 +74,7 @@ def shard(folder, tensors, parts, save, ending):
         file = "%s-%05d-of-%05d.%s" % (stem, part + 1, parts, ending)
         save(os.path.join(folder, file), {n: tensors[n] for n in names[part::parts]})
         weight_map.update({n: file for n in names[part::parts]})
-    write_json(os.path.join(folder, "%s.%s.index.json" % (stem, ending)),
+    harness.write_json(os.path.join(folder, "%s.%s.index.json" % (stem, ending)),
                {"metadata": {"total_size": 1}, "weight_map": {n: weight_map[n] for n in names}})
 
 
@@ -199,8 +194,7 @@ def differs(a, b):
 # ---- W8A8 ----
 
 def report(folder, name):
-    with open(os.path.join(folder, "run", name), encoding="utf-8") as f:
-        return json.load(f)
+    return harness.read_json(os.path.join(folder, "run", name))
 
 
 def check_quamba(checks, work, demo):

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program without options gives, for the demo model, the table of the Python reference: MSE within 15 %, correlation
 within 0.003 (docs/numerics.md, section 7)."""
-import json
-import os
 
 import harness
 
@@ -26,8 +24,7 @@ def main():
         result = harness.run(["-q", "--layers", "first,11,last"], 4, folder, limit=200)
         checks.check(result.status == 0, "the sweep runs", result.err)
         for mode, (errors, correlation) in TABLE.items():
-            with open(os.path.join(folder, "comparisons", "mode_%s_vs_fp32.json" % mode)) as f:
-                layers = json.load(f)["layers"]
+            layers = harness.report(folder, "mode_%s_vs_fp32.json" % mode)["layers"]
             for layer, mse in errors.items():
                 got = layers["layer_%d" % layer]["mse"]
                 checks.check(abs(got / mse - 1) <= 0.15, "%s layer %d: MSE" % (mode, layer), "%g, table %g" % (got, mse))

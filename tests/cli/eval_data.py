@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration text and evaluation text apart: --eval-data, --eval_data_num.  A text of its own changes what is evaluated
 and nothing about the scales; the same text gives the same bits as none."""
-import json
 import os
 import shutil
 import sys
@@ -70,8 +69,7 @@ class Run:
         return {name: value for name, value in self.found.items() if name.startswith("calibration/")}
 
     def json(self, name):
-        with open(os.path.join(self.folder, name)) as f:
-            return json.load(f)
+        return harness.read_json(os.path.join(self.folder, name))
 
 
 def check_numbers(checks, runs):

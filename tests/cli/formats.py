@@ -19,11 +19,6 @@ BLOCKS = ["Reference statistics", "Mode statistics", "Difference (mode - referen
           "Percentiles of |diff|"]
 
 
-def read(folder, name):
-    with open(os.path.join(folder, "comparisons", name)) as f:
-        return json.load(f)
-
-
 def show(folder, arguments, environment=None):
     return harness.run(["compare"] + arguments, 1, folder, environment).out
 
@@ -57,14 +52,14 @@ def check_tables(checks, folder):
         part = re.search(r"Mode 2-4 against fp32, layer %s, mixer_output.*?(?=\nMode|\Z)" % layer, text, re.S)
         titles = re.findall(r"^  (\S.*)$", part.group(0), re.M)
         checks.check(titles == BLOCKS, "layer %s: the six blocks" % layer, titles)
-        want = read(folder, "mode_2-4_vs_fp32.json")["layers"]["layer_" + layer]
+        want = harness.report(folder, "mode_2-4_vs_fp32.json")["layers"]["layer_" + layer]
         got = [float(line.split()[-1]) for line in re.findall(r"^    (?:mean|std|min|max) .*$", part.group(0), re.M)]
         names = ["fp_mean", "fp_std", "fp_min", "fp_max", "mode_mean", "mode_std", "mode_min", "mode_max", "diff_mean",
                  "diff_std"]
         close = all(abs(g / want[n] - 1) < 1e-6 for g, n in zip(got, names))
         checks.check(close and len(got) >= len(names), "layer %s: their numbers" % layer, got)
     average = re.search(r"^  avg +(\S+) +(\S+)", text, re.M)
-    summary = read(folder, "mode_2-4_vs_fp32.json")["summary"]
+    summary = harness.report(folder, "mode_2-4_vs_fp32.json")["summary"]
     checks.check(average and abs(float(average.group(1)) / summary["avg_mse"] - 1) < 1e-3 and
                  abs(float(average.group(2)) - summary["avg_correlation"]) < 2e-6, "the averages", average)
     text = show(folder, [])
@@ -91,13 +86,13 @@ def check_formats(checks, folder):
     modes = [c["compared_mode"] for c in document["comparisons"]]
     checks.check(document["reference_mode"] == "fp32" and modes == ["fp16", "2-1", "2-4"], "JSON: the modes", modes)
     for comparison in document["comparisons"]:
-        want = read(folder, "mode_%s_vs_fp32.json" % comparison["compared_mode"])
+        want = harness.report(folder, "mode_%s_vs_fp32.json" % comparison["compared_mode"])
         checks.check(comparison["layers"] == want["layers"], "JSON: %s as in its file" % comparison["compared_mode"])
 
     rows = list(csv.DictReader(io.StringIO(show(folder, ["--format", "csv"]))))
     checks.check(len(rows) == 6, "CSV: a row for each mode and layer", rows)
     for row in rows:
-        want = read(folder, "mode_%s_vs_fp32.json" % row["mode"])["layers"]["layer_" + row["layer"]]
+        want = harness.report(folder, "mode_%s_vs_fp32.json" % row["mode"])["layers"]["layer_" + row["layer"]]
         wrong = [k for k, v in row.items() if k in want and isinstance(want[k], float) and float(v) != want[k]]
         checks.check(not wrong and "mse" in row and "sqnr_db" in row, "CSV: %s layer %s" % (row["mode"], row["layer"]), wrong)
         checks.check((row["max_ulp"] == "") == (row["mode"] != "fp16"), "CSV: max_ulp", row["max_ulp"])
@@ -113,7 +108,7 @@ def check_formats(checks, folder):
 
 def check_samples(checks, folder):
     show(folder, ["-q", "--per-sample"])
-    entries = read(folder, "per_sample.json")["entries"]
+    entries = harness.report(folder, "per_sample.json")["entries"]
     with open(os.path.join(folder, "comparisons", "per_sample.csv")) as f:
         rows = list(csv.DictReader(f))
     checks.check(len(entries) == 6 and len(rows) == sum(len(e["samples"]) for e in entries), "samples: all there")

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gates, baselines and JUnit XML: what passes, what breaks, with which exit status and which lines."""
-import json
 import math
 import os
 import xml.etree.ElementTree
@@ -11,11 +10,6 @@ import numpy
 import harness
 
 SWEEP = ["-q", "--all-modes", "--calib_data_num", "2", "--calib_seqlen", "48"]
-
-
-def write(path, value):
-    with open(path, "w") as f:
-        json.dump(value, f)
 
 
 def expect(checks, folder, what, arguments, status, lines):
@@ -50,7 +44,7 @@ def check_gates(checks, folder):
         f.write("mode=2-4 wrong<1\n")
     expect(checks, folder, "its line is named", ["--gate-file", "gates.txt"], 2, ["gates.txt: gate in line 5"])
     expect(checks, folder, "a missing gate file", ["--gate-file", "none.txt"], 3, ["none.txt"])
-    write(os.path.join(folder, "job.json"), {"gate": "mse<1; mse<1e-30"})
+    harness.write_json(os.path.join(folder, "job.json"), {"gate": "mse<1; mse<1e-30"})
     expect(checks, folder, "gates of a job file", ["--job", "job.json"], 1, ["mse<1e-30", "1 of 2"])
 
 
@@ -76,29 +70,29 @@ def check_junit(checks, folder):
 
 def check_baseline(checks, folder):
     for name in ["summary.json", "mode_2-4_vs_fp32.json"]:
-        old = harness.read_json(os.path.join(folder, "comparisons", name))
+        old = harness.report(folder, name)
         summary = name == "summary.json"
         layer = next(m for m in old["modes"] if m["mode"] == "2-4")["last_layer"] if summary else old["layers"]["layer_23"]
         path = os.path.join(folder, "old.json")
-        write(path, old)
+        harness.write_json(path, old)
         expect(checks, folder, name + ": equal", ["--baseline", "old.json"], 0, [])
         mse = layer["mse"]
         layer["mse"] = mse * (1 + 1e-12)
-        write(path, old)
+        harness.write_json(path, old)
         expect(checks, folder, name + ": now better", ["--baseline", "old.json"], 0, [])
         layer["mse"] = mse * (1 - 1e-12)
-        write(path, old)
+        harness.write_json(path, old)
         expect(checks, folder, name + ": now worse", ["--baseline", "old.json"], 1,
                ["baseline broken: mode 2-4, calib_data_num 2, layer 23, mixer_output: worse: mse is", "1 of "])
         layer["mse"], layer["correlation"] = mse, 1
-        write(path, old)
+        harness.write_json(path, old)
         expect(checks, folder, name + ": correlation worse", ["--baseline", "old.json"], 1, ["correlation is 0.", "1 of "])
         old["reference_mode"] = "fp16"
-        write(path, old)
+        harness.write_json(path, old)
         expect(checks, folder, name + ": another reference", ["--baseline", "old.json"], 3, ["compares with 'fp16'"])
-    write(path, {"reference_mode": "fp32", "modes": []})
+    harness.write_json(path, {"reference_mode": "fp32", "modes": []})
     expect(checks, folder, "nothing in common", ["--baseline", "old.json"], 3, ["in common"])
-    write(path, {})
+    harness.write_json(path, {})
     expect(checks, folder, "no comparison", ["--baseline", "old.json"], 3, ["no 'reference_mode'"])
     expect(checks, folder, "no file", ["--baseline", "none.json"], 3, ["none.json"])
 
@@ -123,7 +117,7 @@ def numpy_metrics(folder, mode):
 
 def check_metrics(checks, folder):
     for mode in ["fp16", "0", "2-4"]:
-        layer = harness.read_json(os.path.join(folder, "comparisons", "mode_%s_vs_fp32.json" % mode))["layers"]["layer_23"]
+        layer = harness.report(folder, "mode_%s_vs_fp32.json" % mode)["layers"]["layer_23"]
         want = numpy_metrics(folder, mode)
         for name, value in want.items():
             checks.check(name in layer and abs(layer[name] / value - 1) < 1e-9, "%s: %s as NumPy has it" % (mode, name),

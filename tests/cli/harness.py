@@ -14,10 +14,15 @@ MPIEXEC = os.environ["MPIEXEC"]
 SOURCE = os.environ["SSMSWEEP_SOURCE"]
 DEMO = os.path.join(SOURCE, "jobs", "demo")
 TIMED_OUT = "timed out"
+LONG = os.environ.get("SSMSWEEP_LONG") == "1"    # continuous integration has the time for all variants
 MODES = ["fp32", "fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]    # in the order of the table
 
+# mpirun waits for twice the timeout after a rank that fails, always.
 OPEN_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-            "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
+            "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
+            "OMPI_MCA_odls_base_sigkill_timeout": "1"}
+# Spares half a second for each start: no daemon beside a single process, no search for networks.
+QUICK = {"OMPI_MCA_ess_singleton_isolated": "1", "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader"}
 
 # Each rank leaves its exit status in a file; the wrapper itself succeeds, else mpirun would kill the other ranks first.
 KEEP_STATUS = 'd=$1; shift; "$@"; echo $? >"$d/$OMPI_COMM_WORLD_RANK"'
@@ -37,6 +42,7 @@ def execute(command, cwd, environment=None, limit=120):
     """(status or TIMED_OUT, stdout, stderr); ends the whole process group when time is up."""
     env = dict(os.environ, **OPEN_MPI)
     env.setdefault("OMP_NUM_THREADS", "1")
+    env.setdefault("OMP_WAIT_POLICY", "passive")    # threads that spin on shared cores take ten times the time
     env.update(environment or {})
     process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, start_new_session=True)
@@ -55,7 +61,7 @@ def run(arguments, ranks=1, cwd=".", environment=None, limit=120, program=PROGRA
     command = [program] + list(arguments)
     if ranks > 1:
         command = [MPIEXEC, "-n", str(ranks)] + command
-    status, out, err = execute(command, cwd, environment, limit)
+    status, out, err = execute(command, cwd, dict(QUICK, **(environment or {})), limit)
     return Result(status, out, err, [status])
 
 
@@ -65,7 +71,7 @@ def run_each_status(arguments, ranks, cwd, environment=None, limit=120, program=
         return run(arguments, 1, cwd, environment, limit, program)
     with tempfile.TemporaryDirectory() as kept:
         command = [MPIEXEC, "-n", str(ranks), "sh", "-c", KEEP_STATUS, "sh", kept, program] + list(arguments)
-        status, out, err = execute(command, cwd, environment, limit)
+        status, out, err = execute(command, cwd, dict(QUICK, **(environment or {})), limit)
         statuses = []
         for name in sorted(os.listdir(kept)):
             with open(os.path.join(kept, name)) as f:
@@ -75,9 +81,30 @@ def run_each_status(arguments, ranks, cwd, environment=None, limit=120, program=
     return Result(status, out, err, statuses)
 
 
+def read_bytes(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
 def read_json(path):
     with open(path, encoding="utf-8") as f:
         return json.load(f)
+
+
+def write_json(path, value):
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(value, f)
+
+
+def report(folder, name):
+    """A file of the comparison, as a sweep in `folder` leaves it."""
+    return read_json(os.path.join(folder, "comparisons", name))
+
+
+def make_model(path, *options):
+    """A random model folder, see tests/reference/make_model.py."""
+    make = os.path.join(SOURCE, "tests", "reference", "make_model.py")
+    subprocess.run([sys.executable, make, "--out", path] + list(options), check=True, stdout=subprocess.DEVNULL)
 
 
 class Checks:

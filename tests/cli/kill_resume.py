@@ -17,7 +17,7 @@ import harness
 import recovery
 import sweep_files
 
-RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 40 if os.environ.get("SSMSWEEP_LONG") == "1" else 8
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 40 if harness.LONG else 8
 SEED = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1 << 30)
 LIMIT = 120
 LINES = 100    # about what a whole run with -v says
@@ -67,8 +67,7 @@ def kill_somebody(process, ranks, chance):
 
 
 def read(path):
-    with open(path, "rb") as f:
-        return f.read().decode("utf-8", "replace")
+    return harness.read_bytes(path).decode("utf-8", "replace")
 
 
 def kill_later(process, ranks, chance, said):

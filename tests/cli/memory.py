@@ -52,8 +52,7 @@ def main():
         print("skipped, no smaps_rollup here")
         sys.exit(SKIPPED)
     with harness.Workplace() as folder:
-        subprocess.run([sys.executable, os.path.join(harness.SOURCE, "tests", "reference", "make_model.py"), "--out",
-                        os.path.join(folder, "model")] + MODEL, check=True)
+        harness.make_model(os.path.join(folder, "model"), *MODEL)
         np.save(os.path.join(folder, "ids.npy"), np.random.default_rng(1).integers(0, 8000, (16, 512), dtype=np.int32))
         job = ["--model", "model", "--calib-data", "ids.npy", "--calib_data_num", "16", "--modes", "fp32,3"]
         plan = harness.run(job + ["--dry-run"], 1, folder)

@@ -15,7 +15,6 @@ sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
 
 JOB = ["-q", "--calib_data_num", "2,3", "--calib_seqlen", "48", "--layers", "all", "--components", "all"]
-COMPONENTS = ["mixer_input", "conv1d_input", "conv1d_output", "ssm_input", "ssm_output", "mixer_output"]
 BINS, POSITIONS, LOWEST = 131, 21, -40
 LIMIT = 300
 
@@ -75,7 +74,7 @@ def check_tensors(checks, path, mode_of_reference, what):
             moments, histogram, position = (metrics[name][:] for name in ("moments", "histogram", "position"))
             for layer in f["outputs"][cell][mode]:
                 for component in f["outputs"][cell][mode][layer]:
-                    place = (int(layer[6:]), COMPONENTS.index(component))
+                    place = (int(layer[6:]), reference.COMPONENTS.index(component))
                     a, b = ref[layer][component][:].astype(float), f["outputs"][cell][mode][layer][component][:].astype(float)
                     for s, n in enumerate(length):
                         at, rows = (s,) + place, rows + 1

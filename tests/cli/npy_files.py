@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layer outputs as NumPy arrays: what is exported equals what NumPy reads from the result file; imported again it gives
 the same reports; arrays of the original tool's shape can be imported; broken folders are told."""
-import json
 import os
 import shutil
 import sys
@@ -28,8 +27,7 @@ def valid_rows(path, mode, layer, component):
 
 def check_export(checks, result, folder):
     for mode in MODES:
-        with open(os.path.join(folder, "mode_%s_stats.json" % mode)) as f:
-            stats = json.load(f)
+        stats = harness.read_json(os.path.join(folder, "mode_%s_stats.json" % mode))
         for layer in (2, 23):
             for component in ("mixer_output", "ssm_input"):
                 plain = component == "mixer_output"
@@ -65,8 +63,7 @@ def check_original_shape(checks, work):
     checks.check(result.status == 0, "import of the original's shape", result.err)
     result = harness.run(["compare", "--output_dir", "theirs", "--comparison-dir", "c2", "-q"], 1, work, limit=LIMIT)
     checks.check(result.status == 0, "and its comparison", result.err)
-    with open(os.path.join(work, "c2", "mode_2-1_vs_fp32.json")) as f:
-        report = json.load(f)
+    report = harness.read_json(os.path.join(work, "c2", "mode_2-1_vs_fp32.json"))
     record = report["layers"]["layer_0"]
     checks.check(abs(record["mse"] - 0.0625) < 1e-6 and record["elements"] == 4 * 6 * 8, "mse", record)
 
@@ -86,11 +83,9 @@ def check_broken(checks, work):
             f.truncate(1000)
 
     def lengths(at):
-        with open(at("export.json")) as f:
-            manifest = json.load(f)
+        manifest = harness.read_json(at("export.json"))
         manifest["sample_lengths"][1] -= 1
-        with open(at("export.json"), "w") as f:
-            json.dump(manifest, f)
+        harness.write_json(at("export.json"), manifest)
 
     broken("a torn array", "mode_2-1_layer_2.npy", torn)
     broken("a missing array", "same layers", lambda at: os.remove(at("mode_2-1_layer_2.npy")))

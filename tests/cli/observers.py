@@ -4,7 +4,6 @@ and after an interruption; and the scales are what NumPy makes of the stored obs
 the activations themselves.
 
     observers.py prefixes|numbers|stops|bad"""
-import json
 import os
 import shutil
 import sys
@@ -223,8 +222,7 @@ def check_stops(checks, folder):
 def check_report(checks, folder, result):
     """calibration.json, and the table, from the scales of the file."""
     made = scales(os.path.join(folder, "layer_outputs", "sweep.h5"))
-    with open(os.path.join(folder, "comparisons", "calibration.json")) as f:
-        told = json.load(f)
+    told = harness.report(folder, "calibration.json")
     kinds = ["mse", "entropy", "entropy", "entropy", "ema-percentile", "mse", "percentile"]
     checks.check([told["observers"][site] for site in numpy_observers.SITES] == kinds and told["orders"] == 3 and
                  told["n_layer"] == 2 and told["reference_calib_data_num"] == 12, "calibration.json: what it is about", told)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small job that can be interrupted in many ways, and what its results must be like afterwards.  The environment names
 the program with faults on demand (SSMSWEEP_INJECT) besides what harness.py wants."""
-import json
 import os
 import re
 import sys
@@ -31,8 +30,7 @@ def make_model(folder):
     os.mkdir(model)
     tensors = reference.random_model_tensors(1, CONFIG["hidden_size"], CONFIG["num_hidden_layers"], CONFIG["vocab_size"])
     reference.save_safetensors(os.path.join(model, "model.safetensors"), tensors)
-    with open(os.path.join(model, "config.json"), "w") as f:
-        json.dump(CONFIG, f)
+    harness.write_json(os.path.join(model, "config.json"), CONFIG)
     ids = np.arange(SAMPLES * 12, dtype=np.int32).reshape(SAMPLES, 12) % 64
     ids[3, 7:] = -1
     np.save(os.path.join(folder, "ids.npy"), ids)

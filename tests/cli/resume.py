@@ -2,7 +2,6 @@
 """Everything that --resume has to get right besides being killed: stops by signals in every phase, files of other jobs,
 altered files, items that fail, numbers that are none."""
 import concurrent.futures
-import json
 import os
 import shutil
 import signal
@@ -39,8 +38,7 @@ class Case:
         return os.path.join(self.folder, "layer_outputs", "sweep.h5")
 
     def summary(self):
-        with open(os.path.join(self.folder, "comparisons", "summary.json")) as f:
-            return json.load(f)
+        return harness.report(self.folder, "summary.json")
 
 
 def errors_of(result):
@@ -116,8 +114,7 @@ def check_partial_reports(checks, good, workplace):
     checks.check(len(modes) == 9, "partial reports: what is there is compared", modes)    # a sample has all its runs or none
     mode = "2-4"
     names = [n for n in os.listdir(os.path.join(case.folder, "comparisons")) if n.startswith("mode_%s_" % mode)]
-    with open(os.path.join(case.folder, "comparisons", names[0])) as f:
-        report = json.load(f)
+    report = harness.report(case.folder, names[0])
     with h5py.File(case.file(), "r") as f:
         cell = "float" if report["provenance"]["calib_data_num"] is None else str(report["provenance"]["calib_data_num"])
         state = f["items/%s/%s/state" % (cell, mode)][:] & f["items/float/fp32/state"][:]
@@ -139,29 +136,24 @@ def check_mpirun_signals(checks, good, workplace):
     for name in ("SIGUSR1", "SIGUSR2", "SIGTERM", "SIGINT", "SIGHUP"):
         case = Case(good, workplace, name)
         said = os.path.join(case.folder, "said")
-        env = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_odls_base_sigkill_timeout="1", **harness.OPEN_MPI)
+        env = dict(os.environ, OMP_NUM_THREADS="1", **harness.OPEN_MPI)
         with open(said, "wb") as err:
             process = subprocess.Popen([harness.MPIEXEC, "-n", "3", harness.PROGRAM] + recovery.job(good.folder, "-v"),
                                        cwd=case.folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                        stderr=err, start_new_session=True)
         deadline = time.time() + LIMIT
-        while time.time() < deadline and process.poll() is None and b"computes" not in harness_read(said):
+        while time.time() < deadline and process.poll() is None and b"computes" not in harness.read_bytes(said):
             time.sleep(0.002)
         process.send_signal(getattr(signal, name))
         status = process.wait(timeout=LIMIT)
         forwarded = name in ("SIGUSR1", "SIGUSR2")
         checks.check(status in ((recovery.STOPPED, recovery.OK) if forwarded else (0, 1, 5)), name + " at mpirun: status",
-                     "%s\n%s" % (status, harness_read(said).decode()))
+                     "%s\n%s" % (status, harness.read_bytes(said).decode()))
         resumed = case.run("--resume", ranks=2)
         checks.check(resumed.status == recovery.OK and case.same(), name + " at mpirun: resumes", resumed.err)
     case = Case(good, workplace, "SIGTERM alone")
     result = case.run(inject="stop@mark:3")
     checks.check(result.status == recovery.STOPPED, "a program without mpirun stops", result.err)
-
-
-def harness_read(path):
-    with open(path, "rb") as f:
-        return f.read()
 
 
 # ---------------------------------------------------------------- whose file it is
@@ -222,7 +214,7 @@ def check_no_file(checks, good, workplace):
         if status == recovery.OK:
             checks.check("nothing was stored" in result.err and case.same(), "--resume with %s starts anew" % name, result.err)
         else:
-            checks.check(harness_read(path) == content, "--resume leaves a foreign %s alone" % name)
+            checks.check(harness.read_bytes(path) == content, "--resume leaves a foreign %s alone" % name)
     case = Case(good, workplace, "part without resume")
     os.mkdir(os.path.join(case.folder, "layer_outputs"))
     open(os.path.join(case.folder, "layer_outputs", "sweep.h5.part"), "wb").close()
@@ -317,10 +309,8 @@ def check_not_finite(checks, good, workplace):
     recovery.reference.save_safetensors(os.path.join(folder, "model", "model.safetensors"), tensors)
     result = harness.run(recovery.job(folder, "--resume"), 2, folder, limit=LIMIT)
     checks.check(result.status == recovery.OK, "outputs that are not finite: status", "%s\n%s" % (result.status, result.err))
-    with open(os.path.join(folder, "layer_outputs", "mode_fp32_stats.json")) as f:
-        stats = json.load(f)["layers"]["layer_1"]
-    with open(os.path.join(folder, "comparisons", "mode_fp16_vs_fp32.json")) as f:
-        record = json.load(f)["layers"]["layer_1"]
+    stats = harness.read_json(os.path.join(folder, "layer_outputs", "mode_fp32_stats.json"))["layers"]["layer_1"]
+    record = harness.report(folder, "mode_fp16_vs_fp32.json")["layers"]["layer_1"]
     with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r") as f:
         valid = np.arange(12) < f["samples/length"][:][:, None]
         count = int((~np.isfinite(f["outputs/float/fp32/layer_1/mixer_output"][:][valid])).sum())

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user can ask for, end to end: files and tables of a sweep, job files, ids instead of text, other models, dry
 runs, comparisons again.  Argument: number of ranks."""
-import json
 import os
-import subprocess
 import sys
 
 import h5py
@@ -65,8 +63,7 @@ def check_same_outputs(checks, sweeps, stored, what, arguments):
 
 
 def check_ways_to_ask(checks, sweeps, folder, stored):
-    with open(os.path.join(sweeps.workplace, "job.json"), "w") as f:
-        json.dump({"calib_data_num": 2, "calib-seqlen": 64, "layers": "all"}, f)
+    harness.write_json(os.path.join(sweeps.workplace, "job.json"), {"calib_data_num": 2, "calib-seqlen": 64, "layers": "all"})
     check_same_outputs(checks, sweeps, stored, "job file, the command line wins", ["--job", "../job.json", "--layers", "0,-1"])
     with h5py.File(os.path.join(folder, RESULT), "r") as f:
         np.save(os.path.join(sweeps.workplace, "ids.npy"), f["samples/token_ids"][:])
@@ -118,12 +115,11 @@ def check_other_models(checks, sweeps):
     for sample, length in enumerate((40, 1, 17)):
         ids[sample, :length] = (np.arange(length) * 7 + sample) % 100
     np.save(os.path.join(sweeps.workplace, "other.npy"), ids)
-    make = os.path.join(harness.SOURCE, "tests", "reference", "make_model.py")
     for name, options in (("bf16", ["--d-model", "160", "--dtype", "BF16"]),
                           ("f16", ["--d-model", "192", "--dtype", "F16", "--lm-head", "--n-layer", "1"]),
                           ("original", ["--d-model", "64", "--layout", "original", "--vocab", "136"])):
         model = os.path.join(sweeps.workplace, name)
-        subprocess.run([sys.executable, make, "--out", model] + options, check=True, stdout=subprocess.DEVNULL)
+        harness.make_model(model, *options)
         folder, _ = sweeps.run("model " + name, ["--model", model, "--calib-data", "../other.npy", "--calib_data_num", "3", "-q"])
         summary = os.path.join(folder, "comparisons", "summary.json")
         if checks.check(os.path.exists(summary), "it makes a summary"):

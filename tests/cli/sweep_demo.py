@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the sweep report says of the demo model: modes 0 and 2-1 cannot be told apart at any layer, 2-4 is better than 2-1
 at most layers, where it is in most samples, too, and modes that are equal by definition are equal."""
-import json
 import os
 
 import h5py
@@ -24,8 +23,7 @@ def main():
     with harness.Workplace() as folder:
         result = harness.run(["-q", "--all-modes", "--layers", "all"], 4, folder, limit=200)
         checks.check(result.status == 0, "the sweep runs", result.err)
-        with open(os.path.join(folder, "comparisons", "sweep.json")) as f:
-            report = json.load(f)
+        report = harness.report(folder, "sweep.json")
         verdicts = {}
         for ranking in report["rankings"]:
             if ranking["metric"] == "mse" and "layer" in ranking:

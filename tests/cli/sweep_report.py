@@ -22,8 +22,7 @@ LIMIT = 300
 
 
 def read(folder, name):
-    with open(os.path.join(folder, "comparisons", name), "rb") as f:
-        return f.read()
+    return harness.read_bytes(os.path.join(folder, "comparisons", name))
 
 
 def recompute(folder):
@@ -46,8 +45,7 @@ def check_numbers(checks, folder):
                (ranking["pairs"][9], "change", ": change: "), (ranking["pairs"][9], "p_adjusted", ": corrected p of "), (entry["metrics"]["mse"], "noise", ": noise of mse: "))
     for place, key, _ in spoiled:
         place[key] *= 1.001
-    with open(os.path.join(folder, "comparisons", "sweep.json"), "w") as f:
-        json.dump(report, f)
+    harness.write_json(os.path.join(folder, "comparisons", "sweep.json"), report)
     status, out, _ = recompute(folder)
     for _, _, message in spoiled:
         checks.check(status == 1 and message in out, "a wrong number is found:" + message, out)
@@ -60,7 +58,7 @@ def check_same_values(checks, folder, report):
     compared = 0
     for entry in report["layers"]:
         cell = "" if entry["calib_data_num"] is None else "_n%d" % entry["calib_data_num"]
-        other = json.loads(read(folder, "mode_%s%s_vs_fp32.json" % (entry["mode"], cell)))["layers"].get("layer_%d" % entry["layer"])
+        other = harness.report(folder, "mode_%s%s_vs_fp32.json" % (entry["mode"], cell))["layers"].get("layer_%d" % entry["layer"])
         if not other:
             continue
         other = other if other["component"] == entry["component"] else other["components"][entry["component"]]
@@ -76,7 +74,7 @@ def check_sources(checks, workplace, report):
     none = os.path.join(workplace, "none")
     os.mkdir(none)
     result = harness.run(JOB + ["-q", "--store", "none"], 2, none, limit=LIMIT)
-    got = json.loads(read(none, "sweep.json")) if result.status == 0 else None
+    got = harness.report(none, "sweep.json") if result.status == 0 else None
     checks.check(got == report, "--store none: the same report", result.err)
     names = os.listdir(os.path.join(none, "comparisons"))
     checks.check(not [n for n in names if n.startswith(("mode_", "summary"))], "--store none: no report of tensors", names)
@@ -89,7 +87,7 @@ def check_sources(checks, workplace, report):
                               (["compare", "-q", "--bootstrap", "399"], target)):
         result = harness.run(arguments, 1, folder, limit=LIMIT)
         checks.check(result.status == 0, " ".join(arguments[:2]), result.err)
-    imported = json.loads(read(target, "sweep.json"))
+    imported = harness.report(target, "sweep.json")
     report = copy.deepcopy(report)
     layers = [e for e in report["layers"] if e["layer"] in (0, 12, 23)]
     rankings = [r for r in report["rankings"] if r.get("layer") in (0, 12, 23)]
@@ -116,7 +114,7 @@ def check_orders(checks, workplace, report):
                     f.copy("%s/3/%s" % (part, name), "%s/6_order1/%s" % (part, name))
     result = harness.run(["compare", "--bootstrap", "399"], 2, folder, limit=LIMIT)
     checks.check(result.status == 0, "orders: compare", result.err)
-    orders = json.loads(read(folder, "sweep.json"))
+    orders = harness.report(folder, "sweep.json")
 
     def value(cell, row):
         return next(e for e in report["layers"] if e["mode"] == row["mode"] and e["calib_data_num"] == cell and
@@ -135,8 +133,7 @@ def check_orders(checks, workplace, report):
 
 
 def check_schema(checks, report):
-    with open(SCHEMA) as f:
-        schema = json.load(f)
+    schema = harness.read_json(SCHEMA)
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     errors = [e.message for e in validator.iter_errors(report)]
@@ -186,9 +183,9 @@ def check_options(checks, folder):
     """Another seed moves intervals, no value; a single sample has values and no intervals."""
     def metrics(report):
         return [e["metrics"]["mse"] for e in report["layers"]]
-    before = json.loads(read(folder, "sweep.json"))
+    before = harness.report(folder, "sweep.json")
     checks.check(harness.run(["compare", "-q", "--bootstrap", "399", "--seed", "1"], 1, folder).status == 0, "--seed")
-    after = json.loads(read(folder, "sweep.json"))
+    after = harness.report(folder, "sweep.json")
     checks.check(after["statistics"]["seed"] == 1, "--seed is in the report", after["statistics"])
     checks.check([m["value"] for m in metrics(before)] == [m["value"] for m in metrics(after)], "--seed: the same values")
     checks.check([m["low"] for m in metrics(before)] != [m["low"] for m in metrics(after)], "--seed: other intervals")
@@ -197,7 +194,7 @@ def check_options(checks, folder):
     alone = os.path.join(folder, "alone")
     os.mkdir(alone)
     result = harness.run(["--modes", "0,2-4", "--calib_data_num", "1", "--calib_seqlen", "16"], 1, alone)
-    report = json.loads(read(alone, "sweep.json"))
+    report = harness.report(alone, "sweep.json")
     checks.check(result.status == 0 and {m["interval"] for m in metrics(report)} == {"too_few"}, "one sample: no intervals",
                  result.err)
     checks.check(all(m["value"] > 0 and m["low"] is None for m in metrics(report)), "one sample: values", metrics(report))

@@ -23,8 +23,7 @@ PARAMETERS = 129135360    # of mamba-130m
 
 
 def read(folder, name):
-    with open(os.path.join(folder, name), "rb") as f:
-        return f.read()
+    return harness.read_bytes(os.path.join(folder, name))
 
 
 def synth(folder, *options):

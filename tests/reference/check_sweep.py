@@ -17,29 +17,16 @@ import sys
 import h5py
 import numpy as np
 
-MASK = (1 << 64) - 1
+from generator import random_bits, random_stream
+from quamba_reference import COMPONENTS
+
 FLOOR = 1e-6    # no p-value is claimed below
 TAIL = 10       # replicates left to Student's t
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "p99.9": 99.9}
-COMPONENTS = ["mixer_input", "conv1d_input", "conv1d_output", "ssm_input", "ssm_output", "mixer_output"]
 TWINS = {"2-0": "0", "2-2": "2-1"}    # the same bits by definition
 
 
 # ---- the documented generator ----
-
-def random_bits(stream, index):
-    z = (stream + (index + 1) * 0x9e3779b97f4a7c15) & MASK
-    z = ((z ^ z >> 30) * 0xbf58476d1ce4e5b9) & MASK
-    z = ((z ^ z >> 27) * 0x94d049bb133111eb) & MASK
-    return z ^ z >> 31
-
-
-def random_stream(seed, name):
-    value = 0xcbf29ce484222325
-    for c in name.encode():
-        value = ((value ^ c) * 0x100000001b3) & MASK
-    return random_bits(random_bits(seed, 0) ^ value, 0)
-
 
 def weights(seed, replicates, samples):
     """[replicates, samples]: how often each sample was drawn."""

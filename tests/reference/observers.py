@@ -4,6 +4,7 @@ themselves, and the orders of --shuffle-calib."""
 import numpy as np
 
 import quamba_reference as reference
+from generator import random_bits, random_stream
 
 KINDS = ("minmax", "percentile", "ema-percentile", "mse", "entropy")
 DEFAULT = ["minmax", "minmax", "ema-percentile", "minmax", "minmax", "minmax", "ema-percentile"]
@@ -144,23 +145,6 @@ def activations(model, samples):
 
 
 # ---------------------------------------------------------------- orders
-MASK = (1 << 64) - 1
-
-
-def random_bits(stream, index):
-    z = (stream + (index + 1) * 0x9e3779b97f4a7c15) & MASK
-    z = ((z ^ z >> 30) * 0xbf58476d1ce4e5b9) & MASK
-    z = ((z ^ z >> 27) * 0x94d049bb133111eb) & MASK
-    return z ^ z >> 31
-
-
-def random_stream(seed, name):
-    found = 0xcbf29ce484222325
-    for c in name.encode():
-        found = ((found ^ c) * 0x100000001b3) & MASK
-    return random_bits(random_bits(seed, 0) ^ found, 0)
-
-
 def order(k, samples, seed):
     """Order k of so many samples."""
     found, stream = list(range(samples)), random_stream(seed, "calibration order %d" % k)

@@ -67,7 +67,8 @@ class Cluster:
     def __init__(self, folder):
         self.folder = folder
         self.environment = {"SSMSWEEP_HOME": harness.SOURCE, "OMP_NUM_THREADS": "",
-                            "OMPI_MCA_rmaps_base_oversubscribe": "0", "SSMSWEEP_LAUNCHER": ""}
+                            "OMPI_MCA_rmaps_base_oversubscribe": "0", "OMPI_MCA_odls_base_sigkill_timeout": "",
+                            "SSMSWEEP_LAUNCHER": ""}
 
     def command(self, words, **further):
         status, out, err = harness.execute(words, self.folder, dict(self.environment, **further), LIMIT)
@@ -204,8 +205,7 @@ def test_array(bench):
     expected = []
     for n in ["2", "3"]:
         name = "array/calib_data_num-" + n
-        with open(bench.direct(name + "/comparisons/summary.json")) as f:
-            expected.append(json.load(f))
+        expected.append(harness.report(bench.direct(name), "summary.json"))
         bench.compare(name, "sweep-array.sbatch, task " + n)
     got = [result["summary"] for result in merged["results"]]
     for summary in got + expected:
@@ -227,11 +227,9 @@ def test_merge_refuses(bench):
     for key, change in [("weights_sha256", lambda s: s["provenance"].update(weights_sha256="other")),
                         ("reference_mode", lambda s: s.update(reference_mode="fp16")),
                         ("modes", lambda s: s.pop("modes"))]:
-        with open(os.path.join(folders[0], "comparisons", "summary.json")) as f:
-            summary = json.load(f)
+        summary = harness.report(folders[0], "summary.json")
         change(summary)
-        with open(path, "w") as f:
-            json.dump(summary, f)
+        harness.write_json(path, summary)
         status, out, err = harness.execute(merge, bench.folder)
         bench.checks.check(status == 1 and key in err and len(err.splitlines()) == 1 and folders[1] in err,
                            "merge.py: refuses another " + key, out + err)
