@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "ssmsweep/base/footprint.h"
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/stop.h"
 #include "ssmsweep/bench/bench.h"
@@ -190,20 +191,24 @@ static enum status compare(const struct program *program, bool partial, struct e
     if (comm_agree(comm, err) || under_way_look(&under_way, result, path, comm, program->log, err))
         goto close_result;
     request.partial = partial || under_way;
+    footprint_log(program->log, "the result file is open for reading");
     log_job(program->log, LOG_VERBOSE, "compares");
     bool outputs = result_layers(result) > 0;
     if (!outputs)
         log_job(program->log, LOG_NORMAL,
                 "the result file keeps no tensors (--store none): compares by its metrics");
     if (outputs && compare_all(&comparison, comm, result, &request, err)) goto close_result;
+    footprint_log(program->log, "compared");
     if (job->command != COMMAND_SAVE) compute_intervals(program, &sweep, result, &request, &late);
     if (late.status && late.status != STATUS_STOPPED) *err = late;
     if (err->status) goto clear_comparison;
     log_job(program->log, LOG_VERBOSE, "writes the reports");
+    footprint_log(program->log, "intervals are there");
     if (comm->rank == 0 && (comparison.count > 0 || sweep.n_units > 0))
         report(job, result, &comparison, &sweep, err);
     else if (under_way)
         log_job(program->log, LOG_NORMAL, "no sample is finished in two modes yet; nothing to compare");
+    footprint_log(program->log, "reports are written");
     comm_agree(comm, err);
     if (outputs && (!err->status || err->status == STATUS_GATE)) check_equalities(program, result, err);
     if (late.status && !err->status) *err = late;
@@ -282,6 +287,7 @@ static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
     if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {
         log.rank = comm.rank;
         log.ranks = comm.ranks;
+        footprint_log(&log, "MPI is started");
         run_command(&program, &err);
     }
     if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);

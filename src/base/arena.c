@@ -5,19 +5,43 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+enum { HUGE_PAGE_BYTES = 2 << 20 };
+
+// At a multiple of 2 MiB where huge pages fit in; NULL if it cannot be.
+static void *map_aligned(size_t bytes)
+{
+    const size_t room = bytes + (bytes < HUGE_PAGE_BYTES ? 0 : HUGE_PAGE_BYTES);
+    unsigned char *base = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) return NULL;
+    const size_t skip =
+        room == bytes ? 0 : (HUGE_PAGE_BYTES - (uintptr_t)base % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+    if (skip > 0) munmap(base, skip);
+    if (room - skip > bytes) munmap(base + skip + bytes, room - skip - bytes);
+#ifdef MADV_HUGEPAGE
+    madvise(base + skip, bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+#endif
+    return base + skip;
+}
+
+// Whole at the start: what it takes is known then, and memory that is missing shows before the work.
+static void populate(unsigned char *base, size_t bytes, size_t page)
+{
+#ifdef MADV_POPULATE_WRITE
+    if (madvise(base, bytes, MADV_POPULATE_WRITE) == 0) return;
+#endif
+    for (size_t i = 0; i < bytes; i += page)
+        ((volatile unsigned char *)base)[i] = 0;
+}
 
 enum status arena_init(struct arena *arena, size_t size_bytes, const char *what, struct error *err)
 {
-    size_t huge = (size_t)2 << 20;
-    size_t rounded = (size_bytes + huge - 1) / huge * huge;
-    if (rounded < size_bytes) return error_memory(err, size_bytes, what);
-    void *base =
-        mmap(NULL, rounded ? rounded : huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) return error_memory(err, size_bytes, what);
-#ifdef MADV_HUGEPAGE
-    madvise(base, rounded, MADV_HUGEPAGE);
-#endif
-    *arena = (struct arena){.base = base, .size_bytes = rounded ? rounded : huge, .owned = true};
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), rounded = (size_bytes + page) / page * page;
+    void *base = size_bytes > SIZE_MAX / 2 ? NULL : map_aligned(rounded);
+    if (!base) return error_memory(err, size_bytes, what);
+    populate(base, rounded, page);
+    *arena = (struct arena){.base = base, .size_bytes = rounded, .owned = true};
     return STATUS_OK;
 }
 

@@ -82,46 +82,69 @@ enum status file_make_directories(const char *path, struct error *err)
     return err->status;
 }
 
-static enum status write_all(int descriptor, const char *data, size_t bytes, const char *path,
-                             struct error *err)
-{
-    while (bytes > 0) {
-        ssize_t n = write(descriptor, data, bytes);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return error_errno(err, path, "cannot write");
-        data += n;
-        bytes -= (size_t)n;
-    }
-    if (fsync(descriptor) != 0) return error_errno(err, path, "cannot sync");
-    return STATUS_OK;
-}
-
-enum status file_replace(const char *path, const void *data, size_t size_bytes, struct error *err)
-{
-    size_t room = strlen(path) + 32;
-    char *temporary = malloc(room);
-    if (!temporary) return error_memory(err, room, "a path");
-    snprintf(temporary, room, "%s.tmp.%ld", path, (long)getpid());
-    int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (descriptor < 0) {
-        error_errno(err, path, "cannot create");
-        goto free_name;
-    }
-    write_all(descriptor, data, size_bytes, path, err);
-    if (close(descriptor) != 0) error_errno(err, path, "cannot close");
-    if (!err->status && rename(temporary, path) != 0) error_errno(err, path, "cannot rename into place");
-    if (err->status) unlink(temporary);
-free_name:
-    free(temporary);
-    return err->status;
-}
-
 char *file_join(const char *directory, const char *name)
 {
     size_t room = strlen(directory) + strlen(name) + 2;
     char *path = malloc(room);
     if (path) snprintf(path, room, "%s/%s", directory, name);
     return path;
+}
+
+static enum status begin(struct file_replacement *replacement, const char *path, struct error *err)
+{
+    const size_t room = strlen(path) + 32;
+    struct file_replacement made = {.path = strdup(path), .temporary = malloc(room)};
+    if (!made.path || !made.temporary) {
+        error_memory(err, room, "a path");
+        goto free_names;
+    }
+    snprintf(made.temporary, room, "%s.tmp.%ld", path, (long)getpid());
+    made.out = fopen(made.temporary, "we");
+    if (!made.out) {
+        error_errno(err, path, "cannot create");
+        goto free_names;
+    }
+    *replacement = made;
+    return STATUS_OK;
+free_names:
+    free(made.path);
+    free(made.temporary);
+    return err->status;
+}
+
+enum status file_replacement_begin(struct file_replacement *replacement, const char *directory,
+                                   const char *name, struct error *err)
+{
+    char *path = file_join(directory, name);
+    if (!path) return error_memory(err, strlen(directory) + strlen(name) + 2, "a path");
+    begin(replacement, path, err);
+    free(path);
+    return err->status;
+}
+
+enum status file_replacement_end(struct file_replacement *replacement, struct error *err)
+{
+    const char *path = replacement->path;
+    errno = EIO; // of an earlier piece the reason is forgotten
+    if ((fflush(replacement->out) != 0 || ferror(replacement->out)) && !err->status)
+        error_errno(err, path, "cannot write");
+    if (!err->status && fsync(fileno(replacement->out)) != 0) error_errno(err, path, "cannot sync");
+    if (fclose(replacement->out) != 0 && !err->status) error_errno(err, path, "cannot close");
+    if (!err->status && rename(replacement->temporary, path) != 0)
+        error_errno(err, path, "cannot rename into place");
+    if (err->status) unlink(replacement->temporary);
+    free(replacement->path);
+    free(replacement->temporary);
+    *replacement = (struct file_replacement){0};
+    return err->status;
+}
+
+enum status file_replace(const char *path, const void *data, size_t size_bytes, struct error *err)
+{
+    struct file_replacement replacement;
+    if (begin(&replacement, path, err)) return err->status;
+    if (fwrite(data, 1, size_bytes, replacement.out) != size_bytes) error_errno(err, path, "cannot write");
+    return file_replacement_end(&replacement, err);
 }
 
 enum status file_replace_in(const char *directory, const char *name, const char *text, struct error *err)

@@ -254,6 +254,7 @@ size_t json_count(const struct json *object_or_array)
 // ---- writing ----
 
 struct json_writer {
+    FILE *out; // NULL: into the text
     char *text;
     size_t used, size;
     int depth;
@@ -262,6 +263,10 @@ struct json_writer {
 
 static void append(struct json_writer *w, const char *text, size_t bytes)
 {
+    if (w->out) {
+        fwrite(text, 1, bytes, w->out);
+        return;
+    }
     if (w->failed) return;
     if (w->used + bytes + 1 > w->size) {
         size_t size = (w->used + bytes + 1) * 2;
@@ -338,9 +343,21 @@ static void end(struct json_writer *w, const char *bracket)
 
 struct json_writer *json_writer_open(void)
 {
+    return json_writer_open_file(NULL);
+}
+
+struct json_writer *json_writer_open_file(FILE *out)
+{
     struct json_writer *w = calloc(1, sizeof *w);
-    if (w) w->first = true;
+    if (w) *w = (struct json_writer){.out = out, .first = true};
     return w;
+}
+
+void json_writer_end(struct json_writer *writer)
+{
+    append_text(writer, "\n");
+    free(writer->text);
+    free(writer);
 }
 
 void json_begin_object(struct json_writer *writer, const char *key)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "ssmsweep/compare/sweep_files.h"
 #include "ssmsweep/compare/view.h"
@@ -85,17 +84,10 @@ static void put_entry(FILE *out, const struct sweep_report *report, int unit, in
     if (!text) put_positions(&row, entry);
 }
 
-char *sweep_csv(const struct sweep_report *report)
+void sweep_csv_write(FILE *out, const struct sweep_report *report)
 {
-    char *text = NULL;
-    size_t bytes = 0;
-    FILE *out = open_memstream(&text, &bytes);
-    if (!out) return NULL;
     fputs("cell,calib_data_num,mode,layer,component,metric,value,low,high,n\n", out);
     for (int r = 0; r < report->n_runs; r++)
         for (int u = 0; u < report->n_units; u++)
             put_entry(out, report, u, r);
-    if (fclose(out) == 0) return text;
-    free(text);
-    return NULL;
 }

@@ -2,21 +2,13 @@
 #include "ssmsweep/compare/sweep_files.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
 
 bool sweep_ranks_by(const struct sweep_unit *unit, int statistic)
 {
-    static const char *const layers[] = {"mse", "mae", "correlation", "cosine_similarity"},
-                             *const texts[] = {"perplexity", "kl_mean", "top1_agreement"};
-    bool text = unit->layer == SWEEP_END_OF_MODEL;
-    const char *const *names = text ? texts : layers;
-    size_t count = text ? sizeof texts / sizeof texts[0] : sizeof layers / sizeof layers[0];
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(names[i], sweep_statistics(unit)[statistic].name) == 0) return true;
-    return false;
+    return sweep_ranked_place(unit, statistic) >= 0;
 }
 
 enum sweep_verdict sweep_verdict(const struct rank *ranks, const struct sweep_pair *pair, int first,
@@ -79,11 +71,12 @@ bool sweep_rests_on_noise(const struct rank *ranks, const struct sweep_pair *pai
 
 enum status sweep_files_write(const struct sweep_report *report, const char *directory, struct error *err)
 {
-    if (file_make_directories(directory, err)) return err->status;
-    char *json = sweep_json(report), *csv = sweep_csv(report);
-    if (!file_replace_in(directory, "sweep.json", json, err))
-        file_replace_in(directory, "sweep.csv", csv, err);
-    free(json);
-    free(csv);
-    return err->status;
+    struct file_replacement file;
+    if (file_make_directories(directory, err) || file_replacement_begin(&file, directory, "sweep.json", err))
+        return err->status;
+    sweep_json_write(file.out, report, err);
+    if (file_replacement_end(&file, err) || file_replacement_begin(&file, directory, "sweep.csv", err))
+        return err->status;
+    sweep_csv_write(file.out, report);
+    return file_replacement_end(&file, err);
 }

@@ -302,10 +302,10 @@ static void put_statistics(struct json_writer *w, const struct sweep_report *rep
     json_end_object(w);
 }
 
-char *sweep_json(const struct sweep_report *report)
+enum status sweep_json_write(FILE *out, const struct sweep_report *report, struct error *err)
 {
-    struct json_writer *w = json_writer_open();
-    if (!w) return NULL;
+    struct json_writer *w = json_writer_open_file(out);
+    if (!w) return error_memory(err, 1u << 10, "the sweep report");
     json_begin_object(w, NULL);
     json_put_integer(w, "schema_version", SWEEP_SCHEMA_VERSION);
     json_put_string(w, "reference_mode", report->reference);
@@ -318,5 +318,6 @@ char *sweep_json(const struct sweep_report *report)
     put_trends(w, report);
     put_orders(w, report);
     json_end_object(w);
-    return json_writer_finish(w);
+    json_writer_end(w);
+    return STATUS_OK;
 }

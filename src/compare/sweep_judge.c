@@ -113,9 +113,8 @@ static void judge_pairs(struct sweep_report *report, int unit, int k, const stru
                                         &sweep_entry_at(report, unit, family->runs[b])->floors[k]);
             bool tied = adjusted[p] > alpha && changes[p].state != INTERVAL_EQUAL;
             pairs[p] = (struct sweep_pair){.change = changes[p], .adjusted = adjusted[p], .noise = noise};
-            pairs[p].needed = tied && sweep_ranks_by(&report->units[unit], k)
-                                  ? samples_needed(&changes[p], noise, alpha, tests, RANKING_POWER)
-                                  : (double)NAN;
+            pairs[p].needed =
+                tied ? samples_needed(&changes[p], noise, alpha, tests, RANKING_POWER) : (double)NAN;
         }
 }
 
@@ -127,12 +126,14 @@ static void judge_family(const struct source *source, struct sweep_report *repor
     struct interval intervals[BOOTSTRAP_MAX_RUNS];
     struct change changes[MOST_PAIRS];
     double adjusted[MOST_PAIRS];
-    resample(source, statistic, family->runs, family->count, intervals, changes);
-    int tests = rank_family(report, family, statistic, intervals, changes,
-                            sweep_ranks_at(report, unit, k, family), adjusted);
+    const bool ranked = sweep_ranks_by(u, k);
+    resample(source, statistic, family->runs, family->count, intervals, ranked ? changes : NULL);
     for (int i = 0; i < family->count; i++)
         take_interval(&sweep_entry_at(report, unit, family->runs[i])->intervals[k], &intervals[i],
                       u->layer != SWEEP_END_OF_MODEL);
+    if (!ranked) return;
+    int tests = rank_family(report, family, statistic, intervals, changes,
+                            sweep_ranks_at(report, unit, k, family), adjusted);
     judge_pairs(report, unit, k, family, changes, adjusted, tests);
 }
 
@@ -154,7 +155,7 @@ void sweep_judge(struct sweep_report *report, int unit, struct bootstrap *bootst
     for (int k = 0; k < sweep_statistic_count(&report->units[unit]); k++) {
         for (int f = 0; f < report->n_families; f++)
             judge_family(&source, report, unit, k, &report->families[f]);
-        for (int t = 0; t < report->n_trends; t++)
+        for (int t = 0; t < report->n_trends && sweep_ranks_by(&report->units[unit], k); t++)
             judge_trend(&source, report, unit, k, t);
     }
 }

@@ -20,6 +20,16 @@ int sweep_statistic_count(const struct sweep_unit *unit)
     return unit->layer == SWEEP_END_OF_MODEL ? (int)TEXT_STATISTICS : (int)MOMENT_STATISTICS;
 }
 
+int sweep_ranked_place(const struct sweep_unit *unit, int statistic)
+{
+    static const char *const layers[SWEEP_RANKED] = {"mse", "mae", "correlation", "cosine_similarity"},
+                             *const texts[SWEEP_RANKED] = {"perplexity", "kl_mean", "top1_agreement"};
+    const char *const *names = unit->layer == SWEEP_END_OF_MODEL ? texts : layers;
+    for (int i = 0; i < SWEEP_RANKED && names[i]; i++)
+        if (strcmp(names[i], sweep_statistics(unit)[statistic].name) == 0) return i;
+    return -1;
+}
+
 // ---- what is compared: the same on every rank ----
 
 static enum status choose_runs(struct sweep_report *report, const struct compare_request *request,
@@ -177,10 +187,13 @@ static enum status list_reruns(struct sweep_report *report, const struct samples
     return STATUS_OK;
 }
 
-// All zero.
-static enum status reserve(struct sweep_report *report, struct error *err)
+static enum status reserve(struct sweep_report *report, const struct comm *comm, struct error *err)
 {
-    size_t units = (size_t)report->n_units + 1, each = units * SWEEP_STATISTICS;
+    report->first_unit = comm->rank;
+    report->unit_step = comm->rank == 0 ? 1 : comm->ranks;
+    for (int u = report->first_unit; u < report->n_units; u += report->unit_step)
+        report->held_units++;
+    size_t units = (size_t)report->held_units + 1, each = units * SWEEP_RANKED;
     report->entries = calloc(units * ((size_t)report->n_runs + 1), sizeof *report->entries);
     report->pairs = calloc(each * ((size_t)report->n_pairs + 1), sizeof *report->pairs);
     report->ranks = calloc(each * ((size_t)report->n_ranks + 1), sizeof *report->ranks);
@@ -190,8 +203,8 @@ static enum status reserve(struct sweep_report *report, struct error *err)
 }
 
 static enum status prepare(struct sweep_report *report, struct samples **samples, bool **uses,
-                           struct result *result, const struct sweep_report_request *request,
-                           struct error *err)
+                           const struct comm *comm, struct result *result,
+                           const struct sweep_report_request *request, struct error *err)
 {
     *report = (struct sweep_report){.result = result,
                                     .reference = request->compare.reference,
@@ -205,7 +218,13 @@ static enum status prepare(struct sweep_report *report, struct samples **samples
         list_units(report, *samples, err) || list_families(report, err) || list_trends(report, err) ||
         list_reruns(report, *samples, *uses, err))
         return err->status;
-    return reserve(report, err);
+    return reserve(report, comm, err);
+}
+
+// Where the numbers of a unit are.
+static size_t held(const struct sweep_report *report, int unit)
+{
+    return (size_t)((unit - report->first_unit) / report->unit_step);
 }
 
 // ---- measuring ----
@@ -222,32 +241,35 @@ static enum status measure_own(struct sweep_report *report, const struct comm *c
     return err->status;
 }
 
-// Collective.  A block is all zero bits on every rank but one: OR gives rank 0 the owner's bits.
-static void collect(void *block, size_t bytes, const struct comm *comm)
+// A piece of a report on its way from its owner to rank 0.
+static void move(void *block, size_t bytes, int owner, const struct comm *comm)
 {
-    enum { CHUNK_WORDS = 1 << 16 };
-    uint64_t *words = block;
-    size_t count = bytes / sizeof *words;
-    for (size_t i = 0; i < count; i += CHUNK_WORDS) {
-        int part = (int)(count - i < CHUNK_WORDS ? count - i : CHUNK_WORDS);
-        MPI_Reduce(comm->rank == 0 ? MPI_IN_PLACE : words + i, words + i, part, MPI_UINT64_T, MPI_BOR, 0,
-                   comm->world);
+    const size_t most = (size_t)1 << 24;
+    for (size_t at = 0; at < bytes; at += most) {
+        const int part = (int)(bytes - at < most ? bytes - at : most);
+        unsigned char *piece = (unsigned char *)block + at;
+        if (comm->rank == 0)
+            MPI_Recv(piece, part, MPI_BYTE, owner, 0, comm->world, MPI_STATUS_IGNORE);
+        else
+            MPI_Send(piece, part, MPI_BYTE, 0, 0, comm->world);
     }
 }
 
-_Static_assert(sizeof(struct sweep_entry) % sizeof(uint64_t) == 0 &&
-                   sizeof(struct sweep_pair) % sizeof(uint64_t) == 0 &&
-                   sizeof(struct rank) % sizeof(uint64_t) == 0,
-               "reports travel as 64-bit words");
-
-static void collect_all(struct sweep_report *report, const struct comm *comm)
+// Collective.  Rank 0 gets the units of the others, in the order of the units.
+static void collect(struct sweep_report *report, const struct comm *comm)
 {
-    size_t units = (size_t)report->n_units, each = units * SWEEP_STATISTICS;
-    if (comm->ranks == 1) return;
-    collect(report->entries, units * (size_t)report->n_runs * sizeof *report->entries, comm);
-    collect(report->pairs, each * (size_t)report->n_pairs * sizeof *report->pairs, comm);
-    collect(report->ranks, each * (size_t)report->n_ranks * sizeof *report->ranks, comm);
-    collect(report->settles, each * (size_t)report->n_trends * sizeof *report->settles, comm);
+    const size_t pairs = SWEEP_RANKED * (size_t)report->n_pairs,
+                 ranks = SWEEP_RANKED * (size_t)report->n_ranks,
+                 settles = SWEEP_RANKED * (size_t)report->n_trends, runs = (size_t)report->n_runs;
+    for (int u = 0; u < report->n_units; u++) {
+        const int owner = u % comm->ranks;
+        if (owner == 0 || (comm->rank != 0 && comm->rank != owner)) continue;
+        const size_t row = held(report, u);
+        move(report->entries + row * runs, runs * sizeof *report->entries, owner, comm);
+        move(report->pairs + row * pairs, pairs * sizeof *report->pairs, owner, comm);
+        move(report->ranks + row * ranks, ranks * sizeof *report->ranks, owner, comm);
+        move(report->settles + row * settles, settles * sizeof *report->settles, owner, comm);
+    }
 }
 
 enum status sweep_report_make(struct sweep_report *report, const struct comm *comm, struct result *result,
@@ -256,11 +278,11 @@ enum status sweep_report_make(struct sweep_report *report, const struct comm *co
     struct sweep_report made = {0};
     struct samples *samples = NULL;
     bool *uses = NULL;
-    prepare(&made, &samples, &uses, result, request, err);
+    prepare(&made, &samples, &uses, comm, result, request, err);
     if (comm_agree(comm, err)) goto close_samples;
     measure_own(&made, comm, samples, uses, err);
     if (comm_agree(comm, err)) goto close_samples;
-    collect_all(&made, comm);
+    collect(&made, comm);
     *report = made;
     made = (struct sweep_report){0};
 close_samples:
@@ -288,27 +310,30 @@ void sweep_report_clear(struct sweep_report *report)
 
 struct sweep_entry *sweep_entry_at(const struct sweep_report *report, int unit, int run)
 {
-    return &report->entries[(size_t)unit * (size_t)report->n_runs + (size_t)run];
+    return &report->entries[held(report, unit) * (size_t)report->n_runs + (size_t)run];
 }
 
-static size_t row_of(int unit, int statistic)
+static size_t row_of(const struct sweep_report *report, int unit, int statistic)
 {
-    return (size_t)unit * SWEEP_STATISTICS + (size_t)statistic;
+    const int place = sweep_ranked_place(&report->units[unit], statistic);
+    return held(report, unit) * SWEEP_RANKED + (size_t)place;
 }
 
 struct sweep_pair *sweep_pairs_at(const struct sweep_report *report, int unit, int statistic,
                                   const struct sweep_family *family)
 {
-    return &report->pairs[row_of(unit, statistic) * (size_t)report->n_pairs + (size_t)family->first_pair];
+    return &report->pairs[row_of(report, unit, statistic) * (size_t)report->n_pairs +
+                          (size_t)family->first_pair];
 }
 
 struct rank *sweep_ranks_at(const struct sweep_report *report, int unit, int statistic,
                             const struct sweep_family *family)
 {
-    return &report->ranks[row_of(unit, statistic) * (size_t)report->n_ranks + (size_t)family->first_rank];
+    return &report->ranks[row_of(report, unit, statistic) * (size_t)report->n_ranks +
+                          (size_t)family->first_rank];
 }
 
 int64_t *sweep_settles_at(const struct sweep_report *report, int unit, int statistic, int trend)
 {
-    return &report->settles[row_of(unit, statistic) * (size_t)report->n_trends + (size_t)trend];
+    return &report->settles[row_of(report, unit, statistic) * (size_t)report->n_trends + (size_t)trend];
 }

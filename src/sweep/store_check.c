@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store_check.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -56,6 +60,30 @@ static const char *check_storage(const struct store_file *file, hid_t data,
     if (offset == HADDR_UNDEF || (double)offset + bytes > (double)file->size_bytes)
         return "data reach beyond the end";
     return NULL;
+}
+
+hid_t store_access(void)
+{
+    enum { CACHE_BYTES = 1 << 19, SIEVE_BYTES = 1 << 12 }; // the latter of each open dataset
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    H5AC_cache_config_t cache = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
+    H5Pset_sieve_buf_size(access, SIEVE_BYTES);
+    if (H5Pget_mdc_config(access, &cache) < 0) return access;
+    cache.set_initial_size = true;
+    cache.initial_size = cache.min_size = cache.max_size = CACHE_BYTES;
+    cache.incr_mode = H5C_incr__off;
+    cache.flash_incr_mode = H5C_flash_incr__off;
+    cache.decr_mode = H5C_decr__off;
+    H5Pset_mdc_config(access, &cache);
+    return access;
+}
+
+void store_tidy(void)
+{
+    H5garbage_collect();
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 hid_t store_open_data(const struct store_file *file, const char *name, struct store_expected *expected,

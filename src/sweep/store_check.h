@@ -15,6 +15,13 @@ struct store_file {
 
 enum { STORE_RANKS = 5 };
 
+// How a file is opened whose datasets are looked at once: little of what was read of their headers stays in
+// memory.  The caller closes it.
+hid_t store_access(void);
+
+// Gives back what HDF5 keeps for later.
+void store_tidy(void);
+
 // What a dataset must be; shape entries of -1 take any size and are set to what was found.
 struct store_expected {
     H5T_class_t type_class;

@@ -21,9 +21,9 @@ struct store {
     hid_t file; // read-only
     int n_runs, n_cells, n_layer, samples, max_tokens;
     int width[COMPONENT_COUNT];
-    hid_t *outputs; // [n_runs][n_layer][COMPONENT_COUNT], 0 where nothing is captured
-    hid_t *metrics; // [n_runs][STORE_METRICS], 0 where there are none
-    hid_t metric_types[STORE_METRICS];
+    // Where raw data lies in the file, 0 where there is none: a dataset that is open takes 7 KiB and more.
+    long long *outputs;       // [n_runs][n_layer][COMPONENT_COUNT]
+    long long *metrics;       // [n_runs][STORE_METRICS]
     struct store_rows *items; // [n_runs]
     hid_t *scales;            // [n_cells]
     hid_t observed;           // 0 where no run needs scales
@@ -37,7 +37,7 @@ struct store {
     unsigned long long size_bytes;
 };
 
-hid_t *store_output_at(const struct store *store, int run, int layer, int component);
+long long *store_output_at(const struct store *store, int run, int layer, int component);
 
 // Local.  NULL with *err set when memory is out; store_free() takes NULL.
 struct store *store_new(const struct comm *comm, const char *path, const struct plan *plan,

@@ -118,21 +118,21 @@ size_t store_metric_element_bytes(enum store_metric metric)
     return layouts[metric].bytes;
 }
 
-size_t store_metric_layer_bytes(enum store_metric metric)
+static size_t layer_bytes(enum store_metric metric)
 {
     const size_t components = metric == STORE_END_OF_MODEL ? 1 : COMPONENT_COUNT;
     return components * (size_t)(layouts[metric].further[0] * layouts[metric].further[1]) *
            layouts[metric].bytes;
 }
 
-int store_metric_layers(enum store_metric metric, int n_layer)
+static int layers_of(enum store_metric metric, int n_layer)
 {
     return metric == STORE_END_OF_MODEL ? 1 : n_layer;
 }
 
 size_t store_metric_row_bytes(enum store_metric metric, int n_layer)
 {
-    return (size_t)store_metric_layers(metric, n_layer) * store_metric_layer_bytes(metric);
+    return (size_t)layers_of(metric, n_layer) * layer_bytes(metric);
 }
 
 struct store_expected store_metric_expected(enum store_metric metric, int samples, int n_layer)

@@ -19,10 +19,7 @@ const char *store_metric_name(enum store_metric metric);
 hid_t store_metric_type(enum store_metric metric);
 void store_close_metric_type(hid_t type); // 0 and below are fine
 size_t store_metric_element_bytes(enum store_metric metric);
-// Of a row, and of the part of it that belongs to one layer.  The end of the model has one such part.
-size_t store_metric_row_bytes(enum store_metric metric, int n_layer);
-size_t store_metric_layer_bytes(enum store_metric metric);
-int store_metric_layers(enum store_metric metric, int n_layer);
+size_t store_metric_row_bytes(enum store_metric metric, int n_layer); // of a row
 // Its shape; n_layer -1 takes any.
 struct store_expected store_metric_expected(enum store_metric metric, int samples, int n_layer);
 // As store_open_data(), and the type must be this very one.

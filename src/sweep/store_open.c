@@ -14,7 +14,7 @@
 #include "store_layout.h"
 #include "writer.h"
 
-hid_t *store_output_at(const struct store *store, int run, int layer, int component)
+long long *store_output_at(const struct store *store, int run, int layer, int component)
 {
     return &store->outputs[((size_t)run * (size_t)store->n_layer + (size_t)layer) * COMPONENT_COUNT +
                            (size_t)component];
@@ -42,6 +42,17 @@ static hid_t open_bytes(const struct store_file *file, const char *name, int ran
                         struct error *err)
 {
     return open_data(file, name, H5T_INTEGER, 1, rank, shape, err);
+}
+
+// Where the data of a dataset begins; closes it.
+static long long place_of(const struct store_file *file, const char *name, hid_t data, struct error *err)
+{
+    if (!data) return 0;
+    const haddr_t offset = H5Dget_offset(data);
+    H5Dclose(data);
+    if (offset != HADDR_UNDEF) return (long long)offset;
+    error_set(err, STATUS_INTERNAL, "%s: %s: a dataset without contiguous storage", file->path, name);
+    return 0;
 }
 
 static void open_calibration(struct store *store, const struct store_file *file, const struct plan *plan,
@@ -73,7 +84,8 @@ static void open_run(struct store *store, const struct store_file *file, const s
             if (!(plan_wants(plan, run, l) & 1u << c)) continue;
             const long long shape[3] = {store->samples, store->max_tokens, store->width[c]};
             store_output_name(plan, run, l, (enum component)c, name);
-            *store_output_at(store, run, l, c) = open_floats(file, name, 3, shape, err);
+            *store_output_at(store, run, l, c) =
+                place_of(file, name, open_floats(file, name, 3, shape, err), err);
         }
     const long long row[2] = {store->samples, HASH_BYTES};
     items->state = open_bytes(file, store_item_name(plan, run, STORE_STATE, name), 1, row, err);
@@ -81,8 +93,8 @@ static void open_run(struct store *store, const struct store_file *file, const s
     items->seconds = open_floats(file, store_item_name(plan, run, STORE_SECONDS, name), 1, row, err);
 }
 
-static void open_metrics(struct store *store, const struct store_file *file, const struct plan *plan, int run,
-                         struct error *err)
+static void find_metrics(struct store *store, const struct store_file *file, const struct plan *plan, int run,
+                         const hid_t types[STORE_METRICS], struct error *err)
 {
     for (int m = 0; m < STORE_METRICS && !err->status; m++) {
         const enum store_metric metric = (enum store_metric)m;
@@ -91,7 +103,7 @@ static void open_metrics(struct store *store, const struct store_file *file, con
         if (!store_keeps_metric(plan, metric)) continue;
         store_run_name(plan, run, STORE_METRICS_GROUP, store_metric_name(metric), name);
         store->metrics[run * STORE_METRICS + m] =
-            store_open_metric(file, name, &expected, store->metric_types[m], err);
+            place_of(file, name, store_open_metric(file, name, &expected, types[m], err), err);
     }
 }
 
@@ -102,12 +114,16 @@ static void open_all(struct store *store, const struct plan *plan, struct error 
     store->token_ids = open_data(&file, "/samples/token_ids", H5T_INTEGER, sizeof(int32_t), 2, ids, err);
     store->length = open_data(&file, "/samples/length", H5T_INTEGER, sizeof(int32_t), 1, ids, err);
     open_calibration(store, &file, plan, err);
+    hid_t types[STORE_METRICS];
     for (int m = 0; m < STORE_METRICS; m++)
-        store->metric_types[m] = store_metric_type((enum store_metric)m);
+        types[m] = store_metric_type((enum store_metric)m);
     for (int r = 0; r < store->n_runs; r++) {
         open_run(store, &file, plan, r, err);
-        open_metrics(store, &file, plan, r, err);
+        find_metrics(store, &file, plan, r, types, err);
     }
+    for (int m = 0; m < STORE_METRICS; m++)
+        store_close_metric_type(types[m]);
+    store_tidy(); // after so many datasets
 }
 
 static void close_one(hid_t data)
@@ -124,16 +140,8 @@ static void close_rows(const struct store_rows *rows)
 
 static void close_data(struct store *store)
 {
-    for (int r = 0; r < store->n_runs; r++) {
-        for (int l = 0; l < store->n_layer; l++)
-            for (int c = 0; c < COMPONENT_COUNT; c++)
-                close_one(*store_output_at(store, r, l, c));
-        for (int m = 0; m < STORE_METRICS; m++)
-            close_one(store->metrics[r * STORE_METRICS + m]);
+    for (int r = 0; r < store->n_runs; r++)
         close_rows(&store->items[r]);
-    }
-    for (int m = 0; m < STORE_METRICS; m++)
-        store_close_metric_type(store->metric_types[m]);
     for (int c = 0; c < store->n_cells; c++)
         close_one(store->scales[c]);
     close_one(store->observed);
@@ -180,7 +188,7 @@ size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const 
 // there.
 static enum status open_file(struct store *store, struct error *err)
 {
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    hid_t access = store_access();
     H5Pset_file_locking(access, false, true);
     H5Pset_sieve_buf_size(access, 0); // else it would keep what was read, and others write
     store->file = H5Fopen(store->path, H5F_ACC_RDONLY, access);
@@ -254,6 +262,7 @@ enum status store_create(struct store **store, const struct comm *comm, const ch
     struct store *made = store_new(comm, path, plan, dims, corpus, err);
     if (comm_agree(comm, err)) goto free_store;
     if (comm->rank == 0) store_create_file(path, plan, dims, corpus, identity, err);
+    store_tidy();
     if (comm_agree(comm, err)) goto free_store;
     if (store_open_file(made, plan, dims, corpus, err)) goto remove_file;
     *store = made;

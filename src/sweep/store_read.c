@@ -222,43 +222,39 @@ static enum status find_layers(struct result *result, struct error *err)
     return STATUS_OK;
 }
 
-static hid_t *output_at(const struct result *result, int run, int layer, int component)
+static void output_name(const struct result *result, int run, int layer, int component,
+                        char name[STORE_PATH_ROOM])
 {
-    size_t row = (size_t)run * (size_t)result->n_layers + (size_t)layer;
-    return &result->outputs[row * COMPONENT_COUNT + (size_t)component];
+    result_run_group(&result->runs[run], "/outputs", name);
+    const size_t used = strlen(name);
+    snprintf(name + used, STORE_PATH_ROOM - used, "/layer_%d/%s", result->layers[layer].number,
+             component_name((enum component)component));
 }
 
 // The width is the first run's; the others must have the same.
-static enum status open_output(struct result *result, int run, int index, int component, struct error *err)
+static enum status check_output(struct result *result, int run, int index, int component, struct error *err)
 {
     char name[STORE_PATH_ROOM];
     struct result_layer *layer = &result->layers[index];
     int *width = &layer->width[component];
     struct store_expected expected = {
         H5T_FLOAT, 4, 3, {result->samples, result->max_tokens, *width ? *width : -1}};
-    result_run_group(&result->runs[run], "/outputs", name);
-    size_t used = strlen(name);
-    snprintf(name + used, sizeof name - used, "/layer_%d/%s", layer->number,
-             component_name((enum component)component));
+    output_name(result, run, index, component, name);
     hid_t data = store_open_data(&result->file, name, &expected, err);
     if (!data) return err->status;
-    *output_at(result, run, index, component) = data;
+    H5Dclose(data);
     if (expected.shape[2] > RESULT_MOST_WIDTH)
         return store_torn(&result->file, name, "unexpected width", err);
     *width = (int)expected.shape[2];
     return STATUS_OK;
 }
 
-static enum status open_outputs(struct result *result, struct error *err)
+static enum status check_outputs(struct result *result, struct error *err)
 {
-    size_t count = (size_t)result->n_runs * (size_t)result->n_layers * COMPONENT_COUNT;
-    result->outputs = calloc(count, sizeof *result->outputs);
-    if (!result->outputs)
-        return error_memory(err, count * sizeof *result->outputs, "the outputs of a result file");
     for (int r = 0; r < result->n_ordinary; r++)
         for (int l = 0; l < result->n_layers; l++)
             for (int c = 0; c < COMPONENT_COUNT; c++)
-                if (result->layers[l].components & 1u << c && open_output(result, r, l, c, err))
+                if (result->layers[l].components & 1u << c && check_output(result, r, l, c, err))
                     return err->status;
     return STATUS_OK;
 }
@@ -296,7 +292,7 @@ static enum status open_file(struct result *result, struct error *err)
     if (store_finish_extension(result->file.path, err)) return err->status;
     if (stat(result->file.path, &info) != 0) return error_errno(err, result->file.path, "cannot stat");
     result->file.size_bytes = (unsigned long long)info.st_size;
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    hid_t access = store_access();
     H5Pset_file_locking(access, false, true); // several ranks read it, also where there are no locks
     result->file.id = H5Fopen(result->file.path, H5F_ACC_RDONLY, access);
     char reason[400];
@@ -324,7 +320,7 @@ static enum status read_structure(struct result *result, struct error *err)
     if (store_open_metrics(result, err)) return err->status;
     if (result->n_model_layers > 0 && H5Lexists(result->file.id, "/outputs", H5P_DEFAULT) == 0)
         return STATUS_OK; // --store none
-    return find_layers(result, err) ? err->status : open_outputs(result, err);
+    return find_layers(result, err) ? err->status : check_outputs(result, err);
 }
 
 enum status result_open(struct result **result, const char *path, struct error *err)
@@ -335,7 +331,9 @@ enum status result_open(struct result **result, const char *path, struct error *
     opened->file.id = -1;
     opened->file.path = strdup(path);
     if (!opened->file.path) error_memory(err, strlen(path) + 1, "a path");
-    if (err->status || open_file(opened, err) || read_structure(opened, err)) {
+    if (!err->status && open_file(opened, err) == STATUS_OK) read_structure(opened, err);
+    store_tidy(); // after so many datasets
+    if (err->status) {
         result_close(opened);
         return err->status;
     }
@@ -346,14 +344,12 @@ enum status result_open(struct result **result, const char *path, struct error *
 void result_close(struct result *result)
 {
     if (!result) return;
-    size_t count = (size_t)result->n_runs * (size_t)result->n_layers * COMPONENT_COUNT;
-    for (size_t i = 0; result->outputs && i < count; i++)
-        if (result->outputs[i]) H5Dclose(result->outputs[i]);
+    for (int i = 0; i < 2; i++)
+        if (result->open[i].data > 0) H5Dclose(result->open[i].data);
     store_close_metrics(result);
     if (result->file.id >= 0) H5Fclose(result->file.id);
     for (int a = 0; a < RESULT_ATTRIBUTES; a++)
         free(result->attributes[a]);
-    free(result->outputs);
     free(result->layers);
     free(result->runs);
     free(result->state);
@@ -468,18 +464,36 @@ static void unreadable(const struct result *result, int layer, enum component co
               component_name(component), reason);
 }
 
+// 0 where it cannot be opened.
+static hid_t open_output(struct result *result, int run, int layer, int component)
+{
+    struct result_output *open = result->open;
+    for (int i = 0; i < 2; i++)
+        if (open[i].data > 0 && open[i].run == run && open[i].layer == layer &&
+            open[i].component == component)
+            return open[i].data;
+    char name[STORE_PATH_ROOM];
+    output_name(result, run, layer, component, name);
+    const hid_t data = H5Dopen2(result->file.id, name, H5P_DEFAULT);
+    if (data < 0) return 0;
+    if (open[1].data > 0) H5Dclose(open[1].data);
+    open[1] = open[0];
+    open[0] = (struct result_output){run, layer, component, data};
+    return data;
+}
+
 enum status result_read(struct result *result, int run, int layer, enum component component, int sample,
                         float *values, struct error *err)
 {
     int index = layer_index(result, layer);
-    hid_t data = index < 0 ? 0 : *output_at(result, run, index, (int)component);
-    if (!data)
+    if (index < 0 || run >= result->n_ordinary || !(result->layers[index].components & 1u << component))
         return error_set(err, STATUS_INPUT, "%s: layer %d %s was not stored", result->file.path, layer,
                          component_name(component));
     hsize_t start[3] = {(hsize_t)sample, 0, 0};
     hsize_t count[3] = {1, (hsize_t)result->length[sample], (hsize_t)result->layers[index].width[component]};
-    hid_t file_space = H5Dget_space(data), memory_space = H5Screate_simple(3, count, NULL);
-    if (H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
+    const hid_t data = open_output(result, run, index, (int)component);
+    const hid_t file_space = H5Dget_space(data), memory_space = H5Screate_simple(3, count, NULL);
+    if (file_space < 0 || H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
         H5Dread(data, H5T_NATIVE_FLOAT, memory_space, file_space, H5P_DEFAULT, values) < 0)
         unreadable(result, layer, component, err);
     H5Sclose(memory_space);

@@ -28,7 +28,12 @@ struct result {
     int n_runs, n_ordinary; // the others, behind them, are noisy re-runs
     struct result_layer *layers;
     int n_layers;
-    hid_t *outputs; // [n_runs][n_layers][COMPONENT_COUNT], 0 where absent
+    // The outputs that were opened last: reads alternate between a mode and its reference.  All of a large
+    // file would take 7 KiB and more each.
+    struct result_output {
+        int run, layer, component; // layer: an index
+        hid_t data;                // 0: none
+    } open[2];
     // Metrics; NULL and 0 without them.
     hid_t *metrics; // [n_runs][STORE_METRICS], 0 where absent
     hid_t metric_types[STORE_METRICS];

@@ -15,6 +15,7 @@
 #include "store_extend.h"
 #include "store_handle.h"
 #include "store_layout.h"
+#include "writer.h"
 
 // ---- the same job? ----
 
@@ -289,45 +290,34 @@ static bool digest_is(struct store *store, int run, int sample, struct hash *has
            memcmp(stored, found, HASH_BYTES) == 0;
 }
 
-// In pieces of a few rows: no buffer of a whole tensor is needed.
-static bool hash_tensor(hid_t data, int sample, int length, int width, struct hash *hash)
+// In pieces: no buffer of a whole tensor is needed.
+static bool hash_raw(const struct store *store, long long place, size_t bytes, struct hash *hash)
 {
-    enum { PIECE_FLOATS = 1 << 14 };
-    float piece[PIECE_FLOATS];
-    int columns = width < PIECE_FLOATS ? width : PIECE_FLOATS, rows = PIECE_FLOATS / columns;
-    for (int t = 0; t < length; t += rows)
-        for (int i = 0; i < width; i += columns) { // a wide row takes several pieces, one row at a time
-            int high = length - t < rows ? length - t : rows,
-                wide = width - i < columns ? width - i : columns;
-            hsize_t start[3] = {(hsize_t)sample, (hsize_t)t, (hsize_t)i};
-            hsize_t count[3] = {1, (hsize_t)high, (hsize_t)wide};
-            if (!read_block(data, 3, start, count, H5T_NATIVE_FLOAT, piece)) return false;
-            hash_update(hash, piece, (size_t)high * (size_t)wide * sizeof *piece);
-        }
+    enum { PIECE_BYTES = 1 << 16 };
+    unsigned char piece[PIECE_BYTES];
+    for (size_t at = 0; at < bytes; at += PIECE_BYTES) {
+        const size_t part = bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
+        if (!writer_read(store->writer, place + (long long)at, piece, part)) return false;
+        hash_update(hash, piece, part);
+    }
     return true;
 }
 
-// The row of a sample in a metric, in pieces of some layers.
+static bool hash_output(const struct store *store, long long first, int component, int sample, int length,
+                        struct hash *hash)
+{
+    const size_t row = (size_t)store->width[component] * sizeof(float);
+    const size_t before = (size_t)sample * (size_t)store->max_tokens * row;
+    return hash_raw(store, first + (long long)before, (size_t)length * row, hash);
+}
+
+// The row of a sample in a metric.
 static bool hash_metric(const struct store *store, int run, enum store_metric metric, int sample,
                         struct hash *hash)
 {
-    enum { PIECE_BYTES = 1 << 16 };
-    const hid_t data = store->metrics[run * STORE_METRICS + (int)metric];
-    const struct store_expected shape = store_metric_expected(metric, 1, store->n_layer);
-    const size_t layer_bytes = store_metric_layer_bytes(metric);
-    const int layers = store_metric_layers(metric, store->n_layer), most = (int)(PIECE_BYTES / layer_bytes);
-    unsigned char piece[PIECE_BYTES];
-    for (int l = 0; data && l < layers; l += most) {
-        const int wide = layers - l < most ? layers - l : most;
-        hsize_t start[STORE_RANKS] = {(hsize_t)sample}, count[STORE_RANKS];
-        for (int d = 0; d < STORE_RANKS; d++)
-            count[d] = (hsize_t)shape.shape[d];
-        start[1] = (hsize_t)l;
-        if (shape.rank > 1) count[1] = (hsize_t)wide;
-        if (!read_block(data, shape.rank, start, count, store->metric_types[metric], piece)) return false;
-        hash_update(hash, piece, (size_t)wide * layer_bytes);
-    }
-    return true;
+    const long long first = store->metrics[run * STORE_METRICS + (int)metric];
+    const size_t row = store_metric_row_bytes(metric, store->n_layer);
+    return !first || hash_raw(store, first + sample * (long long)row, row, hash);
 }
 
 bool store_sample_is_whole(struct store *store, int run, int sample, int length, struct hash *hash)
@@ -335,8 +325,8 @@ bool store_sample_is_whole(struct store *store, int run, int sample, int length,
     bool good = true;
     for (int l = 0; l < store->n_layer && good; l++)
         for (int c = 0; c < COMPONENT_COUNT && good; c++) {
-            hid_t data = *store_output_at(store, run, l, c);
-            if (data) good = hash_tensor(data, sample, length, store->width[c], hash);
+            const long long first = *store_output_at(store, run, l, c);
+            if (first) good = hash_output(store, first, c, sample, length, hash);
         }
     for (int m = 0; m < STORE_METRICS && good; m++)
         good = hash_metric(store, run, (enum store_metric)m, sample, hash);

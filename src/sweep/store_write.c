@@ -166,15 +166,13 @@ void store_mark_failed(struct store *store, int run, int sample)
 enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
                                const float *values, int length, int width, struct error *err)
 {
-    hid_t data = *store_output_at(store, run, layer, (int)component);
-    hsize_t index = (hsize_t)sample * (hsize_t)store->max_tokens * (hsize_t)width;
-    long long place = 0;
-    if (!data)
+    const long long first = *store_output_at(store, run, layer, (int)component),
+                    index = (long long)sample * store->max_tokens * width;
+    if (!first)
         return error_set(err, STATUS_INTERNAL, "%s: layer %d %s is not in the plan", store->path, layer,
                          component_name(component));
-    if (find_place(store, data, index, sizeof *values, &place, err)) return err->status;
-    return writer_put(store->writer, run, place, values, (size_t)length * (size_t)width * sizeof *values,
-                      err);
+    return writer_put(store->writer, run, first + index * (long long)sizeof *values, values,
+                      (size_t)length * (size_t)width * sizeof *values, err);
 }
 
 enum status store_write_metrics(struct store *store, int run, int sample, const struct store_metrics *metrics,
@@ -185,12 +183,9 @@ enum status store_write_metrics(struct store *store, int run, int sample, const 
                                              [STORE_POSITION] = metrics->position,
                                              [STORE_END_OF_MODEL] = metrics->end_of_model};
     for (int m = 0; m < STORE_METRICS; m++) {
-        const hid_t data = store->metrics[run * STORE_METRICS + m];
+        const long long first = store->metrics[run * STORE_METRICS + m];
         const size_t bytes = store_metric_row_bytes((enum store_metric)m, store->n_layer);
-        long long place = 0;
-        if (!data) continue;
-        if (find_place(store, data, (hsize_t)sample, bytes, &place, err) ||
-            writer_put(store->writer, run, place, rows[m], bytes, err))
+        if (first && writer_put(store->writer, run, first + sample * (long long)bytes, rows[m], bytes, err))
             return err->status;
     }
     return STATUS_OK;

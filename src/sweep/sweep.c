@@ -11,6 +11,7 @@
 #include "lockstep.h"
 #include "resume.h"
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/base/footprint.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/forward.h"
 #include "ssmsweep/numerics/version.h"
@@ -82,6 +83,7 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
             threads.node_cores, threads.widened ? " (unbound)" : "");
     threads_warn(&threads, comm, log);
     sweep->load_seconds = progress_clock() - started;
+    footprint_log(log, "model and texts are open");
     return STATUS_OK;
 }
 
@@ -359,6 +361,7 @@ static enum status fill_store(struct sweep *sweep, const struct worker *worker, 
     struct sweep_count count = {0};
     float *scales = NULL;
     calibrate(sweep, worker, store, stock, &scales, times, err);
+    footprint_log(sweep->log, "calibrated");
     // From here on the samples are read where they are needed.
     corpus_drop_ids(&sweep->corpus);
     observations_clear(&stock->known);
@@ -383,6 +386,7 @@ static enum status open_engine(const struct sweep *sweep, struct engine *engine,
     engine_open(engine, sweep->comm, &sweep->model, engine_parts(&sweep->plan, &sweep->model),
                 texts_most_tokens(sweep), sweep->threads, err);
     times->pack_seconds = progress_clock() - started;
+    footprint_log(sweep->log, "weights are packed");
     return err->status;
 }
 
@@ -483,6 +487,7 @@ enum status sweep_run(struct sweep *sweep, struct error *err)
     started = progress_clock();
     if (open_store(&store, sweep, err)) goto close_engine;
     times.create_seconds = progress_clock() - started;
+    footprint_log(sweep->log, "the result file is open");
     work(sweep, &engine, store, &stock, &times, err);
     bool empty = err->status && err->status != STATUS_STOPPED && !sweep->resumes && stock.stored == 0 &&
                  stock.known.added == 0;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "lockstep.h"
+#include "ssmsweep/base/footprint.h"
 #include "ssmsweep/sweep/scheduler.h"
 
 enum status worker_overdue(const struct worker *worker, struct error *err)
@@ -92,6 +93,7 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
     if (comm_agree(worker->comm, err)) goto close_lockstep;
     scheduler_run(worker->comm, &task, progress, err);
     share_finished(worker, finished);
+    footprint_log(worker->log, "all items are done");
     *count =
         (struct sweep_count){.stored = count_finished(worker->plan, finished) - before, .ended = task.ended};
     MPI_Allreduce(&sweeping.failed, &count->failed, 1, MPI_LONG_LONG, MPI_SUM, worker->comm->world);

@@ -112,6 +112,20 @@ static void forget_sample(struct writer *writer, int run)
     hash_finish(writer->runs[run].hash, unused);
 }
 
+bool writer_read(const struct writer *writer, long long offset, void *data, size_t bytes)
+{
+    char *at = data;
+    while (bytes > 0) {
+        const ssize_t n = pread(writer->descriptor, at, bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return false;
+        at += n;
+        offset += n;
+        bytes -= (size_t)n;
+    }
+    return true;
+}
+
 // ---- the thread ----
 
 static void run_record(struct writer *writer, const struct record *record, struct error *err)
@@ -291,7 +305,7 @@ enum status writer_open(struct writer **writer, const char *path, size_t most_by
     pthread_cond_init(&made->filled, NULL);
     pthread_cond_init(&made->emptied, NULL);
     made->path = strdup(path);
-    made->descriptor = open(path, O_WRONLY | O_CLOEXEC);
+    made->descriptor = open(path, O_RDWR | O_CLOEXEC);
     if (made->descriptor < 0)
         error_errno(err, path, "cannot open for writing");
     else if (!made->path)

@@ -45,6 +45,9 @@ enum status writer_put_account(struct writer *writer, int run, const struct writ
 // failure.
 enum status writer_settle(struct writer *writer, int run, struct error *err);
 
+// What is in the file there; false where that cannot be read.
+bool writer_read(const struct writer *writer, long long offset, void *data, size_t bytes);
+
 // Settled data to the disk.
 enum status writer_sync(struct writer *writer, struct error *err);
 

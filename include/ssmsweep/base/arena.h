@@ -18,7 +18,8 @@ struct arena {
     bool owned;
 };
 
-// Maps `size_bytes` of zeroed memory, in huge pages where the system grants them.  Freed by arena_clear().
+// Takes `size_bytes` of zeroed memory, all of it at once, in huge pages where the system grants them.  Freed
+// by arena_clear().
 enum status arena_init(struct arena *arena, size_t size_bytes, const char *what, struct error *err);
 
 // Uses memory that somebody else owns (a shared window); it must be aligned to ARENA_ALIGN.

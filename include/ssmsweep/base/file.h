@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "ssmsweep/base/status.h"
 
@@ -31,6 +32,17 @@ enum status file_replace(const char *path, const void *data, size_t size_bytes, 
 
 // The same of DIR/NAME with a text; NULL stands for one that memory did not suffice for.
 enum status file_replace_in(const char *directory, const char *name, const char *text, struct error *err);
+
+// The same of DIR/NAME, piece by piece: what is written to `out` need not be in memory.  In caller memory.
+struct file_replacement {
+    FILE *out;
+    char *path, *temporary;
+};
+// On success file_replacement_end() must follow, which frees.
+enum status file_replacement_begin(struct file_replacement *replacement, const char *directory,
+                                   const char *name, struct error *err);
+// Renames what was written into place; after an error, also one that *err held before, the old file stays.
+enum status file_replacement_end(struct file_replacement *replacement, struct error *err);
 
 // "DIR/NAME" in malloc'ed memory (caller frees); NULL when memory is out.
 char *file_join(const char *directory, const char *name);

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "ssmsweep/base/status.h"
 
@@ -60,5 +61,9 @@ void json_put_null(struct json_writer *writer, const char *key);
 // Ends the text with a newline and hands it over (caller frees); NULL when memory ran out on the way.  Closes
 // the writer.
 char *json_writer_finish(struct json_writer *writer);
+
+// The same straight into a file, which is borrowed; it keeps what went wrong there (ferror).
+struct json_writer *json_writer_open_file(FILE *out);
+void json_writer_end(struct json_writer *writer); // newline; closes the writer
 
 #endif

@@ -4,6 +4,8 @@
 #ifndef SSMSWEEP_COMPARE_SWEEP_FILES_H
 #define SSMSWEEP_COMPARE_SWEEP_FILES_H
 
+#include <stdio.h>
+
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/compare/sweep_report.h"
 
@@ -11,12 +13,11 @@
 // STATUS_IO names the file.
 enum status sweep_files_write(const struct sweep_report *report, const char *directory, struct error *err);
 
-// Caller frees; NULL when memory is out.
-char *sweep_json(const struct sweep_report *report);
-char *sweep_csv(const struct sweep_report *report);
+// The files' content; `out` keeps what went wrong there (ferror).  STATUS_IO: memory is out.
+enum status sweep_json_write(FILE *out, const struct sweep_report *report, struct error *err);
+void sweep_csv_write(FILE *out, const struct sweep_report *report);
 
-// Which modes of a family can be told apart is reported by these metrics; the others follow them: rmse,
-// relative_mse and sqnr_db are decided as mse, relative_mae as mae.
+// Which modes of a family can be told apart is reported by these metrics.
 bool sweep_ranks_by(const struct sweep_unit *unit, int statistic);
 
 // What is known of a pair.

@@ -17,7 +17,12 @@
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/store.h"
 
-enum { SWEEP_STATISTICS = MOMENT_STATISTICS, SWEEP_PERCENTILES = 5, SWEEP_MOST_RERUNS = 64 };
+enum {
+    SWEEP_STATISTICS = MOMENT_STATISTICS,
+    SWEEP_RANKED = 4, // of them, at most, those by which modes are ranked
+    SWEEP_PERCENTILES = 5,
+    SWEEP_MOST_RERUNS = 64
+};
 extern const double sweep_percentiles[SWEEP_PERCENTILES]; // 50 ... 99.9
 
 // What the numbers are of: a component of a layer, or the predictions of the whole model.
@@ -29,6 +34,9 @@ struct sweep_unit {
 // The metrics that a unit has, in the order of everything below: moment_statistics or text_statistics.
 const struct statistic *sweep_statistics(const struct sweep_unit *unit);
 int sweep_statistic_count(const struct sweep_unit *unit);
+// Its place among those by which modes are ranked, or -1: the others follow them (rmse, relative_mse and
+// sqnr_db are decided as mse, relative_mae as mae).
+int sweep_ranked_place(const struct sweep_unit *unit, int statistic);
 
 // Of one (unit, run).
 struct sweep_entry {
@@ -43,7 +51,7 @@ struct sweep_entry {
     double position_mse[PROFILE_POSITIONS], position_mae[PROFILE_POSITIONS];
 };
 
-// Of one (unit, pair of runs, statistic).
+// Of one (unit, pair of runs, statistic by which modes are ranked).
 struct sweep_pair {
     struct change change;
     double adjusted; // p, corrected for the family
@@ -85,11 +93,12 @@ struct sweep_report {
     int n_runs, n_units, n_families, n_trends, n_reruns;
     int n_ranks, n_pairs; // of a unit and a statistic
 
-    // Where ranks > 1 filled on rank 0 alone.
-    struct sweep_entry *entries; // [n_units][n_runs]
-    struct sweep_pair *pairs;    // [n_units][SWEEP_STATISTICS][n_pairs]
-    struct rank *ranks;          // [n_units][SWEEP_STATISTICS][n_ranks]
-    int64_t *settles;            // [n_units][SWEEP_STATISTICS][n_trends], as trend_settles()
+    // Rank 0 holds every unit, another rank those that it measured: first_unit, first_unit + unit_step, ...
+    int first_unit, unit_step, held_units;
+    struct sweep_entry *entries; // [held_units][n_runs]
+    struct sweep_pair *pairs;    // [held_units][SWEEP_RANKED][n_pairs]
+    struct rank *ranks;          // [held_units][SWEEP_RANKED][n_ranks]
+    int64_t *settles;            // [held_units][SWEEP_RANKED][n_trends], as trend_settles()
 };
 
 struct sweep_report_request {
@@ -105,7 +114,7 @@ enum status sweep_report_make(struct sweep_report *report, const struct comm *co
                               const struct sweep_report_request *request, struct error *err);
 void sweep_report_clear(struct sweep_report *report); // a zeroed one is fine
 
-// Local.  run is a place in report->runs.
+// Local.  run is a place in report->runs; the unit is one that this rank holds, the statistic ranks modes.
 struct sweep_entry *sweep_entry_at(const struct sweep_report *report, int unit, int run);
 struct sweep_pair *sweep_pairs_at(const struct sweep_report *report, int unit, int statistic,
                                   const struct sweep_family *family); // as pair_index() orders them
