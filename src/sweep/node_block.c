@@ -15,7 +15,7 @@
 #define MADV_COLLAPSE 25 // of linux/mman.h; Debian 12's C library does not name it yet
 #endif
 
-enum { HUGE_PAGE_BYTES = 2 << 20, NAME_ROOM = 64, ROOM_LEFT_BYTES = 16 << 20 };
+enum { HUGE_PAGE_BYTES = 2 << 20, NAME_ROOM = 64, ROOM_LEFT_BYTES = 16 << 20, WORTH_ASKING_BYTES = 16 << 20 };
 
 // Maps `descriptor` (-1: anonymous memory) at a multiple of 2 MiB, so that huge pages fit; NULL if it cannot
 // be.
@@ -63,6 +63,9 @@ static int open_object(const struct comm *comm, char name[NAME_ROOM])
     return descriptor;
 }
 
+typedef _Atomic int node_count;
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "processes share the counter");
+
 static bool has_room(int descriptor, size_t bytes)
 {
     struct statvfs info;
@@ -89,7 +92,7 @@ static struct stretch own_stretch(const struct comm *comm, size_t size_bytes)
 static void ask_for_huge_pages(int descriptor, char *memory, struct stretch own)
 {
 #ifdef MADV_COLLAPSE
-    if (!has_room(descriptor, own.to - own.from)) return;
+    if (own.to - own.from < WORTH_ASKING_BYTES || !has_room(descriptor, own.to - own.from)) return;
     for (size_t at = own.from; at < own.to; at += HUGE_PAGE_BYTES)
         if (posix_fallocate(descriptor, (off_t)at, 1) != 0) return;
     madvise(memory + own.from, own.to - own.from, MADV_COLLAPSE);
@@ -139,23 +142,27 @@ enum status node_block_open(struct node_block *block, const struct comm *comm, s
 {
     if (size_bytes > (size_t)PTRDIFF_MAX - 2 * HUGE_PAGE_BYTES)
         return error_memory(err, size_bytes, "the weights");
-    size_t rounded = (size_bytes / HUGE_PAGE_BYTES + 1) * HUGE_PAGE_BYTES;
-    struct node_block made = {.size_bytes = rounded, .parts = 1};
+    const size_t counted = size_bytes + sizeof(node_count);
+    const size_t rounded = (counted / HUGE_PAGE_BYTES + 1) * HUGE_PAGE_BYTES;
+    struct node_block made = {.size_bytes = rounded};
     if (comm->node_ranks > 1) made.memory = open_shared(comm, rounded);
-    if (made.memory) {
-        made.part = comm->node_rank;
-        made.parts = comm->node_ranks;
-    } else {
-        made.memory = map_aligned(-1, rounded);
-    }
+    made.shared = made.memory != NULL;
+    if (!made.shared) made.memory = map_aligned(-1, rounded);
     if (!made.memory) return error_memory(err, size_bytes, "the weights");
     *block = made;
     return STATUS_OK;
 }
 
+// The counter lies at the end of the block.
+int node_block_next(const struct node_block *block)
+{
+    char *end = (char *)block->memory + block->size_bytes;
+    return atomic_fetch_add((node_count *)(void *)(end - sizeof(node_count)), 1);
+}
+
 void node_block_fence(struct node_block *block, const struct comm *comm)
 {
-    if (block->parts == 1) return;
+    if (!block->shared) return;
     atomic_thread_fence(memory_order_seq_cst);
     MPI_Request barrier;
     MPI_Ibarrier(comm->node, &barrier);
