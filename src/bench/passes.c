@@ -37,7 +37,7 @@ static enum status pack(struct engine *engine, unsigned part, struct error *err)
         return err->status;
     }
     for (int t = 0; t < weights_tasks(engine->weights) && !err->status; t++)
-        weights_pack(engine->weights, t, err);
+        weights_pack(engine->weights, t, NULL, err);
     if (err->status) unpack(engine);
     return err->status;
 }

@@ -44,10 +44,12 @@ static void pack_model(void *context)
 {
     struct start *start = context;
     struct weights *weights = NULL;
+    struct arena scratch = {0};
     if (start->err->status || weights_open(&weights, &start->model, parts, start->memory.base, start->err))
         return;
     for (int t = 0; t < weights_tasks(weights) && !start->err->status; t++)
-        weights_pack(weights, t, start->err);
+        weights_pack(weights, t, &scratch, start->err);
+    arena_clear(&scratch);
     weights_close(weights);
 }
 

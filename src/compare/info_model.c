@@ -75,7 +75,7 @@ static enum status open_stand(struct stand *stand, const struct model *model, un
     stand->h = calloc(values, sizeof(float));
     if (!stand->memory || !stand->residual || !stand->h) return error_memory(err, padded, "one layer");
     if (weights_open(&stand->weights, &stand->model, part, stand->memory, err) ||
-        weights_pack(stand->weights, 0, err))
+        weights_pack(stand->weights, 0, NULL, err))
         return err->status;
     return forward_open(&stand->forward, stand->weights, stand->tokens, threads, err);
 }

@@ -173,6 +173,13 @@ void tensor_to_f32(const struct tensor *tensor, float *out)
         row_to_f32(tensor->dtype, row_data(tensor, r), rows.length, rows.step, out + r * rows.length);
 }
 
+const float *tensor_as_f32(const struct tensor *tensor)
+{
+    const bool as_is =
+        tensor->dtype == DTYPE_F32 && is_contiguous(tensor) && (uintptr_t)tensor->data % _Alignof(float) == 0;
+    return as_is ? (const float *)(const void *)tensor->data : NULL;
+}
+
 void tensor_to_i8(const struct tensor *tensor, int8_t *out)
 {
     struct rows rows = split_rows(tensor);

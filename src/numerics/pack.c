@@ -1,34 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pack.h"
 
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "weights_view.h"
 
-// ---- a tensor as float32, in scratch ----
+enum { HEAD_SLICE_ROWS = 1024 }; // a multiple of 16
 
-static long tensor_count(const struct tensor *tensor)
+// ---- a tensor as float32 ----
+
+float *pack_take(struct arena *scratch, long count)
 {
-    long count = 1;
-    for (int i = 0; i < tensor->dims; i++)
-        count *= (long)tensor->shape[i];
-    return count;
+    float *values = arena_take(scratch, ((size_t)count + KERNEL_LANES) * sizeof *values);
+    memset(values + count, 0, KERNEL_LANES * sizeof *values);
+    return values;
 }
 
-// Room for the tensor, a multiple of 16 elements; NULL and an error when memory is out.
-float *pack_load(const struct tensor *tensor, struct error *err)
+static float *load(struct arena *scratch, const struct tensor *tensor)
 {
-    const long count = tensor_count(tensor);
-    const size_t bytes = ((size_t)count + KERNEL_LANES) * sizeof(float);
-    float *values = err->status ? NULL : malloc(bytes);
-    if (!values) {
-        error_memory(err, bytes, tensor->name);
-        return NULL;
-    }
+    float *values = pack_take(scratch, (long)tensor_elements(tensor));
     tensor_to_f32(tensor, values);
-    memset(values + count, 0, KERNEL_LANES * sizeof *values);
     return values;
 }
 
@@ -37,18 +28,61 @@ static void round_all_half(const struct weights *w, float *values, long count)
     w->kernels->round_half(values, (count + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES);
 }
 
+// To be read alone, no further than it goes: in the file where that has it as it is needed.
+static const float *view(const struct weights *w, struct arena *scratch, const struct tensor *tensor,
+                         bool half)
+{
+    const float *in_place = half ? NULL : tensor_as_f32(tensor);
+    if (in_place) return in_place;
+    float *values = load(scratch, tensor);
+    if (half) round_all_half(w, values, (long)tensor_elements(tensor));
+    return values;
+}
+
+// Rows [first, first + count) of a matrix.
+static struct tensor take_rows(const struct tensor *matrix, int first, int count)
+{
+    struct tensor rows = *matrix;
+    rows.data += first * matrix->stride[0] * (int64_t)dtype_bytes(matrix->dtype);
+    rows.shape[0] = count;
+    return rows;
+}
+
 // ---- panels ----
 
-// Outputs [first, first + count) of matrix [*, depth] -> consecutive panels from `packed`, zeros up to a
-// multiple of 16.
-static float *pack_panels(const float *matrix, int first, int count, int depth, float *packed)
+// rows [lanes, depth] -> one panel, zeros up to 16 lanes.
+static void pack_panel(const float *rows, int lanes, int depth, float *packed)
 {
-    for (int n0 = 0; n0 < count; n0 += KERNEL_LANES) {
-        const float *rows = matrix + (long)(first + n0) * depth;
+    for (int k = 0; k < depth; k++, packed += KERNEL_LANES)
+        for (int lane = 0; lane < KERNEL_LANES; lane++)
+            packed[lane] = lane < lanes ? rows[(long)lane * depth + k] : 0.0f;
+}
+
+// How a matrix goes into panels.
+struct recipe {
+    const struct hadamard *rotation; // of each row; NULL: none
+    bool half;                       // rounded to FP16
+};
+
+// Outputs [first, first + count) of matrix [*, depth] -> consecutive panels from `packed`, zeros up to a
+// multiple of 16; returns their end.  What is altered on the way stays in the cache.
+static float *pack_panels(const struct weights *w, struct arena *scratch, const struct tensor *matrix,
+                          int first, int count, struct recipe recipe, float *packed)
+{
+    const int depth = (int)matrix->shape[1];
+    const size_t mark = scratch->used_bytes;
+    for (int n0 = 0; n0 < count; n0 += KERNEL_LANES, packed += (long)KERNEL_LANES * depth) {
         const int lanes = count - n0 < KERNEL_LANES ? count - n0 : KERNEL_LANES;
-        for (int k = 0; k < depth; k++, packed += KERNEL_LANES)
-            for (int lane = 0; lane < KERNEL_LANES; lane++)
-                packed[lane] = lane < lanes ? rows[(long)lane * depth + k] : 0.0f;
+        const struct tensor some = take_rows(matrix, first + n0, lanes);
+        if (recipe.rotation) {
+            float *rows = load(scratch, &some);
+            for (int lane = 0; lane < lanes; lane++)
+                w->kernels->hadamard(recipe.rotation, rows + (long)lane * depth);
+            pack_panel(rows, lanes, depth, packed);
+        } else {
+            pack_panel(view(w, scratch, &some, recipe.half), lanes, depth, packed);
+        }
+        scratch->used_bytes = mark;
     }
     return packed;
 }
@@ -101,75 +135,50 @@ void pack_A(const struct weights *w, float *A_log, float *out)
     pack_transposed(A_log, d->d_inner, d->d_state, w->ld_inner, out);
 }
 
+size_t pack_scratch_bytes(const struct weights *w)
+{
+    const struct dims *d = &w->model->dims;
+    const long I = d->d_inner, D = d->d_model, R = d->dt_rank, N = d->d_state, K = d->d_conv;
+    // A layer of floats, its largest tensor once more, codes and a block of columns (of W8A8 weights).
+    const long layer = I * (3 * D + 2 * R + 3 * N + K + 4) + D, spare = I * (2 * D + R + 2 * N + K);
+    return (size_t)(layer + 2 * spare + 2L * KERNEL_LANES * (w->ld_model + w->ld_inner)) * sizeof(float) +
+           ((size_t)1 << 16);
+}
+
 // ---- float ----
 
-static void load_tensors(const struct weights *w, const struct model *model, int layer,
-                         struct float_tensors *t, struct error *err)
+static void pack_float(const struct weights *w, struct arena *scratch, const struct model_layer *m, bool half,
+                       struct float_layer *out)
 {
-    const struct model_layer *m = &model->layers[layer];
-    if (model->kind == MODEL_W8A8) {
-        pack_load_codes(w, model, layer, t, err);
+    const struct dims *d = &w->model->dims;
+    const struct recipe recipe = {.half = half};
+    const int I = d->d_inner, D = d->d_model, R = d->dt_rank, N = d->d_state;
+    float *in_proj_z = pack_panels(w, scratch, m->in_proj, 0, I, recipe, out->in_proj);
+    pack_panels(w, scratch, m->in_proj, I, I, recipe, in_proj_z);
+    float *x_proj_B = pack_panels(w, scratch, m->x_proj, 0, R, recipe, out->x_proj);
+    float *x_proj_C = pack_panels(w, scratch, m->x_proj, R, N, recipe, x_proj_B);
+    pack_panels(w, scratch, m->x_proj, R + N, N, recipe, x_proj_C);
+    pack_panels(w, scratch, m->dt_proj, 0, I, recipe, out->dt_proj);
+    pack_panels(w, scratch, m->out_proj, 0, D, recipe, out->out_proj);
+    pack_vector(view(w, scratch, m->norm, false), D, w->ld_model, out->norm);
+    pack_transposed(view(w, scratch, m->conv_w, half), I, d->d_conv, w->ld_inner, out->conv_w);
+    pack_vector(view(w, scratch, m->conv_b, half), I, w->ld_inner, out->conv_b);
+    pack_vector(view(w, scratch, m->dt_bias, false), I, w->ld_inner, out->dt_bias);
+    pack_vector(view(w, scratch, m->D_skip, false), I, w->ld_inner, out->D_skip);
+    pack_A(w, load(scratch, m->A_log), out->A);
+}
+
+void pack_float_layer(struct weights *weights, struct arena *scratch, int layer, bool half)
+{
+    const struct model *model = weights_float_model(weights);
+    struct float_layer *out = half ? &weights->fp16[layer] : &weights->fp32[layer];
+    if (model->kind == MODEL_FLOAT) {
+        pack_float(weights, scratch, &model->layers[layer], half, out);
         return;
     }
-    *t = (struct float_tensors){.norm = pack_load(m->norm, err),
-                                .in_proj = pack_load(m->in_proj, err),
-                                .conv_w = pack_load(m->conv_w, err),
-                                .conv_b = pack_load(m->conv_b, err),
-                                .x_proj = pack_load(m->x_proj, err),
-                                .dt_proj = pack_load(m->dt_proj, err),
-                                .dt_bias = pack_load(m->dt_bias, err),
-                                .A_log = pack_load(m->A_log, err),
-                                .D_skip = pack_load(m->D_skip, err),
-                                .out_proj = pack_load(m->out_proj, err)};
-}
-
-void pack_free_tensors(struct float_tensors *t)
-{
-    float *all[] = {t->norm,    t->in_proj, t->conv_w, t->conv_b, t->x_proj,
-                    t->dt_proj, t->dt_bias, t->A_log,  t->D_skip, t->out_proj};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        free(all[i]);
-}
-
-static void round_tensors(const struct weights *w, struct float_tensors *t)
-{
-    const struct dims *d = &w->model->dims;
-    const long I = d->d_inner;
-    round_all_half(w, t->in_proj, 2 * I * d->d_model);
-    round_all_half(w, t->conv_w, I * d->d_conv);
-    round_all_half(w, t->conv_b, I);
-    round_all_half(w, t->x_proj, (d->dt_rank + 2L * d->d_state) * I);
-    round_all_half(w, t->dt_proj, I * d->dt_rank);
-    round_all_half(w, t->out_proj, I * d->d_model);
-}
-
-static void pack_float(const struct weights *w, struct float_tensors *t, struct float_layer *out)
-{
-    const struct dims *d = &w->model->dims;
-    const int I = d->d_inner, D = d->d_model, R = d->dt_rank, N = d->d_state;
-    pack_vector(t->norm, D, w->ld_model, out->norm);
-    pack_panels(t->in_proj, I, I, D, pack_panels(t->in_proj, 0, I, D, out->in_proj));
-    pack_transposed(t->conv_w, I, d->d_conv, w->ld_inner, out->conv_w);
-    pack_vector(t->conv_b, I, w->ld_inner, out->conv_b);
-    float *x_proj_B = pack_panels(t->x_proj, 0, R, I, out->x_proj);
-    pack_panels(t->x_proj, R + N, N, I, pack_panels(t->x_proj, R, N, I, x_proj_B));
-    pack_panels(t->dt_proj, 0, I, R, out->dt_proj);
-    pack_vector(t->dt_bias, I, w->ld_inner, out->dt_bias);
-    pack_A(w, t->A_log, out->A);
-    pack_vector(t->D_skip, I, w->ld_inner, out->D_skip);
-    pack_panels(t->out_proj, 0, D, I, out->out_proj);
-}
-
-enum status pack_float_layer(struct weights *weights, int layer, bool half, struct error *err)
-{
-    struct float_tensors t;
-    load_tensors(weights, weights_float_model(weights), layer, &t, err);
-    if (!err->status) {
-        if (half) round_tensors(weights, &t);
-        pack_float(weights, &t, half ? &weights->fp16[layer] : &weights->fp32[layer]);
-    }
-    pack_free_tensors(&t);
-    return err->status;
+    struct given_layer given;
+    pack_dequantize(weights, scratch, model, layer, &given);
+    pack_float(weights, scratch, &given.layer, half, out);
 }
 
 // ---- W8A8 ----
@@ -193,21 +202,27 @@ static float quantize_in_place(const struct weights *w, float *values, long coun
 }
 
 // had_rows(W_in diag(w_norm))
-static void rotate_in_proj(const struct weights *w, struct float_tensors *t)
+static float *rotated_in_proj(const struct weights *w, struct arena *scratch, const struct model_layer *m)
 {
     const int D = w->model->dims.d_model, rows = 2 * w->model->dims.d_inner;
+    float *in_proj = pack_take(scratch, (long)rows * D);
+    const float *norm = view(w, scratch, m->norm, false);
     for (int n = 0; n < rows; n++) {
-        float *row = t->in_proj + (long)n * D;
+        const struct tensor one = take_rows(m->in_proj, n, 1);
+        float *row = in_proj + (long)n * D;
+        tensor_to_f32(&one, row);
         for (int k = 0; k < D; k++)
-            row[k] *= t->norm[k];
+            row[k] *= norm[k];
         w->kernels->hadamard(&w->rotate_model.forward, row);
     }
+    return in_proj;
 }
 
-void pack_rotate_columns(const struct weights *w, const struct hadamard *hadamard, float *matrix, int rows,
-                         int columns, float *block)
+void pack_rotate_columns(const struct weights *w, struct arena *scratch, const struct hadamard *hadamard,
+                         float *matrix, int rows, int columns)
 {
     const long ld = w->ld_model;
+    float *block = pack_take(scratch, KERNEL_LANES * ld);
     for (int k0 = 0; k0 < columns; k0 += KERNEL_LANES) {
         const int lanes = columns - k0 < KERNEL_LANES ? columns - k0 : KERNEL_LANES;
         for (int n = 0; n < rows; n++)
@@ -222,95 +237,117 @@ void pack_rotate_columns(const struct weights *w, const struct hadamard *hadamar
 }
 
 // had over both axes of W_out [D, I].
-static void rotate_out_proj(const struct weights *w, struct float_tensors *t, float *block)
+static float *rotated_out_proj(const struct weights *w, struct arena *scratch, const struct model_layer *m)
 {
     const int D = w->model->dims.d_model, I = w->model->dims.d_inner;
-    for (int n = 0; n < D; n++)
-        w->kernels->hadamard(&w->rotate_inner.forward, t->out_proj + (long)n * I);
-    pack_rotate_columns(w, &w->rotate_model.forward, t->out_proj, D, I, block);
+    float *out_proj = pack_take(scratch, (long)D * I);
+    for (int n = 0; n < D; n++) {
+        const struct tensor one = take_rows(m->out_proj, n, 1);
+        tensor_to_f32(&one, out_proj + (long)n * I);
+        w->kernels->hadamard(&w->rotate_inner.forward, out_proj + (long)n * I);
+    }
+    pack_rotate_columns(w, scratch, &w->rotate_model.forward, out_proj, D, I);
+    return out_proj;
 }
 
-static void pack_projections(const struct weights *w, struct float_tensors *t, int8_t *codes,
-                             struct w8a8_layer *out)
+// Scratch is given back after each tensor, so that the next one finds it in the cache.
+static void pack_projections(const struct weights *w, struct arena *scratch, const struct model_layer *m,
+                             int8_t *codes, struct w8a8_layer *out)
 {
     const struct dims *d = &w->model->dims;
     const int I = d->d_inner, D = d->d_model, R = d->dt_rank, N = d->d_state;
-    out->scale[SCALE_IN_PROJ] = quantize(w, t->in_proj, 2L * I * D, codes);
+    const size_t mark = scratch->used_bytes;
+    out->scale[SCALE_IN_PROJ] = quantize(w, rotated_in_proj(w, scratch, m), 2L * I * D, codes);
     pack_codes(codes, I, I, D, pack_codes(codes, 0, I, D, out->in_proj));
-    out->scale[SCALE_X_PROJ] = quantize(w, t->x_proj, (R + 2L * N) * I, codes);
+    scratch->used_bytes = mark;
+    out->scale[SCALE_OUT_PROJ] = quantize(w, rotated_out_proj(w, scratch, m), (long)D * I, codes);
+    pack_codes(codes, 0, D, I, out->out_proj);
+    scratch->used_bytes = mark;
+    out->scale[SCALE_X_PROJ] = quantize(w, load(scratch, m->x_proj), (R + 2L * N) * I, codes);
     uint8_t *x_proj_B = pack_codes(codes, 0, R, I, out->x_proj);
     pack_codes(codes, R + N, N, I, pack_codes(codes, R, N, I, x_proj_B));
-    out->scale[SCALE_DT_PROJ] = quantize(w, t->dt_proj, (long)I * R, codes);
+    scratch->used_bytes = mark;
+    out->scale[SCALE_DT_PROJ] = quantize(w, load(scratch, m->dt_proj), (long)I * R, codes);
     pack_codes(codes, 0, I, R, out->dt_proj);
-    out->scale[SCALE_OUT_PROJ] = quantize(w, t->out_proj, (long)D * I, codes);
-    pack_codes(codes, 0, D, I, out->out_proj);
+    scratch->used_bytes = mark;
 }
 
-static void pack_small(const struct weights *w, struct float_tensors *t, int8_t *codes,
-                       struct w8a8_layer *out)
+// [I], dequantized; returns the scale.
+static float pack_rounded(const struct weights *w, struct arena *scratch, const struct tensor *tensor,
+                          int8_t *codes, float *out)
+{
+    const int I = w->model->dims.d_inner;
+    float *values = load(scratch, tensor);
+    const float scale = quantize_in_place(w, values, I, codes);
+    pack_vector(values, I, w->ld_inner, out);
+    return scale;
+}
+
+static void pack_small(const struct weights *w, struct arena *scratch, const struct model_layer *m,
+                       int8_t *codes, struct w8a8_layer *out)
 {
     const struct dims *d = &w->model->dims;
     const int I = d->d_inner;
-    out->scale[SCALE_CONV_W] = quantize(w, t->conv_w, (long)I * d->d_conv, codes);
+    float *conv_w = load(scratch, m->conv_w), *A_log = load(scratch, m->A_log);
+    out->scale[SCALE_CONV_W] = quantize(w, conv_w, (long)I * d->d_conv, codes);
     for (long i = 0; i < (long)I * d->d_conv; i++)
-        t->conv_w[i] = codes[i];
-    pack_transposed(t->conv_w, I, d->d_conv, w->ld_inner, out->conv_w);
-    out->scale[SCALE_CONV_B] = quantize_in_place(w, t->conv_b, I, codes);
-    pack_vector(t->conv_b, I, w->ld_inner, out->conv_b);
-    out->scale[SCALE_DT_BIAS] = quantize_in_place(w, t->dt_bias, I, codes);
-    pack_vector(t->dt_bias, I, w->ld_inner, out->dt_bias);
-    out->scale[SCALE_A_LOG] = quantize_in_place(w, t->A_log, (long)I * d->d_state, codes);
-    pack_A(w, t->A_log, out->A);
-    out->scale[SCALE_D_SKIP] = quantize_in_place(w, t->D_skip, I, codes);
-    pack_vector(t->D_skip, I, w->ld_inner, out->D_skip);
+        conv_w[i] = codes[i];
+    pack_transposed(conv_w, I, d->d_conv, w->ld_inner, out->conv_w);
+    out->scale[SCALE_CONV_B] = pack_rounded(w, scratch, m->conv_b, codes, out->conv_b);
+    out->scale[SCALE_DT_BIAS] = pack_rounded(w, scratch, m->dt_bias, codes, out->dt_bias);
+    out->scale[SCALE_D_SKIP] = pack_rounded(w, scratch, m->D_skip, codes, out->D_skip);
+    out->scale[SCALE_A_LOG] = quantize_in_place(w, A_log, (long)I * d->d_state, codes);
+    pack_A(w, A_log, out->A);
 }
 
-enum status pack_w8a8_layer(struct weights *weights, int layer, struct error *err)
+int8_t *pack_take_codes(const struct weights *w, struct arena *scratch)
 {
-    if (weights->model->kind == MODEL_W8A8) return pack_given_codes(weights, layer, err);
-    const struct dims *d = &weights->model->dims;
-    const long rows = 2L * d->d_inner, depth = d->d_model;
-    const long x_proj = (d->dt_rank + 2L * d->d_state) * d->d_inner, dt_proj = (long)d->d_inner * d->dt_rank;
-    long most = rows * depth > x_proj ? rows * depth : x_proj;
-    if (dt_proj > most) most = dt_proj;
-    if ((long)d->d_inner * d->d_state > most) most = (long)d->d_inner * d->d_state;
-    if ((long)d->d_inner * d->d_conv > most) most = (long)d->d_inner * d->d_conv;
-    struct float_tensors t;
-    load_tensors(weights, weights->model, layer, &t, err);
-    int8_t *codes = malloc((size_t)most + KERNEL_LANES);
-    float *block = malloc((size_t)weights->ld_model * KERNEL_LANES * sizeof *block);
-    if (!codes || !block) error_memory(err, (unsigned long long)most, "quantized weights");
-    if (!err->status) {
-        rotate_in_proj(weights, &t);
-        rotate_out_proj(weights, &t, block);
-        pack_projections(weights, &t, codes, &weights->w8a8[layer]);
-        pack_small(weights, &t, codes, &weights->w8a8[layer]);
-    }
-    free(block);
-    free(codes);
-    pack_free_tensors(&t);
-    return err->status;
+    const struct dims *d = &w->model->dims;
+    const size_t I = (size_t)d->d_inner;
+    const size_t sizes[] = {2 * I * (size_t)d->d_model, ((size_t)d->dt_rank + 2 * (size_t)d->d_state) * I,
+                            I * (size_t)d->dt_rank, I * (size_t)d->d_state, I * (size_t)d->d_conv};
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i] > most) most = sizes[i];
+    return arena_take(scratch, most + KERNEL_LANES);
 }
 
-static enum status pack_head(struct weights *weights, const struct model *model, struct head *head,
-                             struct error *err)
+void pack_w8a8_layer(struct weights *weights, struct arena *scratch, int layer)
+{
+    if (weights->model->kind == MODEL_W8A8) {
+        pack_given_codes(weights, scratch, layer);
+        return;
+    }
+    const struct model_layer *m = &weights->model->layers[layer];
+    int8_t *codes = pack_take_codes(weights, scratch);
+    pack_projections(weights, scratch, m, codes, &weights->w8a8[layer]);
+    pack_small(weights, scratch, m, codes, &weights->w8a8[layer]);
+}
+
+// ---- lm_head ----
+
+int pack_head_slices(const struct weights *weights)
+{
+    return (weights->model->dims.vocab_size + HEAD_SLICE_ROWS - 1) / HEAD_SLICE_ROWS;
+}
+
+static void pack_head(struct weights *weights, struct arena *scratch, const struct model *model, int slice,
+                      struct head *head)
 {
     const struct dims *d = &model->dims;
-    float *norm_f = pack_load(model->norm_f, err), *lm_head = pack_load(model->lm_head, err);
-    if (!err->status) {
-        for (int n = 0; n < d->vocab_size && model->kind == MODEL_W8A8; n++)
-            weights->kernels->hadamard(&weights->rotate_model.inverse, lm_head + (long)n * d->d_model);
-        pack_vector(norm_f, d->d_model, weights->ld_model, head->norm_f);
-        pack_panels(lm_head, 0, d->vocab_size, d->d_model, head->lm_head);
-    }
-    free(lm_head);
-    free(norm_f);
-    return err->status;
+    const int first = slice * HEAD_SLICE_ROWS, left = d->vocab_size - first;
+    const bool rotated = model->kind == MODEL_W8A8;
+    const struct recipe recipe = {.rotation = rotated ? &weights->rotate_model.inverse : NULL};
+    pack_panels(weights, scratch, model->lm_head, first, left < HEAD_SLICE_ROWS ? left : HEAD_SLICE_ROWS,
+                recipe, head->lm_head + (long)first * d->d_model);
+    if (slice == 0)
+        pack_vector(view(weights, scratch, model->norm_f, false), d->d_model, weights->ld_model,
+                    head->norm_f);
 }
 
-enum status pack_lm_head(struct weights *weights, struct error *err)
+void pack_head_slice(struct weights *weights, struct arena *scratch, int slice)
 {
-    if (weights->model->reference && pack_head(weights, weights->model->reference, &weights->float_head, err))
-        return err->status;
-    return pack_head(weights, weights->model, &weights->head, err);
+    if (weights->model->reference)
+        pack_head(weights, scratch, weights->model->reference, slice, &weights->float_head);
+    pack_head(weights, scratch, weights->model, slice, &weights->head);
 }

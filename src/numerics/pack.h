@@ -6,39 +6,44 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "ssmsweep/base/status.h"
+#include "ssmsweep/base/arena.h"
 #include "weights_view.h"
 
+// Scratch is an arena of pack_scratch_bytes(); what is taken of it is the callee's until the task is done.
+size_t pack_scratch_bytes(const struct weights *weights);
+
 // half: projections and conv1d rounded to FP16 (docs/numerics.md, float model), into weights->fp16.
-enum status pack_float_layer(struct weights *weights, int layer, bool half, struct error *err);
-enum status pack_w8a8_layer(struct weights *weights, int layer, struct error *err);
-enum status pack_lm_head(struct weights *weights, struct error *err);
+void pack_float_layer(struct weights *weights, struct arena *scratch, int layer, bool half);
+void pack_w8a8_layer(struct weights *weights, struct arena *scratch, int layer);
+// lm_head in slices 0 .. pack_head_slices()-1, each a part of its rows.
+int pack_head_slices(const struct weights *weights);
+void pack_head_slice(struct weights *weights, struct arena *scratch, int slice);
 
 // ---- what the makers of a layer share ----
 
-// A layer's tensors as float32, row-major, in malloc'ed memory with room up to a multiple of 16 elements.
-struct float_tensors {
-    float *norm, *in_proj, *conv_w, *conv_b, *x_proj, *dt_proj, *dt_bias, *A_log, *D_skip, *out_proj;
+// A layer of MODEL_W8A8 as float32 in scratch, dequantized and rotated back (docs/numerics.md, "Quantized
+// weights").
+enum { GIVEN_TENSORS = 9 };
+struct given_layer {
+    struct model_layer layer; // norm is the model's own
+    struct tensor tensors[GIVEN_TENSORS];
 };
-
-// Of MODEL_W8A8: dequantized and rotated back (docs/numerics.md, "Quantized weights").  On failure the
-// members that were made still need pack_free_tensors().
-void pack_load_codes(const struct weights *w, const struct model *model, int layer, struct float_tensors *t,
-                     struct error *err);
-void pack_free_tensors(struct float_tensors *t);
+void pack_dequantize(const struct weights *w, struct arena *scratch, const struct model *model, int layer,
+                     struct given_layer *given);
 // The codes and scales of MODEL_W8A8 as they are.
-enum status pack_given_codes(struct weights *weights, int layer, struct error *err);
+void pack_given_codes(struct weights *weights, struct arena *scratch, int layer);
 
-// Room for the tensor; NULL and an error when memory is out.
-float *pack_load(const struct tensor *tensor, struct error *err);
+// `count` floats and zeros behind them, up to a multiple of 16 and further.
+float *pack_take(struct arena *scratch, long count);
+int8_t *pack_take_codes(const struct weights *w, struct arena *scratch); // of the largest tensor of a layer
 // Outputs [first, first + count) of codes [*, depth] -> panels from `packed`, whose end is returned.
 uint8_t *pack_codes(const int8_t *codes, int first, int count, int depth, uint8_t *packed);
 void pack_transposed(const float *matrix, int channels, int taps, int ld, float *out);
 void pack_vector(const float *vector, int count, int ld, float *out);
 void pack_A(const struct weights *w, float *A_log, float *out); // A_log [I, N] is scratch afterwards
 // A rotation of the columns of a matrix [d_model, columns].  Columns are taken 16 at a time, as they share
-// cache lines.  block: scratch of 16 columns of ld_model floats.
-void pack_rotate_columns(const struct weights *w, const struct hadamard *hadamard, float *matrix, int rows,
-                         int columns, float *block);
+// cache lines.
+void pack_rotate_columns(const struct weights *w, struct arena *scratch, const struct hadamard *hadamard,
+                         float *matrix, int rows, int columns);
 
 #endif

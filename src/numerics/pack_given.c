@@ -1,81 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
 // Layers of a W8A8 checkpoint: its codes as they are for the W8A8 modes, and as floats for the others.
-#include <stdlib.h>
-#include <string.h>
-
 #include "pack.h"
-
-// The largest tensor of a layer, in elements.
-static size_t most_codes(const struct dims *d)
-{
-    const size_t I = (size_t)d->d_inner;
-    const size_t sizes[] = {2 * I * (size_t)d->d_model, ((size_t)d->dt_rank + 2 * (size_t)d->d_state) * I,
-                            I * (size_t)d->dt_rank, I * (size_t)d->d_state, I * (size_t)d->d_conv};
-    size_t most = 0;
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-        if (sizes[i] > most) most = sizes[i];
-    return most;
-}
-
-static int8_t *new_codes(const struct dims *d, struct error *err)
-{
-    int8_t *codes = malloc(most_codes(d));
-    if (!codes) error_memory(err, most_codes(d), "a layer's codes");
-    return codes;
-}
 
 // ---- codes as floats ----
 
-// code * scale in malloc'ed memory; NULL and an error when memory is out.
-static float *dequantize(const struct tensor *tensor, float scale, int8_t *codes, struct error *err)
+static float *dequantize(struct arena *scratch, const struct tensor *tensor, float scale, int8_t *codes)
 {
-    const size_t count = (size_t)tensor_elements(tensor), bytes = (count + KERNEL_LANES) * sizeof(float);
-    float *values = err->status ? NULL : calloc(1, bytes);
-    if (!values) {
-        error_memory(err, bytes, tensor->name);
-        return NULL;
-    }
+    const long count = (long)tensor_elements(tensor);
+    float *values = pack_take(scratch, count);
     tensor_to_i8(tensor, codes);
-    for (size_t i = 0; i < count; i++)
+    for (long i = 0; i < count; i++)
         values[i] = (float)codes[i] * scale;
     return values;
 }
 
 // had is undone on the input axis of in_proj and on both axes of out_proj.
-static void rotate_back(const struct weights *w, struct float_tensors *t, float *block)
+static void rotate_back(const struct weights *w, struct arena *scratch, float *in_proj, float *out_proj)
 {
     const int D = w->model->dims.d_model, I = w->model->dims.d_inner;
     for (int n = 0; n < 2 * I; n++)
-        w->kernels->hadamard(&w->rotate_model.inverse, t->in_proj + (long)n * D);
-    pack_rotate_columns(w, &w->rotate_model.inverse, t->out_proj, D, I, block);
+        w->kernels->hadamard(&w->rotate_model.inverse, in_proj + (long)n * D);
+    pack_rotate_columns(w, scratch, &w->rotate_model.inverse, out_proj, D, I);
     for (int n = 0; n < D; n++)
-        w->kernels->hadamard(&w->rotate_inner.inverse, t->out_proj + (long)n * I);
+        w->kernels->hadamard(&w->rotate_inner.inverse, out_proj + (long)n * I);
 }
 
-void pack_load_codes(const struct weights *w, const struct model *model, int layer, struct float_tensors *t,
-                     struct error *err)
+// Of the shape of `codes`, row-major.
+static struct tensor float_tensor(const struct tensor *codes, const float *values)
+{
+    struct tensor made = *codes;
+    int64_t bytes;
+    made.dtype = DTYPE_F32;
+    made.data = (const unsigned char *)values;
+    tensor_set_contiguous(&made, &bytes); // fits, as the scratch did
+    return made;
+}
+
+void pack_dequantize(const struct weights *w, struct arena *scratch, const struct model *model, int layer,
+                     struct given_layer *given)
 {
     const struct model_layer *m = &model->layers[layer];
     const struct w8a8_scales *s = &model->scales[layer];
-    const size_t block_bytes = (size_t)w->ld_model * KERNEL_LANES * sizeof(float);
-    int8_t *codes = new_codes(&model->dims, err);
-    float *block = malloc(block_bytes);
-    *t = (struct float_tensors){0};
-    if (!block) error_memory(err, block_bytes, "columns");
-    if (!err->status)
-        *t = (struct float_tensors){.norm = pack_load(m->norm, err),
-                                    .in_proj = dequantize(m->in_proj, s->in_proj, codes, err),
-                                    .conv_w = dequantize(m->conv_w, s->conv_w, codes, err),
-                                    .conv_b = dequantize(m->conv_b, s->conv_b, codes, err),
-                                    .x_proj = dequantize(m->x_proj, s->x_proj, codes, err),
-                                    .dt_proj = dequantize(m->dt_proj, s->dt_proj, codes, err),
-                                    .dt_bias = dequantize(m->dt_bias, s->dt_bias, codes, err),
-                                    .A_log = dequantize(m->A_log, s->A_log, codes, err),
-                                    .D_skip = dequantize(m->D_skip, s->D_skip, codes, err),
-                                    .out_proj = dequantize(m->out_proj, s->out_proj, codes, err)};
-    if (!err->status) rotate_back(w, t, block);
-    free(block);
-    free(codes);
+    const struct {
+        const struct tensor *codes, **made;
+        float scale;
+    } all[GIVEN_TENSORS] = {
+        {m->in_proj, &given->layer.in_proj, s->in_proj}, {m->out_proj, &given->layer.out_proj, s->out_proj},
+        {m->conv_w, &given->layer.conv_w, s->conv_w},    {m->conv_b, &given->layer.conv_b, s->conv_b},
+        {m->x_proj, &given->layer.x_proj, s->x_proj},    {m->dt_proj, &given->layer.dt_proj, s->dt_proj},
+        {m->dt_bias, &given->layer.dt_bias, s->dt_bias}, {m->A_log, &given->layer.A_log, s->A_log},
+        {m->D_skip, &given->layer.D_skip, s->D_skip}};
+    float *values[GIVEN_TENSORS];
+    int8_t *codes = pack_take_codes(w, scratch);
+    given->layer = *m;
+    for (int i = 0; i < GIVEN_TENSORS; i++) {
+        values[i] = dequantize(scratch, all[i].codes, all[i].scale, codes);
+        given->tensors[i] = float_tensor(all[i].codes, values[i]);
+        *all[i].made = &given->tensors[i];
+    }
+    rotate_back(w, scratch, values[0], values[1]);
 }
 
 // ---- codes as codes ----
@@ -96,27 +79,22 @@ static void pack_projections(const struct weights *w, const struct model_layer *
     pack_codes(codes, 0, D, I, out->out_proj);
 }
 
-static void put_vector(const struct weights *w, const struct tensor *tensor, float scale, int8_t *codes,
-                       float *out, struct error *err)
+static void put_vector(const struct weights *w, struct arena *scratch, const struct tensor *tensor,
+                       float scale, int8_t *codes, float *out)
 {
-    float *values = dequantize(tensor, scale, codes, err);
-    if (values) pack_vector(values, w->model->dims.d_inner, w->ld_inner, out);
-    free(values);
+    pack_vector(dequantize(scratch, tensor, scale, codes), w->model->dims.d_inner, w->ld_inner, out);
 }
 
-static void pack_small(const struct weights *w, const struct model_layer *m, const struct w8a8_scales *s,
-                       int8_t *codes, struct w8a8_layer *out, struct error *err)
+static void pack_small(const struct weights *w, struct arena *scratch, const struct model_layer *m,
+                       const struct w8a8_scales *s, int8_t *codes, struct w8a8_layer *out)
 {
     const struct dims *d = &w->model->dims;
-    float *conv_w = dequantize(m->conv_w, 1.0f, codes, err); // codes as integers
-    if (conv_w) pack_transposed(conv_w, d->d_inner, d->d_conv, w->ld_inner, out->conv_w);
-    free(conv_w);
-    float *A_log = dequantize(m->A_log, s->A_log, codes, err);
-    if (A_log) pack_A(w, A_log, out->A);
-    free(A_log);
-    put_vector(w, m->conv_b, s->conv_b, codes, out->conv_b, err);
-    put_vector(w, m->dt_bias, s->dt_bias, codes, out->dt_bias, err);
-    put_vector(w, m->D_skip, s->D_skip, codes, out->D_skip, err);
+    const float *conv_w = dequantize(scratch, m->conv_w, 1.0f, codes); // codes as integers
+    pack_transposed(conv_w, d->d_inner, d->d_conv, w->ld_inner, out->conv_w);
+    pack_A(w, dequantize(scratch, m->A_log, s->A_log, codes), out->A);
+    put_vector(w, scratch, m->conv_b, s->conv_b, codes, out->conv_b);
+    put_vector(w, scratch, m->dt_bias, s->dt_bias, codes, out->dt_bias);
+    put_vector(w, scratch, m->D_skip, s->D_skip, codes, out->D_skip);
 }
 
 static void put_scales(const struct w8a8_scales *s, float *scale)
@@ -132,14 +110,11 @@ static void put_scales(const struct w8a8_scales *s, float *scale)
     scale[SCALE_OUT_PROJ] = s->out_proj;
 }
 
-enum status pack_given_codes(struct weights *weights, int layer, struct error *err)
+void pack_given_codes(struct weights *weights, struct arena *scratch, int layer)
 {
     const struct model *model = weights->model;
-    int8_t *codes = new_codes(&model->dims, err);
-    if (!codes) return err->status;
+    int8_t *codes = pack_take_codes(weights, scratch);
     put_scales(&model->scales[layer], weights->w8a8[layer].scale);
     pack_projections(weights, &model->layers[layer], codes, &weights->w8a8[layer]);
-    pack_small(weights, &model->layers[layer], &model->scales[layer], codes, &weights->w8a8[layer], err);
-    free(codes);
-    return err->status;
+    pack_small(weights, scratch, &model->layers[layer], &model->scales[layer], codes, &weights->w8a8[layer]);
 }

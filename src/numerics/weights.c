@@ -156,18 +156,34 @@ const struct dims *weights_dims(const struct weights *weights)
     return &weights->model->dims;
 }
 
-// Tasks 0 .. n_layer-1 are the layers, the last one is lm_head.
+// Tasks 0 .. n_layer-1 are the layers, the others slices of lm_head.
 int weights_tasks(const struct weights *weights)
 {
-    return weights->model->dims.n_layer + ((weights->parts & WEIGHTS_LM_HEAD) ? 1 : 0);
+    return weights->model->dims.n_layer +
+           ((weights->parts & WEIGHTS_LM_HEAD) ? pack_head_slices(weights) : 0);
 }
 
-enum status weights_pack(struct weights *weights, int task, struct error *err)
+static void pack_layer(struct weights *weights, struct arena *scratch, int layer)
 {
-    if (task == weights->model->dims.n_layer) return pack_lm_head(weights, err);
-    if (weights->parts & WEIGHTS_FP32) pack_float_layer(weights, task, false, err);
-    if ((weights->parts & WEIGHTS_FP16) && !half_is_shared(weights))
-        pack_float_layer(weights, task, true, err);
-    if (weights->parts & WEIGHTS_W8A8) pack_w8a8_layer(weights, task, err);
-    return err->status;
+    const bool own_half = (weights->parts & WEIGHTS_FP16) && !half_is_shared(weights);
+    if (weights->parts & WEIGHTS_FP32) pack_float_layer(weights, scratch, layer, false);
+    scratch->used_bytes = 0;
+    if (own_half) pack_float_layer(weights, scratch, layer, true);
+    scratch->used_bytes = 0;
+    if (weights->parts & WEIGHTS_W8A8) pack_w8a8_layer(weights, scratch, layer);
+    scratch->used_bytes = 0;
+}
+
+enum status weights_pack(struct weights *weights, int task, struct arena *scratch, struct error *err)
+{
+    const int layers = weights->model->dims.n_layer;
+    struct arena own = {0}, *used = scratch ? scratch : &own;
+    if (!used->base && arena_init(used, pack_scratch_bytes(weights), "packing", err)) return err->status;
+    if (task < layers)
+        pack_layer(weights, used, task);
+    else
+        pack_head_slice(weights, used, task - layers);
+    used->used_bytes = 0;
+    arena_clear(&own);
+    return STATUS_OK;
 }

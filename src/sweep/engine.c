@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine.h"
 
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
-
 // Calibration is an FP32 pass, and a W8A8 checkpoint needs none.
 unsigned engine_parts(const struct plan *plan, const struct model *model)
 {
@@ -18,24 +14,31 @@ unsigned engine_parts(const struct plan *plan, const struct model *model)
     return parts;
 }
 
-// Tasks part, part + parts, ... by the threads of this rank.
-static enum status pack_own(const struct engine *engine, const struct model *model, int threads,
-                            struct error *err)
+// Tasks of one thread, until there are none left.
+static enum status pack_some(const struct engine *engine, const struct model *model, struct error *err)
 {
     const int tasks = weights_tasks(engine->weights);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (int t = engine->block.part; t < tasks; t += engine->block.parts) {
-        struct error mine = {0};
-        weights_pack(engine->weights, t, &mine);
+    struct arena scratch = {0};
+    for (int t = node_block_next(&engine->block); t < tasks && !err->status;
+         t = node_block_next(&engine->block)) {
+        weights_pack(engine->weights, t, &scratch, err);
         model_release(model); // each rank maps only what it is at
-        if (mine.status) {
+    }
+    arena_clear(&scratch);
+    return err->status;
+}
+
+static enum status pack_all(const struct engine *engine, const struct model *model, int threads,
+                            struct error *err)
+{
+#pragma omp parallel num_threads(threads)
+    {
+        struct error mine = {0};
+        if (pack_some(engine, model, &mine)) {
 #pragma omp critical
             *err = mine;
         }
     }
-#ifdef __GLIBC__
-    malloc_trim(0); // the scratch of packing
-#endif
     return err->status;
 }
 
@@ -46,7 +49,7 @@ enum status engine_open(struct engine *engine, const struct comm *comm, const st
     if (comm_agree(comm, err)) return err->status;
     weights_open(&engine->weights, model, parts, engine->block.memory, err);
     if (comm_agree(comm, err)) return err->status;
-    pack_own(engine, model, threads, err);
+    pack_all(engine, model, threads, err);
     node_block_fence(&engine->block, comm); // the parts of all are visible to each
     if (comm_agree(comm, err)) return err->status;
     forward_open(&engine->forward, engine->weights, max_tokens, threads, err);

@@ -38,12 +38,15 @@ static void check_block(const struct comm *comm, size_t words, bool shared)
     CHECK(node_block_open(&block, comm, words * sizeof(uint64_t), &err) == STATUS_OK);
     uint64_t *memory = block.memory;
     CHECK((uintptr_t)memory % 64 == 0);
-    CHECK(block.parts == (shared ? comm->node_ranks : 1));
-    CHECK(block.part >= 0 && block.part < block.parts);
-    for (size_t i = (size_t)block.part; i < words; i += (size_t)block.parts) {
+    CHECK(block.shared == (shared && comm->node_ranks > 1));
+    uint64_t taken = 0;
+    for (size_t i = (size_t)node_block_next(&block); i < words; i = (size_t)node_block_next(&block)) {
         CHECK(memory[i] == 0);
         memory[i] = i * 2654435761u + 1;
+        taken++;
     }
+    if (block.shared) MPI_Allreduce(MPI_IN_PLACE, &taken, 1, MPI_UINT64_T, MPI_SUM, comm->node);
+    CHECK(taken == words); // each number went to one of those who share the block
     node_block_fence(&block, comm);
     for (size_t i = 0; i < words; i++)
         CHECK(memory[i] == i * 2654435761u + 1);

@@ -61,9 +61,9 @@ int weights_tasks(const struct weights *weights)
     return 0;
 }
 
-enum status weights_pack(struct weights *weights, int task, struct error *err)
+enum status weights_pack(struct weights *weights, int task, struct arena *scratch, struct error *err)
 {
-    (void)weights, (void)task, (void)err;
+    (void)weights, (void)task, (void)scratch, (void)err;
     return STATUS_OK;
 }
 

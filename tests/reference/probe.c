@@ -59,7 +59,7 @@ static void open_probe(struct probe *p, const char *model, const char *out, int 
     memset(p->memory, 0xa5, bytes); // packing must fill everything
     if (weights_open(&p->weights, &p->model, parts, p->memory, &err)) fail("weights", &err);
     for (int task = 0; task < weights_tasks(p->weights); task++)
-        if (weights_pack(p->weights, task, &err)) fail("pack", &err);
+        if (weights_pack(p->weights, task, NULL, &err)) fail("pack", &err);
     const char *threads = getenv("PROBE_THREADS");
     if (forward_open(&p->forward, p->weights, max_tokens, threads ? atoi(threads) : 1, &err))
         fail("forward", &err);

@@ -48,6 +48,9 @@ void tensor_shape_text(const int64_t *shape, int dims, char text[TENSOR_SHAPE_CH
 // Copies one tensor into float32, row-major (F32, F16, BF16; exact).  `out` holds the product of the shape.
 void tensor_to_f32(const struct tensor *tensor, float *out);
 
+// The tensor itself where it lies as float32, row-major and aligned; else NULL.
+const float *tensor_as_f32(const struct tensor *tensor);
+
 // Copies an I8 tensor, row-major.  `out` holds the product of the shape.
 void tensor_to_i8(const struct tensor *tensor, int8_t *out);
 

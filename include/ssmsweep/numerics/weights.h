@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 
+#include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/model.h"
 
@@ -31,7 +32,9 @@ void weights_close(struct weights *weights); // leaves the memory alone
 // Packing jobs are numbered 0 .. weights_tasks()-1; each fills its own part of the block, so ranks that share
 // the memory can divide them; all must be done (and fenced) before the first forward pass.
 int weights_tasks(const struct weights *weights);
-enum status weights_pack(struct weights *weights, int task, struct error *err);
+// scratch: zeroed before the first task, kept from task to task by each thread, which ends with
+// arena_clear(); NULL: made for the one task.  STATUS_IO: out of memory.
+enum status weights_pack(struct weights *weights, int task, struct arena *scratch, struct error *err);
 
 const struct dims *weights_dims(const struct weights *weights);
 

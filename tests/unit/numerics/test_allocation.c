@@ -107,7 +107,7 @@ static void test_passes(void **state)
     void *memory = aligned_alloc(64, (weights_bytes(&model, parts) + 63) / 64 * 64);
     assert_int_equal(weights_open(&weights, &model, parts, memory, &err), STATUS_OK);
     for (int task = 0; task < weights_tasks(weights); task++)
-        assert_int_equal(weights_pack(weights, task, &err), STATUS_OK);
+        assert_int_equal(weights_pack(weights, task, NULL, &err), STATUS_OK);
     for (int t = 0; t < LENGTH; t++)
         ids[t] = (t * 7919 + 13) % model.dims.vocab_size;
     for (int threads = 1; threads <= 3; threads++) {

@@ -33,7 +33,7 @@ static int open_all(void **state)
     memory = aligned_alloc(64, (weights_bytes(&model, parts) + 63) / 64 * 64);
     if (!memory || weights_open(&weights, &model, parts, memory, &err)) return -1;
     for (int task = 0; task < weights_tasks(weights); task++)
-        if (weights_pack(weights, task, &err)) return -1;
+        if (weights_pack(weights, task, NULL, &err)) return -1;
     if (forward_open(&forward, weights, 64, 1, &err)) return -1;
     for (int t = 0; t < LENGTH; t++)
         ids[t] = (t * 7919 + 13) % model.dims.vocab_size;
