@@ -6,7 +6,7 @@
 
 bool coverage_is_complete(const struct result *result)
 {
-    for (int r = 0; r < result_runs(result); r++)
+    for (int r = 0; r < result_all_runs(result); r++)
         if (!result_run_at(result, r)->complete) return false;
     return true;
 }
@@ -52,6 +52,7 @@ static void put_incomplete_run(struct json_writer *w, const struct result *resul
     const struct result_run *r = result_run_at(result, run);
     json_begin_object(w, NULL);
     json_put_string(w, "mode", r->mode);
+    if (r->dither) json_put_integer(w, "noise", r->dither);
     view_put_cell(w, r);
     json_put_integer(w, "samples_done", r->done);
     put_absent(w, result, run);
@@ -64,7 +65,7 @@ void coverage_put_all(struct json_writer *writer, const struct result *result)
     json_put_bool(writer, "complete", complete);
     if (complete) return;
     json_begin_array(writer, "incomplete_runs");
-    for (int r = 0; r < result_runs(result); r++)
+    for (int r = 0; r < result_all_runs(result); r++)
         if (!result_run_at(result, r)->complete) put_incomplete_run(writer, result, r);
     json_end_array(writer);
 }
@@ -75,13 +76,14 @@ void coverage_print(FILE *out, const struct result *result)
 {
     if (coverage_is_complete(result)) return;
     fprintf(out, "INCOMPLETE.  Modes are compared over the samples that they share with the reference:\n");
-    for (int r = 0; r < result_runs(result); r++) {
+    for (int r = 0; r < result_all_runs(result); r++) {
         const struct result_run *run = result_run_at(result, r);
         int failed = 0;
         if (run->complete) continue;
         for (int s = 0; s < result_samples(result); s++)
             failed += result_state(result, r, s) == STORE_ITEM_FAILED;
         fprintf(out, "  mode %s", run->mode);
+        if (run->dither) fprintf(out, ", noisy re-run %d", run->dither);
         char cell[VIEW_CELL_CHARS];
         if (run->calib_data_num > 0) fprintf(out, " (%s)", view_cell_text(run, cell));
         fprintf(out, ": %d of %d samples", run->done, result_samples(result));

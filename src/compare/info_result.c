@@ -22,7 +22,7 @@ static long long file_bytes(const char *path)
 static int count_complete(const struct result *result)
 {
     int complete = 0;
-    for (int r = 0; r < result_runs(result); r++)
+    for (int r = 0; r < result_all_runs(result); r++)
         complete += result_run_at(result, r)->complete;
     return complete;
 }
@@ -31,11 +31,12 @@ static int count_complete(const struct result *result)
 
 static void print_runs(FILE *out, const struct result *result)
 {
-    for (int r = 0; r < result_runs(result); r++) {
+    for (int r = 0; r < result_all_runs(result); r++) {
         const struct result_run *run = result_run_at(result, r);
-        char cell[VIEW_CELL_CHARS];
-        fprintf(out, "  %-6s %-8s %d of %d samples%s\n", run->mode, view_cell_text(run, cell), run->done,
-                result_samples(result), run->complete ? "" : ", not complete");
+        char cell[VIEW_CELL_CHARS], noise[32] = "";
+        if (run->dither) snprintf(noise, sizeof noise, ", noisy re-run %d", run->dither);
+        fprintf(out, "  %-6s %-8s %d of %d samples%s%s\n", run->mode, view_cell_text(run, cell), run->done,
+                result_samples(result), noise, run->complete ? "" : ", not complete");
     }
 }
 
@@ -61,7 +62,7 @@ static void print_text(FILE *out, const struct result *result, const char *path)
         fprintf(out, "%-22s %s\n", attributes[a], result_attribute(result, attributes[a]));
     fprintf(out, "samples                %d, %lld tokens, at most %d in one\n", result_samples(result),
             view_tokens(result), result_max_tokens(result));
-    fprintf(out, "runs                   %d, %d complete\n", result_runs(result), count_complete(result));
+    fprintf(out, "runs                   %d, %d complete\n", result_all_runs(result), count_complete(result));
     print_runs(out, result);
     fprintf(out, "captured               %d layers\n", result_layers(result));
     print_layers(out, result);
@@ -73,10 +74,11 @@ static void print_text(FILE *out, const struct result *result, const char *path)
 static void put_runs(struct json_writer *w, const struct result *result)
 {
     json_begin_array(w, "runs");
-    for (int r = 0; r < result_runs(result); r++) {
+    for (int r = 0; r < result_all_runs(result); r++) {
         const struct result_run *run = result_run_at(result, r);
         json_begin_object(w, NULL);
         json_put_string(w, "mode", run->mode);
+        if (run->dither) json_put_integer(w, "noise", run->dither);
         view_put_cell(w, run);
         json_put_integer(w, "samples_done", run->done);
         json_put_bool(w, "complete", run->complete);
@@ -119,7 +121,7 @@ static enum status print_json(FILE *out, const struct result *result, const char
     json_put_integer(w, "samples", result_samples(result));
     json_put_integer(w, "tokens", view_tokens(result));
     json_put_integer(w, "max_tokens", result_max_tokens(result));
-    json_put_bool(w, "complete", count_complete(result) == result_runs(result));
+    json_put_bool(w, "complete", count_complete(result) == result_all_runs(result));
     put_runs(w, result);
     put_layers(w, result);
     json_end_object(w);

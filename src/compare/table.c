@@ -243,7 +243,10 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
                          bool color)
 {
     struct run_view run = {0};
-    if (!view_next_run(comparison, &run)) return;
+    if (!view_next_run(comparison, &run)) { // --store none
+        coverage_print(out, result);
+        return;
+    }
     const struct run_summary head = view_summarize(&run);
     int name_width = widest_name(comparison, result);
     int width = print_header(out, comparison, result, &head, name_width);

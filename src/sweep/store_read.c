@@ -387,6 +387,11 @@ int result_noise_runs(const struct result *result)
     return result->n_runs - result->n_ordinary;
 }
 
+int result_all_runs(const struct result *result)
+{
+    return result->n_runs;
+}
+
 const struct result_run *result_run_at(const struct result *result, int run)
 {
     return &result->runs[run];

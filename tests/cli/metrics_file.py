@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the result file keeps below /metrics: against NumPy in float64, of every layer, component, mode and cell; the same
 bytes when no tensors are stored; the size of the file as --dry-run tells it."""
+import json
 import os
 import re
 import sys
@@ -207,6 +208,26 @@ def check_noise(checks, folder, whole):
     other = harness.run(JOB + ["--modes", "2-1", "--noise", "1", "--layers", "1,last", "--output_dir", "alone", "--resume"], 1,
                         folder)
     checks.check(other.status == 3 and "noise is 2 there, 1 here" in other.err, "another --noise is another job", other.err)
+    check_unfinished_noise(checks, folder)
+
+
+def check_unfinished_noise(checks, folder):
+    """Modes that are whole do not hide re-runs that are not."""
+    path = os.path.join(folder, "alone", "sweep.h5")
+    command = ["compare", "--all", "--output_dir", "alone", "--comparison-dir", "partial", "--bootstrap", "199"]
+    before = harness.run(command, 1, folder)
+    with h5py.File(path, "r+") as f:
+        f["items/3/2-1_dither2/state"][1] = 0
+    after = harness.run(command, 2, folder)
+    reports = [harness.read_json(os.path.join(folder, "partial", name)) for name in ("summary.json", "sweep.json")]
+    checks.check(before.status == 0 and "INCOMPLETE" not in before.out and after.status == 0 and
+                 "mode 2-1, noisy re-run 2 (n=3): 2 of 3 samples" in after.out, "unfinished re-runs: said", after.out + after.err)
+    for report in reports:
+        unfinished = report.get("incomplete_runs", [{}])
+        checks.check(report["complete"] is False and len(unfinished) == 1 and unfinished[0].get("noise") == 2 and
+                     unfinished[0].get("missing_samples") == ["1"], "unfinished re-runs: in the reports", unfinished)
+    about = harness.run(["info", "--json", path], 1, folder)
+    checks.check(json.loads(about.out)["complete"] is False, "unfinished re-runs: info", about.out)
 
 
 def main():

@@ -9,14 +9,14 @@
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/sweep/store.h"
 
-bool coverage_is_complete(const struct result *result); // every run
+bool coverage_is_complete(const struct result *result); // every run, noisy re-runs too
 
 // Into an open object, of one run and its reference: "complete"; where it is false also "samples_compared"
 // and, of the run, "missing_samples" and "failed_samples" as ranges, "4" or "4-7".
 void coverage_put_run(struct json_writer *writer, const struct result *result, int reference_run, int run);
 
 // Into an open object: "complete"; where it is false also "incomplete_runs", an array with one object per
-// run.
+// run ("noise": of a noisy re-run, its number).
 void coverage_put_all(struct json_writer *writer, const struct result *result);
 
 // One line per incomplete run; nothing where all are complete.

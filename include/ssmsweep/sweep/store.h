@@ -19,9 +19,9 @@
 //      <mode> may be <mode>_dither<k>, as in /items
 //   /items/<cell>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
 //
-// One rank creates everything before the first item, then all open the file together; after that only raw
-// data moves, by independent writes.  What other ranks wrote is read only after store_close() and
-// result_open().
+// One rank creates everything before the first item, then each opens the file for itself; after that only raw
+// data moves, by independent writes, and no call of HDF5 is collective.  What other ranks wrote is read only
+// after store_close() and result_open().
 #ifndef SSMSWEEP_SWEEP_STORE_H
 #define SSMSWEEP_SWEEP_STORE_H
 
@@ -139,11 +139,10 @@ void store_mark_failed(struct store *store, int run, int sample);
 // Local, after a write failed: may others succeed?  Not where the disk is full, or the file was taken away.
 bool store_can_write(struct store *store);
 
-// Collective.  Flushes and closes, and frees the store in any case.  Aborts the job where HDF5 fails.
+// Collective.  Every rank sees to it that what it wrote is on the disk; frees the store in any case.
 enum status store_close(struct store *store, struct error *err);
 
-// Local.  After a failed write, in place of store_close(): leaves the file as it is.  What was written is in
-// it, and a collective call could hang if some ranks can write and others cannot.
+// Local.  After a failed write, in place of store_close(): leaves the file as it is, with what was written.
 void store_abandon(struct store *store);
 
 // ---- reading, without MPI: each process opens the file by itself ----
@@ -171,6 +170,7 @@ int result_runs(const struct result *result); // float first, then cells ascendi
 // Noisy re-runs (--noise): they follow, so that result_run_at() has dither != 0 from result_runs() on; in the
 // same order.  They have metrics and states, but no tensors.
 int result_noise_runs(const struct result *result);
+int result_all_runs(const struct result *result);
 const struct result_run *result_run_at(const struct result *result, int run);
 enum store_state result_state(const struct result *result, int run, int sample); // others are absent
 int result_layers(const struct result *result);                     // how many layers were captured
