@@ -387,13 +387,12 @@ static enum status write_result(const struct import *import, const struct comm *
     if (store_create(&store, comm, path, &import->plan, &import->dims, &import->corpus, &identity, err))
         return err->status;
     if (comm->rank == 0) write_runs(import, store, per_run, err);
-    if (comm_agree(comm, err)) {
+    if (comm_agree(comm, err))
         store_abandon(store);
-        if (comm->rank == 0) unlink(path);
-        return err->status;
-    }
-    if (store_close(store, err)) comm_abort_agreed(comm, err);
-    return STATUS_OK;
+    else
+        store_close(store, err);
+    if (err->status && comm->rank == 0) unlink(path);
+    return err->status;
 }
 
 static void import_clear(struct import *import)

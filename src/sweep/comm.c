@@ -2,7 +2,6 @@
 #include "ssmsweep/sweep/comm.h"
 
 #include <limits.h>
-#include <stdlib.h>
 #include <time.h>
 
 #include "ssmsweep/base/log.h"
@@ -84,21 +83,4 @@ enum status comm_agree(const struct comm *comm, struct error *err)
     MPI_Bcast(err, (int)sizeof *err, MPI_BYTE, first, comm->world);
     if (first > 0) prefix_rank(err, first);
     return err->status;
-}
-
-void comm_abort(const struct comm *comm, const struct error *err)
-{
-    struct log log = {.level = LOG_ERROR, .rank = comm->rank, .ranks = comm->ranks};
-    log_rank(&log, LOG_ERROR, "%s", err->text);
-    MPI_Abort(comm->world, (int)err->status);
-    exit((int)err->status); // MPI_Abort does not come back; the compiler does not know
-}
-
-void comm_abort_agreed(const struct comm *comm, const struct error *err)
-{
-    if (comm->rank == 0) comm_abort(comm, err);
-    // Rank 0 speaks and ends the job, unless it is well and waits for this rank.
-    struct timespec patience = {.tv_sec = 5};
-    nanosleep(&patience, NULL);
-    comm_abort(comm, err);
 }

@@ -18,7 +18,7 @@ struct store_rows {
 struct store {
     struct comm comm;
     char *path;
-    hid_t file;
+    hid_t file; // read-only
     int n_runs, n_cells, n_layer, samples, max_tokens;
     int width[COMPONENT_COUNT];
     hid_t *outputs; // [n_runs][n_layer][COMPONENT_COUNT], 0 where nothing is captured
@@ -44,10 +44,9 @@ struct store *store_new(const struct comm *comm, const char *path, const struct 
                         const struct dims *dims, const struct corpus *corpus, struct error *err);
 void store_free(struct store *store);
 
-// Collective.  Opens the file at store->path, its datasets and the writer; aborts the job where HDF5 fails.
+// Collective.  Opens the file at store->path, its datasets and the writer.
 enum status store_open_file(struct store *store, const struct plan *plan, const struct dims *dims,
                             const struct corpus *corpus, struct error *err);
-void store_close_data(struct store *store); // the datasets
 
 // Local, for rank 0.
 enum status store_write_samples(struct store *store, const struct corpus *corpus, struct error *err);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The result file as all ranks open it together, for a new sweep and for one that is continued; every dataset
-// is checked, as writes go to its place in the file.
+// The result file as every rank opens it for itself, for a new sweep and for one that is continued; every
+// dataset is checked, as writes go to its place in the file.
 #include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,7 +122,7 @@ static void close_rows(const struct store_rows *rows)
     close_one(rows->seconds);
 }
 
-void store_close_data(struct store *store)
+static void close_data(struct store *store)
 {
     for (int r = 0; r < store->n_runs; r++) {
         for (int l = 0; l < store->n_layer; l++)
@@ -145,7 +145,6 @@ void store_close_data(struct store *store)
 
 // ---- the file ----
 
-// Opening is collective and does not survive a rank that cannot see the file.
 static enum status check_visible(const struct store *store, struct error *err)
 {
     if (access(store->path, R_OK | W_OK) != 0)
@@ -176,16 +175,18 @@ size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const 
     return writer_room_bytes(most_bytes(plan, dims, corpus));
 }
 
-// After a failure inside HDF5 no collective step is safe any more: the job ends here.
-static void open_file(struct store *store)
+// HDF5 only finds places in the file and reads: what a rank writes goes there by itself.  So nothing of HDF5
+// is collective, nothing is left to write when the file is closed, and no rank can leave another waiting
+// there.
+static enum status open_file(struct store *store, struct error *err)
 {
-    struct error err = {0};
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_fapl_mpio(access, store->comm.world, MPI_INFO_NULL);
-    store->file = H5Fopen(store->path, H5F_ACC_RDWR, access);
-    if (store->file < 0) store_hdf5_error(&err, store->path, "cannot open the result file under MPI-IO");
+    H5Pset_file_locking(access, false, true);
+    H5Pset_sieve_buf_size(access, 0); // else it would keep what was read, and others write
+    store->file = H5Fopen(store->path, H5F_ACC_RDONLY, access);
+    if (store->file < 0) store_hdf5_error(err, store->path, "cannot open the result file");
     H5Pclose(access);
-    if (err.status) comm_abort_agreed(&store->comm, &err);
+    return err->status;
 }
 
 enum status store_open_file(struct store *store, const struct plan *plan, const struct dims *dims,
@@ -195,13 +196,8 @@ enum status store_open_file(struct store *store, const struct plan *plan, const 
     store_remember(store, err);
     if (!err->status)
         writer_open(&store->writer, store->path, most_bytes(plan, dims, corpus), plan->n_runs, true, err);
-    if (comm_agree(&store->comm, err)) return err->status;
-    open_file(store);
-    open_all(store, plan, err);
-    if (comm_agree(&store->comm, err) == STATUS_OK) return STATUS_OK;
-    store_close_data(store);
-    H5Fclose(store->file);
-    return err->status;
+    if (!err->status && open_file(store, err) == STATUS_OK) open_all(store, plan, err);
+    return comm_agree(&store->comm, err);
 }
 
 // ---- life ----
@@ -210,6 +206,10 @@ void store_free(struct store *store)
 {
     if (!store) return;
     writer_close(store->writer);
+    if (store->file >= 0) {
+        close_data(store);
+        H5Fclose(store->file);
+    }
     free(store->outputs);
     free(store->metrics);
     free(store->items);
@@ -227,6 +227,7 @@ struct store *store_new(const struct comm *comm, const char *path, const struct 
         return NULL;
     }
     store->comm = *comm;
+    store->file = -1;
     store->n_runs = plan->n_runs;
     store->n_cells = plan->n_cells;
     store->n_layer = plan->n_layer;

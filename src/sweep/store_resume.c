@@ -182,7 +182,7 @@ static bool holds_run(const struct result *result, const struct plan *plan, int 
 {
     const struct run *wanted = &plan->runs[run];
     const struct cell none = {0}, cell = wanted->cell == PLAN_FLOAT_CELL ? none : plan->cells[wanted->cell];
-    for (int r = 0; r < result_runs(result) + result_noise_runs(result); r++) {
+    for (int r = 0; r < result_all_runs(result); r++) {
         const struct result_run *held = result_run_at(result, r);
         const struct cell there = {held->calib_data_num, held->order};
         if (cell_compare(there, cell) == 0 && held->dither == wanted->dither &&
@@ -199,7 +199,7 @@ static bool holds_all(const struct result *result, const struct plan *plan)
     return true;
 }
 
-// Rank 0, before MPI-IO meets the file.
+// Rank 0, before the others open the file.
 static enum status look_at_file(const struct comer *comer, struct error *err)
 {
     struct result *result = NULL;
@@ -224,16 +224,9 @@ static enum status open_again(struct store **store, const struct comm *comm, con
     if (comm_agree(comm, err) || store_open_file(opened, comer->plan, comer->dims, comer->corpus, err))
         goto free_store;
     if (comm->rank == 0) store_write_samples(opened, comer->corpus, err); // small: no need to look
-    if (comm_agree(comm, err)) goto abandon;
-    // All ranks will read them.
-    if (H5Fflush(opened->file, H5F_SCOPE_LOCAL) < 0)
-        store_hdf5_error(err, comer->path, "cannot flush the token ids");
-    if (comm_agree(comm, err)) goto abandon;
+    if (comm_agree(comm, err)) goto free_store;
     *store = opened;
     return STATUS_OK;
-abandon:
-    store_abandon(opened);
-    return err->status;
 free_store:
     store_free(opened);
     return err->status;

@@ -59,22 +59,10 @@ bool store_can_write(struct store *store)
 
 // ---- the end ----
 
-// A rank that failed inside HDF5 cannot meet the others any more.
-static void must(struct store *store, herr_t code, const char *what)
-{
-    struct error err = {0};
-    if (code >= 0) return;
-    store_hdf5_error(&err, store->path, what);
-    comm_abort_agreed(&store->comm, &err);
-}
-
 enum status store_close(struct store *store, struct error *err)
 {
     if (!store) return STATUS_OK;
     writer_sync(store->writer, err);
-    must(store, H5Fflush(store->file, H5F_SCOPE_GLOBAL), "cannot flush the results");
-    store_close_data(store);
-    must(store, H5Fclose(store->file), "cannot close the result file");
     if (store->comm.rank == 0 && !err->status) check_still_there(store, err);
     comm_agree(&store->comm, err);
     store_free(store);
@@ -88,35 +76,42 @@ void store_abandon(struct store *store)
 
 // ---- raw data ----
 
-// The block of `rank` dimensions at `start`, `count` elements along each.
-static enum status write_block(struct store *store, hid_t data, int rank, const hsize_t *start,
-                               const hsize_t *count, hid_t type, const void *values, const char *what,
-                               struct error *err)
+// Where the element `index` of a dataset lies in the file.
+static enum status find_place(const struct store *store, hid_t data, hsize_t index, size_t element_bytes,
+                              long long *place, struct error *err)
 {
-    hid_t file_space = H5Dget_space(data), memory_space = H5Screate_simple(rank, count, NULL);
-    if (H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
-        H5Dwrite(data, type, memory_space, file_space, H5P_DEFAULT, values) < 0)
-        store_hdf5_error(err, store->path, what);
-    H5Sclose(memory_space);
-    H5Sclose(file_space);
-    return err->status;
+    haddr_t offset = H5Dget_offset(data);
+    if (offset == HADDR_UNDEF)
+        return error_set(err, STATUS_INTERNAL, "%s: a dataset without contiguous storage", store->path);
+    *place = (long long)(offset + index * element_bytes);
+    return STATUS_OK;
+}
+
+// The row `index` of a dataset, of `bytes`.
+static enum status write_row(struct store *store, hid_t data, int index, const void *values, size_t bytes,
+                             const char *what, struct error *err)
+{
+    long long place = 0;
+    if (find_place(store, data, (hsize_t)index, bytes, &place, err)) return err->status;
+    return writer_write(store->writer, place, values, bytes, what, err);
 }
 
 enum status store_write_samples(struct store *store, const struct corpus *corpus, struct error *err)
 {
-    if (H5Dwrite(store->token_ids, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, corpus->ids) < 0 ||
-        H5Dwrite(store->length, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, corpus->length) < 0)
-        return store_hdf5_error(err, store->path, "cannot write the token ids");
-    return STATUS_OK;
+    const size_t samples = (size_t)store->samples, ids = samples * (size_t)store->max_tokens;
+    if (write_row(store, store->token_ids, 0, corpus->ids, ids * sizeof *corpus->ids,
+                  "cannot write the token ids", err))
+        return err->status;
+    return write_row(store, store->length, 0, corpus->length, samples * sizeof *corpus->length,
+                     "cannot write the lengths", err);
 }
 
 enum status store_write_scales(struct store *store, const float *scales, struct error *err)
 {
     size_t per_cell = (size_t)store->n_layer * SITE_COUNT;
-    hsize_t start[2] = {0, 0}, count[2] = {(hsize_t)store->n_layer, SITE_COUNT};
     for (int c = 0; store->comm.rank == 0 && c < store->n_cells && !err->status; c++)
-        write_block(store, store->scales[c], 2, start, count, H5T_NATIVE_FLOAT, scales + (size_t)c * per_cell,
-                    "cannot write the scales", err);
+        write_row(store, store->scales[c], 0, scales + (size_t)c * per_cell, per_cell * sizeof *scales,
+                  "cannot write the scales", err);
     return comm_agree(&store->comm, err);
 }
 
@@ -125,25 +120,21 @@ static enum status mark_row(struct store *store, const struct store_rows *rows, 
                             const unsigned char digest[HASH_BYTES], struct error *err)
 {
     const unsigned char done = STORE_ITEM_DONE;
-    hsize_t start[2] = {(hsize_t)sample, 0}, row[2] = {1, HASH_BYTES};
-    if (write_block(store, rows->digest, 2, start, row, H5T_NATIVE_UINT8, digest, "cannot write a digest",
-                    err) ||
+    if (write_row(store, rows->digest, sample, digest, HASH_BYTES, "cannot write a digest", err) ||
         check_still_there(store, err))
         return err->status;
-    return write_block(store, rows->state, 1, start, row, H5T_NATIVE_UINT8, &done, "cannot mark an item",
-                       err);
+    return write_row(store, rows->state, sample, &done, sizeof done, "cannot mark an item", err);
 }
 
 enum status store_write_observed(struct store *store, int sample, const float *observed,
                                  const uint32_t *histogram, const unsigned char digest[32], struct error *err)
 {
-    hsize_t start[4] = {(hsize_t)sample, 0, 0, 0};
-    hsize_t count[4] = {1, (hsize_t)store->n_layer, SITE_COUNT, HISTOGRAM_BINS};
-    if (write_block(store, store->observed, 3, start, count, H5T_NATIVE_FLOAT, observed,
-                    "cannot write observations", err))
+    const size_t sites = (size_t)store->n_layer * SITE_COUNT;
+    if (write_row(store, store->observed, sample, observed, sites * sizeof *observed,
+                  "cannot write observations", err))
         return err->status;
-    if (histogram && write_block(store, store->histogram, 4, start, count, H5T_NATIVE_UINT32, histogram,
-                                 "cannot write a histogram", err))
+    if (histogram && write_row(store, store->histogram, sample, histogram,
+                               sites * HISTOGRAM_BINS * sizeof *histogram, "cannot write a histogram", err))
         return err->status;
     return mark_row(store, &store->calibration, sample, digest, err);
 }
@@ -157,20 +148,8 @@ enum status store_write_state(struct store *store, int run, int sample, enum sto
                               struct error *err)
 {
     const unsigned char byte = (unsigned char)state;
-    hsize_t start = (hsize_t)sample, one = 1;
-    return write_block(store, rows_of(store, run)->state, 1, &start, &one, H5T_NATIVE_UINT8, &byte,
-                       "cannot mark an item", err);
-}
-
-// Where the element `index` of a dataset lies in the file.
-static enum status find_place(const struct store *store, hid_t data, hsize_t index, size_t element_bytes,
-                              long long *place, struct error *err)
-{
-    haddr_t offset = H5Dget_offset(data);
-    if (offset == HADDR_UNDEF)
-        return error_set(err, STATUS_INTERNAL, "%s: a dataset without contiguous storage", store->path);
-    *place = (long long)(offset + index * element_bytes);
-    return STATUS_OK;
+    return write_row(store, rows_of(store, run)->state, sample, &byte, sizeof byte, "cannot mark an item",
+                     err);
 }
 
 void store_mark_failed(struct store *store, int run, int sample)

@@ -409,7 +409,7 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
     return fill_store(sweep, &worker, store, stock, times, err);
 }
 
-// A file that holds nothing helps nobody.  Where writing failed, closing could hang: not all ranks need fail.
+// A file that holds nothing helps nobody.
 static void end_store(struct sweep *sweep, struct store *store, bool empty, struct error *err)
 {
     struct error closing = {0};

@@ -73,8 +73,8 @@ static enum status fail(const struct writer *writer, const char *what, int code,
                      free_mebibytes);
 }
 
-static enum status write_all(const struct writer *writer, long long offset, const void *data, size_t bytes,
-                             const char *what, struct error *err)
+enum status writer_write(struct writer *writer, long long offset, const void *data, size_t bytes,
+                         const char *what, struct error *err)
 {
     const char *at = data;
     while (bytes > 0) {
@@ -92,7 +92,7 @@ static enum status write_data(struct writer *writer, int run, long long offset, 
                               size_t bytes, struct error *err)
 {
     hash_update(writer->runs[run].hash, data, bytes);
-    return write_all(writer, offset, data, bytes, "cannot write layer outputs", err);
+    return writer_write(writer, offset, data, bytes, "cannot write layer outputs", err);
 }
 
 static enum status write_account(struct writer *writer, int run, const struct writer_account *account,
@@ -100,10 +100,10 @@ static enum status write_account(struct writer *writer, int run, const struct wr
 {
     unsigned char digest[HASH_BYTES];
     hash_finish(writer->runs[run].hash, digest);
-    if (write_all(writer, account->digest, digest, sizeof digest, "cannot write a digest", err) ||
-        write_all(writer, account->seconds, &seconds, sizeof seconds, "cannot write a time", err))
+    if (writer_write(writer, account->digest, digest, sizeof digest, "cannot write a digest", err) ||
+        writer_write(writer, account->seconds, &seconds, sizeof seconds, "cannot write a time", err))
         return err->status;
-    return write_all(writer, account->state, &account->done, 1, "cannot mark an item", err);
+    return writer_write(writer, account->state, &account->done, 1, "cannot mark an item", err);
 }
 
 static void forget_sample(struct writer *writer, int run)

@@ -26,6 +26,11 @@ enum status writer_open(struct writer **writer, const char *path, size_t most_by
 // Waits for what is under way; loses what writer_settle() did not ask about.  NULL is fine.
 void writer_close(struct writer *writer);
 
+// Writes before it returns, by the caller's own thread, and in no digest.  `what` begins the words of an
+// error.
+enum status writer_write(struct writer *writer, long long offset, const void *data, size_t bytes,
+                         const char *what, struct error *err);
+
 // Copies `bytes` of data, to be written at `offset` and to count in the digest of the sample of this run (0
 // to runs - 1); waits while the ring is full.  An error is that of an earlier write of the run: nothing more
 // is written of it until writer_settle().

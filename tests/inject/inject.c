@@ -2,7 +2,7 @@
 // ssmsweep with faults on demand: the program itself, with calls of it led through here by the linker
 // (--wrap).
 //   ssmsweep_inject --inject KIND:K[/RANK] [ssmsweep options]
-//       the K-th read, write, message or alloc fails (of RANK, or of every rank)
+//       the K-th read, write, sync, message or alloc fails (of RANK, or of every rank)
 //   ssmsweep_inject --inject die@POINT[:K][/RANK] ...     SIGKILL in front of the K-th POINT (1)
 //   ssmsweep_inject --inject stop@POINT[:K][/RANK] ...    SIGUSR1 there
 //   ssmsweep_inject --inject command@POINT[:K][/RANK] ... runs the shell command $INJECT_COMMAND there
@@ -144,7 +144,12 @@ WRAP(ssize_t, write, (int file, const void *data, size_t bytes), (file, data, by
 WRAP(ssize_t, pwrite, (int file, const void *data, size_t bytes, off_t offset), (file, data, bytes, offset),
      point("pwrite");
      NO_SPACE)
-WRAP(int, fsync, (int file), (file), point("sync"); NO_SPACE)
+#define NO_DISK                                                                                              \
+    if (fires("sync")) {                                                                                     \
+        errno = EIO;                                                                                         \
+        return -1;                                                                                           \
+    }
+WRAP(int, fsync, (int file), (file), point("sync"); NO_DISK NO_SPACE)
 WRAP(int, ftruncate, (int file, off_t bytes), (file, bytes), NO_SPACE)
 WRAP(int, rename, (const char *from, const char *to), (from, to), point("rename"); NO_SPACE)
 WRAP(int, unlink, (const char *path), (path), point("unlink"))
@@ -154,7 +159,12 @@ WRAP(int, posix_fallocate, (int file, off_t from, off_t bytes), (file, from, byt
 WRAP(herr_t, H5Dwrite, (hid_t data, hid_t type, hid_t memory, hid_t file, hid_t list, const void *values),
      (data, type, memory, file, list, values), if (fires("write")) return -1)
 WRAP(herr_t, H5Fflush, (hid_t file, H5F_scope_t scope), (file, scope), if (fires("write")) return -1)
-WRAP(herr_t, H5Fclose, (hid_t file), (file), if (fires("write")) return -1)
+// Like HDF5 itself, which says that something could not be written, and closes the file all the same.
+WRAP(
+    herr_t, H5Fclose, (hid_t file), (file), if (fires("write")) {
+        __real_H5Fclose(file);
+        return -1;
+    })
 WRAP(hid_t, H5Fcreate, (const char *path, unsigned flags, hid_t creation, hid_t access),
      (path, flags, creation, access), if (fires("write")) return -1)
 WRAP(hid_t, H5Dcreate2,

@@ -27,11 +27,4 @@ void comm_wait(MPI_Request *request);
 // not 0).
 enum status comm_agree(const struct comm *comm, struct error *err);
 
-// Local.  After a failed collective HDF5 call nothing else is safe: prints the error and aborts the job with
-// its status.
-void comm_abort(const struct comm *comm, const struct error *err) __attribute__((noreturn));
-
-// Local.  The same where the other ranks probably fail as well: rank 0 alone prints, if it comes to this.
-void comm_abort_agreed(const struct comm *comm, const struct error *err) __attribute__((noreturn));
-
 #endif

@@ -66,7 +66,7 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out);
 
 // Collective.  Makes the folders and the result file, or with --resume opens it; calibrates, runs every item
 // and closes the file.  After a failure the file stays if anything was finished.  STATUS_STOPPED: by a
-// signal. If the file can no longer be closed, the job is aborted.
+// signal.
 enum status sweep_run(struct sweep *sweep, struct error *err);
 
 // OUTPUT_DIR/sweep.h5 of a job, in malloc'ed memory; NULL with *err set when memory is out.  Local.
