@@ -158,7 +158,6 @@ WRAP(int, posix_fallocate, (int file, off_t from, off_t bytes), (file, from, byt
      if (fires("write")) return ENOSPC)
 WRAP(herr_t, H5Dwrite, (hid_t data, hid_t type, hid_t memory, hid_t file, hid_t list, const void *values),
      (data, type, memory, file, list, values), if (fires("write")) return -1)
-WRAP(herr_t, H5Fflush, (hid_t file, H5F_scope_t scope), (file, scope), if (fires("write")) return -1)
 // Like HDF5 itself, which says that something could not be written, and closes the file all the same.
 WRAP(
     herr_t, H5Fclose, (hid_t file), (file), if (fires("write")) {
