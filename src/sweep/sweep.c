@@ -109,8 +109,12 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
             fprintf(out, ", calib_data_num %s", plan_cell_name(plan, plan->runs[r].cell, cell));
         fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
     }
-    fprintf(out, "items: %d over %d samples, in %d groups of runs\n", plan->n_items, plan->samples,
-            plan->n_groups);
+    fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
+    for (int i = 0; i < plan->n_stretches; i++) {
+        const struct stretch *stretch = &plan->stretches[i];
+        fprintf(out, "  %d samples in %d %s of runs, %d samples an item\n", stretch->samples,
+                stretch->n_groups, stretch->n_groups == 1 ? "group" : "groups", stretch->shard);
+    }
     fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
     fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
@@ -268,8 +272,8 @@ static enum status take_stock(struct sweep *sweep, const struct worker *worker, 
     if (err->status) return err->status;
     log_kept(sweep, &count, stock->known.samples);
     stock->kept = count.kept;
-    plan_drop(plan, stock->finished);
-    return STATUS_OK;
+    plan_drop(plan, stock->finished, err);
+    return comm_agree(sweep->comm, err);
 }
 
 // ---- doing it ----

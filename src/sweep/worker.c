@@ -42,12 +42,13 @@ static enum status sweep_item(void *context, int index, struct scheduler *schedu
 {
     struct sweeping *sweeping = context;
     const struct plan *plan = sweeping->worker->plan;
-    const struct item *item = &plan->items[index];
+    const struct item item = plan_item(plan, index);
     struct error first = {0};
     if (sweeping->worker->model) model_release(sweeping->worker->model); // rows of embeddings add up
-    for (int s = item->first_sample; s < item->first_sample + item->samples; s++) {
+    for (int place = item.first_place; place < item.first_place + item.samples; place++) {
+        const int s = plan_sample(plan, place);
         *err = (struct error){0};
-        if (lockstep_sample(sweeping->lockstep, &plan->groups[item->group], s, sweeping->finished, scheduler,
+        if (lockstep_sample(sweeping->lockstep, &plan->groups[item.group], s, sweeping->finished, scheduler,
                             err) == STATUS_OK)
             continue;
         if (err->status != STATUS_IO) return err->status;
