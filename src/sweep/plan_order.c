@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "ssmsweep/sweep/finished.h"
 #include "ssmsweep/sweep/plan.h"
 
 enum { MOST_SORTED = 1 << 20 };
@@ -102,18 +103,18 @@ struct item plan_item(const struct plan *plan, int index)
     return any_item(plan, word * WORD_BITS + __builtin_ctzll(bits));
 }
 
-static bool is_left(const struct plan *plan, const struct item *item, const unsigned char *finished)
+static bool is_left(const struct plan *plan, const struct item *item, const struct finished *finished)
 {
     const struct group *group = &plan->groups[item->group];
     for (int m = 0; m < group->count; m++) {
-        const size_t run = (size_t)plan->members[group->first + m];
+        const int run = plan->members[group->first + m];
         for (int p = item->first_place; p < item->first_place + item->samples; p++)
-            if (!finished[run * (size_t)plan->samples + (size_t)plan_sample(plan, p)]) return true;
+            if (!finished_has(finished, run, plan_sample(plan, p))) return true;
     }
     return false;
 }
 
-enum status plan_drop(struct plan *plan, const unsigned char *finished, struct error *err)
+enum status plan_drop(struct plan *plan, const struct finished *finished, struct error *err)
 {
     const int items = all_items(plan), blocks = count_blocks(plan);
     uint64_t *left = calloc((size_t)blocks * BLOCK_WORDS, sizeof *left);

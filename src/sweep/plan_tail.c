@@ -29,7 +29,7 @@ struct search {
     const struct divisions *divisions;
     const struct extent *extent;
     struct least *ranks; // [ranks] when each is free
-    long long items;     // that were handed out in all simulations
+    long long steps;     // of all simulations: samples and items
     struct trial best;
     double shortest;
 };
@@ -60,13 +60,13 @@ static struct ending simulate(struct search *search, const struct trial *trial, 
         for (int next; place < end; place = next) {
             next = end - place > s->shard ? place + s->shard : end;
             const double tokens = shard_tokens(search->extent, place, next);
+            search->steps += next - place + division->n_groups;
             for (int g = 0; g < division->n_groups; g++) {
                 struct least *rank = &search->ranks[0];
                 rank->value += (tokens * division->cost[g] + ITEM_SECONDS * PRODUCTS_PER_SECOND) *
                                (1 + slower * rank->id);
                 last = fmax(last, rank->value);
                 least_settle(search->ranks, ranks);
-                search->items++;
             }
         }
     }
@@ -99,11 +99,11 @@ static void try(struct search *search, const struct trial *trial)
 
 // ---- search ----
 
-enum { MOST_ITEMS = 1 << 21 }; // simulated ones: about a tenth of a second
+enum { MOST_STEPS = 1 << 22 }; // about a tenth of a second
 
 static bool is_tired(const struct search *search)
 {
-    return search->items > MOST_ITEMS;
+    return search->steps > MOST_STEPS;
 }
 
 static struct trial uniform(const struct search *search, int division)

@@ -46,6 +46,7 @@ struct stretch {
     int first_group, n_groups; // of plan->groups
 };
 
+struct finished;
 struct plan {
     struct cell *cells; // ascending; as many orders at every calib_data_num
     int n_cells;
@@ -86,8 +87,8 @@ struct item plan_item(const struct plan *plan, int index);
 int plan_sample(const struct plan *plan, int place);
 
 // Local, and the same on every rank for the same arguments.  Takes away the items of whose samples and runs
-// every finished[n_runs][samples] is not 0; the others keep their order.
-enum status plan_drop(struct plan *plan, const unsigned char *finished, struct error *err);
+// all are finished; the others keep their order.
+enum status plan_drop(struct plan *plan, const struct finished *finished, struct error *err);
 void plan_clear(struct plan *plan);
 
 // Local.  Mask of the components whose tensors a run stores at a layer.

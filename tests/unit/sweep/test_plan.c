@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/sweep/finished.h"
 #include "ssmsweep/sweep/plan.h"
 
 enum { SAMPLES = 23 };
@@ -257,18 +258,18 @@ static void groups_follow_the_ranks(void **state)
     assert_int_equal(count_groups(&vast, 100, 1), 2);  // of four beside the reference
 }
 
-static void drop(struct plan *plan, const unsigned char *finished)
+static void drop(struct plan *plan, const struct finished *finished)
 {
     struct error err = {0};
     assert_int_equal(plan_drop(plan, finished, &err), STATUS_OK);
 }
 
-static void finish(const struct plan *plan, const struct item *item, unsigned char *finished)
+static void finish(const struct plan *plan, const struct item *item, struct finished *finished)
 {
     const struct group *group = &plan->groups[item->group];
     for (int m = 0; m < group->count; m++)
         for (int p = item->first_place; p < item->first_place + item->samples; p++)
-            finished[plan->members[group->first + m] * plan->samples + plan_sample(plan, p)] = 1;
+            finished_set(finished, plan->members[group->first + m], plan_sample(plan, p), true);
 }
 
 // What is finished leaves the plan item by item.
@@ -279,26 +280,30 @@ static void finished_items_are_dropped(void **state)
     job.shard = 4;
     struct plan plan = make_plan(&job, 2);
     const int items = plan.n_items;
-    unsigned char *finished = calloc((size_t)plan.n_runs * SAMPLES, 1);
-    assert_non_null(finished);
-    drop(&plan, finished);
+    struct error err = {0};
+    struct finished finished;
+    assert_int_equal(finished_open(&finished, plan.n_runs, SAMPLES, &err), STATUS_OK);
+    drop(&plan, &finished);
     assert_int_equal(plan.n_items, items);
     const struct item first = plan_item(&plan, 0), second = plan_item(&plan, 1);
-    finish(&plan, &first, finished);
-    drop(&plan, finished);
+    finish(&plan, &first, &finished);
+    drop(&plan, &finished);
     assert_int_equal(plan.n_items, items - 1);
     const struct item now = plan_item(&plan, 0);
     assert_memory_equal(&now, &second, sizeof second);
-    memset(finished, 1, (size_t)plan.n_runs * SAMPLES);
-    finished[5] = 0; // of the reference
-    drop(&plan, finished);
+    for (int i = 0; i < plan.n_runs * SAMPLES; i++)
+        finished_set(&finished, i / SAMPLES, i % SAMPLES, true);
+    assert_int_equal(finished_count(&finished), plan.n_runs * SAMPLES);
+    finished_set(&finished, 0, 5, false); // of the reference
+    assert_false(finished_has(&finished, 0, 5));
+    drop(&plan, &finished);
     assert_int_equal(plan.n_items, 1);
     const struct item left = plan_item(&plan, 0);
     int found = 0;
     for (int p = left.first_place; p < left.first_place + left.samples; p++)
         found += plan_sample(&plan, p) == 5;
     assert_int_equal(found, 1);
-    free(finished);
+    finished_close(&finished);
     plan_clear(&plan);
 }
 
