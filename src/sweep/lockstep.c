@@ -180,18 +180,17 @@ static struct lane *add_lane(struct lockstep *l, int run, bool stores)
 }
 
 // The lanes of a sample: the reference, and what of the group is not finished.
-static void gather(struct lockstep *l, const struct group *group, int sample, const unsigned char *finished)
+static void gather(struct lockstep *l, const struct group *group, int sample, const struct finished *finished)
 {
     const struct worker *worker = l->worker;
     const struct plan *plan = worker->plan;
-    const size_t samples = (size_t)plan->samples;
     l->n_lanes = 0;
     l->sample = sample;
     l->length = worker->corpus->length[sample];
     struct lane *reference = add_lane(l, group->reference, false);
     for (int i = 0; i < group->count; i++) {
         const int run = plan->members[group->first + i];
-        if (finished[(size_t)run * samples + (size_t)sample]) continue;
+        if (finished_has(finished, run, sample)) continue;
         if (run == group->reference)
             reference->stores = true;
         else
@@ -356,7 +355,7 @@ static bool run_logits(struct lockstep *l, struct scheduler *scheduler)
 
 // ---- the whole ----
 
-static void store_lane(struct lockstep *l, struct lane *lane, unsigned char *finished)
+static void store_lane(struct lockstep *l, struct lane *lane, struct finished *finished)
 {
     const struct plan *plan = l->worker->plan;
     const struct store_metrics metrics = {.moments = lane->moments,
@@ -368,7 +367,7 @@ static void store_lane(struct lockstep *l, struct lane *lane, unsigned char *fin
     else if (store_write_done(l->store, lane->run, l->sample, (float)lane->seconds, &lane->failure))
         lane->stores = false;
     else
-        finished[(size_t)lane->run * (size_t)plan->samples + (size_t)l->sample] = 1;
+        finished_set(finished, lane->run, l->sample, true);
 }
 
 static void cancel(struct lockstep *l)
@@ -390,7 +389,7 @@ bool lockstep_failure(const struct lockstep *lockstep, int index, int *run, cons
 }
 
 enum status lockstep_sample(struct lockstep *lockstep, const struct group *group, int sample,
-                            unsigned char *finished, struct scheduler *scheduler, struct error *err)
+                            struct finished *finished, struct scheduler *scheduler, struct error *err)
 {
     const struct error *why;
     int run;

@@ -21,11 +21,11 @@ enum status lockstep_open(struct lockstep **lockstep, const struct worker *worke
                           const float *scales, struct error *err);
 void lockstep_close(struct lockstep *lockstep); // NULL is fine
 
-// Local.  Computes and stores those runs of the group of which finished[n_runs][samples] is 0, and sets it
-// for those that were stored.  STATUS_IO: not all of them could be, see lockstep_failure(); the others were.
+// Local.  Computes and stores those runs of the group that are not finished, and marks those that were
+// stored.  STATUS_IO: not all of them could be, see lockstep_failure(); the others were.
 // STATUS_STOPPED: the time of grace is over, and nothing was stored.
 enum status lockstep_sample(struct lockstep *lockstep, const struct group *group, int sample,
-                            unsigned char *finished, struct scheduler *scheduler, struct error *err);
+                            struct finished *finished, struct scheduler *scheduler, struct error *err);
 
 // Local, after STATUS_IO: the index-th of the runs that could not be stored, and why.  False: there are no
 // more.

@@ -183,7 +183,9 @@ void plan_clear(struct plan *plan)
     free(plan->runs);
     free(plan->members);
     free(plan->groups);
-    free(plan->items);
+    free(plan->order);
+    free(plan->left);
+    free(plan->left_before);
     free(plan->want);
     *plan = (struct plan){0};
 }

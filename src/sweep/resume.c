@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "resume.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,67 +58,88 @@ static enum status look_at_observations(const struct worker *worker, struct stor
 struct look {
     const struct worker *worker;
     struct store *store;
-    unsigned char *finished; // as stored; what this rank finds torn becomes absent
+    struct finished *finished; // as stored; what this rank finds torn becomes absent
     struct hash *hash;
-    long long torn;
+    long long torn, failed;
 };
 
-// An item is one run, or a part of its samples.
-enum { SAMPLES_PER_LOOK = 16 };
+// Of an item, which is one run or a part of its samples; more where there were too many items.
+static int samples_per_look(const struct plan *plan)
+{
+    long long samples = 16;
+    while (plan->n_runs * ((plan->samples + samples - 1) / samples) > INT_MAX)
+        samples *= 2;
+    return samples < INT_MAX ? (int)samples : INT_MAX;
+}
 
 static int looks_per_run(const struct plan *plan)
 {
-    return (plan->samples + SAMPLES_PER_LOOK - 1) / SAMPLES_PER_LOOK;
+    return (plan->samples - 1) / samples_per_look(plan) + 1;
+}
+
+int resume_looks(const struct plan *plan)
+{
+    return plan->n_runs * looks_per_run(plan);
 }
 
 static enum status look_at_samples(void *context, int item, struct scheduler *scheduler, struct error *err)
 {
     struct look *look = context;
     const struct plan *plan = look->worker->plan;
-    int run = item / looks_per_run(plan), first = item % looks_per_run(plan) * SAMPLES_PER_LOOK;
-    for (int s = first; s < first + SAMPLES_PER_LOOK && s < plan->samples; s++) {
-        unsigned char *state = &look->finished[(size_t)run * (size_t)plan->samples + (size_t)s];
+    const int run = item / looks_per_run(plan), most = samples_per_look(plan),
+              first = item % looks_per_run(plan) * most,
+              end = plan->samples - first < most ? plan->samples : first + most;
+    for (int s = first; s < end; s++) {
         scheduler_poll(scheduler);
         if (scheduler_overdue(scheduler)) return error_set(err, STATUS_STOPPED, "stopped while reading back");
-        if (*state == STORE_ITEM_ABSENT || *state == STORE_ITEM_FAILED) continue;
-        if (*state == STORE_ITEM_DONE &&
+        if (!finished_has(look->finished, run, s) ||
             store_sample_is_whole(look->store, run, s, look->worker->corpus->length[s], look->hash))
             continue;
-        *state = STORE_ITEM_ABSENT;
+        finished_set(look->finished, run, s, false);
         look->torn++;
         if (store_write_state(look->store, run, s, STORE_ITEM_ABSENT, err)) return err->status;
     }
     return STATUS_OK;
 }
 
-static enum status read_states(const struct look *look, struct error *err)
+// A state that nobody writes is torn; rank 0 mends it.
+static enum status note_state(struct look *look, int run, int sample, unsigned char state, struct error *err)
+{
+    finished_set(look->finished, run, sample, state == STORE_ITEM_DONE);
+    if (look->worker->comm->rank != 0 || state == STORE_ITEM_ABSENT || state == STORE_ITEM_DONE)
+        return STATUS_OK;
+    look->failed += state == STORE_ITEM_FAILED;
+    if (state == STORE_ITEM_FAILED) return STATUS_OK;
+    look->torn++;
+    return store_write_state(look->store, run, sample, STORE_ITEM_ABSENT, err);
+}
+
+static enum status read_states(struct look *look, struct error *err)
 {
     const struct plan *plan = look->worker->plan;
-    for (int r = 0; r < plan->n_runs && !err->status; r++)
-        store_read_states(look->store, r, look->finished + (size_t)r * (size_t)plan->samples, err);
+    unsigned char *state = malloc((size_t)plan->samples);
+    if (!state) return error_memory(err, (unsigned long long)plan->samples, "the states of samples");
+    for (int r = 0; r < plan->n_runs && !err->status; r++) {
+        store_read_states(look->store, r, state, err);
+        for (int s = 0; s < plan->samples && !err->status; s++)
+            note_state(look, r, s, state[s], err);
+    }
+    free(state);
     return err->status;
 }
 
-// Absent (0) on the rank that found it torn is absent on all; counts what is left.
-static void share_finished(const struct look *look, struct resume_count *count)
+// Absent on the rank that found it torn is absent on all.
+static void count_finished(const struct look *look, struct resume_count *count)
 {
-    const struct plan *plan = look->worker->plan;
-    for (int r = 0; r < plan->n_runs; r++) {
-        unsigned char *finished = look->finished + (size_t)r * (size_t)plan->samples;
-        for (int s = 0; s < plan->samples; s++) {
-            if (look->worker->comm->rank == 0) count->failed += finished[s] == STORE_ITEM_FAILED;
-            finished[s] = finished[s] == STORE_ITEM_DONE;
-        }
-        MPI_Allreduce(MPI_IN_PLACE, finished, plan->samples, MPI_UNSIGNED_CHAR, MPI_MIN,
-                      look->worker->comm->world);
-        for (int s = 0; s < plan->samples; s++) {
-            count->kept += finished[s];
-            count->left += !finished[s];
-        }
-    }
+    const struct worker *worker = look->worker;
+    finished_intersect(look->finished, worker->comm);
+    count->kept = finished_count(look->finished);
+    count->left = (long long)worker->plan->n_runs * worker->plan->samples - count->kept;
+    count->failed = look->failed;
+    MPI_Allreduce(&look->torn, &count->torn, 1, MPI_LONG_LONG, MPI_SUM, worker->comm->world);
 }
 
-enum status resume_look(const struct worker *worker, struct store *store, unsigned char *finished,
+enum status resume_look(const struct worker *worker, struct store *store, struct finished *finished,
                         struct observations *known, struct progress *progress, struct resume_count *count,
                         struct error *err)
 {
@@ -128,14 +150,11 @@ enum status resume_look(const struct worker *worker, struct store *store, unsign
         goto close_hash;
     read_states(&look, err);
     if (comm_agree(worker->comm, err)) goto close_hash;
-    struct task task = {.n_items = worker->plan->n_runs * looks_per_run(worker->plan),
+    struct task task = {.n_items = resume_looks(worker->plan),
                         .run = look_at_samples,
                         .context = &look,
                         .stop = worker->stop};
-    if (scheduler_run(worker->comm, &task, progress, err) == STATUS_OK) {
-        share_finished(&look, count);
-        MPI_Allreduce(&look.torn, &count->torn, 1, MPI_LONG_LONG, MPI_SUM, worker->comm->world);
-    }
+    if (scheduler_run(worker->comm, &task, progress, err) == STATUS_OK) count_finished(&look, count);
 close_hash:
     hash_close(look.hash);
     return err->status;

@@ -11,10 +11,12 @@ struct resume_count {
     int observed_kept, observed_torn;
 };
 
-// Collective.  Reads all that is marked as finished back, spread over the ranks.  What is torn is marked as
-// absent.  finished[n_runs][samples] is set on every rank; so are the observations (known->present on every
-// rank, the rows on rank 0).  worker->forward is not needed.
-enum status resume_look(const struct worker *worker, struct store *store, unsigned char *finished,
+int resume_looks(const struct plan *plan); // local
+
+// Collective.  Reads all that is marked as finished back, spread over the ranks, in resume_looks() items of a
+// phase.  What is torn is marked as absent.  What is finished is set on every rank; so are the observations
+// (known->present on every rank, the rows on rank 0).  worker->forward is not needed.
+enum status resume_look(const struct worker *worker, struct store *store, struct finished *finished,
                         struct observations *known, struct progress *progress, struct resume_count *count,
                         struct error *err);
 

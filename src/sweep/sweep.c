@@ -123,8 +123,12 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
             fprintf(out, ", calib_data_num %s", plan_cell_name(plan, plan->runs[r].cell, cell));
         fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
     }
-    fprintf(out, "items: %d over %d samples, in %d groups of runs\n", plan->n_items, plan->samples,
-            plan->n_groups);
+    fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
+    for (int i = 0; i < plan->n_stretches; i++) {
+        const struct stretch *stretch = &plan->stretches[i];
+        fprintf(out, "  %d samples in %d %s of runs, %d samples an item\n", stretch->samples,
+                stretch->n_groups, stretch->n_groups == 1 ? "group" : "groups", stretch->shard);
+    }
     fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
     fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
@@ -238,14 +242,14 @@ static void start_phase(struct progress *progress, const struct sweep *sweep, co
 
 // What one run of the program knows and counts.
 struct stock {
-    unsigned char *finished; // [n_runs][samples]
+    struct finished finished;
     struct observations known;
     long long total, kept, stored; // samples of runs
 };
 
 static void stock_clear(struct stock *stock)
 {
-    free(stock->finished);
+    finished_close(&stock->finished);
     observations_clear(&stock->known);
 }
 
@@ -253,8 +257,7 @@ static enum status stock_open(struct stock *stock, const struct sweep *sweep, st
 {
     const struct plan *plan = &sweep->plan;
     *stock = (struct stock){.total = (long long)plan->n_runs * plan->samples};
-    stock->finished = calloc((size_t)stock->total, 1);
-    if (!stock->finished) return error_memory(err, (unsigned long long)stock->total, "item states");
+    if (finished_open(&stock->finished, plan->n_runs, plan->samples, err)) return err->status;
     return observations_open(&stock->known, plan, &sweep->model.dims,
                              texts_calibrate(sweep) ? plan->calibration_samples : 0,
                              texts_calibration(sweep)->max_tokens, err);
@@ -276,14 +279,14 @@ static enum status take_stock(struct sweep *sweep, const struct worker *worker, 
     struct plan *plan = &sweep->plan;
     struct resume_count count = {0};
     struct progress progress;
-    start_phase(&progress, sweep, "read back", plan->n_runs); // items of its own size
-    resume_look(worker, store, stock->finished, &stock->known, &progress, &count, err);
+    start_phase(&progress, sweep, "read back", resume_looks(plan));
+    resume_look(worker, store, &stock->finished, &stock->known, &progress, &count, err);
     progress_end(&progress);
     if (err->status) return err->status;
     log_kept(sweep, &count, stock->known.samples);
     stock->kept = count.kept;
-    plan_drop(plan, stock->finished);
-    return STATUS_OK;
+    plan_drop(plan, &stock->finished, err);
+    return comm_agree(sweep->comm, err);
 }
 
 // ---- doing it ----
@@ -368,7 +371,7 @@ static enum status fill_store(struct sweep *sweep, const struct worker *worker, 
     corpus_drop_ids(&sweep->calibration);
     if (!err->status && sweep->plan.n_items > 0) {
         start_phase(&progress, sweep, "sweep", sweep->plan.n_items);
-        worker_sweep(worker, store, scales, stock->finished, &progress, &count, err);
+        worker_sweep(worker, store, scales, &stock->finished, &progress, &count, err);
         end_phase(&progress, times);
         stock->stored += count.stored;
         bool whole_phase = err->status == STATUS_STOPPED || (count.failed > 0 && !count.ended);

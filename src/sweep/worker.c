@@ -17,7 +17,7 @@ struct sweeping {
     const struct worker *worker;
     struct store *store;
     struct lockstep *lockstep;
-    unsigned char *finished; // [n_runs][samples]: as far as this rank knows
+    struct finished *finished; // as far as this rank knows
     long long failed;
 };
 
@@ -43,12 +43,13 @@ static enum status sweep_item(void *context, int index, struct scheduler *schedu
 {
     struct sweeping *sweeping = context;
     const struct plan *plan = sweeping->worker->plan;
-    const struct item *item = &plan->items[index];
+    const struct item item = plan_item(plan, index);
     struct error first = {0};
     if (sweeping->worker->model) model_release(sweeping->worker->model); // rows of embeddings add up
-    for (int s = item->first_sample; s < item->first_sample + item->samples; s++) {
+    for (int place = item.first_place; place < item.first_place + item.samples; place++) {
+        const int s = plan_sample(plan, place);
         *err = (struct error){0};
-        if (lockstep_sample(sweeping->lockstep, &plan->groups[item->group], s, sweeping->finished, scheduler,
+        if (lockstep_sample(sweeping->lockstep, &plan->groups[item.group], s, sweeping->finished, scheduler,
                             err) == STATUS_OK)
             continue;
         if (err->status != STATUS_IO) return err->status;
@@ -60,25 +61,8 @@ static enum status sweep_item(void *context, int index, struct scheduler *schedu
     return err->status;
 }
 
-static long long count_finished(const struct plan *plan, const unsigned char *finished)
-{
-    long long count = 0;
-    for (size_t i = 0; i < (size_t)plan->n_runs * (size_t)plan->samples; i++)
-        count += finished[i];
-    return count;
-}
-
-// What one rank stored, all know.
-static void share_finished(const struct worker *worker, unsigned char *finished)
-{
-    const struct plan *plan = worker->plan;
-    for (int r = 0; r < plan->n_runs; r++)
-        MPI_Allreduce(MPI_IN_PLACE, finished + (size_t)r * (size_t)plan->samples, plan->samples,
-                      MPI_UNSIGNED_CHAR, MPI_MAX, worker->comm->world);
-}
-
 enum status worker_sweep(const struct worker *worker, struct store *store, const float *scales,
-                         unsigned char *finished, struct progress *progress, struct sweep_count *count,
+                         struct finished *finished, struct progress *progress, struct sweep_count *count,
                          struct error *err)
 {
     struct sweeping sweeping = {.worker = worker, .store = store, .finished = finished};
@@ -88,14 +72,13 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
                         .context = &sweeping,
                         .stop = worker->stop,
                         .log = worker->log};
-    const long long before = count_finished(worker->plan, finished);
+    const long long before = finished_count(finished);
     lockstep_open(&sweeping.lockstep, worker, store, scales, err);
     if (comm_agree(worker->comm, err)) goto close_lockstep;
     scheduler_run(worker->comm, &task, progress, err);
-    share_finished(worker, finished);
+    finished_unite(finished, worker->comm); // what one rank stored, all know
     footprint_log(worker->log, "all items are done");
-    *count =
-        (struct sweep_count){.stored = count_finished(worker->plan, finished) - before, .ended = task.ended};
+    *count = (struct sweep_count){.stored = finished_count(finished) - before, .ended = task.ended};
     MPI_Allreduce(&sweeping.failed, &count->failed, 1, MPI_LONG_LONG, MPI_SUM, worker->comm->world);
 close_lockstep:
     lockstep_close(sweeping.lockstep);

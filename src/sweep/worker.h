@@ -11,6 +11,7 @@
 #include "ssmsweep/input/corpus.h"
 #include "ssmsweep/numerics/forward.h"
 #include "ssmsweep/sweep/comm.h"
+#include "ssmsweep/sweep/finished.h"
 #include "ssmsweep/sweep/plan.h"
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
@@ -40,15 +41,14 @@ enum status worker_observe(const struct worker *worker, struct store *store, str
                            struct progress *progress, struct error *err);
 
 // Collective.  Runs and stores what the plan's items have that is not finished.  scales as above; NULL where
-// no run needs them.  finished[n_runs][samples], equal on all ranks, also afterwards, when it has what was
-// stored.
+// no run needs them.  What is finished is equal on all ranks, also afterwards, with what was stored.
 struct sweep_count {
     long long stored; // samples of runs, on all ranks together, also after a failure
     long long failed; // those that were marked as failed
     bool ended;       // by a failure: items are left that nobody tried
 };
 enum status worker_sweep(const struct worker *worker, struct store *store, const float *scales,
-                         unsigned char *finished, struct progress *progress, struct sweep_count *count,
+                         struct finished *finished, struct progress *progress, struct sweep_count *count,
                          struct error *err);
 
 #endif

@@ -244,7 +244,7 @@ struct bench {
     struct weights *weights;
     float *scales;
     struct observations known;
-    unsigned char *finished; // [n_runs][SAMPLES]
+    struct finished finished;
     struct stop stop;
     struct log log;
 };
@@ -272,8 +272,7 @@ static void bench_open(struct bench *bench)
                        &identity, &err) == STATUS_OK);
     progress_start(&progress, "calibrate", SAMPLES, -1, true);
     CHECK(observations_open(&bench->known, &bench->plan, &dims, SAMPLES, MAX_TOKENS, &err) == STATUS_OK);
-    bench->finished = calloc((size_t)bench->plan.n_runs * SAMPLES, 1);
-    CHECK(bench->finished);
+    CHECK(finished_open(&bench->finished, bench->plan.n_runs, SAMPLES, &err) == STATUS_OK);
     CHECK(worker_observe(&bench->worker, bench->store, &bench->known, &progress, &err) == STATUS_OK);
     CHECK(bench->known.added == SAMPLES);
     CHECK(calibration_scales(&bench->known, &bench->plan, &bench->comm, &bench->scales, &err) == STATUS_OK);
@@ -289,7 +288,7 @@ static void bench_close(struct bench *bench, bool failed)
         CHECK(store_close(bench->store, &err) == STATUS_OK);
     free(bench->scales);
     observations_clear(&bench->known);
-    free(bench->finished);
+    finished_close(&bench->finished);
     forward_close(bench->worker.forward);
     weights_close(bench->weights);
 }
@@ -313,10 +312,10 @@ static void check_whole_sweep(struct bench *bench, int failing_write)
     if (failing_write) writes_before_failure = failing_write;
     fails_once = true;
     progress_start(&progress, "sweep", bench->plan.n_items, -1, true);
-    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, bench->finished, &progress, &count,
+    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &bench->finished, &progress, &count,
                        &err) == STATUS_OK);
     CHECK(count.stored == (long long)bench->plan.n_runs * SAMPLES);
-    plan_drop(&bench->plan, bench->finished);
+    CHECK(plan_drop(&bench->plan, &bench->finished, &err) == STATUS_OK);
     CHECK(bench->plan.n_items == 0);
     bench_close(bench, false);
     CHECK(store_create(&again, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus, &identity,
@@ -334,7 +333,7 @@ static void check_failing_write(struct bench *bench, int writes)
     bench_open(bench);
     writes_before_failure = writes;
     progress_start(&progress, "sweep", bench->plan.n_items, -1, true);
-    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, bench->finished, &progress, &count,
+    CHECK(worker_sweep(&bench->worker, bench->store, bench->scales, &bench->finished, &progress, &count,
                        &err) == STATUS_IO);
     CHECK(strstr(err.text, "the disk is on fire"));
     // Of a sample that fails, up to all runs are lost.

@@ -5,6 +5,7 @@
 #define SSMSWEEP_SWEEP_PLAN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/corpus.h"
@@ -24,18 +25,28 @@ struct run {
 };
 
 // Runs with the same reference that go through the model side by side, with the reference in front; of the
-// groups of one reference the first has that itself among its runs.
+// groups of one reference in a division the first has that itself among its runs.
 struct group {
     int reference;    // run
     int first, count; // of plan->members
 };
 
-// Neighbouring samples of a group.
+// A shard of samples in a group of runs.  Places count the samples in the order of hand-out.
 struct item {
     int group;
-    int first_sample, samples;
+    int first_place, samples;
 };
 
+// A part of the order of hand-out: so many samples, in shards of so many, each shard in all groups of one
+// division.  The first stretches have large items, the last ones small ones, so that all ranks end together.
+enum { PLAN_STRETCHES = 4 };
+struct stretch {
+    int first_item, n_items;
+    int first_place, samples, shard;
+    int first_group, n_groups; // of plan->groups
+};
+
+struct finished;
 struct plan {
     struct cell *cells; // ascending; as many orders at every calib_data_num
     int n_cells;
@@ -45,12 +56,17 @@ struct plan {
     struct run *runs; // the reference mode first, then the other float modes, cells in order, noisy re-runs
     int n_runs;
     int reference_run; // index into runs; for a W8A8 reference: that of the first cell
-    int *members;      // [n_runs] every run once, group by group
-    struct group *groups;
+    int *members;      // of the groups.  A division has every run once; there are one or more, coarse to fine
+    struct group *groups; // division by division
     int n_groups;
     bool metrics, logits; // are kept of every run and sample
-    struct item *items;   // in the order of hand-out
-    int n_items;
+    // Items are computed, not kept: plan_item().
+    struct stretch stretches[PLAN_STRETCHES];
+    int n_stretches;
+    int n_items;         // that are left
+    int *order;          // [samples] sample at each place; NULL: as they are
+    uint64_t *left;      // a bit for each item; NULL: all are left
+    int *left_before;    // how many are before each block of these bits
     unsigned char *want; // [n_layer] component masks whose tensors are stored
     int n_layer;
     int samples; // S, evaluated
@@ -66,9 +82,13 @@ enum status plan_check_names(const struct job *job, struct error *err);
 // The reference mode is added to the modes if it was not asked for.
 enum status plan_make(struct plan *plan, const struct job *job, const struct dims *dims,
                       const struct corpus *corpus, int ranks, struct error *err);
+// Local.  The index-th of plan->n_items items, the costly ones first; and the sample at a place.
+struct item plan_item(const struct plan *plan, int index);
+int plan_sample(const struct plan *plan, int place);
+
 // Local, and the same on every rank for the same arguments.  Takes away the items of whose samples and runs
-// every finished[n_runs][samples] is not 0; the others keep their order.
-void plan_drop(struct plan *plan, const unsigned char *finished);
+// all are finished; the others keep their order.
+enum status plan_drop(struct plan *plan, const struct finished *finished, struct error *err);
 void plan_clear(struct plan *plan);
 
 // Local.  Mask of the components whose tensors a run stores at a layer.

@@ -5,9 +5,11 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/sweep/finished.h"
 #include "ssmsweep/sweep/plan.h"
 
 enum { SAMPLES = 23 };
@@ -96,22 +98,22 @@ static void float_modes_need_no_cells(void **state)
     plan_clear(&plan);
 }
 
-static long long tokens_of(const struct item *item)
+static int longest_of(const struct plan *plan, const struct item *item)
 {
-    long long tokens = 0;
-    for (int s = 0; s < item->samples; s++)
-        tokens += lengths[item->first_sample + s];
-    return tokens;
+    int longest = 0;
+    for (int p = item->first_place; p < item->first_place + item->samples; p++)
+        if (lengths[plan_sample(plan, p)] > longest) longest = lengths[plan_sample(plan, p)];
+    return longest;
 }
 
-// Every run in one group, with those of its reference, and the reference in the first of them.
-static void check_groups(const struct plan *plan)
+// Every run in one group of a stretch, with those of its reference, and the reference in the first of them.
+static void check_groups(const struct plan *plan, const struct stretch *stretch)
 {
     int *seen = calloc((size_t)plan->n_runs, sizeof *seen),
         *groups = calloc((size_t)plan->n_runs, sizeof *groups);
     assert_non_null(seen);
     assert_non_null(groups);
-    for (int g = 0; g < plan->n_groups; g++) {
+    for (int g = stretch->first_group; g < stretch->first_group + stretch->n_groups; g++) {
         const struct group *group = &plan->groups[g];
         assert_true(group->count >= 1);
         bool own = false;
@@ -129,28 +131,27 @@ static void check_groups(const struct plan *plan)
     free(groups);
 }
 
-// Every (run, sample) once; inside a group longer items first.
+// Every (run, sample) once; no sample is longer than any before it.
 static void check_items(const struct plan *plan, int shard)
 {
-    int *seen = calloc((size_t)plan->n_runs * SAMPLES, sizeof *seen);
-    long long *last = calloc((size_t)plan->n_groups, sizeof *last);
+    unsigned char *seen = calloc((size_t)plan->n_runs * (size_t)plan->samples, 1);
+    int last = INT_MAX;
     assert_non_null(seen);
-    assert_non_null(last);
-    check_groups(plan);
+    for (int i = 0; i < plan->n_stretches; i++)
+        check_groups(plan, &plan->stretches[i]);
     for (int i = 0; i < plan->n_items; i++) {
-        const struct item *item = &plan->items[i];
-        const struct group *group = &plan->groups[item->group];
-        assert_true(item->samples >= 1 && (shard == 0 || item->samples <= shard));
-        for (int s = 0; s < item->samples; s++)
+        const struct item item = plan_item(plan, i);
+        const struct group *group = &plan->groups[item.group];
+        assert_true(item.samples >= 1 && (shard == 0 || item.samples <= shard));
+        for (int p = item.first_place; p < item.first_place + item.samples; p++)
             for (int m = 0; m < group->count; m++)
-                seen[plan->members[group->first + m] * SAMPLES + item->first_sample + s]++;
-        if (last[item->group]) assert_true(tokens_of(item) <= last[item->group]);
-        last[item->group] = tokens_of(item);
+                seen[plan->members[group->first + m] * plan->samples + plan_sample(plan, p)]++;
+        assert_true(longest_of(plan, &item) <= last);
+        last = longest_of(plan, &item);
     }
-    for (int i = 0; i < plan->n_runs * SAMPLES; i++)
+    for (int i = 0; i < plan->n_runs * plan->samples; i++)
         assert_int_equal(seen[i], 1);
     free(seen);
-    free(last);
 }
 
 static void items_cover_all_once_in_order(void **state)
@@ -182,7 +183,7 @@ static int largest_item(const struct dims *of, int samples, int ranks, int *item
     assert_int_equal(plan_make(&plan, &job, of, &corpus, ranks, &err), STATUS_OK);
     int largest = 0;
     for (int i = 0; i < plan.n_items; i++)
-        if (plan.items[i].samples > largest) largest = plan.items[i].samples;
+        if (plan_item(&plan, i).samples > largest) largest = plan_item(&plan, i).samples;
     *items = plan.n_items;
     plan_clear(&plan);
     return largest;
@@ -224,6 +225,7 @@ static void references_are_of_the_same_scales(void **state)
     plan_clear(&plan);
 }
 
+// Of the first samples; the last ones are for the tail, see test_tail.c.
 static int count_groups(const struct dims *of, int samples, int ranks)
 {
     static int32_t same[400];
@@ -235,7 +237,7 @@ static int count_groups(const struct dims *of, int samples, int ranks)
     struct error err = {0};
     job.n_cells = 1;
     assert_int_equal(plan_make(&plan, &job, of, &corpus, ranks, &err), STATUS_OK);
-    int groups = plan.n_groups;
+    int groups = plan.stretches[0].n_groups;
     plan_clear(&plan);
     return groups;
 }
@@ -256,6 +258,20 @@ static void groups_follow_the_ranks(void **state)
     assert_int_equal(count_groups(&vast, 100, 1), 2);  // of four beside the reference
 }
 
+static void drop(struct plan *plan, const struct finished *finished)
+{
+    struct error err = {0};
+    assert_int_equal(plan_drop(plan, finished, &err), STATUS_OK);
+}
+
+static void finish(const struct plan *plan, const struct item *item, struct finished *finished)
+{
+    const struct group *group = &plan->groups[item->group];
+    for (int m = 0; m < group->count; m++)
+        for (int p = item->first_place; p < item->first_place + item->samples; p++)
+            finished_set(finished, plan->members[group->first + m], plan_sample(plan, p), true);
+}
+
 // What is finished leaves the plan item by item.
 static void finished_items_are_dropped(void **state)
 {
@@ -264,24 +280,30 @@ static void finished_items_are_dropped(void **state)
     job.shard = 4;
     struct plan plan = make_plan(&job, 2);
     const int items = plan.n_items;
-    unsigned char *finished = calloc((size_t)plan.n_runs * SAMPLES, 1);
-    assert_non_null(finished);
-    plan_drop(&plan, finished);
+    struct error err = {0};
+    struct finished finished;
+    assert_int_equal(finished_open(&finished, plan.n_runs, SAMPLES, &err), STATUS_OK);
+    drop(&plan, &finished);
     assert_int_equal(plan.n_items, items);
-    const struct item first = plan.items[0], second = plan.items[1];
-    const struct group *group = &plan.groups[first.group];
-    for (int m = 0; m < group->count; m++)
-        for (int s = first.first_sample; s < first.first_sample + first.samples; s++)
-            finished[plan.members[group->first + m] * SAMPLES + s] = 1;
-    plan_drop(&plan, finished);
+    const struct item first = plan_item(&plan, 0), second = plan_item(&plan, 1);
+    finish(&plan, &first, &finished);
+    drop(&plan, &finished);
     assert_int_equal(plan.n_items, items - 1);
-    assert_memory_equal(&plan.items[0], &second, sizeof second);
-    memset(finished, 1, (size_t)plan.n_runs * SAMPLES);
-    finished[5] = 0; // of the reference
-    plan_drop(&plan, finished);
+    const struct item now = plan_item(&plan, 0);
+    assert_memory_equal(&now, &second, sizeof second);
+    for (int i = 0; i < plan.n_runs * SAMPLES; i++)
+        finished_set(&finished, i / SAMPLES, i % SAMPLES, true);
+    assert_int_equal(finished_count(&finished), plan.n_runs * SAMPLES);
+    finished_set(&finished, 0, 5, false); // of the reference
+    assert_false(finished_has(&finished, 0, 5));
+    drop(&plan, &finished);
     assert_int_equal(plan.n_items, 1);
-    assert_in_range(5, plan.items[0].first_sample, plan.items[0].first_sample + plan.items[0].samples - 1);
-    free(finished);
+    const struct item left = plan_item(&plan, 0);
+    int found = 0;
+    for (int p = left.first_place; p < left.first_place + left.samples; p++)
+        found += plan_sample(&plan, p) == 5;
+    assert_int_equal(found, 1);
+    finished_close(&finished);
     plan_clear(&plan);
 }
 

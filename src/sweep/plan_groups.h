@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ways to divide the runs of a plan into groups, and what these cost.
+#ifndef SSMSWEEP_SWEEP_PLAN_GROUPS_H
+#define SSMSWEEP_SWEEP_PLAN_GROUPS_H
+
+#include "ssmsweep/sweep/plan.h"
+
+// Every run once, in groups of runs with one reference; the costly groups first.
+struct division {
+    int n_groups;
+    int *members;         // [n_runs], group by group
+    struct group *groups; // [n_groups]
+    double *cost;         // [n_groups] of a token, in multiplications of a float mode
+};
+
+// Runs of groups: coarse ones first, then finer and finer ones.
+struct divisions {
+    int n;
+    struct division *of; // [n]
+};
+
+// Local, and the same on every rank.  The coarsest division has groups of at most `room` runs (beside the
+// reference), the others have at most `most_groups` groups; with most_groups 0 there is but the coarsest.
+enum status divisions_make(struct divisions *divisions, const struct plan *plan, const struct dims *dims,
+                           int room, int most_groups, struct error *err);
+void divisions_clear(struct divisions *divisions);
+
+#endif
