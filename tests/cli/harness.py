@@ -75,6 +75,22 @@ def run_each_status(arguments, ranks, cwd, environment=None, limit=120, program=
     return Result(status, out, err, statuses)
 
 
+def children(pid):
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+            return [int(word) for word in f.read().split()]
+    except OSError:
+        return []
+
+
+def is_gone(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 def read_json(path):
     with open(path, encoding="utf-8") as f:
         return json.load(f)
