@@ -19,7 +19,9 @@ static void put_number(FILE *out, double v)
     if (!isnan(v)) fprintf(out, "%.17g", v);
 }
 
-static void put_row(const struct row *row, const char *metric, double value, double low, double high)
+// within_noise: 1, 0, or -1 where it is not known.
+static void put_estimate(const struct row *row, const char *metric, double value, double low, double high,
+                         int within_noise)
 {
     char name[CELL_NAME_ROOM];
     const struct result_run *run = row->run;
@@ -34,7 +36,12 @@ static void put_row(const struct row *row, const char *metric, double value, dou
     put_number(row->out, value);
     put_number(row->out, low);
     put_number(row->out, high);
-    fprintf(row->out, ",%d\n", row->report->samples);
+    fprintf(row->out, ",%d,%s\n", row->report->samples, within_noise < 0 ? "" : within_noise ? "1" : "0");
+}
+
+static void put_row(const struct row *row, const char *metric, double value, double low, double high)
+{
+    put_estimate(row, metric, value, low, high, -1);
 }
 
 // Bounds stand where else an interval does: the value itself is not known closer.
@@ -72,7 +79,8 @@ static void put_entry(FILE *out, const struct sweep_report *report, int unit, in
     bool text = row.unit->layer == SWEEP_END_OF_MODEL;
     for (int k = 0; k < sweep_statistic_count(row.unit); k++) {
         const struct interval *v = &entry->intervals[k];
-        put_row(&row, statistics[k].name, v->value, v->low, v->high);
+        put_estimate(&row, statistics[k].name, v->value, v->low, v->high,
+                     report->n_reruns > 0 ? sweep_within_noise(report, unit, k, run) : -1);
         if (entry->floors[k].reruns == 0) continue;
         char name[48];
         snprintf(name, sizeof name, "%s_noise", statistics[k].name);
@@ -86,7 +94,7 @@ static void put_entry(FILE *out, const struct sweep_report *report, int unit, in
 
 void sweep_csv_write(FILE *out, const struct sweep_report *report)
 {
-    fputs("cell,calib_data_num,mode,layer,component,metric,value,low,high,n\n", out);
+    fputs("cell,calib_data_num,mode,layer,component,metric,value,low,high,n,within_noise\n", out);
     for (int r = 0; r < report->n_runs; r++)
         for (int u = 0; u < report->n_units; u++)
             put_entry(out, report, u, r);

@@ -58,15 +58,54 @@ bool sweep_is_noise(const struct sweep_pair *pair)
     return pair->noise > 0 && fabs(pair->change.phi) <= pair->noise;
 }
 
-bool sweep_rests_on_noise(const struct rank *ranks, const struct sweep_pair *pairs, int count, int mode)
+// Of values that differ.
+static bool only_noise_between(const struct sweep_report *report, int unit, int statistic, int a, int b)
 {
-    for (int i = 0; i < count; i++) {
-        if (i == mode) continue;
-        const int a = i < mode ? i : mode, b = i < mode ? mode : i;
-        bool apart = ranks[a].better & UINT64_C(1) << b || ranks[b].better & UINT64_C(1) << a;
-        if (apart && sweep_is_noise(&pairs[pair_index(count, a, b)])) return true;
+    const struct sweep_entry *x = sweep_entry_at(report, unit, a), *y = sweep_entry_at(report, unit, b);
+    const double phi = x->intervals[statistic].phi - y->intervals[statistic].phi;
+    return phi != 0 && change_below_floor(phi, &x->floors[statistic], &y->floors[statistic]);
+}
+
+uint64_t sweep_noise_set(const struct sweep_report *report, int unit, int statistic,
+                         const struct sweep_family *family, int mode)
+{
+    uint64_t set = 0;
+    for (int i = 0; i < family->count; i++)
+        if (only_noise_between(report, unit, statistic, family->runs[mode], family->runs[i]))
+            set |= UINT64_C(1) << i;
+    return set;
+}
+
+bool sweep_within_noise(const struct sweep_report *report, int unit, int statistic, int run)
+{
+    for (int f = 0; report->n_reruns > 0 && f < report->n_families; f++) {
+        const struct sweep_family *family = &report->families[f];
+        for (int i = 0; i < family->count; i++)
+            if (family->runs[i] == run && sweep_noise_set(report, unit, statistic, family, i)) return true;
     }
     return false;
+}
+
+bool sweep_runs_within_noise(const struct sweep_report *report, int unit, int statistic, const int *runs,
+                             int count)
+{
+    for (int a = 0; a < count; a++)
+        for (int b = a + 1; b < count; b++) {
+            const struct sweep_entry *x = sweep_entry_at(report, unit, runs[a]),
+                                     *y = sweep_entry_at(report, unit, runs[b]);
+            if (x->floors[statistic].reruns == 0 || y->floors[statistic].reruns == 0 ||
+                !change_below_floor(x->intervals[statistic].phi - y->intervals[statistic].phi,
+                                    &x->floors[statistic], &y->floors[statistic]))
+                return false;
+        }
+    return true;
+}
+
+bool sweep_knows_noise(const struct sweep_report *report, int unit, const struct sweep_trend *trend)
+{
+    for (int i = 0; i < trend->count; i++)
+        if (sweep_entry_at(report, unit, trend->runs[i])->floors[0].reruns == 0) return false;
+    return true;
 }
 
 enum status sweep_files_write(const struct sweep_report *report, const char *directory, struct error *err)

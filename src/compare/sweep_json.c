@@ -35,15 +35,18 @@ static void put_unit(struct json_writer *w, const struct sweep_unit *unit)
 
 // ---- values ----
 
-static void put_interval(struct json_writer *w, const struct statistic *statistic,
-                         const struct interval *interval, const struct noise_floor *floor)
+static void put_estimate(struct json_writer *w, const struct sweep_report *report, int unit, int k, int run)
 {
+    const struct statistic *statistic = &sweep_statistics(&report->units[unit])[k];
+    const struct interval *interval = &sweep_entry_at(report, unit, run)->intervals[k];
+    const struct noise_floor *floor = &sweep_entry_at(report, unit, run)->floors[k];
     json_begin_object(w, statistic->name);
     json_put_double(w, "value", interval->value);
     json_put_double(w, "low", interval->low);
     json_put_double(w, "high", interval->high);
     json_put_string(w, "interval", interval_state_name(interval->state));
     if (floor->reruns > 0) json_put_double(w, "noise", scale_change(statistic->scale, floor->change));
+    if (report->n_reruns > 0) json_put_bool(w, "within_noise", sweep_within_noise(report, unit, k, run));
     json_end_object(w);
 }
 
@@ -97,7 +100,7 @@ static void put_entry(struct json_writer *w, const struct sweep_report *report, 
     if (entry->nonfinite[1] > 0) json_put_integer(w, "mode_nonfinite", (long long)entry->nonfinite[1]);
     json_begin_object(w, "metrics");
     for (int k = 0; k < sweep_statistic_count(u); k++)
-        put_interval(w, &sweep_statistics(u)[k], &entry->intervals[k], &entry->floors[k]);
+        put_estimate(w, report, unit, k, run);
     json_end_object(w);
     if (text) json_put_double(w, "top1_correct", entry->top1_correct);
     json_put_double(w, text ? "kl_max" : "abs_diff_max", entry->largest);
@@ -124,8 +127,9 @@ static void put_set(struct json_writer *w, const char *key, const struct sweep_r
 }
 
 static void put_places(struct json_writer *w, const struct sweep_report *report,
-                       const struct sweep_family *family, const struct rank *ranks)
+                       const struct sweep_family *family, int unit, int k)
 {
+    const struct rank *ranks = sweep_ranks_at(report, unit, k, family);
     json_begin_array(w, "places");
     for (int i = 0; i < family->count; i++) {
         int best, worst;
@@ -136,6 +140,8 @@ static void put_places(struct json_writer *w, const struct sweep_report *report,
         json_put_integer(w, "worst", worst);
         put_set(w, "tied", report, family, ranks[i].tied & ~ranks[i].equal);
         put_set(w, "equal", report, family, ranks[i].equal);
+        if (report->n_reruns > 0)
+            put_set(w, "within_noise", report, family, sweep_noise_set(report, unit, k, family, i));
         json_end_object(w);
     }
     json_end_array(w);
@@ -172,7 +178,7 @@ static void put_family(struct json_writer *w, const struct sweep_report *report,
     put_cell(w, family->cell);
     put_unit(w, u);
     json_put_string(w, "metric", statistic->name);
-    put_places(w, report, family, ranks);
+    put_places(w, report, family, unit, k);
     json_put_string(w, "change", scale_change_name(statistic->scale));
     json_begin_array(w, "pairs");
     for (int a = 0; a < family->count; a++)
@@ -199,6 +205,7 @@ static void put_trend(struct json_writer *w, const struct sweep_report *report, 
     const struct sweep_trend *trend = &report->trends[t];
     const struct sweep_unit *u = &report->units[unit];
     const int settles = (int)*sweep_settles_at(report, unit, k, t);
+    const bool noise_known = sweep_knows_noise(report, unit, trend);
     json_begin_object(w, NULL);
     json_put_string(w, "mode", run_of(report, trend->runs[0])->mode);
     put_unit(w, u);
@@ -211,6 +218,9 @@ static void put_trend(struct json_writer *w, const struct sweep_report *report, 
         json_put_double(w, "value", interval->value);
         json_put_double(w, "low", interval->low);
         json_put_double(w, "high", interval->high);
+        if (i > 0 && noise_known)
+            json_put_bool(w, "within_noise",
+                          sweep_runs_within_noise(report, unit, k, trend->runs + i - 1, 2));
         json_end_object(w);
     }
     json_end_array(w);
@@ -221,6 +231,7 @@ static void put_trend(struct json_writer *w, const struct sweep_report *report, 
     else
         json_put_null(w, "stops_improving_at");
     json_put_bool(w, "still_improving", settles == trend->count - 1);
+    json_put_bool(w, "noise_known", noise_known);
     json_end_object(w);
 }
 
@@ -249,6 +260,8 @@ static void put_order_range(struct json_writer *w, const struct sweep_report *re
     json_put_integer(w, "orders", count);
     json_put_double(w, "least", least);
     json_put_double(w, "most", most);
+    if (report->n_reruns > 0)
+        json_put_bool(w, "within_noise", sweep_runs_within_noise(report, unit, k, places, count));
     json_end_object(w);
 }
 

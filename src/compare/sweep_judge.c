@@ -143,9 +143,15 @@ static void judge_trend(const struct source *source, struct sweep_report *report
     const struct statistic *statistic = &sweep_statistics(&report->units[unit])[k];
     struct interval intervals[BOOTSTRAP_MAX_RUNS];
     struct change changes[MOST_PAIRS];
+    double noise[MOST_PAIRS];
     resample(source, statistic, trend->runs, trend->count, intervals, changes);
+    for (int a = 0; a < trend->count; a++)
+        for (int b = a + 1; b < trend->count; b++)
+            noise[pair_index(trend->count, a, b)] =
+                change_floor(&sweep_entry_at(report, unit, trend->runs[a])->floors[k],
+                             &sweep_entry_at(report, unit, trend->runs[b])->floors[k]);
     *sweep_settles_at(report, unit, k, t) =
-        trend_settles(statistic, changes, trend->count, 1 - BOOTSTRAP_LEVEL);
+        trend_settles(statistic, changes, noise, trend->count, 1 - BOOTSTRAP_LEVEL);
 }
 
 void sweep_judge(struct sweep_report *report, int unit, struct bootstrap *bootstrap,

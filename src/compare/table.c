@@ -10,6 +10,7 @@
 #include "ssmsweep/compare/view.h"
 #include "ssmsweep/numerics/mode.h"
 #include "table_cells.h"
+#include "table_chosen.h"
 
 void table_rule(FILE *out, int width)
 {
@@ -70,19 +71,27 @@ void table_print_grade(FILE *out, enum grade grade, int width, bool color)
         fprintf(out, "%-*s", width, grade_name(grade));
 }
 
-static void print_layer(FILE *out, const struct comparison_entry *entry, bool color)
+static const char *noise_sign(const struct sweep_report *sweep, const struct comparison_entry *entry,
+                              const char *metric)
+{
+    return table_noise_sign_of(sweep, entry->run, entry->layer, entry->component, metric);
+}
+
+static void print_layer(FILE *out, const struct comparison_entry *entry, const struct sweep_report *sweep,
+                        bool color)
 {
     const struct record *r = &entry->record;
     char mse[CELL_CHARS], correlation[CELL_CHARS], relative[CELL_CHARS], mae[CELL_CHARS], p99[CELL_CHARS],
         max[CELL_CHARS];
-    fprintf(out, "%5d  %9s ", entry->layer, table_error_cell(mse, r->mse));
+    fprintf(out, "%5d  %9s%s", entry->layer, table_error_cell(mse, r->mse), noise_sign(sweep, entry, "mse"));
     table_print_grade(out, record_grade_mse(r), 9, color);
-    fprintf(out, "  %9s ", correlation_cell(correlation, r->correlation));
+    fprintf(out, "  %9s%s", correlation_cell(correlation, r->correlation),
+            noise_sign(sweep, entry, "correlation"));
     table_print_grade(out, record_grade_correlation(r), 9, color);
-    fprintf(out, " %9s ", percent_cell(relative, r->relative_mae));
+    fprintf(out, " %9s%s", percent_cell(relative, r->relative_mae), noise_sign(sweep, entry, "relative_mae"));
     table_print_grade(out, record_grade_relative_mae(r), 9, color);
-    fprintf(out, " %9s %10s %10s\n", table_error_cell(mae, r->mae), table_error_cell(p99, r->abs_diff_p99),
-            table_error_cell(max, r->abs_diff_max));
+    fprintf(out, " %9s%s%10s %10s\n", table_error_cell(mae, r->mae), noise_sign(sweep, entry, "mae"),
+            table_error_cell(p99, r->abs_diff_p99), table_error_cell(max, r->abs_diff_max));
 }
 
 // Over the layers where a metric is defined; NaN where it is nowhere.
@@ -118,7 +127,8 @@ static void print_nonfinite(FILE *out, const struct comparison_entry *entry)
 }
 
 static void print_component(FILE *out, const struct comparison *comparison, const struct result *result,
-                            const struct run_view *run, enum component component, bool color)
+                            const struct run_view *run, enum component component,
+                            const struct sweep_report *sweep, bool color)
 {
     const struct mode *mode = mode_find(result_run_at(result, run->run)->mode);
     char name[CELL_CHARS * 2], weights[VIEW_WEIGHTS_CHARS];
@@ -130,7 +140,7 @@ static void print_component(FILE *out, const struct comparison *comparison, cons
     fprintf(out, "%5s  %9s %-9s  %-19s %-19s %9s %10s %10s\n", "layer", "MSE", "", "correlation",
             "relative MAE", "MAE", "p99 |diff|", "max |diff|");
     for (int i = 0; i < run->count; i++)
-        if (run->entries[i].component == component) print_layer(out, &run->entries[i], color);
+        if (run->entries[i].component == component) print_layer(out, &run->entries[i], sweep, color);
     print_average(out, run, component);
     for (int i = 0; i < run->count; i++)
         if (run->entries[i].component == component) print_nonfinite(out, &run->entries[i]);
@@ -145,28 +155,31 @@ static bool captured(const struct run_view *run, enum component component)
 }
 
 void table_print_modes(FILE *out, const struct comparison *comparison, const struct result *result,
-                       bool color)
+                       const struct sweep_report *sweep, bool color)
 {
     for (struct run_view run = {0}; view_next_run(comparison, &run);) {
         if (view_is_reference(comparison, result, run.run)) continue;
         for (int c = 0; c < COMPONENT_COUNT; c++)
             if (captured(&run, (enum component)c))
-                print_component(out, comparison, result, &run, (enum component)c, color);
+                print_component(out, comparison, result, &run, (enum component)c, sweep, color);
     }
 }
 
 // ---- all modes ----
 
 static void print_run(FILE *out, const struct comparison *comparison, const struct result *result,
-                      const struct run_view *run, int name_width, bool color)
+                      const struct run_view *run, int name_width, const struct sweep_report *sweep,
+                      bool color)
 {
     struct run_summary s = view_summarize(run);
-    const struct record *first = &s.first.main->record, *last = &s.last.main->record;
+    const struct comparison_entry *first = s.first.main, *last = s.last.main;
     char name[CELL_CHARS * 2], cells[5][CELL_CHARS];
     bool reference = view_is_reference(comparison, result, run->run);
-    fprintf(out, "%-*s   %11s %11s   %11s %11s   %11s   ", name_width, mode_cell(name, result, run->run),
-            table_error_cell(cells[0], first->mse), table_error_cell(cells[1], first->mae),
-            table_error_cell(cells[2], last->mse), table_error_cell(cells[3], last->mae),
+    fprintf(out, "%-*s   %11s%s%11s%s  %11s%s%11s%s  %11s   ", name_width, mode_cell(name, result, run->run),
+            table_error_cell(cells[0], first->record.mse), noise_sign(sweep, first, "mse"),
+            table_error_cell(cells[1], first->record.mae), noise_sign(sweep, first, "mae"),
+            table_error_cell(cells[2], last->record.mse), noise_sign(sweep, last, "mse"),
+            table_error_cell(cells[3], last->record.mae), noise_sign(sweep, last, "mae"),
             correlation_cell(cells[4], s.avg_correlation));
     if (reference)
         fputs("(reference)", out);
@@ -240,7 +253,7 @@ static void print_evaluation(FILE *out, const struct result *result)
 }
 
 void table_print_summary(FILE *out, const struct comparison *comparison, const struct result *result,
-                         bool color)
+                         const struct sweep_report *sweep, bool color)
 {
     struct run_view run = {0};
     if (!view_next_run(comparison, &run)) { // --store none
@@ -251,11 +264,12 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
     int name_width = widest_name(comparison, result);
     int width = print_header(out, comparison, result, &head, name_width);
     for (run = (struct run_view){0}; view_next_run(comparison, &run);)
-        print_run(out, comparison, result, &run, name_width, color);
+        print_run(out, comparison, result, &run, name_width, sweep, color);
     table_rule(out, width);
     print_evaluation(out, result);
     coverage_print(out, result);
     print_twins(out, comparison, result);
+    if (sweep->n_reruns > 0) table_print_noise_legend(out, sweep, "another mode");
     fputs("Worst grade over all layers.  The grades:   excellent     good      fair\n"
           "  MSE below                                 1e-4      1e-3      1e-2\n"
           "  correlation above                       0.9999     0.999      0.99\n"

@@ -6,6 +6,7 @@
 #include "ssmsweep/compare/metric.h"
 #include "ssmsweep/compare/table.h"
 #include "ssmsweep/compare/view.h"
+#include "table_chosen.h"
 
 // A row of a block: label and metric.
 struct row {
@@ -53,11 +54,14 @@ static bool graded(const char *metric, const struct record *record, enum grade *
     return true;
 }
 
-static void print_row(FILE *out, const struct row *row, const struct record *record, bool color)
+static void print_row(FILE *out, const struct row *row, const struct comparison_entry *entry,
+                      const struct sweep_report *sweep, bool color)
 {
+    const struct record *record = &entry->record;
     int metric = metric_find(row->metric, strlen(row->metric));
     double v = metric_value(record, metric);
     enum grade grade;
+    const char *noise = table_noise_sign_of(sweep, entry->run, entry->layer, entry->component, row->metric);
     if (metric == METRIC_MAX_ULP && isnan(v)) return; // of float modes only
     fprintf(out, "    %-18s", row->label);
     if (isnan(v))
@@ -65,14 +69,16 @@ static void print_row(FILE *out, const struct row *row, const struct record *rec
     else
         fprintf(out, "%15.8g", v);
     if (graded(row->metric, record, &grade)) {
-        fputs("  ", out);
+        fprintf(out, "%s ", noise);
         table_print_grade(out, grade, 0, color);
+    } else if (noise[0] != ' ') {
+        fputs(noise, out);
     }
     fputc('\n', out);
 }
 
 static void print_entry(FILE *out, const struct comparison *comparison, const struct result *result,
-                        const struct comparison_entry *entry, bool color)
+                        const struct comparison_entry *entry, const struct sweep_report *sweep, bool color)
 {
     const struct result_run *run = result_run_at(result, entry->run);
     fprintf(out, "\nMode %s", run->mode);
@@ -83,14 +89,14 @@ static void print_entry(FILE *out, const struct comparison *comparison, const st
     for (size_t b = 0; b < sizeof blocks / sizeof blocks[0]; b++) {
         fprintf(out, "  %s\n", blocks[b].title);
         for (int r = 0; r < BLOCK_ROWS && blocks[b].rows[r].label; r++)
-            print_row(out, &blocks[b].rows[r], &entry->record, color);
+            print_row(out, &blocks[b].rows[r], entry, sweep, color);
     }
 }
 
 void table_print_blocks(FILE *out, const struct comparison *comparison, const struct result *result,
-                        bool color)
+                        const struct sweep_report *sweep, bool color)
 {
     for (int i = 0; i < comparison->count; i++)
         if (!view_is_reference(comparison, result, comparison->entries[i].run))
-            print_entry(out, comparison, result, &comparison->entries[i], color);
+            print_entry(out, comparison, result, &comparison->entries[i], sweep, color);
 }

@@ -86,24 +86,37 @@ void ranking_make(const struct statistic *statistic, const struct interval *inte
 
 // ---- trend ----
 
-static bool later_is_better(const struct statistic *statistic, const struct change *changes, const double *p,
-                            int runs, double alpha, int from)
+// What a trend is judged by.
+struct steps {
+    const struct statistic *statistic;
+    const struct change *changes;
+    const double *noise; // or NULL
+    const double *p;     // corrected
+    int runs;
+    double alpha;
+};
+
+static bool later_is_better(const struct steps *steps, int from)
 {
-    for (int later = from + 1; later < runs; later++) {
-        int pair = pair_index(runs, from, later);
-        if (p[pair] <= alpha && !first_better(statistic, &changes[pair])) return true;
+    for (int later = from + 1; later < steps->runs; later++) {
+        const int pair = pair_index(steps->runs, from, later);
+        const struct change *change = &steps->changes[pair];
+        bool noise = steps->noise && fabs(change->phi) <= steps->noise[pair];
+        if (steps->p[pair] <= steps->alpha && !noise && !first_better(steps->statistic, change)) return true;
     }
     return false;
 }
 
-int trend_settles(const struct statistic *statistic, const struct change *changes, int runs, double alpha)
+int trend_settles(const struct statistic *statistic, const struct change *changes, const double *noise,
+                  int runs, double alpha)
 {
     double p[MAX_PAIRS];
+    const struct steps steps = {statistic, changes, noise, p, runs, alpha};
     adjust_changes(changes, pair_count(runs), p);
     for (int i = 0; i < pair_count(runs); i++)
         if (isnan(p[i])) return -1;
     int from = 0;
-    while (from < runs - 1 && later_is_better(statistic, changes, p, runs, alpha, from))
+    while (from < runs - 1 && later_is_better(&steps, from))
         from++;
     return runs > 0 ? from : -1;
 }
@@ -114,11 +127,14 @@ int trend_settles(const struct statistic *statistic, const struct change *change
 // series has as many terms.
 enum { MANY = 500 };
 
-// Squared sum of the two t.
+// Squared distance of the change from 0, in standard errors, at which its t passes the level with `power`:
+// the noncentral t as Abramowitz & Stegun have it, 26.7.10.
 static double demand(int samples, double alpha, double power)
 {
-    double t = student_quantile(alpha, samples - 1) + student_quantile(2 * (1 - power), samples - 1);
-    return t * t;
+    const double freedom = samples - 1, t = student_quantile(alpha, samples - 1),
+                 normal = student_quantile(2 * (1 - power), STUDENT_MOST);
+    const double distance = t * (1 - 1 / (4 * freedom)) + normal * sqrt(1 + t * t / (2 * freedom));
+    return distance * distance;
 }
 
 double samples_needed(const struct change *change, double least, double alpha, int family, double power)
@@ -130,7 +146,7 @@ double samples_needed(const struct change *change, double least, double alpha, i
     double ratio = spread / change->phi * (spread / change->phi), level = alpha / family;
     double many = ceil(demand(MANY, level, power) * ratio);
     if (many > MANY) return many > SAMPLES_MOST ? (double)INFINITY : many;
-    int low = 1, high = MANY;
+    int low = 1, high = MANY; // one sample has no spread
     while (high - low > 1) {
         int middle = (low + high) / 2;
         if (middle >= demand(middle, level, power) * ratio)

@@ -28,22 +28,6 @@ PHASES = [("report", "writes the reports"), ("compare", "compares"), ("sweep", "
           ("calibration", "observes sample")]
 
 
-def children(pid):
-    try:
-        with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
-            return [int(word) for word in f.read().split()]
-    except OSError:
-        return []
-
-
-def is_gone(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return True
-
-
 def start(command, folder, err):
     env = dict(os.environ, OMP_NUM_THREADS="1", **harness.OPEN_MPI)
     return subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -56,7 +40,7 @@ def command(program, ranks, options):
 
 def kill_somebody(process, ranks, chance):
     """One rank, or mpirun itself; returns who is to be waited for."""
-    family = children(process.pid) if ranks > 1 else []
+    family = harness.children(process.pid) if ranks > 1 else []
     victim = chance.choice(family + [process.pid])
     if victim != process.pid or process.poll() is None:
         try:
@@ -97,7 +81,7 @@ def killed_run(good, folder, ranks, chance, point, further):
         family = kill_later(process, ranks, chance, said)
     process.wait(timeout=LIMIT)
     deadline = time.time() + LIMIT
-    while not all(is_gone(pid) for pid in family) and time.time() < deadline:    # ranks outlive mpirun by a moment
+    while not all(harness.is_gone(pid) for pid in family) and time.time() < deadline:    # ranks outlive mpirun by a moment
         time.sleep(0.02)
     return process.returncode, read(said)
 

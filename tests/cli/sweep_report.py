@@ -6,7 +6,10 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 
 import h5py
 import jsonschema
@@ -18,6 +21,7 @@ JOB = ["--all-modes", "--calib_data_num", "3,6", "--calib_seqlen", "64", "--laye
 CHECK = os.path.join(harness.SOURCE, "tests", "reference", "check_sweep.py")
 SCHEMA = os.path.join(harness.SOURCE, "docs", "schema", "sweep.schema.json")
 FILES = ["sweep.json", "sweep.csv"]
+MIDDLE = 150    # of 270 samples of runs, when the ranks are killed
 LIMIT = 300
 
 
@@ -45,9 +49,15 @@ def check_numbers(checks, folder):
                (ranking["pairs"][9], "change", ": change: "), (ranking["pairs"][9], "p_adjusted", ": corrected p of "), (entry["metrics"]["mse"], "noise", ": noise of mse: "))
     for place, key, _ in spoiled:
         place[key] *= 1.001
+    trend = next(t for t in report["trends"] if t["mode"] == "2-4" and t.get("layer") == 12 and t["metric"] == "mse")
+    trend["still_improving"] = not trend["still_improving"]
+    for place in (entry["metrics"]["mae"], trend["points"][1]):
+        place["within_noise"] = not place["within_noise"]
+    ranking["places"][2]["within_noise"].append("fp16")
+    messages = [message for _, _, message in spoiled] + [": mae within noise", ": step to 6 within noise", ": noise around ", ": trend: stops"]
     harness.write_json(os.path.join(folder, "comparisons", "sweep.json"), report)
     status, out, _ = recompute(folder)
-    for _, _, message in spoiled:
+    for message in messages:
         checks.check(status == 1 and message in out, "a wrong number is found:" + message, out)
     with open(os.path.join(folder, "comparisons", "sweep.json"), "wb") as f:
         f.write(whole)
@@ -94,7 +104,10 @@ def check_sources(checks, workplace, report):
     for entry in layers:    # re-runs have no tensors
         for estimate in entry["metrics"].values():
             estimate.pop("noise", None)
+            estimate.pop("within_noise")
     for ranking in rankings + imported["rankings"]:    # nor noise, which nothing can tell apart
+        for place in ranking["places"]:
+            place.pop("within_noise", None)
         for pair in ranking["pairs"]:
             for key in ("is_noise", "samples_needed", "samples_needed_flag"):
                 pair.pop(key, None)
@@ -150,31 +163,55 @@ def check_schema(checks, report):
 
 
 def check_tables(checks, report, out):
-    """The last cell is shown, with the places of the report."""
+    """The last cell is shown, with the places of the report, and what is noise has its sign in every table."""
+    sign = {True: "~", False: " "}
     ranking = next(r for r in report["rankings"] if r["calib_data_num"] == 6 and r["layer"] == 12 and
                    r["component"] == "mixer_output" and r["metric"] == "mse")
     for place in ranking["places"]:
         shown = "%d" % place["best"] if place["best"] == place["worst"] else "%d-%d" % (place["best"], place["worst"])
-        shown += "=" if place["equal"] else ""
-        decided = [p for p in ranking["pairs"] if p["better"] in ("first", "second") and place["mode"] in (p["first"], p["second"])]
-        shown += "~" if any(p["is_noise"] for p in decided) else ""
-        pattern = r"^%s +\S+ +\S+ +%s +\S+\.\.\S+ +\S+ +\S+$" % (re.escape(place["mode"]), re.escape(shown))
+        shown += "=" if place["equal"] else " "
+        pattern = r"^%s +\S+(?: ~)? +\S+ +%s%s +\S+\.\.\S+ +\S+(?: ~)? +\S+$" % (re.escape(place["mode"]), re.escape(shown), sign[bool(place["within_noise"])])
         checks.check(re.search(pattern, out, re.M), "the table has %s at %s" % (place["mode"], shown), out[-6000:])
+    chain = re.search(r"^  layer 12 +(.*)$", out, re.M).group(1).split()
+    checks.check(sorted(chain[::2]) == sorted(p["mode"] for p in ranking["places"]), "every mode is in the line of neighbours", chain)
+    for first, relation, second in zip(chain[::2], chain[1::2], chain[2::2]):
+        pair = next(p for p in ranking["pairs"] if {p["first"], p["second"]} == {first, second})
+        want = "=" if pair["better"] == "equal" else "~" if pair["is_noise"] else "?" if pair["better"] == "tie" else "<"
+        checks.check(relation[0] == want, "neighbours %s and %s" % (first, second), "%s, %s" % (relation, pair))
+        if want == "?" and pair["samples_needed"]:
+            asked = max(pair["samples_needed"], report["statistics"]["samples"] + 1)
+            checks.check(asked <= float(relation[1:]) <= 1.1 * asked + 1, "samples that would tell", "%s, %s" % (relation, pair))
+
+    for mode in ("0", "2-4"):    # a table of one mode, and the one of all
+        found = {e["layer"]: e["metrics"] for e in report["layers"] if
+                 (e["mode"], e["calib_data_num"], e["component"]) == (mode, 6, "mixer_output")}
+        table = out[out.index("Mode %s (n=6) against fp32, mixer_output" % mode):][:900]
+        for layer in (0, 12, 23):
+            cells = tuple(sign[found[layer][name]["within_noise"]] for name in ("mse", "correlation", "relative_mae", "mae"))
+            pattern = r"^ +%d +%.3e%s\w+ +0\.\d+%s\w+ +\S+ %%%s\w+ +\S+%s +\S+ +\S+$" % ((layer, found[layer]["mse"]["value"]) + cells)
+            checks.check(re.search(pattern, table, re.M), "mode %s, layer %d: what is noise" % (mode, layer), table)
+        cells = [sign[found[layer][name]["within_noise"]] for layer in (0, 23) for name in ("mse", "mae")]
+        pattern = r"^%s \(n=6\) +%s" % (re.escape(mode), " +".join(r"[\d.e-]+" + cell for cell in cells))
+        checks.check(re.search(pattern, out, re.M), "all modes: what is noise of " + mode, out[-9000:])
+
     trend = next(t for t in report["trends"] if t["mode"] == "2-4" and t["layer"] == 23 and t["component"] == "mixer_output" and
                  t["metric"] == "mse")
     for point in trend["points"]:
-        cell = "%.3e %.1e..%.1e" % (point["value"], point["low"], point["high"])
-        mark = "*" if trend["stops_improving_at"] == point["calib_data_num"] else " "
-        line = re.search(r"^ +%d .*%s" % (point["calib_data_num"], re.escape(cell + mark)), out, re.M)
-        checks.check(line, "the table has 2-4 at %d: %s%s" % (point["calib_data_num"], cell, mark), out[-3000:])
+        cell = "%.2e %.1e..%.1e" % (point["value"], point["low"], point["high"])
+        cell += ("*" if trend["stops_improving_at"] == point["calib_data_num"] else " ") + sign[point.get("within_noise", False)]
+        line = re.search(r"^ +%d .*%s" % (point["calib_data_num"], re.escape(cell)), out, re.M)
+        checks.check(line, "the table has 2-4 at %d: %s" % (point["calib_data_num"], cell), out[-3000:])
     for entry in report["end_of_model"]:
         if entry["calib_data_num"] in (None, 6):
-            change = entry["metrics"]["perplexity_ratio"]
+            change, perplexity = entry["metrics"]["perplexity_ratio"], entry["metrics"]["perplexity"]
             cell = "%+.2f" % (100 * (change["value"] - 1))
             if change["interval"] == "ok":
                 cell += " %+.2f..%+.2f" % (100 * (change["low"] - 1), 100 * (change["high"] - 1))
-            line = r"^%s +%.2f .* %s " % (re.escape(entry["mode"]), entry["metrics"]["perplexity"]["value"], re.escape(cell))
+            line = r"^%s +%.2f [\d.]+%s .* %s%s " % (re.escape(entry["mode"]), perplexity["value"], sign[perplexity["within_noise"]],
+                                                     re.escape(cell), sign[change["within_noise"]])
             checks.check(re.search(line, out, re.M), "the table has the perplexity of " + entry["mode"], out[-2000:])
+    legends = out.count("~: mere rounding noise lies between it and another mode:"), out.count("between it and the line above:")
+    checks.check(legends == (3, 1), "the sign is explained", legends)
     checks.check(all(len(line) <= 100 for line in out.splitlines()), "no table is wider than 100 columns",
                  [line for line in out.splitlines() if len(line) > 100])
 
@@ -198,8 +235,35 @@ def check_options(checks, folder):
     checks.check(result.status == 0 and {m["interval"] for m in metrics(report)} == {"too_few"}, "one sample: no intervals",
                  result.err)
     checks.check(all(m["value"] > 0 and m["low"] is None for m in metrics(report)), "one sample: values", metrics(report))
+    checks.check("noise is not known; --noise K" in result.out and "~" not in result.out, "without re-runs noise is not known", result.out[-3000:])
     verdicts = {p["better"] for r in report["rankings"] for p in r["pairs"]}
     checks.check(verdicts <= {"unknown", "equal"} and "unknown" in result.out, "one sample: nothing can be told apart", verdicts)
+
+
+def check_killed(checks, workplace, whole):
+    """SIGKILL for every rank in the middle of the sweep; another number of ranks goes on, and gives the same bytes."""
+    folder = os.path.join(workplace, "killed")
+    os.mkdir(folder)
+    env = dict(os.environ, OMP_NUM_THREADS="1", **harness.OPEN_MPI)
+    said = os.path.join(folder, "said")
+    with open(said, "wb") as err:
+        process = subprocess.Popen([harness.MPIEXEC, "-n", "4", harness.PROGRAM, "-v"] + JOB, cwd=folder, env=env, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=err, start_new_session=True)
+    began = lambda: open(said, encoding="utf-8", errors="replace").read().count("computes run ")
+    while began() < MIDDLE and process.poll() is None:
+        time.sleep(0.01)
+    ranks = harness.children(process.pid)
+    for victim in ranks + [process.pid]:
+        os.kill(victim, signal.SIGKILL)
+    process.wait(timeout=LIMIT)
+    while not all(harness.is_gone(rank) for rank in ranks):
+        time.sleep(0.01)
+    checks.check(process.returncode != 0 and not os.path.exists(os.path.join(folder, "comparisons", "sweep.json")), "killed before the report",
+                 process.returncode)
+    result = harness.run(JOB + ["-v", "--resume"], 3, folder, limit=LIMIT)
+    kept = re.search(r"--resume: (\d+) of (\d+) samples of runs are kept", result.err)
+    checks.check(result.status == 0 and kept and 0 < int(kept.group(1)) < int(kept.group(2)), "killed in the middle and resumed", result.err[-3000:])
+    checks.check({name: read(folder, name) for name in FILES} == whole, "killed and resumed: the same bytes")
 
 
 def main():
@@ -220,6 +284,8 @@ def main():
             os.remove(os.path.join(folder, "comparisons", name))
         result = harness.run(["compare", "--all", "-q", "--bootstrap", "399"], 3, folder, limit=LIMIT)
         checks.check(result.status == 0 and {n: read(folder, n) for n in FILES} == first, "`compare --all`: the same bytes", result.err)
+
+        check_killed(checks, workplace, first)
 
         report = json.loads(first["sweep.json"])
         checks.check(b"/" not in first["sweep.json"] and b"timestamp" not in first["sweep.json"], "neither paths nor times in it")

@@ -207,6 +207,9 @@ class Check:
         self.drawn = weights(stats["seed"], stats["resamples"], len(self.lengths))
         self.tests = Tests(len(self.lengths), stats["resamples"])
         self.failures, self.numbers, self.tables, self.floors = [], 0, {}, {}
+        self.near, self.trends = {}, 0    # what only noise divides from another mode; trends checked
+        self.estimates = {(e["mode"], e["calib_data_num"], e.get("layer"), e.get("component"), name): estimate
+                          for e in report["layers"] + report["end_of_model"] for name, estimate in e["metrics"].items()}
 
     def close(self, where, got, want, relative=0.0, absolute=0.0):
         self.numbers += 1
@@ -387,10 +390,57 @@ class Check:
                 self.same("%s: %s and %s" % (where, a, b), pair["better"], "first" if improves else "second")
             else:
                 self.same("%s: %s and %s" % (where, a, b), pair["better"] in ("tie", "equal"), True)
+        noisy = {m: [p["second" if p["first"] == m else "first"] for p in ranking["pairs"]
+                     if m in (p["first"], p["second"]) and p.get("is_noise") and p["change"] != change_of(metric, 0.0)] for m in modes}
         for place in ranking["places"]:
             m = place["mode"]
+            if "within_noise" in place:
+                self.same("%s: noise around %s" % (where, m), place["within_noise"], [o for o in modes if o in noisy[m]])
+            for c in (cell, None):    # a float mode is near where it is so under some scales
+                if (m, c, layer, component, metric) in self.estimates:
+                    self.near.setdefault((m, c, layer, component, metric), []).append(bool(noisy[m]))
             worse = sum(m in others for others in better.values())
             self.same("%s: place of %s" % (where, m), (place["best"], place["worst"]), (1 + len(better[m]), len(modes) - worse))
+
+    def signs(self):
+        """What the rankings say of noise is what the values say."""
+        for key, near in self.near.items():
+            estimate = self.estimates[key]
+            if "within_noise" in estimate:
+                self.same("%s %s layer %s %s: %s within noise" % key, estimate["within_noise"], any(near))
+
+    # ---- against calib_data_num ----
+
+    def trend(self, trend):
+        """Where nothing larger is better: a bootstrap of the pairs of sizes, Holm, and noise."""
+        mode, layer, component, metric = (trend.get(k) for k in ("mode", "layer", "component", "metric"))
+        where = "%s layer %s %s by %s: trend" % (mode, layer, component, metric)
+        cells = [point["calib_data_num"] for point in trend["points"]]
+        tables = [self.tables[mode, cell, layer, component, metric] for cell in cells]
+        floors = [self.estimates[mode, cell, layer, component, metric].get("noise", change_of(metric, 0.0)) for cell in cells]
+        floors = [math.log(v) if SCALES.get(metric, "log") in ("log", "logit") else v for v in floors]
+        known = all("noise" in self.estimates[mode, cell, layer, component, metric] for cell in cells)
+        self.same(where + ": noise known", trend["noise_known"], known)
+        p, better = {}, {}
+        for a in range(len(cells)):
+            for b in range(a + 1, len(cells)):
+                phi, se, t = tables[a].minus(tables[b]).studentized()
+                if phi == 0 or math.isinf(phi):
+                    return    # equal bits; the table of modes has the same rule
+                p[a, b] = self.tests.p(abs(phi) / se, t)
+                smaller = metric in SMALLER_IS_BETTER
+                better[a, b] = (phi > 0) == smaller and abs(phi) > floors[a] + floors[b]
+                if b == a + 1 and known:
+                    self.same("%s: step to %s within noise" % (where, cells[b]), trend["points"][b]["within_noise"], abs(phi) <= floors[a] + floors[b])
+        corrected = holm(p)
+        if any(0.045 < v < 0.055 for v in corrected.values()):
+            return    # a replicate at the very edge may fall to either side
+        at = 0
+        while at < len(cells) - 1 and any(corrected[at, b] <= 0.05 and better[at, b] for b in range(at + 1, len(cells))):
+            at += 1
+        last = at == len(cells) - 1
+        self.same(where + ": stops", (trend["stops_improving_at"], trend["still_improving"]), (None if last else cells[at], last))
+        self.trends += 1
 
     def family(self, modes, cell, layer, component, metric):
         found = {}
@@ -426,12 +476,13 @@ class Check:
     # ---- the other file ----
 
     def csv(self, path):
-        want = {}
+        want, signs = {}, {}
         for entry in self.report["layers"] + self.report["end_of_model"]:
             cell = "" if entry["calib_data_num"] is None else str(entry["calib_data_num"])
             key = (cell or "float", cell, entry["mode"], str(entry.get("layer", "")), entry.get("component", ""))
             for name, e in entry["metrics"].items():
                 want[key + (name,)] = (e["value"], e["low"], e["high"])
+                signs[key + (name,)] = {True: "1", False: "0", None: ""}[e.get("within_noise")]
                 if "noise" in e:
                     want[key + (name + "_noise",)] = (e["noise"], None, None)
             for kind in ("abs_diff", "kl"):
@@ -452,6 +503,7 @@ class Check:
                 self.same(path + ": a row for each metric", key in got, False)
                 got[key] = tuple(float(row[k]) if row[k] else None for k in ("value", "low", "high"))
                 self.same(path + ": n", row["n"], str(self.report["statistics"]["samples"]))
+                self.same("%s: %s: within noise" % (path, key), row["within_noise"], signs.get(key, ""))
         self.same(path + ": rows", sorted(got), sorted(want))
         for key in want:
             finite = tuple(None if v is None or math.isinf(v) else v for v in got.get(key, ()))
@@ -472,6 +524,11 @@ def main(arguments):
     for ranking in report["rankings"]:
         if "layer" not in ranking or check.stored(ranking["layer"], ranking["component"]):
             check.ranking(ranking)
+    check.signs()
+    for trend in report["trends"]:
+        if "layer" not in trend or check.stored(trend["layer"], trend["component"]):
+            check.trend(trend)
+    check.same("trends checked", check.trends > 0 or not report["trends"], True)
     check.csv(os.path.join(arguments[2], "sweep.csv"))
     for text in check.failures[:40]:
         print(text)

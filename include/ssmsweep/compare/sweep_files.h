@@ -34,8 +34,18 @@ void sweep_orders_range(const struct sweep_report *report, int unit, int statist
 
 // The change is no larger than what another order of sums makes.  False where no noise is known.
 bool sweep_is_noise(const struct sweep_pair *pair);
-// A place of the mode rests on a pair that was told apart and is noise.
-bool sweep_rests_on_noise(const struct rank *ranks, const struct sweep_pair *pairs, int count, int mode);
+// Modes of a family, as bits, whose difference from this one is noise; those of the same value do not
+// count.
+uint64_t sweep_noise_set(const struct sweep_report *report, int unit, int statistic,
+                         const struct sweep_family *family, int mode);
+// Is there one, under any scales?  `run` as for sweep_entry_at().  False where no noise is known.
+bool sweep_within_noise(const struct sweep_report *report, int unit, int statistic, int run);
+// Runs of one mode with other scales: no two differ by more than noise.  False where that of one is not
+// known.
+bool sweep_runs_within_noise(const struct sweep_report *report, int unit, int statistic, const int *runs,
+                             int count);
+// Are there re-runs of every point?
+bool sweep_knows_noise(const struct sweep_report *report, int unit, const struct sweep_trend *trend);
 
 // The places that a mode may have among `count`: from 1 + those that are better for sure to the last but
 // those that are worse for sure.  0, 0: unknown.

@@ -30,13 +30,15 @@ void ranking_make(const struct statistic *statistic, const struct interval *inte
                   const struct change *changes, int runs, double alpha, struct rank *ranks, double *adjusted);
 
 // Runs are the same mode at rising calib_data_num, changes their pairs.  Returns the smallest index from
-// which on no later one is significantly better (family: all pairs); `runs - 1` where even the last step
-// improves, or runs is 1.  -1: runs is 0, or some pair cannot be judged (NaN).
-int trend_settles(const struct statistic *statistic, const struct change *changes, int runs, double alpha);
+// which on no later one is better, significantly (family: all pairs) and by more than noise[pairs], which is
+// in |phi| (NULL: not known, then significance decides); `runs - 1` where even the last step improves, or
+// runs is 1.  -1: runs is 0, or some pair cannot be judged (NaN).
+int trend_settles(const struct statistic *statistic, const struct change *changes, const double *noise,
+                  int runs, double alpha);
 
 // Samples at which a two-sided test of this change at level alpha / family would find it with probability
-// `power`, were the change and its spread between samples as seen: smallest n with
-// n >= (t(1 - alpha / 2 family) + t(power))^2 (spread / change)^2, t of n - 1 degrees of freedom.  INFINITY
+// `power`, were the change and its spread between samples as seen: smallest n at which a t of n - 1 degrees
+// of freedom, off centre by sqrt(n) change / spread, passes the test so often.  INFINITY
 // where the change is 0 or |phi| <= least (the noise floor; 0: none), or above SAMPLES_MOST; NaN where the
 // change has no se.
 #define SAMPLES_MOST 1e9

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What of a sweep report the tables for people show.
+#ifndef SSMSWEEP_SRC_COMPARE_TABLE_CHOSEN_H
+#define SSMSWEEP_SRC_COMPARE_TABLE_CHOSEN_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "ssmsweep/compare/sweep_report.h"
+
+// `place` in report->runs.
+const struct result_run *table_run_of(const struct sweep_report *report, int place);
+
+// The metric that stands for the others.
+int table_main_statistic(const struct sweep_unit *unit);
+
+// units[report->n_units] gets one for each layer shown: those captured, or all; without `all` the first and
+// the last of many.  Returns how many.
+int table_choose_units(const struct sweep_report *report, bool all, int *units);
+
+// The last cell of samples in the order of the text.
+const struct sweep_family *table_main_family(const struct sweep_report *report);
+
+int table_name_width(const struct sweep_report *report);
+
+// Ends a headline.
+void table_print_cell(FILE *out, const struct sweep_report *report, const struct sweep_family *family);
+
+// ---- what is mere rounding noise: one sign in every table ----
+
+// "~" or " ".
+const char *table_noise_sign(bool within_noise);
+// The same for a value in the comparison: `run` of the result file.  report may be NULL.
+const char *table_noise_sign_of(const struct sweep_report *report, int run, int layer,
+                                enum component component, const char *metric);
+// Below a table: what the sign says there; `other` is what a value is near to.
+void table_print_noise_legend(FILE *out, const struct sweep_report *report, const char *other);
+// The most that re-runs of these runs change a metric whose scale is the logarithm: "+-4.1 %", or "".
+const char *table_noise_cell(char *cell, size_t bytes, const struct sweep_report *report, int unit,
+                             int statistic, const int *runs, int count);
+
+#endif

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the modes do to the predictions of the whole model.
+#include <math.h>
+
+#include "ssmsweep/compare/sweep_files.h"
+#include "ssmsweep/compare/table_sweep.h"
+#include "table_cells.h"
+#include "table_chosen.h"
+
+// A column: `scale` (value - offset) with its interval, both as `format` has them.
+static const struct column {
+    const char *title, *metric;
+    int width;
+    const char *format;
+    double scale, offset;
+} columns[] = {
+    {"perplexity", "perplexity", 18, "%.2f", 1, 0},
+    {"change of it, %", "perplexity_ratio", 21, "%+.2f", 100, 1},
+    {"KL, nats", "kl_mean", 24, "%.1e", 1, 0},
+    {"same top token, %", "top1_agreement", 18, "%.2f", 100, 0},
+};
+enum { COLUMNS = sizeof columns / sizeof columns[0], NAME_WIDTH = 5 };
+
+static int statistic_of(const struct column *column)
+{
+    return (int)(statistic_find(text_statistics, TEXT_STATISTICS, column->metric) - text_statistics);
+}
+
+// The value alone where there is no interval.
+static int print_estimate(char cell[CELL_CHARS], const char *format, const struct column *c,
+                          const struct interval *v)
+{
+    char value[CELL_CHARS], low[CELL_CHARS], high[CELL_CHARS];
+    snprintf(value, sizeof value, format, c->scale * (v->value - c->offset));
+    snprintf(low, sizeof low, format, c->scale * (v->low - c->offset));
+    snprintf(high, sizeof high, format, c->scale * (v->high - c->offset));
+    if (v->state == INTERVAL_OK) return snprintf(cell, CELL_CHARS, "%.15s %.15s..%.15s", value, low, high);
+    return snprintf(cell, CELL_CHARS, "%.15s", value);
+}
+
+// With fewer digits where the column is too narrow.
+static const char *estimate_cell(char cell[CELL_CHARS], const struct column *c, const struct interval *v)
+{
+    const bool sign = c->format[1] == '+';
+    if (print_estimate(cell, c->format, c, v) > c->width &&
+        print_estimate(cell, sign ? "%+.3g" : "%.3g", c, v) > c->width)
+        print_estimate(cell, sign ? "%+.0e" : "%.0e", c, v);
+    return cell;
+}
+
+// In the unit of the column, the most that re-runs of any mode change; "" where there are none.
+static const char *noise_cell(char cell[CELL_CHARS], const struct column *c,
+                              const struct sweep_report *report, const struct sweep_family *family, int unit)
+{
+    const int k = statistic_of(c);
+    double most = -1;
+    for (int i = 0; i < family->count; i++) {
+        const struct sweep_entry *entry = sweep_entry_at(report, unit, family->runs[i]);
+        const double phi = entry->intervals[k].phi, step = entry->floors[k].change;
+        if (entry->floors[k].reruns == 0) continue;
+        for (int sign = -1; sign <= 1; sign += 2) {
+            double moved =
+                scale_value(text_statistics[k].scale, phi + sign * step) - entry->intervals[k].value;
+            if (!(fabs(moved) <= most)) most = fabs(moved);
+        }
+    }
+    snprintf(cell, CELL_CHARS, "+-%.2g", c->scale * most);
+    return most < 0 ? "" : cell;
+}
+
+static void print_row(FILE *out, const struct sweep_report *report, int unit, int run)
+{
+    fprintf(out, "%-*s", NAME_WIDTH, table_run_of(report, run)->mode);
+    for (int i = 0; i < COLUMNS; i++) {
+        const int k = statistic_of(&columns[i]);
+        char cell[CELL_CHARS];
+        fprintf(out, "  %*s%s", columns[i].width,
+                estimate_cell(cell, &columns[i], &sweep_entry_at(report, unit, run)->intervals[k]),
+                table_noise_sign(sweep_within_noise(report, unit, k, run)));
+    }
+    fputc('\n', out);
+}
+
+static void print_noise_row(FILE *out, const struct sweep_report *report, const struct sweep_family *family,
+                            int unit)
+{
+    fprintf(out, "%-*s", NAME_WIDTH, "noise");
+    for (int i = 0; i < COLUMNS; i++) {
+        char cell[CELL_CHARS];
+        fprintf(out, "  %*s ", columns[i].width, noise_cell(cell, &columns[i], report, family, unit));
+    }
+    fputc('\n', out);
+}
+
+void table_print_end_of_model(FILE *out, const struct sweep_report *report)
+{
+    int unit = report->n_units - 1, width = NAME_WIDTH;
+    if (unit < 0 || report->units[unit].layer != SWEEP_END_OF_MODEL) return;
+    const struct sweep_family *family = table_main_family(report);
+    fprintf(out, "\nPredictions of the whole model against %s: %.0f tokens, with 95 %% intervals",
+            report->reference, sweep_entry_at(report, unit, 0)->elements);
+    table_print_cell(out, report, family);
+    for (int i = 0; i < COLUMNS; i++)
+        width += 3 + columns[i].width;
+    table_rule(out, width);
+    fprintf(out, "%-*s", NAME_WIDTH, "mode");
+    for (int i = 0; i < COLUMNS; i++)
+        fprintf(out, "  %*s ", columns[i].width, columns[i].title);
+    fputc('\n', out);
+    table_rule(out, width);
+    for (int i = 0; i < family->count; i++)
+        print_row(out, report, unit, family->runs[i]);
+    if (report->n_reruns > 0) print_noise_row(out, report, family, unit);
+    table_rule(out, width);
+    table_print_noise_legend(out, report, "another mode");
+}
