@@ -7,7 +7,7 @@ import os
 import sys
 
 # Of the same name in the provenance of every sweep that may stand in one table.
-COMMON = ["weights_sha256", "tokenizer_sha256", "model_dtype", "percentile_alpha"]
+COMMON = ["weights_digest", "tokenizer_sha256", "model_dtype", "percentile_alpha"]
 COLUMNS = "%14s  %-6s %-14s %-14s %-12s %s"
 
 

@@ -45,6 +45,15 @@ void file_release(const struct file_map *map)
 #endif
 }
 
+void file_want(const struct file_map *map)
+{
+#ifdef MADV_WILLNEED
+    if (map->data) madvise((void *)(size_t)map->data, map->size_bytes, MADV_WILLNEED);
+#else
+    (void)map;
+#endif
+}
+
 void file_unmap(struct file_map *map)
 {
     if (map->data) munmap((void *)(size_t)map->data, map->size_bytes);

@@ -65,7 +65,7 @@ static enum status name_command(const struct result *result, const struct compar
                                 const char *modes, const char *what, struct error *err)
 {
     enum { MOST_CHARS = 700 }; // a command that is cut helps nobody
-    if (!result_attribute(result, "weights_sha256")[0])
+    if (!result_attribute(result, "weights_digest")[0])
         return error_set(err, STATUS_INPUT,
                          "%.200s/sweep.h5: %s; the file was imported: import the arrays of that mode as well",
                          request->output_dir, what);

@@ -95,7 +95,7 @@ void model_facts_print(FILE *out, const struct model_facts *f)
     const struct model *model = f->model;
     const size_t files = checkpoint_files(model->checkpoint);
     fprintf(out, "model             %s\narchitecture      %s\n", model->directory, architecture(model));
-    fprintf(out, "weights           %s, %zu file%s, %.1f MiB\nSHA-256           %s\n",
+    fprintf(out, "weights           %s, %zu file%s, %.1f MiB\ndigest            %s\n",
             checkpoint_path(model->checkpoint), files, files == 1 ? "" : "s",
             mebibytes(checkpoint_bytes(model->checkpoint)), model->digest_hex);
     fprintf(out, "sizes            ");
@@ -187,7 +187,7 @@ void model_facts_put(struct json_writer *w, const struct model_facts *f)
     json_put_string(w, "weights", checkpoint_path(model->checkpoint));
     json_put_integer(w, "files", (long long)checkpoint_files(model->checkpoint));
     json_put_integer(w, "bytes", (long long)checkpoint_bytes(model->checkpoint));
-    json_put_string(w, "sha256", model->digest_hex);
+    json_put_string(w, "weights_digest", model->digest_hex);
     json_put_string(w, "dtype", model_dtype_name(model));
     put_sizes(w, model);
     json_put_bool(w, "tied_lm_head", f->tied);

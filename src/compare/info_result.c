@@ -7,7 +7,7 @@
 #include "ssmsweep/sweep/claim.h"
 #include "ssmsweep/sweep/store.h"
 
-static const char *const attributes[] = {"tool_version",   "weights_sha256",    "tokenizer_sha256",
+static const char *const attributes[] = {"tool_version",   "weights_digest",    "tokenizer_sha256",
                                          "ids_sha256",     "reference_mode",    "model_dtype",
                                          "scales_source",  "reference_weights", "calibration_ids_sha256",
                                          "evaluation_text"};

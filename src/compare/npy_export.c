@@ -11,7 +11,7 @@
 #include "ssmsweep/compare/view.h"
 
 static const char *const provenance[] = {"tool_version",      "job",
-                                         "weights_sha256",    "tokenizer_sha256",
+                                         "weights_digest",    "tokenizer_sha256",
                                          "ids_sha256",        "reference_mode",
                                          "model_dtype",       "scales_source",
                                          "reference_weights", "model_config",

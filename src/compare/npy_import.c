@@ -373,7 +373,7 @@ static enum status write_result(const struct import *import, const struct comm *
 {
     const struct store_identity identity = {.job_json = told(import, "job", "{}"),
                                             .tool_version = told(import, "tool_version", tool_version),
-                                            .weights_hex = told(import, "weights_sha256", ""),
+                                            .weights_hex = told(import, "weights_digest", ""),
                                             .tokenizer_hex = told(import, "tokenizer_sha256", ""),
                                             .ids_hex = told(import, "ids_sha256", ""),
                                             .calibration_ids_hex = told(import, "calibration_ids_sha256", ""),

@@ -66,7 +66,7 @@ static void put_reference_weights(struct json_writer *w, const struct result *re
 // run < 0: of no run in particular.
 static void put_provenance(struct json_writer *w, const struct result *result, int run)
 {
-    static const char *const names[] = {"tool_version",      "weights_sha256",        "tokenizer_sha256",
+    static const char *const names[] = {"tool_version",      "weights_digest",        "tokenizer_sha256",
                                         "ids_sha256",        "model_dtype",           "scales_source",
                                         "reference_weights", "calibration_ids_sha256"};
     json_begin_object(w, "provenance");

@@ -190,14 +190,25 @@ const struct scalar *checkpoint_scalar(const struct checkpoint *checkpoint, cons
     return scalar_list_find(&checkpoint->scalars, name);
 }
 
-enum status checkpoint_digest(const struct checkpoint *checkpoint, unsigned char digest[HASH_BYTES],
-                              struct error *err)
+static size_t count_pieces(const struct file_map *file)
 {
-    struct hash *hash = hash_open();
-    if (!hash) return error_memory(err, HASH_BYTES, "a SHA-256");
+    return (file->size_bytes + CHECKPOINT_PIECE_BYTES - 1) / CHECKPOINT_PIECE_BYTES;
+}
+
+size_t checkpoint_pieces(const struct checkpoint *checkpoint)
+{
+    size_t pieces = 0;
     for (size_t i = 0; i < checkpoint->n_files; i++)
-        hash_update(hash, checkpoint->files[i].data, checkpoint->files[i].size_bytes);
-    hash_finish(hash, digest);
-    hash_close(hash);
-    return STATUS_OK;
+        pieces += count_pieces(&checkpoint->files[i]);
+    return pieces;
+}
+
+struct file_map checkpoint_piece(const struct checkpoint *checkpoint, size_t index)
+{
+    const struct file_map *file = checkpoint->files;
+    for (; index >= count_pieces(file); file++)
+        index -= count_pieces(file);
+    const size_t at = index * CHECKPOINT_PIECE_BYTES, left = file->size_bytes - at;
+    return (struct file_map){.data = file->data + at,
+                             .size_bytes = left < CHECKPOINT_PIECE_BYTES ? left : CHECKPOINT_PIECE_BYTES};
 }

@@ -202,31 +202,17 @@ static enum status check_strangers(const struct model *model, struct error *err)
     return STATUS_OK;
 }
 
-static enum status check_finite(const struct model *model, const struct tensor *tensor, struct error *err)
-{
-    int64_t index;
-    if (!tensor_find_nonfinite(tensor, &index)) return STATUS_OK;
-    return error_set(
-        err, STATUS_INPUT,
-        "%s: tensor '%.200s': expected finite weights, got NaN or Inf at element %lld; the model is broken",
-        checkpoint_path(model->checkpoint), tensor->name, (long long)index);
-}
-
-enum status model_check_finite(const struct model *model, int part, int parts, struct error *err)
+const struct tensor *model_weight(const struct model *model, size_t number)
 {
     const struct tensor *const outer[] = {model->embedding, model->norm_f, model->lm_head};
-    const int n_outer = sizeof outer / sizeof outer[0];
-    int number = 0;
-    for (int i = 0; i < n_outer; i++, number++)
-        if (number % parts == part && check_finite(model, outer[i], err)) return err->status;
-    if (model->kind == MODEL_W8A8) return STATUS_OK; // codes are finite, and w8a8_bind() saw the scales
-    for (int l = 0; l < model->dims.n_layer; l++)
-        for (int i = 0; i < LAYER_FIELDS; i++, number++) {
-            const struct tensor *tensor;
-            memcpy(&tensor, (const char *)&model->layers[l] + layer_fields[i].offset, sizeof tensor);
-            if (number % parts == part && check_finite(model, tensor, err)) return err->status;
-        }
-    return STATUS_OK;
+    const size_t n_outer = (sizeof outer / sizeof outer[0]) - (model->lm_head == model->embedding);
+    const struct tensor *tensor;
+    if (number < n_outer) return outer[number];
+    const size_t layer = (number - n_outer) / LAYER_FIELDS, field = (number - n_outer) % LAYER_FIELDS;
+    if (model->kind == MODEL_W8A8 || layer >= (size_t)model->dims.n_layer)
+        return NULL; // codes are finite, and w8a8_bind() saw the scales
+    memcpy(&tensor, (const char *)&model->layers[layer] + layer_fields[field].offset, sizeof tensor);
+    return tensor;
 }
 
 void model_release(const struct model *model)
@@ -308,8 +294,10 @@ enum status model_open(struct model *model, const char *directory, struct error 
 {
     struct model opened = {0};
     if (model_open_unread(&opened, directory, err)) return err->status;
-    if (model_digest_begin(&opened, err) || model_check_finite(&opened, 0, 1, err) ||
-        model_digest_end(&opened, err))
+    unsigned char *digests;
+    size_t size_bytes;
+    if (model_digest_begin(&opened, 0, 1, 1, err) || model_digest_join(&opened, &digests, &size_bytes, err) ||
+        model_digest_finish(&opened, err))
         model_close(&opened);
     else
         *model = opened;
@@ -318,8 +306,7 @@ enum status model_open(struct model *model, const char *directory, struct error 
 
 void model_close(struct model *model)
 {
-    struct error ignored = {0};
-    model_digest_end(model, &ignored);
+    model_digest_cancel(model);
     checkpoint_close(model->checkpoint);
     free(model->layers);
     free(model->scales);

@@ -1,53 +1,189 @@
 // SPDX-License-Identifier: Apache-2.0
-// The digest of a model's weights, made by a thread of its own while the weights are put to use: hashing
-// takes longer than anything else of the start.
+// Reading all the weights once, by threads of its own, while they are put to use: their digest, and whether
+// they are numbers.  Each piece is looked at while it is in the cache.
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "ssmsweep/base/file.h"
 #include "ssmsweep/input/checkpoint.h"
 #include "ssmsweep/input/model.h"
 
-struct digesting {
+enum { BLOCK_BYTES = 256 << 10 }; // fits the second-level cache
+
+struct reader {
     pthread_t thread;
-    bool threaded;
-    const struct checkpoint *checkpoint;
-    unsigned char digest[HASH_BYTES];
+    bool started;
+    struct digesting *work;
+    size_t first; // piece
     struct error err;
 };
 
-static void *digest_weights(void *context)
+struct digesting {
+    const struct checkpoint *checkpoint;
+    const struct tensor **weights;
+    size_t n_weights, pieces, stride;
+    unsigned char *digests; // [pieces][HASH_BYTES]
+    atomic_bool ends;
+    int n_readers;
+    struct reader readers[];
+};
+
+static enum status refuse_nonfinite(const struct digesting *work, const struct tensor *tensor,
+                                    struct error *err)
 {
-    struct digesting *work = context;
-    checkpoint_digest(work->checkpoint, work->digest, &work->err);
+    int64_t index = 0;
+    tensor_find_nonfinite(tensor, &index);
+    return error_set(
+        err, STATUS_INPUT,
+        "%s: tensor '%.200s': expected finite weights, got NaN or Inf at element %lld; the model is broken",
+        checkpoint_path(work->checkpoint), tensor->name, (long long)index);
+}
+
+static enum status check_block(const struct digesting *work, const unsigned char *from,
+                               const unsigned char *to, struct error *err)
+{
+    for (size_t i = 0; i < work->n_weights; i++)
+        if (tensor_nonfinite_within(work->weights[i], from, to))
+            return refuse_nonfinite(work, work->weights[i], err);
+    return STATUS_OK;
+}
+
+static enum status read_piece(const struct digesting *work, size_t index, struct hash *hash,
+                              struct error *err)
+{
+    const struct file_map piece = checkpoint_piece(work->checkpoint, index);
+    for (size_t at = 0; at < piece.size_bytes && !err->status; at += BLOCK_BYTES) {
+        const size_t left = piece.size_bytes - at, bytes = left < BLOCK_BYTES ? left : BLOCK_BYTES;
+        check_block(work, piece.data + at, piece.data + at + bytes, err);
+        hash_update(hash, piece.data + at, bytes);
+    }
+    hash_finish(hash, work->digests + index * HASH_BYTES);
+    file_release(&piece);
+    return err->status;
+}
+
+static void want_piece(const struct digesting *work, size_t index)
+{
+    if (index >= work->pieces) return;
+    const struct file_map piece = checkpoint_piece(work->checkpoint, index);
+    file_want(&piece);
+}
+
+static void *read_pieces(void *context)
+{
+    struct reader *reader = context;
+    const struct digesting *work = reader->work;
+    struct hash *hash = hash_open();
+    if (!hash) {
+        error_memory(&reader->err, HASH_BYTES, "a SHA-256");
+        return NULL;
+    }
+    want_piece(work, reader->first);
+    for (size_t i = reader->first; i < work->pieces && !work->ends && !reader->err.status;
+         i += work->stride) {
+        want_piece(work, i + work->stride);
+        read_piece(work, i, hash, &reader->err);
+    }
+    hash_close(hash);
     return NULL;
 }
 
-enum status model_digest_begin(struct model *model, struct error *err)
+static void start_readers(struct digesting *work, size_t part)
 {
     sigset_t all, before;
-    struct digesting *work = calloc(1, sizeof *work);
-    if (!work) return error_memory(err, sizeof *work, "a digest");
-    work->checkpoint = model->checkpoint;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); // signals are the main thread's
-    work->threaded = pthread_create(&work->thread, NULL, digest_weights, work) == 0;
+    for (int i = 0; i < work->n_readers; i++) {
+        struct reader *reader = &work->readers[i];
+        reader->work = work;
+        reader->first = part * (size_t)work->n_readers + (size_t)i;
+        reader->started = pthread_create(&reader->thread, NULL, read_pieces, reader) == 0;
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!work->threaded) digest_weights(work);
+    for (int i = 0; i < work->n_readers; i++)
+        if (!work->readers[i].started) read_pieces(&work->readers[i]);
+}
+
+static void clear(struct digesting *work)
+{
+    free(work->weights);
+    free(work->digests);
+    free(work);
+}
+
+enum status model_digest_begin(struct model *model, int part, int parts, int threads, struct error *err)
+{
+    const size_t pieces = checkpoint_pieces(model->checkpoint);
+    size_t n_weights = 0;
+    while (model_weight(model, n_weights))
+        n_weights++;
+    struct digesting *work = calloc(1, sizeof *work + (size_t)threads * sizeof work->readers[0]);
+    if (!work) return error_memory(err, sizeof *work, "a digest");
+    work->checkpoint = model->checkpoint;
+    work->pieces = pieces;
+    work->n_readers = threads;
+    work->stride = (size_t)parts * (size_t)threads;
+    work->weights = calloc(n_weights, sizeof *work->weights);
+    work->digests = calloc(pieces, HASH_BYTES);
+    if (!work->weights || !work->digests) {
+        clear(work);
+        return error_memory(err, pieces * HASH_BYTES, "a digest");
+    }
+    for (; work->n_weights < n_weights; work->n_weights++)
+        work->weights[work->n_weights] = model_weight(model, work->n_weights);
+    start_readers(work, (size_t)part);
     model->digesting = work;
     return STATUS_OK;
 }
 
-enum status model_digest_end(struct model *model, struct error *err)
+static enum status join(struct digesting *work, struct error *err)
 {
+    for (int i = 0; i < work->n_readers; i++) {
+        struct reader *reader = &work->readers[i];
+        if (reader->started) pthread_join(reader->thread, NULL);
+        reader->started = false;
+        if (!err->status) *err = reader->err;
+    }
+    return err->status;
+}
+
+enum status model_digest_join(struct model *model, unsigned char **digests, size_t *size_bytes,
+                              struct error *err)
+{
+    *digests = NULL;
+    *size_bytes = 0;
+    if (!model->digesting || join(model->digesting, err)) return err->status;
+    *digests = model->digesting->digests;
+    *size_bytes = model->digesting->pieces * HASH_BYTES;
+    return STATUS_OK;
+}
+
+enum status model_digest_finish(struct model *model, struct error *err)
+{
+    unsigned char digest[HASH_BYTES];
     struct digesting *work = model->digesting;
     if (!work) return STATUS_OK;
-    if (work->threaded) pthread_join(work->thread, NULL);
-    if (work->err.status)
-        *err = work->err;
-    else
-        hash_hex(work->digest, model->digest_hex);
-    free(work);
+    struct hash *hash = hash_open();
+    if (!hash) return error_memory(err, HASH_BYTES, "a SHA-256");
+    hash_update(hash, work->digests, work->pieces * HASH_BYTES);
+    hash_finish(hash, digest);
+    hash_hex(digest, model->digest_hex);
+    hash_close(hash);
     model->digesting = NULL;
-    return err->status;
+    clear(work);
+    return STATUS_OK;
+}
+
+void model_digest_cancel(struct model *model)
+{
+    struct error ignored = {0};
+    struct digesting *work = model->digesting;
+    if (!work) return;
+    work->ends = true;
+    join(work, &ignored);
+    model->digesting = NULL;
+    clear(work);
 }

@@ -230,6 +230,26 @@ bool tensor_find_nonfinite(const struct tensor *tensor, int64_t *index)
     return false;
 }
 
+// How many elements of a row-major tensor begin in front of `place`.
+static int64_t elements_before(const struct tensor *tensor, int64_t elements, const unsigned char *place)
+{
+    const int64_t width = (int64_t)dtype_bytes(tensor->dtype);
+    const int64_t bytes = (int64_t)((uintptr_t)place - (uintptr_t)tensor->data);
+    if (bytes <= 0) return 0;
+    return (bytes - 1) / width < elements ? (bytes - 1) / width + 1 : elements;
+}
+
+bool tensor_nonfinite_within(const struct tensor *tensor, const unsigned char *from, const unsigned char *to)
+{
+    const int64_t elements = tensor_elements(tensor), width = (int64_t)dtype_bytes(tensor->dtype);
+    int64_t ignored;
+    if (!is_contiguous(tensor))
+        return tensor->data >= from && tensor->data < to && tensor_find_nonfinite(tensor, &ignored);
+    const int64_t first = elements_before(tensor, elements, from),
+                  end = elements_before(tensor, elements, to);
+    return first < end && any_nonfinite(tensor->dtype, tensor->data + first * width, end - first, 1);
+}
+
 // ---- lists ----
 
 enum status tensor_list_add(struct tensor_list *list, const struct tensor *tensor, struct error *err)

@@ -7,47 +7,59 @@
 
 #include "ssmsweep/base/file.h"
 
-// Collective.  The ranks of a node share the reading of one file: each looks for NaN and Inf in its part, and
-// a thread of the first begins to hash it.
-static enum status open_together(struct model *model, const struct comm *comm, const char *directory,
-                                 bool digest, struct error *err)
+// Collective.  The digests of the pieces, each from the rank that made it.
+static void gather_digests(unsigned char *digests, size_t size_bytes, const struct comm *comm)
 {
-    model_open_unread(model, directory, err);
-    if (comm_agree(comm, err)) return err->status;
-    if (digest && comm->node_rank == 0) model_digest_begin(model, err);
-    if (!err->status) model_check_finite(model, comm->node_rank, comm->node_ranks, err);
-    model_release(model);
-    return comm_agree(comm, err);
+    enum { AT_ONCE_BYTES = 1 << 20 }; // MPI counts elements in an int
+    for (size_t at = 0; at < size_bytes; at += AT_ONCE_BYTES) {
+        const size_t left = size_bytes - at, bytes = left < AT_ONCE_BYTES ? left : AT_ONCE_BYTES;
+        MPI_Allreduce(MPI_IN_PLACE, digests + at, (int)bytes, MPI_BYTE, MPI_BOR, comm->node);
+    }
 }
 
-static enum status open_model(struct model *model, const struct comm *comm, const struct job *job,
-                              struct error *err)
-{
-    char *demo = NULL;
-    if (!job->model_dir) model_demo_directory(&demo, err);
-    if (comm_agree(comm, err) == STATUS_OK)
-        open_together(model, comm, job->model_dir ? job->model_dir : demo, !job->dry_run, err);
-    free(demo);
-    return err->status;
-}
-
-// Ranks of different hosts may see different files under one name.
+// Collective.  Ranks of different hosts may see different files under one name.
 static enum status end_digest(struct model *model, const struct comm *comm, struct error *err)
 {
     char first[HASH_HEX_CHARS + 1];
-    model_digest_end(model, err);
+    unsigned char *digests;
+    size_t size_bytes;
+    model_digest_join(model, &digests, &size_bytes, err);
     if (comm_agree(comm, err)) return err->status;
-    MPI_Bcast(model->digest_hex, (int)sizeof model->digest_hex, MPI_CHAR, 0, comm->node);
+    gather_digests(digests, size_bytes, comm);
+    model_digest_finish(model, err);
     memcpy(first, model->digest_hex, sizeof first);
     MPI_Bcast(first, (int)sizeof first, MPI_CHAR, 0, comm->world);
-    if (memcmp(first, model->digest_hex, sizeof first) != 0)
+    if (!err->status && memcmp(first, model->digest_hex, sizeof first) != 0)
         error_set(err, STATUS_INPUT, "%s: weights differ from those of rank 0; give all hosts the same model",
                   model->directory);
     return comm_agree(comm, err);
 }
 
+// Collective.  The ranks of a node share the reading of one file, which goes on in the background; a dry run
+// has nothing to do meanwhile.
+static enum status open_together(struct model *model, const struct comm *comm, const char *directory,
+                                 int threads, bool wait, struct error *err)
+{
+    model_open_unread(model, directory, err);
+    if (comm_agree(comm, err)) return err->status;
+    model_digest_begin(model, comm->node_rank, comm->node_ranks, threads, err);
+    if (comm_agree(comm, err)) return err->status;
+    return wait ? end_digest(model, comm, err) : STATUS_OK;
+}
+
+static enum status open_model(struct model *model, const struct comm *comm, const struct job *job,
+                              int threads, struct error *err)
+{
+    char *demo = NULL;
+    if (!job->model_dir) model_demo_directory(&demo, err);
+    if (comm_agree(comm, err) == STATUS_OK)
+        open_together(model, comm, job->model_dir ? job->model_dir : demo, threads, job->dry_run, err);
+    free(demo);
+    return err->status;
+}
+
 static enum status open_reference(struct model *model, struct model *reference, const struct comm *comm,
-                                  const struct job *job, struct error *err)
+                                  const struct job *job, int threads, struct error *err)
 {
     struct model opened = {0};
     if (model->kind != MODEL_W8A8)
@@ -55,7 +67,7 @@ static enum status open_reference(struct model *model, struct model *reference, 
                          "--reference-model: expected a W8A8 checkpoint beside it, got the float model %s; "
                          "leave the option out",
                          model->directory);
-    if (open_together(&opened, comm, job->reference_model, !job->dry_run, err) ||
+    if (open_together(&opened, comm, job->reference_model, threads, job->dry_run, err) ||
         model_set_reference(model, &opened, err)) {
         model_close(&opened);
         return err->status;
@@ -81,11 +93,11 @@ static enum status check_cells(const struct model *model, const struct job *job,
 }
 
 enum status inputs_model(struct model *model, struct model *reference, const struct comm *comm,
-                         const struct job *job, struct error *err)
+                         const struct job *job, int threads, struct error *err)
 {
     struct model opened = {0};
-    if (open_model(&opened, comm, job, err) || check_cells(&opened, job, err) ||
-        (job->reference_model && open_reference(&opened, reference, comm, job, err))) {
+    if (open_model(&opened, comm, job, threads, err) || check_cells(&opened, job, err) ||
+        (job->reference_model && open_reference(&opened, reference, comm, job, threads, err))) {
         model_close(&opened);
         return err->status;
     }

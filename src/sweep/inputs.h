@@ -10,11 +10,11 @@
 #include "ssmsweep/sweep/comm.h"
 
 // Collective.  Every rank maps the model by itself.  *reference is filled, and model->reference points to it,
-// if the job names a reference model.  Their digests are under way afterwards (not for a dry run).
+// if the job names a reference model.  Their weights are being read afterwards (a dry run waits for that).
 enum status inputs_model(struct model *model, struct model *reference, const struct comm *comm,
-                         const struct job *job, struct error *err);
+                         const struct job *job, int threads, struct error *err);
 
-// Collective.  Waits for the digests; all ranks must have found the same weights.
+// Collective.  Waits until all weights are read: they must be finite, and the same on all ranks.
 enum status inputs_digests(struct model *model, struct model *reference, const struct comm *comm,
                            struct error *err);
 

@@ -233,7 +233,7 @@ static void create_attributes(struct making *making, const struct store_identity
     put_version(making, err);
     put_text(making, "tool_version", identity->tool_version, err);
     put_text(making, "job", identity->job_json, err);
-    put_text(making, "weights_sha256", identity->weights_hex, err);
+    put_text(making, "weights_digest", identity->weights_hex, err);
     put_text(making, "tokenizer_sha256", identity->tokenizer_hex, err);
     put_text(making, "ids_sha256", identity->ids_hex, err);
     put_text(making, "reference_mode", making->plan->runs[making->plan->reference_run].mode->name, err);

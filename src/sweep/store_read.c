@@ -17,7 +17,7 @@
 enum { MAX_RUNS = PLAN_MAX_RUNS, MAX_LAYERS = 4096 };
 
 static const char *const attribute_names[] = {"tool_version",      "job",
-                                              "weights_sha256",    "tokenizer_sha256",
+                                              "weights_digest",    "tokenizer_sha256",
                                               "ids_sha256",        "reference_mode",
                                               "model_dtype",       "scales_source",
                                               "reference_weights", "model_config",

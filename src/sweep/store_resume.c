@@ -143,15 +143,15 @@ static enum status check_identity(const struct result *result, const char *path,
                                   const struct store_identity *now, bool extends, struct error *err)
 {
     struct differences found = {.used = 0};
-    if (!result_attribute(result, "weights_sha256")[0])
+    if (!result_attribute(result, "weights_digest")[0])
         return error_set(
             err, STATUS_INPUT,
-            "%.200s: no weights_sha256 in it, as it was imported from arrays; nothing can be added, "
+            "%.200s: no weights_digest in it, as it was imported from arrays; nothing can be added, "
             "choose another --output_dir",
             path);
     if (compare_jobs(&found, path, result_attribute(result, "job"), now->job_json, extends, err))
         return err->status;
-    compare_digests(&found, result, "weights_sha256", now->weights_hex);
+    compare_digests(&found, result, "weights_digest", now->weights_hex);
     compare_digests(&found, result, "tokenizer_sha256", now->tokenizer_hex);
     compare_digests(&found, result, "ids_sha256", now->ids_hex);
     compare_digests(&found, result, "calibration_ids_sha256", now->calibration_ids_hex);

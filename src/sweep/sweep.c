@@ -70,7 +70,7 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
         widen_job(sweep, err))
         return err->status;
     job = sweep->job;
-    if (inputs_model(&sweep->model, &sweep->reference, comm, job, err)) return err->status;
+    if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err)) return err->status;
     if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;
     log_skipped(sweep);
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints in every layout give the same comparison: checkpoints.py"""
+import hashlib
 import json
 import os
 import shutil
@@ -231,6 +232,43 @@ def check_quamba(checks, work, demo):
     checks.check("dequantized INT8 weights" in shown.out, "the tables say so too", shown.out)
 
 
+def weights_digest(folder):
+    """As docs/result_file.md defines it."""
+    whole, names = hashlib.sha256(), ["model.safetensors"]
+    index = os.path.join(folder, "model.safetensors.index.json")
+    if os.path.exists(index):
+        with open(index, encoding="utf-8") as f:
+            names = list(dict.fromkeys(json.load(f)["weight_map"].values()))
+    for name in names:
+        with open(os.path.join(folder, name), "rb") as f:
+            while True:
+                piece = f.read(4 << 20)
+                if not piece:
+                    break
+                whole.update(hashlib.sha256(piece).digest())
+    return whole.hexdigest()
+
+
+def check_digests(checks, work):
+    """However many ranks and threads share the reading."""
+    def found(path):
+        with h5py.File(path, "r") as f:
+            return f.attrs["weights_digest"].decode()
+    for name in ("fp32", "shards"):  # the first takes two pieces
+        folder, expected = os.path.join(work, name), weights_digest(os.path.join(work, name))
+        stored = found(os.path.join(folder, "run", "layer_outputs", "sweep.h5"))
+        checks.check(stored == expected, name + ": digest of the weights", stored)
+        shown = harness.run(["info", folder, "--json"], 1, work)
+        checks.check(json.loads(shown.out)["weights_digest"] == expected, name + ": digest in info", shown.out)
+        for ranks, threads in ((1, 3), (3, 1), (3, 2)):
+            run = os.path.join(folder, "run%d_%d" % (ranks, threads))
+            done = harness.run(["save", "fp32", "-q", "--model", folder, "--calib_data_num", "1", "--calib_seqlen", "8",
+                                "--no-logits", "--layers", "0", "--threads", str(threads), "--output_dir", run], ranks, work)
+            if checks.check(done.status == 0, "%s: %d ranks x %d threads" % (name, ranks, threads), done.err):
+                stored = found(os.path.join(run, "sweep.h5"))
+                checks.check(stored == expected, "%s: digest by %d ranks x %d threads" % (name, ranks, threads), stored)
+
+
 def check_info(checks, work):
     def info(*arguments):
         shown = harness.run(["info", *arguments], 1, work)
@@ -267,6 +305,7 @@ def main():
         checks.check(stored and rounded and differs(stored, rounded), "BF16 rounding is seen")
         check_quamba(checks, work, demo[0])
         check_info(checks, work)
+        check_digests(checks, work)
     checks.finish()
 
 

@@ -115,7 +115,7 @@ def check_imported(checks, work):
     checks.check(exported.status == imported.status == 0 and result.status == 3 and "was imported" in result.err and
                  "save" not in result.err, "a mode that an imported file lacks", exported.err + imported.err + result.err)
     result = harness.run(["save", "3", "--output_dir", "imported"], 1, work, limit=LIMIT)
-    checks.check(result.status == 3 and "weights_sha256" in result.err, "save to an imported file", result.err)
+    checks.check(result.status == 3 and "weights_digest" in result.err, "save to an imported file", result.err)
 
 
 def check_scripts(checks, work):

@@ -175,7 +175,7 @@ def check_other_jobs(checks, good, workplace):
             ("two options", ["--layers", "1", "--components", "ssm_output"],
              ["layers", "'all'", "'1'", "components", "'mixer_output,ssm_input'", "'ssm_output'"]),
             ("number of samples", ["--calib_data_num", "2,3"], ["calib_data_num", "3,5", "2,3"]),
-            ("weights", weights, ["weights_sha256"]),
+            ("weights", weights, ["weights_digest"]),
             ("text", text, ["ids_sha256"])):
         for ranks in (1, 3):
             result = harness.run(recovery.job(good.folder, "--resume", "-q", *further), ranks, finished.folder)

@@ -224,7 +224,7 @@ def test_merge_refuses(bench):
         shutil.copytree(bench.direct("sweep/comparisons"), os.path.join(folder, "comparisons"))
     path = os.path.join(folders[1], "comparisons", "summary.json")
     merge = [sys.executable, os.path.join(SCRIPTS, "merge.py"), bench.path("refused")] + folders
-    for key, change in [("weights_sha256", lambda s: s["provenance"].update(weights_sha256="other")),
+    for key, change in [("weights_digest", lambda s: s["provenance"].update(weights_digest="other")),
                         ("reference_mode", lambda s: s.update(reference_mode="fp16")),
                         ("modes", lambda s: s.pop("modes"))]:
         summary = harness.report(folders[0], "summary.json")

@@ -20,6 +20,9 @@ enum status file_map(struct file_map *map, const char *path, struct error *err);
 void file_unmap(struct file_map *map);
 // Gives the pages that were read so far back to the page cache; the next access maps them again.
 void file_release(const struct file_map *map);
+// Has the system read it in the background.  This and file_release() also take a part of a mapping that
+// begins at a page.
+void file_want(const struct file_map *map);
 
 bool file_exists(const char *path);
 bool file_is_directory(const char *path);

@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 
+#include "ssmsweep/base/file.h"
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/scalar.h"
@@ -35,9 +36,11 @@ size_t checkpoint_scalars(const struct checkpoint *checkpoint);
 const struct scalar *checkpoint_scalar_at(const struct checkpoint *checkpoint, size_t index);
 const struct scalar *checkpoint_scalar(const struct checkpoint *checkpoint, const char *name); // NULL: none
 
-// SHA-256 of the file's bytes, or of those of all shards one after the other, in the order in which the index
-// first names them.  STATUS_IO: out of memory.
-enum status checkpoint_digest(const struct checkpoint *checkpoint, unsigned char digest[HASH_BYTES],
-                              struct error *err);
+// The files in pieces of 4 MiB, the last of each file shorter, in the order in which the index first names
+// the files.  The digest of a model's weights is the SHA-256 of the SHA-256 digests of all pieces in this
+// order.
+enum { CHECKPOINT_PIECE_BYTES = 4 << 20 };
+size_t checkpoint_pieces(const struct checkpoint *checkpoint);
+struct file_map checkpoint_piece(const struct checkpoint *checkpoint, size_t index); // of the mapping
 
 #endif

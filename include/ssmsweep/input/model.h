@@ -62,9 +62,9 @@ struct model {
     // The float weights that the float modes use, borrowed; NULL: the model's own (of MODEL_W8A8: its codes,
     // dequantized and rotated back).
     const struct model *reference;
-    enum dtype dtype; // of the embedding: what reports call the model's dtype
-    char digest_hex[HASH_HEX_CHARS + 1];
-    struct digesting *digesting; // NULL: none under way
+    enum dtype dtype;                    // of the embedding: what reports call the model's dtype
+    char digest_hex[HASH_HEX_CHARS + 1]; // of the weights: checkpoint_piece()
+    struct digesting *digesting;         // NULL: none under way
 };
 
 const char *model_dtype_name(const struct model *model); // "F16", ... or "W8A8"
@@ -82,14 +82,20 @@ void model_close(struct model *model);
 // The same in steps, for processes that share the work on one file.  model_open_unread() does all that does
 // not read the weights themselves.
 enum status model_open_unread(struct model *model, const char *directory, struct error *err);
-// Are weights number part, part + parts, ... free of NaN and Inf?
-enum status model_check_finite(const struct model *model, int part, int parts, struct error *err);
+// Weight number 0, 1, ... of those that must be finite; NULL behind the last.  MODEL_W8A8: codes are finite.
+const struct tensor *model_weight(const struct model *model, size_t number);
 // Gives the memory of weights that were read so far, also those of the reference, back to the page cache.
 void model_release(const struct model *model);
-// Local.  Begins to hash the weights, in a thread of its own; model_digest_end() waits for it and sets
-// digest_hex (nothing where none is under way).  model_close() waits as well.
-enum status model_digest_begin(struct model *model, struct error *err);
-enum status model_digest_end(struct model *model, struct error *err);
+// Local.  Begins to read the weights, in threads of its own: hashes the pieces of this part of the `parts`
+// processes, and looks for NaN and Inf in them.
+enum status model_digest_begin(struct model *model, int part, int parts, int threads, struct error *err);
+// Local.  Waits.  *digests, the model's: those of all pieces, zeros for the pieces of other parts; the caller
+// brings those of all parts together.  NULL where none are under way.  STATUS_INPUT: a weight is not finite.
+enum status model_digest_join(struct model *model, unsigned char **digests, size_t *size_bytes,
+                              struct error *err);
+// Local.  From the digests of all pieces digest_hex.  Nothing where none are under way.
+enum status model_digest_finish(struct model *model, struct error *err);
+void model_digest_cancel(struct model *model); // model_close() does so too
 
 // The Hadamard rotation of NUMERICS.md section 2 exists for dim = base * power_of_two with base 12, 40 or 1,
 // tried in this order.  False: it does not exist for `dim`, and the outputs are untouched.

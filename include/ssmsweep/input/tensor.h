@@ -56,6 +56,9 @@ void tensor_to_i8(const struct tensor *tensor, int8_t *out);
 
 // True if an element is NaN or infinite (F32, F16, BF16); *index is then the first such element, row-major.
 bool tensor_find_nonfinite(const struct tensor *tensor, int64_t *index);
+// Of the elements that begin in the bytes [from, to); a tensor that is not row-major counts as a whole where
+// its data begin.
+bool tensor_nonfinite_within(const struct tensor *tensor, const unsigned char *from, const unsigned char *to);
 
 // A list that owns the names and the array, not the bytes.  In caller memory, zeroed before use.
 struct tensor_list {

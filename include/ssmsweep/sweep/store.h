@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The result file (HDF5).  The only user of hdf5.h.  Layout: docs/result_file.md.
 //
-//   /  attributes: schema_version, tool_version, job (JSON), weights_sha256, tokenizer_sha256, ids_sha256,
+//   /  attributes: schema_version, tool_version, job (JSON), weights_digest, tokenizer_sha256, ids_sha256,
 //      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version,
 //      calibration_ids_sha256, evaluation_text
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]

@@ -21,7 +21,7 @@ WIDTHS = {"mixer_input": 96, "conv1d_input": 192, "conv1d_output": 192, "ssm_inp
           "mixer_output": 96}
 ERRORS = {"fp32": 0, "fp16": 1e-4, "0": 0.01, "2-1": 0.011, "2-4": 0.003}
 
-ATTRIBUTES = {"tool_version": "0.1.0", "weights_sha256": "a" * 64, "tokenizer_sha256": "b" * 64, "ids_sha256": "c" * 64,
+ATTRIBUTES = {"tool_version": "0.1.0", "weights_digest": "a" * 64, "tokenizer_sha256": "b" * 64, "ids_sha256": "c" * 64,
               "model_dtype": "F16", "scales_source": "calibration", "reference_weights": "model",
               "calibration_ids_sha256": "d" * 64, "evaluation_text": "separate text",
               "job": '{"percentile_alpha": 0.9995, "eval_data": "e.npy"}'}
@@ -34,7 +34,7 @@ def write_result(path, cells, modes, layers, components, reference="fp32", spoil
     shape = (len(LENGTHS), max(LENGTHS))
     base = {(l, c): rng.standard_normal(shape + (WIDTHS[c],)) * (1 + l) for l in layers for c in components}
     with h5py.File(path, "w") as file:
-        file.attrs["schema_version"] = np.int32(3)
+        file.attrs["schema_version"] = np.int32(4)
         for name, text in {**ATTRIBUTES, "reference_mode": reference}.items():
             file.attrs[name] = np.bytes_(text)
         file["samples/length"] = np.array(LENGTHS, np.int32)

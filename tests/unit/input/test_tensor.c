@@ -75,6 +75,21 @@ static void strides_are_followed(void **state)
     int64_t index = -1;
     assert_true(tensor_find_nonfinite(&tensor, &index));
     assert_int_equal(index, (2 * 3 + 1) * 2 + 1);
+    const unsigned char *bytes = tensor.data;
+    assert_true(tensor_nonfinite_within(&tensor, bytes, bytes + 1)); // as a whole where it begins
+    assert_false(tensor_nonfinite_within(&tensor, bytes + 1, bytes + sizeof data));
+}
+
+// Whatever the cuts, an element belongs to the piece in which it begins.
+static void check_pieces(const struct tensor *tensor, int64_t bad)
+{
+    const int64_t width = (int64_t)dtype_bytes(tensor->dtype), bytes = tensor->shape[0] * width;
+    for (int64_t piece = 1; piece <= bytes; piece += 3)
+        for (int64_t from = -2; from < bytes; from += piece) {
+            const bool within = bad >= 0 && bad * width >= from && bad * width < from + piece;
+            const unsigned char *place = tensor->data + from;
+            assert_int_equal(tensor_nonfinite_within(tensor, place, place + piece), within);
+        }
 }
 
 static void nonfinite_is_found(void **state)
@@ -91,14 +106,15 @@ static void nonfinite_is_found(void **state)
         for (int64_t at = -1; at < COUNT; at++)
             for (int b = 0; b < 3; b++) {
                 size_t width = dtype_bytes(cases[c].dtype);
-                unsigned char data[4 * COUNT + 1];
+                unsigned char data[4 * COUNT + 8];
                 for (int64_t i = 0; i < COUNT; i++) // little-endian
-                    memcpy(data + 1 + (size_t)i * width, i == at ? &cases[c].bad[b] : &cases[c].finite,
+                    memcpy(data + 3 + (size_t)i * width, i == at ? &cases[c].bad[b] : &cases[c].finite,
                            width);
-                struct tensor tensor = make(data + 1, cases[c].dtype, 1, (int64_t[]){COUNT});
+                struct tensor tensor = make(data + 3, cases[c].dtype, 1, (int64_t[]){COUNT});
                 int64_t index = -7;
                 assert_int_equal(tensor_find_nonfinite(&tensor, &index), at >= 0);
                 assert_int_equal(index, at >= 0 ? at : -7);
+                check_pieces(&tensor, at);
             }
 }
 
