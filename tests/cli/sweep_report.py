@@ -21,7 +21,7 @@ JOB = ["--all-modes", "--calib_data_num", "3,6", "--calib_seqlen", "64", "--laye
 CHECK = os.path.join(harness.SOURCE, "tests", "reference", "check_sweep.py")
 SCHEMA = os.path.join(harness.SOURCE, "docs", "schema", "sweep.schema.json")
 FILES = ["sweep.json", "sweep.csv"]
-MIDDLE = 150    # of 270 samples of runs, when the ranks are killed
+MIDDLE = 150    # of 264 samples of runs: then the ranks are killed, and have done three lots of 22 at least
 LIMIT = 300
 
 
@@ -143,6 +143,21 @@ def check_orders(checks, workplace, report):
     checks.check(cells == {(None, None), (3, None), (6, None), (6, 1)}, "orders: cells", cells)
     checks.check(all(len(t["points"]) == 2 for t in orders["trends"]), "orders: trends are of the text's order")
     check_schema(checks, orders)
+
+
+def check_noise_decides(checks, workplace, report):
+    """A re-run that is another mode's: as much noise as makes every improvement one that means nothing."""
+    folder = os.path.join(workplace, "orders")
+    with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r+") as f:
+        f["metrics/6/0_dither1/moments"][...] = f["metrics/3/2-4/moments"][...]
+    result = harness.run(["compare", "-q", "--bootstrap", "399"], 2, folder, limit=LIMIT)
+    checks.check(result.status == 0, "noise: compare", result.err)
+
+    def still(report, mode):
+        return [t for t in report["trends"] if t["mode"] == mode and "layer" in t and t["still_improving"]]
+    loud = json.loads(read(folder, "sweep.json"))
+    checks.check(still(report, "0") and not still(loud, "0"), "what improves by less than noise does not improve", still(loud, "0")[:2])
+    checks.check(still(loud, "2-0") == still(report, "2-0"), "that of another mode is its own")
 
 
 def check_schema(checks, report):
@@ -293,6 +308,7 @@ def main():
         check_same_values(checks, folder, report)
         check_sources(checks, workplace, report)
         check_orders(checks, workplace, report)
+        check_noise_decides(checks, workplace, report)
         check_schema(checks, report)
         check_tables(checks, report, out)
         check_options(checks, folder)
