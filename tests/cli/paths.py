@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Once through what only tests of label plain look at closely, so that a sanitizer sees it too: status 0, not a word, and
+the same bytes from one rank and from three."""
+import os
+
+import harness
+import recovery
+import sweep_files
+
+LIMIT = 120
+OBSERVERS = "mse,x_proj_input=entropy,outputs=entropy,ssm_state=percentile,dt_proj-output=ema-percentile"
+JOBS = {
+    "observers and orders": ["--observer", OBSERVERS, "--shuffle-calib", "2", "--seed", "5"],
+    "noise, without tensors": ["--noise", "1", "--store", "none", "--shard", "1"],
+    "other evaluation samples": ["--eval-data", "{folder}/ids.npy", "--eval_data_num", "4", "--threads", "2"],
+}
+
+
+def check_jobs(checks, workplace):
+    for what, options in JOBS.items():
+        found = {}
+        for ranks in (1, 3):
+            folder = os.path.join(workplace, "%s-%d" % (what.replace(" ", "-"), ranks))
+            os.mkdir(folder)
+            line = recovery.job(workplace, "-q", *[word.format(folder=workplace) for word in options])
+            result = harness.run(line, ranks, folder, limit=LIMIT)
+            if checks.check(result.status == 0 and not result.lines(), "%s, -n %d" % (what, ranks), result.err):
+                found[ranks] = recovery.results(folder)
+        differing = sweep_files.differences(found[1], found[3]) if len(found) == 2 else "no results"
+        checks.check(not differing, what + ": the same bytes", differing)
+
+
+def check_additions(checks, workplace):
+    """An addition that was killed, and the next that finishes it; then compare."""
+    folder = os.path.join(workplace, "additions")
+    os.mkdir(folder)
+    job = recovery.job_without_modes(workplace, "-q")
+    for what, program, words, status in (
+            ("save", harness.PROGRAM, ["save", "fp32"], 0), ("killed", recovery.INJECT, ["--inject", "die@sync:2", "save", "2-1"], -9),
+            ("save again", harness.PROGRAM, ["save", "0", "2-1"], 0)):
+        result = harness.run(words + job, 1, folder, limit=LIMIT, program=program)
+        checks.check(result.status == status and not result.lines(), "additions: " + what, "%s\n%s" % (result.status, result.err))
+    modes = sweep_files.modes(os.path.join(folder, "layer_outputs", "sweep.h5"))
+    checks.check(modes == ["0", "0", "2-1", "2-1", "fp32"], "additions: the modes of the file", modes)
+    result = harness.run(["compare", "-q", "--per-sample", "--bootstrap", "199"], 3, folder, limit=LIMIT)
+    checks.check(result.status == 0, "compare", result.err)
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as workplace:
+        recovery.make_model(workplace)
+        check_jobs(checks, workplace)
+        check_additions(checks, workplace)
+        made = harness.run(["synth", "--preset", "tiny", "--out", "made"], 1, workplace, limit=LIMIT)
+        checks.check(made.status == 0 and os.path.exists(os.path.join(workplace, "made", "config.json")), "synth", made.err)
+    checks.finish()
+
+
+main()
