@@ -13,7 +13,7 @@
 // Of HDF5 1.10 and Open MPI's input and output, as measured; nothing tells them.  A run has three open
 // datasets while it is written, and four more while it is read; headers are cached up to a limit.
 enum {
-    FILE_BYTES = 1100 << 10,
+    FILE_BYTES = 950 << 10,
     CELL_BYTES = 50 << 10,
     RUN_BYTES = 38 << 10,
     RUN_READ_BYTES = 28 << 10,
