@@ -13,6 +13,7 @@
 #include "ssmsweep/compare/compare.h"
 #include "ssmsweep/compare/equalities.h"
 #include "ssmsweep/compare/info.h"
+#include "ssmsweep/compare/memory_plan.h"
 #include "ssmsweep/compare/npy_files.h"
 #include "ssmsweep/compare/per_sample.h"
 #include "ssmsweep/compare/present.h"
@@ -238,7 +239,9 @@ static enum status run(const struct program *program, struct error *err)
     if (sweep_open(&sweep, program->job, program->comm, program->log, program->stop, SSMSWEEP_VERSION, err))
         goto close_sweep;
     if (program->job->dry_run) {
+        const struct memory_plan memory = memory_plan_make(&sweep);
         if (program->comm->rank == 0) sweep_print_plan(&sweep, stdout);
+        if (program->comm->rank == 0) memory_plan_print(stdout, &memory);
         goto close_sweep;
     }
     // What other ranks wrote can be read since sweep_run() closed the file.

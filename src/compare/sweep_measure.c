@@ -67,6 +67,13 @@ void sweep_measure_close(struct sweep_measure *measure)
     free(measure);
 }
 
+size_t sweep_measure_bytes(int runs, int most_runs, int samples, int replicates)
+{
+    const size_t each = (size_t)samples;
+    return each * sizeof(struct accumulator) + (size_t)runs * COLUMNS * each * sizeof(double) +
+           bootstrap_bytes(replicates, samples, most_runs);
+}
+
 static double *table_of(struct sweep_measure *m, int run)
 {
     return m->tables + (size_t)run * COLUMNS * (size_t)m->report->samples;

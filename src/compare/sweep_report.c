@@ -306,6 +306,20 @@ void sweep_report_clear(struct sweep_report *report)
     *report = (struct sweep_report){0};
 }
 
+size_t sweep_report_bytes(const struct sweep_report_size *size, int rank, int ranks)
+{
+    const int own = rank < size->units ? (size->units - rank - 1) / ranks + 1 : 0;
+    const size_t held = (size_t)(rank == 0 ? size->units : own), families = (size_t)size->families;
+    const size_t pairs = families * (size_t)pair_count(size->of_family) * sizeof(struct sweep_pair),
+                 places = families * (size_t)size->of_family * sizeof(struct rank),
+                 settles = (size_t)size->trends * sizeof(int64_t);
+    const size_t bytes =
+        held * ((size_t)size->runs * sizeof(struct sweep_entry) + SWEEP_RANKED * (pairs + places + settles));
+    const int most = size->of_family > size->families ? size->of_family : size->families;
+    if (own == 0 || size->samples == 0 || size->runs == 0) return bytes;
+    return bytes + sweep_measure_bytes(size->runs, most, size->samples, size->replicates);
+}
+
 // ---- looking up ----
 
 struct sweep_entry *sweep_entry_at(const struct sweep_report *report, int unit, int run)

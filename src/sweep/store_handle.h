@@ -21,7 +21,7 @@ struct store {
     hid_t file; // read-only
     int n_runs, n_cells, n_layer, samples, max_tokens;
     int width[COMPONENT_COUNT];
-    // Where raw data lies in the file, 0 where there is none: a dataset that is open takes 7 KiB and more.
+    // Where raw data lies in the file, 0 where there is none: a dataset that is open takes 17 KiB and more.
     long long *outputs;       // [n_runs][n_layer][COMPONENT_COUNT]
     long long *metrics;       // [n_runs][STORE_METRICS]
     struct store_rows *items; // [n_runs]

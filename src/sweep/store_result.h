@@ -29,7 +29,7 @@ struct result {
     struct result_layer *layers;
     int n_layers;
     // The outputs that were opened last: reads alternate between a mode and its reference.  All of a large
-    // file would take 7 KiB and more each.
+    // file would take 17 KiB and more each.
     struct result_output {
         int run, layer, component; // layer: an index
         hid_t data;                // 0: none

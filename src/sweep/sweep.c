@@ -13,9 +13,7 @@
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/footprint.h"
 #include "ssmsweep/numerics/calibrate.h"
-#include "ssmsweep/numerics/forward.h"
 #include "ssmsweep/numerics/version.h"
-#include "ssmsweep/numerics/weights.h"
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
 #include "texts.h"
@@ -132,12 +130,6 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
     fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
             mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
-    fprintf(out, "memory: %.1f MiB of weights per node, %.1f MiB per rank\n",
-            mebibytes(weights_bytes(&sweep->model, engine_parts(plan, &sweep->model))),
-            mebibytes(forward_bytes(dims, texts_most_tokens(sweep), sweep->threads) +
-                      lockstep_bytes(plan, dims, sweep->corpus.max_tokens, sweep->threads) +
-                      store_room_bytes(plan, dims, &sweep->corpus) +
-                      observations_bytes(plan, texts_calibrate(sweep) ? plan->calibration_samples : 0)));
 }
 
 // ---- folders ----

@@ -114,6 +114,12 @@ enum status sweep_report_make(struct sweep_report *report, const struct comm *co
                               const struct sweep_report_request *request, struct error *err);
 void sweep_report_clear(struct sweep_report *report); // a zeroed one is fine
 
+// Local.  What a rank takes for a report of that size, its measuring included, before there is one.
+struct sweep_report_size {
+    int units, runs, samples, replicates, families, of_family, trends; // of_family: runs in each
+};
+size_t sweep_report_bytes(const struct sweep_report_size *size, int rank, int ranks);
+
 // Local.  run is a place in report->runs; the unit is one that this rank holds, the statistic ranks modes.
 struct sweep_entry *sweep_entry_at(const struct sweep_report *report, int unit, int run);
 struct sweep_pair *sweep_pairs_at(const struct sweep_report *report, int unit, int statistic,
