@@ -10,11 +10,12 @@
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/sweep/comm.h"
 
-// Best of `runs`; the plain read is one rank's.
+// Best of `runs`; the plain reads are one rank's: block by block into one block, and into new memory for all
+// of it, as whoever wants the numbers has to.
 struct disk_row {
     bool cached; // the file was in the page cache; otherwise the system was told to forget it
     double file_bytes;
-    double read_seconds, start_seconds; // start: load and pack, of the slowest rank
+    double read_seconds, memory_seconds, start_seconds; // start: load and pack, of the slowest rank
     int runs;
 };
 

@@ -11,11 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined __linux__ && !defined MADV_COLLAPSE
-#define MADV_COLLAPSE 25 // of linux/mman.h; Debian 12's C library does not name it yet
-#endif
-
-enum { HUGE_PAGE_BYTES = 2 << 20, NAME_ROOM = 64, ROOM_LEFT_BYTES = 16 << 20, WORTH_ASKING_BYTES = 16 << 20 };
+enum { HUGE_PAGE_BYTES = 2 << 20, NAME_ROOM = 64, ROOM_LEFT_BYTES = 16 << 20 };
 
 // Maps `descriptor` (-1: anonymous memory) at a multiple of 2 MiB, so that huge pages fit; NULL if it cannot
 // be.
@@ -73,54 +69,26 @@ static bool has_room(int descriptor, size_t bytes)
     return (unsigned long long)info.f_bavail * info.f_frsize >= bytes;
 }
 
-// This rank's part of the block.
-struct stretch {
-    size_t from, to;
-};
-
-static struct stretch own_stretch(const struct comm *comm, size_t size_bytes)
+// Each rank has its own stretch allocated: too small a file system shows here and not as a SIGBUS later, and
+// the pages are spread over the memories of the node.
+static bool reserve_part(const struct comm *comm, int descriptor, size_t size_bytes)
 {
     size_t pages = size_bytes / HUGE_PAGE_BYTES, ranks = (size_t)comm->node_ranks,
            rank = (size_t)comm->node_rank;
-    return (struct stretch){pages * rank / ranks * HUGE_PAGE_BYTES,
-                            pages * (rank + 1) / ranks * HUGE_PAGE_BYTES};
-}
-
-// Has shared memory in huge pages where the system gives them to those who ask in this way (Linux 6.1), even
-// where it does not otherwise: clearing and mapping a page at a time is dearer than packing the weights.  A
-// huge page is made around an ordinary one.
-static void ask_for_huge_pages(int descriptor, char *memory, struct stretch own)
-{
-#ifdef MADV_COLLAPSE
-    if (own.to - own.from < WORTH_ASKING_BYTES || !has_room(descriptor, own.to - own.from)) return;
-    for (size_t at = own.from; at < own.to; at += HUGE_PAGE_BYTES)
-        if (posix_fallocate(descriptor, (off_t)at, 1) != 0) return;
-    madvise(memory + own.from, own.to - own.from, MADV_COLLAPSE);
-#else
-    (void)descriptor, (void)memory, (void)own;
-#endif
-}
-
-// Each rank has its own stretch allocated: too small a file system shows here and not as a SIGBUS later, and
-// the pages are spread over the memories of the node.
-static bool reserve_part(const struct comm *comm, int descriptor, char *memory, size_t size_bytes)
-{
-    const struct stretch own = own_stretch(comm, size_bytes);
-    if (!memory || own.from == own.to) return memory != NULL;
-    ask_for_huge_pages(descriptor, memory, own);
-    return posix_fallocate(descriptor, (off_t)own.from, (off_t)(own.to - own.from)) == 0;
+    size_t from = pages * rank / ranks * HUGE_PAGE_BYTES, to = pages * (rank + 1) / ranks * HUGE_PAGE_BYTES;
+    return from == to || posix_fallocate(descriptor, (off_t)from, (off_t)(to - from)) == 0;
 }
 
 static void *map_object(const struct comm *comm, int descriptor, size_t size_bytes)
 {
     bool sized = descriptor >= 0 && (comm->node_rank > 0 || ftruncate(descriptor, (off_t)size_bytes) == 0);
     if (!all_on_node(comm, sized)) return NULL;
-    void *memory = map_aligned(descriptor, size_bytes);
+    if (!all_on_node(comm, reserve_part(comm, descriptor, size_bytes))) return NULL;
     // MPI keeps messages and the state of open files in the same place, and fails where nothing is left of
     // it.
-    if (all_on_node(comm, reserve_part(comm, descriptor, memory, size_bytes)) &&
-        all_on_node(comm, has_room(descriptor, ROOM_LEFT_BYTES)))
-        return memory;
+    if (!all_on_node(comm, has_room(descriptor, ROOM_LEFT_BYTES))) return NULL;
+    void *memory = map_aligned(descriptor, size_bytes);
+    if (all_on_node(comm, memory != NULL)) return memory;
     if (memory) munmap(memory, size_bytes);
     return NULL;
 }
