@@ -10,14 +10,6 @@
 #include "ssmsweep/compare/npy_files.h"
 #include "ssmsweep/compare/view.h"
 
-static const char *const provenance[] = {"tool_version",      "job",
-                                         "weights_digest",    "tokenizer_sha256",
-                                         "ids_sha256",        "reference_mode",
-                                         "model_dtype",       "scales_source",
-                                         "reference_weights", "model_config",
-                                         "numerics_version",  "calibration_ids_sha256",
-                                         "evaluation_text"};
-
 // ---- one array ----
 
 static enum status write_samples(FILE *file, struct result *result, const struct comparison_entry *entry,
@@ -78,8 +70,8 @@ static enum status write_manifest(const struct report *report, const struct resu
     struct json_writer *w = path ? json_writer_open() : NULL;
     if (w) {
         json_begin_object(w, NULL);
-        for (size_t i = 0; i < sizeof provenance / sizeof provenance[0]; i++)
-            json_put_string(w, provenance[i], result_attribute(result, provenance[i]));
+        for (int i = 0; result_attribute_name(i); i++)
+            json_put_string(w, result_attribute_name(i), result_attribute(result, result_attribute_name(i)));
         json_begin_array(w, "sample_lengths");
         for (int s = 0; s < result_samples(result); s++)
             json_put_integer(w, NULL, result_length(result, s));

@@ -16,15 +16,6 @@
 
 enum { MAX_RUNS = PLAN_MAX_RUNS, MAX_LAYERS = 4096 };
 
-static const char *const attribute_names[] = {"tool_version",      "job",
-                                              "weights_digest",    "tokenizer_sha256",
-                                              "ids_sha256",        "reference_mode",
-                                              "model_dtype",       "scales_source",
-                                              "reference_weights", "model_config",
-                                              "numerics_version",  "calibration_ids_sha256",
-                                              "evaluation_text"};
-_Static_assert(sizeof attribute_names / sizeof attribute_names[0] == RESULT_ATTRIBUTES, "one of each");
-
 // Calls visit() for the members of a group in the order of their names.
 static enum status each_member(struct result *result, const char *group_name, struct error *err,
                                void (*visit)(struct result *result, const char *member, const char *group,
@@ -303,18 +294,9 @@ static enum status open_file(struct result *result, struct error *err)
                      result->file.path, reason);
 }
 
-static enum status read_attributes(struct result *result, struct error *err)
-{
-    for (int a = 0; a < RESULT_ATTRIBUTES; a++) {
-        result->attributes[a] = store_read_text(&result->file, attribute_names[a]);
-        if (!result->attributes[a]) return error_memory(err, 1, "an attribute");
-    }
-    return STATUS_OK;
-}
-
 static enum status read_structure(struct result *result, struct error *err)
 {
-    if (check_schema(result, err) || read_attributes(result, err) || read_samples(result, err) ||
+    if (check_schema(result, err) || store_read_attributes(result, err) || read_samples(result, err) ||
         find_runs(result, err) || read_states(result, err))
         return err->status;
     if (store_open_metrics(result, err)) return err->status;
@@ -348,8 +330,7 @@ void result_close(struct result *result)
         if (result->open[i].data > 0) H5Dclose(result->open[i].data);
     store_close_metrics(result);
     if (result->file.id >= 0) H5Fclose(result->file.id);
-    for (int a = 0; a < RESULT_ATTRIBUTES; a++)
-        free(result->attributes[a]);
+    store_free_attributes(result);
     free(result->layers);
     free(result->runs);
     free(result->state);
@@ -426,13 +407,6 @@ int result_width(const struct result *result, int layer, enum component componen
 {
     int index = layer_index(result, layer);
     return index < 0 ? 0 : result->layers[index].width[component];
-}
-
-const char *result_attribute(const struct result *result, const char *name)
-{
-    for (int a = 0; a < RESULT_ATTRIBUTES; a++)
-        if (strcmp(attribute_names[a], name) == 0) return result->attributes[a];
-    return "";
 }
 
 enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,

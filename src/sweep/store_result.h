@@ -45,6 +45,10 @@ struct result {
 // Path of a run below "/items", "/outputs" or "/metrics".
 void result_run_group(const struct result_run *run, const char *group, char name[STORE_PATH_ROOM]);
 
+// The root attributes, as text.
+enum status store_read_attributes(struct result *result, struct error *err);
+void store_free_attributes(struct result *result);
+
 // What is done of each run, by result->state.
 void store_count_done(struct result *result);
 

@@ -180,6 +180,7 @@ int result_width(const struct result *result, int layer, enum component componen
 // Root attribute of the list above, except schema_version, as text ("" if absent); valid until
 // result_close().
 const char *result_attribute(const struct result *result, const char *name);
+const char *result_attribute_name(int index); // of all of them, from 0; NULL: there are no more
 // scales[*n_layer, SITE_COUNT] of a cell, zeros before the calibration has ended; caller frees.
 enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
                                struct error *err);
