@@ -12,6 +12,7 @@ enum { MOST_PAIRS = BOOTSTRAP_MAX_RUNS * (BOOTSTRAP_MAX_RUNS - 1) / 2 };
 // Where the numbers of a unit come from.
 struct source {
     struct bootstrap *bootstrap;
+    struct demands *demands;
     const double *const *tables; // [report->n_runs]
 };
 
@@ -101,8 +102,9 @@ static int rank_family(const struct sweep_report *report, const struct sweep_fam
     return pair_count(distinct);
 }
 
-static void judge_pairs(struct sweep_report *report, int unit, int k, const struct sweep_family *family,
-                        const struct change *changes, const double *adjusted, int tests)
+static void judge_pairs(struct demands *demands, struct sweep_report *report, int unit, int k,
+                        const struct sweep_family *family, const struct change *changes,
+                        const double *adjusted, int tests)
 {
     const double alpha = 1 - BOOTSTRAP_LEVEL;
     struct sweep_pair *pairs = sweep_pairs_at(report, unit, k, family);
@@ -113,8 +115,7 @@ static void judge_pairs(struct sweep_report *report, int unit, int k, const stru
                                         &sweep_entry_at(report, unit, family->runs[b])->floors[k]);
             bool tied = adjusted[p] > alpha && changes[p].state != INTERVAL_EQUAL;
             pairs[p] = (struct sweep_pair){.change = changes[p], .adjusted = adjusted[p], .noise = noise};
-            pairs[p].needed =
-                tied ? samples_needed(&changes[p], noise, alpha, tests, RANKING_POWER) : (double)NAN;
+            pairs[p].needed = tied ? samples_needed(demands, &changes[p], noise, tests) : (double)NAN;
         }
 }
 
@@ -134,7 +135,7 @@ static void judge_family(const struct source *source, struct sweep_report *repor
     if (!ranked) return;
     int tests = rank_family(report, family, statistic, intervals, changes,
                             sweep_ranks_at(report, unit, k, family), adjusted);
-    judge_pairs(report, unit, k, family, changes, adjusted, tests);
+    judge_pairs(source->demands, report, unit, k, family, changes, adjusted, tests);
 }
 
 static void judge_trend(const struct source *source, struct sweep_report *report, int unit, int k, int t)
@@ -154,10 +155,10 @@ static void judge_trend(const struct source *source, struct sweep_report *report
         trend_settles(statistic, changes, noise, trend->count, 1 - BOOTSTRAP_LEVEL);
 }
 
-void sweep_judge(struct sweep_report *report, int unit, struct bootstrap *bootstrap,
+void sweep_judge(struct sweep_report *report, int unit, struct bootstrap *bootstrap, struct demands *demands,
                  const double *const *tables)
 {
-    const struct source source = {bootstrap, tables};
+    const struct source source = {bootstrap, demands, tables};
     for (int k = 0; k < sweep_statistic_count(&report->units[unit]); k++) {
         for (int f = 0; f < report->n_families; f++)
             judge_family(&source, report, unit, k, &report->families[f]);

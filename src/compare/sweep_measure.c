@@ -22,6 +22,7 @@ struct sweep_measure {
     double *tables;           // [n_runs + 1][COLUMNS][report->samples], the last of a re-run
     const double **tables_at; // [n_runs]
     struct bootstrap *bootstrap;
+    struct demands *demands;
 };
 
 static int most_runs(const struct sweep_report *report)
@@ -47,9 +48,9 @@ enum status sweep_measure_open(struct sweep_measure **measure, const struct swee
     m->tables_at = calloc((size_t)report->n_runs + 1, sizeof *m->tables_at);
     if (!m->rows || !m->tables || !m->tables_at)
         error_memory(err, rows * sizeof *m->rows + cells * sizeof *m->tables, "the statistics");
-    else
-        bootstrap_open(&m->bootstrap, report->seed, report->replicates, report->samples, most_runs(report),
-                       err);
+    else if (bootstrap_open(&m->bootstrap, report->seed, report->replicates, report->samples,
+                            most_runs(report), err) == STATUS_OK)
+        demands_open(&m->demands, 1 - BOOTSTRAP_LEVEL, RANKING_POWER, pair_count(most_runs(report)), err);
     if (err->status)
         sweep_measure_close(m);
     else
@@ -60,6 +61,7 @@ enum status sweep_measure_open(struct sweep_measure **measure, const struct swee
 void sweep_measure_close(struct sweep_measure *measure)
 {
     if (!measure) return;
+    demands_close(measure->demands);
     bootstrap_close(measure->bootstrap);
     free(measure->rows);
     free(measure->tables);
@@ -227,6 +229,6 @@ enum status sweep_measure_unit(struct sweep_measure *measure, struct sweep_repor
             measure_noise(measure, u, i, entry, err))
             return err->status;
     }
-    sweep_judge(report, unit, measure->bootstrap, measure->tables_at);
+    sweep_judge(report, unit, measure->bootstrap, measure->demands, measure->tables_at);
     return STATUS_OK;
 }

@@ -2,6 +2,7 @@
 #include "ssmsweep/statistics/ranking.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "ssmsweep/statistics/student.h"
 
@@ -127,29 +128,61 @@ int trend_settles(const struct statistic *statistic, const struct change *change
 // series has as many terms.
 enum { MANY = 500 };
 
-// Squared distance of the change from 0, in standard errors, at which its t passes the level with `power`:
-// the noncentral t as Abramowitz & Stegun have it, 26.7.10.
-static double demand(int samples, double alpha, double power)
+struct demands {
+    double alpha, normal; // normal: quantile of the power
+    int families;
+    double *of; // [families][MANY], 0: not computed yet
+};
+
+enum status demands_open(struct demands **demands, double alpha, double power, int families,
+                         struct error *err)
 {
-    const double freedom = samples - 1, t = student_quantile(alpha, samples - 1),
-                 normal = student_quantile(2 * (1 - power), STUDENT_MOST);
-    const double distance = t * (1 - 1 / (4 * freedom)) + normal * sqrt(1 + t * t / (2 * freedom));
-    return distance * distance;
+    struct demands *made = malloc(sizeof *made);
+    const size_t count = (size_t)families * MANY + 1;
+    if (made)
+        *made = (struct demands){.alpha = alpha,
+                                 .normal = student_quantile(2 * (1 - power), STUDENT_MOST),
+                                 .families = families,
+                                 .of = calloc(count, sizeof *made->of)};
+    if (!made || !made->of) {
+        free(made);
+        return error_memory(err, count * sizeof(double), "numbers of samples");
+    }
+    *demands = made;
+    return STATUS_OK;
 }
 
-double samples_needed(const struct change *change, double least, double alpha, int family, double power)
+void demands_close(struct demands *demands)
+{
+    if (!demands) return;
+    free(demands->of);
+    free(demands);
+}
+
+// Squared distance of the change from 0, in standard errors, at which its t passes the level with the power:
+// the noncentral t as Abramowitz & Stegun have it, 26.7.10.
+static double demand(const struct demands *demands, int samples, int family)
+{
+    double *known = &demands->of[(size_t)(family - 1) * MANY + (size_t)(samples - 1)];
+    if (*known > 0) return *known;
+    const double freedom = samples - 1, t = student_quantile(demands->alpha / family, samples - 1);
+    const double distance = t * (1 - 1 / (4 * freedom)) + demands->normal * sqrt(1 + t * t / (2 * freedom));
+    return *known = distance * distance;
+}
+
+double samples_needed(struct demands *demands, const struct change *change, double least, int family)
 {
     if (isnan(change->phi)) return NAN;
     if (change->phi == 0 || fabs(change->phi) <= least) return INFINITY;
     if (!(change->se > 0)) return NAN;
     double spread = change->se * sqrt((double)change->samples);
-    double ratio = spread / change->phi * (spread / change->phi), level = alpha / family;
-    double many = ceil(demand(MANY, level, power) * ratio);
+    double ratio = spread / change->phi * (spread / change->phi);
+    double many = ceil(demand(demands, MANY, family) * ratio);
     if (many > MANY) return many > SAMPLES_MOST ? (double)INFINITY : many;
     int low = 1, high = MANY; // one sample has no spread
     while (high - low > 1) {
         int middle = (low + high) / 2;
-        if (middle >= demand(middle, level, power) * ratio)
+        if (middle >= demand(demands, middle, family) * ratio)
             high = middle;
         else
             low = middle;

@@ -36,12 +36,19 @@ void ranking_make(const struct statistic *statistic, const struct interval *inte
 int trend_settles(const struct statistic *statistic, const struct change *changes, const double *noise,
                   int runs, double alpha);
 
+// What tests at level alpha / family with probability `power` of success ask of a change: the same for every
+// change, and dear, so that each number of samples and each family is computed once.  families: the largest.
+struct demands;
+enum status demands_open(struct demands **demands, double alpha, double power, int families,
+                         struct error *err);
+void demands_close(struct demands *demands); // NULL is fine
+
 // Samples at which a two-sided test of this change at level alpha / family would find it with probability
 // `power`, were the change and its spread between samples as seen: smallest n at which a t of n - 1 degrees
 // of freedom, off centre by sqrt(n) change / spread, passes the test so often.  INFINITY
 // where the change is 0 or |phi| <= least (the noise floor; 0: none), or above SAMPLES_MOST; NaN where the
 // change has no se.
 #define SAMPLES_MOST 1e9
-double samples_needed(const struct change *change, double least, double alpha, int family, double power);
+double samples_needed(struct demands *demands, const struct change *change, double least, int family);
 
 #endif

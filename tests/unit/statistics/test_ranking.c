@@ -130,26 +130,37 @@ static struct change seen(double phi, double spread, int n)
     return (struct change){.phi = phi, .se = spread / sqrt(n), .samples = n};
 }
 
+// At level 0.05, with a probability of 80 %.
+static struct demands *open_demands(int families)
+{
+    struct demands *demands = NULL;
+    struct error err = {0};
+    assert_int_equal(demands_open(&demands, 0.05, 0.8, families, &err), STATUS_OK);
+    return demands;
+}
+
 static void sample_sizes(void **state)
 {
     (void)state;
+    struct demands *demands = open_demands(28);
     struct change c = seen(0.5, 1, 10);
-    assert_true(samples_needed(&c, 0, 0.05, 1, 0.8) == 34); // Cohen's tables for a paired t-test
+    assert_true(samples_needed(demands, &c, 0, 1) == 34); // Cohen's tables for a paired t-test
     c = seen(-0.2, 1, 10);
-    assert_true(samples_needed(&c, 0, 0.05, 1, 0.8) == 199);
-    assert_true(samples_needed(&c, 0, 0.05, 28, 0.8) > 350);
-    assert_true(samples_needed(&c, 0.2, 0.05, 1, 0.8) == INFINITY); // noise
-    assert_true(samples_needed(&c, 0.19, 0.05, 1, 0.8) == 199);
+    assert_true(samples_needed(demands, &c, 0, 1) == 199);
+    assert_true(samples_needed(demands, &c, 0, 28) > 350);
+    assert_true(samples_needed(demands, &c, 0.2, 1) == INFINITY); // noise
+    assert_true(samples_needed(demands, &c, 0.19, 1) == 199);
     c = seen(50, 1, 10);
-    assert_true(samples_needed(&c, 0, 0.05, 1, 0.8) == BOOTSTRAP_MIN_SAMPLES);
+    assert_true(samples_needed(demands, &c, 0, 1) == BOOTSTRAP_MIN_SAMPLES);
     c = seen(1e-6, 1, 10);
-    assert_true(samples_needed(&c, 0, 0.05, 1, 0.8) == INFINITY);
+    assert_true(samples_needed(demands, &c, 0, 1) == INFINITY);
     c.phi = 0;
-    assert_true(samples_needed(&c, 0, 0.05, 1, 0.8) == INFINITY);
+    assert_true(samples_needed(demands, &c, 0, 1) == INFINITY);
     c = seen(1, NAN, 10);
-    assert_true(isnan(samples_needed(&c, 0, 0.05, 1, 0.8)));
+    assert_true(isnan(samples_needed(demands, &c, 0, 1)));
     c = seen(NAN, 1, 10);
-    assert_true(isnan(samples_needed(&c, 0, 0.05, 1, 0.8)));
+    assert_true(isnan(samples_needed(demands, &c, 0, 1)));
+    demands_close(demands);
 }
 
 // Of `trials` seeded experiments with n samples, how many find log MSE `effect` above the other's at level
@@ -193,9 +204,10 @@ static void sample_sizes_have_their_power(void **state)
         int family, needed, least; // per cent
     } cases[] = {{0.2, 1, 42, 77}, {0.3, 28, 41, 74}, {0.5, 10, 15, 66}};
     (void)state;
+    struct demands *demands = open_demands(28);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct change change = seen(cases[i].effect, sqrt(2 * expm1(0.31 * 0.31)), 10);
-        int needed = (int)samples_needed(&change, 0, 0.05, cases[i].family, 0.8);
+        int needed = (int)samples_needed(demands, &change, 0, cases[i].family);
         int found = count_found(needed, cases[i].effect, cases[i].family, TRIALS),
             with_half = count_found(needed / 2, cases[i].effect, cases[i].family, TRIALS);
         print_message("%d samples: %d of %d; half as many: %d\n", needed, found, TRIALS, with_half);
@@ -203,6 +215,7 @@ static void sample_sizes_have_their_power(void **state)
         assert_in_range(found, cases[i].least * TRIALS / 100, 83 * TRIALS / 100);
         assert_true(with_half < 55 * TRIALS / 100);
     }
+    demands_close(demands);
 }
 
 // ---- noise floor ----
