@@ -37,14 +37,6 @@ CASES = [
 ]
 
 
-def own_ranks(launcher):
-    try:
-        with open("/proc/%d/task/%d/children" % (launcher, launcher)) as f:
-            return [int(word) for word in f.read().split()]
-    except OSError:
-        return []
-
-
 def mebibytes(pid):
     try:
         with open("/proc/%d/smaps_rollup" % pid) as f:
@@ -71,7 +63,7 @@ def watch(job, ranks, folder):
         process = subprocess.Popen([harness.MPIEXEC, "-n", str(ranks), harness.PROGRAM, "-v"] + job, cwd=folder, env=env,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
         while process.poll() is None:
-            largest = max(largest, sum(mebibytes(pid) for pid in own_ranks(process.pid)))
+            largest = max(largest, sum(mebibytes(pid) for pid in harness.children(process.pid)))
             time.sleep(0.01)
         log.seek(0)
         return process.returncode, max(largest, told(log.read(), ranks)) if process.returncode == 0 else largest
