@@ -38,21 +38,35 @@ class Result:
         return [line for line in self.err.splitlines() if line.startswith("ssmsweep: ")]
 
 
+class SessionFolder:
+    """Where Open MPI keeps the files of one run; a daemon may still be removing its own when the run has ended."""
+
+    def __enter__(self):
+        self.path = tempfile.mkdtemp(prefix="ssmsweep-mpi-", dir="/tmp")    # holds sockets, whose paths must be short
+        return self.path
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
 def execute(command, cwd, environment=None, limit=120):
     """(status or TIMED_OUT, stdout, stderr); ends the whole process group when time is up."""
     env = dict(os.environ, **OPEN_MPI)
     env.setdefault("OMP_NUM_THREADS", "1")
     env.setdefault("OMP_WAIT_POLICY", "passive")    # threads that spin on shared cores take ten times the time
-    env.update(environment or {})
-    process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, start_new_session=True)
-    try:
-        out, err = process.communicate(timeout=limit)
-        status = process.returncode
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
-        status = TIMED_OUT
+    # A folder for each run: all isolated single processes of a user take one folder of the same name otherwise, and one
+    # that ends removes it while another one starts (1 of 100 starts fails, 8 at a time).
+    with SessionFolder() as env["OMPI_MCA_orte_tmpdir_base"]:
+        env.update(environment or {})
+        process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, start_new_session=True)
+        try:
+            out, err = process.communicate(timeout=limit)
+            status = process.returncode
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+            status = TIMED_OUT
     return status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
 
