@@ -7,6 +7,7 @@
 #include "place.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/footprint.h"
+#include "ssmsweep/numerics/kernels.h"
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
 #include "ssmsweep/sweep/sweep.h"
@@ -39,6 +40,20 @@ static void log_skipped(const struct sweep *sweep)
     if (skipped > 0) log_job(sweep->log, LOG_NORMAL, "%ld empty documents skipped", skipped);
 }
 
+// All give the same bits, not at the same speed: what is not the ordinary case is said.
+static enum status log_kernels(const struct sweep *sweep, struct error *err)
+{
+    const struct kernels *kernels;
+    const char *asked = getenv("SSMSWEEP_ISA");
+    if (kernels_choose(&kernels, err)) return err->status;
+    const bool chosen = asked && *asked, slow = strcmp(kernels->name, "scalar") == 0;
+    if (chosen || slow)
+        log_job(sweep->log, LOG_NORMAL, "instruction set %s%s", kernels->name,
+                chosen ? ", as SSMSWEEP_ISA says"
+                       : ": this processor has none that the kernels know, the sweep will be slow");
+    return STATUS_OK;
+}
+
 enum status sweep_open(struct sweep *sweep, const struct job *job, const struct comm *comm,
                        const struct log *log, struct stop *stop, const char *tool_version, struct error *err)
 {
@@ -63,6 +78,8 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
             sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads,
             threads.node_cores, threads.widened ? " (unbound)" : "");
     threads_warn(&threads, comm, log);
+    log_kernels(sweep, err);
+    if (comm_agree(comm, err)) return err->status;
     sweep->load_seconds = progress_clock() - started;
     footprint_log(log, "model and texts are open");
     return STATUS_OK;
