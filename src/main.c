@@ -25,6 +25,7 @@
 #include "ssmsweep/compare/verdict.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/synth.h"
+#include "ssmsweep/numerics/kernels.h"
 #include "ssmsweep/numerics/mode_table.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
@@ -276,6 +277,14 @@ static enum status run_command(const struct program *program, struct error *err)
     }
 }
 
+// Collective.  Before anything else: a wrong SSMSWEEP_ISA, which on some hosts may be a right one.
+static enum status check_kernels(const struct program *program, struct error *err)
+{
+    const struct kernels *kernels;
+    kernels_choose(&kernels, err);
+    return comm_agree(program->comm, err);
+}
+
 static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
 {
     struct comm comm = {0};
@@ -291,7 +300,7 @@ static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
         log.rank = comm.rank;
         log.ranks = comm.ranks;
         footprint_log(&log, "MPI is started");
-        run_command(&program, &err);
+        if (check_kernels(&program, &err) == STATUS_OK) run_command(&program, &err);
     }
     if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
     job_clear(job);

@@ -91,6 +91,42 @@ enum status file_make_directories(const char *path, struct error *err)
     return err->status;
 }
 
+// The end of the next component, from `at`, or of the path.
+static size_t component_end(const char *path, size_t at)
+{
+    at += strspn(path + at, "/");
+    return at + strcspn(path + at, "/");
+}
+
+size_t file_existing_bytes(const char *path)
+{
+    size_t existing = 0;
+    char *part = strdup(path);
+    if (!part) return strlen(path); // nothing is to be removed
+    while (path[existing] != '\0') {
+        const size_t end = component_end(path, existing);
+        part[end] = '\0';
+        if (!file_exists(part)) break;
+        part[end] = path[end];
+        existing = end;
+    }
+    free(part);
+    return existing;
+}
+
+void file_remove_directories(const char *path, size_t kept_bytes)
+{
+    char *part = strdup(path);
+    for (size_t end = part ? strlen(part) : 0; end > kept_bytes; part[end] = '\0') {
+        rmdir(part); // whatever speaks against it: then it stays
+        while (end > kept_bytes && part[end - 1] != '/')
+            end--;
+        while (end > kept_bytes && part[end - 1] == '/')
+            end--;
+    }
+    free(part);
+}
+
 char *file_join(const char *directory, const char *name)
 {
     size_t room = strlen(directory) + strlen(name) + 2;

@@ -17,6 +17,7 @@
 #include "random_model.h"
 #include "setting.h"
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/base/log.h"
 #include "ssmsweep/numerics/mode.h"
 #include "start.h"
 #include "sweeps.h"
@@ -163,6 +164,13 @@ static enum status open_setting(struct setting *setting, const struct job *job, 
     setting->seconds = job->bench_seconds;
     setting->rows.print = job->verbosity != LOG_QUIET;
     if (setting->rows.print) print_head(setting);
+    const struct log log = {.level = job->verbosity, .ranks = 1};
+    if (setting->threads > omp_get_num_procs())
+        log_job(
+            &log, LOG_NORMAL,
+            "oversubscribed: %d threads on the %d cores of this process; rates on all threads say little; "
+            "set --threads",
+            setting->threads, omp_get_num_procs());
     return STATUS_OK;
 }
 
@@ -185,13 +193,10 @@ static char *make_scratch(const struct job *job, const struct comm *comm, struct
 static enum status measure_sweeps(struct sweep_rows *rows, const struct job *job, const struct comm *comm,
                                   const char *tool_version, struct error *err)
 {
-    const bool existed = file_is_directory(job->output_dir);
+    const size_t existed = file_existing_bytes(job->output_dir);
     char *scratch = make_scratch(job, comm, err);
     if (err->status == STATUS_OK) sweeps_measure(rows, job, comm, scratch, tool_version, err);
-    if (comm->rank == 0 && scratch) {
-        rmdir(scratch);
-        if (!existed) rmdir(job->output_dir);
-    }
+    if (comm->rank == 0 && scratch) file_remove_directories(scratch, existed);
     free(scratch);
     return comm_agree(comm, err);
 }

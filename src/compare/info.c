@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE // sched_getaffinity
 #include "ssmsweep/compare/info.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,11 +25,24 @@ enum status info_finish_json(FILE *out, struct json_writer *w, struct error *err
 static const char *const kernel_names[] = {"avx512", "avx2", "scalar", "naive"}; // as kernels.h has them
 enum { KERNEL_NAMES = sizeof kernel_names / sizeof kernel_names[0] };
 
-static void put_cpu(struct json_writer *w, const struct kernels *chosen, long cores)
+struct cores {
+    long machine, usable; // `usable`: by this process, which taskset or a launcher may have bound
+};
+
+static struct cores count_cores(void)
+{
+    cpu_set_t mine;
+    struct cores cores = {.machine = sysconf(_SC_NPROCESSORS_ONLN)};
+    cores.usable = sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine) : cores.machine;
+    return cores;
+}
+
+static void put_cpu(struct json_writer *w, const struct kernels *chosen, const struct cores *cores)
 {
     json_begin_object(w, NULL);
     json_put_string(w, "kind", "cpu");
-    json_put_integer(w, "cores", cores);
+    json_put_integer(w, "cores", cores->machine);
+    json_put_integer(w, "usable_cores", cores->usable);
     json_begin_array(w, "instruction_sets");
     for (int i = 0; i < KERNEL_NAMES; i++)
         if (kernels_find(kernel_names[i])) json_put_string(w, NULL, kernel_names[i]);
@@ -39,15 +54,17 @@ static void put_cpu(struct json_writer *w, const struct kernels *chosen, long co
 enum status info_print_cpu(FILE *out, bool json, struct error *err)
 {
     const struct kernels *chosen;
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const struct cores cores = count_cores();
     if (kernels_choose(&chosen, err)) return err->status;
     if (json) {
         struct json_writer *w = json_writer_open();
         if (!w) return error_memory(err, 1, "JSON");
-        put_cpu(w, chosen, cores);
+        put_cpu(w, chosen, &cores);
         return info_finish_json(out, w, err);
     }
-    fprintf(out, "cores             %ld\ninstruction sets ", cores);
+    fprintf(out, "cores             %ld", cores.machine);
+    if (cores.usable != cores.machine) fprintf(out, ", %ld for this process", cores.usable);
+    fprintf(out, "\ninstruction sets ");
     for (int i = 0; i < KERNEL_NAMES; i++)
         if (kernels_find(kernel_names[i])) fprintf(out, " %s", kernel_names[i]);
     fprintf(out, "\nchosen            %s\n", chosen->name);

@@ -153,9 +153,13 @@ void job_print_help(FILE *out)
             if (option_at(i)->group == (enum option_group)group) print_option(out, option_at(i));
     }
     fputs("\n`-` and `_` are the same in the names of options.\n"
+          "Environment: SSMSWEEP_ISA=avx512|avx2|scalar chooses the instruction set (default: the fastest "
+          "here; "
+          "info\n"
+          "--cpu lists them), OMP_NUM_THREADS the threads where --threads does not.\n"
           "Exit status: 0 done, 1 a gate failed, 2 bad usage, 3 bad input, 4 I/O failed, 5 stopped early "
           "(--resume\n"
-          "continues), 70 internal error.\n",
+          "continues), 6 another run writes to the result file, 70 internal error.\n",
           out);
 }
 

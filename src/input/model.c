@@ -204,13 +204,16 @@ static enum status check_strangers(const struct model *model, struct error *err)
 
 const struct tensor *model_weight(const struct model *model, size_t number)
 {
-    const struct tensor *const outer[] = {model->embedding, model->norm_f, model->lm_head};
-    const size_t n_outer = (sizeof outer / sizeof outer[0]) - (model->lm_head == model->embedding);
-    const struct tensor *tensor;
-    if (number < n_outer) return outer[number];
-    const size_t layer = (number - n_outer) / LAYER_FIELDS, field = (number - n_outer) % LAYER_FIELDS;
-    if (model->kind == MODEL_W8A8 || layer >= (size_t)model->dims.n_layer)
-        return NULL; // codes are finite, and w8a8_bind() saw the scales
+    const bool tied = model->lm_head == model->embedding;
+    const struct tensor *const last[] = {model->norm_f, tied ? NULL : model->lm_head}, *tensor;
+    // Codes are finite, and w8a8_bind() saw the scales.
+    const size_t layers = model->kind == MODEL_W8A8 ? 0 : (size_t)model->dims.n_layer;
+    if (number == 0) return model->embedding;
+    const size_t layer = --number / LAYER_FIELDS, field = number % LAYER_FIELDS;
+    if (layer >= layers) {
+        number -= layers * LAYER_FIELDS;
+        return number < sizeof last / sizeof last[0] ? last[number] : NULL;
+    }
     memcpy(&tensor, (const char *)&model->layers[layer] + layer_fields[field].offset, sizeof tensor);
     return tensor;
 }

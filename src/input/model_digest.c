@@ -31,38 +31,28 @@ struct digesting {
     struct reader readers[];
 };
 
-static enum status refuse_nonfinite(const struct digesting *work, const struct tensor *tensor,
-                                    struct error *err)
-{
-    int64_t index = 0;
-    tensor_find_nonfinite(tensor, &index);
-    return error_set(
-        err, STATUS_INPUT,
-        "%s: tensor '%.200s': expected finite weights, got NaN or Inf at element %lld; the model is broken",
-        checkpoint_path(work->checkpoint), tensor->name, (long long)index);
-}
-
-static enum status check_block(const struct digesting *work, const unsigned char *from,
-                               const unsigned char *to, struct error *err)
+static bool is_finite(const struct digesting *work, const unsigned char *from, const unsigned char *to)
 {
     for (size_t i = 0; i < work->n_weights; i++)
-        if (tensor_nonfinite_within(work->weights[i], from, to))
-            return refuse_nonfinite(work, work->weights[i], err);
-    return STATUS_OK;
+        if (tensor_nonfinite_within(work->weights[i], from, to)) return false;
+    return true;
 }
 
-static enum status read_piece(const struct digesting *work, size_t index, struct hash *hash,
-                              struct error *err)
+// False, and no digest: it holds NaN or Inf.
+static bool read_piece(const struct digesting *work, size_t index, struct hash *hash)
 {
+    unsigned char digest[HASH_BYTES];
     const struct file_map piece = checkpoint_piece(work->checkpoint, index);
-    for (size_t at = 0; at < piece.size_bytes && !err->status; at += BLOCK_BYTES) {
+    bool finite = true;
+    for (size_t at = 0; at < piece.size_bytes && finite; at += BLOCK_BYTES) {
         const size_t left = piece.size_bytes - at, bytes = left < BLOCK_BYTES ? left : BLOCK_BYTES;
-        check_block(work, piece.data + at, piece.data + at + bytes, err);
+        finite = is_finite(work, piece.data + at, piece.data + at + bytes);
         hash_update(hash, piece.data + at, bytes);
     }
-    hash_finish(hash, work->digests + index * HASH_BYTES);
+    hash_finish(hash, digest); // ready for the next one
+    if (finite) memcpy(work->digests + index * HASH_BYTES, digest, HASH_BYTES);
     file_release(&piece);
-    return err->status;
+    return finite;
 }
 
 static void want_piece(const struct digesting *work, size_t index)
@@ -75,17 +65,16 @@ static void want_piece(const struct digesting *work, size_t index)
 static void *read_pieces(void *context)
 {
     struct reader *reader = context;
-    const struct digesting *work = reader->work;
+    struct digesting *work = reader->work;
     struct hash *hash = hash_open();
     if (!hash) {
         error_memory(&reader->err, HASH_BYTES, "a SHA-256");
         return NULL;
     }
     want_piece(work, reader->first);
-    for (size_t i = reader->first; i < work->pieces && !work->ends && !reader->err.status;
-         i += work->stride) {
+    for (size_t i = reader->first; i < work->pieces && !work->ends; i += work->stride) {
         want_piece(work, i + work->stride);
-        read_piece(work, i, hash, &reader->err);
+        if (!read_piece(work, i, hash)) work->ends = true;
     }
     hash_close(hash);
     return NULL;
@@ -161,11 +150,35 @@ enum status model_digest_join(struct model *model, unsigned char **digests, size
     return STATUS_OK;
 }
 
+// Which pieces were looked at, and by whom, does not matter here.
+static enum status refuse_nonfinite(const struct digesting *work, struct error *err)
+{
+    const char *path = checkpoint_path(work->checkpoint);
+    int64_t index;
+    for (size_t i = 0; i < work->n_weights; i++)
+        if (tensor_find_nonfinite(work->weights[i], &index))
+            return error_set(err, STATUS_INPUT,
+                             "%s: tensor '%.200s': expected finite weights, got NaN or Inf at element %lld; "
+                             "the model is broken",
+                             path, work->weights[i]->name, (long long)index);
+    return error_set(err, STATUS_INPUT, "%s: the file changes while it is read; start again when it is whole",
+                     path);
+}
+
+static bool is_whole(const struct digesting *work)
+{
+    static const unsigned char none[HASH_BYTES];
+    for (size_t i = 0; i < work->pieces; i++)
+        if (memcmp(work->digests + i * HASH_BYTES, none, sizeof none) == 0) return false;
+    return true;
+}
+
 enum status model_digest_finish(struct model *model, struct error *err)
 {
     unsigned char digest[HASH_BYTES];
     struct digesting *work = model->digesting;
     if (!work) return STATUS_OK;
+    if (!is_whole(work)) return refuse_nonfinite(work, err);
     struct hash *hash = hash_open();
     if (!hash) return error_memory(err, HASH_BYTES, "a SHA-256");
     hash_update(hash, work->digests, work->pieces * HASH_BYTES);

@@ -235,7 +235,13 @@ enum status divisions_make(struct divisions *divisions, const struct plan *plan,
     struct maker maker;
     *divisions = (struct divisions){.of = calloc(MOST_DIVISIONS, sizeof *divisions->of)};
     if (!divisions->of) return error_memory(err, MOST_DIVISIONS * sizeof *divisions->of, "the plan");
+    divisions->run_cost = calloc((size_t)plan->n_runs, sizeof *divisions->run_cost);
+    divisions->measure_cost = measure_cost(plan, dims);
+    if (!divisions->run_cost)
+        error_memory(err, (size_t)plan->n_runs * sizeof *divisions->run_cost, "the plan");
     if (maker_open(&maker, plan, dims, err) == STATUS_OK) make_all(divisions, &maker, room, most_groups, err);
+    for (int i = 0; i < plan->n_runs && !err->status; i++)
+        divisions->run_cost[maker.runs[i].run] = maker.runs[i].cost;
     maker_close(&maker);
     if (err->status) divisions_clear(divisions);
     return err->status;
@@ -249,5 +255,6 @@ void divisions_clear(struct divisions *divisions)
         free(divisions->of[d].cost);
     }
     free(divisions->of);
+    free(divisions->run_cost);
     *divisions = (struct divisions){0};
 }

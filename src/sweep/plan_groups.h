@@ -17,6 +17,8 @@ struct division {
 struct divisions {
     int n;
     struct division *of; // [n]
+    double *run_cost;    // [n_runs] of a token: a pass, and what is measured beside it
+    double measure_cost; // of it
 };
 
 // Local, and the same on every rank.  The coarsest division has groups of at most `room` runs (beside the

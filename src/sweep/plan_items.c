@@ -9,6 +9,7 @@
 #include "plan_groups.h"
 #include "plan_order.h"
 #include "plan_tail.h"
+#include "ssmsweep/sweep/finished.h"
 
 // What the runs of a group may take beside the workspace; a few of them in any case.
 enum { GROUP_BYTES = 128 << 20, LEAST_ROOM = 4 };
@@ -20,22 +21,25 @@ static int group_room(const struct plan *plan, const struct dims *dims, int max_
 }
 
 // Groups that are worth a thought: some for each rank, and none but the coarsest where items are many.
-static int most_groups(const struct corpus *corpus, int ranks)
+static int most_groups(int samples, int ranks)
 {
     enum { GROUPS_PER_RANK = 4 };
-    if (ranks == 1 || corpus->samples / ranks > PLAN_FEW_ITEMS * 8) return 0;
+    if (ranks == 1 || samples / ranks > PLAN_FEW_ITEMS * 8) return 0;
     return ranks < PLAN_MAX_RUNS / GROUPS_PER_RANK ? GROUPS_PER_RANK * ranks : PLAN_MAX_RUNS;
 }
 
-static struct extent measure(const struct corpus *corpus, const int *order, int ranks, int given_shard)
+// Of the first `samples` places.
+static struct extent measure(const struct corpus *corpus, const int *order, int samples, int ranks,
+                             int given_shard, const struct finished *finished)
 {
     struct extent extent = {.ranks = ranks,
-                            .samples = corpus->samples,
-                            .given_shard = given_shard < corpus->samples ? given_shard : corpus->samples,
+                            .samples = samples,
+                            .given_shard = given_shard < samples ? given_shard : samples,
                             .length = corpus->length,
-                            .order = order};
-    for (int s = 0; s < corpus->samples; s++)
-        extent.tokens += corpus->length[s];
+                            .order = order,
+                            .finished = finished};
+    for (int place = 0; place < samples; place++)
+        extent.tokens += corpus->length[order ? order[place] : place];
     return extent;
 }
 
@@ -94,17 +98,87 @@ static enum status fill(struct plan *plan, const struct trial *trial, const stru
     return add_stretches(plan, trial, divisions, err);
 }
 
-enum status plan_make_items(struct plan *plan, const struct job *job, const struct dims *dims,
-                            const struct corpus *corpus, int ranks, struct error *err)
+// The first `samples` places, where nothing (NULL) or something is finished.
+static enum status divide(struct plan *plan, const struct job *job, const struct dims *dims,
+                          const struct corpus *corpus, int samples, int ranks,
+                          const struct finished *finished, struct error *err)
 {
     struct divisions divisions;
     struct trial trial;
-    if (order_samples(&plan->order, corpus, err)) return err->status;
     if (divisions_make(&divisions, plan, dims, group_room(plan, dims, corpus->max_tokens),
-                       most_groups(corpus, ranks), err))
+                       most_groups(samples, ranks), err))
         return err->status;
-    const struct extent extent = measure(corpus, plan->order, ranks, job->shard);
+    const struct extent extent = measure(corpus, plan->order, samples, ranks, job->shard, finished);
     if (tail_choose(&trial, &divisions, &extent, err) == STATUS_OK) fill(plan, &trial, &divisions, err);
     divisions_clear(&divisions);
+    return err->status;
+}
+
+enum status plan_make_items(struct plan *plan, const struct job *job, const struct dims *dims,
+                            const struct corpus *corpus, int ranks, struct error *err)
+{
+    if (order_samples(&plan->order, corpus, err)) return err->status;
+    return divide(plan, job, dims, corpus, corpus->samples, ranks, NULL, err);
+}
+
+// ---- what is left of a sweep ----
+
+static bool is_open(const struct plan *plan, const struct finished *finished, int sample)
+{
+    for (int r = 0; r < plan->n_runs; r++)
+        if (!finished_has(finished, r, sample)) return true;
+    return false;
+}
+
+// Samples of which something is left.
+static int count_open(const struct plan *plan, const struct finished *finished)
+{
+    int open = 0;
+    for (int s = 0; s < plan->samples; s++)
+        open += is_open(plan, finished, s);
+    return open;
+}
+
+// In the order of hand-out; order[as many as count_open() says].
+static void list_open(const struct plan *plan, const struct finished *finished, int *order)
+{
+    for (int place = 0; place < plan->samples; place++)
+        if (is_open(plan, finished, plan_sample(plan, place))) *order++ = plan_sample(plan, place);
+}
+
+// Gives the items of `from` to the plan.
+static void take_items(struct plan *plan, struct plan *from)
+{
+    free(plan->members);
+    free(plan->groups);
+    free(plan->order);
+    free(plan->left);
+    free(plan->left_before);
+    *plan = *from;
+}
+
+enum status plan_renew(struct plan *plan, const struct job *job, const struct dims *dims,
+                       const struct corpus *corpus, int ranks, const struct finished *finished,
+                       struct error *err)
+{
+    const int open = count_open(plan, finished);
+    if (open == 0 || most_groups(open, ranks) == 0) return plan_drop(plan, finished, err);
+    struct plan renewed = *plan;
+    renewed.members = NULL;
+    renewed.groups = NULL;
+    renewed.left = NULL;
+    renewed.left_before = NULL;
+    renewed.n_groups = renewed.n_stretches = renewed.n_items = 0;
+    renewed.order = calloc((size_t)open, sizeof *renewed.order);
+    if (!renewed.order) return error_memory(err, (size_t)open * sizeof *renewed.order, "the plan");
+    list_open(plan, finished, renewed.order);
+    if (divide(&renewed, job, dims, corpus, open, ranks, finished, err) == STATUS_OK &&
+        plan_drop(&renewed, finished, err) == STATUS_OK) {
+        take_items(plan, &renewed);
+        return STATUS_OK;
+    }
+    free(renewed.members);
+    free(renewed.groups);
+    free(renewed.order);
     return err->status;
 }

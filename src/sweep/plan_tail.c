@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "least.h"
+#include "ssmsweep/sweep/finished.h"
 
 enum { ITEMS_PER_RANK = 8, MAX_SHARD = 64 };
 
@@ -34,12 +35,43 @@ struct search {
     double shortest;
 };
 
+static int sample_at(const struct extent *extent, int place)
+{
+    return extent->order ? extent->order[place] : place;
+}
+
 static double shard_tokens(const struct extent *extent, int first, int end)
 {
     double tokens = 0;
     for (int place = first; place < end; place++)
-        tokens += extent->length[extent->order ? extent->order[place] : place];
+        tokens += extent->length[sample_at(extent, place)];
     return tokens;
+}
+
+// Of a token of a sample, where some of the runs of a group are finished; 0: all.
+static double open_cost(const struct search *search, const struct division *division, int group, int sample)
+{
+    const struct divisions *divisions = search->divisions;
+    const struct group *g = &division->groups[group];
+    double cost = 0;
+    for (const int *run = division->members + g->first; run < division->members + g->first + g->count; run++)
+        if (!finished_has(search->extent->finished, *run, sample))
+            cost += *run == g->reference ? divisions->measure_cost : divisions->run_cost[*run];
+    return cost > 0 ? cost + divisions->run_cost[g->reference] - divisions->measure_cost : 0;
+}
+
+// Of places [first, end), which have so many tokens, in a group.
+static double item_cost(struct search *search, const struct division *division, int group, int first, int end,
+                        double tokens)
+{
+    double cost = 0;
+    if (!search->extent->finished) return tokens * division->cost[group];
+    for (int place = first; place < end; place++) {
+        const int sample = sample_at(search->extent, place);
+        cost += search->extent->length[sample] * open_cost(search, division, group, sample);
+    }
+    search->steps += (long long)(end - first) * division->groups[group].count;
+    return cost;
 }
 
 struct ending {
@@ -63,8 +95,9 @@ static struct ending simulate(struct search *search, const struct trial *trial, 
             search->steps += next - place + division->n_groups;
             for (int g = 0; g < division->n_groups; g++) {
                 struct least *rank = &search->ranks[0];
-                rank->value += (tokens * division->cost[g] + ITEM_SECONDS * PRODUCTS_PER_SECOND) *
-                               (1 + slower * rank->id);
+                const double cost = item_cost(search, division, g, place, next, tokens);
+                if (cost == 0) continue; // finished
+                rank->value += (cost + ITEM_SECONDS * PRODUCTS_PER_SECOND) * (1 + slower * rank->id);
                 last = fmax(last, rank->value);
                 least_settle(search->ranks, ranks);
             }

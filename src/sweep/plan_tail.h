@@ -17,10 +17,11 @@ struct trial {
 // What the sweep is divided over.
 struct extent {
     int ranks, samples;
-    int given_shard;       // 0: to be chosen
-    const int32_t *length; // [samples] tokens
-    const int *order;      // [samples] in which they are handed out; NULL: as they are
-    double tokens;         // of all samples
+    int given_shard;                 // 0: to be chosen
+    const int32_t *length;           // [samples] tokens
+    const int *order;                // [samples] in which they are handed out; NULL: as they are
+    double tokens;                   // of all samples
+    const struct finished *finished; // what needs nothing any more; NULL: nothing is
 };
 
 // Beyond so many items for each rank the end is short however they are divided.

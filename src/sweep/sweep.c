@@ -8,7 +8,7 @@
 #include "calibration.h"
 #include "engine.h"
 #include "inputs.h"
-#include "lockstep.h"
+#include "place.h"
 #include "resume.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/footprint.h"
@@ -17,137 +17,7 @@
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
 #include "texts.h"
-#include "threads.h"
-#include "widen.h"
 #include "worker.h"
-
-// ---- what is to be done ----
-
-char *sweep_result_path(const struct job *job, struct error *err)
-{
-    char *path = file_join(job->output_dir, "sweep.h5");
-    if (!path) error_memory(err, strlen(job->output_dir), "a path");
-    return path;
-}
-
-// Before the long work; store_create() looks again.
-static enum status refuse_existing(const struct sweep *sweep, struct error *err)
-{
-    const struct job *job = sweep->job;
-    if (sweep->comm->rank == 0 && !job->dry_run && !job->resume && job->command != COMMAND_SAVE &&
-        file_exists(sweep->result_path))
-        error_set(err, STATUS_INPUT, "%s: " STORE_EXISTS, sweep->result_path);
-    return comm_agree(sweep->comm, err);
-}
-
-// As early as can be: `save` reads the file before it writes.  Without a folder there is nothing to claim
-// yet.
-static enum status claim_result(struct sweep *sweep, struct error *err)
-{
-    if (sweep->comm->rank == 0 && !sweep->job->dry_run && file_is_directory(sweep->job->output_dir))
-        claim_take(&sweep->claim, sweep->result_path, sweep->log, err);
-    return comm_agree(sweep->comm, err);
-}
-
-static void log_skipped(const struct sweep *sweep)
-{
-    long skipped = sweep->corpus.skipped_empty;
-    if (sweep->job->eval_data) skipped += sweep->calibration.skipped_empty; // else it is the same text
-    if (skipped > 0) log_job(sweep->log, LOG_NORMAL, "%ld empty documents skipped", skipped);
-}
-
-enum status sweep_open(struct sweep *sweep, const struct job *job, const struct comm *comm,
-                       const struct log *log, struct stop *stop, const char *tool_version, struct error *err)
-{
-    const double started = progress_clock();
-    *sweep = (struct sweep){.job = job, .comm = comm, .log = log, .stop = stop, .tool_version = tool_version};
-    const struct threads threads = threads_choose(job->threads, comm);
-    sweep->threads = threads.per_rank;
-    sweep->result_path = sweep_result_path(job, err);
-    if (comm_agree(comm, err) || claim_result(sweep, err) || refuse_existing(sweep, err) ||
-        widen_job(sweep, err))
-        return err->status;
-    job = sweep->job;
-    if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err)) return err->status;
-    if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;
-    log_skipped(sweep);
-    plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
-    if (comm_agree(comm, err)) return err->status;
-    log_job(log, LOG_NORMAL,
-            "model %s: %d layers, d_model %d; %d samples of up to %d tokens; %d runs; %d ranks x %d threads, "
-            "%d cores here%s",
-            sweep->model.directory, sweep->model.dims.n_layer, sweep->model.dims.d_model,
-            sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads,
-            threads.node_cores, threads.widened ? " (unbound)" : "");
-    threads_warn(&threads, comm, log);
-    sweep->load_seconds = progress_clock() - started;
-    footprint_log(log, "model and texts are open");
-    return STATUS_OK;
-}
-
-void sweep_close(struct sweep *sweep)
-{
-    claim_drop(&sweep->claim);
-    plan_clear(&sweep->plan);
-    corpus_clear(&sweep->corpus);
-    corpus_clear(&sweep->calibration);
-    model_close(&sweep->model);
-    model_close(&sweep->reference);
-    free(sweep->result_path);
-    *sweep = (struct sweep){0};
-}
-
-static double mebibytes(unsigned long long bytes)
-{
-    return (double)bytes / (1024.0 * 1024.0);
-}
-
-void sweep_print_plan(const struct sweep *sweep, FILE *out)
-{
-    const struct plan *plan = &sweep->plan;
-    const struct dims *dims = &sweep->model.dims;
-    int tensors = 0, layers = 0;
-    for (int l = 0; l < plan->n_layer; l++) {
-        layers += plan->want[l] != 0;
-        for (int c = 0; c < COMPONENT_COUNT; c++)
-            tensors += (plan->want[l] >> c) & 1;
-    }
-    fprintf(out, "runs:\n");
-    for (int r = 0; r < plan->n_runs; r++) {
-        char name[RUN_NAME_ROOM];
-        fprintf(out, "  mode %s", plan_run_name(plan, r, name));
-        char cell[CELL_NAME_ROOM];
-        if (plan->runs[r].cell != PLAN_FLOAT_CELL)
-            fprintf(out, ", calib_data_num %s", plan_cell_name(plan, plan->runs[r].cell, cell));
-        fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
-    }
-    fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
-    for (int i = 0; i < plan->n_stretches; i++) {
-        const struct stretch *stretch = &plan->stretches[i];
-        fprintf(out, "  %d samples in %d %s of runs, %d samples an item\n", stretch->samples,
-                stretch->n_groups, stretch->n_groups == 1 ? "group" : "groups", stretch->shard);
-    }
-    fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
-    fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
-            mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
-}
-
-// ---- folders ----
-
-// Names the whole folder as well as the part of it that could not be made.
-static enum status make_folder(const char *option, const char *path, struct error *err)
-{
-    struct error inner = {0};
-    if (file_make_directories(path, &inner) == STATUS_OK) return STATUS_OK;
-    return error_set(err, inner.status, "%s %.300s: %.600s; choose another folder", option, path, inner.text);
-}
-
-static enum status make_folders(const struct sweep *sweep, struct error *err)
-{
-    if (sweep->comm->rank == 0 && make_folder("--output_dir", sweep->job->output_dir, err) == STATUS_OK)
-        make_folder("--comparison-dir", sweep->job->comparison_dir, err);
-    return comm_agree(sweep->comm, err);
-}
 
 // ---- the result file ----
 
@@ -277,7 +147,8 @@ static enum status take_stock(struct sweep *sweep, const struct worker *worker, 
     if (err->status) return err->status;
     log_kept(sweep, &count, stock->known.samples);
     stock->kept = count.kept;
-    plan_drop(plan, &stock->finished, err);
+    plan_renew(plan, sweep->job, &sweep->model.dims, &sweep->corpus, sweep->comm->ranks, &stock->finished,
+               err);
     return comm_agree(sweep->comm, err);
 }
 
@@ -473,7 +344,7 @@ enum status sweep_run(struct sweep *sweep, struct error *err)
     struct engine engine = {0};
     struct sweep_times times = {.load_seconds = sweep->load_seconds};
     double started = progress_clock();
-    if (make_folders(sweep, err) || claim_result(sweep, err) || obey_stop(sweep, err)) return err->status;
+    if (place_make(sweep, err) || obey_stop(sweep, err)) goto close_engine;
     // Weights are packed while they are hashed.  What a resumed sweep has to pack, if anything, is not known
     // yet.
     if (!sweep->job->resume && open_engine(sweep, &engine, &times, err)) goto close_engine;
@@ -496,5 +367,6 @@ enum status sweep_run(struct sweep *sweep, struct error *err)
     stock_clear(&stock);
 close_engine:
     engine_close(&engine);
+    if (err->status) place_leave(sweep);
     return err->status;
 }

@@ -234,8 +234,11 @@ def arguments_of(further):
 
 
 def files_of(folder):
+    """Folders too: after an error no empty one is to be left."""
     found = {}
-    for root, _, names in os.walk(folder):
+    for root, folders, names in os.walk(folder):
+        for name in folders:
+            found[os.path.relpath(os.path.join(root, name), folder)] = "folder"
         for name in names:
             path = os.path.join(root, name)
             found[os.path.relpath(path, folder)] = hashlib.sha256(harness.read_bytes(path)).hexdigest()
@@ -287,6 +290,34 @@ def check_good(checks, good, workplace):
                 checks.check(name in made, "the good job makes " + name, sorted(made))
 
 
+def check_first_named(checks, workplace):
+    """Several weights that are no numbers, in different pieces of the file, which ranks and threads read: the first on a
+    token's way through the model is named, whoever reads it."""
+    folder = os.path.join(workplace, "not-finite")
+    os.mkdir(folder)
+    harness.make_model(os.path.join(folder, "model"), "--d-model", "256", "--vocab", "12289")
+    path = os.path.join(folder, "model", "model.safetensors")
+    np.save(os.path.join(folder, "ids.npy"), good_ids())
+    good = reference.load_safetensors(path)
+    bad = [("backbone.embeddings.weight", 3 << 20), (X_PROJ, 7), (X_PROJ, 4000), ("backbone.norm_f.weight", 0)]
+    while bad:
+        tensors = {name: tensor.copy() for name, tensor in good.items()}
+        for name, element in bad:
+            tensors[name].flat[element] = np.nan
+        reference.save_safetensors(path, tensors)
+        words = "tensor '%s': expected finite weights, got NaN or Inf at element %d;" % bad[0]
+        before = files_of(folder)
+        for ranks, threads in ((1, 1), (1, 3), (2, 1), (4, 1), (4, 2)):
+            result = harness.run_each_status(arguments_of(IDS) + ["--output_dir", "deep/out", "--threads", str(threads)],
+                                             ranks, folder, limit=SECONDS)
+            what = "%s, %d ranks x %d threads: " % (bad[0], ranks, threads)
+            lines = [line for line in result.lines() if "oversubscribed" not in line]
+            checks.check(result.status == INPUT and len(lines) == 1 and words in lines[0] and "rank" not in lines[0],
+                         what + "is named", result.err)
+            checks.check(files_of(folder) == before, what + "nothing is left behind", sorted(files_of(folder)))
+        bad = [entry for entry in bad if entry[0] != bad[0][0]]
+
+
 def main():
     checks = harness.Checks()
     chosen = [n for n in range(len(CASES)) if len(sys.argv) < 2 or sys.argv[1] in CASES[n][0]]
@@ -295,6 +326,7 @@ def main():
         os.mkdir(good)
         make_good(good)
         check_good(checks, good, workplace)
+        check_first_named(checks, workplace)
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             pending = [pool.submit(run_case, good, workplace, n, ranks) for ranks in (1, 4) for n in chosen]
             for done in pending:

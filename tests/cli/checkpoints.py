@@ -291,7 +291,8 @@ def check_info(checks, work):
     checks.check("W8A8" in info(QUAMBA) and "runs " in info(os.path.join(work, "named", "run", "layer_outputs", "sweep.h5")),
                  "info as text")
     cpu = json.loads(info("--cpu", "--json"))
-    checks.check(cpu["chosen"] in cpu["instruction_sets"] and cpu["cores"] >= 1, "info --cpu", cpu)
+    checks.check(cpu["chosen"] in cpu["instruction_sets"] and
+                 cpu["cores"] >= cpu["usable_cores"] == len(os.sched_getaffinity(0)), "info --cpu", cpu)
 
 
 def main():

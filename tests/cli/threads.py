@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ranks x threads from the binding: what is chosen, that one rank leaves the core to which mpirun bound it unasked, and
-the warnings."""
+the warnings.  What SSMSWEEP_ISA says."""
 import os
 import re
 
@@ -20,6 +20,19 @@ def lines(launcher, arguments=(), environment=None):
     with harness.Workplace() as folder:
         _, _, err = harness.execute(command + list(arguments), folder)
     return [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
+
+
+def check_instruction_sets(checks):
+    for ranks in (1, 2):
+        for command in [["--dry-run"], ["compare"], ["bench"]] + [["info", "--cpu"]] * (ranks == 1):
+            with harness.Workplace() as folder:
+                result = harness.run_each_status(command, ranks, folder, {"SSMSWEEP_ISA": "avx1024"})
+                checks.check(result.status == 2 and len(result.lines()) == 1 and "SSMSWEEP_ISA=avx1024" in result.err
+                             and not result.out, "%s, %d ranks: a wrong SSMSWEEP_ISA" % (command, ranks), result.err)
+    for isa, said in (("scalar", True), ("", False)):
+        found = lines([], environment={"SSMSWEEP_ISA": isa, "OMP_NUM_THREADS": "1"})
+        checks.check(LINE.search(found[0]) and ("instruction set %s, as" % isa in found[-1]) == said,
+                     "SSMSWEEP_ISA='%s' is told" % isa, found)
 
 
 def main():
@@ -49,6 +62,13 @@ def main():
            environment={"SLURM_JOB_ID": "1", "SLURM_CPUS_PER_TASK": "2"}, warning="bound to 1 of the 2 cores")
     expect("more ranks than cores", mpirun + [str(cores + 1), "--oversubscribe"], (cores + 1, 1, cores, False),
            warning="oversubscribed")
+    if cores >= 2:
+        two = ["taskset", "-c", "%d,%d" % tuple(CORES[:2])] + mpirun
+        expect("three ranks on two cores", two + ["3", "--oversubscribe", "--bind-to", "none"], (3, 1, 2, False),
+               warning="oversubscribed")
+        expect("two ranks of two threads on a core each", mpirun + ["2", "--bind-to", "core"], (2, 2, 2, False),
+               ["--threads", "2"], warning="oversubscribed")
+    check_instruction_sets(checks)
     if cores >= 4:
         expect("-n 2", mpirun + ["2"], (2, cores // 2, cores, True))
         expect("-n 2 --map-by slot:PE=2", mpirun + ["2", "--map-by", "slot:PE=2"], (2, 2, 4, False))

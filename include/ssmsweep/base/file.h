@@ -29,6 +29,10 @@ bool file_is_directory(const char *path);
 
 // mkdir -p.  STATUS_IO names the component that could not be made.
 enum status file_make_directories(const char *path, struct error *err);
+// Bytes of the beginning of `path` that exist: what file_make_directories() need not make.
+size_t file_existing_bytes(const char *path);
+// The other way round: removes those folders on `path`, behind its first `kept_bytes`, that are empty.
+void file_remove_directories(const char *path, size_t kept_bytes);
 
 // Writes PATH.tmp.<pid>, fsyncs it and renames it to PATH: the old content or the new, never a part.
 enum status file_replace(const char *path, const void *data, size_t size_bytes, struct error *err);

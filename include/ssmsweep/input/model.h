@@ -82,18 +82,20 @@ void model_close(struct model *model);
 // The same in steps, for processes that share the work on one file.  model_open_unread() does all that does
 // not read the weights themselves.
 enum status model_open_unread(struct model *model, const char *directory, struct error *err);
-// Weight number 0, 1, ... of those that must be finite; NULL behind the last.  MODEL_W8A8: codes are finite.
+// Weight number 0, 1, ... of those that must be finite, on a token's way through the model; NULL behind the
+// last.  MODEL_W8A8: codes are finite.
 const struct tensor *model_weight(const struct model *model, size_t number);
 // Gives the memory of weights that were read so far, also those of the reference, back to the page cache.
 void model_release(const struct model *model);
 // Local.  Begins to read the weights, in threads of its own: hashes the pieces of this part of the `parts`
-// processes, and looks for NaN and Inf in them.
+// processes, until one holds NaN or Inf.
 enum status model_digest_begin(struct model *model, int part, int parts, int threads, struct error *err);
-// Local.  Waits.  *digests, the model's: those of all pieces, zeros for the pieces of other parts; the caller
-// brings those of all parts together.  NULL where none are under way.  STATUS_INPUT: a weight is not finite.
+// Local.  Waits.  *digests, the model's: those of all pieces, zeros for the pieces of other parts and from
+// one with NaN or Inf on; the caller brings those of all parts together.  NULL where none are under way.
 enum status model_digest_join(struct model *model, unsigned char **digests, size_t *size_bytes,
                               struct error *err);
-// Local.  From the digests of all pieces digest_hex.  Nothing where none are under way.
+// Local.  From the digests of all pieces digest_hex.  Nothing where none are under way.  STATUS_INPUT: a
+// weight is not finite; which of several is named does not depend on who read what.
 enum status model_digest_finish(struct model *model, struct error *err);
 void model_digest_cancel(struct model *model); // model_close() does so too
 

@@ -64,7 +64,7 @@ struct plan {
     struct stretch stretches[PLAN_STRETCHES];
     int n_stretches;
     int n_items;         // that are left
-    int *order;          // [samples] sample at each place; NULL: as they are
+    int *order;          // [samples] sample at each place; NULL: as they are; after plan_renew() fewer
     uint64_t *left;      // a bit for each item; NULL: all are left
     int *left_before;    // how many are before each block of these bits
     unsigned char *want; // [n_layer] component masks whose tensors are stored
@@ -89,6 +89,11 @@ int plan_sample(const struct plan *plan, int place);
 // Local, and the same on every rank for the same arguments.  Takes away the items of whose samples and runs
 // all are finished; the others keep their order.
 enum status plan_drop(struct plan *plan, const struct finished *finished, struct error *err);
+// Local, likewise.  The same, and where few samples are left the plan has these alone, divided as those of a
+// sweep of their own.  The arguments are those of plan_make().
+enum status plan_renew(struct plan *plan, const struct job *job, const struct dims *dims,
+                       const struct corpus *corpus, int ranks, const struct finished *finished,
+                       struct error *err);
 void plan_clear(struct plan *plan);
 
 // Local.  Mask of the components whose tensors a run stores at a layer.

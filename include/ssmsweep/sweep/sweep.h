@@ -46,10 +46,11 @@ struct sweep {
     struct corpus corpus;      // evaluated: the samples of the result file
     struct corpus calibration; // behind the scales; no samples: those evaluated, or none are needed
     struct plan plan;
-    char *result_path;         // OUTPUT_DIR/sweep.h5
-    struct claim claim;        // rank 0: to write there
-    int threads;               // of each rank
-    bool resumes;              // an earlier run's file; set by sweep_run()
+    char *result_path;                             // OUTPUT_DIR/sweep.h5
+    struct claim claim;                            // rank 0: to write there
+    size_t output_dir_bytes, comparison_dir_bytes; // rank 0: what of their paths was there before
+    int threads;                                   // of each rank
+    bool resumes;                                  // an earlier run's file; set by sweep_run()
     bool comparable;           // after sweep_run() failed: the file is whole, and holds finished samples
     double load_seconds;       // that sweep_open() took
     struct sweep_times *times; // filled by sweep_run(); NULL: not wanted.  Borrowed

@@ -94,6 +94,37 @@ static void replaces_and_leaves_nothing_else(void **state)
     assert_int_equal(count_entries(folder), 1);
 }
 
+static void removes_what_it_made_and_is_empty(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"r/s/t", "r//s/t//", "r/./s/t/.", "r"};
+    char path[256], kept[256];
+    struct error err = {0};
+    path_of(kept, "kept");
+    assert_int_equal(file_make_directories(kept, &err), STATUS_OK);
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "kept/%s", paths[i]);
+        path_of(path, name);
+        const size_t existing = file_existing_bytes(path);
+        assert_int_equal(existing, strlen(kept));
+        assert_int_equal(file_make_directories(path, &err), STATUS_OK);
+        assert_true(file_is_directory(path));
+        assert_true(file_existing_bytes(path) == strlen(path));
+        file_remove_directories(path, strlen(path));
+        assert_true(file_is_directory(path));
+        file_remove_directories(path, existing);
+        assert_int_equal(count_entries(kept), 0);
+    }
+    path_of(path, "kept/a/b");
+    assert_int_equal(file_make_directories(path, &err), STATUS_OK);
+    path_of(kept, "kept/a/file");
+    write_whole(kept, "x", 1);
+    file_remove_directories(path, 0);
+    assert_false(file_exists(path));
+    assert_true(file_exists(kept));
+}
+
 static void write_errors_are_named(void **state)
 {
     (void)state;
@@ -135,6 +166,7 @@ int main(void)
         cmocka_unit_test(maps_whole_files),
         cmocka_unit_test(refuses_what_is_no_file),
         cmocka_unit_test(replaces_and_leaves_nothing_else),
+        cmocka_unit_test(removes_what_it_made_and_is_empty),
         cmocka_unit_test(write_errors_are_named),
         cmocka_unit_test(joins),
     };

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Before anything is written: model and texts are opened, the plan is made and shown.
+#include <stdlib.h>
+#include <string.h>
+
+#include "inputs.h"
+#include "place.h"
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/base/footprint.h"
+#include "ssmsweep/numerics/kernels.h"
+#include "ssmsweep/sweep/progress.h"
+#include "ssmsweep/sweep/store.h"
+#include "ssmsweep/sweep/sweep.h"
+#include "threads.h"
+#include "widen.h"
+
+// ---- opening ----
+
+char *sweep_result_path(const struct job *job, struct error *err)
+{
+    char *path = file_join(job->output_dir, "sweep.h5");
+    if (!path) error_memory(err, strlen(job->output_dir), "a path");
+    return path;
+}
+
+// Before the long work; store_create() looks again.
+static enum status refuse_existing(const struct sweep *sweep, struct error *err)
+{
+    const struct job *job = sweep->job;
+    if (sweep->comm->rank == 0 && !job->dry_run && !job->resume && job->command != COMMAND_SAVE &&
+        file_exists(sweep->result_path))
+        error_set(err, STATUS_INPUT, "%s: " STORE_EXISTS, sweep->result_path);
+    return comm_agree(sweep->comm, err);
+}
+
+static void log_skipped(const struct sweep *sweep)
+{
+    long skipped = sweep->corpus.skipped_empty;
+    if (sweep->job->eval_data) skipped += sweep->calibration.skipped_empty; // else it is the same text
+    if (skipped > 0) log_job(sweep->log, LOG_NORMAL, "%ld empty documents skipped", skipped);
+}
+
+// All give the same bits, not at the same speed: what is not the ordinary case is said.
+static enum status log_kernels(const struct sweep *sweep, struct error *err)
+{
+    const struct kernels *kernels;
+    const char *asked = getenv("SSMSWEEP_ISA");
+    if (kernels_choose(&kernels, err)) return err->status;
+    const bool chosen = asked && *asked, slow = strcmp(kernels->name, "scalar") == 0;
+    if (chosen || slow)
+        log_job(sweep->log, LOG_NORMAL, "instruction set %s%s", kernels->name,
+                chosen ? ", as SSMSWEEP_ISA says"
+                       : ": this processor has none that the kernels know, the sweep will be slow");
+    return STATUS_OK;
+}
+
+enum status sweep_open(struct sweep *sweep, const struct job *job, const struct comm *comm,
+                       const struct log *log, struct stop *stop, const char *tool_version, struct error *err)
+{
+    const double started = progress_clock();
+    *sweep = (struct sweep){.job = job, .comm = comm, .log = log, .stop = stop, .tool_version = tool_version};
+    const struct threads threads = threads_choose(job->threads, comm);
+    sweep->threads = threads.per_rank;
+    sweep->result_path = sweep_result_path(job, err);
+    if (comm_agree(comm, err) || place_claim(sweep, err) || refuse_existing(sweep, err) ||
+        widen_job(sweep, err))
+        return err->status;
+    job = sweep->job;
+    if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err)) return err->status;
+    if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;
+    log_skipped(sweep);
+    plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
+    if (comm_agree(comm, err)) return err->status;
+    log_job(log, LOG_NORMAL,
+            "model %s: %d layers, d_model %d; %d samples of up to %d tokens; %d runs; %d ranks x %d threads, "
+            "%d cores here%s",
+            sweep->model.directory, sweep->model.dims.n_layer, sweep->model.dims.d_model,
+            sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads,
+            threads.node_cores, threads.widened ? " (unbound)" : "");
+    threads_warn(&threads, comm, log);
+    log_kernels(sweep, err);
+    if (comm_agree(comm, err)) return err->status;
+    sweep->load_seconds = progress_clock() - started;
+    footprint_log(log, "model and texts are open");
+    return STATUS_OK;
+}
+
+void sweep_close(struct sweep *sweep)
+{
+    claim_drop(&sweep->claim);
+    plan_clear(&sweep->plan);
+    corpus_clear(&sweep->corpus);
+    corpus_clear(&sweep->calibration);
+    model_close(&sweep->model);
+    model_close(&sweep->reference);
+    free(sweep->result_path);
+    *sweep = (struct sweep){0};
+}
+
+// ---- what is to be done ----
+
+static double mebibytes(unsigned long long bytes)
+{
+    return (double)bytes / (1024.0 * 1024.0);
+}
+
+void sweep_print_plan(const struct sweep *sweep, FILE *out)
+{
+    const struct plan *plan = &sweep->plan;
+    const struct dims *dims = &sweep->model.dims;
+    int tensors = 0, layers = 0;
+    for (int l = 0; l < plan->n_layer; l++) {
+        layers += plan->want[l] != 0;
+        for (int c = 0; c < COMPONENT_COUNT; c++)
+            tensors += (plan->want[l] >> c) & 1;
+    }
+    fprintf(out, "runs:\n");
+    for (int r = 0; r < plan->n_runs; r++) {
+        char name[RUN_NAME_ROOM];
+        fprintf(out, "  mode %s", plan_run_name(plan, r, name));
+        char cell[CELL_NAME_ROOM];
+        if (plan->runs[r].cell != PLAN_FLOAT_CELL)
+            fprintf(out, ", calib_data_num %s", plan_cell_name(plan, plan->runs[r].cell, cell));
+        fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
+    }
+    fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
+    for (int i = 0; i < plan->n_stretches; i++) {
+        const struct stretch *stretch = &plan->stretches[i];
+        fprintf(out, "  %d samples in %d %s of runs, %d samples an item\n", stretch->samples,
+                stretch->n_groups, stretch->n_groups == 1 ? "group" : "groups", stretch->shard);
+    }
+    fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
+    fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
+            mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
+}
