@@ -30,7 +30,10 @@ void table_print_cell(FILE *out, const struct sweep_report *report, const struct
 
 // "~" or " ".
 const char *table_noise_sign(bool within_noise);
-// The same for a value in the comparison: `run` of the result file.  report may be NULL.
+// Of a value in the comparison, `run` of the result file: is another mode's as near?  report may be NULL.
+bool table_within_noise(const struct sweep_report *report, int run, int layer, enum component component,
+                        const char *metric);
+// The sign of that.
 const char *table_noise_sign_of(const struct sweep_report *report, int run, int layer,
                                 enum component component, const char *metric);
 // Below a table: what the sign says there; `other` is what a value is near to.
