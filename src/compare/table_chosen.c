@@ -121,6 +121,12 @@ void table_print_noise_legend(FILE *out, const struct sweep_report *report, cons
         fputs("Which differences are mere rounding noise is not known; --noise K measures it.\n", out);
 }
 
+void table_print_noise_row_legend(FILE *out, const struct sweep_report *report)
+{
+    if (report->n_reruns > 0)
+        fputs("noise: the most by which another order of sums changed any number above.\n", out);
+}
+
 const char *table_noise_cell(char *cell, size_t bytes, const struct sweep_report *report, int unit,
                              int statistic, const int *runs, int count)
 {

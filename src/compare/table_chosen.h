@@ -38,6 +38,8 @@ const char *table_noise_sign_of(const struct sweep_report *report, int run, int 
                                 enum component component, const char *metric);
 // Below a table: what the sign says there; `other` is what a value is near to.
 void table_print_noise_legend(FILE *out, const struct sweep_report *report, const char *other);
+// Says what the row is that has the most that re-runs change; nothing where there are none.
+void table_print_noise_row_legend(FILE *out, const struct sweep_report *report);
 // The most that re-runs of these runs change a metric whose scale is the logarithm: "+-4.1 %", or "".
 const char *table_noise_cell(char *cell, size_t bytes, const struct sweep_report *report, int unit,
                              int statistic, const int *runs, int count);

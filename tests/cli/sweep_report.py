@@ -221,14 +221,16 @@ def check_tables(checks, report, out):
     for entry in report["end_of_model"]:
         if entry["calib_data_num"] in (None, 6):
             change, perplexity = entry["metrics"]["perplexity_ratio"], entry["metrics"]["perplexity"]
-            cell = "%+.2f" % (100 * (change["value"] - 1))
-            if change["interval"] == "ok":
-                cell += " %+.2f..%+.2f" % (100 * (change["low"] - 1), 100 * (change["high"] - 1))
+            shown = [100 * (change[name] - 1) for name in ("value", "low", "high")][:3 if change["interval"] == "ok" else 1]
+            small = 0 < abs(shown[0]) < 0.005    # two digits would show nothing
+            texts = ["%+.2f %+.2f..%+.2f"] if not small else ["%+.3g %+.3g..%+.3g", "%+.0e %+.0e..%+.0e"]
+            texts = [(text if len(shown) == 3 else text.split()[0]) % tuple(shown) for text in texts]
+            cell = next((text for text in texts if len(text) <= 21), texts[-1])
             line = r"^%s +%.2f [\d.]+%s .* %s%s " % (re.escape(entry["mode"]), perplexity["value"], sign[perplexity["within_noise"]],
                                                      re.escape(cell), sign[change["within_noise"]])
             checks.check(re.search(line, out, re.M), "the table has the perplexity of " + entry["mode"], out[-2000:])
     legends = out.count("~: mere rounding noise lies between it and another mode:"), out.count("between it and the line above:")
-    checks.check(legends == (3, 1), "the sign is explained", legends)
+    checks.check(legends == (3, 1) and len(re.findall("^noise: the most", out, re.M)) == 3, "the sign and the row are explained", legends)
     checks.check(all(len(line) <= 100 for line in out.splitlines()), "no table is wider than 100 columns",
                  [line for line in out.splitlines() if len(line) > 100])
 
