@@ -57,12 +57,6 @@ def relabelled(tensors, seed):
 
 # ---- the reference ----
 
-def log_softmax(logits):
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=1, keepdims=True)
-    return wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
-
-
 class Sums:
     """Over all predictions of a next token."""
 
@@ -87,9 +81,9 @@ def reference_metrics(tensors, texts, modes):
     quantized = reference.QuantModel(model, reference.calibrate(model, texts))
     sums = {mode: Sums() for mode in modes}
     for tokens in texts:
-        plain = log_softmax(reference.float_forward(model, tokens)[1])
+        plain = reference.log_softmax(reference.float_forward(model, tokens)[1])
         for mode in modes:
-            own = plain if mode == "fp32" else log_softmax(reference.forward(model, quantized, tokens, mode)[1])
+            own = plain if mode == "fp32" else reference.log_softmax(reference.forward(model, quantized, tokens, mode)[1])
             sums[mode].add(plain, own, tokens)
     return {mode: sums[mode].metrics() for mode in modes}
 
