@@ -93,7 +93,7 @@ void present_markdown(FILE *out, const struct comparison *comparison, const stru
         view_reference_name(comparison, result));
     for (struct run_view run = {0}; view_next_run(comparison, &run);)
         if (!view_is_reference(comparison, result, run.run)) put_summary(out, result, &run, sweep);
-    if (sweep->n_units > 0) {
+    if (comparison->count > 0 && sweep->n_units > 0) {
         fputc('\n', out);
         table_print_noise_legend(out, sweep, "another mode");
     }
