@@ -4,8 +4,22 @@
 #include "ssmsweep/compare/metric.h"
 #include "ssmsweep/compare/present.h"
 #include "ssmsweep/compare/view.h"
+#include "table_chosen.h"
 
-static void put_entry(FILE *out, const struct result *result, const struct comparison_entry *entry)
+// "mse mae": the metrics of which another mode's value is as near as noise.
+static void put_within_noise(FILE *out, const struct sweep_report *sweep,
+                             const struct comparison_entry *entry)
+{
+    const char *before = "";
+    for (int m = 0; m < METRICS; m++) {
+        if (!table_within_noise(sweep, entry->run, entry->layer, entry->component, metric_name(m))) continue;
+        fprintf(out, "%s%s", before, metric_name(m));
+        before = " ";
+    }
+}
+
+static void put_entry(FILE *out, const struct result *result, const struct sweep_report *sweep,
+                      const struct comparison_entry *entry)
 {
     const struct result_run *run = result_run_at(result, entry->run);
     fprintf(out, "%s,", run->mode);
@@ -19,16 +33,19 @@ static void put_entry(FILE *out, const struct result *result, const struct compa
         else
             fprintf(out, ",%.17g", v);
     }
-    fprintf(out, ",%s\n", grade_name(record_worst_grade(&entry->record)));
+    fprintf(out, ",%s,", grade_name(record_worst_grade(&entry->record)));
+    put_within_noise(out, sweep, entry);
+    fputc('\n', out);
 }
 
-void present_csv(FILE *out, const struct comparison *comparison, const struct result *result)
+void present_csv(FILE *out, const struct comparison *comparison, const struct result *result,
+                 const struct sweep_report *sweep)
 {
     fputs("mode,calib_data_num,layer,component,elements", out);
     for (int m = 0; m < METRICS; m++)
         fprintf(out, ",%s", metric_name(m));
-    fputs(",worst_grade\n", out);
+    fputs(",worst_grade,within_noise\n", out);
     for (int i = 0; i < comparison->count; i++)
         if (!view_is_reference(comparison, result, comparison->entries[i].run))
-            put_entry(out, result, &comparison->entries[i]);
+            put_entry(out, result, sweep, &comparison->entries[i]);
 }

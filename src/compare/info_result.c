@@ -35,7 +35,7 @@ static void print_runs(FILE *out, const struct result *result)
         const struct result_run *run = result_run_at(result, r);
         char cell[VIEW_CELL_CHARS], noise[32] = "";
         if (run->dither) snprintf(noise, sizeof noise, ", noisy re-run %d", run->dither);
-        fprintf(out, "  %-6s %-8s %d of %d samples%s%s\n", run->mode, view_cell_text(run, cell), run->done,
+        fprintf(out, "  %-6s %-14s %d of %d samples%s%s\n", run->mode, view_cell_text(run, cell), run->done,
                 result_samples(result), noise, run->complete ? "" : ", not complete");
     }
 }

@@ -43,10 +43,10 @@ enum status present(FILE *out, const struct job *job, const struct report *repor
     case FORMAT_JSON:
         return report_print(out, report, err);
     case FORMAT_CSV:
-        present_csv(out, report->comparison, report->result);
+        present_csv(out, report->comparison, report->result, sweep);
         break;
     case FORMAT_MARKDOWN:
-        present_markdown(out, report->comparison, report->result);
+        present_markdown(out, report->comparison, report->result, sweep);
         break;
     }
     return STATUS_OK;

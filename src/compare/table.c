@@ -257,6 +257,7 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
 {
     struct run_view run = {0};
     if (!view_next_run(comparison, &run)) { // --store none
+        print_evaluation(out, result);
         coverage_print(out, result);
         return;
     }

@@ -96,14 +96,20 @@ static int find_unit(const struct sweep_report *report, int layer, enum componen
     return -1;
 }
 
+bool table_within_noise(const struct sweep_report *report, int run, int layer, enum component component,
+                        const char *metric)
+{
+    const struct statistic *found = statistic_find(moment_statistics, MOMENT_STATISTICS, metric);
+    if (!report || report->n_reruns == 0 || !found) return false;
+    const int place = find_run(report, run), unit = find_unit(report, layer, component);
+    return place >= 0 && unit >= 0 &&
+           sweep_within_noise(report, unit, (int)(found - moment_statistics), place);
+}
+
 const char *table_noise_sign_of(const struct sweep_report *report, int run, int layer,
                                 enum component component, const char *metric)
 {
-    const struct statistic *found = statistic_find(moment_statistics, MOMENT_STATISTICS, metric);
-    if (!report || report->n_reruns == 0 || !found) return table_noise_sign(false);
-    const int place = find_run(report, run), unit = find_unit(report, layer, component);
-    return table_noise_sign(place >= 0 && unit >= 0 &&
-                            sweep_within_noise(report, unit, (int)(found - moment_statistics), place));
+    return table_noise_sign(table_within_noise(report, run, layer, component, metric));
 }
 
 void table_print_noise_legend(FILE *out, const struct sweep_report *report, const char *other)
@@ -113,6 +119,12 @@ void table_print_noise_legend(FILE *out, const struct sweep_report *report, cons
                 other);
     else
         fputs("Which differences are mere rounding noise is not known; --noise K measures it.\n", out);
+}
+
+void table_print_noise_row_legend(FILE *out, const struct sweep_report *report)
+{
+    if (report->n_reruns > 0)
+        fputs("noise: the most by which another order of sums changed any number above.\n", out);
 }
 
 const char *table_noise_cell(char *cell, size_t bytes, const struct sweep_report *report, int unit,

@@ -30,11 +30,16 @@ void table_print_cell(FILE *out, const struct sweep_report *report, const struct
 
 // "~" or " ".
 const char *table_noise_sign(bool within_noise);
-// The same for a value in the comparison: `run` of the result file.  report may be NULL.
+// Of a value in the comparison, `run` of the result file: is another mode's as near?  report may be NULL.
+bool table_within_noise(const struct sweep_report *report, int run, int layer, enum component component,
+                        const char *metric);
+// The sign of that.
 const char *table_noise_sign_of(const struct sweep_report *report, int run, int layer,
                                 enum component component, const char *metric);
 // Below a table: what the sign says there; `other` is what a value is near to.
 void table_print_noise_legend(FILE *out, const struct sweep_report *report, const char *other);
+// Says what the row is that has the most that re-runs change; nothing where there are none.
+void table_print_noise_row_legend(FILE *out, const struct sweep_report *report);
 // The most that re-runs of these runs change a metric whose scale is the logarithm: "+-4.1 %", or "".
 const char *table_noise_cell(char *cell, size_t bytes, const struct sweep_report *report, int unit,
                              int statistic, const int *runs, int count);

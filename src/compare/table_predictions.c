@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the modes do to the predictions of the whole model.
 #include <math.h>
+#include <string.h>
 
 #include "ssmsweep/compare/sweep_files.h"
 #include "ssmsweep/compare/table_sweep.h"
@@ -38,11 +39,18 @@ static int print_estimate(char cell[CELL_CHARS], const char *format, const struc
     return snprintf(cell, CELL_CHARS, "%.15s", value);
 }
 
+// Two digits behind the point show nothing of it.
+static bool vanishes(const struct column *c, const struct interval *v)
+{
+    const double shown = fabs(c->scale * (v->value - c->offset));
+    return c->format[strlen(c->format) - 1] == 'f' && shown > 0 && shown < 0.005;
+}
+
 // With fewer digits where the column is too narrow.
 static const char *estimate_cell(char cell[CELL_CHARS], const struct column *c, const struct interval *v)
 {
     const bool sign = c->format[1] == '+';
-    if (print_estimate(cell, c->format, c, v) > c->width &&
+    if ((vanishes(c, v) || print_estimate(cell, c->format, c, v) > c->width) &&
         print_estimate(cell, sign ? "%+.3g" : "%.3g", c, v) > c->width)
         print_estimate(cell, sign ? "%+.0e" : "%.0e", c, v);
     return cell;
@@ -113,4 +121,5 @@ void table_print_end_of_model(FILE *out, const struct sweep_report *report)
     if (report->n_reruns > 0) print_noise_row(out, report, family, unit);
     table_rule(out, width);
     table_print_noise_legend(out, report, "another mode");
+    table_print_noise_row_legend(out, report);
 }

@@ -163,6 +163,7 @@ static void print_reading(FILE *out, const struct sweep_report *report)
           "=: equal to another mode in every sample.\n",
           out);
     table_print_noise_legend(out, report, "another mode");
+    table_print_noise_row_legend(out, report);
     fputs("Neighbours, best first (<: surely smaller; ?90: not told apart, about 90 samples would do it):\n",
           out);
 }

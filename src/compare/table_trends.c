@@ -99,6 +99,7 @@ void table_print_trends(FILE *out, const struct sweep_report *report)
             "*: from here on, no larger calib_data_num is better for sure.  No *: the last one still was.\n",
             out);
         table_print_noise_legend(out, report, "the line above");
+        table_print_noise_row_legend(out, report);
     }
     free(units);
 }

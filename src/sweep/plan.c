@@ -137,6 +137,25 @@ const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_R
     return name;
 }
 
+void plan_print_runs(const struct plan *plan, FILE *out)
+{
+    int noisy = 0;
+    fprintf(out, "runs: %d\n", plan->n_runs);
+    for (int r = 0; r < plan->n_runs; r++) {
+        const struct run *run = &plan->runs[r];
+        if (run->dither > noisy) noisy = run->dither;
+        if (run->dither) continue;
+        fprintf(out, "  mode %s", run->mode->name);
+        if (run->cell != PLAN_FLOAT_CELL) {
+            const struct cell *cell = &plan->cells[run->cell];
+            fprintf(out, ", calib_data_num %d", cell->calib_data_num);
+            if (cell->order > 0) fprintf(out, ", order %d", cell->order);
+        }
+        fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
+    }
+    if (noisy) fprintf(out, "  and %d noisy re-run%s of each W8A8 mode\n", noisy, noisy == 1 ? "" : "s");
+}
+
 const char *plan_cell_name(const struct plan *plan, int cell, char name[CELL_NAME_ROOM])
 {
     return cell_name(cell == PLAN_FLOAT_CELL ? (struct cell){0} : plan->cells[cell], name);

@@ -114,15 +114,7 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
         for (int c = 0; c < COMPONENT_COUNT; c++)
             tensors += (plan->want[l] >> c) & 1;
     }
-    fprintf(out, "runs:\n");
-    for (int r = 0; r < plan->n_runs; r++) {
-        char name[RUN_NAME_ROOM];
-        fprintf(out, "  mode %s", plan_run_name(plan, r, name));
-        char cell[CELL_NAME_ROOM];
-        if (plan->runs[r].cell != PLAN_FLOAT_CELL)
-            fprintf(out, ", calib_data_num %s", plan_cell_name(plan, plan->runs[r].cell, cell));
-        fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
-    }
+    plan_print_runs(plan, out);
     fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
     for (int i = 0; i < plan->n_stretches; i++) {
         const struct stretch *stretch = &plan->stretches[i];

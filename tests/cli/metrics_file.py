@@ -85,11 +85,6 @@ def check_tensors(checks, path, mode_of_reference, what):
     print("%s: %d rows" % (what, rows))
 
 
-def log_softmax(logits):
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
 def check_predictions(checks, path):
     """The residual stream is the embedding and the sum of what the mixers add, so that logits follow from tensors."""
     model = reference.Model(reference.load_safetensors(os.path.join(harness.DEMO, "model.safetensors")))
@@ -104,7 +99,7 @@ def check_predictions(checks, path):
             for layer in range(len(outputs)):
                 stream = stream + outputs["layer_%d/mixer_output" % layer][s, :length[s]]
             unit = stream / np.sqrt((stream ** 2).mean(axis=1, keepdims=True) + model.eps)
-            return log_softmax((unit * model.norm_f) @ model.lm_head.T.astype(float))[:-1], tokens[1:]
+            return reference.log_softmax((unit * model.norm_f) @ model.lm_head.T.astype(float))[:-1], tokens[1:]
 
         for s in range(len(length)):
             ref, following = predictions("float/fp32", s)

@@ -102,6 +102,17 @@ def check_dry_run(checks, sweeps):
     folder, result = sweeps.run("dry run", SMALL + ["--dry-run"])
     checks.check(os.listdir(folder) == [], "a dry run makes no file", os.listdir(folder))
     checks.check("sweep.h5" in result.out, "a dry run names the result file", result.out)
+    _, result = sweeps.run("dry run of many", SMALL + ["--modes", "fp32,2-1", "--calib_data_num", "1,2", "--shuffle-calib", "2", "--noise", "3",
+                                                       "--dry-run"])
+    want = ["runs: 17", "  mode fp32 (reference)", "  mode 2-1, calib_data_num 1", "  mode 2-1, calib_data_num 1, order 1",
+            "  mode 2-1, calib_data_num 2", "  mode 2-1, calib_data_num 2, order 1", "  and 3 noisy re-runs of each W8A8 mode"]
+    checks.check(result.out.splitlines()[:len(want)] == want, "a dry run lists the runs", result.out)
+
+
+def check_no_tensors(checks, sweeps):
+    _, result = sweeps.run("no tensors", SMALL + ["--store", "none"])
+    checks.check(result.out.startswith("Compared on: calibration samples.\n\nWhich modes can be told apart?"),
+                 "without tensors: on what modes were compared is said all the same", result.out)
 
 
 def check_progress(checks, sweeps):
@@ -136,6 +147,7 @@ def main():
         check_subsets(checks, sweeps)
         check_compare_again(checks, sweeps, folder)
         check_dry_run(checks, sweeps)
+        check_no_tensors(checks, sweeps)
         check_progress(checks, sweeps)
         check_other_models(checks, sweeps)
     checks.finish()

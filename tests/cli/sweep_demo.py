@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the sweep report says of the demo model: modes 0 and 2-1 are tied at each of the 24 layers, by every metric, 2-4 is better
-than 2-1 at most layers, where it is in most samples, too, modes that are equal by definition are equal, and perplexities are
-those of the Python reference but for what another order of sums changes."""
-import math
+than 2-1 at most layers, where it is in most samples, too, and modes that are equal by definition are equal.  Its perplexities
+are in perplexities.py."""
 import os
 
 import h5py
 import numpy as np
 
 import harness
-
-# Of tests/reference/quamba_reference.py on the first 10 texts, which sums in an order of its own.
-PERPLEXITIES = {"fp16": 5.2410, "0": 5.2830, "2-0": 5.2830, "2-1": 5.2854, "2-2": 5.2854, "2-3": 5.2820, "2-4": 5.2652, "3": 5.2572}
-FLOAT_NOISE = 1e-4    # float modes have no re-runs; a ratio
 
 
 def smaller(folder, layer):
@@ -27,7 +22,7 @@ def smaller(folder, layer):
 def main():
     checks = harness.Checks()
     with harness.Workplace() as folder:
-        result = harness.run(["-q", "--all-modes", "--layers", "all", "--noise", "3"], 4, folder, limit=280)
+        result = harness.run(["-q", "--all-modes", "--layers", "all"], 4, folder, limit=280)
         checks.check(result.status == 0, "the sweep runs", result.err)
         report = harness.report(folder, "sweep.json")
         for ranking in report["rankings"]:
@@ -52,13 +47,6 @@ def main():
                          "MSE ratio %g, better in %d" % (change, lower))
         found = [layer for layer in layers if verdicts["2-1", "2-4", layer][0] == "second"]
         checks.check(len(found) >= 14 and {2, 11, 23} <= set(found), "2-4 is better than 2-1 at most layers", found)
-        texts = {entry["mode"]: entry["metrics"]["perplexity"] for entry in report["end_of_model"]}
-        checks.check(sorted(texts) == sorted(PERPLEXITIES), "every mode has a perplexity", texts)
-        for mode, want in PERPLEXITIES.items():
-            noise = 2 * math.log(texts[mode]["noise"]) if "noise" in texts[mode] else FLOAT_NOISE    # that of both programs
-            off = abs(math.log(texts[mode]["value"] / want))
-            checks.check(off <= noise, mode + ": the perplexity of the reference within the noise floor",
-                         "%.5f, reference %.4f: off by %.2e, noise %.2e" % (texts[mode]["value"], want, off, noise))
         for mode in harness.MODES[2:]:
             checks.check(verdicts["fp16", mode, 23][0] == "first", "layer 23: fp16 is better than " + mode)
     checks.finish()

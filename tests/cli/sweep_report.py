@@ -2,6 +2,8 @@
 """sweep.json and sweep.csv: every number recomputed with NumPy, valid by the schema, the same bytes for any number of ranks
 and from `compare`, and the tables that show them."""
 import copy
+import csv
+import io
 import json
 import os
 import re
@@ -219,16 +221,47 @@ def check_tables(checks, report, out):
     for entry in report["end_of_model"]:
         if entry["calib_data_num"] in (None, 6):
             change, perplexity = entry["metrics"]["perplexity_ratio"], entry["metrics"]["perplexity"]
-            cell = "%+.2f" % (100 * (change["value"] - 1))
-            if change["interval"] == "ok":
-                cell += " %+.2f..%+.2f" % (100 * (change["low"] - 1), 100 * (change["high"] - 1))
+            shown = [100 * (change[name] - 1) for name in ("value", "low", "high")][:3 if change["interval"] == "ok" else 1]
+            small = 0 < abs(shown[0]) < 0.005    # two digits would show nothing
+            texts = ["%+.2f %+.2f..%+.2f"] if not small else ["%+.3g %+.3g..%+.3g", "%+.0e %+.0e..%+.0e"]
+            texts = [(text if len(shown) == 3 else text.split()[0]) % tuple(shown) for text in texts]
+            cell = next((text for text in texts if len(text) <= 21), texts[-1])
             line = r"^%s +%.2f [\d.]+%s .* %s%s " % (re.escape(entry["mode"]), perplexity["value"], sign[perplexity["within_noise"]],
                                                      re.escape(cell), sign[change["within_noise"]])
             checks.check(re.search(line, out, re.M), "the table has the perplexity of " + entry["mode"], out[-2000:])
     legends = out.count("~: mere rounding noise lies between it and another mode:"), out.count("between it and the line above:")
-    checks.check(legends == (3, 1), "the sign is explained", legends)
+    checks.check(legends == (3, 1) and len(re.findall("^noise: the most", out, re.M)) == 3, "the sign and the row are explained", legends)
     checks.check(all(len(line) <= 100 for line in out.splitlines()), "no table is wider than 100 columns",
                  [line for line in out.splitlines() if len(line) > 100])
+
+
+def check_formats(checks, folder, report):
+    """Markdown and CSV mark the same numbers as noise."""
+    shown = ("mse", "mae", "relative_mae", "correlation", "sqnr_db")
+    text = harness.run(["compare", "--all", "--bootstrap", "199", "--format", "markdown"], 1, folder).out
+    rows = list(csv.DictReader(io.StringIO(harness.run(["compare", "--all", "--bootstrap", "199", "--format", "csv"], 1, folder).out)))
+    want = {}
+    for entry in report["layers"]:
+        if entry["layer"] in (0, 12, 23):
+            run = entry["mode"] if entry["calib_data_num"] is None else "%s (n=%d)" % (entry["mode"], entry["calib_data_num"])
+            want[run, entry["layer"], entry["component"]] = {name for name, metric in entry["metrics"].items() if metric["within_noise"]}
+    cells = {"~": 0, "": 0}
+    for (run, layer, component), noise in want.items():
+        table = text[text.index("## Mode %s against fp32" % run):]
+        row = re.search(r"^\| %d \| %s \| (.*) \|$" % (layer, component), table, re.M).group(1).split(" | ")
+        signs = ["~" if name in noise else "" for name in shown]
+        checks.check([cell[len(cell.rstrip("~")):] for cell in row] == signs + ["", "", ""], "Markdown: noise of %s, layer %d" % (run, layer), row)
+        for sign in signs:
+            cells[sign] += 1
+        mode, _, number = run.rstrip(")").partition(" (n=")
+        row = next(r for r in rows if (r["mode"], r["calib_data_num"], r["layer"], r["component"]) == (mode, number, str(layer), component))
+        checks.check(sorted(row["within_noise"].split()) == sorted(noise), "CSV: noise of %s, layer %d" % (run, layer), row["within_noise"])
+        if layer == 0 and component == "mixer_output":
+            row = re.search(r"^\| %s \| ([^|]*) \| ([^|]*) \|.*$" % re.escape(run), text[text.index("## All modes"):], re.M).groups()
+            signs = ["~" if "mse" in want[run, end, component] else "" for end in (0, 23)]
+            checks.check([cell[len(cell.rstrip("~")):] for cell in row] == signs, "Markdown: all modes: noise of " + run, row)
+    checks.check(len(rows) == len(want) and min(cells.values()) > 0, "there is noise, and there is what is none", cells)
+    checks.check(text.count("~: mere rounding noise lies between it and another mode:") == 1, "Markdown: the sign is explained", text[-500:])
 
 
 def check_options(checks, folder):
@@ -251,6 +284,8 @@ def check_options(checks, folder):
                  result.err)
     checks.check(all(m["value"] > 0 and m["low"] is None for m in metrics(report)), "one sample: values", metrics(report))
     checks.check("noise is not known; --noise K" in result.out and "~" not in result.out, "without re-runs noise is not known", result.out[-3000:])
+    text = harness.run(["compare", "--format", "markdown"], 1, alone).out
+    checks.check("noise is not known; --noise K" in text and "~" not in text, "Markdown: without re-runs noise is not known", text)
     verdicts = {p["better"] for r in report["rankings"] for p in r["pairs"]}
     checks.check(verdicts <= {"unknown", "equal"} and "unknown" in result.out, "one sample: nothing can be told apart", verdicts)
 
@@ -311,6 +346,7 @@ def main():
         check_noise_decides(checks, workplace, report)
         check_schema(checks, report)
         check_tables(checks, report, out)
+        check_formats(checks, folder, report)
         check_options(checks, folder)
     checks.finish()
 

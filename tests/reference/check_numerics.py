@@ -283,10 +283,9 @@ DEMO_TABLE = {
 def perplexity(results, samples):
     loss, count = 0.0, 0
     for (_, logits), tokens in zip(results, samples):
-        x = logits[:-1].astype(np.float64)
-        top = x.max(axis=1)
-        loss += (np.log(np.exp(x - top[:, None]).sum(axis=1)) + top - x[np.arange(len(x)), tokens[1:]]).sum()
-        count += len(x)
+        own = q.log_softmax(logits[:-1])
+        loss -= own[np.arange(len(own)), tokens[1:]].sum()
+        count += len(own)
     return float(np.exp(loss / count))
 
 

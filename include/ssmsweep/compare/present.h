@@ -23,10 +23,13 @@ enum status present(FILE *out, const struct job *job, const struct report *repor
 // Local.  auto: a terminal that is not dumb, no NO_COLOR in the environment, not below mpirun.
 bool present_in_color(enum present_color wanted, FILE *out);
 
-// Local.  One row per entry: every metric with all digits, empty where undefined.
-void present_csv(FILE *out, const struct comparison *comparison, const struct result *result);
+// Local.  One row per entry: every metric with all digits, empty where undefined, and the names of those that
+// are within noise.
+void present_csv(FILE *out, const struct comparison *comparison, const struct result *result,
+                 const struct sweep_report *sweep);
 
-// Local.  One table per mode and one of all modes.
-void present_markdown(FILE *out, const struct comparison *comparison, const struct result *result);
+// Local.  One table per mode and one of all modes, with the sign of noise that the other tables have.
+void present_markdown(FILE *out, const struct comparison *comparison, const struct result *result,
+                      const struct sweep_report *sweep);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/corpus.h"
@@ -106,6 +107,9 @@ static inline unsigned plan_wants(const struct plan *plan, int run, int layer)
 enum { RUN_NAME_ROOM = 48 };
 #define RUN_DITHER "_dither"
 const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_ROOM]);
+
+// Local.  Every run, for people; noisy re-runs by their number.
+void plan_print_runs(const struct plan *plan, FILE *out);
 
 // Local.  The name of a cell of the plan, PLAN_FLOAT_CELL too, as cell_name() makes it: the one by which the
 // result file and the reports know it.  Gives `name` back.
