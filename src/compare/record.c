@@ -50,7 +50,7 @@ static double correlation_of(const struct accumulator *acc)
     return fmin(1, fmax(-1, value(acc->products) / scale)); // rounding may pass 1 by a bit
 }
 
-// NUMERICS §6, for a count above 0 and finite sides.
+// docs/numerics.md, section 6, for a count above 0 and finite sides.
 static void set_shared(struct record *r, const struct accumulator *acc, double ref_mean_square,
                        const double *percentiles)
 {

@@ -271,7 +271,7 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
     coverage_print(out, result);
     print_twins(out, comparison, result);
     if (sweep->n_reruns > 0) table_print_noise_legend(out, sweep, "another mode");
-    fputs("Worst grade over all layers.  The grades:   excellent     good      fair\n"
+    fputs("Worst of the layers compared.  The grades:  excellent     good      fair\n"
           "  MSE below                                 1e-4      1e-3      1e-2\n"
           "  correlation above                       0.9999     0.999      0.99\n"
           "  relative MAE below                       0.1 %       1 %       5 %\n",

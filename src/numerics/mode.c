@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-// NUMERICS.md §5.  To add a mode, add a row.
+// docs/numerics.md, section 5.  To add a mode, add a row.
 static const struct mode modes[] = {
     {.name = "fp32",
      .precision = PRECISION_FP32,

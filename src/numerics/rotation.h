@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hadamard rotations as the kernels take them (NUMERICS: docs/numerics.md, "Hadamard rotation").
+// Hadamard rotations as the kernels take them (docs/numerics.md, section 2).
 #ifndef SSMSWEEP_NUMERICS_ROTATION_H
 #define SSMSWEEP_NUMERICS_ROTATION_H
 

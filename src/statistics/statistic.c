@@ -8,7 +8,7 @@
 #include "ssmsweep/statistics/student.h"
 
 #define DECIBEL 4.3429448190325182765       // 10 / ln 10
-static const double relative_offset = 1e-8; // of the relative errors, NUMERICS §6
+static const double relative_offset = 1e-8; // of the relative errors, docs/numerics.md, section 6
 
 // ---- errors: logarithms of ratios of sums ----
 

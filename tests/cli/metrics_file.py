@@ -7,6 +7,7 @@ import re
 import sys
 
 import h5py
+import jsonschema
 import numpy as np
 
 import harness
@@ -220,6 +221,9 @@ def check_unfinished_noise(checks, folder):
         unfinished = report.get("incomplete_runs", [{}])
         checks.check(report["complete"] is False and len(unfinished) == 1 and unfinished[0].get("noise") == 2 and
                      unfinished[0].get("missing_samples") == ["1"], "unfinished re-runs: in the reports", unfinished)
+    schema = harness.read_json(os.path.join(harness.SOURCE, "docs", "schema", "sweep.schema.json"))
+    errors = [e.message for e in jsonschema.Draft202012Validator(schema).iter_errors(reports[1])]
+    checks.check(not errors, "unfinished re-runs: sweep.json is valid by its schema", errors)
     about = harness.run(["info", "--json", path], 1, folder)
     checks.check(json.loads(about.out)["complete"] is False, "unfinished re-runs: info", about.out)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package set-up, with stand-ins for dpkg-query, apt-get and id: what it would install, when it keeps still, and what
+"""The package set-up, with stand-ins for all that could change the system: what it would install, when it keeps still, and what
 it says without the right to install."""
 import os
 
@@ -18,7 +18,9 @@ def stand_ins(folder, installed, user):
     for tool in TOOLS:
         os.symlink(next(d + tool for d in ("/usr/bin/", "/bin/") if os.path.exists(d + tool)), os.path.join(folder, tool))
     for name, body in (("dpkg-query", "printf 'installed '" if installed else "exit 1"),
-                       ("apt-get", 'echo "$@" >>"$ASKED"'), ("id", "echo %d" % user)):
+                       ("apt-get", 'echo "$@" >>"$ASKED"'), ("id", "echo %d" % user),
+                       # where no policy-rc.d forbids starting services, setup.sh would write one for the while
+                       ("tee", "while read -r line; do :; done"), ("chmod", ":")):
         path = os.path.join(folder, name)
         with open(path, "w") as f:
             f.write("#!/bin/sh\n%s\n" % body)

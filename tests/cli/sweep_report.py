@@ -172,6 +172,7 @@ def check_schema(checks, report):
                         ("an unknown key", lambda r: r["layers"][0].update(surprise=1)),
                         ("a text for a number", lambda r: r["layers"][0]["metrics"]["mse"].update(value="0.1")),
                         ("another version", lambda r: r.update(schema_version=0)),
+                        ("an unknown origin", lambda r: r["provenance"].update(surprise=1)),
                         ("an unknown verdict", lambda r: r["rankings"][0]["pairs"][0].update(better="maybe")),
                         ("a missing metric", lambda r: r["layers"][-1]["metrics"].pop("mae"))):
         broken = copy.deepcopy(report)

@@ -31,7 +31,7 @@ def moments(v, wide):
 
 
 def expected_record(ref, mode):
-    """NUMERICS.md 6 on two float32 vectors.  Sums in long double, so that what is left is the program's own error."""
+    """docs/numerics.md, section 6, on two float32 vectors.  Sums in long double: what is left is the program's own error."""
     a, b = ref.astype(np.longdouble), mode.astype(np.longdouble)
     fp, out = moments(ref, a), moments(mode, b)
     record = {"fp_" + k: fp[k] for k in ("mean", "std", "min", "max")}

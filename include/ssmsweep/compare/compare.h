@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Comparison of the modes in a result file with a reference mode: NUMERICS.md §6, over all valid tokens of
-// all samples.
+// Comparison of the modes in a result file with a reference mode: docs/numerics.md, section 6, over all valid
+// tokens of all samples.
 #ifndef SSMSWEEP_COMPARE_COMPARE_H
 #define SSMSWEEP_COMPARE_COMPARE_H
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One comparison record: the keys of NUMERICS.md §6 and their grades.
+// One comparison record: the keys of docs/numerics.md, section 6, and their grades.
 #ifndef SSMSWEEP_COMPARE_RECORD_H
 #define SSMSWEEP_COMPARE_RECORD_H
 
@@ -25,7 +25,8 @@ struct record {
     double max_ulp; // of float32, set by who measures float modes; NaN elsewhere
 };
 
-// The 22 published keys, in the order of NUMERICS.md §6: name and offset of the double in struct record.
+// The 22 published keys, in the order of docs/numerics.md, section 6: name and offset of the double in struct
+// record.
 struct record_key {
     const char *name;
     size_t offset;

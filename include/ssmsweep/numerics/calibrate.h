@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activation scales from what samples showed (NUMERICS.md §3).  Of each sample and site one number is kept,
-// and where an observer asks for it a histogram: so calibration can be spread over ranks and still give the
-// bits of a sequential run, for every prefix of every order of the samples.
+// Activation scales from what samples showed (docs/numerics.md, section 3).  Of each sample and site one
+// number is kept, and where an observer asks for it a histogram: so calibration can be spread over ranks and
+// still give the bits of a sequential run, for every prefix of every order of the samples.
 #ifndef SSMSWEEP_NUMERICS_CALIBRATE_H
 #define SSMSWEEP_NUMERICS_CALIBRATE_H
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass of one sample in any mode (NUMERICS.md §1 and §5).  It knows the switches of a mode, never
-// its name. The same bits for any number of threads and any instruction set.
+// The forward pass of one sample in any mode (docs/numerics.md, sections 1 and 5).  It knows the switches of
+// a mode, never its name. The same bits for any number of threads and any instruction set.
 #ifndef SSMSWEEP_NUMERICS_FORWARD_H
 #define SSMSWEEP_NUMERICS_FORWARD_H
 

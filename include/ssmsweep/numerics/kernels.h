@@ -89,7 +89,7 @@ struct conv1d {
 
 // delta = softplus(dt + dt_bias); s = exp(delta A) s + (delta u) B; y = (sum_n C s + D u) silu(z), rounded to
 // FP16 if half.  Each of u, dt, z is float, or codes with a scale.  Sequential: s by FMA, y = sum over n by
-// FMA from 0, then FMA with D u.  Blocked: NUMERICS.md §5.
+// FMA from 0, then FMA with D u.  Blocked: docs/numerics.md, section 5.
 struct scan_operand {
     const float *values; // NULL: codes * scale
     const int8_t *codes;
@@ -110,8 +110,8 @@ struct scan {
     float *last_state; // [d_state][ld_inner], may be NULL (sequential only)
 };
 
-// out = H x / sqrt(dim) along rows (NUMERICS.md §2), Sylvester stages h = 1, 2, 4, ..., then the base matrix
-// by FMA over its columns in order, then the factor.
+// out = H x / sqrt(dim) along rows (docs/numerics.md, section 2), Sylvester stages h = 1, 2, 4, ..., then the
+// base matrix by FMA over its columns in order, then the factor.
 struct hadamard {
     int dim;         // base * power
     int base, power; // base 1, 12 or 40

@@ -22,7 +22,7 @@ enum scale_site {
     SITE_COUNT
 };
 
-const char *site_name(enum scale_site site); // "in_proj:input", ..., as in NUMERICS.md
+const char *site_name(enum scale_site site); // "in_proj:input", ..., as in docs/numerics.md
 
 enum observer {
     OBSERVER_MINMAX,         // maximum of |v|

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The result file (HDF5).  The only user of hdf5.h.  Layout: docs/result_file.md.
+// The result file (HDF5): store*.c alone include hdf5.h.  Layout: docs/result_file.md.
 //
 //   /  attributes: schema_version, tool_version, job (JSON), weights_digest, tokenizer_sha256, ids_sha256,
 //      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version,
@@ -148,7 +148,7 @@ void store_abandon(struct store *store);
 // ---- reading, without MPI: each process opens the file by itself ----
 struct result; // opaque
 
-// One captured tensor of the file.
+// A mode of the file under one set of scales.
 struct result_run {
     int calib_data_num, order; // of its cell, see cell.h; 0 for float runs
     char mode[32];

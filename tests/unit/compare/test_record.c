@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys, grades and their limits (NUMERICS §6), and what a damaged side leaves intact.
+// Keys, grades and their limits (docs/numerics.md, section 6), and what a damaged side leaves intact.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
