@@ -96,23 +96,6 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
     }
 }
 
-// What is made of tensors alone.
-static enum status check_store(const struct job *job, struct error *err)
-{
-    const struct {
-        const char *name;
-        bool given;
-    } options[] = {
-        {"gate", job->gates},  {"gate-file", job->gate_file},   {"baseline", job->baseline},
-        {"junit", job->junit}, {"per-sample", job->per_sample}, {"save_comparison", job->save_comparison}};
-    if (job->store != JOB_STORE_NONE) return STATUS_OK;
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
-        if (options[i].given)
-            return error_set(err, STATUS_USAGE, "--%s needs layer outputs; leave out --store none",
-                             options[i].name);
-    return STATUS_OK;
-}
-
 static enum status check_job(const struct job *job, struct error *err)
 {
     if (job->command == COMMAND_EXPORT && !job->npy)
@@ -120,7 +103,7 @@ static enum status check_job(const struct job *job, struct error *err)
     if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
         job->command != COMMAND_BENCH)
         return STATUS_OK;
-    return plan_check_names(job, err) || check_store(job, err) ? err->status : verdict_check_job(job, err);
+    return plan_check_names(job, err) ? err->status : verdict_check_job(job, err);
 }
 
 // ---- compare and report ----
@@ -199,7 +182,7 @@ static enum status compare(const struct program *program, bool partial, struct e
     if (!outputs)
         log_job(program->log, LOG_NORMAL,
                 "the result file keeps no tensors (--store none): compares by its metrics");
-    if (outputs && compare_all(&comparison, comm, result, &request, err)) goto close_result;
+    if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
     footprint_log(program->log, "compared");
     if (job->command != COMMAND_SAVE) compute_intervals(program, &sweep, result, &request, &late);
     if (late.status && late.status != STATUS_STOPPED) *err = late;

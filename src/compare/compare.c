@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ssmsweep/compare/measure.h"
+#include "ssmsweep/compare/samples.h"
 #include "ssmsweep/compare/view.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/numerics/mode.h"
@@ -150,19 +151,25 @@ free_wanted:
 
 // ---- the entries and who measures them ----
 
-// Calls itself nothing: fills entries in the order run, layer, component; counts only when entries is NULL.
-static int list_entries(const struct result *result, const bool *chosen, struct comparison_entry *entries)
+// Fills entries in the order run, layer, component; counts only when entries is NULL.  sums: NULL where there
+// are outputs.
+static int list_entries(const struct result *result, const struct samples *sums, const bool *chosen,
+                        struct comparison_entry *entries)
 {
+    const int layers = sums ? samples_layers(sums) : result_layers(result);
     int n = 0;
     for (int r = 0; r < result_runs(result); r++)
-        for (int l = 0; chosen[r] && l < result_layers(result); l++)
+        for (int l = 0; chosen[r] && l < layers; l++) {
+            const unsigned components = sums ? samples_components(sums, l) : result_components(result, l);
+            const int layer = sums ? samples_layer_at(sums, l) : result_layer_at(result, l);
             for (int c = 0; c < COMPONENT_COUNT; c++) {
-                if (!(result_components(result, l) & 1u << c)) continue;
+                if (!(components & 1u << c)) continue;
                 if (entries)
-                    entries[n] = (struct comparison_entry){
-                        .run = r, .layer = result_layer_at(result, l), .component = (enum component)c};
+                    entries[n] =
+                        (struct comparison_entry){.run = r, .layer = layer, .component = (enum component)c};
                 n++;
             }
+        }
     return n;
 }
 
@@ -175,7 +182,7 @@ static void deal(int *owner, const struct comparison_entry *entries, int n, cons
         for (int r = 1; r < ranks; r++)
             if (load[r] < load[least]) least = r;
         owner[i] = least;
-        load[least] += result_width(result, entries[i].layer, entries[i].component);
+        load[least] += 1 + result_width(result, entries[i].layer, entries[i].component);
     }
 }
 
@@ -269,6 +276,50 @@ static enum status measure_own(struct comparison_entry *entries, const int *owne
     return err->status;
 }
 
+// ---- measuring without outputs ----
+
+// What the sums do not tell, percentiles and distances in ULP, is NaN.
+static struct record record_of_sums(const struct accumulator *total)
+{
+    const double percentile = total->diff_min == total->diff_max ? fabs(total->diff_min) : (double)NAN;
+    const double percentiles[PERCENTILES] = {percentile, percentile, percentile, percentile};
+    return record_make(total, percentiles);
+}
+
+static enum status add_sums(struct comparison_entry *entry, const struct result *result, int reference_run,
+                            struct samples *sums, bool *uses, struct accumulator *rows, struct error *err)
+{
+    struct accumulator total;
+    for (int s = 0; s < result_samples(result); s++)
+        uses[s] = compare_uses(result, reference_run, entry->run, s);
+    if (samples_read(sums, entry->run, entry->layer, entry->component, uses, rows, NULL, err))
+        return err->status;
+    accumulator_clear(&total);
+    for (int s = 0; s < result_samples(result); s++)
+        if (uses[s]) accumulator_merge(&total, &rows[s]);
+    entry->record = record_of_sums(&total);
+    return STATUS_OK;
+}
+
+static enum status measure_own_sums(struct comparison_entry *entries, const int *owner, int n,
+                                    const struct compare_request *request, int rank,
+                                    const struct result *result, struct samples *sums, struct error *err)
+{
+    const size_t samples = (size_t)result_samples(result) + 1;
+    bool *uses = calloc(samples, sizeof *uses);
+    struct accumulator *rows = calloc(samples, sizeof *rows);
+    if (!uses || !rows) error_memory(err, samples * sizeof *rows, "the samples of a comparison");
+    for (int i = 0; i < n && !err->status; i++)
+        if (owner[i] == rank)
+            add_sums(&entries[i], result, compare_reference_of(result, request->reference, entries[i].run),
+                     sums, uses, rows, err);
+    free(uses);
+    free(rows);
+    return err->status;
+}
+
+// ---- the whole ----
+
 // Collective.  Each record is all zero bits on every rank but its owner: OR gives everybody the owner's bits.
 static void exchange(struct comparison_entry *entries, uint64_t *words, int n, const struct comm *comm)
 {
@@ -287,6 +338,7 @@ static void exchange(struct comparison_entry *entries, uint64_t *words, int n, c
 // What every rank prepares by itself; all blocks are freed by the caller whether it failed or not.
 struct preparation {
     bool *chosen;
+    struct samples *sums; // where the file keeps no outputs
     struct comparison_entry *entries;
     int n;
     int *owner;
@@ -294,14 +346,16 @@ struct preparation {
     uint64_t *words;
 };
 
-static enum status prepare(struct preparation *p, const struct comm *comm, const struct result *result,
+static enum status prepare(struct preparation *p, const struct comm *comm, struct result *result,
                            const struct compare_request *request, struct error *err)
 {
     size_t runs = (size_t)result_runs(result);
     p->chosen = calloc(runs + 1, sizeof *p->chosen);
     if (!p->chosen) return error_memory(err, runs, "the runs of a comparison");
     if (compare_choose(result, request, p->chosen, err)) return err->status;
-    p->n = list_entries(result, p->chosen, NULL);
+    if (result_layers(result) == 0 && samples_open(&p->sums, result, request->reference, request->stop, err))
+        return err->status;
+    p->n = list_entries(result, p->sums, p->chosen, NULL);
     size_t n = (size_t)p->n + 1, ranks = (size_t)comm->ranks;
     p->entries = calloc(n, sizeof *p->entries);
     p->owner = calloc(n, sizeof *p->owner);
@@ -309,7 +363,7 @@ static enum status prepare(struct preparation *p, const struct comm *comm, const
     p->words = calloc(n, sizeof(struct record));
     if (!p->entries || !p->owner || !p->load || !p->words)
         return error_memory(err, n * 2 * sizeof *p->entries, "the entries of a comparison");
-    list_entries(result, p->chosen, p->entries);
+    list_entries(result, p->sums, p->chosen, p->entries);
     deal(p->owner, p->entries, p->n, result, p->load, comm->ranks);
     return STATUS_OK;
 }
@@ -320,12 +374,16 @@ enum status compare_all(struct comparison *comparison, const struct comm *comm, 
     struct preparation p = {0};
     prepare(&p, comm, result, request, err);
     if (comm_agree(comm, err)) goto free_preparation;
-    measure_own(p.entries, p.owner, p.n, request, comm->rank, result, err);
+    if (p.sums)
+        measure_own_sums(p.entries, p.owner, p.n, request, comm->rank, result, p.sums, err);
+    else
+        measure_own(p.entries, p.owner, p.n, request, comm->rank, result, err);
     if (comm_agree(comm, err)) goto free_preparation;
     exchange(p.entries, p.words, p.n, comm);
     *comparison = (struct comparison){p.entries, p.n, find_run(result, request->reference, NULL)};
     p.entries = NULL;
 free_preparation:
+    samples_close(p.sums);
     free(p.chosen);
     free(p.entries);
     free(p.owner);

@@ -275,9 +275,24 @@ static void check_run(struct finding *finding, const struct gate *gate, const st
     }
 }
 
+enum status gates_check_sums(const struct gates *gates, struct error *err)
+{
+    for (int g = 0; g < gates->count; g++)
+        for (int i = 0; i < gates->items[g].n_limits; i++) {
+            const int metric = gates->items[g].limits[i].metric;
+            if (metric_needs_outputs(metric))
+                return error_set(err, STATUS_USAGE,
+                                 "gate '%s': %s needs layer outputs, and with --store none there are none; "
+                                 "leave it out, or keep outputs",
+                                 gates->items[g].text, metric_name(metric));
+        }
+    return STATUS_OK;
+}
+
 enum status gates_check(const struct gates *gates, const struct comparison *comparison,
                         const struct result *result, struct checks *checks, struct error *err)
 {
+    if (result_layers(result) == 0 && gates_check_sums(gates, err)) return err->status;
     for (int g = 0; g < gates->count; g++) {
         const struct gate *gate = &gates->items[g];
         struct finding finding = {.check = {.kind = "gate"}};

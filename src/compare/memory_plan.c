@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/footprint.h"
+#include "ssmsweep/compare/compare.h"
 #include "ssmsweep/compare/percentile.h"
 #include "ssmsweep/compare/sweep_report.h"
 #include "ssmsweep/numerics/accumulate.h"
@@ -74,7 +75,9 @@ static size_t comparison_bytes(const struct sweep *sweep, int rank, int ranks)
     const size_t records =
         output > 0 ? 2 * output + percentile_bytes(output / sizeof(float) * (size_t)sweep->plan.samples) : 0;
     const struct sweep_report_size size = report_size(sweep);
-    return larger(records, sweep_report_bytes(&size, rank, ranks) + (rank == 0 ? REPORTS_BYTES : 0));
+    const size_t entries = (size_t)(size.runs + 1) * (size_t)size.units * sizeof(struct comparison_entry);
+    return entries +
+           larger(records, sweep_report_bytes(&size, rank, ranks) + (rank == 0 ? REPORTS_BYTES : 0));
 }
 
 // ---- the ranks of a node ----

@@ -21,6 +21,12 @@ int metric_find(const char *name, size_t length)
     return -1;
 }
 
+bool metric_needs_outputs(int metric)
+{
+    static const char percentiles[] = "abs_diff_p";
+    return metric == METRIC_MAX_ULP || strncmp(metric_name(metric), percentiles, strlen(percentiles)) == 0;
+}
+
 static double mean_square(double mean, double std)
 {
     return mean * mean + std * std;

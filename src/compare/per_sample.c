@@ -9,6 +9,7 @@
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/compare/metric.h"
+#include "ssmsweep/compare/samples.h"
 #include "ssmsweep/compare/view.h"
 
 static const char *const names[] = {"mse",         "mae",     "relative_mae",      "abs_diff_max",
@@ -25,8 +26,11 @@ struct writer {
     const char *reference;
     struct json_writer *json;
     FILE *csv;
-    float *ref, *mode;      // [max tokens, width]
-    struct sample *samples; // of one entry
+    struct samples *sums;
+    // [samples], of one entry
+    bool *uses;
+    struct accumulator *rows;
+    struct sample *samples;
 };
 
 // ---- measuring ----
@@ -51,20 +55,12 @@ static int compare_samples(const void *a, const void *b)
     return x->index - y->index;
 }
 
-static enum status measure_entry(struct writer *w, const struct comparison_entry *e, int reference_run,
-                                 struct error *err)
+static enum status measure_entry(struct writer *w, const struct comparison_entry *e, struct error *err)
 {
-    int width = result_width(w->result, e->layer, e->component);
-    for (int s = 0; s < result_samples(w->result); s++) {
-        struct accumulator acc;
-        int tokens = result_length(w->result, s);
-        if (result_read(w->result, reference_run, e->layer, e->component, s, w->ref, err) ||
-            result_read(w->result, e->run, e->layer, e->component, s, w->mode, err))
-            return err->status;
-        accumulator_clear(&acc);
-        accumulator_add_sample(&acc, w->ref, w->mode, (size_t)tokens * (size_t)width);
-        w->samples[s] = make_sample(&acc, s, tokens);
-    }
+    if (samples_read(w->sums, e->run, e->layer, e->component, w->uses, w->rows, NULL, err))
+        return err->status;
+    for (int s = 0; s < result_samples(w->result); s++)
+        w->samples[s] = make_sample(&w->rows[s], s, result_length(w->result, s));
     qsort(w->samples, (size_t)result_samples(w->result), sizeof *w->samples, compare_samples);
     return STATUS_OK;
 }
@@ -123,7 +119,7 @@ static enum status write_entries(struct writer *w, const struct comparison *comp
         bool complete =
             result_run_at(w->result, e->run)->complete && result_run_at(w->result, reference_run)->complete;
         if (view_is_reference(comparison, w->result, e->run) || !complete) continue;
-        if (measure_entry(w, e, reference_run, err)) return err->status;
+        if (measure_entry(w, e, err)) return err->status;
         put_entry(w, e);
     }
     json_end_array(w->json);
@@ -131,19 +127,17 @@ static enum status write_entries(struct writer *w, const struct comparison *comp
     return STATUS_OK;
 }
 
-static enum status open_buffers(struct writer *w, const struct comparison *comparison, struct error *err)
+static enum status open_buffers(struct writer *w, struct error *err)
 {
-    int width = 0;
-    for (int i = 0; i < comparison->count; i++) {
-        int n = result_width(w->result, comparison->entries[i].layer, comparison->entries[i].component);
-        width = n > width ? n : width;
-    }
-    size_t elements = (size_t)result_max_tokens(w->result) * (size_t)width + 1;
-    w->ref = malloc(elements * sizeof *w->ref);
-    w->mode = malloc(elements * sizeof *w->mode);
-    w->samples = calloc((size_t)result_samples(w->result) + 1, sizeof *w->samples);
-    if (w->ref && w->mode && w->samples) return STATUS_OK;
-    return error_memory(err, 2 * elements * sizeof *w->ref, "the samples of a comparison");
+    const size_t samples = (size_t)result_samples(w->result) + 1;
+    if (samples_open(&w->sums, w->result, w->reference, NULL, err)) return err->status;
+    w->uses = malloc(samples * sizeof *w->uses);
+    w->rows = calloc(samples, sizeof *w->rows);
+    w->samples = calloc(samples, sizeof *w->samples);
+    if (!w->uses || !w->rows || !w->samples)
+        return error_memory(err, samples * sizeof *w->rows, "the samples of a comparison");
+    memset(w->uses, true, samples * sizeof *w->uses);
+    return STATUS_OK;
 }
 
 enum status per_sample_write(const struct comparison *comparison, struct result *result,
@@ -152,7 +146,7 @@ enum status per_sample_write(const struct comparison *comparison, struct result 
     struct writer w = {.result = result, .reference = view_reference_name(comparison, result)};
     char *csv = NULL, *json = NULL;
     size_t csv_bytes = 0;
-    if (open_buffers(&w, comparison, err)) goto free_buffers;
+    if (open_buffers(&w, err)) goto free_buffers;
     w.csv = open_memstream(&csv, &csv_bytes);
     w.json = json_writer_open();
     if (w.csv && w.json)
@@ -166,8 +160,9 @@ enum status per_sample_write(const struct comparison *comparison, struct result 
     free(csv);
     free(json);
 free_buffers:
-    free(w.ref);
-    free(w.mode);
+    samples_close(w.sums);
+    free(w.uses);
+    free(w.rows);
     free(w.samples);
     return err->status;
 }

@@ -23,9 +23,11 @@ static void tables(FILE *out, const struct job *job, const struct report *report
 {
     const struct comparison *comparison = report->comparison;
     bool color = present_in_color((enum present_color)job->color, out);
-    if (job->verbosity == LOG_VERBOSE || report_count_compared(report) == 1)
-        table_print_blocks(out, comparison, report->result, sweep, color);
-    table_print_modes(out, comparison, report->result, sweep, color);
+    const bool in_detail = job->verbosity == LOG_VERBOSE || report_count_compared(report) == 1;
+    if (in_detail) table_print_blocks(out, comparison, report->result, sweep, color);
+    // Without outputs all layers of the model are there, of all sets of scales.
+    if (in_detail || result_layers(report->result) > 0)
+        table_print_modes(out, comparison, report->result, sweep, color);
     table_print_summary(out, comparison, report->result, sweep, color);
     table_print_ranking(out, sweep, job->verbosity == LOG_VERBOSE);
     table_print_trends(out, sweep);

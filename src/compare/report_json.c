@@ -104,13 +104,13 @@ typedef void (*put_entry)(struct json_writer *w, const struct report *report,
 static void put_record(struct json_writer *w, const struct report *report,
                        const struct comparison_entry *entry)
 {
-    (void)report;
     const struct record *r = &entry->record;
+    const bool outputs = result_layers(report->result) > 0;
     json_put_integer(w, "elements", (long long)r->count);
     if (r->fp_nonfinite > 0) json_put_integer(w, "fp_nonfinite", (long long)r->fp_nonfinite);
     if (r->mode_nonfinite > 0) json_put_integer(w, "mode_nonfinite", (long long)r->mode_nonfinite);
     for (int k = 0; k < RECORD_KEYS; k++)
-        json_put_double(w, record_keys[k].name, record_value(r, k));
+        if (outputs || !metric_needs_outputs(k)) json_put_double(w, record_keys[k].name, record_value(r, k));
     for (int m = RECORD_KEYS; m < METRICS; m++)
         if (m != METRIC_MAX_ULP || !isnan(r->max_ulp)) json_put_double(w, metric_name(m), metric_value(r, m));
     put_grades(w, r);
@@ -121,12 +121,14 @@ static void put_stats(struct json_writer *w, const struct report *report,
 {
     const struct result *result = report->result;
     const struct record *r = &entry->record;
-    json_begin_array(w, "shape");
-    json_put_integer(w, NULL, result_samples(result));
-    json_put_integer(w, NULL, result_max_tokens(result));
-    json_put_integer(w, NULL, result_width(result, entry->layer, entry->component));
-    json_end_array(w);
-    json_put_string(w, "dtype", "float32");
+    if (result_layers(result) > 0) { // of what is stored
+        json_begin_array(w, "shape");
+        json_put_integer(w, NULL, result_samples(result));
+        json_put_integer(w, NULL, result_max_tokens(result));
+        json_put_integer(w, NULL, result_width(result, entry->layer, entry->component));
+        json_end_array(w);
+        json_put_string(w, "dtype", "float32");
+    }
     json_put_integer(w, "elements", (long long)r->count); // without padding
     if (r->mode_nonfinite > 0) json_put_integer(w, "nonfinite", (long long)r->mode_nonfinite);
     json_put_double(w, "mean", r->mode_mean);

@@ -256,7 +256,7 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
                          const struct sweep_report *sweep, bool color)
 {
     struct run_view run = {0};
-    if (!view_next_run(comparison, &run)) { // --store none
+    if (!view_next_run(comparison, &run)) { // of an unfinished sweep
         print_evaluation(out, result);
         coverage_print(out, result);
         return;

@@ -15,6 +15,7 @@ enum status verdict_check_job(const struct job *job, struct error *err)
 {
     struct gates gates = {0};
     read_gates(&gates, job, err);
+    if (!err->status && job->store == JOB_STORE_NONE) gates_check_sums(&gates, err);
     if (!err->status && job->baseline && !file_exists(job->baseline))
         error_set(err, STATUS_INPUT, "--baseline: no file '%s'; give the JSON of an older comparison",
                   job->baseline);

@@ -146,6 +146,35 @@ def check_size(checks, folder, what, options):
     checks.check(told and abs(float(told[1]) - size) < 0.05 * size + 0.05, what + ": the plan tells the size", (plan.out, size))
 
 
+def moments_of(value):
+    """A report less what outputs alone tell, and what is of the run."""
+    gone = ("shape", "dtype", "max_ulp", "timestamp", "output_dir")
+    if isinstance(value, dict):
+        return {k: moments_of(v) for k, v in value.items() if k not in gone and not k.startswith("abs_diff_p")}
+    return [moments_of(v) for v in value] if isinstance(value, list) else value
+
+
+def check_reports_of_metrics(checks, folder):
+    """Without outputs every report has the numbers that it has with them, bit by bit."""
+    for what in ("whole", "none"):
+        again = harness.run(["compare", "-q", "--output_dir", what, "--comparison-dir", what + "/again", "--per-sample"], 2, folder)
+        checks.check(again.status == 0, what + ": compare", again.err)
+    for place in ("", "again"):
+        names = [sorted(n for n in os.listdir(os.path.join(folder, what, place)) if n.endswith((".json", ".csv"))) for what in ("whole", "none")]
+        checks.check(names[0] == names[1] and len(names[0]) >= 16, "--store none: the same reports", names)
+        for name in names[0]:
+            paths = [os.path.join(folder, what, place, name) for what in ("whole", "none")]
+            same = (moments_of(harness.read_json(paths[0])) == moments_of(harness.read_json(paths[1])) if name.endswith(".json")
+                    else harness.read_bytes(paths[0]) == harness.read_bytes(paths[1]))
+            checks.check(same, "--store none: the same numbers in " + name)
+    layer = harness.read_json(os.path.join(folder, "none", "again", "mode_2-1_n3_vs_fp32.json"))["layers"]["layer_1"]
+    checks.check("mse" in layer and "abs_diff_p99" not in layer, "--store none: percentiles are left out", sorted(layer))
+    for gate, status in (("mode=2-1 mse<1", 0), ("mode=2-1 mse<1e-30", 1)):
+        judged = harness.run(["compare", "-q", "--output_dir", "none", "--comparison-dir", "judged", "--gate", gate,
+                              "--baseline", "whole/again/summary.json"], 1, folder)
+        checks.check(judged.status == status, "--store none: gate %s, and the other's baseline" % gate, judged.err)
+
+
 def check_store_none(checks, folder, whole):
     options = ["--store", "none", "--shard", "1"]
     none = run(checks, "none", folder, options, 3)
@@ -157,19 +186,18 @@ def check_store_none(checks, folder, whole):
     checks.check(all(content[2] == bytes([1]) * 3 for name, content in datasets(none, "items").items() if name.endswith("state")),
                  "--store none: every sample is done")
     check_size(checks, folder, "none", options)
-    checks.check(not [n for n in os.listdir(os.path.join(folder, "none", "reports")) if n.startswith("mode_")],
-                 "--store none: no comparison of tensors")
     again = harness.run(["compare", "--output_dir", "none"], 2, folder)
-    checks.check(again.status == 0 and any("keeps no tensors" in line for line in again.lines()), "compare says why there is none",
+    checks.check(again.status == 0 and any("keeps no tensors" in line for line in again.lines()), "compare says where it comes from",
                  again.err)
     resumed = harness.run(JOB + options + ["--output_dir", "none", "--resume"], 2, folder)
     checks.check(resumed.status == 0 and datasets(none, "metrics") == same, "--store none: resumes", resumed.err)
     other = harness.run(JOB + ["--output_dir", "none", "--resume"], 1, folder)
     checks.check(other.status == 3 and "store is 'none' there" in other.err, "another --store is another job", other.err)
-    for option in (["--gate", "mse<1"], ["--per-sample"], ["--baseline", "x"], ["--junit", "x"], ["--save_comparison", "x"]):
-        refused = harness.run(JOB + options + option + ["--output_dir", "gated"], 1, folder)
-        checks.check(refused.status == 2 and option[0] in refused.err and not os.path.exists(os.path.join(folder, "gated")),
-                     "--store none %s is refused" % option[0], refused.err)
+    for arguments in (JOB + options + ["--output_dir", "gated"], ["compare", "--output_dir", "none"]):
+        for metric in ("abs_diff_p99", "max_ulp"):
+            refused = harness.run(arguments + ["--gate", metric + "<1"], 1, folder)
+            checks.check(refused.status == 2 and metric + " needs layer outputs" in refused.err and
+                         not os.path.exists(os.path.join(folder, "gated")), "--store none: a gate on %s is refused" % metric, refused.err)
 
 
 def check_no_logits(checks, folder, whole):
@@ -236,6 +264,7 @@ def main():
         check_predictions(checks, whole)
         check_size(checks, folder, "whole", [])
         check_store_none(checks, folder, whole)
+        check_reports_of_metrics(checks, folder)
         check_no_logits(checks, folder, whole)
         check_noise(checks, folder, whole)
         against = ["--reference", "3", "--layers", "1,last"]

@@ -88,8 +88,6 @@ def check_sources(checks, workplace, report):
     result = harness.run(JOB + ["-q", "--store", "none"], 2, none, limit=LIMIT)
     got = harness.report(none, "sweep.json") if result.status == 0 else None
     checks.check(got == report, "--store none: the same report", result.err)
-    names = os.listdir(os.path.join(none, "comparisons"))
-    checks.check(not [n for n in names if n.startswith(("mode_", "summary"))], "--store none: no report of tensors", names)
 
     source, target = os.path.join(workplace, "4"), os.path.join(workplace, "imported")
     os.mkdir(target)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Comparison of the modes in a result file with a reference mode: docs/numerics.md, section 6, over all valid
-// tokens of all samples.
+// tokens of all samples.  From the stored outputs; where there are none (--store none) from the metrics, for
+// every layer of the model and with the same bits, but for percentiles and distances in ULP, which are NaN.
 #ifndef SSMSWEEP_COMPARE_COMPARE_H
 #define SSMSWEEP_COMPARE_COMPARE_H
 

@@ -46,6 +46,8 @@ enum status gates_parse(struct gates *gates, const char *text, const char *where
 enum status gates_read_file(struct gates *gates, const char *path, struct error *err);
 void gates_clear(struct gates *gates);
 
+// Local.  STATUS_USAGE: a gate on what outputs alone tell, see metric.h.
+enum status gates_check_sums(const struct gates *gates, struct error *err);
 // Local.  One check per gate.  STATUS_USAGE: a gate that applies to nothing of the comparison.
 enum status gates_check(const struct gates *gates, const struct comparison *comparison,
                         const struct result *result, struct checks *checks, struct error *err);

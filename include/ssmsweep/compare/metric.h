@@ -4,6 +4,7 @@
 #ifndef SSMSWEEP_COMPARE_METRIC_H
 #define SSMSWEEP_COMPARE_METRIC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "ssmsweep/compare/record.h"
@@ -16,6 +17,9 @@ const char *metric_name(int metric);
 int metric_find(const char *name, size_t length); // -1: no such metric
 // NaN where undefined; the ratios in dB are infinite where nothing differs.
 double metric_value(const struct record *record, int metric);
+
+// Can it be told from stored outputs alone?  The others follow from sums too.
+bool metric_needs_outputs(int metric);
 
 // The most representable float32 between a pair; 0 for none.  No NaN, no Inf.
 double metric_ulp_distance(const float *ref, const float *mode, size_t count);

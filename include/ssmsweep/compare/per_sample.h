@@ -6,9 +6,9 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/compare/compare.h"
 
-// Local: for one rank.  Reads the outputs of the comparison once more and writes DIRECTORY/per_sample.json
-// and DIRECTORY/per_sample.csv: per (mode, layer, component) the samples by falling mse.  Runs that are not
-// complete are left out.
+// Local: for one rank.  Writes DIRECTORY/per_sample.json and DIRECTORY/per_sample.csv, see samples.h for
+// where it comes from: per (mode, layer, component) the samples by falling mse.  Runs that are not complete
+// are left out.
 enum status per_sample_write(const struct comparison *comparison, struct result *result,
                              const char *directory, struct error *err);
 
