@@ -155,7 +155,7 @@ void job_print_help(FILE *out)
     fputs("\n`-` and `_` are the same in the names of options.\n"
           "Exit status: 0 done, 1 a gate failed, 2 bad usage, 3 bad input, 4 I/O failed, 5 stopped early "
           "(--resume\n"
-          "continues), 70 internal error.\n",
+          "continues), 6 another run writes to the result file, 70 internal error.\n",
           out);
 }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Help, version, the list of modes and bad options never start MPI: they work where MPI_Init cannot."""
+import os
 import re
 
 import harness
@@ -23,6 +24,10 @@ def main():
         checks.check(shown.status == 0 and not shown.err, "--help", shown.err)
         for option in OPTIONS:
             checks.check(option.replace("_", "-") in shown.out.replace("_", "-"), "--help names " + option, shown.out)
+        with open(os.path.join(harness.SOURCE, "docs", "errors.md"), encoding="utf-8") as f:
+            statuses = re.findall(r"^\| (\d+) \|", f.read(), re.M)
+        said = re.findall(r"(?:: |, )(\d+) ", shown.out[shown.out.index("Exit status"):].replace("\n", " "))
+        checks.check(statuses == said and len(said) > 6, "--help names each exit status of docs/errors.md", said)
         checks.check(run("-h").out == shown.out, "-h is --help")
         shown = run("--version")
         checks.check(shown.status == 0 and re.fullmatch(r"ssmsweep \d+\.\d+\.\d+\n", shown.out), "--version", shown.out)
