@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What surrounds a run is not as it should be: streams that are closed or full, folders of somebody else, a link where the
-lock belongs."""
+"""What surrounds a run is not as it should be: streams that are closed or full, folders of somebody else, what a killed
+run left, a link where the lock belongs."""
 import os
 import shlex
 import subprocess
@@ -81,6 +81,27 @@ def check_read_only(checks, folder, job):
         os.chmod(path, 0o755)
 
 
+def check_half_made(checks, folder, good, job):
+    """What a killed run left while it made the file; under the lock nobody else makes one."""
+    part = os.path.join(folder, RESULT + ".part")
+    for what, program, words, status in (
+            ("run", harness.PROGRAM, "", recovery.INPUT),
+            ("save, where nothing can be locked", recovery.INJECT + " --inject nolocks:1", "save ", recovery.INPUT),
+            ("save", harness.PROGRAM, "save ", recovery.OK)):
+        os.makedirs(os.path.dirname(part), exist_ok=True)
+        with open(part, "w") as f:
+            f.write("half made")
+        got, _, err = shell("%s %s%s >/dev/null" % (program, words, job), folder)
+        checks.check(got == status, "half made: " + what, "%s\n%s" % (got, err))
+    checks.check("an earlier run was interrupted" in err, "half made: save says so", err)
+    checks.check(not sweep_files.differences(recovery.stored(folder), recovery.stored(good)), "half made: the same file")
+    os.mkdir(os.path.join(folder, "back"))
+    os.rename(os.path.join(folder, RESULT), os.path.join(folder, "back", "sweep.h5.part"))
+    got, _, err = shell("cd %s && $P export --npy %s/arrays && cd - && $P import-npy arrays --output_dir back" %
+                        (shlex.quote(good), shlex.quote(folder)), folder)
+    checks.check(got == recovery.OK and os.listdir(os.path.join(folder, "back")) == ["sweep.h5"], "half made: import-npy", err)
+
+
 def check_size_limit(checks, folder, job):
     status, _, err = shell("ulimit -f 100; exec $P -q " + job, folder)
     checks.check(status == recovery.IO and "cannot reserve" in err and "cannot reserve 0.0 " not in err and " 0 MiB" not in err,
@@ -97,7 +118,7 @@ def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
         folders = {}
-        for name in ("good", "closed", "link", "limit", "token"):
+        for name in ("good", "closed", "link", "half", "limit", "token"):
             folders[name] = os.path.join(workplace, name)
             os.mkdir(folders[name])
         recovery.make_model(workplace)
@@ -108,6 +129,7 @@ def main():
         check_full_output(checks, folders["good"], job)
         check_closed_streams(checks, folders["closed"], good, job)
         check_lock_link(checks, folders["link"], job)
+        check_half_made(checks, folders["half"], folders["good"], job)
         check_read_only(checks, folders["good"], job)
         check_size_limit(checks, folders["limit"], job)
         check_one_token(checks, folders["token"], job)
