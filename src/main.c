@@ -6,8 +6,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "ssmsweep/base/file.h"
 #include "ssmsweep/base/footprint.h"
 #include "ssmsweep/base/log.h"
+#include "ssmsweep/base/standard.h"
 #include "ssmsweep/base/stop.h"
 #include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
@@ -116,9 +118,14 @@ static enum status report(const struct job *job, struct result *result, const st
                             .output_dir = job->output_dir,
                             .comparison_dir = job->comparison_dir,
                             .save_comparison = job->save_comparison,
+                            .without_stats =
+                                job->command == COMMAND_COMPARE && !file_is_writable(job->output_dir),
                             .time = time(NULL)};
     if (job->command == COMMAND_SAVE) return report_write_stats(&report, err);
     const struct log log = {.level = job->verbosity, .ranks = 1};
+    if (report.without_stats)
+        log_job(&log, LOG_NORMAL, "%s: cannot be written to, the statistics of its modes are left out",
+                job->output_dir);
     if (comparison->count > 0 && report_write(&report, err)) return err->status;
     if (sweep->result && sweep_files_write(sweep, job->comparison_dir, err)) return err->status;
     if (scales_write(result, job->comparison_dir, err)) return err->status;
@@ -284,6 +291,8 @@ static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
         log.ranks = comm.ranks;
         footprint_log(&log, "MPI is started");
         if (check_kernels(&program, &err) == STATUS_OK) run_command(&program, &err);
+        if (!err.status) standard_end(&err);
+        comm_agree(&comm, &err);
     }
     if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
     job_clear(job);
@@ -296,10 +305,12 @@ int main(int argc, char **argv)
     struct job job = {0};
     struct error err = {0};
     struct log log = {.level = LOG_NORMAL, .rank = launcher_rank()};
+    standard_open();
     if (!job_parse(&job, argc, argv, &err) && !check_job(&job, &err)) {
         log.level = job.verbosity;
         if (!answer_alone(&job, &log, &err)) return (int)run_under_mpi(&job, &argc, &argv);
     }
+    if (!err.status) standard_end(&err);
     // Of the same wrong words one rank speaks for all; memory may be out on one alone.
     bool mine = strncmp(err.text, ERROR_MEMORY, strlen(ERROR_MEMORY)) == 0;
     if (err.status) (mine ? log_rank : log_job)(&log, LOG_ERROR, "%s", err.text);

@@ -71,6 +71,11 @@ bool file_is_directory(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+bool file_is_writable(const char *path)
+{
+    return access(path, W_OK) == 0;
+}
+
 enum status file_make_directories(const char *path, struct error *err)
 {
     char *part = strdup(path);

@@ -5,6 +5,7 @@
 #include "ssmsweep/compare/npy_files.h"
 #include "ssmsweep/compare/under_way.h"
 #include "ssmsweep/sweep/claim.h"
+#include "ssmsweep/sweep/store.h"
 #include "ssmsweep/sweep/sweep.h"
 
 static const char *npy_folder(const struct job *job)
@@ -54,6 +55,7 @@ enum status npy_import_job(const struct job *job, const struct comm *comm, const
     char *path = sweep_result_path(job, err);
     if (comm->rank == 0 && path && file_make_directories(job->output_dir, err) == STATUS_OK)
         claim_take(&claim, path, &log, err);
+    if (claim.path) store_discard_part(path); // of an import that was interrupted
     if (comm_agree(comm, err) == STATUS_OK) npy_import(comm, npy_folder(job), path, tool_version, err);
     claim_drop(&claim);
     free(path);

@@ -337,7 +337,7 @@ static enum status write_run(const struct report *report, const struct run_view 
                                  : report_path(report, report->comparison_dir, run->run, ending);
     if (!stats || !pair)
         error_memory(err, 256, "a path");
-    else if (!write_stats(report, run, stats, err) &&
+    else if ((report->without_stats || !write_stats(report, run, stats, err)) &&
              !view_is_reference(report->comparison, report->result, run->run))
         write_comparison(report, run, pair, err);
     free(stats);

@@ -105,8 +105,11 @@ void table_print_end_of_model(FILE *out, const struct sweep_report *report)
     int unit = report->n_units - 1, width = NAME_WIDTH;
     if (unit < 0 || report->units[unit].layer != SWEEP_END_OF_MODEL) return;
     const struct sweep_family *family = table_main_family(report);
+    const double tokens = sweep_entry_at(report, unit, 0)->elements;
+    if (tokens < 1) fputs("\nNo predictions of the whole model: every sample has one token.\n", out);
+    if (tokens < 1) return;
     fprintf(out, "\nPredictions of the whole model against %s: %.0f tokens, with 95 %% intervals",
-            report->reference, sweep_entry_at(report, unit, 0)->elements);
+            report->reference, tokens);
     table_print_cell(out, report, family);
     for (int i = 0; i < COLUMNS; i++)
         width += 3 + columns[i].width;

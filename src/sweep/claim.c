@@ -70,12 +70,13 @@ static bool is_at(int descriptor, const char *path)
            opened.st_ino == named.st_ino;
 }
 
+// What a link of that name points to is not ours to write to.
 // The descriptor of a locked file, or of one that another holds, or (NO_LOCKS) -1 with errno set.
 static enum outcome open_locked(const char *path, int *descriptor)
 {
     enum outcome outcome;
     for (;;) {
-        *descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        *descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (*descriptor < 0) return NO_LOCKS;
         outcome = try_lock(*descriptor);
         if (outcome != LOCKED || is_at(*descriptor, path)) break;
@@ -141,7 +142,7 @@ bool claim_look(const char *result_path, char holder[CLAIM_HOLDER_ROOM])
     struct error no_memory = {0};
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     char *path = store_path_beside(result_path, ENDING, &no_memory);
-    int descriptor = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    int descriptor = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
     bool held =
         descriptor >= 0 && control(descriptor, F_OFD_GETLK, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
     if (held) read_holder(descriptor, holder);

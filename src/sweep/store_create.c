@@ -108,8 +108,8 @@ enum status store_allocate(int descriptor, unsigned long long bytes, const char 
     int code = posix_fallocate(descriptor, 0, (off_t)bytes);
     if (code == 0 || code == EOPNOTSUPP || code == EINVAL) return STATUS_OK; // the file system cannot promise
     return error_set(err, STATUS_IO,
-                     "%s: cannot reserve %llu MiB for the results: %s; free space, or store fewer %s", path,
-                     bytes >> 20, strerror(code), "layers, components or modes");
+                     "%s: cannot reserve %.1f MiB for the results: %s; free space, or store fewer %s", path,
+                     (double)bytes / (1024.0 * 1024.0), strerror(code), "layers, components or modes");
 }
 
 // HDF5 cannot recover from a disk that is full while it creates, so the room is tried first.  Leaves an

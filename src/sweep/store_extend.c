@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ssmsweep/base/file.h"
 #include "store_create.h"
 #include "store_layout.h"
 
@@ -354,7 +355,9 @@ enum status store_finish_extension(const char *path, struct error *err)
 enum status store_discard_extension(const char *path, struct error *err)
 {
     char *shadow = store_path_beside(path, EXTENSION, err);
-    if (shadow && unlink(shadow) != 0 && errno != ENOENT) error_errno(err, shadow, "cannot remove");
+    // A read-only file system refuses before it looks whether there is anything to remove.
+    if (shadow && file_exists(shadow) && unlink(shadow) != 0 && errno != ENOENT)
+        error_errno(err, shadow, "cannot remove");
     free(shadow);
     return err->status;
 }

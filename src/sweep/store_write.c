@@ -32,22 +32,33 @@ static enum status check_still_there(struct store *store, struct error *err)
 {
     struct stat info;
     if (stat(store->path, &info) != 0)
-        return error_errno(err, store->path, "the result file was lost while the sweep wrote to it");
+        return error_set(err, STATUS_IO,
+                         "%s: the result file was lost while the sweep wrote to it: %s; put it back and give "
+                         "--resume, or start anew",
+                         store->path, strerror(errno));
     if (info.st_dev != store->device || info.st_ino != store->inode)
-        return error_set(err, STATUS_IO, "%s: the result file was replaced while the sweep wrote to it",
+        return error_set(err, STATUS_IO,
+                         "%s: the result file was replaced while the sweep wrote to it; put it back and give "
+                         "--resume, or start anew",
                          store->path);
     if ((unsigned long long)info.st_size < store->size_bytes)
         return error_set(err, STATUS_IO,
-                         "%s: the result file was cut from %llu to %llu bytes while the sweep wrote to it",
+                         "%s: the result file was cut from %llu to %llu bytes while the sweep wrote to it; "
+                         "remove it and start anew",
                          store->path, store->size_bytes, (unsigned long long)info.st_size);
     return STATUS_OK;
+}
+
+bool store_is_lost(struct store *store)
+{
+    struct error ignored = {0};
+    return check_still_there(store, &ignored) != STATUS_OK;
 }
 
 // HDF5 does not say why a write failed, so the file system is asked for the blocks of the file itself.
 bool store_can_write(struct store *store)
 {
-    struct error ignored = {0};
-    if (check_still_there(store, &ignored)) return false;
+    if (store_is_lost(store)) return false;
     int descriptor = open(store->path, O_RDWR | O_CLOEXEC);
     if (descriptor < 0) return false;
     struct statvfs disk;

@@ -73,16 +73,17 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
 static enum status open_store(struct store **store, struct sweep *sweep, struct error *err)
 {
     int found[2] = {0};
-    if ((sweep->job->resume || sweep->adds) && sweep->comm->rank == 0) {
-        found[0] = file_exists(sweep->result_path);
-        found[1] = !found[0] && store_discard_part(sweep->result_path);
+    const bool goes_on = sweep->job->resume || sweep->adds;
+    if (sweep->comm->rank == 0) {
+        const bool alone = sweep->job->command == COMMAND_SAVE && sweep->claim.path; // nobody makes one now
+        found[0] = goes_on && file_exists(sweep->result_path);
+        found[1] = !found[0] && (goes_on || alone) && store_discard_part(sweep->result_path);
     }
     MPI_Bcast(found, 2, MPI_INT, 0, sweep->comm->world);
     sweep->resumes = found[0];
     if (found[1])
         log_job(sweep->log, LOG_NORMAL,
-                "--resume: the earlier run was interrupted before %s was made; nothing was stored yet, the "
-                "sweep starts anew",
+                "an earlier run was interrupted before %s was made: nothing was stored yet, starts anew",
                 sweep->result_path);
     else if (sweep->job->resume && !found[0])
         log_job(sweep->log, LOG_NORMAL, "--resume: there is no %s yet, the sweep starts anew",
@@ -283,6 +284,7 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
 static void end_store(struct sweep *sweep, struct store *store, bool empty, struct error *err)
 {
     struct error closing = {0};
+    sweep->lost = store_is_lost(store);
     if (err->status && err->status != STATUS_STOPPED && !sweep->comparable)
         store_abandon(store);
     else
@@ -303,7 +305,7 @@ static void word_ending(const struct sweep *sweep, const struct stock *stock, st
             "stopped by %s: %lld of %lld samples of runs are stored; the same command with --resume does "
             "the rest",
             stop_signal_name(sweep->stop->signal), stored, stock->total);
-    else if (err->status == STATUS_IO && stored > 0)
+    else if (err->status == STATUS_IO && stored > 0 && !sweep->lost)
         error_set(
             &ending, STATUS_IO,
             "%.800s; %lld of %lld samples of runs are stored, the same command with --resume does the rest",
@@ -320,9 +322,7 @@ static void log_times(const struct sweep *sweep, const struct sweep_times *times
     MPI_Allreduce(&mine, &longest, 1, MPI_DOUBLE, MPI_MAX, sweep->comm->world);
     log_job(sweep->log, LOG_VERBOSE,
             "seconds: load %.2f, create %.2f, pack %.2f, calibrate %.2f, scales %.2f, sweep %.2f, close "
-            "%.2f; ranks were "
-            "busy for "
-            "%.1f %% of calibration and sweep, %.1f %% at least",
+            "%.2f; ranks were busy for %.1f %% of calibration and sweep, %.1f %% at least",
             times->load_seconds, times->create_seconds, times->pack_seconds, times->calibrate_seconds,
             times->scales_seconds, times->items_seconds - times->calibrate_seconds, times->close_seconds,
             100 - 100 * all / ranks / items, 100 - 100 * longest / items);

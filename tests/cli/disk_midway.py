@@ -108,6 +108,8 @@ def check_lost(checks, good, workplace):
                              each=True)
                 checks.check(result.status == recovery.IO and len(result.lines()) == 1 and file in result.lines()[0],
                              name + ": status and line", "%s\n%s" % (result.status, result.err))
+                checks.check("does the rest" not in result.err and "start anew" in result.err,
+                             name + ": does not count on what was stored", result.err)
                 resumed = run(good, folder, ranks, "--resume")
                 anew = "starts anew" in resumed.err    # nothing was stored before: the file was taken away
                 checks.check(resumed.status == (recovery.OK if resumes is None or anew else resumes), name + ": resuming",

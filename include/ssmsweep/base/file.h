@@ -26,6 +26,7 @@ void file_want(const struct file_map *map);
 
 bool file_exists(const char *path);
 bool file_is_directory(const char *path);
+bool file_is_writable(const char *path); // of a folder: files can be made in it
 
 // mkdir -p.  STATUS_IO names the component that could not be made.
 enum status file_make_directories(const char *path, struct error *err);

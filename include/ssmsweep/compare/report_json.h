@@ -23,7 +23,8 @@ struct report {
     // NULL, or the file that takes the place of the one comparison if one mode is compared, else of
     // summary.json.
     const char *save_comparison;
-    time_t time; // printed in UTC
+    bool without_stats; // output_dir is somebody else's
+    time_t time;        // printed in UTC
 };
 
 // Local: for one rank.  Every file is written whole or not at all.  STATUS_IO names the file.

@@ -138,6 +138,9 @@ enum status store_write_state(struct store *store, int run, int sample, enum sto
 void store_mark_failed(struct store *store, int run, int sample);
 // Local, after a write failed: may others succeed?  Not where the disk is full, or the file was taken away.
 bool store_can_write(struct store *store);
+// Local.  Whether the file was removed, replaced or cut since it was opened: what it held cannot be counted
+// on.
+bool store_is_lost(struct store *store);
 
 // Collective.  Every rank sees to it that what it wrote is on the disk; frees the store in any case.
 enum status store_close(struct store *store, struct error *err);

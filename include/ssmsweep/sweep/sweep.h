@@ -52,6 +52,7 @@ struct sweep {
     int threads;                                   // of each rank
     bool resumes;                                  // an earlier run's file; set by sweep_run()
     bool comparable;           // after sweep_run() failed: the file is whole, and holds finished samples
+    bool lost;                 // after sweep_run() failed: the file was taken away
     double load_seconds;       // that sweep_open() took
     struct sweep_times *times; // filled by sweep_run(); NULL: not wanted.  Borrowed
 };

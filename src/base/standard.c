@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/base/standard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+// Else the next file or pipe that anybody opens takes the number of the stream, and what is printed goes
+// into it.
+void standard_open(void)
+{
+    int descriptor;
+    do
+        descriptor = open("/dev/null", O_RDWR);
+    while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+    if (descriptor > STDERR_FILENO) close(descriptor);
+}
+
+enum status standard_end(struct error *err)
+{
+    const int code = fflush(stdout) == 0 ? 0 : errno;
+    if (code == 0 && !ferror(stdout)) return STATUS_OK;
+    // Of an earlier piece the reason may be forgotten.
+    return error_set(err, STATUS_IO, "standard output: cannot write: %s; print it again where it finds room",
+                     code ? strerror(code) : "a part of the text is lost");
+}

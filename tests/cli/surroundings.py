@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What surrounds a run is not as it should be: streams that are closed or full, folders of somebody else, what a killed
+run left, a link where the lock belongs."""
+import os
+import shlex
+import subprocess
+
+import harness
+import recovery
+import sweep_files
+
+LIMIT = 60
+RESULT = os.path.join("layer_outputs", "sweep.h5")
+
+
+def shell(line, folder):
+    """(status, stdout, stderr) of a shell line, in which $P is the program."""
+    return harness.execute(["sh", "-c", line], folder, dict(harness.QUICK, P=harness.PROGRAM), LIMIT)
+
+
+def check_full_output(checks, folder, job):
+    """Standard output is all that these give, so a part of it is a failure."""
+    for words in ("--help", "--version", "modes", "modes --json", "info " + RESULT, "info --json " + RESULT, "info --cpu",
+                  "compare", "compare --format json", "compare --format csv", "--resume " + job, "--dry-run " + job):
+        status, _, err = shell("$P %s >/dev/full" % words, folder)
+        lines = [line for line in err.splitlines() if "standard output: cannot write" in line]
+        checks.check(status == recovery.IO and len(lines) == 1, "a full standard output: " + words.split(" --model")[0],
+                     "%s\n%s" % (status, err))
+    status, _, err = shell("$P compare -q >/dev/full", folder)
+    checks.check(status == 0 and not err, "nothing is printed, nothing is lost", "%s\n%s" % (status, err))
+    status, _, err = shell("$P compare --gate 'mode=2-4 mse<1e-30' >/dev/full", folder)
+    checks.check(status == 1, "a broken gate is told all the same", "%s\n%s" % (status, err))
+
+
+def check_closed_streams(checks, folder, good, job):
+    """Whatever MPI opens first takes their numbers."""
+    status, _, err = shell("exec $P -v %s <&- >&- 2>&-" % job, folder)
+    differing = sweep_files.differences(recovery.results(folder), good)
+    checks.check(status == 0 and not differing, "all streams closed", "%s\n%s\n%s" % (status, differing[:10], err))
+    status, _, err = shell("exec $P --calib-data - --dry-run <&-", folder)
+    checks.check(status == recovery.INPUT and "got 0" in err, "standard input is closed: no text", "%s\n%s" % (status, err))
+
+
+def check_lock_link(checks, folder, job):
+    os.mkdir(os.path.join(folder, "layer_outputs"))
+    precious = os.path.join(folder, "precious")
+    with open(precious, "w") as f:
+        f.write("precious\n")
+    os.symlink(precious, os.path.join(folder, RESULT + ".lock"))
+    status, _, err = shell("$P %s >/dev/null" % job, folder)
+    checks.check(status == 0 and "sweep.h5.lock: cannot be locked" in err and harness.read_bytes(precious) == b"precious\n",
+                 "a link where the lock belongs: what it points to is not touched", "%s\n%s" % (status, err))
+
+
+def read_only(path):
+    """The beginning of a shell line below which `path` is read-only: permissions bind nobody who is root."""
+    if os.geteuid() != 0:
+        os.chmod(path, 0o555)
+        return ""
+    mount = "mount --bind {0} {0} && mount -o remount,bind,ro {0}".format(shlex.quote(path))
+    if subprocess.run(["unshare", "-m", "sh", "-c", mount], stderr=subprocess.DEVNULL).returncode != 0:
+        return None
+    return "exec unshare -m sh -c '%s && exec \"$@\"' sh " % mount
+
+
+def check_read_only(checks, folder, job):
+    outputs, empty = os.path.join(folder, "layer_outputs"), os.path.join(folder, "empty")
+    os.mkdir(empty)
+    below = read_only(outputs)
+    if below is None:
+        print("not tested: nothing can be mounted here")
+        return
+    status, out, err = shell(below + "$P compare --comparison-dir mine", folder)
+    written = os.path.join(folder, "mine", "summary.json")
+    checks.check(status == 0 and "All modes against" in out and "statistics of its modes are left out" in err and
+                 os.path.exists(written), "compares what somebody else saved", "%s\n%s" % (status, err))
+    status, _, err = shell(read_only(empty) + "$P -q --output_dir empty " + job, folder)
+    checks.check(status == recovery.IO and "sweep.h5.part: cannot create" in err and "extension" not in err,
+                 "a read-only folder: told of what could not be made", "%s\n%s" % (status, err))
+    for path in (outputs, empty):
+        os.chmod(path, 0o755)
+
+
+def check_half_made(checks, folder, good, job):
+    """What a killed run left while it made the file; under the lock nobody else makes one."""
+    part = os.path.join(folder, RESULT + ".part")
+    for what, program, words, status in (
+            ("run", harness.PROGRAM, "", recovery.INPUT),
+            ("save, where nothing can be locked", recovery.INJECT + " --inject nolocks:1", "save ", recovery.INPUT),
+            ("save", harness.PROGRAM, "save ", recovery.OK)):
+        os.makedirs(os.path.dirname(part), exist_ok=True)
+        with open(part, "w") as f:
+            f.write("half made")
+        got, _, err = shell("%s %s%s >/dev/null" % (program, words, job), folder)
+        checks.check(got == status, "half made: " + what, "%s\n%s" % (got, err))
+    checks.check("an earlier run was interrupted" in err, "half made: save says so", err)
+    checks.check(not sweep_files.differences(recovery.stored(folder), recovery.stored(good)), "half made: the same file")
+    os.mkdir(os.path.join(folder, "back"))
+    os.rename(os.path.join(folder, RESULT), os.path.join(folder, "back", "sweep.h5.part"))
+    got, _, err = shell("cd %s && $P export --npy %s/arrays && cd - && $P import-npy arrays --output_dir back" %
+                        (shlex.quote(good), shlex.quote(folder)), folder)
+    checks.check(got == recovery.OK and os.listdir(os.path.join(folder, "back")) == ["sweep.h5"], "half made: import-npy", err)
+
+
+def check_size_limit(checks, folder, job):
+    status, _, err = shell("ulimit -f 100; exec $P -q " + job, folder)
+    checks.check(status == recovery.IO and "cannot reserve" in err and "cannot reserve 0.0 " not in err and " 0 MiB" not in err,
+                 "a limit of file sizes: the size is told", "%s\n%s" % (status, err))
+
+
+def check_one_token(checks, folder, job):
+    status, out, err = shell("$P %s --calib_seqlen 1" % job, folder)
+    checks.check(status == 0 and "No predictions" in out and "nan" not in out.lower(), "samples of one token predict nothing",
+                 "%s\n%s\n%s" % (status, err, out))
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as workplace:
+        folders = {}
+        for name in ("good", "closed", "link", "half", "limit", "token"):
+            folders[name] = os.path.join(workplace, name)
+            os.mkdir(folders[name])
+        recovery.make_model(workplace)
+        job = " ".join(map(shlex.quote, recovery.job_without_modes(workplace, "--modes", "fp32,2-1,2-4")))
+        status, _, err = shell("$P -q " + job, folders["good"])
+        checks.check(status == 0, "the sweep runs", err)
+        good = recovery.results(folders["good"])
+        check_full_output(checks, folders["good"], job)
+        check_closed_streams(checks, folders["closed"], good, job)
+        check_lock_link(checks, folders["link"], job)
+        check_half_made(checks, folders["half"], folders["good"], job)
+        check_read_only(checks, folders["good"], job)
+        check_size_limit(checks, folders["limit"], job)
+        check_one_token(checks, folders["token"], job)
+    checks.finish()
+
+
+main()
