@@ -9,7 +9,7 @@ import recovery
 import sweep_files
 
 SKIPPED = 77
-LIMIT = 120
+LIMIT = harness.LIMIT
 
 
 def mount(folder, options):

@@ -17,7 +17,7 @@ import sweep_files
 
 import observers as numpy_observers  # noqa: E402, of tests/reference, which recovery.py put on the path
 
-USAGE, LIMIT = 2, 120
+USAGE, LIMIT = 2, harness.LIMIT
 SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 MIXED = "mse,x_proj_input=entropy,outputs=entropy,ssm_state=percentile,dt_proj-output=ema-percentile"
 EVERY_KIND = ["mse", "entropy", "ema-percentile", "percentile", "minmax", "entropy", "mse"]

@@ -16,7 +16,7 @@ import harness
 import recovery
 import sweep_files
 
-LIMIT = 120
+LIMIT = harness.LIMIT
 
 
 class Case:
@@ -136,7 +136,7 @@ def check_mpirun_signals(checks, good, workplace):
     for name in ("SIGUSR1", "SIGUSR2", "SIGTERM", "SIGINT", "SIGHUP"):
         case = Case(good, workplace, name)
         said = os.path.join(case.folder, "said")
-        env = dict(os.environ, OMP_NUM_THREADS="1", **harness.OPEN_MPI)
+        env = harness.environment()
         with open(said, "wb") as err:
             process = subprocess.Popen([harness.MPIEXEC, "-n", "3", harness.PROGRAM] + recovery.job(good.folder, "-v"),
                                        cwd=case.folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
