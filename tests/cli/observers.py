@@ -180,7 +180,7 @@ def check_stops(checks, folder):
         run(checks, case, line, ranks)
         differing = sweep_files.differences(recovery.results(case), results)
         checks.check(not differing, "-n %d: the same bytes" % ranks, differing)
-    for point, ranks in (("observe:1", 1), ("observe:7", 1), ("observe:4/0", 3), ("store:20", 1)):
+    for point, ranks in (("observe:1", 1), ("observe:7", 1), ("observe:1/0", 3), ("store:20", 1)):
         case = os.path.join(folder, point.replace(":", "-").replace("/", "-"))
         os.mkdir(case)
         stopped = harness.run(["--inject", "stop@" + point] + line, ranks, case, limit=LIMIT, program=recovery.INJECT)

@@ -64,7 +64,7 @@ def check_stop(checks, good, workplace, ranks, rank):
         result = case.run(ranks=ranks, inject="stop@%s:1/%d" % (point, rank))
         began = recovery.computed(result.err)
         # Where the others have begun all that was left when this rank comes to the point, there is nothing to leave undone.
-        done = done or rank != 0 and began == (recovery.SAMPLES * recovery.RUNS, recovery.SAMPLES)
+        done = done or began == (recovery.SAMPLES * recovery.RUNS, recovery.SAMPLES)
         checks.check(result.status == (recovery.OK if done else recovery.STOPPED), what + ": status",
                      "%s\n%s" % (result.status, result.err))
         lines = errors_of(result)
