@@ -2,7 +2,6 @@
 """Every format of text gives the samples of the plain one, and every broken or malicious file its one-line refusal."""
 import concurrent.futures
 import gzip
-import io
 import json
 import os
 import subprocess
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 
 import harness
+from packed import npy, npy_of, zstd
 
 INPUT, USAGE = 3, 2
 SAMPLES = 3
@@ -24,23 +24,6 @@ TEXTS = ["one two three", "caf\u00e9 \U0001f600 \u0000 nul", "line one\nline two
 
 
 # ---------------------------------------------------------------- making files
-def zstd(data, *options):
-    return subprocess.run(["zstd", "-q", "-c", *options], input=data, stdout=subprocess.PIPE, check=True).stdout
-
-
-def npy(array):
-    out = io.BytesIO()
-    np.save(out, array)
-    return out.getvalue()
-
-
-def npy_of(header, data=b"", version=1, length=None):
-    """An .npy file with any header."""
-    text = header.encode() + b"\n"
-    size = len(text) if length is None else length
-    return b"\x93NUMPY" + bytes([version, 0]) + size.to_bytes(2 if version == 1 else 4, "little") + text + data
-
-
 def npy_shape(shape, data=b"", descr="'<i4'", fortran="False"):
     return npy_of("{'descr': %s, 'fortran_order': %s, 'shape': %s, }" % (descr, fortran, shape), data)
 
