@@ -49,12 +49,8 @@ void coverage_put_run(struct json_writer *writer, const struct result *result, i
 
 static void put_incomplete_run(struct json_writer *w, const struct result *result, int run)
 {
-    const struct result_run *r = result_run_at(result, run);
     json_begin_object(w, NULL);
-    json_put_string(w, "mode", r->mode);
-    if (r->dither) json_put_integer(w, "noise", r->dither);
-    view_put_cell(w, r);
-    json_put_integer(w, "samples_done", r->done);
+    view_put_progress(w, result_run_at(result, run));
     put_absent(w, result, run);
     json_end_object(w);
 }

@@ -77,10 +77,7 @@ static void put_runs(struct json_writer *w, const struct result *result)
     for (int r = 0; r < result_all_runs(result); r++) {
         const struct result_run *run = result_run_at(result, r);
         json_begin_object(w, NULL);
-        json_put_string(w, "mode", run->mode);
-        if (run->dither) json_put_integer(w, "noise", run->dither);
-        view_put_cell(w, run);
-        json_put_integer(w, "samples_done", run->done);
+        view_put_progress(w, run);
         json_put_bool(w, "complete", run->complete);
         json_end_object(w);
     }

@@ -96,6 +96,14 @@ void view_put_cell(struct json_writer *writer, const struct result_run *run)
     if (run->order > 0) json_put_integer(writer, "order", run->order);
 }
 
+void view_put_progress(struct json_writer *writer, const struct result_run *run)
+{
+    json_put_string(writer, "mode", run->mode);
+    if (run->dither) json_put_integer(writer, "noise", run->dither);
+    view_put_cell(writer, run);
+    json_put_integer(writer, "samples_done", run->done);
+}
+
 // Runs stand in the order of their cells, float ones first.
 int view_cells(const struct result *result)
 {

@@ -11,7 +11,7 @@ import harness
 import recovery
 import sweep_files
 
-LIMIT = 120
+LIMIT = harness.LIMIT
 WHOLE = ["fp32", "fp16", "0", "2-1", "3"]
 SPLITS = [["fp32"], ["2-1"], ["3", "0"], ["fp16"]], [["2-1", "--reference", "2-1"], ["fp32", "0"], ["3", "fp16"]]
 

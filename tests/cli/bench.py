@@ -35,7 +35,7 @@ def positive(value):
 
 def bench(folder, ranks, threads, json_file="bench.json"):
     return harness.run(["bench", "--model", harness.DEMO, "--seconds", "0.001", "--calib_seqlen", str(TOKENS), "--threads",
-                        str(threads), "--json", json_file, "--output_dir", "out/here"], ranks, folder, limit=600)
+                        str(threads), "--json", json_file, "--output_dir", "out/here"], ranks, folder)
 
 
 def load(checks, result, folder):

@@ -29,7 +29,7 @@ def measure(folder, path, documents):
     command = [harness.PROGRAM, "--dry-run", "--calib-data", path, "--calib_data_num", str(documents)]
     started = time.monotonic()
     process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, env=dict(os.environ, **harness.OPEN_MPI))
+                               stderr=subprocess.PIPE, env=harness.environment())
     err = process.stderr.read().decode("utf-8", "replace")
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -22,11 +22,11 @@ import torch_file  # noqa: E402
 from torch_file import Raw, Storage  # noqa: E402
 
 INPUT = 3
-SECONDS = 30
+SECONDS = harness.LIMIT
 CONFIG = {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 1, "vocab_size": 64, "time_step_rank": 4}
 NORM = "backbone.layers.0.norm.weight"
 QUAMBA = os.path.join(harness.SOURCE, "tests", "data", "quamba-w8a8")
-OWNED = "/tmp/ssmsweep-owned"    # what a pickle that runs would make
+OWNED = "/tmp/ssmsweep-owned-%d" % os.getpid()    # what a pickle that runs would make
 
 
 def good_tensors():

@@ -10,7 +10,7 @@ import harness
 JOB = ["--modes", "essential,2-0", "--calib_data_num", "2", "--calib_seqlen", "24", "--layers", "3,last",
        "--components", "conv1d_output,mixer_output"]
 ALTERED = [("2-2", "2-1", 3, "conv1d_output", 1, 5), ("2-0", "0", 23, "mixer_output", 0, 17)]
-LIMIT = 120
+LIMIT = harness.LIMIT
 
 
 def alter(path):

@@ -12,7 +12,7 @@ import harness
 import recovery
 import sweep_files
 
-USAGE, LIMIT = 2, 120
+USAGE, LIMIT = 2, harness.LIMIT
 OTHERS = 4
 CASES = {  # name: further options; {folder} holds the texts
     "default": [],

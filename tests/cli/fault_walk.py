@@ -14,7 +14,7 @@ import sweep_files
 
 EVERY = os.environ.get("SSMSWEEP_WALK") == "all"
 KINDS = ["read", "write", "message", "alloc"]
-LIMIT = 60    # seconds, far above what a run takes
+LIMIT = harness.LIMIT
 MOST = 20000  # no run has that many calls
 
 

@@ -26,7 +26,7 @@ def show(folder, arguments, environment=None):
 def on_terminal(folder, arguments, **environment):
     """What the program writes to a terminal."""
     ours, theirs = pty.openpty()
-    env = dict(os.environ, TERM="xterm", **harness.OPEN_MPI)
+    env = harness.environment({"TERM": "xterm"})
     env.pop("NO_COLOR", None)
     env.update(environment)
     process = subprocess.Popen([harness.PROGRAM, "compare"] + arguments, cwd=folder, env=env, stdout=theirs,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs ssmsweep as a user would, and counts what was checked.  The environment names the program (SSMSWEEP), the
 launcher (MPIEXEC) and the source tree (SSMSWEEP_SOURCE)."""
+import atexit
 import json
 import os
 import shutil
@@ -8,12 +9,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 PROGRAM = os.environ["SSMSWEEP"]
 MPIEXEC = os.environ["MPIEXEC"]
 SOURCE = os.environ["SSMSWEEP_SOURCE"]
 DEMO = os.path.join(SOURCE, "jobs", "demo")
 TIMED_OUT = "timed out"
+LIMIT = 600    # seconds, far above what any run takes on a busy machine: it only ends what hangs
 LONG = os.environ.get("SSMSWEEP_LONG") == "1"    # continuous integration has the time for all variants
 MODES = ["fp32", "fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]    # in the order of the table
 
@@ -49,17 +52,27 @@ class SessionFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def execute(command, cwd, environment=None, limit=120):
-    """(status or TIMED_OUT, stdout, stderr); ends the whole process group when time is up."""
+def environment(further=None, session=None):
+    """Of a program under test.  Open MPI keeps its files in `session`; without, in a folder that goes when the test ends.
+    A folder for each run: all isolated single processes of a user take one folder of the same name otherwise, and one that
+    ends removes it while another one starts (1 of 100 starts fails, 8 at a time)."""
     env = dict(os.environ, **OPEN_MPI)
     env.setdefault("OMP_NUM_THREADS", "1")
     env.setdefault("OMP_WAIT_POLICY", "passive")    # threads that spin on shared cores take ten times the time
-    # A folder for each run: all isolated single processes of a user take one folder of the same name otherwise, and one
-    # that ends removes it while another one starts (1 of 100 starts fails, 8 at a time).
-    with SessionFolder() as env["OMPI_MCA_orte_tmpdir_base"]:
-        env.update(environment or {})
-        process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, start_new_session=True)
+    if session is None:
+        folder = SessionFolder()
+        session = folder.__enter__()
+        atexit.register(folder.__exit__)
+    env["OMPI_MCA_orte_tmpdir_base"] = session
+    env.update(further or {})
+    return env
+
+
+def execute(command, cwd, further=None, limit=LIMIT):
+    """(status or TIMED_OUT, stdout, stderr); ends the whole process group when time is up."""
+    with SessionFolder() as session:
+        process = subprocess.Popen(command, cwd=cwd, env=environment(further, session), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
         try:
             out, err = process.communicate(timeout=limit)
             status = process.returncode
@@ -70,7 +83,7 @@ def execute(command, cwd, environment=None, limit=120):
     return status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
 
-def run(arguments, ranks=1, cwd=".", environment=None, limit=120, program=PROGRAM):
+def run(arguments, ranks=1, cwd=".", environment=None, limit=LIMIT, program=PROGRAM):
     """ranks 1 starts the program by itself, more start it under mpirun."""
     command = [program] + list(arguments)
     if ranks > 1:
@@ -79,7 +92,7 @@ def run(arguments, ranks=1, cwd=".", environment=None, limit=120, program=PROGRA
     return Result(status, out, err, [status])
 
 
-def run_each_status(arguments, ranks, cwd, environment=None, limit=120, program=PROGRAM):
+def run_each_status(arguments, ranks, cwd, environment=None, limit=LIMIT, program=PROGRAM):
     """As run(), but `status` is the set of statuses of the ranks if it has one element."""
     if ranks == 1:
         return run(arguments, 1, cwd, environment, limit, program)
@@ -89,7 +102,7 @@ def run_each_status(arguments, ranks, cwd, environment=None, limit=120, program=
         statuses = []
         for name in sorted(os.listdir(kept)):
             with open(os.path.join(kept, name)) as f:
-                statuses.append(int(f.read()))
+                statuses += map(int, f.read().split())    # none where the wrapper was ended between opening and writing
     if status == 0:
         status = statuses[0] if len(statuses) == ranks and len(set(statuses)) == 1 else "ranks differ: %s" % statuses
     return Result(status, out, err, statuses)
@@ -108,12 +121,28 @@ def children(pid):
         return []
 
 
-def is_gone(pid):
+def works_in(pid, folder):
     try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0] == "Z"
+        return os.path.samefile("/proc/%s/cwd" % pid, folder)
     except OSError:
-        return True
+        return False    # it is gone, or waits to be collected
+
+
+def wait_until_left(folder):
+    """Until no process has `folder` as its own: ranks outlive mpirun by a moment when that is killed."""
+    deadline = time.monotonic() + LIMIT
+    while any(name.isdigit() and works_in(name, folder) for name in os.listdir("/proc")):
+        if time.monotonic() > deadline:
+            raise RuntimeError("processes stay in " + folder)
+        time.sleep(0.02)
+
+
+def kill(pid):
+    """SIGKILL, if it is not gone already."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def read_json(path):

@@ -15,7 +15,7 @@ def main():
     checks = harness.Checks()
     with harness.Workplace() as folder:
         def run(*arguments):
-            return harness.run(arguments, 1, folder, NO_MPI, limit=60)
+            return harness.run(arguments, 1, folder, NO_MPI)
 
         # If this succeeded, the checks below would show nothing.
         checks.check(run("run", "-q").status != 0, "without MPI nothing can be swept")

@@ -18,7 +18,7 @@ VARIANTS = [(1, []),  # the first is what the others are compared with
             (16, ["--shard", "1"])]
 if harness.LONG:
     VARIANTS += [(2, ["--shard", "1"]), (2, ["--threads", "2"]), (3, ["--shard", "7"]), (16, [])]
-LIMIT = 300
+LIMIT = harness.LIMIT
 
 
 def seconds_of(path):

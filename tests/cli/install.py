@@ -15,7 +15,7 @@ def main():
         subprocess.run([cmake, "--install", build, "--prefix", prefix], check=True, stdout=subprocess.DEVNULL)
         os.mkdir(elsewhere)
         program = os.path.join(prefix, "bin", "ssmsweep")
-        result = harness.run([], 1, elsewhere, limit=300, program=program)
+        result = harness.run([], 1, elsewhere, program=program)
         checks.check(result.status == 0, "the installed program runs", result.err)
         checks.check(os.path.exists(os.path.join(elsewhere, "layer_outputs", "sweep.h5")), "it leaves a result")
 
@@ -26,7 +26,7 @@ def main():
         config = os.path.join(prefix, "share", "ssmsweep", "demo", "config.json")
         with open(config, "w") as f:
             f.write("{")
-        result = harness.run(["-q", "--output_dir", "second"], 1, elsewhere, limit=60, program=program)
+        result = harness.run(["-q", "--output_dir", "second"], 1, elsewhere, program=program)
         checks.check(result.status == 3 and config in result.err, "it uses the demo model of its prefix", result.err)
     checks.finish()
 

@@ -9,7 +9,7 @@ import harness
 import recovery
 import sweep_files
 
-LIMIT = 60
+LIMIT = harness.LIMIT
 
 
 def collective_calls():

@@ -57,7 +57,7 @@ def told(err, ranks):
 
 def watch(job, ranks, folder):
     """(status, largest sum over the ranks)"""
-    env = dict(os.environ, OMP_NUM_THREADS="1", **harness.OPEN_MPI)
+    env = harness.environment()
     largest = 0.0
     with open(os.path.join(folder, "log"), "w+") as log:
         process = subprocess.Popen([harness.MPIEXEC, "-n", str(ranks), harness.PROGRAM, "-v"] + job, cwd=folder, env=env,
@@ -71,9 +71,9 @@ def watch(job, ranks, folder):
 
 def plan(job, ranks, folder):
     """MiB: (of the node, weights, of a rank, of a rank before the sweep), or what was printed"""
-    env = dict(os.environ, OMP_NUM_THREADS="1", **harness.OPEN_MPI)
+    env = harness.environment()
     done = subprocess.run([harness.MPIEXEC, "-n", str(ranks), harness.PROGRAM, "--dry-run"] + job, cwd=folder, env=env,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100)
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=harness.LIMIT)
     found = re.search(r"^memory: ([\d.]+) MiB on a node with %d ranks?: ([\d.]+) MiB of weights, up to ([\d.]+) MiB in a rank "
                       r"\(([\d.]+) MiB before the sweep\)$" % ranks, done.stdout, re.M)
     return tuple(map(float, found.groups())) if found else done.stdout + done.stderr

@@ -17,7 +17,7 @@ import quamba_reference as reference  # noqa: E402
 
 JOB = ["-q", "--calib_data_num", "2,3", "--calib_seqlen", "48", "--layers", "all", "--components", "all"]
 BINS, POSITIONS, LOWEST = 131, 21, -40
-LIMIT = 300
+LIMIT = harness.LIMIT
 
 
 def bins_of(d):

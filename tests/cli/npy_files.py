@@ -14,7 +14,7 @@ import sweep_files
 JOB = ["--modes", "essential", "--calib_data_num", "3", "--calib_seqlen", "40", "--layers", "2,last", "--components",
        "ssm_input,mixer_output"]
 MODES = ["fp32", "0", "2-1", "2-2", "2-4"]
-LIMIT = 120
+LIMIT = harness.LIMIT
 
 
 def valid_rows(path, mode, layer, component):

@@ -17,7 +17,7 @@ import sweep_files
 
 import observers as numpy_observers  # noqa: E402, of tests/reference, which recovery.py put on the path
 
-USAGE, LIMIT = 2, 120
+USAGE, LIMIT = 2, harness.LIMIT
 SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 MIXED = "mse,x_proj_input=entropy,outputs=entropy,ssm_state=percentile,dt_proj-output=ema-percentile"
 EVERY_KIND = ["mse", "entropy", "ema-percentile", "percentile", "minmax", "entropy", "mse"]
@@ -180,7 +180,7 @@ def check_stops(checks, folder):
         run(checks, case, line, ranks)
         differing = sweep_files.differences(recovery.results(case), results)
         checks.check(not differing, "-n %d: the same bytes" % ranks, differing)
-    for point, ranks in (("observe:1", 1), ("observe:7", 1), ("observe:4/0", 3), ("store:20", 1)):
+    for point, ranks in (("observe:1", 1), ("observe:7", 1), ("observe:1/0", 3), ("store:20", 1)):
         case = os.path.join(folder, point.replace(":", "-").replace("/", "-"))
         os.mkdir(case)
         stopped = harness.run(["--inject", "stop@" + point] + line, ranks, case, limit=LIMIT, program=recovery.INJECT)

@@ -13,7 +13,7 @@ SMALL = ["--calib_data_num", "2", "--calib_seqlen", "16"]
 COMPAT = os.path.join(harness.SOURCE, "jobs", "compat")
 SETS = {"all": harness.MODES, "fp_only": ["fp32", "fp16"], "quant_only": ["fp32"] + harness.MODES[2:],
         "essential": ["fp32", "0", "2-1", "2-2", "2-4"], "0 2-1 2-4": ["fp32", "0", "2-1", "2-4"]}
-LIMIT = 120
+LIMIT = harness.LIMIT
 
 
 def saved_modes(folder):

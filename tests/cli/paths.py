@@ -7,7 +7,7 @@ import harness
 import recovery
 import sweep_files
 
-LIMIT = 120
+LIMIT = harness.LIMIT
 OBSERVERS = "mse,x_proj_input=entropy,outputs=entropy,ssm_state=percentile,dt_proj-output=ema-percentile"
 JOBS = {
     "observers and orders": ["--observer", OBSERVERS, "--shuffle-calib", "2", "--seed", "5"],

@@ -11,7 +11,7 @@ import documents
 import harness
 import sweep_files
 
-LIMIT = 200
+LIMIT = harness.LIMIT
 ESSENTIAL = {"fp32", "0", "2-1", "2-2", "2-4"}
 ALL = set(harness.MODES)
 QUANT = ALL - {"fp16"}    # with their reference

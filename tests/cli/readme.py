@@ -9,7 +9,7 @@ import sys
 import documents
 import harness
 
-LIMIT = 300
+LIMIT = harness.LIMIT
 NAMES = ["README.md", "README.zh-CN.md"]
 FOLDERS = ["jobs", "slurm"]    # of the checkout, which commands start
 STARTERS = ("ssmsweep", "mpirun", "sbatch", "srun", "cmake", "ctest", "jobs/", "./", "slurm/", "tests/", "pip", "apt")

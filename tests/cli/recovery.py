@@ -14,6 +14,8 @@ sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
 
 INJECT = os.environ["SSMSWEEP_INJECT"]
+# For INJECT_COMMAND: a rank waits until it is told to go on; the command ends with the rank, and with the test.
+PAUSE = "touch reached; while [ ! -e go ] && kill -0 $PPID && kill -0 %d; do sleep 0.05; done" % os.getpid()
 SAMPLES, RUNS = 5, 16
 OK, INPUT, IO, STOPPED = 0, 3, 4, 5
 CONFIG = {"architectures": ["MambaForCausalLM"], "model_type": "mamba", "hidden_size": 64, "intermediate_size": 128,

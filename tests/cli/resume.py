@@ -16,7 +16,7 @@ import harness
 import recovery
 import sweep_files
 
-LIMIT = 120
+LIMIT = harness.LIMIT
 
 
 class Case:
@@ -64,7 +64,7 @@ def check_stop(checks, good, workplace, ranks, rank):
         result = case.run(ranks=ranks, inject="stop@%s:1/%d" % (point, rank))
         began = recovery.computed(result.err)
         # Where the others have begun all that was left when this rank comes to the point, there is nothing to leave undone.
-        done = done or rank != 0 and began == (recovery.SAMPLES * recovery.RUNS, recovery.SAMPLES)
+        done = done or began == (recovery.SAMPLES * recovery.RUNS, recovery.SAMPLES)
         checks.check(result.status == (recovery.OK if done else recovery.STOPPED), what + ": status",
                      "%s\n%s" % (result.status, result.err))
         lines = errors_of(result)
@@ -136,7 +136,7 @@ def check_mpirun_signals(checks, good, workplace):
     for name in ("SIGUSR1", "SIGUSR2", "SIGTERM", "SIGINT", "SIGHUP"):
         case = Case(good, workplace, name)
         said = os.path.join(case.folder, "said")
-        env = dict(os.environ, OMP_NUM_THREADS="1", **harness.OPEN_MPI)
+        env = harness.environment()
         with open(said, "wb") as err:
             process = subprocess.Popen([harness.MPIEXEC, "-n", "3", harness.PROGRAM] + recovery.job(good.folder, "-v"),
                                        cwd=case.folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

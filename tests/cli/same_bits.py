@@ -44,7 +44,7 @@ def main():
                         out = os.path.join(workplace, what.replace(" ", "_").replace(",", ""))
                         result = harness.run(["--all-modes", "--layers", "all", "--components", "all", "--threads", str(threads),
                                               "--output_dir", out, "--comparison-dir", out, "-q"] + arguments, ranks, workplace,
-                                             {"SSMSWEEP_ISA": isa}, limit=300)
+                                             {"SSMSWEEP_ISA": isa})
                         if isa != "scalar" and result.status == 2 and "not on this machine" in result.err:
                             missing.add(isa)
                             continue

@@ -30,7 +30,7 @@ class Sweeps:
             folder = os.path.join(self.workplace, str(self.count))
             os.mkdir(folder)
             self.count += 1
-        result = harness.run(arguments, self.ranks, folder, limit=200)
+        result = harness.run(arguments, self.ranks, folder)
         self.checks.check(result.status == status, what, "status %s\n%s" % (result.status, result.err))
         return folder, result
 

@@ -22,7 +22,7 @@ def smaller(folder, layer):
 def main():
     checks = harness.Checks()
     with harness.Workplace() as folder:
-        result = harness.run(["-q", "--all-modes", "--layers", "all"], 4, folder, limit=280)
+        result = harness.run(["-q", "--all-modes", "--layers", "all"], 4, folder)
         checks.check(result.status == 0, "the sweep runs", result.err)
         report = harness.report(folder, "sweep.json")
         for ranking in report["rankings"]:

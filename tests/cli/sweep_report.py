@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,14 +16,14 @@ import h5py
 import jsonschema
 
 import harness
+import recovery
 
 JOB = ["--all-modes", "--calib_data_num", "3,6", "--calib_seqlen", "64", "--layers", "0,12,-1",
        "--components", "mixer_output,ssm_output", "--bootstrap", "399", "--noise", "2"]
 CHECK = os.path.join(harness.SOURCE, "tests", "reference", "check_sweep.py")
 SCHEMA = os.path.join(harness.SOURCE, "docs", "schema", "sweep.schema.json")
 FILES = ["sweep.json", "sweep.csv"]
-MIDDLE = 200    # of 264 samples of runs: then the ranks are killed; four of them are at 4 * 44 at most, and have done the others
-LIMIT = 300
+LIMIT = harness.LIMIT
 
 
 def read(folder, name):
@@ -289,29 +288,34 @@ def check_options(checks, folder):
     checks.check(verdicts <= {"unknown", "equal"} and "unknown" in result.out, "one sample: nothing can be told apart", verdicts)
 
 
+def count_stored(folder):
+    """Samples of runs that are complete in a file that is being written."""
+    try:
+        with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r") as file:
+            return sum(int((run["state"][:] == 1).sum()) for cell in file["items"].values() for run in cell.values())
+    except (OSError, KeyError):
+        return 0
+
+
 def check_killed(checks, workplace, whole):
-    """SIGKILL for every rank in the middle of the sweep; another number of ranks goes on, and gives the same bytes."""
+    """SIGKILL for every rank in the middle of the sweep, where one waits; another number of ranks goes on, and gives the
+    same bytes."""
     folder = os.path.join(workplace, "killed")
     os.mkdir(folder)
-    env = dict(os.environ, OMP_NUM_THREADS="1", **harness.OPEN_MPI)
-    said = os.path.join(folder, "said")
-    with open(said, "wb") as err:
-        process = subprocess.Popen([harness.MPIEXEC, "-n", "4", harness.PROGRAM, "-v"] + JOB, cwd=folder, env=env, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL, stderr=err, start_new_session=True)
-    began = lambda: open(said, encoding="utf-8", errors="replace").read().count("computes run ")
-    while began() < MIDDLE and process.poll() is None:
+    process = subprocess.Popen([harness.MPIEXEC, "-n", "4", recovery.INJECT, "--inject", "command@mark:1/0", "-q"] + JOB, cwd=folder,
+                               env=harness.environment({"INJECT_COMMAND": recovery.PAUSE}), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    while process.poll() is None and not (os.path.exists(os.path.join(folder, "reached")) and count_stored(folder) > 0):
         time.sleep(0.01)
-    ranks = harness.children(process.pid)
-    for victim in ranks + [process.pid]:
-        os.kill(victim, signal.SIGKILL)
+    for victim in harness.children(process.pid) + [process.pid]:
+        harness.kill(victim)
     process.wait(timeout=LIMIT)
-    while not all(harness.is_gone(rank) for rank in ranks):
-        time.sleep(0.01)
+    harness.wait_until_left(folder)
     checks.check(process.returncode != 0 and not os.path.exists(os.path.join(folder, "comparisons", "sweep.json")), "killed before the report",
                  process.returncode)
     result = harness.run(JOB + ["-v", "--resume"], 3, folder, limit=LIMIT)
-    kept = re.search(r"--resume: (\d+) of (\d+) samples of runs are kept", result.err)
-    checks.check(result.status == 0 and kept and 0 < int(kept.group(1)) < int(kept.group(2)), "killed in the middle and resumed", result.err[-3000:])
+    kept = recovery.kept(result.err)
+    checks.check(result.status == 0 and kept and 0 < kept["kept"] < kept["of"], "killed in the middle and resumed", result.err[-3000:])
     checks.check({name: read(folder, name) for name in FILES} == whole, "killed and resumed: the same bytes")
 
 

@@ -2,7 +2,6 @@
 """Every format of text gives the samples of the plain one, and every broken or malicious file its one-line refusal."""
 import concurrent.futures
 import gzip
-import io
 import json
 import os
 import subprocess
@@ -13,10 +12,11 @@ import h5py
 import numpy as np
 
 import harness
+from packed import npy, npy_of, zstd
 
 INPUT, USAGE = 3, 2
 SAMPLES = 3
-SECONDS = 60    # far above what any of these takes, also in a sanitizer build on a busy machine
+SECONDS = harness.LIMIT
 MIB = 1 << 20
 TOKENIZER = json.load(open(os.path.join(harness.DEMO, "tokenizer.json"), encoding="utf-8"))
 LINES = open(os.path.join(harness.DEMO, "calibration.jsonl"), "rb").read().splitlines(True)[:8]
@@ -24,23 +24,6 @@ TEXTS = ["one two three", "caf\u00e9 \U0001f600 \u0000 nul", "line one\nline two
 
 
 # ---------------------------------------------------------------- making files
-def zstd(data, *options):
-    return subprocess.run(["zstd", "-q", "-c", *options], input=data, stdout=subprocess.PIPE, check=True).stdout
-
-
-def npy(array):
-    out = io.BytesIO()
-    np.save(out, array)
-    return out.getvalue()
-
-
-def npy_of(header, data=b"", version=1, length=None):
-    """An .npy file with any header."""
-    text = header.encode() + b"\n"
-    size = len(text) if length is None else length
-    return b"\x93NUMPY" + bytes([version, 0]) + size.to_bytes(2 if version == 1 else 4, "little") + text + data
-
-
 def npy_shape(shape, data=b"", descr="'<i4'", fortran="False"):
     return npy_of("{'descr': %s, 'fortran_order': %s, 'shape': %s, }" % (descr, fortran, shape), data)
 
@@ -229,7 +212,7 @@ class Sweeps:
         if ranks > 1:
             command = [harness.MPIEXEC, "-n", str(ranks)] + command
         done = subprocess.run(command, cwd=folder, input=standard_input, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env=dict(os.environ, **harness.OPEN_MPI), timeout=SECONDS, check=False)
+                              env=harness.environment(), timeout=SECONDS, check=False)
         err = done.stderr.decode("utf-8", "replace")
         if not self.checks.check(done.returncode == 0, what, err):
             return None, None

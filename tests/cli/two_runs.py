@@ -17,23 +17,21 @@ import sweep_files
 
 RANKS = int(sys.argv[1])
 BUSY = 6
-LIMIT = 60
-# A point at which a run waits until it is told to go on; by then it has stored some samples.
-PAUSE = 'touch reached; n=0; while [ ! -e go ] && [ $n -lt 1200 ]; do sleep 0.05; n=$((n + 1)); done'
+LIMIT = harness.LIMIT
 LOCK = os.path.join("layer_outputs", "sweep.h5.lock")
 HOLDER = re.compile(r"host (\S+), process (\d+), Slurm job 42, restart 1, since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class Paused:
-    """A sweep in the middle of its work."""
+    """A sweep in the middle of its work: it has stored some samples."""
 
     def __init__(self, good, folder):
         self.folder = folder
         os.mkdir(folder)
         launcher = [harness.MPIEXEC, "-n", str(RANKS)] if RANKS > 1 else []
-        inject = ["--inject", "command@mark:%d/%d" % (40 // RANKS ** 2, RANKS - 1)]
-        environment = dict(os.environ, INJECT_COMMAND=PAUSE, OMP_NUM_THREADS="1", SLURM_JOB_ID="42",
-                           SLURM_RESTART_COUNT="1", **harness.OPEN_MPI)
+        # Rank 0 has work for certain, its first item; the others may have been too slow.
+        inject = ["--inject", "command@mark:%d/0" % (40 if RANKS == 1 else 2)]
+        environment = harness.environment({"INJECT_COMMAND": recovery.PAUSE, "SLURM_JOB_ID": "42", "SLURM_RESTART_COUNT": "1"})
         self.said = os.path.join(folder, "said")
         with open(self.said, "wb") as said:
             self.process = subprocess.Popen(launcher + [recovery.INJECT] + inject + recovery.job(good.folder), cwd=folder,
@@ -112,7 +110,7 @@ def check_added_modes(checks, good, workplace):
     os.mkdir(folder)
     options = ["save"] + recovery.job_without_modes(good.folder)
     made = harness.run(options + ["fp32"], 1, folder, limit=LIMIT)
-    environment = dict(os.environ, INJECT_COMMAND=PAUSE, **harness.OPEN_MPI)
+    environment = harness.environment({"INJECT_COMMAND": recovery.PAUSE})
     adding = subprocess.Popen([recovery.INJECT, "--inject", "command@mark:2"] + options + ["0", "-q"], cwd=folder,
                               env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL)
@@ -171,10 +169,9 @@ def check_together(checks, good, workplace):
     folder = os.path.join(workplace, "together")
     os.mkdir(folder)
     launcher = [harness.MPIEXEC, "-n", str(RANKS)] if RANKS > 1 else []
-    environment = dict(os.environ, OMP_NUM_THREADS="1", **harness.OPEN_MPI)
     runs = [subprocess.Popen(launcher + [harness.PROGRAM] + recovery.job(good.folder, "--resume", "-q"), cwd=folder,
-                             env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            for _ in range(4)]
+                             env=harness.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL) for _ in range(4)]
     statuses = [run.wait(timeout=LIMIT) for run in runs]
     checks.check(recovery.OK in statuses and set(statuses) <= {recovery.OK, BUSY}, "together: one at least, others refused",
                  statuses)

@@ -1,23 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seeds for the fuzz targets of text, tokenizer and .npy: make_text_seeds.py OUT_FOLDER DEMO_FOLDER"""
 import gzip
-import io
 import json
 import os
-import subprocess
 import sys
 
 import numpy as np
 
-
-def zstd(data, *options):
-    return subprocess.run(["zstd", "-q", "-c", *options], input=data, stdout=subprocess.PIPE, check=True).stdout
-
-
-def npy(array):
-    out = io.BytesIO()
-    np.save(out, array)
-    return out.getvalue()
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "cli"))
+from packed import npy, npy_of, zstd  # noqa: E402
 
 
 def texts(demo):
@@ -70,9 +61,7 @@ def arrays(_):
                    "{'descr': '<i4', 'fortran_order': False, 'shape': (4611686018427387905, 4), }",
                    "{'descr': '|O', 'fortran_order': True, 'shape': (), }"):
         for version in (1, 2, 3):
-            size = len(header) + 1
-            yield b"\x93NUMPY" + bytes([version, 0]) + size.to_bytes(2 if version == 1 else 4, "little") + \
-                header.encode() + b"\n" + bytes(16)
+            yield npy_of(header, bytes(16), version)
 
 
 def main():

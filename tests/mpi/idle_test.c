@@ -13,6 +13,7 @@
 static const double LONG_SECONDS = 0.8,
                     MOST_IDLE =
                         0.5; // share of the wait that waiting may cost; a spinning rank costs all of it
+enum { TRIES = 3 };          // a busy machine may make one look expensive
 
 static double cpu_seconds(void)
 {
@@ -36,17 +37,21 @@ static enum status run_item(void *context, int item, struct scheduler *scheduler
     return STATUS_OK;
 }
 
-static void check_idle(const struct comm *comm, const char *what, double since)
+// Waits until one time is cheap enough on each rank.
+static void check_idle(const struct comm *comm, const char *what, double (*wait)(const struct comm *comm))
 {
-    double used = cpu_seconds() - since;
-    if (used > MOST_IDLE * LONG_SECONDS) {
-        printf("rank %d used %.3f s of CPU while it waited %.1f s for %s\n", comm->rank, used, LONG_SECONDS,
-               what);
-        exit(1);
+    double most = 0;
+    for (int tries = 0; tries < TRIES; tries++) {
+        double used = wait(comm);
+        MPI_Allreduce(&used, &most, 1, MPI_DOUBLE, MPI_MAX, comm->world);
+        if (most <= MOST_IDLE * LONG_SECONDS) return;
     }
+    if (comm->rank == 0)
+        printf("a rank used %.3f s of CPU while it waited %.1f s for %s\n", most, LONG_SECONDS, what);
+    exit(1);
 }
 
-static void check_item(const struct comm *comm)
+static double wait_for_item(const struct comm *comm)
 {
     struct task task = {.n_items = 1, .run = run_item};
     struct progress progress;
@@ -54,19 +59,19 @@ static void check_item(const struct comm *comm)
     double before = cpu_seconds();
     progress_start(&progress, "test", 1, -1, true);
     CHECK(scheduler_run(comm, &task, &progress, &err) == STATUS_OK);
-    check_idle(comm, "an item", before);
+    return cpu_seconds() - before;
 }
 
-static void check_agreement(const struct comm *comm)
+static double wait_for_agreement(const struct comm *comm)
 {
     struct error err = {0};
     double before = cpu_seconds();
     if (comm->rank == comm->ranks - 1) sleep_long();
     CHECK(comm_agree(comm, &err) == STATUS_OK);
-    check_idle(comm, "an agreement", before);
+    return cpu_seconds() - before;
 }
 
-static void check_fence(const struct comm *comm)
+static double wait_for_fence(const struct comm *comm)
 {
     struct node_block block = {0};
     struct error err = {0};
@@ -75,8 +80,9 @@ static void check_fence(const struct comm *comm)
     double before = cpu_seconds();
     if (comm->node_rank == 0) sleep_long();
     node_block_fence(&block, comm);
-    check_idle(comm, "a fence", before);
+    double used = cpu_seconds() - before;
     node_block_close(&block);
+    return used;
 }
 
 int main(int argc, char **argv)
@@ -84,9 +90,9 @@ int main(int argc, char **argv)
     struct comm comm;
     struct error err = {0};
     CHECK(comm_init(&comm, &argc, &argv, &err) == STATUS_OK);
-    check_item(&comm);
-    check_agreement(&comm);
-    check_fence(&comm);
+    check_idle(&comm, "an item", wait_for_item);
+    check_idle(&comm, "an agreement", wait_for_agreement);
+    check_idle(&comm, "a fence", wait_for_fence);
     comm_finish(&comm);
     return 0;
 }

@@ -17,7 +17,7 @@ from sweep_files import contents  # noqa: E402
 
 MPIEXEC, SWEEP_TEST, PROBE = sys.argv[1:]
 VARIANTS = [(1, 0), (1, 7), (2, 1), (3, 4), (4, 0), (16, 1)]
-LIMIT = 120
+LIMIT = 600    # seconds, only for what hangs
 
 
 def sweep(path, ranks, shard):
@@ -196,6 +196,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="ssmsweep-test-") as folder:
         first, started = None, time.time()
         for ranks, shard in VARIANTS:
+            if (ranks, shard) == VARIANTS[-1]:
+                time.sleep(max(0, started + 1.1 - time.time()))    # or times of day in the file might be the same
             path = os.path.join(folder, "n%d-s%d.h5" % (ranks, shard))
             sweep(path, ranks, shard)
             found = contents(path)
@@ -203,7 +205,6 @@ def main():
                 first, good = found, path
                 check_contents(path)
             assert found == first, "%d ranks, shard %d: %s" % (ranks, shard, [n for n in found if found[n] != first.get(n)])
-        assert time.time() - started > 1, "too fast to show whether times are stored"
         assert bytes_of(path) == bytes_of(good)
         check_torn(good, folder)
         check_foreign(good, folder)

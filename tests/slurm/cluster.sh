@@ -81,11 +81,11 @@ write_configuration() {
 start_munge() {
     munged --foreground --key-file="$run/munge.key" --socket="$run/munge.socket" --pid-file="$run/munged.pid" \
         --seed-file="$run/munge.seed" --log-file="$run/munged.log" >"$run/munged.err.log" 2>&1 &
-    wait_for 100 munge -n -S "$run/munge.socket"
+    wait_for 600 munge -n -S "$run/munge.socket"
 }
 
 second_node() { # started in its own name spaces; the first node pushes the network device in
-    wait_for 100 ip link show link2 && make_node n2 10.213.7.2 link2 &&
+    wait_for 600 ip link show link2 && make_node n2 10.213.7.2 link2 &&
         exec slurmd -D -N n2 -f "$SLURM_CONF"
 }
 
@@ -96,11 +96,11 @@ start_nodes() {
     ip link add name link1 type veth peer name link2 && make_node n1 10.213.7.1 link1 || return 1
     # Not before the other side has left our network.
     different_network() { [ "$(readlink "/proc/$second/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
-    wait_for 100 different_network && ip link set link2 netns $second || return 1
+    wait_for 600 different_network && ip link set link2 netns $second || return 1
     slurmctld -D -c -f "$SLURM_CONF" >"$run/slurmctld.log" 2>&1 &
     slurmd -D -N n1 -f "$SLURM_CONF" >"$run/slurmd.n1.log" 2>&1 &
     both_idle() { [ "$(sinfo -h -p low -N -o %T | grep -cx idle)" = 2 ]; }
-    wait_for 300 both_idle
+    wait_for 1200 both_idle
 }
 
 inside() {

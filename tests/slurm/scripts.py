@@ -18,7 +18,7 @@ import sweep_files  # noqa: E402
 
 SCRIPTS = os.path.join(harness.SOURCE, "slurm")
 NODES = ["n1", "n2"]
-LIMIT = 120     # seconds, for any one job
+LIMIT = harness.LIMIT     # for any one job
 SHORT = ["-q", "--calib_seqlen", "64", "--calib_data_num", "3"]
 LONG = ["-q", "--calib_seqlen", "256", "--layers", "last", "--shard", "1", "--calib_data_num"]   # and how many
 LONG_SECONDS = 8    # enough to be interrupted three times

@@ -54,6 +54,8 @@ enum { VIEW_CELL_CHARS = 40 };
 const char *view_cell_text(const struct result_run *run, char text[VIEW_CELL_CHARS]);
 // Into an open object: calib_data_num, null for float runs, and where it is not 0, order.
 void view_put_cell(struct json_writer *writer, const struct result_run *run);
+// Into an open object: which run it is, and samples_done.
+void view_put_progress(struct json_writer *writer, const struct result_run *run);
 
 long long view_tokens(const struct result *result); // valid tokens of all samples
 

@@ -63,7 +63,7 @@ def write_run(file, run, base, error, rng):
 def compare(output_dir, comparison_dir, ranks, *options):
     command = [MPIEXEC, "-n", str(ranks), PROGRAM, "compare", "--output_dir", output_dir, "--comparison-dir",
                comparison_dir] + list(options)
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, text=True, check=False)
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=600, text=True, check=False)
 
 
 def texts(*folders):

@@ -6,7 +6,7 @@
 
 #include "ssmsweep/base/npy.h"
 
-enum { DEMO_VOCAB = 2048, DEMO_DOCUMENTS = 512, MEGABYTE = 1 << 20 };
+enum { DEMO_VOCAB = 2048, DEMO_DOCUMENTS = 512, MEGABYTE = 1 << 20, MOST_SECONDS = 20 };
 
 static int open_demo(void **state)
 {
@@ -146,8 +146,8 @@ static char *repeat(const char *part, size_t bytes)
     return text;
 }
 
-// Returns the number of ids of `bytes` bytes of `part` again and again; they must come in less than two
-// seconds.
+// Returns the number of ids of `bytes` bytes of `part` again and again; time that
+// grows with the square of a word would be minutes: the limit is far from that, and from a busy machine's.
 static size_t count_of_repeated(const struct tokenizer *tokenizer, const char *part, size_t bytes)
 {
     struct error err = {0};
@@ -159,7 +159,8 @@ static size_t count_of_repeated(const struct tokenizer *tokenizer, const char *p
     tokenizer_encode(tokenizer, text, bytes, -1, &ids, &count, &err);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
     ASSERT_OK(err);
-    assert_true((double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec) < 2.0);
+    assert_true((double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec) <
+                MOST_SECONDS);
     free(ids);
     free(text);
     return count;

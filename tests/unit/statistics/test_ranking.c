@@ -222,13 +222,15 @@ static void sample_sizes_have_their_power(void **state)
 
 static void floors(void **state)
 {
-    const double reference[] = {1.1, 0.8, 1.0}, self[] = {0.3, 0.5, 0.4};
+    const double reference[] = {1.1, 0.8, 1.0}, self[] = {0.3, 0.5, 0.4}, broken[] = {0.3, NAN, 0.4};
     (void)state;
     struct noise_floor f = noise_floor_make(moment("mse"), 1, reference, self, 3, 1);
     assert_true(fabs(f.change + log(0.8)) < 1e-12 && f.value == 0.5 && f.reruns == 3);
     f = noise_floor_make(moment("mse"), 1, reference, self, 3, 0.5);
     assert_true(fabs(f.change - log(1.1)) < 1e-12 && f.value == 0.4);
     assert_true(value_below_floor(moment("mse"), 0.4, &f) && !value_below_floor(moment("mse"), 0.41, &f));
+    f = noise_floor_make(moment("mse"), 1, broken, broken, 3, 0.5);
+    assert_true(isnan(f.change) && isnan(f.value)); // nobody knows how far that re-run was
     f = noise_floor_make(moment("correlation"), 0.9, reference, self, 3, 1);
     assert_true(isnan(f.change) && f.value == 0.3); // 1.1 is no correlation
     assert_true(value_below_floor(moment("correlation"), 0.35, &f));
