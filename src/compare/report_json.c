@@ -31,11 +31,11 @@ static void put_job_value(struct json_writer *w, const struct result *result, co
     if (text[0]) json_parse(&job, text, strlen(text), "job", &ignored);
     const struct json *value = json_get(job, key);
     bool applies =
-        strcmp(result_attribute(result, "scales_source"), "checkpoint") != 0; // alpha of calibration
+        strcmp(result_attribute(result, "scales_source"), "checkpoint") != 0; // what calibration takes
     if (applies && json_is_number(value))
         json_put_double(w, key, json_number(value));
     else
-        json_put_null(w, key);
+        json_put_string(w, key, applies ? json_string(value) : NULL);
     json_close(job);
 }
 
@@ -76,6 +76,7 @@ static void put_provenance(struct json_writer *w, const struct result *result, i
     }
     if (run >= 0) view_put_cell(w, result_run_at(result, run));
     put_job_value(w, result, "percentile_alpha");
+    put_job_value(w, result, "observer");
     json_put_integer(w, "num_samples", result_samples(result));
     json_put_integer(w, "tokens", view_tokens(result));
     put_evaluation(w, result);

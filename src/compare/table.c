@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "ssmsweep/base/json.h"
 #include "ssmsweep/compare/coverage.h"
 #include "ssmsweep/compare/view.h"
 #include "ssmsweep/numerics/mode.h"
@@ -246,10 +247,20 @@ static int widest_name(const struct comparison *comparison, const struct result 
     return widest;
 }
 
-static void print_evaluation(FILE *out, const struct result *result)
+static void print_sources(FILE *out, const struct result *result)
 {
-    const char *text = result_attribute(result, "evaluation_text");
+    enum { MOST_OBSERVER = 70 }; // characters; summary.json has all
+    const char *text = result_attribute(result, "evaluation_text"),
+               *job_text = result_attribute(result, "job");
+    struct error ignored = {0};
+    struct json *job = NULL;
+    if (job_text[0]) json_parse(&job, job_text, strlen(job_text), "job", &ignored);
+    const char *observer = json_string(json_get(job, "observer"));
     if (text[0]) fprintf(out, "Compared on: %s.\n", text);
+    if (observer)
+        fprintf(out, "Scales by --observer %.*s%s\n", MOST_OBSERVER, observer,
+                strlen(observer) > MOST_OBSERVER ? "..." : ".");
+    json_close(job);
 }
 
 void table_print_summary(FILE *out, const struct comparison *comparison, const struct result *result,
@@ -257,7 +268,7 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
 {
     struct run_view run = {0};
     if (!view_next_run(comparison, &run)) { // of an unfinished sweep
-        print_evaluation(out, result);
+        print_sources(out, result);
         coverage_print(out, result);
         return;
     }
@@ -267,7 +278,7 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
     for (run = (struct run_view){0}; view_next_run(comparison, &run);)
         print_run(out, comparison, result, &run, name_width, sweep, color);
     table_rule(out, width);
-    print_evaluation(out, result);
+    print_sources(out, result);
     coverage_print(out, result);
     print_twins(out, comparison, result);
     if (sweep->n_reruns > 0) table_print_noise_legend(out, sweep, "another mode");

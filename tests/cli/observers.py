@@ -224,6 +224,8 @@ def check_report(checks, folder, result):
     made = scales(os.path.join(folder, "layer_outputs", "sweep.h5"))
     told = harness.report(folder, "calibration.json")
     kinds = ["mse", "entropy", "entropy", "entropy", "ema-percentile", "mse", "percentile"]
+    checks.check(harness.report(folder, "summary.json")["provenance"]["observer"] == MIXED and
+                 "Scales by --observer %.70s...\n" % MIXED in result.out, "the reports name the observers", result.out)
     checks.check([told["observers"][site] for site in numpy_observers.SITES] == kinds and told["orders"] == 3 and
                  told["n_layer"] == 2 and told["reference_calib_data_num"] == 12, "calibration.json: what it is about", told)
     checks.check([(cell["calib_data_num"], cell["order"]) for cell in told["cells"]] ==

@@ -111,8 +111,11 @@ def check_dry_run(checks, sweeps):
 
 def check_no_tensors(checks, sweeps):
     _, result = sweeps.run("no tensors", SMALL + ["--store", "none"])
-    checks.check(result.out.startswith("Compared on: calibration samples.\n\nWhich modes can be told apart?"),
-                 "without tensors: on what modes were compared is said all the same", result.out)
+    checks.check(result.status == 0 and "All modes against fp32: mixer_output" in result.out and "layer 23" in result.out and
+                 "Compared on: calibration samples." in result.out and "p99 |diff|" not in result.out,
+                 "without tensors: the table of all modes, none by layer", result.out)
+    _, verbose = sweeps.run("no tensors, one mode", SMALL + ["--store", "none", "--modes", "fp32,2-1"])
+    checks.check("p99 |diff|" in verbose.out and " n/a " in verbose.out, "without tensors: one mode by layer, without percentiles", verbose.out)
 
 
 def check_progress(checks, sweeps):

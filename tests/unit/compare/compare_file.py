@@ -134,7 +134,7 @@ def check_provenance(comparison_dir):
     want = {k: v for k, v in ATTRIBUTES.items() if k not in ("job", "evaluation_text")}
     want["evaluation"] = {"text": ATTRIBUTES["evaluation_text"], "file": "e.npy", "samples": len(LENGTHS),
                           "tokens": sum(LENGTHS), "ids_sha256": ATTRIBUTES["ids_sha256"]}
-    want.update(calib_data_num=10, percentile_alpha=0.9995, num_samples=len(LENGTHS), tokens=sum(LENGTHS))
+    want.update(calib_data_num=10, percentile_alpha=0.9995, observer=None, num_samples=len(LENGTHS), tokens=sum(LENGTHS))
     need(provenance == want, "provenance %s" % provenance)
 
 
