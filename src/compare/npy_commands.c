@@ -27,7 +27,12 @@ enum status npy_export_job(const struct job *job, const struct comm *comm, struc
     struct result *result = NULL;
     struct comparison comparison = {0};
     char *path = sweep_result_path(job, err);
-    if (path) result_open(&result, path, err);
+    if (path && result_open(&result, path, err) == STATUS_OK && result_layers(result) == 0)
+        error_set(
+            err, STATUS_INPUT,
+            "%s: the result file keeps no tensors (--store none): nothing to export; sweep again without "
+            "it",
+            path);
     bool under_way = false;
     const struct log log = {.level = job->verbosity, .rank = comm->rank, .ranks = comm->ranks};
     if (comm_agree(comm, err) || under_way_look(&under_way, result, path, comm, &log, err)) goto close_result;
@@ -56,6 +61,9 @@ enum status npy_import_job(const struct job *job, const struct comm *comm, const
     if (comm->rank == 0 && path && file_make_directories(job->output_dir, err) == STATUS_OK)
         claim_take(&claim, path, &log, err);
     if (claim.path) store_discard_part(path); // of an import that was interrupted
+    if (comm->rank == 0 && !err->status && file_exists(path))
+        error_set(err, STATUS_INPUT,
+                  "%s: the result file exists already; remove it, or choose another --output_dir", path);
     if (comm_agree(comm, err) == STATUS_OK) npy_import(comm, npy_folder(job), path, tool_version, err);
     claim_drop(&claim);
     free(path);

@@ -176,12 +176,14 @@ static void print_run(FILE *out, const struct comparison *comparison, const stru
     const struct comparison_entry *first = s.first.main, *last = s.last.main;
     char name[CELL_CHARS * 2], cells[5][CELL_CHARS];
     bool reference = view_is_reference(comparison, result, run->run);
-    fprintf(out, "%-*s   %11s%s%11s%s  %11s%s%11s%s  %11s   ", name_width, mode_cell(name, result, run->run),
+    fprintf(out, "%-*s   %11s%s%11s%s", name_width, mode_cell(name, result, run->run),
             table_error_cell(cells[0], first->record.mse), noise_sign(sweep, first, "mse"),
-            table_error_cell(cells[1], first->record.mae), noise_sign(sweep, first, "mae"),
-            table_error_cell(cells[2], last->record.mse), noise_sign(sweep, last, "mse"),
-            table_error_cell(cells[3], last->record.mae), noise_sign(sweep, last, "mae"),
-            correlation_cell(cells[4], s.avg_correlation));
+            table_error_cell(cells[1], first->record.mae), noise_sign(sweep, first, "mae"));
+    if (s.layers > 1)
+        fprintf(out, "  %11s%s%11s%s", table_error_cell(cells[2], last->record.mse),
+                noise_sign(sweep, last, "mse"), table_error_cell(cells[3], last->record.mae),
+                noise_sign(sweep, last, "mae"));
+    fprintf(out, "  %11s   ", correlation_cell(cells[4], s.avg_correlation));
     if (reference)
         fputs("(reference)", out);
     else
@@ -207,13 +209,16 @@ static int print_header(FILE *out, const struct comparison *comparison, const st
     fprintf(out, "\nAll modes against %s%s: %s, %d sample%s, %lld tokens\n",
             view_reference_name(comparison, result), weights, component_name(s->first.main->component),
             result_samples(result), result_samples(result) == 1 ? "" : "s", view_tokens(result));
-    int width = name_width + 3 + 23 + 3 + 23 + 3 + 11 + 3 + 11;
+    const int columns = s->layers > 1 ? 2 : 1, width = name_width + columns * (3 + 23) + 3 + 11 + 3 + 11;
     table_rule(out, width);
     table_centre(first, 23, s->first.layer);
     table_centre(last, 23, s->last.layer);
-    fprintf(out, "%-*s   %s   %s   %11s   %s\n", name_width, "", first, last, "average", "worst");
-    fprintf(out, "%-*s   %11s %11s   %11s %11s   %11s   %s\n", name_width, "mode", "MSE", "MAE", "MSE", "MAE",
-            "correlation", "grade");
+    fprintf(out, "%-*s   %s%s%s   %11s   %s\n", name_width, "", first, columns > 1 ? "   " : "",
+            columns > 1 ? last : "", "average", "worst");
+    fprintf(out, "%-*s", name_width, "mode");
+    for (int i = 0; i < columns; i++)
+        fprintf(out, "   %11s %11s", "MSE", "MAE");
+    fprintf(out, "   %11s   %s\n", "correlation", "grade");
     table_rule(out, width);
     return width;
 }

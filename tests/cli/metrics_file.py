@@ -189,6 +189,9 @@ def check_store_none(checks, folder, whole):
     again = harness.run(["compare", "--output_dir", "none"], 2, folder)
     checks.check(again.status == 0 and any("keeps no tensors" in line for line in again.lines()), "compare says where it comes from",
                  again.err)
+    exported = harness.run(["export", "--npy", "arrays", "--output_dir", "none"], 2, folder)
+    checks.check(exported.status == 3 and "nothing to export" in exported.err and not os.path.exists(os.path.join(folder, "arrays")),
+                 "--store none: export says that there is nothing", exported.err)
     resumed = harness.run(JOB + options + ["--output_dir", "none", "--resume"], 2, folder)
     checks.check(resumed.status == 0 and datasets(none, "metrics") == same, "--store none: resumes", resumed.err)
     other = harness.run(JOB + ["--output_dir", "none", "--resume"], 1, folder)

@@ -124,7 +124,7 @@ def main():
             first, second = (reports(os.path.join(work, folder)) for folder in ("comparisons", "c-" + name))
             checks.check(len(first) == 5 and first == second, "the same reports", sorted(second))
         result = harness.run(["import-npy", "arrays", "--output_dir", "again"], 1, work, limit=LIMIT)
-        checks.check(result.status == 3 and "exists" in result.err, "no result file is overwritten", result.err)
+        checks.check(result.status == 3 and "exists already; remove it" in result.err, "no result file is overwritten", result.err)
         check_original_shape(checks, work)
         check_broken(checks, work)
     checks.finish()

@@ -2,6 +2,7 @@
 """What a user can ask for, end to end: files and tables of a sweep, job files, ids instead of text, other models, dry
 runs, comparisons again.  Argument: number of ranks."""
 import os
+import re
 import sys
 
 import h5py
@@ -114,8 +115,14 @@ def check_no_tensors(checks, sweeps):
     checks.check(result.status == 0 and "All modes against fp32: mixer_output" in result.out and "layer 23" in result.out and
                  "Compared on: calibration samples." in result.out and "p99 |diff|" not in result.out,
                  "without tensors: the table of all modes, none by layer", result.out)
+    ranking = result.out[result.out.index("Which modes can be told apart?"):].splitlines()[2]
+    checks.check(ranking.split() == ["-" * 8, "layer", "0", "-" * 9, "-" * 8, "layer", "23", "-" * 8], "of many layers the first and the last", ranking)
     _, verbose = sweeps.run("no tensors, one mode", SMALL + ["--store", "none", "--modes", "fp32,2-1"])
     checks.check("p99 |diff|" in verbose.out and " n/a " in verbose.out, "without tensors: one mode by layer, without percentiles", verbose.out)
+    _, one = sweeps.run("one layer", SMALL + ["--modes", "fp32,2-1", "--layers", "last"])
+    table = one.out[one.out.index("All modes against"):].splitlines()
+    checks.check(table[2].count("layer 23") == 1 and re.fullmatch(r"mode +MSE +MAE +correlation +grade", table[3]) and
+                 len({len(table[1]), len(table[4])}) == 1, "one layer stands in the table of all modes once", table[:8])
 
 
 def check_progress(checks, sweeps):
