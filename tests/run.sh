@@ -6,7 +6,7 @@
 # SSMSWEEP_WERROR=ON makes warnings errors; SSMSWEEP_SANITIZERS=OFF leaves out the sanitizer build;
 # SSMSWEEP_FUZZ=ON adds a short run of the fuzz targets, with clang (label fuzz);
 # SSMSWEEP_LONG=1 takes all variants of the tests that have several; SSMSWEEP_GOLDEN=DIR adds the tokenizer's golden files.
-# Takes some 25 minutes of processor time: builds 5, sanitizers 8, release 12.  Exit status: 0 only if every test passed.
+# Takes some 30 minutes of processor time: builds 5, sanitizers 10, release 15.  Exit status: 0 only if every test passed.
 set -eu
 cd "$(dirname "$0")/.."
 . jobs/environment.sh

@@ -387,10 +387,8 @@ static enum status write_result(const struct import *import, const struct comm *
     if (store_create(&store, comm, path, &import->plan, &import->dims, &import->corpus, &identity, err))
         return err->status;
     if (comm->rank == 0) write_runs(import, store, per_run, err);
-    if (comm_agree(comm, err))
-        store_abandon(store);
-    else
-        store_close(store, err);
+    if (comm_agree(comm, err) == STATUS_OK) store_sync(store, err);
+    store_close(store);
     if (err->status && comm->rank == 0) unlink(path);
     return err->status;
 }

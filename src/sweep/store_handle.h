@@ -35,14 +35,15 @@ struct store {
     dev_t device;
     ino_t inode;
     unsigned long long size_bytes;
+    bool has_holes;    // from the start: the file system reserved nothing
+    struct error loss; // set once the file was seen to be lost
 };
 
 long long *store_output_at(const struct store *store, int run, int layer, int component);
 
-// Local.  NULL with *err set when memory is out; store_free() takes NULL.
+// Local.  NULL with *err set when memory is out.
 struct store *store_new(const struct comm *comm, const char *path, const struct plan *plan,
                         const struct dims *dims, const struct corpus *corpus, struct error *err);
-void store_free(struct store *store);
 
 // Collective.  Opens the file at store->path, its datasets and the writer.
 enum status store_open_file(struct store *store, const struct plan *plan, const struct dims *dims,

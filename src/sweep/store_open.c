@@ -210,7 +210,7 @@ enum status store_open_file(struct store *store, const struct plan *plan, const 
 
 // ---- life ----
 
-void store_free(struct store *store)
+void store_close(struct store *store)
 {
     if (!store) return;
     writer_close(store->writer);
@@ -270,6 +270,6 @@ enum status store_create(struct store **store, const struct comm *comm, const ch
 remove_file:
     if (comm->rank == 0) unlink(path);
 free_store:
-    store_free(made);
+    store_close(made);
     return err->status;
 }

@@ -229,7 +229,7 @@ static enum status open_again(struct store **store, const struct comm *comm, con
     *store = opened;
     return STATUS_OK;
 free_store:
-    store_free(opened);
+    store_close(opened);
     return err->status;
 }
 

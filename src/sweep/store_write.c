@@ -18,6 +18,11 @@
 
 // ---- is the file still there, and does it take more? ----
 
+static unsigned long long block_bytes(const struct stat *info)
+{
+    return 512 * (unsigned long long)info->st_blocks; // of 512 bytes each on Linux, whatever the disk has
+}
+
 enum status store_remember(struct store *store, struct error *err)
 {
     struct stat info;
@@ -25,10 +30,11 @@ enum status store_remember(struct store *store, struct error *err)
     store->device = info.st_dev;
     store->inode = info.st_ino;
     store->size_bytes = (unsigned long long)info.st_size;
+    store->has_holes = block_bytes(&info) < store->size_bytes;
     return STATUS_OK;
 }
 
-static enum status check_still_there(struct store *store, struct error *err)
+static enum status look_for_file(const struct store *store, struct error *err)
 {
     struct stat info;
     if (stat(store->path, &info) != 0)
@@ -46,19 +52,35 @@ static enum status check_still_there(struct store *store, struct error *err)
                          "%s: the result file was cut from %llu to %llu bytes while the sweep wrote to it; "
                          "remove it and start anew",
                          store->path, store->size_bytes, (unsigned long long)info.st_size);
+    if (!store->has_holes && block_bytes(&info) < store->size_bytes)
+        return error_set(
+            err, STATUS_IO,
+            "%s: the result file was cut while the sweep wrote to it: %llu of %llu bytes are left; "
+            "remove it and start anew",
+            store->path, block_bytes(&info), store->size_bytes);
     return STATUS_OK;
 }
 
-bool store_is_lost(struct store *store)
+// What is written behind a cut gives the file its size back, not its blocks.  Once lost is lost: a hole may
+// be filled before the next look.
+static enum status check_still_there(struct store *store, struct error *err)
 {
-    struct error ignored = {0};
-    return check_still_there(store, &ignored) != STATUS_OK;
+    if (!store->loss.status) look_for_file(store, &store->loss);
+    if (store->loss.status) *err = store->loss;
+    return store->loss.status;
+}
+
+enum status store_still_there(struct store *store, struct error *err)
+{
+    check_still_there(store, err);
+    return comm_agree(&store->comm, err);
 }
 
 // HDF5 does not say why a write failed, so the file system is asked for the blocks of the file itself.
 bool store_can_write(struct store *store)
 {
-    if (store_is_lost(store)) return false;
+    struct error ignored = {0};
+    if (check_still_there(store, &ignored)) return false;
     int descriptor = open(store->path, O_RDWR | O_CLOEXEC);
     if (descriptor < 0) return false;
     struct statvfs disk;
@@ -70,19 +92,10 @@ bool store_can_write(struct store *store)
 
 // ---- the end ----
 
-enum status store_close(struct store *store, struct error *err)
+enum status store_sync(struct store *store, struct error *err)
 {
-    if (!store) return STATUS_OK;
     writer_sync(store->writer, err);
-    if (store->comm.rank == 0 && !err->status) check_still_there(store, err);
-    comm_agree(&store->comm, err);
-    store_free(store);
-    return err->status;
-}
-
-void store_abandon(struct store *store)
-{
-    store_free(store);
+    return comm_agree(&store->comm, err);
 }
 
 // ---- raw data ----

@@ -283,14 +283,13 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
 // A file that holds nothing helps nobody.
 static void end_store(struct sweep *sweep, struct store *store, bool empty, struct error *err)
 {
-    struct error closing = {0};
-    sweep->lost = store_is_lost(store);
-    if (err->status && err->status != STATUS_STOPPED && !sweep->comparable)
-        store_abandon(store);
-    else
-        store_close(store, &closing);
-    if (closing.status) sweep->comparable = false;
-    if (!err->status) *err = closing;
+    struct error lost = {0}, closing = {0};
+    if (!err->status || err->status == STATUS_STOPPED || sweep->comparable) store_sync(store, &closing);
+    store_still_there(store, &lost);
+    store_close(store);
+    sweep->lost = lost.status != STATUS_OK;
+    if (lost.status || closing.status) sweep->comparable = false;
+    if (lost.status || !err->status) *err = lost.status ? lost : closing;
     if (empty && sweep->comm->rank == 0) unlink(sweep->result_path);
 }
 

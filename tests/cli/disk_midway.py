@@ -97,6 +97,9 @@ def check_lost(checks, good, workplace):
     file = "layer_outputs/sweep.h5"
     for what, command, resumes in (("unlinked", "rm " + file, recovery.OK),
                                    ("cut", "truncate -s 1000 " + file, recovery.INPUT),
+                                   ("cut, its size restored",
+                                    "size=$(stat -c %%s %s); truncate -s 1000 %s; truncate -s $size %s" % (file, file, file),
+                                    recovery.INPUT),
                                    ("replaced", "cp %s x && mv x %s" % (file, file), None)):
         for ranks in (1, 4):
             # Of five samples on four ranks, rank 0 observes one for certain, and has all runs of one or a part of them.

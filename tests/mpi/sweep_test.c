@@ -282,10 +282,9 @@ static void bench_open(struct bench *bench)
 static void bench_close(struct bench *bench, bool failed)
 {
     struct error err = {0};
-    if (failed)
-        store_abandon(bench->store);
-    else
-        CHECK(store_close(bench->store, &err) == STATUS_OK);
+    CHECK(failed || store_sync(bench->store, &err) == STATUS_OK);
+    CHECK(failed || store_still_there(bench->store, &err) == STATUS_OK);
+    store_close(bench->store);
     free(bench->scales);
     observations_clear(&bench->known);
     finished_close(&bench->finished);

@@ -21,7 +21,7 @@
 //
 // One rank creates everything before the first item, then each opens the file for itself; after that only raw
 // data moves, by independent writes, and no call of HDF5 is collective.  What other ranks wrote is read only
-// after store_close() and result_open().
+// after store_sync() and result_open().
 #ifndef SSMSWEEP_SWEEP_STORE_H
 #define SSMSWEEP_SWEEP_STORE_H
 
@@ -138,15 +138,13 @@ enum status store_write_state(struct store *store, int run, int sample, enum sto
 void store_mark_failed(struct store *store, int run, int sample);
 // Local, after a write failed: may others succeed?  Not where the disk is full, or the file was taken away.
 bool store_can_write(struct store *store);
-// Local.  Whether the file was removed, replaced or cut since it was opened: what it held cannot be counted
-// on.
-bool store_is_lost(struct store *store);
-
-// Collective.  Every rank sees to it that what it wrote is on the disk; frees the store in any case.
-enum status store_close(struct store *store, struct error *err);
-
-// Local.  After a failed write, in place of store_close(): leaves the file as it is, with what was written.
-void store_abandon(struct store *store);
+// Collective.  Every rank sees to it that what it wrote is on the disk.
+enum status store_sync(struct store *store, struct error *err);
+// Collective.  STATUS_IO once any rank saw that the file was removed, replaced or cut since it was opened:
+// what it held cannot be counted on.
+enum status store_still_there(struct store *store, struct error *err);
+// Local.  Leaves the file as it is, with what was written; NULL is fine.
+void store_close(struct store *store);
 
 // ---- reading, without MPI: each process opens the file by itself ----
 struct result; // opaque
