@@ -93,14 +93,27 @@ def check_read_only(checks, good, workplace):
     harness.execute(["umount", folder], ".")
 
 
+def shows_holes(folder):
+    """Whether this file system reserves blocks, and tells when they are gone."""
+    with open(os.path.join(folder, "probe"), "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 1 << 20)
+        reserved = os.fstat(file.fileno()).st_blocks
+        file.truncate(0)
+        file.truncate(1 << 20)
+        return os.fstat(file.fileno()).st_blocks * 512 < 1 << 20 <= reserved * 512
+
+
 def check_lost(checks, good, workplace):
     file = "layer_outputs/sweep.h5"
+    holes = shows_holes(workplace)
     for what, command, resumes in (("unlinked", "rm " + file, recovery.OK),
                                    ("cut", "truncate -s 1000 " + file, recovery.INPUT),
                                    ("cut, its size restored",
                                     "size=$(stat -c %%s %s); truncate -s 1000 %s; truncate -s $size %s" % (file, file, file),
                                     recovery.INPUT),
                                    ("replaced", "cp %s x && mv x %s" % (file, file), None)):
+        if "restored" in what and not holes:
+            continue
         for ranks in (1, 4):
             # Of five samples on four ranks, rank 0 observes one for certain, and has all runs of one or a part of them.
             for point in ("observe:%d/0" % (2 if ranks == 1 else 1), "mark:2/0"):
