@@ -185,8 +185,7 @@ static enum status compare(const struct program *program, bool partial, struct e
     request.partial = partial || under_way;
     footprint_log(program->log, "the result file is open for reading");
     log_job(program->log, LOG_VERBOSE, "compares");
-    bool outputs = result_layers(result) > 0;
-    if (!outputs)
+    if (result_layers(result) == 0)
         log_job(program->log, LOG_NORMAL,
                 "the result file keeps no tensors (--store none): compares by its metrics");
     if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
@@ -202,7 +201,7 @@ static enum status compare(const struct program *program, bool partial, struct e
         log_job(program->log, LOG_NORMAL, "no sample is finished in two modes yet; nothing to compare");
     footprint_log(program->log, "reports are written");
     comm_agree(comm, err);
-    if (outputs && (!err->status || err->status == STATUS_GATE)) check_equalities(program, result, err);
+    if (!err->status || err->status == STATUS_GATE) check_equalities(program, result, err);
     if (late.status && !err->status) *err = late;
     sweep_report_clear(&sweep);
 clear_comparison:

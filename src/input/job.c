@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/input/job.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,8 @@
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/input/option.h"
 #include "ssmsweep/input/settings.h"
+
+enum { CHOICE_ROOM = 16 };
 
 static const struct job defaults = {
     .command = COMMAND_RUN,
@@ -177,6 +180,17 @@ int job_evaluation_samples(const struct job *job)
 
 // ---- identity ----
 
+// An OPTION_CHOICE by its word.
+static void put_choice(struct json_writer *writer, const char *key, int choice)
+{
+    char word[CHOICE_ROOM];
+    const char *words = option_find(key, strlen(key))->word;
+    for (; choice > 0; choice--)
+        words += strcspn(words, "|") + 1;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(words, "|"), words);
+    json_put_string(writer, key, word);
+}
+
 char *job_identity_json(const struct job *job)
 {
     struct json_writer *writer = json_writer_open();
@@ -188,8 +202,8 @@ char *job_identity_json(const struct job *job)
     json_put_string(writer, "calib_data", job->calib_data);
     json_put_string(writer, "eval_data", job->eval_data);
     json_put_integer(writer, "eval_data_num", job_evaluation_samples(job));
-    json_put_integer(writer, "text_format", job->text_format);
-    json_put_integer(writer, "txt_split", job->txt_split);
+    put_choice(writer, "text_format", job->text_format);
+    put_choice(writer, "txt_split", job->txt_split);
     json_put_string(writer, "text_field", job->text_field);
     json_put_integer(writer, "pad_id", job->pad_id);
     json_begin_array(writer, "calib_data_num");
@@ -205,7 +219,7 @@ char *job_identity_json(const struct job *job)
     json_put_string(writer, "reference", job->reference);
     json_put_string(writer, "layers", job->layers);
     json_put_string(writer, "components", job->components);
-    json_put_string(writer, "store", job->store == JOB_STORE_NONE ? "none" : "selected");
+    put_choice(writer, "store", job->store);
     json_put_bool(writer, "logits", !job->no_logits);
     json_put_integer(writer, "noise", job->noise);
     json_end_object(writer);

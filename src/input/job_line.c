@@ -34,14 +34,6 @@ static const char *number_text(double number, char text[NUMBER_ROOM])
     return text;
 }
 
-static void put_choice(FILE *out, const struct option *option, int choice)
-{
-    const char *word = option->word;
-    for (; choice > 0 && *word; choice--)
-        word += strcspn(word, "|") + (word[strcspn(word, "|")] != '\0');
-    fprintf(out, " %.*s", (int)strcspn(word, "|"), word);
-}
-
 static void put_numbers(FILE *out, const struct json *array)
 {
     char text[NUMBER_ROOM];
@@ -83,8 +75,6 @@ static void put_option(FILE *out, const struct json *value)
         put_numbers(out, value);
     else if (json_is_string(value))
         put_word(out, json_string(value));
-    else if (option->kind == OPTION_CHOICE)
-        put_choice(out, option, (int)json_number(value));
     else
         put_word(out, number_text(json_number(value), text));
 }

@@ -99,41 +99,60 @@ int result_model_layers(const struct result *result)
 
 // ---- reading ----
 
-// The elements of some samples at one layer and component.
-static enum status read_rows(const struct result *result, int run, enum store_metric metric, int layer,
-                             enum component component, struct sample_range range, void *rows,
-                             struct error *err)
+// Where elements lie: [sample, layer, component].
+struct block {
+    hsize_t start[3], count[3];
+};
+
+static enum status read_block(const struct result *result, int run, enum store_metric metric,
+                              const struct block *block, void *rows, struct error *err)
 {
     const hid_t data = result->metrics ? result->metrics[run * STORE_METRICS + (int)metric] : 0;
-    const hid_t type = result->metric_types[metric];
     const struct store_expected shape = store_metric_expected(metric, result->samples, 1);
-    const bool of_layers = shape.rank > 1;
-    hsize_t start[STORE_RANKS] = {(hsize_t)range.first, (hsize_t)layer, (hsize_t)component},
-            count[STORE_RANKS];
-    if (data <= 0 || (of_layers && (layer < 0 || layer >= result->n_model_layers)))
+    const hsize_t layer = block->start[1];
+    hsize_t start[STORE_RANKS] = {0}, count[STORE_RANKS];
+    if (data <= 0 || (shape.rank > 1 && layer + block->count[1] > (hsize_t)result->n_model_layers))
         return error_set(err, STATUS_INPUT, "%s: %s of layer %d were not kept", result->file.path,
-                         store_metric_name(metric), layer);
-    for (int d = 0; d < STORE_RANKS; d++)
-        count[d] = (hsize_t)shape.shape[d];
-    count[0] = (hsize_t)range.count;
-    count[2] = 1;
+                         store_metric_name(metric), (int)layer);
+    for (int d = 0; d < STORE_RANKS; d++) {
+        start[d] = d < 3 ? block->start[d] : 0;
+        count[d] = d < 3 ? block->count[d] : (hsize_t)shape.shape[d];
+    }
     const hid_t file_space = H5Dget_space(data), memory_space = H5Screate_simple(shape.rank, count, NULL);
     if (H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
-        H5Dread(data, type, memory_space, file_space, H5P_DEFAULT, rows) < 0) {
+        H5Dread(data, result->metric_types[metric], memory_space, file_space, H5P_DEFAULT, rows) < 0) {
         char reason[400];
         store_hdf5_reason(reason, sizeof reason);
         error_set(err, STATUS_IO, "%s: cannot read %s of layer %d: %s", result->file.path,
-                  store_metric_name(metric), layer, reason);
+                  store_metric_name(metric), (int)layer, reason);
     }
     H5Sclose(memory_space);
     H5Sclose(file_space);
     return err->status;
 }
 
+// The elements of some samples at one layer and component.
+static enum status read_rows(const struct result *result, int run, enum store_metric metric, int layer,
+                             enum component component, struct sample_range range, void *rows,
+                             struct error *err)
+{
+    const struct block block = {{(hsize_t)range.first, (hsize_t)layer, (hsize_t)component},
+                                {(hsize_t)range.count, 1, 1}};
+    return read_block(result, run, metric, &block, rows, err);
+}
+
 enum status result_read_moments(struct result *result, int run, int layer, enum component component,
                                 struct sample_range range, struct accumulator *rows, struct error *err)
 {
     return read_rows(result, run, STORE_MOMENTS, layer, component, range, rows, err);
+}
+
+enum status result_read_sample_moments(struct result *result, int run, int sample, struct accumulator *rows,
+                                       struct error *err)
+{
+    const struct block block = {{(hsize_t)sample, 0, 0},
+                                {1, (hsize_t)result->n_model_layers, COMPONENT_COUNT}};
+    return read_block(result, run, STORE_MOMENTS, &block, rows, err);
 }
 
 enum status result_read_end_of_model(struct result *result, int run, struct sample_range range,

@@ -9,6 +9,7 @@ import harness
 
 JOB = ["--modes", "essential,2-0", "--calib_data_num", "2", "--calib_seqlen", "24", "--layers", "3,last",
        "--components", "conv1d_output,mixer_output"]
+LAYERS, COMPONENTS = 24, 6
 ALTERED = [("2-2", "2-1", 3, "conv1d_output", 1, 5), ("2-0", "0", 23, "mixer_output", 0, 17)]
 LIMIT = harness.LIMIT
 
@@ -23,12 +24,45 @@ def alter(path):
                 data[where] = bits.view("f4")
 
 
+def alter_metrics(path):
+    """A last bit of a sum of one sample and a later one, of a layer that is not stored."""
+    with h5py.File(path, "r+") as f:
+        data = f["metrics/2/2-2/moments"]
+        rows = data[...]
+        for sample in (0, 1):
+            for layer, component in ((7, 2), (23, COMPONENTS - 1)):
+                value = rows[sample, layer, component]
+                value["diff_max"] = numpy.nextafter(value["diff_max"], numpy.inf)
+        data[...] = rows
+
+
+def check_metrics(checks):
+    """Without tensors, the metrics of each sample are compared."""
+    with harness.Workplace() as folder:
+        result = harness.run(JOB + ["-v", "--store", "none"], 3, folder, limit=LIMIT)
+        checks.check(result.status == 0 and "%d declared equalities hold" % (2 * LAYERS * COMPONENTS) in result.err,
+                     "--store none", result.err)
+        alter_metrics(os.path.join(folder, "layer_outputs", "sweep.h5"))
+        said = []
+        for ranks in (1, 3):
+            result = harness.run(["compare", "-q"], ranks, folder, limit=LIMIT)
+            checks.check(result.status == 1 and len(result.lines()) == 3, "--store none, %d ranks" % ranks, result.err)
+            said.append(result.lines())
+            for layer in (7, 23):
+                checks.check(sum("modes 2-2 and 2-1" in line and "layer %d," % layer in line and
+                                 line.endswith("sample 0 (by its metrics)") for line in said[-1]) == 1,
+                             "--store none, layer %d" % layer, said[-1])
+        checks.check(said[0] == said[1], "--store none: the same words on any number of ranks", said)
+
+
 def main():
     checks = harness.Checks()
+    check_metrics(checks)
     with harness.Workplace() as folder:
         result = harness.run(JOB + ["-v"], 2, folder, limit=LIMIT)
         checks.check(result.status == 0, "a run", result.err)
-        checks.check("8 declared equalities hold" in result.err, "the run checks them", result.err)
+        checks.check("%d declared equalities hold" % (2 * LAYERS * COMPONENTS) in result.err, "the run checks them",
+                     result.err)
         alter(os.path.join(folder, "layer_outputs", "sweep.h5"))
         said = []
         for ranks in (1, 3):

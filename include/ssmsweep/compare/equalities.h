@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Declared equalities: a mode whose row in the mode table says that it equals another one must have stored
-// the same bits.
+// the same bits; where tensors were not stored, its metrics must have the same.
 #ifndef SSMSWEEP_COMPARE_EQUALITIES_H
 #define SSMSWEEP_COMPARE_EQUALITIES_H
 
@@ -10,9 +10,9 @@
 #include "ssmsweep/sweep/store.h"
 
 // Collective.  Checks every pair of complete runs that the mode table declares equal, of the same scales, at
-// every stored layer and component.  Rank 0 logs one line for each violated one, with modes, layer,
-// component, first differing sample and token.  STATUS_GATE if there was one; STATUS_INPUT if the file cannot
-// be read.
+// every layer and component that is stored or has metrics.  Rank 0 logs one line for each violated one, with
+// modes, layer, component, first differing sample and, in tensors, token.  STATUS_GATE if there was one;
+// STATUS_INPUT if the file cannot be read.
 enum status equalities_check(const struct comm *comm, const struct log *log, struct result *result,
                              struct error *err);
 

@@ -197,6 +197,9 @@ struct sample_range {
 // rows[range.count], each.
 enum status result_read_moments(struct result *result, int run, int layer, enum component component,
                                 struct sample_range range, struct accumulator *rows, struct error *err);
+// rows[n_layer of the model][COMPONENT_COUNT] of one sample.
+enum status result_read_sample_moments(struct result *result, int run, int sample, struct accumulator *rows,
+                                       struct error *err);
 enum status result_read_profiles(struct result *result, int run, int layer, enum component component,
                                  struct sample_range range, struct profile *rows, struct error *err);
 enum status result_read_end_of_model(struct result *result, int run, struct sample_range range,

@@ -116,6 +116,11 @@ static void choices_and_bytes_arrive(void **state)
     assert_int_equal(job.txt_split, SPLIT_FILE);
     assert_string_equal(job.text_field, "body");
     assert_int_equal(job.pad_id, -5);
+    char *identity = job_identity_json(&job);
+    assert_non_null(strstr(identity, "\"text_format\": \"npy\""));
+    assert_non_null(strstr(identity, "\"txt_split\": \"file\""));
+    assert_non_null(strstr(identity, "\"store\": \"selected\""));
+    free(identity);
     job_clear(&job);
     job = parsed("synth --preset MAMBA-1.4B --dtype bf16 --seed 3 --out d --shard-bytes 500m");
     assert_int_equal(job.command, COMMAND_SYNTH);
