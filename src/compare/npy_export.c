@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
@@ -28,24 +27,20 @@ static enum status write_samples(FILE *file, struct result *result, const struct
     return err->status;
 }
 
-static enum status write_array(struct result *result, const struct comparison_entry *entry, const char *path,
-                               struct error *err)
+static enum status write_array(struct result *result, const struct comparison_entry *entry,
+                               const char *directory, const char *name, struct error *err)
 {
-    char header[NPY_HEADER_ROOM], temporary[4096 + 32];
+    char header[NPY_HEADER_ROOM];
     size_t shape[2] = {(size_t)view_tokens(result),
                        (size_t)result_width(result, entry->layer, entry->component)};
     size_t header_bytes = npy_header(header, NPY_FLOAT32, 2, shape);
-    snprintf(temporary, sizeof temporary, "%.4096s.tmp.%ld", path, (long)getpid());
-    FILE *file = fopen(temporary, "wb");
-    if (!file) return error_errno(err, path, "cannot create");
-    if (fwrite(header, 1, header_bytes, file) != header_bytes) error_errno(err, path, "cannot write");
-    if (!err->status) write_samples(file, result, entry, path, err);
-    if (!err->status && (fflush(file) != 0 || fsync(fileno(file)) != 0))
-        error_errno(err, path, "cannot write");
-    if (fclose(file) != 0) error_errno(err, path, "cannot close");
-    if (!err->status && rename(temporary, path) != 0) error_errno(err, path, "cannot rename into place");
-    if (err->status) unlink(temporary);
-    return err->status;
+    struct file_replacement array;
+    if (file_replacement_begin(&array, directory, name, err)) return err->status;
+    if (fwrite(header, 1, header_bytes, array.out) != header_bytes)
+        error_errno(err, array.path, "cannot write");
+    else
+        write_samples(array.out, result, entry, array.path, err);
+    return file_replacement_end(&array, err);
 }
 
 static enum status export_entry(const struct report *report, struct result *result,
@@ -55,11 +50,7 @@ static enum status export_entry(const struct report *report, struct result *resu
     report_stem(report, entry->run, stem);
     snprintf(name, sizeof name, "%s_layer_%d%s%s.npy", stem, entry->layer, main ? "" : "_",
              main ? "" : component_name(entry->component));
-    char *path = file_join(report->output_dir, name);
-    if (!path) return error_memory(err, 256, "a path");
-    write_array(result, entry, path, err);
-    free(path);
-    return err->status;
+    return write_array(result, entry, report->output_dir, name, err);
 }
 
 // ---- the folder ----
