@@ -22,6 +22,14 @@ void table_rule(FILE *out, int width)
 
 // ---- cells ----
 
+void table_put_cell(FILE *out, int width, const char *cell, const char *marks, bool last)
+{
+    int shown = (int)strlen(marks);
+    while (last && shown > 0 && marks[shown - 1] == ' ')
+        shown--;
+    fprintf(out, "%*s%.*s", width, cell, shown, marks);
+}
+
 const char *table_error_cell(char cell[CELL_CHARS], double v)
 {
     if (isnan(v)) return "n/a";

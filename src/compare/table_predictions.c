@@ -76,15 +76,20 @@ static const char *noise_cell(char cell[CELL_CHARS], const struct column *c,
     return most < 0 ? "" : cell;
 }
 
+static void put_cell(FILE *out, int column, const char *cell, const char *mark)
+{
+    fputs("  ", out);
+    table_put_cell(out, columns[column].width, cell, mark, column == COLUMNS - 1);
+}
+
 static void print_row(FILE *out, const struct sweep_report *report, int unit, int run)
 {
     fprintf(out, "%-*s", NAME_WIDTH, table_run_of(report, run)->mode);
     for (int i = 0; i < COLUMNS; i++) {
         const int k = statistic_of(&columns[i]);
         char cell[CELL_CHARS];
-        fprintf(out, "  %*s%s", columns[i].width,
-                estimate_cell(cell, &columns[i], &sweep_entry_at(report, unit, run)->intervals[k]),
-                table_noise_sign(sweep_within_noise(report, unit, k, run)));
+        put_cell(out, i, estimate_cell(cell, &columns[i], &sweep_entry_at(report, unit, run)->intervals[k]),
+                 table_noise_sign(sweep_within_noise(report, unit, k, run)));
     }
     fputc('\n', out);
 }
@@ -95,7 +100,7 @@ static void print_noise_row(FILE *out, const struct sweep_report *report, const 
     fprintf(out, "%-*s", NAME_WIDTH, "noise");
     for (int i = 0; i < COLUMNS; i++) {
         char cell[CELL_CHARS];
-        fprintf(out, "  %*s ", columns[i].width, noise_cell(cell, &columns[i], report, family, unit));
+        put_cell(out, i, noise_cell(cell, &columns[i], report, family, unit), " ");
     }
     fputc('\n', out);
 }
@@ -116,7 +121,7 @@ void table_print_end_of_model(FILE *out, const struct sweep_report *report)
     table_rule(out, width);
     fprintf(out, "%-*s", NAME_WIDTH, "mode");
     for (int i = 0; i < COLUMNS; i++)
-        fprintf(out, "  %*s ", columns[i].width, columns[i].title);
+        put_cell(out, i, columns[i].title, " ");
     fputc('\n', out);
     table_rule(out, width);
     for (int i = 0; i < family->count; i++)

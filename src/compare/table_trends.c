@@ -42,12 +42,13 @@ static void print_trend_row(FILE *out, const struct sweep_report *report, int un
     for (int i = 0; i < count; i++) {
         const struct sweep_trend *trend = &report->trends[trends[i]];
         char point[CELL_CHARS];
-        bool settles = *sweep_settles_at(report, unit, k, trends[i]) == cell &&
-                       cell<trend->count - 1, noise = cell> 0 &&
-                       sweep_runs_within_noise(report, unit, k, trend->runs + cell - 1, 2);
-        fprintf(out, " %*s%s%s", POINT_WIDTH,
-                point_cell(point, &sweep_entry_at(report, unit, trend->runs[cell])->intervals[k]),
-                settles ? "*" : " ", table_noise_sign(noise));
+        const bool settles = *sweep_settles_at(report, unit, k, trends[i]) == cell && cell + 1 < trend->count;
+        const bool noise = cell > 0 && sweep_runs_within_noise(report, unit, k, trend->runs + cell - 1, 2);
+        const char marks[] = {settles ? '*' : ' ', table_noise_sign(noise)[0], '\0'};
+        fputc(' ', out);
+        table_put_cell(out, POINT_WIDTH,
+                       point_cell(point, &sweep_entry_at(report, unit, trend->runs[cell])->intervals[k]),
+                       marks, i == count - 1);
     }
     fputc('\n', out);
 }
@@ -59,9 +60,11 @@ static void print_trend_noise(FILE *out, const struct sweep_report *report, int 
     for (int i = 0; i < count; i++) {
         const struct sweep_trend *trend = &report->trends[trends[i]];
         char cell[CELL_CHARS];
-        fprintf(out, " %*s  ", POINT_WIDTH,
-                table_noise_cell(cell, sizeof cell, report, unit, table_main_statistic(&report->units[unit]),
-                                 trend->runs, trend->count));
+        const int k = table_main_statistic(&report->units[unit]);
+        fputc(' ', out);
+        table_put_cell(out, POINT_WIDTH,
+                       table_noise_cell(cell, sizeof cell, report, unit, k, trend->runs, trend->count), "  ",
+                       i == count - 1);
     }
     fputc('\n', out);
 }
@@ -72,8 +75,11 @@ static void print_trend_block(FILE *out, const struct sweep_report *report, int 
     int width = 14 + count * COLUMN, cells = report->trends[trends[0]].count;
     table_rule(out, width);
     fprintf(out, "%14s", "calib_data_num");
-    for (int i = 0; i < count; i++)
-        fprintf(out, " %*s  ", POINT_WIDTH, table_run_of(report, report->trends[trends[i]].runs[0])->mode);
+    for (int i = 0; i < count; i++) {
+        fputc(' ', out);
+        table_put_cell(out, POINT_WIDTH, table_run_of(report, report->trends[trends[i]].runs[0])->mode, "  ",
+                       i == count - 1);
+    }
     fputc('\n', out);
     table_rule(out, width);
     for (int c = 0; c < cells; c++)

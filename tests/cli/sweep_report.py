@@ -331,6 +331,8 @@ def main():
             made = {name: read(folder, name) for name in FILES}
             if ranks == 1:
                 first, out = made, result.out
+                ragged = [line for line in out.splitlines() if line != line.rstrip()]
+                checks.check("Predictions" in out and not ragged, "no line of a table ends in a blank", ragged)
             checks.check(made == first, "-n %d: the same bytes" % ranks)
         folder = os.path.join(workplace, "4")
         for name in FILES:
