@@ -177,6 +177,30 @@ def check_schema(checks, report):
         checks.check(not validator.is_valid(broken), "the schema refuses " + what)
 
 
+def check_noise_rows(checks, report, out):
+    """Each row `noise` has the largest noise of the numbers above it."""
+    def percent(metrics):
+        return "+-%.2g %%" % (100 * (max(m["noise"] for m in metrics if "noise" in m) - 1))
+
+    def moved(name, scale):
+        found = [e["metrics"][name] for e in report["end_of_model"] if e["calib_data_num"] == 6 and "noise" in e["metrics"][name]]
+        return "+-%.2g" % (scale * max(m["value"] * max(m["noise"] - 1, 1 - 1 / m["noise"]) for m in found))
+
+    def of(layer, **where):
+        return [e["metrics"]["mse"] for e in report["layers"] if e["layer"] == layer and e["component"] == "mixer_output" and
+                all(e[key] == value for key, value in where.items())]
+
+    ranking, sizes, predictions = (out[out.index(title):] for title in
+                                   ("Which modes can be told apart?", "against calib_data_num:", "Predictions of the whole"))
+    rows = [re.search(r"^ *noise .*$", table, re.M).group(0) for table in (ranking, sizes, predictions)]
+    want = [[percent(of(layer, calib_data_num=6)) for layer in (0, 12, 23)],
+            [percent(of(23, mode=mode)) for mode in ("0", "2-1", "2-3")],
+            [moved("perplexity", 1), moved("perplexity_ratio", 100)]]
+    for row, cells in zip(rows, want):
+        found = re.findall(r"\+-\S+(?: %)?", row)
+        checks.check(found[:len(cells)] == cells, "the row of noise has %s" % cells, row)
+
+
 def check_tables(checks, report, out):
     """The last cell is shown, with the places of the report, and what is noise has its sign in every table."""
     sign = {True: "~", False: " "}
@@ -227,6 +251,7 @@ def check_tables(checks, report, out):
             line = r"^%s +%.2f [\d.]+%s .* %s%s " % (re.escape(entry["mode"]), perplexity["value"], sign[perplexity["within_noise"]],
                                                      re.escape(cell), sign[change["within_noise"]])
             checks.check(re.search(line, out, re.M), "the table has the perplexity of " + entry["mode"], out[-2000:])
+    check_noise_rows(checks, report, out)
     legends = out.count("~: mere rounding noise lies between it and another mode:"), out.count("between it and the line above:")
     checks.check(legends == (3, 1) and len(re.findall("^noise: the most", out, re.M)) == 3, "the sign and the row are explained", legends)
     checks.check(all(len(line) <= 100 for line in out.splitlines()), "no table is wider than 100 columns",
