@@ -211,6 +211,9 @@ def check_tables(checks, report, out):
         shown += "=" if place["equal"] else " "
         pattern = r"^%s +\S+(?: ~)? +\S+ +%s%s +\S+\.\.\S+ +\S+(?: ~)? +\S+$" % (re.escape(place["mode"]), re.escape(shown), sign[bool(place["within_noise"])])
         checks.check(re.search(pattern, out, re.M), "the table has %s at %s" % (place["mode"], shown), out[-6000:])
+    modes = ["fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]
+    rows = re.findall(r"^(\S+) +\d[\d-]*[= ~]", out[out.index("Which modes can be told apart?"):out.index("Place 4-8")], re.M)
+    checks.check([p["mode"] for p in ranking["places"]] == modes and rows == modes, "modes stand in the order of the mode table", rows)
     chain = re.search(r"^  layer 12 +(.*)$", out, re.M).group(1).split()
     checks.check(sorted(chain[::2]) == sorted(p["mode"] for p in ranking["places"]), "every mode is in the line of neighbours", chain)
     for first, relation, second in zip(chain[::2], chain[1::2], chain[2::2]):
