@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE // O_TMPFILE
 #include "ssmsweep/base/file.h"
 
 #include <errno.h>
@@ -9,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { DESCRIPTOR_ROOM = 32 }; // for "/proc/self/fd/N"
 
 static enum status map_descriptor(struct file_map *map, int descriptor, const char *path, struct error *err)
 {
@@ -140,6 +143,28 @@ char *file_join(const char *directory, const char *name)
     return path;
 }
 
+// ---- files made anew ----
+
+static void name_descriptor(char name[DESCRIPTOR_ROOM], int descriptor)
+{
+    snprintf(name, DESCRIPTOR_ROOM, "/proc/self/fd/%d", descriptor);
+}
+
+// A file beside `path` that has no name yet, and so is gone with the process; NULL where that cannot be had.
+static FILE *open_unnamed(const char *path)
+{
+    char name[DESCRIPTOR_ROOM], *folder = strdup(path), *slash = folder ? strrchr(folder, '/') : NULL;
+    if (!folder) return NULL;
+    if (slash) slash[slash == folder] = '\0';
+    int descriptor = open(slash ? folder : ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    free(folder);
+    if (descriptor < 0) return NULL;
+    name_descriptor(name, descriptor);
+    FILE *out = access(name, F_OK) == 0 ? fdopen(descriptor, "w") : NULL; // by it the file gets its name
+    if (!out) close(descriptor);
+    return out;
+}
+
 static enum status begin(struct file_replacement *replacement, const char *path, struct error *err)
 {
     const size_t room = strlen(path) + 32;
@@ -149,7 +174,9 @@ static enum status begin(struct file_replacement *replacement, const char *path,
         goto free_names;
     }
     snprintf(made.temporary, room, "%s.tmp.%ld", path, (long)getpid());
-    made.out = fopen(made.temporary, "we");
+    made.out = open_unnamed(path);
+    made.unnamed = made.out != NULL;
+    if (!made.out) made.out = fopen(made.temporary, "we");
     if (!made.out) {
         error_errno(err, path, "cannot create");
         goto free_names;
@@ -172,6 +199,19 @@ enum status file_replacement_begin(struct file_replacement *replacement, const c
     return err->status;
 }
 
+// What a process of the same number left there, long ago, makes room.
+static enum status give_name(const struct file_replacement *replacement, struct error *err)
+{
+    char name[DESCRIPTOR_ROOM];
+    name_descriptor(name, fileno(replacement->out));
+    for (int tries = 0; tries < 2; tries++) {
+        if (linkat(AT_FDCWD, name, AT_FDCWD, replacement->temporary, AT_SYMLINK_FOLLOW) == 0)
+            return STATUS_OK;
+        if (errno == EEXIST) unlink(replacement->temporary);
+    }
+    return error_errno(err, replacement->path, "cannot create");
+}
+
 enum status file_replacement_end(struct file_replacement *replacement, struct error *err)
 {
     const char *path = replacement->path;
@@ -179,6 +219,7 @@ enum status file_replacement_end(struct file_replacement *replacement, struct er
     if ((fflush(replacement->out) != 0 || ferror(replacement->out)) && !err->status)
         error_errno(err, path, "cannot write");
     if (!err->status && fsync(fileno(replacement->out)) != 0) error_errno(err, path, "cannot sync");
+    if (!err->status && replacement->unnamed) give_name(replacement, err);
     if (fclose(replacement->out) != 0 && !err->status) error_errno(err, path, "cannot close");
     if (!err->status && rename(replacement->temporary, path) != 0)
         error_errno(err, path, "cannot rename into place");

@@ -102,6 +102,33 @@ def check_half_made(checks, folder, good, job):
     checks.check(got == recovery.OK and os.listdir(os.path.join(folder, "back")) == ["sweep.h5"], "half made: import-npy", err)
 
 
+def has_unnamed_files(folder):
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY))
+        return os.path.exists("/proc/self/fd")
+    except OSError:
+        return False
+
+
+def check_killed_report(checks, folder):
+    """Killed while it writes a report: the old ones are there, and nothing else where a file needs no name to be written."""
+    def listing():
+        return {path: sorted(names) for path, _, names in os.walk(folder)}
+
+    before, reports = listing(), recovery.results(folder)
+    for command, at in (("compare", 1), ("compare", 3), ("export --npy comparisons", 1)):
+        status, _, err = shell("%s --inject die@sync:%d %s -q" % (recovery.INJECT, at, command), folder)
+        what = "killed in front of sync %d of %s" % (at, command)
+        checks.check("inject: die@sync" in err and status != 0, what, "%s\n%s" % (status, err))
+        checks.check(recovery.results(folder) == reports, what + ": the reports are as they were")
+        if has_unnamed_files(folder):
+            checks.check(listing() == before, what + ": nothing is left behind", listing())
+    left = listing()
+    status, _, err = shell(recovery.INJECT + " --inject named:1 compare -q", folder)
+    checks.check(status == 0 and recovery.results(folder) == reports and listing() == left,
+                 "reports where every file has a name", "%s\n%s\n%s" % (status, err, listing()))
+
+
 def check_size_limit(checks, folder, job):
     status, _, err = shell("ulimit -f 100; exec $P -q " + job, folder)
     checks.check(status == recovery.IO and "cannot reserve" in err and "cannot reserve 0.0 " not in err and " 0 MiB" not in err,
@@ -127,6 +154,7 @@ def main():
         checks.check(status == 0, "the sweep runs", err)
         good = recovery.results(folders["good"])
         check_full_output(checks, folders["good"], job)
+        check_killed_report(checks, folders["good"])
         check_closed_streams(checks, folders["closed"], good, job)
         check_lock_link(checks, folders["link"], job)
         check_half_made(checks, folders["half"], folders["good"], job)

@@ -8,6 +8,7 @@
 //   ssmsweep_inject --inject command@POINT[:K][/RANK] ... runs the shell command $INJECT_COMMAND there
 //   ssmsweep_inject --inject sparse:1 ...                 as on a file system that cannot reserve space
 //   ssmsweep_inject --inject nolocks:1 ...                as on a file system that cannot lock files
+//   ssmsweep_inject --inject named:1 ...                  as on a file system on which every file has a name
 //   ssmsweep_inject --inject item:N[/RANK] ...            outputs of run N / 1000, sample N % 1000 cannot be
 //   written
 // Points: create, readback, observe, scales, store, metrics, mark, compare, report; pwrite, sync, rename,
@@ -156,6 +157,8 @@ WRAP(int, unlink, (const char *path), (path), point("unlink"))
 WRAP(int, posix_fallocate, (int file, off_t from, off_t bytes), (file, from, bytes),
      if (plan.at && strcmp(plan.what, "sparse") == 0) return EOPNOTSUPP;
      if (fires("write")) return ENOSPC)
+WRAP(int, access, (const char *path, int mode), (path, mode),
+     if (plan.at && strcmp(plan.what, "named") == 0 && strncmp(path, "/proc/self/fd/", 14) == 0) return -1)
 WRAP(herr_t, H5Dwrite, (hid_t data, hid_t type, hid_t memory, hid_t file, hid_t list, const void *values),
      (data, type, memory, file, list, values), if (fires("write")) return -1)
 // Like HDF5 itself, which says that something could not be written, and closes the file all the same.

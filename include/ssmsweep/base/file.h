@@ -35,7 +35,9 @@ size_t file_existing_bytes(const char *path);
 // The other way round: removes those folders on `path`, behind its first `kept_bytes`, that are empty.
 void file_remove_directories(const char *path, size_t kept_bytes);
 
-// Writes PATH.tmp.<pid>, fsyncs it and renames it to PATH: the old content or the new, never a part.
+// Writes a file without a name, fsyncs it, links it as PATH.tmp.<pid> and renames that to PATH: the old
+// content or the new, never a part.  Where the file system has no files without a name, it is PATH.tmp.<pid>
+// at once.
 enum status file_replace(const char *path, const void *data, size_t size_bytes, struct error *err);
 
 // The same of DIR/NAME with a text; NULL stands for one that memory did not suffice for.
@@ -45,6 +47,7 @@ enum status file_replace_in(const char *directory, const char *name, const char 
 struct file_replacement {
     FILE *out;
     char *path, *temporary;
+    bool unnamed;
 };
 // On success file_replacement_end() must follow, which frees.
 enum status file_replacement_begin(struct file_replacement *replacement, const char *directory,
