@@ -165,6 +165,28 @@ static FILE *open_unnamed(const char *path)
     return out;
 }
 
+// A pipe or a device is not to be replaced; nor are the names of open files, which are links in /dev.
+static bool is_special(const char *path)
+{
+    struct stat info;
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode) && strncmp(path, "/dev/", 5) == 0) return true;
+    return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
+static void open_replacement(struct file_replacement *made)
+{
+    made->way = FILE_IN_PLACE;
+    if (is_special(made->path)) {
+        made->out = fopen(made->path, "we");
+        return;
+    }
+    made->way = FILE_UNNAMED;
+    made->out = open_unnamed(made->path);
+    if (made->out) return;
+    made->way = FILE_NAMED;
+    made->out = fopen(made->temporary, "we");
+}
+
 static enum status begin(struct file_replacement *replacement, const char *path, struct error *err)
 {
     const size_t room = strlen(path) + 32;
@@ -174,9 +196,7 @@ static enum status begin(struct file_replacement *replacement, const char *path,
         goto free_names;
     }
     snprintf(made.temporary, room, "%s.tmp.%ld", path, (long)getpid());
-    made.out = open_unnamed(path);
-    made.unnamed = made.out != NULL;
-    if (!made.out) made.out = fopen(made.temporary, "we");
+    open_replacement(&made);
     if (!made.out) {
         error_errno(err, path, "cannot create");
         goto free_names;
@@ -215,15 +235,16 @@ static enum status give_name(const struct file_replacement *replacement, struct 
 enum status file_replacement_end(struct file_replacement *replacement, struct error *err)
 {
     const char *path = replacement->path;
+    const bool moves = replacement->way != FILE_IN_PLACE;
     errno = EIO; // of an earlier piece the reason is forgotten
     if ((fflush(replacement->out) != 0 || ferror(replacement->out)) && !err->status)
         error_errno(err, path, "cannot write");
-    if (!err->status && fsync(fileno(replacement->out)) != 0) error_errno(err, path, "cannot sync");
-    if (!err->status && replacement->unnamed) give_name(replacement, err);
+    if (!err->status && moves && fsync(fileno(replacement->out)) != 0) error_errno(err, path, "cannot sync");
+    if (!err->status && replacement->way == FILE_UNNAMED) give_name(replacement, err);
     if (fclose(replacement->out) != 0 && !err->status) error_errno(err, path, "cannot close");
-    if (!err->status && rename(replacement->temporary, path) != 0)
+    if (!err->status && moves && rename(replacement->temporary, path) != 0)
         error_errno(err, path, "cannot rename into place");
-    if (err->status) unlink(replacement->temporary);
+    if (err->status && moves) unlink(replacement->temporary);
     free(replacement->path);
     free(replacement->temporary);
     *replacement = (struct file_replacement){0};

@@ -102,6 +102,10 @@ def check_half_made(checks, folder, good, job):
     checks.check(got == recovery.OK and os.listdir(os.path.join(folder, "back")) == ["sweep.h5"], "half made: import-npy", err)
 
 
+def same_but_for_time(a, b):
+    return [line for line in a.splitlines() if "timestamp" not in line] == [line for line in b.splitlines() if "timestamp" not in line]
+
+
 def has_unnamed_files(folder):
     try:
         os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY))
@@ -127,6 +131,28 @@ def check_killed_report(checks, folder):
     status, _, err = shell(recovery.INJECT + " --inject named:1 compare -q", folder)
     checks.check(status == 0 and recovery.results(folder) == reports and listing() == left,
                  "reports where every file has a name", "%s\n%s\n%s" % (status, err, listing()))
+
+
+def check_special_files(checks, folder):
+    """Pipes and devices are written to and stay what they are."""
+    reports = "compare -q --save-comparison %s --junit %s --gate 'mode=2-4 mse<1'"
+    status, _, err = shell("$P " + reports % ("plain.json", "plain.xml"), folder)
+    with open(os.path.join(folder, "plain.json")) as a, open(os.path.join(folder, "plain.xml")) as b:
+        plain = a.read(), b.read()
+    checks.check(status == 0 and all(plain), "reports into files", err)
+    status, _, err = shell("mkfifo pipe && { cat pipe >piped & $P %s && wait; } && test -p pipe" % (reports % ("pipe", "other.xml")), folder)
+    with open(os.path.join(folder, "piped")) as f:
+        piped = f.read()
+    checks.check(status == 0 and same_but_for_time(piped, plain[0]), "a report into a pipe", "%s\n%s" % (status, err))
+    for redirection in ("| cat", ">out && cat out"):
+        status, out, err = shell("$P %s %s" % (reports % ("other.json", "/dev/stdout"), redirection), folder)
+        still = os.path.islink("/dev/stdout")
+        if not still:    # not even a failing test leaves the machine so
+            os.remove("/dev/stdout")
+            os.symlink("/proc/self/fd/1", "/dev/stdout")
+        checks.check(plain[1].strip() in out and still, "a report to /dev/stdout %s" % redirection, "%s\n%s\n%s" % (status, out, err))
+    for name in ("plain.json", "plain.xml", "other.json", "other.xml", "pipe", "piped", "out"):
+        os.remove(os.path.join(folder, name))
 
 
 def check_size_limit(checks, folder, job):
@@ -155,6 +181,7 @@ def main():
         good = recovery.results(folders["good"])
         check_full_output(checks, folders["good"], job)
         check_killed_report(checks, folders["good"])
+        check_special_files(checks, folders["good"])
         check_closed_streams(checks, folders["closed"], good, job)
         check_lock_link(checks, folders["link"], job)
         check_half_made(checks, folders["half"], folders["good"], job)

@@ -37,7 +37,7 @@ void file_remove_directories(const char *path, size_t kept_bytes);
 
 // Writes a file without a name, fsyncs it, links it as PATH.tmp.<pid> and renames that to PATH: the old
 // content or the new, never a part.  Where the file system has no files without a name, it is PATH.tmp.<pid>
-// at once.
+// at once.  What is no file (a pipe, /dev/null, /dev/stdout) is written to as it is.
 enum status file_replace(const char *path, const void *data, size_t size_bytes, struct error *err);
 
 // The same of DIR/NAME with a text; NULL stands for one that memory did not suffice for.
@@ -47,7 +47,7 @@ enum status file_replace_in(const char *directory, const char *name, const char 
 struct file_replacement {
     FILE *out;
     char *path, *temporary;
-    bool unnamed;
+    enum { FILE_UNNAMED, FILE_NAMED, FILE_IN_PLACE } way;
 };
 // On success file_replacement_end() must follow, which frees.
 enum status file_replacement_begin(struct file_replacement *replacement, const char *directory,
