@@ -13,11 +13,21 @@
 
 enum { DESCRIPTOR_ROOM = 32 }; // for "/proc/self/fd/N"
 
+enum status file_expect_regular(const char *path, mode_t mode, struct error *err)
+{
+    if (S_ISREG(mode)) return STATUS_OK;
+    if (S_ISDIR(mode))
+        return error_set(err, STATUS_INPUT, "%s: expected a regular file, got a folder; name a file in it",
+                         path);
+    return error_set(err, STATUS_INPUT,
+                     "%s: expected a regular file, got a pipe or a device; copy it into a file", path);
+}
+
 static enum status map_descriptor(struct file_map *map, int descriptor, const char *path, struct error *err)
 {
     struct stat info;
     if (fstat(descriptor, &info) != 0) return error_errno(err, path, "cannot stat");
-    if (!S_ISREG(info.st_mode)) return error_set(err, STATUS_INPUT, "%s: expected a regular file", path);
+    if (file_expect_regular(path, info.st_mode, err)) return err->status;
     struct file_map found = {.size_bytes = (size_t)info.st_size};
     if (found.size_bytes > 0) {
         void *data = mmap(NULL, found.size_bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);

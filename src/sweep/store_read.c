@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ssmsweep/base/file.h"
 #include "ssmsweep/numerics/observer.h"
 #include "ssmsweep/sweep/cell.h"
 #include "ssmsweep/sweep/store.h"
@@ -278,8 +279,7 @@ static enum status open_file(struct result *result, struct error *err)
         return error_set(err, STATUS_INPUT,
                          "%s: no such result file; `ssmsweep save all` makes it, with the same --output_dir",
                          result->file.path);
-    if (!S_ISREG(info.st_mode))
-        return error_set(err, STATUS_INPUT, "%s: expected a regular file", result->file.path);
+    if (file_expect_regular(result->file.path, info.st_mode, err)) return err->status;
     if (store_finish_extension(result->file.path, err)) return err->status;
     if (stat(result->file.path, &info) != 0) return error_errno(err, result->file.path, "cannot stat");
     result->file.size_bytes = (unsigned long long)info.st_size;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "ssmsweep/base/status.h"
 
@@ -24,6 +25,8 @@ void file_release(const struct file_map *map);
 // begins at a page.
 void file_want(const struct file_map *map);
 
+// STATUS_INPUT where `mode`, of stat(), is that of a folder, a pipe or a device.
+enum status file_expect_regular(const char *path, mode_t mode, struct error *err);
 bool file_exists(const char *path);
 bool file_is_directory(const char *path);
 bool file_is_writable(const char *path); // of a folder: files can be made in it

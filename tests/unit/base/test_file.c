@@ -59,7 +59,7 @@ static void refuses_what_is_no_file(void **state)
     file_map(&map, path, &missing);
     expect_error(&missing, STATUS_INPUT, "nothing|no such file");
     file_map(&map, root, &folder);
-    expect_error(&folder, STATUS_INPUT, "regular file");
+    expect_error(&folder, STATUS_INPUT, "regular file, got a folder");
     assert_null(map.data);
     assert_false(file_exists(path));
     assert_true(file_exists(root));
