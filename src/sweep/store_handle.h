@@ -35,7 +35,7 @@ struct store {
     dev_t device;
     ino_t inode;
     unsigned long long size_bytes;
-    bool has_holes;    // from the start: the file system reserved nothing
+    bool shows_holes;  // every block was there at the start, and the file system tells when one is gone
     struct error loss; // set once the file was seen to be lost
 };
 

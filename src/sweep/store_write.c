@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <hdf5.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "ssmsweep/base/hash.h"
@@ -23,6 +25,18 @@ static unsigned long long block_bytes(const struct stat *info)
     return 512 * (unsigned long long)info->st_blocks; // of 512 bytes each on Linux, whatever the disk has
 }
 
+// Elsewhere blocks may vanish without a cut: servers that compress or deduplicate, answers that are old.
+static bool counts_blocks(const char *path)
+{
+    static const long local[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC,
+                                 OVERLAYFS_SUPER_MAGIC};
+    struct statfs disk;
+    if (statfs(path, &disk) != 0) return false;
+    for (size_t i = 0; i < sizeof local / sizeof local[0]; i++)
+        if ((long)disk.f_type == local[i]) return true;
+    return false;
+}
+
 enum status store_remember(struct store *store, struct error *err)
 {
     struct stat info;
@@ -30,7 +44,7 @@ enum status store_remember(struct store *store, struct error *err)
     store->device = info.st_dev;
     store->inode = info.st_ino;
     store->size_bytes = (unsigned long long)info.st_size;
-    store->has_holes = block_bytes(&info) < store->size_bytes;
+    store->shows_holes = block_bytes(&info) >= store->size_bytes && counts_blocks(store->path);
     return STATUS_OK;
 }
 
@@ -52,7 +66,7 @@ static enum status look_for_file(const struct store *store, struct error *err)
                          "%s: the result file was cut from %llu to %llu bytes while the sweep wrote to it; "
                          "remove it and start anew",
                          store->path, store->size_bytes, (unsigned long long)info.st_size);
-    if (!store->has_holes && block_bytes(&info) < store->size_bytes)
+    if (store->shows_holes && block_bytes(&info) < store->size_bytes)
         return error_set(
             err, STATUS_IO,
             "%s: the result file was cut while the sweep wrote to it: %llu of %llu bytes are left; "
