@@ -24,6 +24,7 @@ struct lane {
     uint32_t *histogram;
     double *position;
     struct end_of_model end_of_model;
+    const struct lane *twin; // in front of it, with the same stream behind the last layer; NULL: none
 };
 
 struct lockstep {
@@ -175,6 +176,7 @@ static struct lane *add_lane(struct lockstep *l, int run, bool stores)
     lane->stores = stores;
     lane->failure = (struct error){0};
     lane->seconds = 0;
+    lane->twin = NULL;
     end_of_model_clear(&lane->end_of_model);
     return lane;
 }
@@ -340,16 +342,34 @@ static void compare_predictions(struct lockstep *l, struct lane *lane, int first
     lane->seconds += progress_clock() - started;
 }
 
+// Predictions are made of the stream alone, in the same way for all modes: equal modes (2-0 and 0, say) share
+// them.
+static const struct lane *find_twin(const struct lockstep *l, const struct lane *lane)
+{
+    const size_t bytes = stream_floats(l->worker->dims, l->length) * sizeof(float);
+    if (is_reference(l, lane)) return NULL;
+    for (const struct lane *other = l->lanes; other < lane; other++)
+        if (other->stores && !other->twin && other->stream.rotated == lane->stream.rotated &&
+            memcmp(other->stream.h, lane->stream.h, bytes) == 0 &&
+            memcmp(other->stream.residual, lane->stream.residual, bytes) == 0)
+            return other;
+    return NULL;
+}
+
 static bool run_logits(struct lockstep *l, struct scheduler *scheduler)
 {
     const int predictions = l->worker->plan->logits && count_storing(l) > 0 ? l->length - 1 : 0;
+    for (int i = 0; i < l->n_lanes; i++)
+        l->lanes[i].twin = find_twin(l, &l->lanes[i]);
     for (int first = 0; first < predictions; first += LOGITS_TOKENS)
         for (int i = 0; i < l->n_lanes; i++) {
             const int left = predictions - first;
-            if (!goes_on(l, &l->lanes[i])) continue;
+            if (!goes_on(l, &l->lanes[i]) || l->lanes[i].twin) continue;
             if (!look_around(scheduler)) return false;
             compare_predictions(l, &l->lanes[i], first, left < LOGITS_TOKENS ? left : LOGITS_TOKENS);
         }
+    for (int i = 0; i < l->n_lanes; i++)
+        if (l->lanes[i].twin) l->lanes[i].end_of_model = l->lanes[i].twin->end_of_model;
     return true;
 }
 
