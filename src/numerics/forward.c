@@ -173,13 +173,6 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct m
                                : layer_w8a8(&f, mode, scales, layer, capture);
 }
 
-void stream_logits(struct forward *forward, const struct stream *stream, int first, int count, float *logits)
-{
-    struct forward f = *forward;
-    f.residual = stream->residual, f.h = stream->h, f.rotated = stream->rotated;
-    forward_logits(&f, first, count, logits);
-}
-
 void forward_set_dither(struct forward *forward, uint64_t seed)
 {
     forward->dither = seed;
@@ -206,28 +199,54 @@ bool forward_layer(struct forward *forward, const struct mode *mode, const float
     return done;
 }
 
-void forward_logits(struct forward *forward, int first, int count, float *logits)
+static const struct head *head_of(const struct forward *forward, bool rotated)
 {
-    struct forward f = *forward; // the same buffers, seen from token `first`
+    return rotated ? &forward->weights->head : &forward->weights->float_head;
+}
+
+void stream_norm(struct forward *forward, const struct stream *stream, int first, int count, float *normed)
+{
+    struct forward f = *forward; // the same buffers
     const struct weights *w = f.weights;
     const struct dims *d = &w->model->dims;
-    const struct head *head = f.rotated ? &w->head : &w->float_head;
-    const long ld = w->ld_model, at = first * ld, vocab = round_up16(d->vocab_size);
+    const struct head *head = head_of(forward, stream->rotated);
+    const long ld = w->ld_model, at = first * ld;
     f.length = count;
     // residual + h is formed in a copy, so that the call can be repeated.
-    memcpy(f.normed, f.residual + at, (size_t)(count * ld) * sizeof *f.normed);
+    memcpy(f.normed, stream->residual + at, (size_t)(count * ld) * sizeof *f.normed);
     struct norm norm = {.residual = f.normed,
-                        .h = f.h + at,
+                        .h = stream->h + at,
                         .ld = ld,
                         .width = d->d_model,
                         .eps = d->norm_eps,
                         .xhat = f.xhat};
     run_norm(&f, &norm);
-    if (f.rotated) run_hadamard(&f, &w->rotate_model.inverse, f.xhat, ld);
+    if (stream->rotated) run_hadamard(&f, &w->rotate_model.inverse, f.xhat, ld);
     for (int t = 0; t < count; t++)
         for (int i = 0; i < d->d_model; i++)
-            f.normed[t * ld + i] = f.xhat[t * ld + i] * head->norm_f[i];
-    struct gemm_f32 lm_head = {
-        .a = f.normed, .lda = ld, .w = head->lm_head, .depth = d->d_model, .out = logits, .ldo = vocab};
-    run_gemm_f32(&f, &lm_head, (int)(vocab / KERNEL_LANES));
+            normed[t * ld + i] = f.xhat[t * ld + i] * head->norm_f[i];
+}
+
+void head_logits(struct forward *forward, bool rotated, const float *normed, int count, int first_id, int ids,
+                 float *logits)
+{
+    struct forward f = *forward;
+    const int depth = f.weights->model->dims.d_model, width = round_up16(ids);
+    f.length = count;
+    struct gemm_f32 lm_head = {.a = normed,
+                               .lda = f.weights->ld_model,
+                               .w = head_of(forward, rotated)->lm_head + (long)first_id * depth,
+                               .depth = depth,
+                               .out = logits,
+                               .ldo = width};
+    run_gemm_f32(&f, &lm_head, width / KERNEL_LANES);
+}
+
+void forward_logits(struct forward *forward, int first, int count, float *logits)
+{
+    const struct stream stream = {
+        .residual = forward->residual, .h = forward->h, .rotated = forward->rotated};
+    stream_norm(forward, &stream, first, count, forward->normed);
+    head_logits(forward, stream.rotated, forward->normed, count, 0, forward->weights->model->dims.vocab_size,
+                logits);
 }

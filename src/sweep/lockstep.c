@@ -24,7 +24,9 @@ struct lane {
     uint32_t *histogram;
     double *position;
     struct end_of_model end_of_model;
-    const struct lane *twin; // in front of it, with the same stream behind the last layer; NULL: none
+    float *normed;                  // [LOGITS_TOKENS][D rounded up to 16]
+    struct prediction *predictions; // [LOGITS_TOKENS]
+    const struct lane *twin;        // in front of it, with the same stream behind the last layer; NULL: none
 };
 
 struct lockstep {
@@ -35,7 +37,7 @@ struct lockstep {
     struct lane *lanes;                                          // the reference first
     unsigned char *all;                                          // [n_layer] every component
     float *reference[COMPONENT_COUNT], *values[COMPONENT_COUNT]; // of the layer at hand, [max tokens][width]
-    float *reference_logits, *logits;                            // [LOGITS_TOKENS][vocab rounded up to 16]
+    float *reference_logits, *logits;                            // [LOGITS_TOKENS][PREDICTION_PIECE]
     // the sample at work
     int n_lanes, sample, length;
     int32_t *ids;      // [max tokens]
@@ -43,11 +45,6 @@ struct lockstep {
 };
 
 // ---- memory ----
-
-static int vocab_stride(const struct dims *dims)
-{
-    return (dims->vocab_size + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES;
-}
 
 // Of a group: its runs, and the reference where it is not among them.
 static int most_lanes(const struct plan *plan)
@@ -73,6 +70,8 @@ static void carve_lane(struct lane *lane, struct arena *arena, const struct plan
     lane->moments = arena_take(arena, places * sizeof *lane->moments);
     lane->histogram = arena_take(arena, places * PROFILE_BINS * sizeof *lane->histogram);
     lane->position = arena_take(arena, places * PLACE_POSITIONS * sizeof *lane->position);
+    lane->normed = arena_take(arena, plan->logits ? stream_floats(dims, LOGITS_TOKENS) * sizeof(float) : 0);
+    lane->predictions = arena_take(arena, plan->logits ? LOGITS_TOKENS * sizeof *lane->predictions : 0);
 }
 
 // One thread measures what it is given while that is in its caches; several share the components of a layer.
@@ -86,7 +85,7 @@ static void carve(struct lockstep *l, const struct plan *plan, const struct dims
                   int threads)
 {
     struct lane unused;
-    const size_t block = (size_t)LOGITS_TOKENS * (size_t)vocab_stride(dims) * sizeof(float);
+    const size_t block = (size_t)LOGITS_TOKENS * PREDICTION_PIECE * sizeof(float);
     for (int c = 0; c < COMPONENT_COUNT; c++) {
         const size_t width = (size_t)component_width(dims, (enum component)c);
         const size_t bytes = (size_t)max_tokens * width * sizeof(float);
@@ -330,16 +329,46 @@ static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
 
 // ---- the predictions ----
 
-static void compare_predictions(struct lockstep *l, struct lane *lane, int first, int count)
+static bool predicts(const struct lockstep *l, const struct lane *lane)
 {
-    const struct dims *dims = l->worker->dims;
+    return goes_on(l, lane) && !lane->twin;
+}
+
+static void start_predictions(struct lockstep *l, struct lane *lane, int first, int count)
+{
+    const double started = progress_clock();
+    stream_norm(l->worker->forward, &lane->stream, first, count, lane->normed);
+    lane->seconds += progress_clock() - started;
+}
+
+// A piece of the vocabulary.
+static void compare_predictions(struct lockstep *l, struct lane *lane, int first, int count, int first_id)
+{
+    const int left = l->worker->dims->vocab_size - first_id,
+              ids = left < PREDICTION_PIECE ? left : PREDICTION_PIECE;
     float *logits = is_reference(l, lane) ? l->reference_logits : l->logits;
     const double started = progress_clock();
-    stream_logits(l->worker->forward, &lane->stream, first, count, logits);
+    head_logits(l->worker->forward, lane->stream.rotated, lane->normed, count, first_id, ids, logits);
     if (lane->stores)
-        end_of_model_add(&lane->end_of_model, l->reference_logits, logits, l->ids + first + 1, count,
-                         dims->vocab_size, vocab_stride(dims));
+        predictions_add(lane->predictions, l->reference_logits, logits, l->ids + first + 1, count, first_id,
+                        ids, (ids + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES);
     lane->seconds += progress_clock() - started;
+}
+
+// All lanes take a piece of the vocabulary before the next one comes.
+static bool run_block(struct lockstep *l, int first, int count, struct scheduler *scheduler)
+{
+    for (int i = 0; i < l->n_lanes; i++)
+        if (predicts(l, &l->lanes[i])) start_predictions(l, &l->lanes[i], first, count);
+    for (int id = 0; id < l->worker->dims->vocab_size; id += PREDICTION_PIECE) {
+        if (!look_around(scheduler)) return false;
+        for (int i = 0; i < l->n_lanes; i++)
+            if (predicts(l, &l->lanes[i])) compare_predictions(l, &l->lanes[i], first, count, id);
+    }
+    for (struct lane *lane = l->lanes; lane < l->lanes + l->n_lanes; lane++)
+        if (lane->stores && !lane->twin)
+            end_of_model_take(&lane->end_of_model, lane->predictions, l->ids + first + 1, count);
+    return true;
 }
 
 // Predictions are made of the stream alone, in the same way for all modes: equal modes (2-0 and 0, say) share
@@ -361,13 +390,10 @@ static bool run_logits(struct lockstep *l, struct scheduler *scheduler)
     const int predictions = l->worker->plan->logits && count_storing(l) > 0 ? l->length - 1 : 0;
     for (int i = 0; i < l->n_lanes; i++)
         l->lanes[i].twin = find_twin(l, &l->lanes[i]);
-    for (int first = 0; first < predictions; first += LOGITS_TOKENS)
-        for (int i = 0; i < l->n_lanes; i++) {
-            const int left = predictions - first;
-            if (!goes_on(l, &l->lanes[i]) || l->lanes[i].twin) continue;
-            if (!look_around(scheduler)) return false;
-            compare_predictions(l, &l->lanes[i], first, left < LOGITS_TOKENS ? left : LOGITS_TOKENS);
-        }
+    for (int first = 0; first < predictions; first += LOGITS_TOKENS) {
+        const int left = predictions - first;
+        if (!run_block(l, first, left < LOGITS_TOKENS ? left : LOGITS_TOKENS, scheduler)) return false;
+    }
     for (int i = 0; i < l->n_lanes; i++)
         if (l->lanes[i].twin) l->lanes[i].end_of_model = l->lanes[i].twin->end_of_model;
     return true;

@@ -141,12 +141,25 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct m
     return true;
 }
 
-void stream_logits(struct forward *forward, const struct stream *stream, int first, int count, float *logits)
+void stream_norm(struct forward *forward, const struct stream *stream, int first, int count, float *normed)
 {
-    const int vocab = forward->weights->dims.vocab_size;
+    const size_t ld = stream_floats(&forward->weights->dims, 1);
+    for (int t = 0; t < count; t++) {
+        normed[(size_t)t * ld] = (float)(first + t);
+        normed[(size_t)t * ld + 1] = stream->residual[1];
+    }
+}
+
+void head_logits(struct forward *forward, bool rotated, const float *normed, int count, int first_id, int ids,
+                 float *logits)
+{
+    const size_t ld = stream_floats(&forward->weights->dims, 1);
+    (void)rotated;
     for (int t = 0; t < count; t++)
-        for (int i = 0; i < vocab; i++)
-            logits[t * vocab + i] = (float)((i * 7 + (first + t) * 3 + (int)stream->residual[1]) % 13);
+        for (int i = 0; i < ids; i++)
+            logits[t * ids + i] = (float)(((first_id + i) * 7 + (int)normed[(size_t)t * ld] * 3 +
+                                           (int)normed[(size_t)t * ld + 1]) %
+                                          13);
 }
 
 bool forward_observe(struct forward *forward, const struct observation *observation, const int32_t *ids,

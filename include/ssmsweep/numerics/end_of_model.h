@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "ssmsweep/numerics/kernels.h"
 #include "ssmsweep/numerics/profile.h"
 
 // Of one sample: sums over its predictions of a next token; tokens + nonfinite = length - 1.  Natural
@@ -25,10 +26,26 @@ struct end_of_model {
 void end_of_model_clear(struct end_of_model *total);
 void end_of_model_merge(struct end_of_model *total, const struct end_of_model *part);
 
-// Adds predictions: logits[count][stride], of which the first `vocab` of a row count, of the reference and of
-// the mode (may be the same array), and next[count], each in [0, vocab).  In double throughout, within 1e-14
-// of the exact KL and log-likelihood of a prediction (relative to max(1, the largest term)); sums in a fixed
-// order: the same bits everywhere, and in whatever pieces the predictions come.
+// A prediction while the vocabulary goes by, so that logits never leave the caches: sums are made of pieces
+// of so many ids, in their order, and merged.
+enum { PREDICTION_PIECE = 512 };
+struct prediction {
+    struct logit_sums sums;
+    float next_logit; // of the mode
+};
+
+// The next piece of `count` predictions: logits[count][stride] of ids [first_id, first_id + ids), of the
+// reference and of the mode (may be the same array), and next[count], each in the vocabulary.  first_id is 0
+// at first, then grows by PREDICTION_PIECE; only the last piece may have fewer ids.
+void predictions_add(struct prediction *predictions, const float *reference_logits, const float *mode_logits,
+                     const int32_t *next, int count, int first_id, int ids, int stride);
+// Adds predictions that have had every piece.
+void end_of_model_take(struct end_of_model *total, const struct prediction *predictions, const int32_t *next,
+                       int count);
+
+// Both at once: logits[count][stride], of which the first `vocab` of a row count.  In double throughout,
+// within 1e-14 of the exact KL and log-likelihood of a prediction (relative to max(1, the largest term));
+// sums in a fixed order: the same bits everywhere, and in whatever pieces the predictions come.
 void end_of_model_add(struct end_of_model *total, const float *reference_logits, const float *mode_logits,
                       const int32_t *next, int count, int vocab, int stride);
 

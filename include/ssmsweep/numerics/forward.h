@@ -57,8 +57,14 @@ void forward_start(struct forward *forward, struct stream *stream, const struct 
 bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
                   const float *scales, int layer, int length, const struct capture *capture,
                   const struct observation *observation);
-// Logits of tokens [first, first + count) of a stream behind its last layer, as forward_logits().
-void stream_logits(struct forward *forward, const struct stream *stream, int first, int count, float *logits);
+// forward_logits() in two steps, so that a piece of the vocabulary serves many streams while it is in the
+// caches. Tokens [first, first + count) of a stream behind its last layer: normed[count][D rounded up to 16],
+// final norm with its weight.
+void stream_norm(struct forward *forward, const struct stream *stream, int first, int count, float *normed);
+// Their logits[count][ids rounded up to 16] of ids [first_id, first_id + ids), of which the first is a
+// multiple of 16; `rotated` is that of the stream.
+void head_logits(struct forward *forward, bool rotated, const float *normed, int count, int first_id, int ids,
+                 float *logits);
 
 // Implementation noise: with a seed other than 0, W8A8 passes move every element of the scan output y by -1,
 // 0 or +1 unit in the last place of FP32 before it is rounded to FP16, at random but the same everywhere for

@@ -250,6 +250,69 @@ static void test_nonfinite(void **state)
     free_rows(&r);
 }
 
+static int compare_floats(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+// Pieces of the vocabulary whose largest logits rise, so that each sum before must be brought down, fall, or
+// do neither; huge ones as well.
+static void test_pieces_of_vocabulary(void **state)
+{
+    (void)state;
+    enum { VOCAB = 2 * PREDICTION_PIECE + 300 };
+    static const float scales[] = {1e-3f, 9, 1e4f};
+    for (int order = -1; order <= 1; order++)
+        for (int s = 0; s < 3; s++) {
+            struct rows r =
+                make_rows((uint32_t)(40 + order + 3 * s), 5, VOCAB, VOCAB + 4, scales[s], 0.1f * scales[s]);
+            for (int t = 0; t < r.count && order != 0; t++) {
+                float *rows[] = {r.reference + t * r.stride, r.mode + t * r.stride};
+                for (int k = 0; k < 2; k++) {
+                    qsort(rows[k], VOCAB, sizeof(float), compare_floats);
+                    for (int i = 0; i < VOCAB && order < 0; i++)
+                        rows[k][i] = -rows[k][i];
+                }
+            }
+            r.next[0] = 0, r.next[1] = PREDICTION_PIECE - 1, r.next[2] = PREDICTION_PIECE,
+            r.next[3] = VOCAB - 1;
+            check(&r);
+            free_rows(&r);
+        }
+}
+
+// The likeliest token, equals of it and bad values in whatever piece.
+static void test_places_in_pieces(void **state)
+{
+    (void)state;
+    enum { VOCAB = 2 * PREDICTION_PIECE + 1 };
+    static const int places[] = {0, PREDICTION_PIECE - 1, PREDICTION_PIECE, 2 * PREDICTION_PIECE - 1,
+                                 2 * PREDICTION_PIECE};
+    struct rows r = make_rows(6, 1, VOCAB, VOCAB, 1, 0);
+    for (int i = 0; i < 5; i++)
+        for (int j = i; j < 5; j++) {
+            float *const a[] = {&r.reference[places[i]], &r.mode[places[i]], &r.reference[places[j]],
+                                &r.mode[places[j]]};
+            float held[4];
+            for (int k = 0; k < 4; k++)
+                held[k] = *a[k], *a[k] = 2;
+            r.next[0] = places[i];
+            struct end_of_model total = add_rows(&r, "");
+            assert_true(total.top1_correct == 1 && total.top1_agree == 1);
+            *a[3] = 3;
+            total = add_rows(&r, "");
+            assert_int_equal(total.top1_correct, i == j);
+            assert_int_equal(total.top1_agree, i == j);
+            *a[j % 4] = NAN;
+            total = add_rows(&r, "");
+            assert_true(total.nonfinite == 1 && total.tokens == 0);
+            for (int k = 3; k >= 0; k--) // two of them may be the same
+                *a[k] = held[k];
+        }
+    free_rows(&r);
+}
+
 // In pieces as in one call; merged in order as written out.
 static void test_pieces_and_merge(void **state)
 {
@@ -289,6 +352,8 @@ int main(void)
         cmocka_unit_test(test_ties),
         cmocka_unit_test(test_huge_logits),
         cmocka_unit_test(test_nonfinite),
+        cmocka_unit_test(test_pieces_of_vocabulary),
+        cmocka_unit_test(test_places_in_pieces),
         cmocka_unit_test(test_pieces_and_merge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
