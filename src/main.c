@@ -35,14 +35,15 @@
 #include "ssmsweep/sweep/store.h"
 #include "ssmsweep/sweep/sweep.h"
 
-// The rank that the launcher gave us, before MPI may be asked: of 16 processes only one is to say what is
-// wrong with their common command line.
+enum { NO_LAUNCHER = -1 };
+
+// The rank that the launcher gave us, before MPI may be asked.
 static int launcher_rank(void)
 {
     static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (getenv(names[i])) return (int)strtol(getenv(names[i]), NULL, 10);
-    return 0;
+    return NO_LAUNCHER;
 }
 
 static void info(const struct job *job, struct error *err)
@@ -274,11 +275,13 @@ static enum status check_kernels(const struct program *program, struct error *er
     return comm_agree(program->comm, err);
 }
 
-static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
+// `wrong`: what is wrong with the command line, if anything.  Ranks agree on that as well: a launcher ends
+// them all as soon as one has failed, and the one that says why may be the last.
+static enum status run_under_mpi(struct job *job, const struct error *wrong, int *argc, char ***argv)
 {
     struct comm comm = {0};
     struct error err = {0};
-    struct log log = {.level = job->verbosity};
+    struct log log = {.level = wrong->status ? LOG_NORMAL : job->verbosity};
     struct stop stop = {.grace_seconds = job->grace_seconds};
     const struct program program = {job, &comm, &log, &stop};
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
@@ -289,9 +292,12 @@ static enum status run_under_mpi(struct job *job, int *argc, char ***argv)
         log.rank = comm.rank;
         log.ranks = comm.ranks;
         footprint_log(&log, "MPI is started");
-        if (check_kernels(&program, &err) == STATUS_OK) run_command(&program, &err);
-        if (!err.status) standard_end(&err);
-        comm_agree(&comm, &err);
+        err = *wrong;
+        if (comm_agree(&comm, &err) == STATUS_OK) {
+            if (check_kernels(&program, &err) == STATUS_OK) run_command(&program, &err);
+            if (!err.status) standard_end(&err);
+            comm_agree(&comm, &err);
+        }
     }
     if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
     job_clear(job);
@@ -303,16 +309,15 @@ int main(int argc, char **argv)
 {
     struct job job = {0};
     struct error err = {0};
-    struct log log = {.level = LOG_NORMAL, .rank = launcher_rank()};
+    const int rank = launcher_rank();
+    struct log log = {.level = LOG_NORMAL, .rank = rank == NO_LAUNCHER ? 0 : rank};
     standard_open();
-    if (!job_parse(&job, argc, argv, &err) && !check_job(&job, &err)) {
-        log.level = job.verbosity;
-        if (!answer_alone(&job, &log, &err)) return (int)run_under_mpi(&job, &argc, &argv);
-    }
+    if (!job_parse(&job, argc, argv, &err)) check_job(&job, &err);
+    if (!err.status) log.level = job.verbosity;
+    if ((err.status && rank != NO_LAUNCHER) || (!err.status && !answer_alone(&job, &log, &err)))
+        return (int)run_under_mpi(&job, &err, &argc, &argv);
     if (!err.status) standard_end(&err);
-    // Of the same wrong words one rank speaks for all; memory may be out on one alone.
-    bool mine = strncmp(err.text, ERROR_MEMORY, strlen(ERROR_MEMORY)) == 0;
-    if (err.status) (mine ? log_rank : log_job)(&log, LOG_ERROR, "%s", err.text);
+    if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
     job_clear(&job);
     return (int)err.status;
 }

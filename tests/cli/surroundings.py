@@ -106,6 +106,17 @@ def same_but_for_time(a, b):
     return [line for line in a.splitlines() if "timestamp" not in line] == [line for line in b.splitlines() if "timestamp" not in line]
 
 
+def check_late_speaker(checks, folder):
+    """Rank 0, which says what is wrong with the command line of all, comes last: the others wait for it, or the launcher
+    would end it before it speaks."""
+    late = "test $OMPI_COMM_WORLD_RANK != 0 || sleep 1; exec %s \"$@\"" % shlex.quote(harness.PROGRAM)
+    for words in (["compare", "--reference", "nonsense"], ["--bogus"], ["--job", "nonsense.json"], ["export"]):
+        command = [harness.MPIEXEC, "-n", "3", "sh", "-c", late, "sh"] + words
+        status, _, err = harness.execute(command, folder, limit=LIMIT)
+        said = [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
+        checks.check(status in (2, 3) and len(said) == 1, "rank 0 comes last: " + " ".join(words), "%s\n%s" % (status, err))
+
+
 def has_unnamed_files(folder):
     try:
         os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY))
@@ -182,6 +193,7 @@ def main():
         check_full_output(checks, folders["good"], job)
         check_killed_report(checks, folders["good"])
         check_special_files(checks, folders["good"])
+        check_late_speaker(checks, folders["good"])
         check_closed_streams(checks, folders["closed"], good, job)
         check_lock_link(checks, folders["link"], job)
         check_half_made(checks, folders["half"], folders["good"], job)
