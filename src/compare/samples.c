@@ -134,6 +134,13 @@ bool samples_have_reruns(const struct samples *samples)
     return samples->metrics;
 }
 
+enum status samples_read_apart(struct samples *samples, int run, int layer, enum component component,
+                               struct accumulator *rows, struct error *err)
+{
+    const struct sample_range all = {0, result_samples(samples->result)};
+    return result_read_moments_apart(samples->result, run, layer, component, all, rows, err);
+}
+
 bool samples_has_end_of_model(const struct samples *samples)
 {
     return samples->metrics && result_has_end_of_model(samples->result);
@@ -143,6 +150,12 @@ enum status samples_read_end_of_model(struct samples *samples, int run, struct s
                                       struct end_of_model *rows, struct error *err)
 {
     return result_read_end_of_model(samples->result, run, range, rows, err);
+}
+
+enum status samples_read_end_apart(struct samples *samples, int run, struct sample_range range,
+                                   struct end_of_model *rows, struct error *err)
+{
+    return result_read_end_apart(samples->result, run, range, rows, err);
 }
 
 // ---- from the stored outputs ----

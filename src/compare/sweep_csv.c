@@ -85,6 +85,9 @@ static void put_entry(FILE *out, const struct sweep_report *report, int unit, in
         char name[48];
         snprintf(name, sizeof name, "%s_noise", statistics[k].name);
         put_row(&row, name, scale_change(statistics[k].scale, entry->floors[k].change), NAN, NAN);
+        if (!sweep_is_distance(row.unit, k)) continue;
+        snprintf(name, sizeof name, "%s_apart", statistics[k].name);
+        put_row(&row, name, entry->floors[k].value, NAN, NAN);
     }
     if (text) put_row(&row, "top1_correct", entry->top1_correct, NAN, NAN);
     put_row(&row, text ? "kl_max" : "abs_diff_max", entry->largest, NAN, NAN);

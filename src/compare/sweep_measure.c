@@ -114,23 +114,29 @@ static void set_values(struct sweep_entry *entry, const struct accumulator *tota
     }
 }
 
+// From m->rows, those of all samples.
+static void fill_moments(struct sweep_measure *m, double *table, struct accumulator *total)
+{
+    int n = 0;
+    accumulator_clear(total);
+    for (int s = 0; s < result_samples(m->report->result); s++) {
+        if (!m->uses[s]) continue;
+        accumulator_merge(total, &m->rows[s]);
+        m->rows[n++] = m->rows[s];
+    }
+    moments_fill(m->rows, n, table);
+}
+
 // The table of a run of the file and, unless `entry` is NULL, what needs no resamples.
 static enum status read_layer(struct sweep_measure *m, const struct sweep_unit *unit, int run, double *table,
                               struct sweep_entry *entry, struct error *err)
 {
     struct accumulator total;
     struct profile profile;
-    int n = 0;
     if (samples_read(m->samples, run, unit->layer, unit->component, m->uses, m->rows, entry ? &profile : NULL,
                      err))
         return err->status;
-    accumulator_clear(&total);
-    for (int s = 0; s < result_samples(m->report->result); s++) {
-        if (!m->uses[s]) continue;
-        accumulator_merge(&total, &m->rows[s]);
-        m->rows[n++] = m->rows[s];
-    }
-    moments_fill(m->rows, n, table);
+    fill_moments(m, table, &total);
     if (!entry) return STATUS_OK;
     set_values(entry, &total);
     set_profile(entry, &profile);
@@ -163,19 +169,24 @@ static void set_text_values(struct sweep_entry *entry, const struct end_of_model
     entry->top1_correct = (double)total->top1_correct / (double)total->tokens;
 }
 
-static enum status read_text(struct sweep_measure *m, int run, double *table, struct sweep_entry *entry,
-                             struct error *err)
+// Predictions of a run against those of another one.
+struct text_pair {
+    int ref, run; // of the file
+    enum status (*read)(struct samples *, int, struct sample_range, struct end_of_model *, struct error *);
+};
+
+static enum status read_text_pair(struct sweep_measure *m, const struct text_pair *pair, double *table,
+                                  struct sweep_entry *entry, struct error *err)
 {
     const struct sweep_report *report = m->report;
-    const int reference = compare_reference_of(report->result, report->reference, run),
-              samples = result_samples(report->result);
+    const int samples = result_samples(report->result);
     struct end_of_model total, ref[AT_ONCE], mode[AT_ONCE];
     int n = 0;
     end_of_model_clear(&total);
     for (int first = 0; first < samples; first += AT_ONCE) {
         const struct sample_range range = {first, samples - first < AT_ONCE ? samples - first : AT_ONCE};
-        if (samples_read_end_of_model(m->samples, reference, range, ref, err) ||
-            samples_read_end_of_model(m->samples, run, range, mode, err))
+        if (samples_read_end_of_model(m->samples, pair->ref, range, ref, err) ||
+            pair->read(m->samples, pair->run, range, mode, err))
             return err->status;
         for (int i = 0; i < range.count; i++) {
             if (!m->uses[first + i]) continue;
@@ -187,6 +198,14 @@ static enum status read_text(struct sweep_measure *m, int run, double *table, st
     return STATUS_OK;
 }
 
+static enum status read_text(struct sweep_measure *m, int run, double *table, struct sweep_entry *entry,
+                             struct error *err)
+{
+    const struct text_pair pair = {compare_reference_of(m->report->result, m->report->reference, run), run,
+                                   samples_read_end_of_model};
+    return read_text_pair(m, &pair, table, entry, err);
+}
+
 static enum status read_run(struct sweep_measure *m, const struct sweep_unit *unit, int run, double *table,
                             struct sweep_entry *entry, struct error *err)
 {
@@ -196,25 +215,43 @@ static enum status read_run(struct sweep_measure *m, const struct sweep_unit *un
 
 // ---- noise ----
 
-// Of a run, from its re-runs; all are measured against the reference.
+// The table of a re-run against the run that it repeats.
+static enum status read_apart(struct sweep_measure *m, const struct sweep_unit *unit,
+                              const struct sweep_rerun *rerun, double *table, struct error *err)
+{
+    struct accumulator unused;
+    const struct text_pair pair = {m->report->runs[rerun->of], rerun->run, samples_read_end_apart};
+    if (unit->layer == SWEEP_END_OF_MODEL) return read_text_pair(m, &pair, table, NULL, err);
+    if (samples_read_apart(m->samples, rerun->run, unit->layer, unit->component, m->rows, err))
+        return err->status;
+    fill_moments(m, table, &unused);
+    return STATUS_OK;
+}
+
+// Of a run, from its re-runs.
 static enum status measure_noise(struct sweep_measure *m, const struct sweep_unit *unit, int run,
                                  struct sweep_entry *entry, struct error *err)
 {
     const struct sweep_report *report = m->report;
     const struct statistic *statistics = sweep_statistics(unit);
-    double values[SWEEP_STATISTICS][SWEEP_MOST_RERUNS], *table = table_of(m, report->n_runs);
+    double against_reference[SWEEP_STATISTICS][SWEEP_MOST_RERUNS],
+        against_self[SWEEP_STATISTICS][SWEEP_MOST_RERUNS], *table = table_of(m, report->n_runs);
     int reruns = 0, count = sweep_statistic_count(unit);
     for (int i = 0; i < report->n_reruns && reruns < SWEEP_MOST_RERUNS; i++) {
-        if (report->reruns[i].of != run) continue;
-        if (read_run(m, unit, report->reruns[i].run, table, NULL, err)) return err->status;
+        const struct sweep_rerun *rerun = &report->reruns[i];
+        if (rerun->of != run) continue;
+        if (read_run(m, unit, rerun->run, table, NULL, err)) return err->status;
         for (int k = 0; k < count; k++)
-            values[k][reruns] = statistic_value(&statistics[k], table, report->samples);
+            against_reference[k][reruns] = statistic_value(&statistics[k], table, report->samples);
+        if (read_apart(m, unit, rerun, table, err)) return err->status;
+        for (int k = 0; k < count; k++)
+            against_self[k][reruns] = statistic_value(&statistics[k], table, report->samples);
         reruns++;
     }
     for (int k = 0; k < count; k++)
         entry->floors[k] = noise_floor_make(
-            &statistics[k], statistic_value(&statistics[k], table_of(m, run), report->samples), values[k],
-            NULL, reruns, 1);
+            &statistics[k], statistic_value(&statistics[k], table_of(m, run), report->samples),
+            against_reference[k], sweep_is_distance(unit, k) ? against_self[k] : NULL, reruns, 1);
     return STATUS_OK;
 }
 

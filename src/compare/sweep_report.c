@@ -20,6 +20,12 @@ int sweep_statistic_count(const struct sweep_unit *unit)
     return unit->layer == SWEEP_END_OF_MODEL ? (int)TEXT_STATISTICS : (int)MOMENT_STATISTICS;
 }
 
+bool sweep_is_distance(const struct sweep_unit *unit, int statistic)
+{
+    static const char other[] = "perplexity";
+    return strncmp(sweep_statistics(unit)[statistic].name, other, sizeof other - 1) != 0;
+}
+
 int sweep_ranked_place(const struct sweep_unit *unit, int statistic)
 {
     static const char *const layers[SWEEP_RANKED] = {"mse", "mae", "correlation", "cosine_similarity"},

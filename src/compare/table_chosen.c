@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "table_chosen.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "ssmsweep/compare/sweep_files.h"
@@ -125,6 +126,24 @@ void table_print_noise_row_legend(FILE *out, const struct sweep_report *report)
 {
     if (report->n_reruns > 0)
         fputs("noise: the most by which another order of sums changed any number above.\n", out);
+}
+
+void table_print_apart_row_legend(FILE *out, const struct sweep_report *report)
+{
+    if (report->n_reruns > 0)
+        fputs("apart: a mode against its own re-run with another order of sums, the worst of all modes.\n",
+              out);
+}
+
+double table_apart(const struct sweep_report *report, int unit, int statistic, const int *runs, int count)
+{
+    const bool larger = sweep_statistics(&report->units[unit])[statistic].larger_is_better;
+    double worst = NAN;
+    for (int i = 0; i < count; i++) {
+        const struct noise_floor *floor = &sweep_entry_at(report, unit, runs[i])->floors[statistic];
+        if (floor->reruns > 0) worst = larger ? fmin(worst, floor->value) : fmax(worst, floor->value);
+    }
+    return worst;
 }
 
 const char *table_noise_cell(char *cell, size_t bytes, const struct sweep_report *report, int unit,

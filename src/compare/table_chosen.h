@@ -40,6 +40,9 @@ const char *table_noise_sign_of(const struct sweep_report *report, int run, int 
 void table_print_noise_legend(FILE *out, const struct sweep_report *report, const char *other);
 // Says what the row is that has the most that re-runs change; nothing where there are none.
 void table_print_noise_row_legend(FILE *out, const struct sweep_report *report);
+// The worst of these runs against their own re-runs, by a metric that is a distance; NaN: no re-runs.
+double table_apart(const struct sweep_report *report, int unit, int statistic, const int *runs, int count);
+void table_print_apart_row_legend(FILE *out, const struct sweep_report *report);
 // The most that re-runs of these runs change a metric whose scale is the logarithm: "+-4.1 %", or "".
 const char *table_noise_cell(char *cell, size_t bytes, const struct sweep_report *report, int unit,
                              int statistic, const int *runs, int count);

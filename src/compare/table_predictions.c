@@ -105,6 +105,21 @@ static void print_noise_row(FILE *out, const struct sweep_report *report, const 
     fputc('\n', out);
 }
 
+static void print_apart_row(FILE *out, const struct sweep_report *report, const struct sweep_family *family,
+                            int unit)
+{
+    fprintf(out, "%-*s", NAME_WIDTH, "apart");
+    for (int i = 0; i < COLUMNS; i++) {
+        const struct column *c = &columns[i];
+        const int k = statistic_of(c);
+        const double apart = table_apart(report, unit, k, family->runs, family->count);
+        char cell[CELL_CHARS] = "";
+        if (!isnan(apart)) snprintf(cell, sizeof cell, c->format, c->scale * (apart - c->offset));
+        put_cell(out, i, cell, " ");
+    }
+    fputc('\n', out);
+}
+
 void table_print_end_of_model(FILE *out, const struct sweep_report *report)
 {
     int unit = report->n_units - 1, width = NAME_WIDTH;
@@ -126,8 +141,12 @@ void table_print_end_of_model(FILE *out, const struct sweep_report *report)
     table_rule(out, width);
     for (int i = 0; i < family->count; i++)
         print_row(out, report, unit, family->runs[i]);
-    if (report->n_reruns > 0) print_noise_row(out, report, family, unit);
+    if (report->n_reruns > 0) {
+        print_noise_row(out, report, family, unit);
+        print_apart_row(out, report, family, unit);
+    }
     table_rule(out, width);
     table_print_noise_legend(out, report, "another mode");
     table_print_noise_row_legend(out, report);
+    table_print_apart_row_legend(out, report);
 }

@@ -74,6 +74,21 @@ static void print_noise_row(FILE *out, const struct sweep_report *report, const 
     fputc('\n', out);
 }
 
+// How far the re-runs of any mode are from it.
+static void print_apart_row(FILE *out, const struct sweep_report *report, const struct sweep_family *family,
+                            const int *units, int n_units)
+{
+    fprintf(out, "%-*s", table_name_width(report), "apart");
+    for (int i = 0; i < n_units; i++) {
+        char cell[CELL_CHARS] = "";
+        const int k = table_main_statistic(&report->units[units[i]]);
+        const double apart = table_apart(report, units[i], k, family->runs, family->count);
+        if (!isnan(apart)) snprintf(cell, sizeof cell, "%.2e", apart);
+        fprintf(out, "   %*s%*s", PLACE_WIDTH, "", RANGE_WIDTH, cell);
+    }
+    fputc('\n', out);
+}
+
 static void print_ranking_block(FILE *out, const struct sweep_report *report,
                                 const struct sweep_family *family, const int *units, int n_units)
 {
@@ -93,7 +108,10 @@ static void print_ranking_block(FILE *out, const struct sweep_report *report,
     table_rule(out, width);
     for (int mode = 0; mode < family->count; mode++)
         print_ranking_row(out, report, family, units, n_units, mode);
-    if (report->n_reruns > 0) print_noise_row(out, report, family, units, n_units);
+    if (report->n_reruns > 0) {
+        print_noise_row(out, report, family, units, n_units);
+        print_apart_row(out, report, family, units, n_units);
+    }
     table_rule(out, width);
 }
 
@@ -164,6 +182,7 @@ static void print_reading(FILE *out, const struct sweep_report *report)
           out);
     table_print_noise_legend(out, report, "another mode");
     table_print_noise_row_legend(out, report);
+    table_print_apart_row_legend(out, report);
     fputs("Neighbours, best first (<: surely smaller; ?90: not told apart, about 90 samples would do it):\n",
           out);
 }

@@ -4,49 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ssmsweep/base/arena.h"
+#include "lockstep_lane.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/kernels.h"
 #include "ssmsweep/numerics/pairs.h"
 
-enum { LOGITS_TOKENS = 64, PLACE_POSITIONS = 2 * PROFILE_POSITIONS };
-
-// A run on its way through the model.
-struct lane {
-    int run;
-    bool stores; // else it is but the reference of the others, or its failure is set
-    struct error failure;
-    struct stream stream;
-    double seconds;
-    // What is stored of it, see struct store_metrics.
-    struct accumulator *moments;
-    uint32_t *histogram;
-    double *position;
-    struct end_of_model end_of_model;
-    float *normed;                  // [LOGITS_TOKENS][D rounded up to 16]
-    struct prediction *predictions; // [LOGITS_TOKENS]
-    const struct lane *twin;        // in front of it, with the same stream behind the last layer; NULL: none
-};
-
-struct lockstep {
-    const struct worker *worker;
-    struct store *store;
-    const float *scales;
-    struct arena arena;
-    struct lane *lanes;                                          // the reference first
-    unsigned char *all;                                          // [n_layer] every component
-    float *reference[COMPONENT_COUNT], *values[COMPONENT_COUNT]; // of the layer at hand, [max tokens][width]
-    float *reference_logits, *logits;                            // [LOGITS_TOKENS][PREDICTION_PIECE]
-    // the sample at work
-    int n_lanes, sample, length;
-    int32_t *ids;      // [max tokens]
-    struct lane *lane; // that goes through a layer
-};
-
 // ---- memory ----
 
-// Of a group: its runs, and the reference where it is not among them.
+// Of a group: its runs, and the reference where it is not among them.  What a re-run repeats is.
 static int most_lanes(const struct plan *plan)
 {
     int most = 0;
@@ -65,13 +31,17 @@ static void carve_lane(struct lane *lane, struct arena *arena, const struct plan
 {
     const size_t stream = stream_floats(dims, max_tokens) * sizeof(float);
     const size_t places = (size_t)plan->n_layer * COMPONENT_COUNT;
+    const bool reruns = plan_reruns(plan) > 0;
     lane->stream.residual = arena_take(arena, stream);
     lane->stream.h = arena_take(arena, stream);
     lane->moments = arena_take(arena, places * sizeof *lane->moments);
+    lane->apart = arena_take(arena, reruns ? places * sizeof *lane->apart : 0);
     lane->histogram = arena_take(arena, places * PROFILE_BINS * sizeof *lane->histogram);
     lane->position = arena_take(arena, places * PLACE_POSITIONS * sizeof *lane->position);
     lane->normed = arena_take(arena, plan->logits ? stream_floats(dims, LOGITS_TOKENS) * sizeof(float) : 0);
     lane->predictions = arena_take(arena, plan->logits ? LOGITS_TOKENS * sizeof *lane->predictions : 0);
+    lane->predictions_apart =
+        arena_take(arena, plan->logits && reruns ? LOGITS_TOKENS * sizeof *lane->predictions : 0);
 }
 
 // One thread measures what it is given while that is in its caches; several share the components of a layer.
@@ -85,18 +55,21 @@ static void carve(struct lockstep *l, const struct plan *plan, const struct dims
                   int threads)
 {
     struct lane unused;
-    const size_t block = (size_t)LOGITS_TOKENS * PREDICTION_PIECE * sizeof(float);
+    const size_t block = plan->logits ? (size_t)LOGITS_TOKENS * PREDICTION_PIECE * sizeof(float) : 0;
+    const bool reruns = plan_reruns(plan) > 0;
     for (int c = 0; c < COMPONENT_COUNT; c++) {
         const size_t width = (size_t)component_width(dims, (enum component)c);
         const size_t bytes = (size_t)max_tokens * width * sizeof(float);
         l->reference[c] = arena_take(&l->arena, bytes);
+        l->repeated[c] = arena_take(&l->arena, reruns ? bytes : 0);
         l->values[c] = arena_take(&l->arena, measures_at_once(threads) ? 0 : bytes);
     }
     for (int i = 0; i < most_lanes(plan); i++)
         carve_lane(l->lanes ? &l->lanes[i] : &unused, &l->arena, plan, dims, max_tokens);
     l->ids = arena_take(&l->arena, (size_t)max_tokens * sizeof *l->ids);
-    l->reference_logits = arena_take(&l->arena, plan->logits ? block : 0);
-    l->logits = arena_take(&l->arena, plan->logits ? block : 0);
+    l->reference_logits = arena_take(&l->arena, block);
+    l->repeated_logits = arena_take(&l->arena, reruns ? block : 0);
+    l->logits = arena_take(&l->arena, block);
 }
 
 size_t lockstep_run_bytes(const struct plan *plan, const struct dims *dims, int max_tokens)
@@ -149,15 +122,22 @@ void lockstep_close(struct lockstep *lockstep)
 
 // ---- the runs of a sample ----
 
-static bool is_reference(const struct lockstep *l, const struct lane *lane)
+static const struct run *run_of(const struct lockstep *l, const struct lane *lane)
 {
-    return lane == &l->lanes[0];
+    return &l->worker->plan->runs[lane->run];
+}
+
+static bool is_repeated(const struct lockstep *l, const struct lane *lane)
+{
+    for (const struct lane *other = lane + 1; other < l->lanes + l->n_lanes; other++)
+        if (other->repeats == lane && other->stores) return true;
+    return false;
 }
 
 // Has the lane still to go on?
 static bool goes_on(const struct lockstep *l, const struct lane *lane)
 {
-    return lane->stores || is_reference(l, lane);
+    return lane->stores || lane_is_reference(l, lane) || is_repeated(l, lane);
 }
 
 static int count_storing(const struct lockstep *l)
@@ -175,30 +155,54 @@ static struct lane *add_lane(struct lockstep *l, int run, bool stores)
     lane->stores = stores;
     lane->failure = (struct error){0};
     lane->seconds = 0;
-    lane->twin = NULL;
+    lane->repeats = lane->twin = NULL;
+    lane->repeated = false;
     end_of_model_clear(&lane->end_of_model);
+    end_of_model_clear(&lane->end_apart);
     return lane;
 }
 
-// The lanes of a sample: the reference, and what of the group is not finished.
-static void gather(struct lockstep *l, const struct group *group, int sample, const struct finished *finished)
+static void tell(const struct lockstep *l, const struct lane *lane)
 {
+    char name[RUN_NAME_ROOM];
     const struct worker *worker = l->worker;
-    const struct plan *plan = worker->plan;
-    l->n_lanes = 0;
-    l->sample = sample;
-    l->length = worker->corpus->length[sample];
-    struct lane *reference = add_lane(l, group->reference, false);
+    log_rank(worker->log, LOG_VERBOSE, "computes run %d (mode %s), sample %d", lane->run,
+             plan_run_name(worker->plan, lane->run, name), l->sample);
+}
+
+// The re-runs of a lane that are not finished.
+static void add_reruns(struct lockstep *l, struct lane *lane, const struct group *group,
+                       const struct finished *finished)
+{
+    const struct plan *plan = l->worker->plan;
     for (int i = 0; i < group->count; i++) {
         const int run = plan->members[group->first + i];
-        if (finished_has(finished, run, sample)) continue;
-        if (run == group->reference)
-            reference->stores = true;
-        else
-            add_lane(l, run, true);
-        char name[RUN_NAME_ROOM];
-        log_rank(worker->log, LOG_VERBOSE, "computes run %d (mode %s), sample %d", run,
-                 plan_run_name(plan, run, name), sample);
+        if (plan->runs[run].repeats != lane->run || run == lane->run) continue;
+        if (finished_has(finished, run, l->sample)) continue;
+        struct lane *rerun = add_lane(l, run, true);
+        rerun->repeats = lane;
+        lane->repeated = true;
+        tell(l, rerun);
+    }
+}
+
+// The lanes of a sample: the reference, and what of the group is not finished, with what that repeats.
+static void gather(struct lockstep *l, const struct group *group, int sample, const struct finished *finished)
+{
+    const struct plan *plan = l->worker->plan;
+    l->n_lanes = 0;
+    l->sample = sample;
+    l->length = l->worker->corpus->length[sample];
+    add_lane(l, group->reference, false);
+    for (int i = 0; i < group->count; i++) {
+        const int run = plan->members[group->first + i];
+        const bool open = !finished_has(finished, run, sample);
+        if (plan->runs[run].dither) continue;
+        struct lane *lane = run == group->reference ? &l->lanes[0] : add_lane(l, run, false);
+        lane->stores = open;
+        if (open) tell(l, lane);
+        add_reruns(l, lane, group, finished);
+        if (!goes_on(l, lane)) l->n_lanes--;
     }
 }
 
@@ -232,13 +236,6 @@ static void fail(struct lockstep *l, struct lane *lane)
     store_write_cancel(l->store, lane->run);
 }
 
-// Between two steps: false when the time of grace is over.
-static bool look_around(struct scheduler *scheduler)
-{
-    scheduler_poll(scheduler);
-    return !scheduler_overdue(scheduler);
-}
-
 // ---- a layer ----
 
 static void keep_profile(const struct profile *profile, uint32_t *histogram, double *position)
@@ -251,18 +248,26 @@ static void keep_profile(const struct profile *profile, uint32_t *histogram, dou
     }
 }
 
+// Where the outputs of the layer at hand are kept, of a lane that others are compared with.
+static float *const *kept_of(const struct lockstep *l, const struct lane *lane)
+{
+    return lane_is_reference(l, lane) ? l->reference : lane->repeated ? l->repeated : l->values;
+}
+
 static void measure_component(const struct lockstep *l, int layer, enum component component,
                               const float *values)
 {
     const struct lane *lane = l->lane;
-    const size_t place = (size_t)layer * COMPONENT_COUNT + component;
-    const float *reference = l->reference[component];
+    const size_t place = (size_t)layer * COMPONENT_COUNT + component, tokens = (size_t)l->length;
+    const int width = component_width(l->worker->dims, component);
     struct profile profile;
     profile_clear(&profile);
     accumulator_clear(&lane->moments[place]);
-    pairs_add_sample(&lane->moments[place], &profile, reference, values, (size_t)l->length,
-                     component_width(l->worker->dims, component));
+    pairs_add_sample(&lane->moments[place], &profile, l->reference[component], values, tokens, width);
     keep_profile(&profile, lane->histogram + place * PROFILE_BINS, lane->position + place * PLACE_POSITIONS);
+    if (!lane->repeats) return;
+    accumulator_clear(&lane->apart[place]);
+    pairs_add_sample(&lane->apart[place], NULL, kept_of(l, lane->repeats)[component], values, tokens, width);
 }
 
 static bool take(void *context, int layer, enum component component, const float *values, int length,
@@ -270,10 +275,8 @@ static bool take(void *context, int layer, enum component component, const float
 {
     struct lockstep *l = context;
     struct lane *lane = l->lane;
-    if (is_reference(l, lane) || !measures_at_once(l->worker->threads)) {
-        float *kept = (is_reference(l, lane) ? l->reference : l->values)[component];
-        memcpy(kept, values, (size_t)length * (size_t)width * sizeof *values);
-    }
+    if (lane_is_reference(l, lane) || lane->repeated || !measures_at_once(l->worker->threads))
+        memcpy(kept_of(l, lane)[component], values, (size_t)length * (size_t)width * sizeof *values);
     if (!lane->stores) return goes_on(l, lane);
     if (measures_at_once(l->worker->threads)) measure_component(l, layer, component, values);
     if ((plan_wants(l->worker->plan, lane->run, layer) & 1u << component) &&
@@ -287,7 +290,7 @@ static bool take(void *context, int layer, enum component component, const float
 static void measure(const struct lockstep *l, int layer)
 {
     const int threads = l->worker->threads;
-    float *const *kept = is_reference(l, l->lane) ? l->reference : l->values;
+    float *const *kept = kept_of(l, l->lane);
     if (measures_at_once(threads)) return;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (int c = 0; c < COMPONENT_COUNT; c++)
@@ -297,7 +300,7 @@ static void measure(const struct lockstep *l, int layer)
 // Of a noisy re-run: the same for every schedule, and for all modes, so that equal modes stay equal.
 static uint64_t dither_of(const struct lockstep *l, const struct lane *lane)
 {
-    const uint64_t k = (uint64_t)l->worker->plan->runs[lane->run].dither;
+    const uint64_t k = (uint64_t)run_of(l, lane)->dither;
     return k == 0 ? 0 : random_bits(random_stream(k, "dither"), (uint64_t)l->sample) | 1;
 }
 
@@ -307,8 +310,8 @@ static void step(struct lockstep *l, struct lane *lane, int layer)
     const double started = progress_clock();
     l->lane = lane;
     forward_set_dither(l->worker->forward, dither_of(l, lane));
-    forward_step(l->worker->forward, &lane->stream, l->worker->plan->runs[lane->run].mode,
-                 scales_of(l, lane->run), layer, l->length, &capture, NULL);
+    forward_step(l->worker->forward, &lane->stream, run_of(l, lane)->mode, scales_of(l, lane->run), layer,
+                 l->length, &capture, NULL);
     if (lane->stores) measure(l, layer);
     lane->seconds += progress_clock() - started;
 }
@@ -316,86 +319,14 @@ static void step(struct lockstep *l, struct lane *lane, int layer)
 static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
 {
     for (int i = 0; i < l->n_lanes; i++)
-        forward_start(l->worker->forward, &l->lanes[i].stream, l->worker->plan->runs[l->lanes[i].run].mode,
-                      l->ids, l->length);
+        forward_start(l->worker->forward, &l->lanes[i].stream, run_of(l, &l->lanes[i])->mode, l->ids,
+                      l->length);
     for (int layer = 0; layer < l->worker->plan->n_layer && count_storing(l) > 0; layer++)
         for (int i = 0; i < l->n_lanes; i++) {
             if (!goes_on(l, &l->lanes[i])) continue;
-            if (!look_around(scheduler)) return false;
+            if (!lockstep_look_around(scheduler)) return false;
             step(l, &l->lanes[i], layer);
         }
-    return true;
-}
-
-// ---- the predictions ----
-
-static bool predicts(const struct lockstep *l, const struct lane *lane)
-{
-    return goes_on(l, lane) && !lane->twin;
-}
-
-static void start_predictions(struct lockstep *l, struct lane *lane, int first, int count)
-{
-    const double started = progress_clock();
-    stream_norm(l->worker->forward, &lane->stream, first, count, lane->normed);
-    lane->seconds += progress_clock() - started;
-}
-
-// A piece of the vocabulary.
-static void compare_predictions(struct lockstep *l, struct lane *lane, int first, int count, int first_id)
-{
-    const int left = l->worker->dims->vocab_size - first_id,
-              ids = left < PREDICTION_PIECE ? left : PREDICTION_PIECE;
-    float *logits = is_reference(l, lane) ? l->reference_logits : l->logits;
-    const double started = progress_clock();
-    head_logits(l->worker->forward, lane->stream.rotated, lane->normed, count, first_id, ids, logits);
-    if (lane->stores)
-        predictions_add(lane->predictions, l->reference_logits, logits, l->ids + first + 1, count, first_id,
-                        ids, (ids + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES);
-    lane->seconds += progress_clock() - started;
-}
-
-// All lanes take a piece of the vocabulary before the next one comes.
-static bool run_block(struct lockstep *l, int first, int count, struct scheduler *scheduler)
-{
-    for (int i = 0; i < l->n_lanes; i++)
-        if (predicts(l, &l->lanes[i])) start_predictions(l, &l->lanes[i], first, count);
-    for (int id = 0; id < l->worker->dims->vocab_size; id += PREDICTION_PIECE) {
-        if (!look_around(scheduler)) return false;
-        for (int i = 0; i < l->n_lanes; i++)
-            if (predicts(l, &l->lanes[i])) compare_predictions(l, &l->lanes[i], first, count, id);
-    }
-    for (struct lane *lane = l->lanes; lane < l->lanes + l->n_lanes; lane++)
-        if (lane->stores && !lane->twin)
-            end_of_model_take(&lane->end_of_model, lane->predictions, l->ids + first + 1, count);
-    return true;
-}
-
-// Predictions are made of the stream alone, in the same way for all modes: equal modes (2-0 and 0, say) share
-// them.
-static const struct lane *find_twin(const struct lockstep *l, const struct lane *lane)
-{
-    const size_t bytes = stream_floats(l->worker->dims, l->length) * sizeof(float);
-    if (is_reference(l, lane)) return NULL;
-    for (const struct lane *other = l->lanes; other < lane; other++)
-        if (other->stores && !other->twin && other->stream.rotated == lane->stream.rotated &&
-            memcmp(other->stream.h, lane->stream.h, bytes) == 0 &&
-            memcmp(other->stream.residual, lane->stream.residual, bytes) == 0)
-            return other;
-    return NULL;
-}
-
-static bool run_logits(struct lockstep *l, struct scheduler *scheduler)
-{
-    const int predictions = l->worker->plan->logits && count_storing(l) > 0 ? l->length - 1 : 0;
-    for (int i = 0; i < l->n_lanes; i++)
-        l->lanes[i].twin = find_twin(l, &l->lanes[i]);
-    for (int first = 0; first < predictions; first += LOGITS_TOKENS) {
-        const int left = predictions - first;
-        if (!run_block(l, first, left < LOGITS_TOKENS ? left : LOGITS_TOKENS, scheduler)) return false;
-    }
-    for (int i = 0; i < l->n_lanes; i++)
-        if (l->lanes[i].twin) l->lanes[i].end_of_model = l->lanes[i].twin->end_of_model;
     return true;
 }
 
@@ -407,7 +338,10 @@ static void store_lane(struct lockstep *l, struct lane *lane, struct finished *f
     const struct store_metrics metrics = {.moments = lane->moments,
                                           .histogram = lane->histogram,
                                           .position = lane->position,
-                                          .end_of_model = plan->logits ? &lane->end_of_model : NULL};
+                                          .end_of_model = plan->logits ? &lane->end_of_model : NULL,
+                                          .apart = lane->repeats ? lane->apart : NULL,
+                                          .end_apart =
+                                              lane->repeats && plan->logits ? &lane->end_apart : NULL};
     if (store_write_metrics(l->store, lane->run, l->sample, &metrics, &lane->failure))
         fail(l, lane);
     else if (store_write_done(l->store, lane->run, l->sample, (float)lane->seconds, &lane->failure))
@@ -442,7 +376,7 @@ enum status lockstep_sample(struct lockstep *lockstep, const struct group *group
     gather(lockstep, group, sample, finished);
     if (count_storing(lockstep) == 0) return STATUS_OK;
     if (read_ids(lockstep) == STATUS_OK &&
-        (!run_layers(lockstep, scheduler) || !run_logits(lockstep, scheduler))) {
+        (!run_layers(lockstep, scheduler) || !lockstep_predict(lockstep, scheduler))) {
         cancel(lockstep);
         return worker_overdue(lockstep->worker, err);
     }

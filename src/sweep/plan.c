@@ -54,7 +54,9 @@ static int find_run(const struct plan *plan, int cell, const struct mode *mode)
 
 static void add_run(struct plan *plan, int cell, const struct mode *mode)
 {
-    if (find_run(plan, cell, mode) < 0) plan->runs[plan->n_runs++] = (struct run){.cell = cell, .mode = mode};
+    if (find_run(plan, cell, mode) >= 0) return;
+    plan->runs[plan->n_runs] = (struct run){.cell = cell, .mode = mode, .repeats = plan->n_runs};
+    plan->n_runs++;
 }
 
 // Further runs of all that are quantized.
@@ -127,6 +129,11 @@ static enum status make_cells(struct plan *plan, const struct job *job, struct e
                        (uint64_t)job->seed, err);
 }
 
+int plan_reruns(const struct plan *plan)
+{
+    return plan->runs[plan->n_runs - 1].dither; // the last one is of the last round
+}
+
 const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_ROOM])
 {
     const struct run *about = &plan->runs[run];
@@ -139,11 +146,10 @@ const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_R
 
 void plan_print_runs(const struct plan *plan, FILE *out)
 {
-    int noisy = 0;
+    const int noisy = plan_reruns(plan);
     fprintf(out, "runs: %d\n", plan->n_runs);
     for (int r = 0; r < plan->n_runs; r++) {
         const struct run *run = &plan->runs[r];
-        if (run->dither > noisy) noisy = run->dither;
         if (run->dither) continue;
         fprintf(out, "  mode %s", run->mode->name);
         if (run->cell != PLAN_FLOAT_CELL) {

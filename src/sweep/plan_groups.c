@@ -24,7 +24,7 @@ static double pass_cost(const struct plan *plan, const struct dims *dims, int ru
     return dims->n_layer * (products + scan) + (plan->logits ? (double)dims->vocab_size * D : 0);
 }
 
-// Of a run whose metrics are kept, beside its pass.
+// Of a run that is compared with its reference, beside its pass.
 static double measure_cost(const struct plan *plan, const struct dims *dims)
 {
     double values = 0;
@@ -33,8 +33,15 @@ static double measure_cost(const struct plan *plan, const struct dims *dims)
     return dims->n_layer * values * MEASURED_VALUE + (plan->logits ? dims->vocab_size * MEASURED_LOGIT : 0);
 }
 
+// Of a run with that; a re-run is compared with the run that it repeats as well.
+static double run_cost(const struct plan *plan, const struct dims *dims, int run)
+{
+    return pass_cost(plan, dims, run) + measure_cost(plan, dims) * (plan->runs[run].dither ? 2 : 1);
+}
+
 // ---- families ----
 
+// A run with its re-runs, which go the same way.
 struct ranked_run {
     int run, reference;
     double cost;
@@ -50,14 +57,21 @@ static int compare_runs(const void *a, const void *b)
     return x->run < y->run ? -1 : 1;
 }
 
-// runs[n_runs], a family (a reference and what is compared with it) after the other.
-static void rank_runs(const struct plan *plan, const struct dims *dims, struct ranked_run *runs)
+// A family (a reference and what is compared with it) after the other; returns how many runs these are.  In
+// a plan re-runs follow all others, which are not sorted yet when their costs come in.
+static int rank_runs(const struct plan *plan, const struct dims *dims, struct ranked_run *runs)
 {
-    const double measured = measure_cost(plan, dims);
-    for (int r = 0; r < plan->n_runs; r++)
-        runs[r] = (struct ranked_run){
-            .run = r, .reference = plan->runs[r].reference, .cost = pass_cost(plan, dims, r) + measured};
-    qsort(runs, (size_t)plan->n_runs, sizeof *runs, compare_runs);
+    int count = 0;
+    for (int r = 0; r < plan->n_runs; r++) {
+        const struct run *run = &plan->runs[r];
+        const double cost = run_cost(plan, dims, r);
+        if (run->dither)
+            runs[run->repeats].cost += cost;
+        else
+            runs[count++] = (struct ranked_run){.run = r, .reference = run->reference, .cost = cost};
+    }
+    qsort(runs, (size_t)count, sizeof *runs, compare_runs);
+    return count;
 }
 
 // Runs beside the reference of the family that begins at `first`; its reference is a run of the plan.
@@ -98,19 +112,33 @@ struct filled {
 struct maker {
     const struct plan *plan;
     const struct dims *dims;
-    const struct ranked_run *runs; // [n_runs]
-    int *group;                    // [n_runs] of each run
-    struct filled *filled;         // [n_runs]
-    struct least *cheapest;        // [n_runs]
-    int *place;                    // [n_runs] of a group in the order of their costs
+    const struct ranked_run *runs; // [n_ranked]
+    int n_ranked;
+    int *group;             // [n_runs] of each run but re-runs
+    struct filled *filled;  // [n_runs]
+    struct least *cheapest; // [n_runs]
+    int *place;             // [n_runs] of a group in the order of their costs
 };
+
+// A reference's own run goes to the costliest group.
+static void add_reference(struct maker *maker, const struct ranked_run *reference, struct filled *filled,
+                          int groups)
+{
+    struct filled *costliest = filled;
+    for (struct filled *f = filled; f < filled + groups; f++)
+        if (f->cost > costliest->cost) costliest = f;
+    maker->group[reference->run] = costliest->group;
+    costliest->cost +=
+        reference->cost - pass_cost(maker->plan, maker->dims, reference->run); // is there already
+}
 
 // Every run to the cheapest group that has room, the costly ones first.
 static void deal(struct maker *maker, int first, int runs, int most_runs, struct filled *filled, int group)
 {
     const struct ranked_run *family = &maker->runs[first];
-    const double reference = family->cost - measure_cost(maker->plan, maker->dims);
-    int open = groups_of(runs, most_runs);
+    const double reference = pass_cost(maker->plan, maker->dims, family->run);
+    const int groups = groups_of(runs, most_runs);
+    int open = groups;
     least_start(maker->cheapest, open);
     for (int g = 0; g < open; g++)
         filled[g] = (struct filled){.group = group + g, .reference = family->reference, .cost = reference};
@@ -123,6 +151,7 @@ static void deal(struct maker *maker, int first, int runs, int most_runs, struct
         if (++into->runs == most_runs) *cheapest = maker->cheapest[--open];
         least_settle(maker->cheapest, open);
     }
+    add_reference(maker, family, filled, groups);
 }
 
 static int compare_filled(const void *a, const void *b)
@@ -132,30 +161,23 @@ static int compare_filled(const void *a, const void *b)
     return x->group < y->group ? -1 : 1;
 }
 
-// The groups of a division, as they were filled; a reference's own run goes to its first one.
+// The groups of a division, as they were filled.
 static void list_groups(struct division *division, struct maker *maker)
 {
     const int n_runs = maker->plan->n_runs;
-    const double measured = measure_cost(maker->plan, maker->dims);
     qsort(maker->filled, (size_t)division->n_groups, sizeof *maker->filled, compare_filled);
     for (int g = division->n_groups - 1; g >= 0; g--) {
         maker->place[maker->filled[g].group] = g;
         division->cost[g] = maker->filled[g].cost;
-        division->groups[g] =
-            (struct group){.reference = maker->filled[g].reference, .count = maker->filled[g].runs};
-        maker->group[maker->filled[g].reference] = maker->filled[g].group;
+        division->groups[g] = (struct group){.reference = maker->filled[g].reference};
     }
-    for (int r = 0; r < n_runs; r++) {
-        const int g = maker->place[maker->group[r]];
-        if (division->groups[g].reference != r) continue;
-        division->groups[g].count++;
-        division->cost[g] += measured;
-    }
+    for (int r = 0; r < n_runs; r++)
+        division->groups[maker->place[maker->group[maker->plan->runs[r].repeats]]].count++;
     for (int g = 1; g < division->n_groups; g++)
         division->groups[g].first = division->groups[g - 1].first + division->groups[g - 1].count;
     memset(maker->filled, 0, (size_t)division->n_groups * sizeof *maker->filled);
     for (int r = 0; r < n_runs; r++) {
-        const int g = maker->place[maker->group[r]];
+        const int g = maker->place[maker->group[maker->plan->runs[r].repeats]];
         division->members[division->groups[g].first + maker->filled[g].runs++] = r;
     }
 }
@@ -165,15 +187,15 @@ static enum status make_division(struct division *division, struct maker *maker,
 {
     const int n_runs = maker->plan->n_runs;
     int largest, group = 0;
-    const size_t groups = (size_t)count_groups(maker->runs, n_runs, most_runs, &largest);
+    const size_t groups = (size_t)count_groups(maker->runs, maker->n_ranked, most_runs, &largest);
     *division = (struct division){.n_groups = (int)groups,
                                   .members = calloc((size_t)n_runs, sizeof *division->members),
                                   .groups = calloc(groups, sizeof *division->groups),
                                   .cost = calloc(groups, sizeof *division->cost)};
     if (!division->members || !division->groups || !division->cost)
         return error_memory(err, groups * sizeof *division->groups, "the plan");
-    for (int first = 0, runs; first < n_runs; first += runs + 1) {
-        runs = family_runs(maker->runs, n_runs, first);
+    for (int first = 0, runs; first < maker->n_ranked; first += runs + 1) {
+        runs = family_runs(maker->runs, maker->n_ranked, first);
         deal(maker, first, runs, most_runs, &maker->filled[group], group);
         group += groups_of(runs, most_runs);
     }
@@ -206,7 +228,7 @@ static enum status maker_open(struct maker *maker, const struct plan *plan, cons
                             .place = calloc(n, sizeof *maker->place)};
     if (!runs || !maker->group || !maker->filled || !maker->cheapest || !maker->place)
         return error_memory(err, n * sizeof *maker->filled, "the plan");
-    rank_runs(plan, dims, runs);
+    maker->n_ranked = rank_runs(plan, dims, runs);
     return STATUS_OK;
 }
 
@@ -215,13 +237,12 @@ static enum status make_all(struct divisions *divisions, struct maker *maker, in
                             struct error *err)
 {
     int largest, last = 0;
-    count_groups(maker->runs, maker->plan->n_runs, room, &largest);
+    count_groups(maker->runs, maker->n_ranked, room, &largest);
     for (int parts = groups_of(largest, room); divisions->n < MOST_DIVISIONS && last != 1;
          parts += parts > 3 ? parts / 2 : 1) {
         const int most_runs = parts < largest ? (largest + parts - 1) / parts : 1;
         if (most_runs == last) continue;
-        if (divisions->n > 0 &&
-            count_groups(maker->runs, maker->plan->n_runs, most_runs, &largest) > most_groups)
+        if (divisions->n > 0 && count_groups(maker->runs, maker->n_ranked, most_runs, &largest) > most_groups)
             break;
         last = most_runs;
         if (make_division(&divisions->of[divisions->n++], maker, most_runs, err)) return err->status;
@@ -240,8 +261,8 @@ enum status divisions_make(struct divisions *divisions, const struct plan *plan,
     if (!divisions->run_cost)
         error_memory(err, (size_t)plan->n_runs * sizeof *divisions->run_cost, "the plan");
     if (maker_open(&maker, plan, dims, err) == STATUS_OK) make_all(divisions, &maker, room, most_groups, err);
-    for (int i = 0; i < plan->n_runs && !err->status; i++)
-        divisions->run_cost[maker.runs[i].run] = maker.runs[i].cost;
+    for (int r = 0; r < plan->n_runs && !err->status; r++)
+        divisions->run_cost[r] = run_cost(plan, dims, r);
     maker_close(&maker);
     if (err->status) divisions_clear(divisions);
     return err->status;

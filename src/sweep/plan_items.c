@@ -11,13 +11,14 @@
 #include "plan_tail.h"
 #include "ssmsweep/sweep/finished.h"
 
-// What the runs of a group may take beside the workspace; a few of them in any case.
+// What the runs of a group may take beside the workspace; a few of them in any case, one with its re-runs.
 enum { GROUP_BYTES = 128 << 20, LEAST_ROOM = 4 };
 
 static int group_room(const struct plan *plan, const struct dims *dims, int max_tokens)
 {
-    const double room = GROUP_BYTES / ((double)lockstep_run_bytes(plan, dims, max_tokens) + 1);
-    return room < LEAST_ROOM ? LEAST_ROOM : room > plan->n_runs ? plan->n_runs : (int)room;
+    const int times = 1 + plan_reruns(plan), least = LEAST_ROOM < times ? 1 : LEAST_ROOM / times;
+    const double room = GROUP_BYTES / ((double)lockstep_run_bytes(plan, dims, max_tokens) * times + 1);
+    return room < least ? least : room > plan->n_runs ? plan->n_runs : (int)room;
 }
 
 // Groups that are worth a thought: some for each rank, and none but the coarsest where items are many.

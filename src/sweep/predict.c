@@ -11,15 +11,18 @@
 #include "texts.h"
 
 // Of HDF5 1.10 and Open MPI's input and output, as measured; nothing tells them.  A run has three open
-// datasets while it is written, and four more while it is read; headers are cached up to a limit.
+// datasets while it is written, and four more while it is read, a re-run two further ones; headers are cached
+// up to a limit.
 enum {
     FILE_BYTES = 950 << 10,
     CELL_BYTES = 50 << 10,
     RUN_BYTES = 38 << 10,
     RUN_READ_BYTES = 28 << 10,
+    RERUN_READ_BYTES = RUN_READ_BYTES / 4 * 2,
     HEADER_BYTES = 6600,
     HEADERS_BYTES = 5600 << 10,
     DATASETS_OF_RUN = 7,
+    DATASETS_OF_RERUN = 2, // more
     // Of messages between ranks, and of a thread.
     MESSAGES_BYTES = 200 << 10,
     THREAD_BYTES = 100 << 10,
@@ -36,10 +39,20 @@ static size_t count_outputs(const struct plan *plan)
     return count;
 }
 
+static size_t count_reruns(const struct plan *plan)
+{
+    size_t count = 0;
+    for (int r = 0; r < plan->n_runs; r++)
+        count += plan->runs[r].dither != 0;
+    return count;
+}
+
 static size_t open_file(const struct plan *plan)
 {
     const size_t runs = (size_t)plan->n_runs;
-    const size_t headers = (count_outputs(plan) + DATASETS_OF_RUN * runs) * HEADER_BYTES;
+    const size_t headers =
+        (count_outputs(plan) + DATASETS_OF_RUN * runs + DATASETS_OF_RERUN * count_reruns(plan)) *
+        HEADER_BYTES;
     return FILE_BYTES + CELL_BYTES * (size_t)plan->n_cells + RUN_BYTES * runs +
            (headers < HEADERS_BYTES ? headers : HEADERS_BYTES);
 }
@@ -86,7 +99,7 @@ struct predicted_sweep predict_sweep(const struct sweep *sweep)
                           finished + MESSAGES_BYTES + THREAD_BYTES * (size_t)(sweep->threads - 1);
     return (struct predicted_sweep){.weights = weights_room(sweep),
                                     .rank = always + larger(observed + histogram + ids, items) - ids,
-                                    .reader =
-                                        open_file(plan) + RUN_READ_BYTES * (size_t)plan->n_runs + states,
+                                    .reader = open_file(plan) + RUN_READ_BYTES * (size_t)plan->n_runs +
+                                              RERUN_READ_BYTES * count_reruns(plan) + states,
                                     .ids = ids};
 }

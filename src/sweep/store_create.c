@@ -73,19 +73,22 @@ static unsigned long long estimate_objects(const struct plan *plan, unsigned lon
         layers += plan->want[l] != 0;
     const unsigned long long outputs = tensors > 0 ? cells + ordinary * (layers + 1) : 0,
                              metrics = plan->metrics ? cells + runs : 0, items = cells + runs;
-    const unsigned long long datasets = 10 + cells + ordinary * tensors + runs * (plan->metrics ? 7u : 3u);
+    const unsigned long long of_run = plan->metrics ? 7 : 3, of_rerun = plan->metrics ? 9 : 3;
+    const unsigned long long datasets =
+        10 + cells + ordinary * (tensors + of_run) + (runs - ordinary) * of_rerun;
     const unsigned long long groups = 6 + cells + outputs + metrics + items;
     return FILE_BYTES + groups * GROUP_BYTES + datasets * (DATASET_BYTES + MEMBER_BYTES) +
-           (plan->metrics ? runs * COMPOUND_BYTES : 0);
+           (plan->metrics ? (2 * runs - ordinary) * COMPOUND_BYTES : 0);
 }
 
-// Of all metrics together.
-static unsigned long long metric_row_bytes(const struct plan *plan)
+// Of all runs and metrics together, for a sample.
+static unsigned long long metric_bytes(const struct plan *plan)
 {
     unsigned long long bytes = 0;
-    for (int m = 0; m < STORE_METRICS; m++)
-        if (store_keeps_metric(plan, (enum store_metric)m))
-            bytes += store_metric_row_bytes((enum store_metric)m, plan->n_layer);
+    for (int r = 0; r < plan->n_runs; r++)
+        for (int m = 0; m < STORE_METRICS; m++)
+            if (store_keeps_metric(plan, r, (enum store_metric)m))
+                bytes += store_metric_row_bytes((enum store_metric)m, plan->n_layer);
     return bytes;
 }
 
@@ -97,7 +100,7 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
     unsigned long long samples = (unsigned long long)corpus->samples, runs = (unsigned long long)plan->n_runs;
     unsigned long long tokens = samples * (unsigned long long)corpus->max_tokens;
     return count_ordinary(plan) * tokens * row_elements * sizeof(float) // outputs
-           + runs * samples * metric_row_bytes(plan)                    // metrics
+           + samples * metric_bytes(plan)                               // metrics
            + runs * samples * (1 + HASH_BYTES + sizeof(float))          // items
            + tokens * sizeof(int32_t) + samples * sizeof(int32_t)       // samples
            + calibration_bytes(plan) + estimate_objects(plan, tensors);
@@ -293,7 +296,7 @@ static void create_metrics(struct making *making, int run, struct error *err)
             store_metric_expected(metric, making->corpus->samples, plan->n_layer);
         hsize_t shape[STORE_RANKS];
         char name[STORE_PATH_ROOM];
-        if (!store_keeps_metric(plan, metric)) continue;
+        if (!store_keeps_metric(plan, run, metric)) continue;
         for (int d = 0; d < STORE_RANKS; d++)
             shape[d] = (hsize_t)expected.shape[d];
         const hid_t type = store_metric_type(metric);

@@ -8,7 +8,7 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/sweep/plan.h"
 
-enum { STORE_SCHEMA_VERSION = 4, STORE_PATH_ROOM = 160 };
+enum { STORE_SCHEMA_VERSION = 5, STORE_PATH_ROOM = 160 };
 
 #define STORE_SCALES "/calibration/%s/scales" // of a cell
 #define STORE_OBSERVED "/calibration/observed"

@@ -75,6 +75,7 @@ hid_t store_metric_type(enum store_metric metric)
 {
     switch (metric) {
     case STORE_MOMENTS:
+    case STORE_APART:
         return make_compound(sizeof(struct accumulator), accumulator_fields,
                              sizeof accumulator_fields / sizeof accumulator_fields[0]);
     case STORE_HISTOGRAM:
@@ -105,8 +106,16 @@ static const struct {
     [STORE_MOMENTS] = {"moments", H5T_COMPOUND, sizeof(struct accumulator), 3, {1, 1}},
     [STORE_HISTOGRAM] = {"histogram", H5T_INTEGER, sizeof(uint32_t), 4, {PROFILE_BINS, 1}},
     [STORE_POSITION] = {"position", H5T_FLOAT, sizeof(double), 5, {PROFILE_POSITIONS, 2}},
+    [STORE_APART] = {"apart", H5T_COMPOUND, sizeof(struct accumulator), 3, {1, 1}},
     [STORE_END_OF_MODEL] = {"end_of_model", H5T_COMPOUND, sizeof(struct end_of_model), 1, {1, 1}},
+    [STORE_END_APART] = {"end_of_model_apart", H5T_COMPOUND, sizeof(struct end_of_model), 1, {1, 1}},
 };
+
+// Of the whole model, not of its layers.
+static bool is_end(enum store_metric metric)
+{
+    return metric == STORE_END_OF_MODEL || metric == STORE_END_APART;
+}
 
 const char *store_metric_name(enum store_metric metric)
 {
@@ -120,14 +129,14 @@ size_t store_metric_element_bytes(enum store_metric metric)
 
 static size_t layer_bytes(enum store_metric metric)
 {
-    const size_t components = metric == STORE_END_OF_MODEL ? 1 : COMPONENT_COUNT;
+    const size_t components = is_end(metric) ? 1 : COMPONENT_COUNT;
     return components * (size_t)(layouts[metric].further[0] * layouts[metric].further[1]) *
            layouts[metric].bytes;
 }
 
 static int layers_of(enum store_metric metric, int n_layer)
 {
-    return metric == STORE_END_OF_MODEL ? 1 : n_layer;
+    return is_end(metric) ? 1 : n_layer;
 }
 
 size_t store_metric_row_bytes(enum store_metric metric, int n_layer)
@@ -141,7 +150,7 @@ struct store_expected store_metric_expected(enum store_metric metric, int sample
                                       .type_bytes = layouts[metric].bytes,
                                       .rank = layouts[metric].rank,
                                       .shape = {samples, 1, 1, 1, 1}};
-    if (metric == STORE_END_OF_MODEL) return expected;
+    if (is_end(metric)) return expected;
     expected.shape[1] = n_layer;
     expected.shape[2] = COMPONENT_COUNT;
     expected.shape[3] = layouts[metric].further[0];
@@ -163,7 +172,13 @@ hid_t store_open_metric(const struct store_file *file, const char *name, struct 
     return 0;
 }
 
-bool store_keeps_metric(const struct plan *plan, enum store_metric metric)
+bool store_metric_belongs(enum store_metric metric, bool rerun, bool logits)
 {
-    return plan->metrics && (metric != STORE_END_OF_MODEL || plan->logits);
+    if (is_end(metric) && !logits) return false;
+    return rerun || (metric != STORE_APART && metric != STORE_END_APART);
+}
+
+bool store_keeps_metric(const struct plan *plan, int run, enum store_metric metric)
+{
+    return plan->metrics && store_metric_belongs(metric, plan->runs[run].dither != 0, plan->logits);
 }

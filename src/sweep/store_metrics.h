@@ -9,7 +9,15 @@
 #include "ssmsweep/sweep/store.h"
 #include "store_check.h"
 
-enum store_metric { STORE_MOMENTS, STORE_HISTOGRAM, STORE_POSITION, STORE_END_OF_MODEL, STORE_METRICS };
+enum store_metric {
+    STORE_MOMENTS,
+    STORE_HISTOGRAM,
+    STORE_POSITION,
+    STORE_APART,
+    STORE_END_OF_MODEL,
+    STORE_END_APART,
+    STORE_METRICS
+};
 
 #define STORE_METRICS_GROUP "/metrics"
 #define STORE_WIDTHS "/metrics/width"
@@ -25,7 +33,9 @@ struct store_expected store_metric_expected(enum store_metric metric, int sample
 // As store_open_data(), and the type must be this very one.
 hid_t store_open_metric(const struct store_file *file, const char *name, struct store_expected *expected,
                         hid_t type, struct error *err);
-// Are these datasets in the files of the plan?
-bool store_keeps_metric(const struct plan *plan, enum store_metric metric);
+// Has a run this dataset, a re-run or not, with predictions or without?
+bool store_metric_belongs(enum store_metric metric, bool rerun, bool logits);
+// The same of a run of a plan, which may keep no metrics at all.
+bool store_keeps_metric(const struct plan *plan, int run, enum store_metric metric);
 
 #endif

@@ -100,7 +100,7 @@ static void find_metrics(struct store *store, const struct store_file *file, con
         const enum store_metric metric = (enum store_metric)m;
         struct store_expected expected = store_metric_expected(metric, store->samples, store->n_layer);
         char name[STORE_PATH_ROOM];
-        if (!store_keeps_metric(plan, metric)) continue;
+        if (!store_keeps_metric(plan, run, metric)) continue;
         store_run_name(plan, run, STORE_METRICS_GROUP, store_metric_name(metric), name);
         store->metrics[run * STORE_METRICS + m] =
             place_of(file, name, store_open_metric(file, name, &expected, types[m], err), err);
@@ -173,7 +173,7 @@ static size_t most_bytes(const struct plan *plan, const struct dims *dims, const
     size_t most = (size_t)corpus->max_tokens * (size_t)width * sizeof(float);
     for (int m = 0; m < STORE_METRICS; m++) {
         size_t row = store_metric_row_bytes((enum store_metric)m, plan->n_layer);
-        if (store_keeps_metric(plan, (enum store_metric)m) && row > most) most = row;
+        if (store_keeps_metric(plan, plan->n_runs - 1, (enum store_metric)m) && row > most) most = row;
     }
     return most;
 }

@@ -62,14 +62,16 @@ enum status store_open_metrics(struct result *result, struct error *err)
     result->metrics = calloc(count, sizeof *result->metrics);
     if (!result->metrics) return error_memory(err, count * sizeof *result->metrics, "the metrics of a file");
     if (read_widths(result, err)) return err->status;
-    const int metrics = has_logits(result) ? STORE_METRICS : STORE_END_OF_MODEL; // the last one
-    for (int m = 0; m < metrics; m++) {
+    const bool logits = has_logits(result);
+    for (int m = 0; m < STORE_METRICS; m++) {
         result->metric_types[m] = store_metric_type((enum store_metric)m);
         if (result->metric_types[m] <= 0) return error_memory(err, 1, "a type of HDF5");
     }
     for (int r = 0; r < result->n_runs; r++)
-        for (int m = 0; m < metrics; m++)
-            if (open_metric(result, r, (enum store_metric)m, err)) return err->status;
+        for (int m = 0; m < STORE_METRICS; m++)
+            if (store_metric_belongs((enum store_metric)m, result->runs[r].dither != 0, logits) &&
+                open_metric(result, r, (enum store_metric)m, err))
+                return err->status;
     return STATUS_OK;
 }
 
@@ -159,6 +161,18 @@ enum status result_read_end_of_model(struct result *result, int run, struct samp
                                      struct end_of_model *rows, struct error *err)
 {
     return read_rows(result, run, STORE_END_OF_MODEL, 0, (enum component)0, range, rows, err);
+}
+
+enum status result_read_moments_apart(struct result *result, int run, int layer, enum component component,
+                                      struct sample_range range, struct accumulator *rows, struct error *err)
+{
+    return read_rows(result, run, STORE_APART, layer, component, range, rows, err);
+}
+
+enum status result_read_end_apart(struct result *result, int run, struct sample_range range,
+                                  struct end_of_model *rows, struct error *err)
+{
+    return read_rows(result, run, STORE_END_APART, 0, (enum component)0, range, rows, err);
 }
 
 // Elements by position follow from the length of the sample.

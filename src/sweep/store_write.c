@@ -216,10 +216,10 @@ enum status store_write_output(struct store *store, int run, int layer, enum com
 enum status store_write_metrics(struct store *store, int run, int sample, const struct store_metrics *metrics,
                                 struct error *err)
 {
-    const void *const rows[STORE_METRICS] = {[STORE_MOMENTS] = metrics->moments,
-                                             [STORE_HISTOGRAM] = metrics->histogram,
-                                             [STORE_POSITION] = metrics->position,
-                                             [STORE_END_OF_MODEL] = metrics->end_of_model};
+    const void *const rows[STORE_METRICS] = {
+        [STORE_MOMENTS] = metrics->moments,           [STORE_HISTOGRAM] = metrics->histogram,
+        [STORE_POSITION] = metrics->position,         [STORE_APART] = metrics->apart,
+        [STORE_END_OF_MODEL] = metrics->end_of_model, [STORE_END_APART] = metrics->end_apart};
     for (int m = 0; m < STORE_METRICS; m++) {
         const long long first = store->metrics[run * STORE_METRICS + m];
         const size_t bytes = store_metric_row_bytes((enum store_metric)m, store->n_layer);

@@ -11,51 +11,13 @@ import jsonschema
 import numpy as np
 
 import harness
+from numpy_metrics import wrong_moments, wrong_profile
 
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
 
 JOB = ["-q", "--calib_data_num", "2,3", "--calib_seqlen", "48", "--layers", "all", "--components", "all"]
-BINS, POSITIONS, LOWEST = 131, 21, -40
 LIMIT = harness.LIMIT
-
-
-def bins_of(d):
-    """Numbers of half octaves, as docs/result_file.md has them."""
-    mantissa, exponent = np.frexp(d)
-    half = 2 * (exponent - 1 - LOWEST) + (mantissa >= 0.75)
-    return np.where(d == 0, 0, np.clip(half + 2, 1, BINS - 1))
-
-
-def wide(row, name):
-    return row[name + "_hi"] + row[name + "_lo"]
-
-
-def side(row, name, v):
-    return [(wide(row, name + "_sum"), v.sum(), np.abs(v).sum()), (wide(row, name + "_abs_sum"), np.abs(v).sum(), 0),
-            (wide(row, name + "_squares"), ((v - v.mean()) ** 2).sum(), 0),
-            (row[name + "_min"], v.min(), 0), (row[name + "_max"], v.max(), 0), (row[name + "_nonfinite"], 0, 0)]
-
-
-def wrong_moments(row, a, b):
-    """What is further from NumPy than 1e-12, relative to the value or to the third number."""
-    d = b - a
-    pairs = side(row, "ref", a) + side(row, "mode", b) + [
-        (row["count"], a.size, 0), (wide(row, "abs_diff"), np.abs(d).sum(), 0),
-        (wide(row, "diff_squares"), ((d - d.mean()) ** 2).sum(), 0), (row["diff_min"], d.min(), 0), (row["diff_max"], d.max(), 0),
-        (wide(row, "products"), ((a - a.mean()) * (b - b.mean())).sum(), np.sqrt(((a - a.mean()) ** 2).sum() * ((b - b.mean()) ** 2).sum()))]
-    return [(got, want) for got, want, scale in pairs if abs(got - want) > 1e-12 * max(abs(want), scale)]
-
-
-def wrong_profile(histogram, position, a, b):
-    d = np.abs(b - a)
-    wrong = [] if (np.bincount(bins_of(d).ravel(), minlength=BINS) == histogram).all() else ["histogram"]
-    bucket = np.minimum(np.where(np.arange(len(d)) == 0, 0, np.frexp(np.arange(len(d)))[1]), POSITIONS - 1)
-    for place, values in enumerate((d * d, d)):
-        want = np.bincount(bucket, values.sum(axis=1), minlength=POSITIONS)
-        if (np.abs(position[:, place] - want) > 1e-12 * want).any():
-            wrong.append("position")
-    return wrong
 
 
 def reference_of(mode_of_reference, cell, cells):
@@ -224,7 +186,7 @@ def check_noise(checks, folder, whole):
             checks.check(all((f["items/3/2-1_dither%d/state" % k][:] == 1).all() for k in (1, 2)), what + ": re-runs are done")
     alone, shared = runs["alone"], runs["shared"]
     differing = [name for name in alone if shared.get(name) != alone[name]]
-    checks.check(len(alone) == 1 + 4 * (1 + 2 * 3) and not differing, "--noise: the same beside other modes", differing)
+    checks.check(len(alone) == 1 + 4 + 2 * (4 + 2 * 6) and not differing, "--noise: the same beside other modes", differing)
     plain = datasets(whole, "metrics")
     checks.check(all(plain[name] == alone[name] for name in alone if "dither" not in name), "--noise: modes are as without it")
     for name in ("3/%s/moments", "2/%s/position"):

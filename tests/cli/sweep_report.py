@@ -103,6 +103,7 @@ def check_sources(checks, workplace, report):
     for entry in layers:    # re-runs have no tensors
         for estimate in entry["metrics"].values():
             estimate.pop("noise", None)
+            estimate.pop("apart", None)
             estimate.pop("within_noise")
     for ranking in rankings + imported["rankings"]:    # nor noise, which nothing can tell apart
         for place in ranking["places"]:

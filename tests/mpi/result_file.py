@@ -56,7 +56,7 @@ def check_contents(path):
     with h5py.File(path, "r") as f:
         ids, length = f["samples/token_ids"][:], f["samples/length"][:]
         assert ids.dtype == np.int32 and ids.shape == (11, 29), ids.shape
-        assert f.attrs["schema_version"] == 4
+        assert f.attrs["schema_version"] == 5
         assert f["calibration/4/scales"].shape == (5, 7) and len(f["calibration/4/scales"].attrs["sites"]) == 7
         assert sorted(f["outputs"]) == ["11", "4", "float"] and sorted(f["outputs/float"]) == ["fp16", "fp32"]
         assert (ids[np.arange(29) >= length[:, None]] == -1).all()

@@ -485,6 +485,8 @@ class Check:
                 signs[key + (name,)] = {True: "1", False: "0", None: ""}[e.get("within_noise")]
                 if "noise" in e:
                     want[key + (name + "_noise",)] = (e["noise"], None, None)
+                if "apart" in e:
+                    want[key + (name + "_apart",)] = (e["apart"], None, None)
             for kind in ("abs_diff", "kl"):
                 for p, bounds in entry.get(kind + "_percentiles", {}).items():
                     want[key + ("%s_%s_bounds" % (kind, p),)] = (None, bounds["low"], bounds["high"])

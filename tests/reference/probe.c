@@ -4,9 +4,10 @@
 //   probe observe MODEL ALPHA IDS OUT              -> float32 observed[samples][n_layer][SITE_COUNT], then
 //                                                     scales[n_layer][SITE_COUNT] of all samples
 //   probe forward MODEL MODE SCALES IDS OUT        -> per sample: components of all layers in order, then
-//   logits probe layers MODEL MODE SCALES LENGTH IN OUT   -> IN: residual, h [LENGTH][D] per layer; OUT: per
-//   layer the six
-//                                                     components, then residual, h
+//                                                     logits
+//   probe rerun MODEL MODE K SCALES IDS OUT        -> the same of the K-th noisy re-run
+//   probe layers MODEL MODE SCALES LENGTH IN OUT   -> IN: residual, h [LENGTH][D] per layer; OUT: per layer
+//                                                     the six components, then residual, h
 //   probe hadamard DIM IN OUT                      -> rows of DIM, forward then inverse of each
 //   probe int8 ROWS DEPTH OUTPUTS A W OUT          -> INT8 GEMM as float with both factors 1
 // IDS: int32 length, ids, length, ids, ...   SCALES: float32 [n_layer][SITE_COUNT], or - for float modes.
@@ -16,6 +17,7 @@
 
 #include "../../src/numerics/rotation.h"
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/base/random.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/forward.h"
 #include "ssmsweep/numerics/kernels.h"
@@ -144,14 +146,16 @@ static void put_logits(struct probe *p, int length)
     free(logits);
 }
 
-static void forward(char **a)
+// `again`: K of a noisy re-run, or 0.
+static void run_forward(char **a, uint64_t again, char **files)
 {
-    struct file_map scales = map_file(a[2]), ids = map_file(a[3]);
+    struct file_map scales = map_file(files[0]), ids = map_file(files[1]);
     struct probe p;
-    open_probe(&p, a[0], a[4], longest(&ids));
+    open_probe(&p, a[0], files[2], longest(&ids));
     const struct capture capture = capture_all(&p);
     const int32_t *at = (const int32_t *)(const void *)ids.data, *end = at + ids.size_bytes / 4;
-    for (; at < end; at += 1 + *at) {
+    for (uint64_t sample = 0; at < end; at += 1 + *at, sample++) {
+        forward_set_dither(p.forward, again ? random_bits(random_stream(again, "dither"), sample) | 1 : 0);
         forward_run(p.forward, find_mode(a[1]), (const float *)(const void *)scales.data, at + 1, *at,
                     &capture);
         put_logits(&p, *at);
@@ -159,6 +163,16 @@ static void forward(char **a)
     free((void *)(size_t)capture.want);
     close_probe(&p);
     file_unmap(&scales), file_unmap(&ids);
+}
+
+static void forward(char **a)
+{
+    run_forward(a, 0, a + 2);
+}
+
+static void rerun(char **a)
+{
+    run_forward(a, (uint64_t)atoll(a[2]), a + 3);
 }
 
 static void layers(char **a)
@@ -255,11 +269,8 @@ int main(int argc, char **argv)
         const char *name;
         int arguments;
         void (*run)(char **);
-    } commands[] = {{"observe", 4, observe},
-                    {"forward", 5, forward},
-                    {"layers", 6, layers},
-                    {"hadamard", 3, hadamard},
-                    {"int8", 6, int8}};
+    } commands[] = {{"observe", 4, observe}, {"forward", 5, forward},   {"rerun", 6, rerun},
+                    {"layers", 6, layers},   {"hadamard", 3, hadamard}, {"int8", 6, int8}};
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(argv[1], commands[i].name) == 0 && argc == commands[i].arguments + 2) {
             commands[i].run(argv + 2);

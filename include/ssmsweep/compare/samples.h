@@ -33,12 +33,16 @@ enum status samples_read(struct samples *samples, int run, int layer, enum compo
                          const bool *uses, struct accumulator *rows, struct profile *total,
                          struct error *err);
 
-// Noisy re-runs can be read as other runs can.
+// Noisy re-runs can be read as other runs can, and against the runs that they repeat.
 bool samples_have_reruns(const struct samples *samples);
+enum status samples_read_apart(struct samples *samples, int run, int layer, enum component component,
+                               struct accumulator *rows, struct error *err); // rows[result_samples()]
 
 // The predictions of the whole model; rows[range.count].
 bool samples_has_end_of_model(const struct samples *samples);
 enum status samples_read_end_of_model(struct samples *samples, int run, struct sample_range range,
                                       struct end_of_model *rows, struct error *err);
+enum status samples_read_end_apart(struct samples *samples, int run, struct sample_range range,
+                                   struct end_of_model *rows, struct error *err); // of a re-run
 
 #endif

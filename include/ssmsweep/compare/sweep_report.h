@@ -34,6 +34,8 @@ struct sweep_unit {
 // The metrics that a unit has, in the order of everything below: moment_statistics or text_statistics.
 const struct statistic *sweep_statistics(const struct sweep_unit *unit);
 int sweep_statistic_count(const struct sweep_unit *unit);
+// Does it say how far two outputs are apart?  A perplexity does not.
+bool sweep_is_distance(const struct sweep_unit *unit, int statistic);
 // Its place among those by which modes are ranked, or -1: the others follow them (rmse, relative_mse and
 // sqnr_db are decided as mse, relative_mae as mae).
 int sweep_ranked_place(const struct sweep_unit *unit, int statistic);
@@ -45,7 +47,7 @@ struct sweep_entry {
     double largest;      // |d|, or KL
     double top1_correct; // share of the predictions, end of model only
     struct interval intervals[SWEEP_STATISTICS];
-    struct noise_floor floors[SWEEP_STATISTICS]; // of changes; 0 re-runs: not known
+    struct noise_floor floors[SWEEP_STATISTICS]; // 0 re-runs: not known; values of distances alone
     double percentiles[SWEEP_PERCENTILES][2];    // of |d|, or KL: bounds between which the exact one lies
     double position_count[PROFILE_POSITIONS];    // elements
     double position_mse[PROFILE_POSITIONS], position_mae[PROFILE_POSITIONS];

@@ -23,6 +23,7 @@ struct run {
     const struct mode *mode;
     int reference; // run that it is compared with, maybe itself
     int dither;    // 0, or k: the k-th noisy re-run of a W8A8 mode, of which no tensors are stored
+    int repeats;   // run that a re-run is one of, else itself; both are always in one group
 };
 
 // Runs with the same reference that go through the model side by side, with the reference in front; of the
@@ -102,6 +103,9 @@ static inline unsigned plan_wants(const struct plan *plan, int run, int layer)
 {
     return plan->runs[run].dither ? 0 : plan->want[layer];
 }
+
+// Local.  Re-runs that each W8A8 run has.
+int plan_reruns(const struct plan *plan);
 
 // Local.  The name of a run in its cell: the mode's, or that with "_dither<k>".  Gives `name` back.
 enum { RUN_NAME_ROOM = 48 };

@@ -16,7 +16,8 @@
 //      position float64[S, n_layer, COMPONENT_COUNT, PROFILE_POSITIONS, 2] (squares, abs)
 //      end_of_model compound[S], as struct end_of_model (not with --no-logits)
 //      of (reference, run) pairs, all layers and components, whether their tensors are stored or not
-//      <mode> may be <mode>_dither<k>, as in /items
+//      <mode> may be <mode>_dither<k>, as in /items; that has further
+//      apart as moments, end_of_model_apart as end_of_model, of (run that it repeats, re-run) pairs
 //   /items/<cell>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
 //
 // One rank creates everything before the first item, then each opens the file for itself; after that only raw
@@ -114,6 +115,9 @@ struct store_metrics {
     const uint32_t *histogram;               // [n_layer][COMPONENT_COUNT][PROFILE_BINS]
     const double *position;                  // [n_layer][COMPONENT_COUNT][PROFILE_POSITIONS][2]
     const struct end_of_model *end_of_model; // unused with --no-logits
+    // Of a re-run, in the same way against the run that it repeats; else unused.
+    const struct accumulator *apart;
+    const struct end_of_model *end_apart;
 };
 // Local: behind the outputs, as these.  Nothing where the plan keeps no metrics.
 enum status store_write_metrics(struct store *store, int run, int sample, const struct store_metrics *metrics,
@@ -200,6 +204,11 @@ enum status result_read_moments(struct result *result, int run, int layer, enum 
 // rows[n_layer of the model][COMPONENT_COUNT] of one sample.
 enum status result_read_sample_moments(struct result *result, int run, int sample, struct accumulator *rows,
                                        struct error *err);
+// The same of a noisy re-run against the run that it repeats.
+enum status result_read_moments_apart(struct result *result, int run, int layer, enum component component,
+                                      struct sample_range range, struct accumulator *rows, struct error *err);
+enum status result_read_end_apart(struct result *result, int run, struct sample_range range,
+                                  struct end_of_model *rows, struct error *err);
 enum status result_read_profiles(struct result *result, int run, int layer, enum component component,
                                  struct sample_range range, struct profile *rows, struct error *err);
 enum status result_read_end_of_model(struct result *result, int run, struct sample_range range,

@@ -34,7 +34,7 @@ def write_result(path, cells, modes, layers, components, reference="fp32", spoil
     shape = (len(LENGTHS), max(LENGTHS))
     base = {(l, c): rng.standard_normal(shape + (WIDTHS[c],)) * (1 + l) for l in layers for c in components}
     with h5py.File(path, "w") as file:
-        file.attrs["schema_version"] = np.int32(4)
+        file.attrs["schema_version"] = np.int32(5)
         for name, text in {**ATTRIBUTES, "reference_mode": reference}.items():
             file.attrs[name] = np.bytes_(text)
         file["samples/length"] = np.array(LENGTHS, np.int32)

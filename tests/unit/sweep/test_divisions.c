@@ -30,10 +30,10 @@ static void the_least_is_in_front(void **state)
 static const struct dims demo = {.n_layer = 4, .d_model = 96, .d_inner = 192, .d_state = 16, .dt_rank = 6},
                          wide = {.n_layer = 4, .d_model = 8192, .d_inner = 16384, .d_state = 1, .dt_rank = 6};
 
-// The reference, its own run or not, and at most so many others.
+// The reference, its own run or not, and at most so many others; every re-run where that is what it repeats.
 static void check_groups(const struct division *division, const struct plan *plan, int room)
 {
-    int times[MOST] = {0};
+    int times[MOST] = {0}, group_of[MOST];
     assert_true(plan->n_runs <= MOST);
     for (int g = 0; g < division->n_groups; g++) {
         const struct group *group = &division->groups[g];
@@ -41,26 +41,31 @@ static void check_groups(const struct division *division, const struct plan *pla
         for (int m = group->first; m < group->first + group->count; m++) {
             const int run = division->members[m];
             times[run]++;
-            others += run != group->reference;
+            group_of[run] = g;
+            others += plan->runs[run].dither == 0 && run != group->reference;
             assert_int_equal(plan->runs[run].reference, group->reference);
         }
         assert_true(others <= room);
         assert_true(g == 0 || division->cost[g] <= division->cost[g - 1]);
     }
-    for (int r = 0; r < plan->n_runs; r++)
+    for (int r = 0; r < plan->n_runs; r++) {
         assert_int_equal(times[r], 1);
+        assert_int_equal(group_of[r], group_of[plan->runs[r].repeats]);
+    }
 }
 
-static void check_divisions(const struct dims *dims, int cells)
+static void check_divisions(const struct dims *dims, const char *reference, int cells, int noise)
 {
     int32_t lengths[3] = {12, 12, 12};
     const struct corpus corpus = {.samples = 3, .max_tokens = 12, .length = lengths};
     const struct job job = {.modes = "all",
-                            .reference = "fp32",
+                            .reference = reference,
                             .layers = "first",
                             .components = "mixer_output",
                             .calib_data_num = {2, 3},
+                            .noise = noise,
                             .n_cells = cells};
+    const int ordinary = 2 + 7 * cells, families = strcmp(reference, "fp32") == 0 ? 1 : cells;
     struct plan plan = {0};
     struct error err = {0};
     assert_int_equal(plan_make(&plan, &job, dims, &corpus, 2, &err), STATUS_OK);
@@ -71,7 +76,7 @@ static void check_divisions(const struct dims *dims, int cells)
             check_groups(&divisions.of[d], &plan, room);
             assert_true(d == 0 || divisions.of[d].n_groups > divisions.of[d - 1].n_groups);
         }
-        assert_int_equal(divisions.of[divisions.n - 1].n_groups, plan.n_runs - 1); // one run each
+        assert_int_equal(divisions.of[divisions.n - 1].n_groups, ordinary - families); // one run each
         divisions_clear(&divisions);
     }
     plan_clear(&plan);
@@ -81,8 +86,10 @@ static void every_run_once_and_no_group_beyond_its_room(void **state)
 {
     (void)state;
     for (int cells = 1; cells <= 2; cells++) {
-        check_divisions(&demo, cells);
-        check_divisions(&wide, cells);
+        check_divisions(&demo, "fp32", cells, 0);
+        check_divisions(&wide, "fp32", cells, 0);
+        check_divisions(&demo, "fp32", cells, 1);
+        check_divisions(&wide, "2-4", cells, 1);
     }
 }
 

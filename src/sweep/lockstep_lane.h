@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The runs of a group on their way through the model, for the parts of the lockstep.
+#ifndef SSMSWEEP_SWEEP_LOCKSTEP_LANE_H
+#define SSMSWEEP_SWEEP_LOCKSTEP_LANE_H
+
+#include <stdbool.h>
+
+#include "lockstep.h"
+#include "ssmsweep/base/arena.h"
+#include "ssmsweep/numerics/end_of_model.h"
+#include "ssmsweep/numerics/forward.h"
+#include "ssmsweep/numerics/profile.h"
+#include "ssmsweep/sweep/store.h"
+
+enum { LOGITS_TOKENS = 64, PLACE_POSITIONS = 2 * PROFILE_POSITIONS };
+
+// What is stored of a run, see struct store_metrics; `apart` of a noisy re-run alone: against the run that it
+// repeats.
+struct lane {
+    int run;
+    bool stores; // else others need it, or its failure is set
+    struct error failure;
+    struct stream stream;
+    double seconds;
+    const struct lane *repeats; // of a re-run: in front of it
+    bool repeated;              // by a re-run that stores
+    struct accumulator *moments, *apart;
+    uint32_t *histogram;
+    double *position;
+    struct end_of_model end_of_model, end_apart;
+    float *normed;                                      // [LOGITS_TOKENS][D rounded up to 16]
+    struct prediction *predictions, *predictions_apart; // [LOGITS_TOKENS]
+    const struct lane *twin; // in front of it, with the same stream behind the last layer; NULL: none
+};
+
+struct lockstep {
+    const struct worker *worker;
+    struct store *store;
+    const float *scales;
+    struct arena arena;
+    struct lane *lanes; // the reference first, re-runs behind those that they repeat
+    unsigned char *all; // [n_layer] every component
+    // Of the layer at hand, [max tokens][width]: of the reference, of the last run that is repeated, of the
+    // lane at work.
+    float *reference[COMPONENT_COUNT], *repeated[COMPONENT_COUNT], *values[COMPONENT_COUNT];
+    float *reference_logits, *repeated_logits, *logits; // [LOGITS_TOKENS][PREDICTION_PIECE]
+    // the sample at work
+    int n_lanes, sample, length;
+    int32_t *ids;      // [max tokens]
+    struct lane *lane; // that goes through a layer
+};
+
+static inline bool lane_is_reference(const struct lockstep *l, const struct lane *lane)
+{
+    return lane == &l->lanes[0];
+}
+
+// Between two steps: false when the time of grace is over.
+static inline bool lockstep_look_around(struct scheduler *scheduler)
+{
+    scheduler_poll(scheduler);
+    return !scheduler_overdue(scheduler);
+}
+
+// Behind the last layer: predictions of the next token, compared with those of the reference, and of re-runs
+// with those of the runs that they repeat.  False when the time of grace is over.
+bool lockstep_predict(struct lockstep *l, struct scheduler *scheduler);
+
+#endif
