@@ -32,6 +32,8 @@ CASES = [
     # The report is the largest: ten sizes of calibration.
     (2, DEMO, "short", EVERYTHING + ["--store", "none", "--calib_data_num", "1,2,3,4,5,6,7,8,9,10", "--no-logits",
                                      "--bootstrap", "199"]),
+    (2, DEMO, "long", ["--modes", "all", "--noise", "2"]),
+    (2, DEMO, "short", EVERYTHING + ["--store", "none", "--noise", "16", "--bootstrap", "199"]),
     (1, "middle", "long", ["--modes", "fp32,3", "--no-logits"]),
     (8, "middle", "long", ["--modes", "fp32,3"]),
 ]

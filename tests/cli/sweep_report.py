@@ -102,8 +102,8 @@ def check_sources(checks, workplace, report):
     rankings = [r for r in report["rankings"] if r.get("layer") in (0, 12, 23)]
     for entry in layers:    # re-runs have no tensors
         for estimate in entry["metrics"].values():
-            estimate.pop("noise", None)
-            estimate.pop("apart", None)
+            for key in ("noise", "apart", "apart_flag"):
+                estimate.pop(key, None)
             estimate.pop("within_noise")
     for ranking in rankings + imported["rankings"]:    # nor noise, which nothing can tell apart
         for place in ranking["places"]:
