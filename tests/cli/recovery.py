@@ -16,7 +16,7 @@ import quamba_reference as reference  # noqa: E402
 INJECT = os.environ["SSMSWEEP_INJECT"]
 # For INJECT_COMMAND: a rank waits until it is told to go on; the command ends with the rank, and with the test.
 PAUSE = "touch reached; while [ ! -e go ] && kill -0 $PPID && kill -0 %d; do sleep 0.05; done" % os.getpid()
-SAMPLES, RUNS = 5, 16
+SAMPLES, RUNS, QUANTIZED = 5, 16, 14
 OK, INPUT, IO, STOPPED = 0, 3, 4, 5
 CONFIG = {"architectures": ["MambaForCausalLM"], "model_type": "mamba", "hidden_size": 64, "intermediate_size": 128,
           "num_hidden_layers": 2, "vocab_size": 64, "state_size": 16, "conv_kernel": 4, "expand": 2,
@@ -75,15 +75,19 @@ def computed(err):
 
 
 class Reference:
-    """The uninterrupted run, and the folder of the model."""
+    """The uninterrupted run, and the folder of the model; with noisy re-runs of the W8A8 modes or without."""
 
-    def __init__(self, workplace):
-        self.folder = os.path.join(workplace, "good")
+    def __init__(self, workplace, noise=0):
+        self.folder = os.path.join(workplace, "noisy" if noise else "good")
+        self.noise, self.runs = noise, RUNS + noise * QUANTIZED
         os.mkdir(self.folder)
         make_model(self.folder)
-        done = harness.run(job(self.folder, "-v"), 2, self.folder)
+        done = harness.run(self.job("-v"), 2, self.folder)
         if done.status != OK:
             sys.exit("the uninterrupted run fails: %s\n%s" % (done.status, done.err))
         self.results = results(self.folder)
-        assert computed(done.err) == (SAMPLES * RUNS, SAMPLES), computed(done.err)
+        assert computed(done.err) == (SAMPLES * self.runs, SAMPLES), computed(done.err)
         assert len(self.results) > 100, len(self.results)
+
+    def job(self, *further):
+        return job(self.folder, *(["--noise", str(self.noise)] if self.noise else []), *further)
