@@ -291,7 +291,7 @@ static enum status make_plan(struct import *import, int per_run, struct error *e
     const char *reference = json_string(json_get(import->manifest, "reference_mode"));
     for (int r = 0; r < runs; r++) {
         const struct array *a = &import->arrays[r * per_run];
-        plan->runs[r] = (struct run){.cell = add_cell(plan, a), .mode = mode_at(a->mode)};
+        plan->runs[r] = (struct run){.cell = add_cell(plan, a), .mode = mode_at(a->mode), .repeats = r};
         if (reference && strcmp(reference, mode_at(a->mode)->name) == 0) plan->reference_run = r;
     }
     for (int i = 0; i < per_run; i++)

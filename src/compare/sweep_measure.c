@@ -171,7 +171,7 @@ static void set_text_values(struct sweep_entry *entry, const struct end_of_model
 
 // Predictions of a run against those of another one.
 struct text_pair {
-    int ref, run; // of the file
+    int ref, run; // of the file; ref -1: only distances are asked for
     enum status (*read)(struct samples *, int, struct sample_range, struct end_of_model *, struct error *);
 };
 
@@ -185,13 +185,13 @@ static enum status read_text_pair(struct sweep_measure *m, const struct text_pai
     end_of_model_clear(&total);
     for (int first = 0; first < samples; first += AT_ONCE) {
         const struct sample_range range = {first, samples - first < AT_ONCE ? samples - first : AT_ONCE};
-        if (samples_read_end_of_model(m->samples, pair->ref, range, ref, err) ||
-            pair->read(m->samples, pair->run, range, mode, err))
+        if (pair->read(m->samples, pair->run, range, mode, err)) return err->status;
+        if (pair->ref >= 0 && samples_read_end_of_model(m->samples, pair->ref, range, ref, err))
             return err->status;
         for (int i = 0; i < range.count; i++) {
             if (!m->uses[first + i]) continue;
             end_of_model_merge(&total, &mode[i]);
-            fill_text(table, report->samples, n++, &ref[i], &mode[i]);
+            fill_text(table, report->samples, n++, pair->ref < 0 ? &mode[i] : &ref[i], &mode[i]);
         }
     }
     if (entry) set_text_values(entry, &total);
@@ -220,7 +220,7 @@ static enum status read_apart(struct sweep_measure *m, const struct sweep_unit *
                               const struct sweep_rerun *rerun, double *table, struct error *err)
 {
     struct accumulator unused;
-    const struct text_pair pair = {m->report->runs[rerun->of], rerun->run, samples_read_end_apart};
+    const struct text_pair pair = {-1, rerun->run, samples_read_end_apart};
     if (unit->layer == SWEEP_END_OF_MODEL) return read_text_pair(m, &pair, table, NULL, err);
     if (samples_read_apart(m->samples, rerun->run, unit->layer, unit->component, m->rows, err))
         return err->status;

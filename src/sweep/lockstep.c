@@ -12,15 +12,28 @@
 
 // ---- memory ----
 
-// Of a group: its runs, and the reference where it is not among them.  What a re-run repeats is.
+// Is it the first run of the group that repeats what it repeats?  A run repeats itself.
+static bool is_first_of(const struct plan *plan, const struct group *group, int member)
+{
+    const int *members = plan->members + group->first; // ascending
+    if (plan->runs[members[member]].dither == 0) return true;
+    for (int i = 0; i < member; i++)
+        if (plan->runs[members[i]].repeats == plan->runs[members[member]].repeats) return false;
+    return true;
+}
+
+// Of a group: the reference, its runs, and what these repeat.
 static int most_lanes(const struct plan *plan)
 {
     int most = 0;
     for (int g = 0; g < plan->n_groups; g++) {
         const struct group *group = &plan->groups[g];
         int lanes = 1;
-        for (int i = 0; i < group->count; i++)
-            lanes += plan->members[group->first + i] != group->reference;
+        for (int i = 0; i < group->count; i++) {
+            const struct run *run = &plan->runs[plan->members[group->first + i]];
+            lanes += run->dither != 0;
+            lanes += is_first_of(plan, group, i) && run->repeats != group->reference;
+        }
         most = lanes > most ? lanes : most;
     }
     return most;
@@ -195,12 +208,11 @@ static void gather(struct lockstep *l, const struct group *group, int sample, co
     l->length = l->worker->corpus->length[sample];
     add_lane(l, group->reference, false);
     for (int i = 0; i < group->count; i++) {
-        const int run = plan->members[group->first + i];
-        const bool open = !finished_has(finished, run, sample);
-        if (plan->runs[run].dither) continue;
+        const int member = plan->members[group->first + i], run = plan->runs[member].repeats;
+        if (!is_first_of(plan, group, i)) continue;
         struct lane *lane = run == group->reference ? &l->lanes[0] : add_lane(l, run, false);
-        lane->stores = open;
-        if (open) tell(l, lane);
+        lane->stores = member == run && !finished_has(finished, run, sample); // else its re-runs need it
+        if (lane->stores) tell(l, lane);
         add_reruns(l, lane, group, finished);
         if (!goes_on(l, lane)) l->n_lanes--;
     }

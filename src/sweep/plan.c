@@ -68,6 +68,7 @@ static void add_noise(struct plan *plan, int times)
             if (mode_is_float(plan->runs[r].mode)) continue;
             plan->runs[plan->n_runs] = plan->runs[r];
             plan->runs[plan->n_runs++].dither = k;
+            plan->n_repeated += k == 1;
         }
 }
 

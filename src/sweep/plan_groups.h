@@ -5,8 +5,7 @@
 
 #include "ssmsweep/sweep/plan.h"
 
-// Every run once, in groups of runs with one reference, re-runs with what they repeat; the costly groups
-// first.
+// Every run once, in groups of runs with one reference, the costly groups first.
 struct division {
     int n_groups;
     int *members;         // [n_runs], group by group
@@ -17,14 +16,15 @@ struct division {
 // Runs of groups: coarse ones first, then finer and finer ones.
 struct divisions {
     int n;
-    struct division *of; // [n]
-    double *run_cost;    // [n_runs] of a token: a pass, and what is measured beside it
-    double measure_cost; // of that, against the reference
+    struct division *of;    // [n]
+    const struct run *runs; // [n_runs] of the plan
+    double *run_cost;       // [n_runs] of a token: a pass, and what is measured beside it
+    double measure_cost;    // of that, against the reference
 };
 
-// Local, and the same on every rank.  The coarsest division has groups of at most `room` runs (beside the
-// reference, and not counting re-runs), the others have at most `most_groups` groups; with most_groups 0
-// there is but the coarsest.
+// Local, and the same on every rank.  The coarsest division has groups of at most `room` runs, re-runs
+// with them (beside the reference, and what else a re-run repeats), the others have at most `most_groups`
+// groups; with most_groups 0 there is but the coarsest.
 enum status divisions_make(struct divisions *divisions, const struct plan *plan, const struct dims *dims,
                            int room, int most_groups, struct error *err);
 void divisions_clear(struct divisions *divisions);

@@ -48,16 +48,45 @@ static double shard_tokens(const struct extent *extent, int first, int end)
     return tokens;
 }
 
+// Members of a group that are not finished.
+struct open_members {
+    const struct divisions *divisions;
+    const struct finished *finished;
+    const int *members;
+    int reference, sample;
+};
+
+static bool is_open(const struct open_members *open, int member)
+{
+    return !finished_has(open->finished, open->members[member], open->sample);
+}
+
+// Is a re-run the first for which the run that it repeats, finished or of another group, is computed again?
+static bool computes_again(const struct open_members *open, int member)
+{
+    const struct run *runs = open->divisions->runs, *run = &runs[open->members[member]];
+    if (run->dither == 0 || run->repeats == open->reference) return false;
+    for (int i = 0; i < member; i++)
+        if (runs[open->members[i]].repeats == run->repeats && is_open(open, i)) return false;
+    return true;
+}
+
 // Of a token of a sample, where some of the runs of a group are finished; 0: all.
 static double open_cost(const struct search *search, const struct division *division, int group, int sample)
 {
     const struct divisions *divisions = search->divisions;
     const struct group *g = &division->groups[group];
+    const double measured = divisions->measure_cost, *run_cost = divisions->run_cost;
+    const struct open_members open = {divisions, search->extent->finished, division->members + g->first,
+                                      g->reference, sample};
     double cost = 0;
-    for (const int *run = division->members + g->first; run < division->members + g->first + g->count; run++)
-        if (!finished_has(search->extent->finished, *run, sample))
-            cost += *run == g->reference ? divisions->measure_cost : divisions->run_cost[*run];
-    return cost > 0 ? cost + divisions->run_cost[g->reference] - divisions->measure_cost : 0;
+    for (int m = 0; m < g->count; m++) {
+        const int run = open.members[m];
+        if (!is_open(&open, m)) continue;
+        cost += run == g->reference ? measured : run_cost[run];
+        if (computes_again(&open, m)) cost += run_cost[divisions->runs[run].repeats] - measured;
+    }
+    return cost > 0 ? cost + run_cost[g->reference] - measured : 0;
 }
 
 // Of places [first, end), which have so many tokens, in a group.

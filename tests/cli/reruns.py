@@ -3,7 +3,9 @@
 NumPy, on outputs of whole passes that know neither groups nor files; the same bytes for every schedule and after --resume.
 
     reruns.py PROBE"""
+import hashlib
 import os
+import re
 import subprocess
 import sys
 
@@ -63,6 +65,12 @@ def wrong_end(row, run, again, following):
     return [(name, row[name], want) for name, want in pairs if abs(float(row[name]) - want) > 1e-9 * abs(want) + 1e-12]
 
 
+def digests(group):
+    """Of each sample of a re-run, as docs/result_file.md has them."""
+    rows = zip(*(group[name][:] for name in ("moments", "histogram", "position", "apart", "end_of_model", "end_of_model_apart")))
+    return [hashlib.sha256(b"".join(part.tobytes() for part in row)).digest() for row in rows]
+
+
 def check_values(checks, path, passes, what):
     wrong, rows, largest = [], 0, 0.0
     with h5py.File(path, "r") as f:
@@ -80,6 +88,8 @@ def check_values(checks, path, passes, what):
                             wrong += ["%s %d, sample %d, layer %d, component %d: %s" % (mode, k, s, layer, c, bad)] if bad else []
                     bad = wrong_end(end[s], run[1], again[1], passes.ids[s][1:])
                     wrong += ["%s %d, sample %d: %s" % (mode, k, s, bad)] if bad else []
+                checks.check(digests(group) == [bytes(row) for row in f["items/3/%s_dither%d/digest" % (mode, k)][:]],
+                             what + ": digests of %s %d are as documented" % (mode, k))
             checks.check("apart" not in f["metrics/3"][mode], what + ": only re-runs lie apart from something")
     checks.check(rows > 0 and not wrong, what + ": distances are NumPy's", "\n".join(wrong[:10]))
     checks.check(largest > 1e-6, what + ": re-runs do differ", largest)
@@ -121,6 +131,19 @@ def check_schedules(checks, folder, path):
                      "--resume after lost %s: the same report" % what)
 
 
+def check_parts(checks, folder):
+    """One mode and many re-runs on many ranks: these are divided, and each part computes the mode once more."""
+    options = ["--modes", "2-1", "--noise", "9"]
+    plan = harness.run(JOB[1:] + options + ["--output_dir", "parts", "--dry-run"], 6, folder)
+    items = re.search(r"items: (\d+) over 3 samples", plan.out)
+    checks.check(items and int(items[1]) > 3, "parts: more items than samples", plan.out + plan.err)
+    told = harness.run(["-v"] + JOB[1:] + options + ["--output_dir", "parts", "--comparison-dir", "parts"], 6, folder)
+    computed = sorted(re.findall(r"computes run (\d+) .*, sample (\d+)", told.err))
+    checks.check(told.status == 0 and len(computed) == len(set(computed)) == 3 * 11, "parts: nothing is stored twice", told.err)
+    parts = contents(os.path.join(folder, "parts", "sweep.h5"))
+    checks.check(parts == contents(run(checks, "one", folder, options)), "parts: the same bytes")
+
+
 def check_report(checks, folder, path):
     """The worst of the re-runs, in sweep.json; perplexities are no distances."""
     report = harness.read_json(os.path.join(folder, "plain", "reports", "sweep.json"))
@@ -148,6 +171,26 @@ def check_report(checks, folder, path):
                 checks.check(abs(got - value) <= 1e-12 * value, "sweep.json: %s apart" % name, (entry["mode"], got, value))
 
 
+def check_nonfinite(checks, folder, path):
+    """A NaN among the logits of the reference says nothing of runs and their re-runs."""
+    def predictions():
+        done = harness.run(["compare", "-q", "--bootstrap", "199", "--output_dir", "plain", "--comparison-dir", "judged"], 1, folder)
+        checks.check(done.status == 0, "compare runs", done.err)
+        report = harness.read_json(os.path.join(folder, "judged", "sweep.json"))
+        return {e["mode"]: e["metrics"]["kl_mean"] for e in report["end_of_model"] if e["calib_data_num"] is not None}
+
+    before = predictions()
+    with h5py.File(path, "r+") as f:
+        for name in ["float/fp32"] + ["3/" + name for name in f["metrics/3"]]:
+            rows = f["metrics"][name]["end_of_model"][:]
+            rows["nonfinite"][0] = 1
+            f["metrics"][name]["end_of_model"][:] = rows
+    after = predictions()
+    for mode in before:
+        checks.check(after[mode]["value"] is None and after[mode]["apart"] == before[mode]["apart"] > 0,
+                     "a NaN in the reference: how far re-runs are apart is still known", (mode, before[mode], after[mode]))
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as folder:
@@ -157,6 +200,8 @@ def main():
         check_values(checks, run(checks, "quantized", folder, ["--reference", "2-1"], 2), passes, "against 2-1")
         check_report(checks, folder, path)
         check_schedules(checks, folder, path)
+        check_parts(checks, folder)
+        check_nonfinite(checks, folder, path)
     checks.finish()
 
 

@@ -23,11 +23,11 @@ struct run {
     const struct mode *mode;
     int reference; // run that it is compared with, maybe itself
     int dither;    // 0, or k: the k-th noisy re-run of a W8A8 mode, of which no tensors are stored
-    int repeats;   // run that a re-run is one of, else itself; both are always in one group
+    int repeats;   // run that a re-run is one of, else itself
 };
 
-// Runs with the same reference that go through the model side by side, with the reference in front; of the
-// groups of one reference in a division the first has that itself among its runs.
+// Runs with the same reference that go through the model side by side, with the reference in front, and what
+// re-runs repeat in front of them; both need not be among the runs of the group.
 struct group {
     int reference;    // run
     int first, count; // of plan->members
@@ -56,9 +56,9 @@ struct plan {
     int *orders, *places; // [n_orders][calibration_samples], as orders_make() gives them
     int n_orders;
     struct run *runs; // the reference mode first, then the other float modes, cells in order, noisy re-runs
-    int n_runs;
-    int reference_run; // index into runs; for a W8A8 reference: that of the first cell
-    int *members;      // of the groups.  A division has every run once; there are one or more, coarse to fine
+    int n_runs, n_repeated; // so many have re-runs; those stand in rounds behind all others, in their order
+    int reference_run;      // index into runs; for a W8A8 reference: that of the first cell
+    int *members; // of the groups.  A division has every run once; there are one or more, coarse to fine
     struct group *groups; // division by division
     int n_groups;
     bool metrics, logits; // are kept of every run and sample
