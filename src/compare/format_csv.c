@@ -6,13 +6,15 @@
 #include "ssmsweep/compare/view.h"
 #include "table_chosen.h"
 
-// "mse mae": the metrics of which another mode's value is as near as noise.
-static void put_within_noise(FILE *out, const struct sweep_report *sweep,
-                             const struct comparison_entry *entry)
+typedef bool property(const struct sweep_report *, int, int, enum component, const char *);
+
+// "mse mae": the metrics that have it.
+static void put_having(FILE *out, property *has, const struct sweep_report *sweep,
+                       const struct comparison_entry *entry)
 {
     const char *before = "";
     for (int m = 0; m < METRICS; m++) {
-        if (!table_within_noise(sweep, entry->run, entry->layer, entry->component, metric_name(m))) continue;
+        if (!has(sweep, entry->run, entry->layer, entry->component, metric_name(m))) continue;
         fprintf(out, "%s%s", before, metric_name(m));
         before = " ";
     }
@@ -34,7 +36,9 @@ static void put_entry(FILE *out, const struct result *result, const struct sweep
             fprintf(out, ",%.17g", v);
     }
     fprintf(out, ",%s,", grade_name(record_worst_grade(&entry->record)));
-    put_within_noise(out, sweep, entry);
+    put_having(out, table_within_noise, sweep, entry);
+    fputc(',', out);
+    put_having(out, table_within_apart, sweep, entry);
     fputc('\n', out);
 }
 
@@ -44,7 +48,7 @@ void present_csv(FILE *out, const struct comparison *comparison, const struct re
     fputs("mode,calib_data_num,layer,component,elements", out);
     for (int m = 0; m < METRICS; m++)
         fprintf(out, ",%s", metric_name(m));
-    fputs(",worst_grade,within_noise\n", out);
+    fputs(",worst_grade,within_noise,within_apart\n", out);
     for (int i = 0; i < comparison->count; i++)
         if (!view_is_reference(comparison, result, comparison->entries[i].run))
             put_entry(out, result, sweep, &comparison->entries[i]);

@@ -20,8 +20,8 @@ static void put_metric(FILE *out, const char *format, double v, const struct swe
                        const struct comparison_entry *entry, const char *metric)
 {
     put_number(out, format, v);
-    if (table_within_noise(sweep, entry->run, entry->layer, entry->component, metric))
-        fputs(table_noise_sign(true), out);
+    const char *sign = table_value_sign_of(sweep, entry->run, entry->layer, entry->component, metric);
+    if (sign[0] != ' ') fputs(sign, out);
 }
 
 // Cut to six decimals, as in the tables.
@@ -95,6 +95,6 @@ void present_markdown(FILE *out, const struct comparison *comparison, const stru
         if (!view_is_reference(comparison, result, run.run)) put_summary(out, result, &run, sweep);
     if (comparison->count > 0 && sweep->n_units > 0) {
         fputc('\n', out);
-        table_print_noise_legend(out, sweep, "another mode");
+        table_print_value_legend(out, sweep);
     }
 }

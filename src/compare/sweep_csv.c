@@ -19,9 +19,18 @@ static void put_number(FILE *out, double v)
     if (!isnan(v)) fprintf(out, "%.17g", v);
 }
 
-// within_noise: 1, 0, or -1 where it is not known.
+// 1, 0, or -1 where it is not known.
+struct nearness {
+    int noise, apart; // within
+};
+
+static void put_flag(FILE *out, int flag)
+{
+    fprintf(out, ",%s", flag < 0 ? "" : flag ? "1" : "0");
+}
+
 static void put_estimate(const struct row *row, const char *metric, double value, double low, double high,
-                         int within_noise)
+                         struct nearness within)
 {
     char name[CELL_NAME_ROOM];
     const struct result_run *run = row->run;
@@ -36,12 +45,15 @@ static void put_estimate(const struct row *row, const char *metric, double value
     put_number(row->out, value);
     put_number(row->out, low);
     put_number(row->out, high);
-    fprintf(row->out, ",%d,%s\n", row->report->samples, within_noise < 0 ? "" : within_noise ? "1" : "0");
+    fprintf(row->out, ",%d", row->report->samples);
+    put_flag(row->out, within.noise);
+    put_flag(row->out, within.apart);
+    fputc('\n', row->out);
 }
 
 static void put_row(const struct row *row, const char *metric, double value, double low, double high)
 {
-    put_estimate(row, metric, value, low, high, -1);
+    put_estimate(row, metric, value, low, high, (struct nearness){-1, -1});
 }
 
 // Bounds stand where else an interval does: the value itself is not known closer.
@@ -79,13 +91,15 @@ static void put_entry(FILE *out, const struct sweep_report *report, int unit, in
     bool text = row.unit->layer == SWEEP_END_OF_MODEL;
     for (int k = 0; k < sweep_statistic_count(row.unit); k++) {
         const struct interval *v = &entry->intervals[k];
+        const bool reruns = entry->floors[k].reruns > 0, apart = reruns && sweep_is_distance(row.unit, k);
         put_estimate(&row, statistics[k].name, v->value, v->low, v->high,
-                     report->n_reruns > 0 ? sweep_within_noise(report, unit, k, run) : -1);
-        if (entry->floors[k].reruns == 0) continue;
+                     (struct nearness){report->n_reruns > 0 ? sweep_within_noise(report, unit, k, run) : -1,
+                                       apart ? sweep_within_apart(report, unit, k, run) : -1});
+        if (!reruns) continue;
         char name[48];
         snprintf(name, sizeof name, "%s_noise", statistics[k].name);
         put_row(&row, name, scale_change(statistics[k].scale, entry->floors[k].change), NAN, NAN);
-        if (!sweep_is_distance(row.unit, k)) continue;
+        if (!apart) continue;
         snprintf(name, sizeof name, "%s_apart", statistics[k].name);
         put_row(&row, name, entry->floors[k].value, NAN, NAN);
     }
@@ -97,7 +111,8 @@ static void put_entry(FILE *out, const struct sweep_report *report, int unit, in
 
 void sweep_csv_write(FILE *out, const struct sweep_report *report)
 {
-    fputs("cell,calib_data_num,mode,layer,component,metric,value,low,high,n,within_noise\n", out);
+    fputs("cell,calib_data_num,mode,layer,component,metric,value,low,high,n,within_noise,within_apart\n",
+          out);
     for (int r = 0; r < report->n_runs; r++)
         for (int u = 0; u < report->n_units; u++)
             put_entry(out, report, u, r);

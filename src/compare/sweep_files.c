@@ -86,6 +86,15 @@ bool sweep_within_noise(const struct sweep_report *report, int unit, int statist
     return false;
 }
 
+bool sweep_within_apart(const struct sweep_report *report, int unit, int statistic, int run)
+{
+    const struct sweep_entry *entry = sweep_entry_at(report, unit, run);
+    const struct interval *v = &entry->intervals[statistic];
+    return !isinf(v->phi) && // which stands for equal
+           value_below_floor(&sweep_statistics(&report->units[unit])[statistic], v->value,
+                             &entry->floors[statistic]);
+}
+
 bool sweep_runs_within_noise(const struct sweep_report *report, int unit, int statistic, const int *runs,
                              int count)
 {

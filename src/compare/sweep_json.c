@@ -46,8 +46,10 @@ static void put_estimate(struct json_writer *w, const struct sweep_report *repor
     json_put_double(w, "high", interval->high);
     json_put_string(w, "interval", interval_state_name(interval->state));
     if (floor->reruns > 0) json_put_double(w, "noise", scale_change(statistic->scale, floor->change));
-    if (floor->reruns > 0 && sweep_is_distance(&report->units[unit], k))
+    if (floor->reruns > 0 && sweep_is_distance(&report->units[unit], k)) {
         json_put_double(w, "apart", floor->value);
+        json_put_bool(w, "within_apart", sweep_within_apart(report, unit, k, run));
+    }
     if (report->n_reruns > 0) json_put_bool(w, "within_noise", sweep_within_noise(report, unit, k, run));
     json_end_object(w);
 }

@@ -83,7 +83,7 @@ void table_print_grade(FILE *out, enum grade grade, int width, bool color)
 static const char *noise_sign(const struct sweep_report *sweep, const struct comparison_entry *entry,
                               const char *metric)
 {
-    return table_noise_sign_of(sweep, entry->run, entry->layer, entry->component, metric);
+    return table_value_sign_of(sweep, entry->run, entry->layer, entry->component, metric);
 }
 
 static void print_layer(FILE *out, const struct comparison_entry *entry, const struct sweep_report *sweep,
@@ -294,7 +294,7 @@ void table_print_summary(FILE *out, const struct comparison *comparison, const s
     print_sources(out, result);
     coverage_print(out, result);
     print_twins(out, comparison, result);
-    if (sweep->n_reruns > 0) table_print_noise_legend(out, sweep, "another mode");
+    if (sweep->n_reruns > 0) table_print_value_legend(out, sweep);
     fputs("Worst of the layers compared.  The grades:  excellent     good      fair\n"
           "  MSE below                                 1e-4      1e-3      1e-2\n"
           "  correlation above                       0.9999     0.999      0.99\n"

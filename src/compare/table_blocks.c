@@ -61,7 +61,7 @@ static void print_row(FILE *out, const struct row *row, const struct comparison_
     int metric = metric_find(row->metric, strlen(row->metric));
     double v = metric_value(record, metric);
     enum grade grade;
-    const char *noise = table_noise_sign_of(sweep, entry->run, entry->layer, entry->component, row->metric);
+    const char *noise = table_value_sign_of(sweep, entry->run, entry->layer, entry->component, row->metric);
     if (metric == METRIC_MAX_ULP && isnan(v)) return; // of float modes only
     fprintf(out, "    %-18s", row->label);
     if (isnan(v))

@@ -97,20 +97,67 @@ static int find_unit(const struct sweep_report *report, int layer, enum componen
     return -1;
 }
 
-bool table_within_noise(const struct sweep_report *report, int run, int layer, enum component component,
-                        const char *metric)
+const char *table_value_sign(const struct sweep_report *report, int unit, int statistic, int run)
+{
+    if (sweep_within_apart(report, unit, statistic, run)) return "#";
+    return table_noise_sign(sweep_within_noise(report, unit, statistic, run));
+}
+
+// Where the report has a value of the comparison.
+struct place {
+    int unit, statistic, run;
+};
+
+// False where it has none, or nothing is known of noise.
+static bool find_place(struct place *place, const struct sweep_report *report, int run, int layer,
+                       enum component component, const char *metric)
 {
     const struct statistic *found = statistic_find(moment_statistics, MOMENT_STATISTICS, metric);
     if (!report || report->n_reruns == 0 || !found) return false;
-    const int place = find_run(report, run), unit = find_unit(report, layer, component);
-    return place >= 0 && unit >= 0 &&
-           sweep_within_noise(report, unit, (int)(found - moment_statistics), place);
+    *place = (struct place){find_unit(report, layer, component), (int)(found - moment_statistics),
+                            find_run(report, run)};
+    return place->unit >= 0 && place->run >= 0;
 }
 
-const char *table_noise_sign_of(const struct sweep_report *report, int run, int layer,
+bool table_within_noise(const struct sweep_report *report, int run, int layer, enum component component,
+                        const char *metric)
+{
+    struct place at;
+    return find_place(&at, report, run, layer, component, metric) &&
+           sweep_within_noise(report, at.unit, at.statistic, at.run);
+}
+
+bool table_within_apart(const struct sweep_report *report, int run, int layer, enum component component,
+                        const char *metric)
+{
+    struct place at;
+    return find_place(&at, report, run, layer, component, metric) &&
+           sweep_within_apart(report, at.unit, at.statistic, at.run);
+}
+
+const char *table_value_sign_of(const struct sweep_report *report, int run, int layer,
                                 enum component component, const char *metric)
 {
-    return table_noise_sign(table_within_noise(report, run, layer, component, metric));
+    struct place at;
+    if (!find_place(&at, report, run, layer, component, metric)) return table_noise_sign(false);
+    return table_value_sign(report, at.unit, at.statistic, at.run);
+}
+
+static bool any_within_apart(const struct sweep_report *report)
+{
+    for (int u = 0; u < report->n_units; u++)
+        for (int k = 0; k < sweep_statistic_count(&report->units[u]); k++)
+            for (int r = 0; r < report->n_runs; r++)
+                if (sweep_within_apart(report, u, k, r)) return true;
+    return false;
+}
+
+void table_print_value_legend(FILE *out, const struct sweep_report *report)
+{
+    table_print_noise_legend(out, report, "another mode");
+    if (any_within_apart(report))
+        fprintf(out, "#: no further from %s than from its own re-run with another order of sums.\n",
+                report->reference);
 }
 
 void table_print_noise_legend(FILE *out, const struct sweep_report *report, const char *other)

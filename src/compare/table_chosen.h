@@ -30,13 +30,20 @@ void table_print_cell(FILE *out, const struct sweep_report *report, const struct
 
 // "~" or " ".
 const char *table_noise_sign(bool within_noise);
-// Of a value in the comparison, `run` of the result file: is another mode's as near?  report may be NULL.
+// Of a value: "#" where the run is as near to the reference as to itself, else "~" where another mode's is as
+// near, else " ".
+const char *table_value_sign(const struct sweep_report *report, int unit, int statistic, int run);
+
+// Of a value in the comparison, `run` of the result file.  report may be NULL.
 bool table_within_noise(const struct sweep_report *report, int run, int layer, enum component component,
                         const char *metric);
-// The sign of that.
-const char *table_noise_sign_of(const struct sweep_report *report, int run, int layer,
+bool table_within_apart(const struct sweep_report *report, int run, int layer, enum component component,
+                        const char *metric);
+const char *table_value_sign_of(const struct sweep_report *report, int run, int layer,
                                 enum component component, const char *metric);
-// Below a table: what the sign says there; `other` is what a value is near to.
+
+// Below a table: what the signs of values say, or that of what is near to `other`.
+void table_print_value_legend(FILE *out, const struct sweep_report *report);
 void table_print_noise_legend(FILE *out, const struct sweep_report *report, const char *other);
 // Says what the row is that has the most that re-runs change; nothing where there are none.
 void table_print_noise_row_legend(FILE *out, const struct sweep_report *report);

@@ -89,7 +89,7 @@ static void print_row(FILE *out, const struct sweep_report *report, int unit, in
         const int k = statistic_of(&columns[i]);
         char cell[CELL_CHARS];
         put_cell(out, i, estimate_cell(cell, &columns[i], &sweep_entry_at(report, unit, run)->intervals[k]),
-                 table_noise_sign(sweep_within_noise(report, unit, k, run)));
+                 table_value_sign(report, unit, k, run));
     }
     fputc('\n', out);
 }
@@ -146,7 +146,7 @@ void table_print_end_of_model(FILE *out, const struct sweep_report *report)
         print_apart_row(out, report, family, unit);
     }
     table_rule(out, width);
-    table_print_noise_legend(out, report, "another mode");
+    table_print_value_legend(out, report);
     table_print_noise_row_legend(out, report);
     table_print_apart_row_legend(out, report);
 }

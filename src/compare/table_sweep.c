@@ -53,8 +53,10 @@ static void print_ranking_row(FILE *out, const struct sweep_report *report, cons
         int k = table_main_statistic(&report->units[units[i]]);
         const struct rank *ranks = sweep_ranks_at(report, units[i], k, family);
         const struct interval *v = &sweep_entry_at(report, units[i], family->runs[mode])->intervals[k];
-        const char *noise = table_noise_sign(sweep_noise_set(report, units[i], k, family, mode) != 0);
-        fprintf(out, "   %*s%*s", PLACE_WIDTH, place_cell(place, ranks, family->count, mode, noise),
+        const char *sign = sweep_within_apart(report, units[i], k, family->runs[mode])
+                               ? "#"
+                               : table_noise_sign(sweep_noise_set(report, units[i], k, family, mode) != 0);
+        fprintf(out, "   %*s%*s", PLACE_WIDTH, place_cell(place, ranks, family->count, mode, sign),
                 RANGE_WIDTH, range_cell(range, v));
     }
     fputc('\n', out);
@@ -180,7 +182,7 @@ static void print_reading(FILE *out, const struct sweep_report *report)
           "Modes are compared text by text, so places may differ where intervals overlap.\n"
           "=: equal to another mode in every sample.\n",
           out);
-    table_print_noise_legend(out, report, "another mode");
+    table_print_value_legend(out, report);
     table_print_noise_row_legend(out, report);
     table_print_apart_row_legend(out, report);
     fputs("Neighbours, best first (<: surely smaller; ?90: not told apart, about 90 samples would do it):\n",

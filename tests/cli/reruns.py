@@ -171,6 +171,23 @@ def check_report(checks, folder, path):
                 checks.check(abs(got - value) <= 1e-12 * value, "sweep.json: %s apart" % name, (entry["mode"], got, value))
 
 
+def check_marks(checks, folder):
+    """Marked is what is no further from 2-1 than from itself, but for what differs from 2-1 in nothing (2-2)."""
+    run(checks, "marks", folder, ["--reference", "2-1", "--modes", "0,2-1,2-2,2-4"], 2)
+    report = harness.read_json(os.path.join(folder, "marks", "reports", "sweep.json"))
+    found = {mode: set() for mode in ("0", "2-2", "2-4")}
+    for entry in report["layers"] + report["end_of_model"]:
+        for name, metric in entry["metrics"].items():
+            if entry["mode"] not in found or "apart" not in metric:
+                continue
+            value, apart = (float(metric.get(key + "_flag", metric[key])) for key in ("value", "apart"))
+            larger = name in ("correlation", "cosine_similarity", "sqnr_db", "top1_agreement")
+            near = value >= apart if larger else value <= apart
+            found[entry["mode"]].add(metric["within_apart"])
+            checks.check(metric["within_apart"] == (near and metric["interval"] != "exact"), "against 2-1: %s within apart" % name, entry)
+    checks.check(found == {"0": {False, True}, "2-2": {False}, "2-4": {False}}, "against 2-1: what is marked", found)
+
+
 def check_nonfinite(checks, folder, path):
     """A NaN among the logits of the reference says nothing of runs and their re-runs."""
     def predictions():
@@ -199,6 +216,7 @@ def main():
         check_values(checks, path, passes, "against fp32")
         check_values(checks, run(checks, "quantized", folder, ["--reference", "2-1"], 2), passes, "against 2-1")
         check_report(checks, folder, path)
+        check_marks(checks, folder)
         check_schedules(checks, folder, path)
         check_parts(checks, folder)
         check_nonfinite(checks, folder, path)

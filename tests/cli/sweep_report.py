@@ -102,7 +102,7 @@ def check_sources(checks, workplace, report):
     rankings = [r for r in report["rankings"] if r.get("layer") in (0, 12, 23)]
     for entry in layers:    # re-runs have no tensors
         for estimate in entry["metrics"].values():
-            for key in ("noise", "apart", "apart_flag"):
+            for key in ("noise", "apart", "apart_flag", "within_apart"):
                 estimate.pop(key, None)
             estimate.pop("within_noise")
     for ranking in rankings + imported["rankings"]:    # nor noise, which nothing can tell apart
@@ -202,18 +202,58 @@ def check_noise_rows(checks, report, out):
         checks.check(found[:len(cells)] == cells, "the row of noise has %s" % cells, row)
 
 
+def sign_of(metric):
+    return "#" if metric.get("within_apart") else "~" if metric["within_noise"] else " "
+
+
+def check_apart_marks(checks, workplace, report):
+    """A re-run that is a tenth further from its mode than the reference is: every table and file says so of that mode alone."""
+    folder = os.path.join(workplace, "apart")
+    shutil.copytree(os.path.join(workplace, "4"), folder)
+    with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r+") as f:
+        run, rerun = f["metrics/6/2-4"], f["metrics/6/2-4_dither2"]
+        moments, end = run["moments"][...], run["end_of_model"][...]
+        for rows, names in ((moments, ("diff_squares_hi", "diff_squares_lo", "abs_diff_hi", "abs_diff_lo")), (end, ("kl",))):
+            for name in names:
+                rows[name] *= 1.1
+        end["top1_agree"] -= 1
+        rerun["apart"][...], rerun["end_of_model_apart"][...] = moments, end
+    result = harness.run(["compare", "--all", "--bootstrap", "399"], 2, folder, limit=LIMIT)
+    checks.check(result.status == 0, "apart: compare", result.err)
+    marked = json.loads(read(folder, "sweep.json"))
+    for before, after in zip(report["layers"] + report["end_of_model"], marked["layers"] + marked["end_of_model"]):
+        mine = (after["mode"], after["calib_data_num"]) == ("2-4", 6)
+        wrong = [name for name, metric in after["metrics"].items() if metric.get("within_apart") !=
+                 (True if mine and "apart" in metric else before["metrics"][name].get("within_apart"))]
+        checks.check(not wrong, "apart: marks of %s %s" % (after["mode"], after["calib_data_num"]), wrong)
+    counts = [{}, {}]    # of marked values, by (mode, calib_data_num)
+    for entry in marked["layers"] + marked["end_of_model"]:
+        key = entry["mode"], str(entry["calib_data_num"] or "")
+        counts[0][key] = counts[0].get(key, 0) + sum(metric.get("within_apart", False) for metric in entry["metrics"].values())
+    for row in csv.DictReader(io.StringIO(read(folder, "sweep.csv").decode())):
+        key = row["mode"], row["calib_data_num"]
+        counts[1][key] = counts[1].get(key, 0) + (row["within_apart"] == "1")
+    checks.check(counts[0] == counts[1] and counts[0]["2-4", "6"] > 0, "apart: sweep.csv marks the same", counts)
+    check_schema(checks, marked)
+    check_tables(checks, marked, result.out)
+    check_formats(checks, folder, marked)
+
+
 def check_tables(checks, report, out):
     """The last cell is shown, with the places of the report, and what is noise has its sign in every table."""
     sign = {True: "~", False: " "}
+    estimates = {(e["mode"], e["calib_data_num"], e["layer"], e["component"]): e["metrics"] for e in report["layers"]}
     ranking = next(r for r in report["rankings"] if r["calib_data_num"] == 6 and r["layer"] == 12 and
                    r["component"] == "mixer_output" and r["metric"] == "mse")
     for place in ranking["places"]:
         shown = "%d" % place["best"] if place["best"] == place["worst"] else "%d-%d" % (place["best"], place["worst"])
         shown += "=" if place["equal"] else " "
-        pattern = r"^%s +\S+(?: ~)? +\S+ +%s%s +\S+\.\.\S+ +\S+(?: ~)? +\S+$" % (re.escape(place["mode"]), re.escape(shown), sign[bool(place["within_noise"])])
+        own = estimates.get((place["mode"], 6, 12, "mixer_output"), {"mse": {}})["mse"]    # a float mode has none
+        pattern = r"^%s +\S+(?: [~#])? +\S+ +%s%s +\S+\.\.\S+ +\S+(?: [~#])? +\S+$" % (
+            re.escape(place["mode"]), re.escape(shown), "#" if own.get("within_apart") else sign[bool(place["within_noise"])])
         checks.check(re.search(pattern, out, re.M), "the table has %s at %s" % (place["mode"], shown), out[-6000:])
     modes = ["fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]
-    rows = re.findall(r"^(\S+) +\d[\d-]*[= ~]", out[out.index("Which modes can be told apart?"):out.index("Place 4-8")], re.M)
+    rows = re.findall(r"^(\S+) +\d[\d-]*[= ~#]", out[out.index("Which modes can be told apart?"):out.index("Place 4-8")], re.M)
     checks.check([p["mode"] for p in ranking["places"]] == modes and rows == modes, "modes stand in the order of the mode table", rows)
     chain = re.search(r"^  layer 12 +(.*)$", out, re.M).group(1).split()
     checks.check(sorted(chain[::2]) == sorted(p["mode"] for p in ranking["places"]), "every mode is in the line of neighbours", chain)
@@ -230,10 +270,10 @@ def check_tables(checks, report, out):
                  (e["mode"], e["calib_data_num"], e["component"]) == (mode, 6, "mixer_output")}
         table = out[out.index("Mode %s (n=6) against fp32, mixer_output" % mode):][:900]
         for layer in (0, 12, 23):
-            cells = tuple(sign[found[layer][name]["within_noise"]] for name in ("mse", "correlation", "relative_mae", "mae"))
+            cells = tuple(sign_of(found[layer][name]) for name in ("mse", "correlation", "relative_mae", "mae"))
             pattern = r"^ +%d +%.3e%s\w+ +0\.\d+%s\w+ +\S+ %%%s\w+ +\S+%s +\S+ +\S+$" % ((layer, found[layer]["mse"]["value"]) + cells)
             checks.check(re.search(pattern, table, re.M), "mode %s, layer %d: what is noise" % (mode, layer), table)
-        cells = [sign[found[layer][name]["within_noise"]] for layer in (0, 23) for name in ("mse", "mae")]
+        cells = [sign_of(found[layer][name]) for layer in (0, 23) for name in ("mse", "mae")]
         pattern = r"^%s \(n=6\) +%s" % (re.escape(mode), " +".join(r"[\d.e-]+" + cell for cell in cells))
         checks.check(re.search(pattern, out, re.M), "all modes: what is noise of " + mode, out[-9000:])
 
@@ -252,12 +292,16 @@ def check_tables(checks, report, out):
             texts = ["%+.2f %+.2f..%+.2f"] if not small else ["%+.3g %+.3g..%+.3g", "%+.0e %+.0e..%+.0e"]
             texts = [(text if len(shown) == 3 else text.split()[0]) % tuple(shown) for text in texts]
             cell = next((text for text in texts if len(text) <= 21), texts[-1])
-            line = r"^%s +%.2f [\d.]+%s .* %s%s " % (re.escape(entry["mode"]), perplexity["value"], sign[perplexity["within_noise"]],
-                                                     re.escape(cell), sign[change["within_noise"]])
+            kl, same = (sign_of(entry["metrics"][name]) for name in ("kl_mean", "top1_agreement"))
+            line = r"^%s +%.2f [\d.]+%s .* %s%s +[\d.e-]+ \S+[\de]-\d+%s +[\d.]+(?: [\d.]+)?%s$" % (
+                re.escape(entry["mode"]), perplexity["value"], sign_of(perplexity), re.escape(cell), sign_of(change), kl, same.strip())
             checks.check(re.search(line, out, re.M), "the table has the perplexity of " + entry["mode"], out[-2000:])
     check_noise_rows(checks, report, out)
     legends = out.count("~: mere rounding noise lies between it and another mode:"), out.count("between it and the line above:")
     checks.check(legends == (3, 1) and len(re.findall("^noise: the most", out, re.M)) == 3, "the sign and the row are explained", legends)
+    marked = any(metric.get("within_apart") for e in report["layers"] + report["end_of_model"] for metric in e["metrics"].values())
+    legends = out.count("#: no further from fp32 than from its own re-run with another order of sums.")
+    checks.check(legends == (3 if marked else 0), "the sign of what is near itself is explained where there is one", legends)
     checks.check(all(len(line) <= 100 for line in out.splitlines()), "no table is wider than 100 columns",
                  [line for line in out.splitlines() if len(line) > 100])
 
@@ -271,24 +315,27 @@ def check_formats(checks, folder, report):
     for entry in report["layers"]:
         if entry["layer"] in (0, 12, 23):
             run = entry["mode"] if entry["calib_data_num"] is None else "%s (n=%d)" % (entry["mode"], entry["calib_data_num"])
-            want[run, entry["layer"], entry["component"]] = {name for name, metric in entry["metrics"].items() if metric["within_noise"]}
-    cells = {"~": 0, "": 0}
-    for (run, layer, component), noise in want.items():
+            want[run, entry["layer"], entry["component"]] = entry["metrics"]
+    cells = {"~": 0, "": 0, "#": 0}
+    for (run, layer, component), metrics in want.items():
         table = text[text.index("## Mode %s against fp32" % run):]
         row = re.search(r"^\| %d \| %s \| (.*) \|$" % (layer, component), table, re.M).group(1).split(" | ")
-        signs = ["~" if name in noise else "" for name in shown]
-        checks.check([cell[len(cell.rstrip("~")):] for cell in row] == signs + ["", "", ""], "Markdown: noise of %s, layer %d" % (run, layer), row)
+        signs = [sign_of(metrics[name]).strip() for name in shown]
+        checks.check([cell[len(cell.rstrip("~#")):] for cell in row] == signs + ["", "", ""], "Markdown: noise of %s, layer %d" % (run, layer), row)
         for sign in signs:
             cells[sign] += 1
         mode, _, number = run.rstrip(")").partition(" (n=")
         row = next(r for r in rows if (r["mode"], r["calib_data_num"], r["layer"], r["component"]) == (mode, number, str(layer), component))
-        checks.check(sorted(row["within_noise"].split()) == sorted(noise), "CSV: noise of %s, layer %d" % (run, layer), row["within_noise"])
+        for column in ("within_noise", "within_apart"):
+            names = sorted(name for name, metric in metrics.items() if metric.get(column))
+            checks.check(sorted(row[column].split()) == names, "CSV: %s of %s, layer %d" % (column, run, layer), row)
         if layer == 0 and component == "mixer_output":
             row = re.search(r"^\| %s \| ([^|]*) \| ([^|]*) \|.*$" % re.escape(run), text[text.index("## All modes"):], re.M).groups()
-            signs = ["~" if "mse" in want[run, end, component] else "" for end in (0, 23)]
-            checks.check([cell[len(cell.rstrip("~")):] for cell in row] == signs, "Markdown: all modes: noise of " + run, row)
-    checks.check(len(rows) == len(want) and min(cells.values()) > 0, "there is noise, and there is what is none", cells)
+            signs = [sign_of(want[run, end, component]["mse"]).strip() for end in (0, 23)]
+            checks.check([cell[len(cell.rstrip("~#")):] for cell in row] == signs, "Markdown: all modes: noise of " + run, row)
+    checks.check(len(rows) == len(want) and min(cells["~"], cells[""]) > 0, "there is noise, and there is what is none", cells)
     checks.check(text.count("~: mere rounding noise lies between it and another mode:") == 1, "Markdown: the sign is explained", text[-500:])
+    checks.check(text.count("#: no further from fp32 than from its own re-run") == (cells["#"] > 0), "Markdown: what is near itself is explained", text[-500:])
 
 
 def check_options(checks, folder):
@@ -381,6 +428,7 @@ def main():
         check_schema(checks, report)
         check_tables(checks, report, out)
         check_formats(checks, folder, report)
+        check_apart_marks(checks, workplace, report)
         check_options(checks, folder)
     checks.finish()
 

@@ -73,6 +73,7 @@ PHI = {
 SCALES = {"correlation": "fisher", "cosine_similarity": "fisher", "sqnr_db": "identity", "perplexity_change": "identity",
           "top1_agreement": "logit"}    # all others: log
 SMALLER_IS_BETTER = {"mse", "mae", "perplexity", "kl_mean"}
+LARGER_IS_BETTER = {"correlation", "cosine_similarity", "sqnr_db", "top1_agreement"}
 
 
 def value_of(metric, phi):
@@ -257,6 +258,17 @@ class Check:
             table = centred if metric == "correlation" else raw
             self.interval(where, entry, metric, estimate, Resampled(metric, table, self.drawn))
         self.noise(where, entry, d)
+        self.within_apart(where, entry)
+
+    def within_apart(self, where, entry):
+        """Not above what its own re-runs are apart from it, but not the reference itself."""
+        for metric, estimate in entry["metrics"].items():
+            if "apart" not in estimate:
+                self.same("%s: %s knows nothing of itself" % (where, metric), "within_apart" in estimate, False)
+                continue
+            value, apart = (float(estimate.get(key + "_flag", estimate[key])) for key in ("value", "apart"))
+            near = value >= apart if metric in LARGER_IS_BETTER else value <= apart
+            self.same("%s: %s within apart" % (where, metric), estimate["within_apart"], near and estimate["interval"] != "exact")
 
     def noise(self, where, entry, d):
         """What the re-runs change; of them the file has sums alone."""
@@ -349,6 +361,7 @@ class Check:
         for name, v in want.items():
             self.close("%s: %s" % (where, name), entry["metrics"][name]["value"], v, 1e-12, 1e-13)
             self.interval(where, entry, name, entry["metrics"][name], Resampled(name, table, self.drawn))
+        self.within_apart(where, entry)
         self.close(where + ": top1_correct", entry["top1_correct"], mode["top1_correct"].sum() / total["tokens"], 1e-15)
         self.close(where + ": kl_max", entry["kl_max"], mode["kl_max"].max())
         for name, p in PERCENTILES.items():
@@ -482,7 +495,7 @@ class Check:
             key = (cell or "float", cell, entry["mode"], str(entry.get("layer", "")), entry.get("component", ""))
             for name, e in entry["metrics"].items():
                 want[key + (name,)] = (e["value"], e["low"], e["high"])
-                signs[key + (name,)] = {True: "1", False: "0", None: ""}[e.get("within_noise")]
+                signs[key + (name,)] = [{True: "1", False: "0", None: ""}[e.get("within_" + what)] for what in ("noise", "apart")]
                 if "noise" in e:
                     want[key + (name + "_noise",)] = (e["noise"], None, None)
                 if "apart" in e:
@@ -505,7 +518,7 @@ class Check:
                 self.same(path + ": a row for each metric", key in got, False)
                 got[key] = tuple(float(row[k]) if row[k] else None for k in ("value", "low", "high"))
                 self.same(path + ": n", row["n"], str(self.report["statistics"]["samples"]))
-                self.same("%s: %s: within noise" % (path, key), row["within_noise"], signs.get(key, ""))
+                self.same("%s: %s: within noise, apart" % (path, key), [row["within_noise"], row["within_apart"]], signs.get(key, ["", ""]))
         self.same(path + ": rows", sorted(got), sorted(want))
         for key in want:
             finite = tuple(None if v is None or math.isinf(v) else v for v in got.get(key, ()))

@@ -40,6 +40,9 @@ uint64_t sweep_noise_set(const struct sweep_report *report, int unit, int statis
                          const struct sweep_family *family, int mode);
 // Is there one, under any scales?  `run` as for sweep_entry_at().  False where no noise is known.
 bool sweep_within_noise(const struct sweep_report *report, int unit, int statistic, int run);
+// Is it no further from the reference than from its own re-runs?  False of a perplexity, of a run that is the
+// reference in every bit, and where no noise is known.
+bool sweep_within_apart(const struct sweep_report *report, int unit, int statistic, int run);
 // Runs of one mode with other scales: no two differ by more than noise.  False where that of one is not
 // known.
 bool sweep_runs_within_noise(const struct sweep_report *report, int unit, int statistic, const int *runs,
