@@ -267,6 +267,7 @@ def check_stopped(bench, file, what):
     found = items(file)
     done, total = sum(int(d.sum()) for d, _ in found.values()), sum(len(d) for d, _ in found.values())
     bench.checks.check(0 < done < total, what + ": was stopped midway", "%d of %d" % (done, total))
+    print("%s: %d of %d done" % (what, done, total), flush=True)
     return found
 
 
