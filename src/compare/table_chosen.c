@@ -78,9 +78,9 @@ void table_print_cell(FILE *out, const struct sweep_report *report, const struct
 
 // ---- what is mere rounding noise ----
 
-const char *table_noise_sign(bool within_noise)
+const char *table_sign(bool within_apart, bool within_noise)
 {
-    return within_noise ? "~" : " ";
+    return within_apart ? "#" : within_noise ? "~" : " ";
 }
 
 static int find_run(const struct sweep_report *report, int run)
@@ -99,8 +99,8 @@ static int find_unit(const struct sweep_report *report, int layer, enum componen
 
 const char *table_value_sign(const struct sweep_report *report, int unit, int statistic, int run)
 {
-    if (sweep_within_apart(report, unit, statistic, run)) return "#";
-    return table_noise_sign(sweep_within_noise(report, unit, statistic, run));
+    return table_sign(sweep_within_apart(report, unit, statistic, run),
+                      sweep_within_noise(report, unit, statistic, run));
 }
 
 // Where the report has a value of the comparison.
@@ -139,8 +139,17 @@ const char *table_value_sign_of(const struct sweep_report *report, int run, int 
                                 enum component component, const char *metric)
 {
     struct place at;
-    if (!find_place(&at, report, run, layer, component, metric)) return table_noise_sign(false);
+    if (!find_place(&at, report, run, layer, component, metric)) return table_sign(false, false);
     return table_value_sign(report, at.unit, at.statistic, at.run);
+}
+
+void table_print_noise_legend(FILE *out, const struct sweep_report *report, const char *other)
+{
+    if (report->n_reruns > 0)
+        fprintf(out, "~: mere rounding noise lies between it and %s: another order of sums makes as much.\n",
+                other);
+    else
+        fputs("Which differences are mere rounding noise is not known; --noise K measures it.\n", out);
 }
 
 static bool any_within_apart(const struct sweep_report *report)
@@ -152,21 +161,17 @@ static bool any_within_apart(const struct sweep_report *report)
     return false;
 }
 
-void table_print_value_legend(FILE *out, const struct sweep_report *report)
+void table_print_apart_legend(FILE *out, const struct sweep_report *report)
 {
-    table_print_noise_legend(out, report, "another mode");
     if (any_within_apart(report))
         fprintf(out, "#: no further from %s than from its own re-run with another order of sums.\n",
                 report->reference);
 }
 
-void table_print_noise_legend(FILE *out, const struct sweep_report *report, const char *other)
+void table_print_value_legend(FILE *out, const struct sweep_report *report)
 {
-    if (report->n_reruns > 0)
-        fprintf(out, "~: mere rounding noise lies between it and %s: another order of sums makes as much.\n",
-                other);
-    else
-        fputs("Which differences are mere rounding noise is not known; --noise K measures it.\n", out);
+    table_print_noise_legend(out, report, "another mode");
+    table_print_apart_legend(out, report);
 }
 
 void table_print_noise_row_legend(FILE *out, const struct sweep_report *report)

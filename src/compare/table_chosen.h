@@ -28,10 +28,9 @@ void table_print_cell(FILE *out, const struct sweep_report *report, const struct
 
 // ---- what is mere rounding noise: one sign in every table ----
 
-// "~" or " ".
-const char *table_noise_sign(bool within_noise);
-// Of a value: "#" where the run is as near to the reference as to itself, else "~" where another mode's is as
-// near, else " ".
+// "#" where a run is as near to the reference as to itself, else "~" for noise, else " ".
+const char *table_sign(bool within_apart, bool within_noise);
+// Of a value: noise is where another mode's is as near.
 const char *table_value_sign(const struct sweep_report *report, int unit, int statistic, int run);
 
 // Of a value in the comparison, `run` of the result file.  report may be NULL.
@@ -42,9 +41,10 @@ bool table_within_apart(const struct sweep_report *report, int run, int layer, e
 const char *table_value_sign_of(const struct sweep_report *report, int run, int layer,
                                 enum component component, const char *metric);
 
-// Below a table: what the signs of values say, or that of what is near to `other`.
+// Below a table: what the signs of values say; "~" alone, of what is near to `other`; "#" alone.
 void table_print_value_legend(FILE *out, const struct sweep_report *report);
 void table_print_noise_legend(FILE *out, const struct sweep_report *report, const char *other);
+void table_print_apart_legend(FILE *out, const struct sweep_report *report); // nothing where there is none
 // Says what the row is that has the most that re-runs change; nothing where there are none.
 void table_print_noise_row_legend(FILE *out, const struct sweep_report *report);
 // The worst of these runs against their own re-runs, by a metric that is a distance; NaN: no re-runs.

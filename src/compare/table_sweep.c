@@ -53,9 +53,8 @@ static void print_ranking_row(FILE *out, const struct sweep_report *report, cons
         int k = table_main_statistic(&report->units[units[i]]);
         const struct rank *ranks = sweep_ranks_at(report, units[i], k, family);
         const struct interval *v = &sweep_entry_at(report, units[i], family->runs[mode])->intervals[k];
-        const char *sign = sweep_within_apart(report, units[i], k, family->runs[mode])
-                               ? "#"
-                               : table_noise_sign(sweep_noise_set(report, units[i], k, family, mode) != 0);
+        const char *sign = table_sign(sweep_within_apart(report, units[i], k, family->runs[mode]),
+                                      sweep_noise_set(report, units[i], k, family, mode) != 0);
         fprintf(out, "   %*s%*s", PLACE_WIDTH, place_cell(place, ranks, family->count, mode, sign),
                 RANGE_WIDTH, range_cell(range, v));
     }
@@ -150,7 +149,7 @@ static const char *relation_cell(char cell[CELL_CHARS], const struct sweep_repor
 {
     const enum sweep_verdict verdict = sweep_verdict(ranks, pair, a, b);
     if (verdict == VERDICT_EQUAL) return "=";
-    if (sweep_is_noise(pair)) return table_noise_sign(true);
+    if (sweep_is_noise(pair)) return table_sign(false, true);
     if (verdict == VERDICT_TIE) return tie_cell(cell, pair->needed, report->samples);
     return verdict == VERDICT_UNKNOWN ? "?" : "<";
 }

@@ -44,7 +44,8 @@ static void print_trend_row(FILE *out, const struct sweep_report *report, int un
         char point[CELL_CHARS];
         const bool settles = *sweep_settles_at(report, unit, k, trends[i]) == cell && cell + 1 < trend->count;
         const bool noise = cell > 0 && sweep_runs_within_noise(report, unit, k, trend->runs + cell - 1, 2);
-        const char marks[] = {settles ? '*' : ' ', table_noise_sign(noise)[0], '\0'};
+        const char *sign = table_sign(sweep_within_apart(report, unit, k, trend->runs[cell]), noise);
+        const char marks[] = {settles ? '*' : ' ', sign[0], '\0'};
         fputc(' ', out);
         table_put_cell(out, POINT_WIDTH,
                        point_cell(point, &sweep_entry_at(report, unit, trend->runs[cell])->intervals[k]),
@@ -105,6 +106,7 @@ void table_print_trends(FILE *out, const struct sweep_report *report)
             "*: from here on, no larger calib_data_num is better for sure.  No *: the last one still was.\n",
             out);
         table_print_noise_legend(out, report, "the line above");
+        table_print_apart_legend(out, report);
         table_print_noise_row_legend(out, report);
     }
     free(units);
@@ -131,7 +133,7 @@ void table_print_orders(FILE *out, const struct sweep_report *report)
         first = false;
         fprintf(out, "  %-*s %.3e..%.3e%s\n", table_name_width(report),
                 table_run_of(report, family->runs[i])->mode, least, most,
-                sweep_runs_within_noise(report, unit, k, places, count) ? table_noise_sign(true) : "");
+                sweep_runs_within_noise(report, unit, k, places, count) ? table_sign(false, true) : "");
     }
     if (!first) table_print_noise_legend(out, report, "the other orders");
     free(units);
