@@ -21,7 +21,7 @@ NODES = ["n1", "n2"]
 LIMIT = harness.LIMIT     # for any one job
 SHORT = ["-q", "--calib_seqlen", "64", "--calib_data_num", "3"]
 LONG = ["-q", "--calib_seqlen", "256", "--layers", "last", "--shard", "1", "--calib_data_num"]   # and how many
-LONG_SECONDS = 8    # enough to be interrupted three times
+LONG_SECONDS = 6    # enough to be interrupted three times
 MOST_SAMPLES = 512  # of the demo text
 ENDED = ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"]
 
