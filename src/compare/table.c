@@ -80,8 +80,8 @@ void table_print_grade(FILE *out, enum grade grade, int width, bool color)
         fprintf(out, "%-*s", width, grade_name(grade));
 }
 
-static const char *noise_sign(const struct sweep_report *sweep, const struct comparison_entry *entry,
-                              const char *metric)
+static const char *sign_of(const struct sweep_report *sweep, const struct comparison_entry *entry,
+                           const char *metric)
 {
     return table_value_sign_of(sweep, entry->run, entry->layer, entry->component, metric);
 }
@@ -92,14 +92,14 @@ static void print_layer(FILE *out, const struct comparison_entry *entry, const s
     const struct record *r = &entry->record;
     char mse[CELL_CHARS], correlation[CELL_CHARS], relative[CELL_CHARS], mae[CELL_CHARS], p99[CELL_CHARS],
         max[CELL_CHARS];
-    fprintf(out, "%5d  %9s%s", entry->layer, table_error_cell(mse, r->mse), noise_sign(sweep, entry, "mse"));
+    fprintf(out, "%5d  %9s%s", entry->layer, table_error_cell(mse, r->mse), sign_of(sweep, entry, "mse"));
     table_print_grade(out, record_grade_mse(r), 9, color);
     fprintf(out, "  %9s%s", correlation_cell(correlation, r->correlation),
-            noise_sign(sweep, entry, "correlation"));
+            sign_of(sweep, entry, "correlation"));
     table_print_grade(out, record_grade_correlation(r), 9, color);
-    fprintf(out, " %9s%s", percent_cell(relative, r->relative_mae), noise_sign(sweep, entry, "relative_mae"));
+    fprintf(out, " %9s%s", percent_cell(relative, r->relative_mae), sign_of(sweep, entry, "relative_mae"));
     table_print_grade(out, record_grade_relative_mae(r), 9, color);
-    fprintf(out, " %9s%s%10s %10s\n", table_error_cell(mae, r->mae), noise_sign(sweep, entry, "mae"),
+    fprintf(out, " %9s%s%10s %10s\n", table_error_cell(mae, r->mae), sign_of(sweep, entry, "mae"),
             table_error_cell(p99, r->abs_diff_p99), table_error_cell(max, r->abs_diff_max));
 }
 
@@ -185,12 +185,12 @@ static void print_run(FILE *out, const struct comparison *comparison, const stru
     char name[CELL_CHARS * 2], cells[5][CELL_CHARS];
     bool reference = view_is_reference(comparison, result, run->run);
     fprintf(out, "%-*s   %11s%s%11s%s", name_width, mode_cell(name, result, run->run),
-            table_error_cell(cells[0], first->record.mse), noise_sign(sweep, first, "mse"),
-            table_error_cell(cells[1], first->record.mae), noise_sign(sweep, first, "mae"));
+            table_error_cell(cells[0], first->record.mse), sign_of(sweep, first, "mse"),
+            table_error_cell(cells[1], first->record.mae), sign_of(sweep, first, "mae"));
     if (s.layers > 1)
         fprintf(out, "  %11s%s%11s%s", table_error_cell(cells[2], last->record.mse),
-                noise_sign(sweep, last, "mse"), table_error_cell(cells[3], last->record.mae),
-                noise_sign(sweep, last, "mae"));
+                sign_of(sweep, last, "mse"), table_error_cell(cells[3], last->record.mae),
+                sign_of(sweep, last, "mae"));
     fprintf(out, "  %11s   ", correlation_cell(cells[4], s.avg_correlation));
     if (reference)
         fputs("(reference)", out);

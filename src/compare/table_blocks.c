@@ -61,7 +61,7 @@ static void print_row(FILE *out, const struct row *row, const struct comparison_
     int metric = metric_find(row->metric, strlen(row->metric));
     double v = metric_value(record, metric);
     enum grade grade;
-    const char *noise = table_value_sign_of(sweep, entry->run, entry->layer, entry->component, row->metric);
+    const char *sign = table_value_sign_of(sweep, entry->run, entry->layer, entry->component, row->metric);
     if (metric == METRIC_MAX_ULP && isnan(v)) return; // of float modes only
     fprintf(out, "    %-18s", row->label);
     if (isnan(v))
@@ -69,10 +69,10 @@ static void print_row(FILE *out, const struct row *row, const struct comparison_
     else
         fprintf(out, "%15.8g", v);
     if (graded(row->metric, record, &grade)) {
-        fprintf(out, "%s ", noise);
+        fprintf(out, "%s ", sign);
         table_print_grade(out, grade, 0, color);
-    } else if (noise[0] != ' ') {
-        fputs(noise, out);
+    } else if (sign[0] != ' ') {
+        fputs(sign, out);
     }
     fputc('\n', out);
 }

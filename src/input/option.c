@@ -99,7 +99,8 @@ static const struct option options[] = {
 
     {"noise", 0, OPTION_INT, GROUP_SWEEP, IN_RUN, OFFSET(noise), .argument = "K",
      .help = "re-runs of each W8A8 mode with the last bits of the scan disturbed, which give the\n"
-             "differences that mean nothing; each costs more than its mode, by a third or so (default 0)",
+             "differences that mean nothing; each is compared twice, and so costs more\n"
+             "than its mode (default 0)",
      .least = 0, .most = 64},
 
     {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_BENCH | IN_EXPORT | IN_IMPORT,
