@@ -11,6 +11,7 @@
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/standard.h"
 #include "ssmsweep/base/stop.h"
+#include "ssmsweep/base/thread.h"
 #include "ssmsweep/bench/bench.h"
 #include "ssmsweep/compare/compare.h"
 #include "ssmsweep/compare/equalities.h"
@@ -311,6 +312,7 @@ int main(int argc, char **argv)
     struct error err = {0};
     const int rank = launcher_rank();
     struct log log = {.level = LOG_NORMAL, .rank = rank == NO_LAUNCHER ? 0 : rank};
+    thread_settle();
     standard_open();
     if (!job_parse(&job, argc, argv, &err)) check_job(&job, &err);
     if (!err.status) log.level = job.verbosity;

@@ -12,6 +12,7 @@
 
 #include "json_member.h"
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/base/number.h"
 
 enum { JSON_MAX_DEPTH = 200 };
 
@@ -393,9 +394,8 @@ void json_put_double(struct json_writer *writer, const char *key, double value)
 {
     start_value(writer, key);
     if (isfinite(value)) {
-        char digits[40];
-        snprintf(digits, sizeof digits, "%.17g", value);
-        append_text(writer, digits);
+        char digits[NUMBER_ROOM];
+        append_text(writer, number_text(value, NUMBER_EXACT, digits));
         return;
     }
     append_text(writer, "null");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "measure.h"
 
+#include "ssmsweep/base/thread.h"
+
 #include <stdlib.h>
 #include <time.h>
 
@@ -83,6 +85,7 @@ void team_divide(int threads, int count, int grain, team_part part, void *contex
     }
 #pragma omp parallel for schedule(static, 1) num_threads(parts)
     for (int p = 0; p < parts; p++) {
+        thread_settle();
         const int begin = (int)((long)grains * p / parts) * grain;
         const int end = (int)((long)grains * (p + 1) / parts) * grain;
         part(context, p, begin, end < count ? end : count);

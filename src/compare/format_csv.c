@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <math.h>
 
+#include "ssmsweep/base/number.h"
 #include "ssmsweep/compare/metric.h"
 #include "ssmsweep/compare/present.h"
 #include "ssmsweep/compare/view.h"
@@ -29,11 +30,12 @@ static void put_entry(FILE *out, const struct result *result, const struct sweep
     if (run->calib_data_num > 0) fputs(cell_name(view_cell(run), cell), out);
     fprintf(out, ",%d,%s,%.0f", entry->layer, component_name(entry->component), entry->record.count);
     for (int m = 0; m < METRICS; m++) {
+        char digits[NUMBER_ROOM];
         double v = metric_value(&entry->record, m);
         if (isnan(v))
             fputc(',', out);
         else
-            fprintf(out, ",%.17g", v);
+            fprintf(out, ",%s", number_text(v, NUMBER_EXACT, digits));
     }
     fprintf(out, ",%s,", grade_name(record_worst_grade(&entry->record)));
     put_having(out, table_within_noise, sweep, entry);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/base/number.h"
 #include "ssmsweep/compare/metric.h"
 #include "ssmsweep/compare/view.h"
 #include "ssmsweep/numerics/mode.h"
@@ -39,7 +40,7 @@ static enum status read_limit(struct gate *gate, const char *word, const char *w
     limit.or_equal = *number == '=';
     number += limit.or_equal;
     char *end;
-    limit.limit = strtod(number, &end);
+    limit.limit = number_read(number, &end);
     if (end == number || *end || !isfinite(limit.limit))
         return error_set(err, STATUS_USAGE, "%s: expected a number after '%.*s', got '%.64s'", where,
                          (int)(number - word), word, number);

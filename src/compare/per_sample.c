@@ -8,6 +8,7 @@
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
+#include "ssmsweep/base/number.h"
 #include "ssmsweep/compare/metric.h"
 #include "ssmsweep/compare/samples.h"
 #include "ssmsweep/compare/view.h"
@@ -71,14 +72,14 @@ static void put_csv(struct writer *w, const struct comparison_entry *e, const st
 {
     const struct result_run *run = result_run_at(w->result, e->run);
     fprintf(w->csv, "%s,", run->mode);
-    char cell[CELL_NAME_ROOM];
+    char cell[CELL_NAME_ROOM], digits[NUMBER_ROOM];
     if (run->calib_data_num > 0) fputs(cell_name(view_cell(run), cell), w->csv);
     fprintf(w->csv, ",%d,%s,%d,%d", e->layer, component_name(e->component), sample->index, sample->tokens);
     for (int i = 0; i < NAMES; i++)
         if (isnan(sample->values[i]))
             fputc(',', w->csv);
         else
-            fprintf(w->csv, ",%.17g", sample->values[i]);
+            fprintf(w->csv, ",%s", number_text(sample->values[i], NUMBER_EXACT, digits));
     fputc('\n', w->csv);
 }
 

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "ssmsweep/base/number.h"
 #include "ssmsweep/compare/sweep_files.h"
 #include "ssmsweep/compare/view.h"
 
@@ -15,8 +16,8 @@ struct row {
 
 static void put_number(FILE *out, double v)
 {
-    fputc(',', out);
-    if (!isnan(v)) fprintf(out, "%.17g", v);
+    char digits[NUMBER_ROOM];
+    fprintf(out, ",%s", isnan(v) ? "" : number_text(v, NUMBER_EXACT, digits));
 }
 
 // 1, 0, or -1 where it is not known.
@@ -60,8 +61,8 @@ static void put_row(const struct row *row, const char *metric, double value, dou
 static void put_percentiles(const struct row *row, const char *what, const struct sweep_entry *entry)
 {
     for (int p = 0; p < SWEEP_PERCENTILES; p++) {
-        char name[48];
-        snprintf(name, sizeof name, "%s_p%g_bounds", what, sweep_percentiles[p]);
+        char name[NUMBER_ROOM + 32], digits[NUMBER_ROOM];
+        snprintf(name, sizeof name, "%.20s_p%s_bounds", what, number_text(sweep_percentiles[p], 6, digits));
         put_row(row, name, NAN, entry->percentiles[p][0], entry->percentiles[p][1]);
     }
 }

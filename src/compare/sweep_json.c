@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/json.h"
+#include "ssmsweep/base/number.h"
 #include "ssmsweep/compare/coverage.h"
 #include "ssmsweep/compare/report_json.h"
 #include "ssmsweep/compare/sweep_files.h"
@@ -58,8 +59,8 @@ static void put_percentiles(struct json_writer *w, const char *key, const struct
 {
     json_begin_object(w, key);
     for (int p = 0; p < SWEEP_PERCENTILES; p++) {
-        char name[16];
-        snprintf(name, sizeof name, "p%g", sweep_percentiles[p]);
+        char name[NUMBER_ROOM + 1], digits[NUMBER_ROOM];
+        snprintf(name, sizeof name, "p%s", number_text(sweep_percentiles[p], 6, digits));
         json_begin_object(w, name);
         json_put_double(w, "low", entry->percentiles[p][0]);
         json_put_double(w, "high", entry->percentiles[p][1]);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/json.h"
+#include "ssmsweep/base/number.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/option.h"
 
@@ -22,23 +23,11 @@ static void put_word(FILE *out, const char *word)
     fputc('\'', out);
 }
 
-enum { NUMBER_ROOM = 40 };
-
-// The shortest that is read back as the same number.
-static const char *number_text(double number, char text[NUMBER_ROOM])
-{
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, NUMBER_ROOM, "%.*g", digits, number);
-        if (strtod(text, NULL) == number) break;
-    }
-    return text;
-}
-
 static void put_numbers(FILE *out, const struct json *array)
 {
     char text[NUMBER_ROOM];
     for (const struct json *v = json_first(array); v; v = json_next(v))
-        fprintf(out, "%s%s", v == json_first(array) ? " " : ",", number_text(json_number(v), text));
+        fprintf(out, "%s%s", v == json_first(array) ? " " : ",", number_shortest(json_number(v), text));
 }
 
 // The stored place of a model has the folder before it that --pretrained_dir names.  "": the folder itself.
@@ -76,7 +65,7 @@ static void put_option(FILE *out, const struct json *value)
     else if (json_is_string(value))
         put_word(out, json_string(value));
     else
-        put_word(out, number_text(json_number(value), text));
+        put_word(out, number_shortest(json_number(value), text));
 }
 
 static bool equal(const struct json *a, const struct json *b)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/base/thread.h"
 #include "ssmsweep/input/checkpoint.h"
 #include "ssmsweep/input/model.h"
 
@@ -66,6 +67,7 @@ static void *read_pieces(void *context)
 {
     struct reader *reader = context;
     struct digesting *work = reader->work;
+    thread_settle();
     struct hash *hash = hash_open();
     if (!hash) {
         error_memory(&reader->err, HASH_BYTES, "a SHA-256");

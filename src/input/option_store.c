@@ -8,6 +8,8 @@
 
 #include "ssmsweep/input/option.h"
 
+#include "ssmsweep/base/number.h"
+
 static enum status bad_number(const struct option *option, const char *text, const char *where,
                               struct error *err)
 {
@@ -79,7 +81,7 @@ static enum status store_double(const struct option *option, const char *text, c
                                 struct error *err)
 {
     char *end;
-    double number = strtod(text, &end);
+    double number = number_read(text, &end);
     bool decimal =
         text[0] && strspn(text, "+-.0123456789eE") == strlen(text); // no hexadecimal, no "nan", no "inf"
     if (!decimal || *end || !(number >= option->least && number <= option->most) ||

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/input/settings.h"
+#include "ssmsweep/base/number.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -286,9 +287,11 @@ static const char *expected_kind(const struct option *option)
 // out.
 static bool append_scalar(char **list, const struct json *value, bool strings, bool numbers)
 {
-    char digits[40];
-    snprintf(digits, sizeof digits, "%.17g", json_number(value));
-    const char *text = json_is_number(value) && numbers ? digits : strings ? json_string(value) : NULL;
+    char digits[NUMBER_ROOM];
+    const char *text = json_is_number(value) && numbers
+                           ? number_text(json_number(value), NUMBER_EXACT, digits)
+                       : strings ? json_string(value)
+                                 : NULL;
     if (!text) return false;
     size_t used = *list ? strlen(*list) : 0, room = used + strlen(text) + 2;
     char *grown = realloc(*list, room);

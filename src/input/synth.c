@@ -15,6 +15,7 @@
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/base/npy.h"
 #include "ssmsweep/base/random.h"
+#include "ssmsweep/base/thread.h"
 #include "synth_tensors.h"
 
 enum { PIECE = 1 << 20, SAMPLES = 64, SAMPLE_TOKENS = 512, NAME_CHARS = 64, HEADER_ALIGN = 8, PREFIX = 8 };
@@ -167,6 +168,7 @@ static void write_pieces(const struct writer *w, const struct piece *pieces, int
     const struct synth_request *r = w->request;
     const size_t item = synth_item_bytes(r->dtype);
     struct error own = {0};
+    thread_settle();
     void *buffer = malloc(PIECE * item);
     if (!buffer) error_memory(&own, PIECE * item, "a piece of a tensor");
 #pragma omp for schedule(dynamic)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workspace.h"
 
+#include "ssmsweep/base/thread.h"
+
 #include <string.h>
 
 void divide(const struct forward *f, int count, int grain, divided body, void *context)
@@ -13,6 +15,7 @@ void divide(const struct forward *f, int count, int grain, divided body, void *c
     }
 #pragma omp parallel for schedule(static, 1) num_threads(parts)
     for (int part = 0; part < parts; part++) {
+        thread_settle();
         const int begin = (int)((long)grains * part / parts) * grain;
         const int end = (int)((long)grains * (part + 1) / parts) * grain;
         body(context, part, begin, end < count ? end : count);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/sweep/comm.h"
+#include "ssmsweep/base/thread.h"
 
 #include <limits.h>
 #include <time.h>
@@ -24,6 +25,7 @@ enum status comm_init(struct comm *comm, int *argc, char ***argv, struct error *
     int provided;
     if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
         return error_set(err, STATUS_INTERNAL, "MPI: cannot start; check the MPI installation");
+    thread_settle(); // plug-ins were loaded
     *comm = (struct comm){0};
     MPI_Comm_dup(MPI_COMM_WORLD, &comm->world); // our messages cannot mix with those of a library
     MPI_Errhandler handler;

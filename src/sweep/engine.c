@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine.h"
 
+#include "ssmsweep/base/thread.h"
+
 // Calibration is an FP32 pass, and a W8A8 checkpoint needs none.
 unsigned engine_parts(const struct plan *plan, const struct model *model)
 {
@@ -33,6 +35,7 @@ static enum status pack_all(const struct engine *engine, const struct model *mod
 {
 #pragma omp parallel num_threads(threads)
     {
+        thread_settle();
         struct error mine = {0};
         if (pack_some(engine, model, &mine)) {
 #pragma omp critical

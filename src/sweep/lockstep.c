@@ -6,6 +6,7 @@
 
 #include "lockstep_lane.h"
 #include "ssmsweep/base/random.h"
+#include "ssmsweep/base/thread.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/kernels.h"
 #include "ssmsweep/numerics/pairs.h"
@@ -305,8 +306,10 @@ static void measure(const struct lockstep *l, int layer)
     float *const *kept = kept_of(l, l->lane);
     if (measures_at_once(threads)) return;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (int c = 0; c < COMPONENT_COUNT; c++)
+    for (int c = 0; c < COMPONENT_COUNT; c++) {
+        thread_settle();
         measure_component(l, layer, (enum component)c, kept[c]);
+    }
 }
 
 // Of a noisy re-run: the same for every schedule, and for all modes, so that equal modes stay equal.

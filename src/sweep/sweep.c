@@ -12,6 +12,7 @@
 #include "resume.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/footprint.h"
+#include "ssmsweep/base/number.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/version.h"
 #include "ssmsweep/sweep/progress.h"
@@ -24,11 +25,12 @@
 static const char *config_text(const struct sweep *sweep, char *text, size_t room)
 {
     const struct dims *d = &sweep->model.dims;
+    char digits[NUMBER_ROOM];
     snprintf(
         text, room,
-        "n_layer %d, d_model %d, d_inner %d, d_state %d, d_conv %d, dt_rank %d, vocab_size %d, norm_eps %.9g",
+        "n_layer %d, d_model %d, d_inner %d, d_state %d, d_conv %d, dt_rank %d, vocab_size %d, norm_eps %s",
         d->n_layer, d->d_model, d->d_inner, d->d_state, d->d_conv, d->dt_rank, d->vocab_size,
-        (double)d->norm_eps);
+        number_text((double)d->norm_eps, 9, digits));
     return text;
 }
 

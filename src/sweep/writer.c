@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "writer.h"
+#include "ssmsweep/base/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -155,6 +156,7 @@ static void take_record(struct writer *writer)
 static void *empty_ring(void *context)
 {
     struct writer *writer = context;
+    thread_settle();
     pthread_mutex_lock(&writer->lock);
     for (;;) {
         while (writer->taken == writer->put && !writer->ending)

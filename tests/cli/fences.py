@@ -47,6 +47,46 @@ def may_include(path, header):
     return True
 
 
+STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+FOR_PEOPLE = re.compile(r"\b(?:error_set|log_job|log_rank|bad_number)\((?:[^;\"]|\"(?:[^\"\\]|\\.)*\")*;")
+# They print tables and sentences; a number in any other file is one of a result, an input or an identity.
+PRINTS_FOR_PEOPLE = re.compile(r"src/bench/\w+\.c|src/main\.c|src/sweep/(?:progress|sweep_open|store_resume)\.c|src/compare/(?:table\w*|present|info\w*|"
+                               r"format_markdown|memory_plan|scales|gate|baseline)\.c")
+FLOATS = re.compile(r"%(?!\.0f)[-+ #0]*[\d.*]*l?[eEfFgGaA]")    # %.0f has no decimal point
+THREADS = re.compile(r"#pragma omp parallel[^\n]*\n|pthread_create\([^,]+,[^,]+,\s*(\w+)")
+
+
+def number_breaches(path, text):
+    """Where numbers become text or text numbers without base/number.h."""
+    if path == "src/base/number.c":
+        return []
+    code = COMMENT.sub("", text)
+    found = re.findall(r"\b(?:strto(?:d|f|ld)|atof|localeconv)\b", code)
+    scanned = re.findall(r"\bs?f?scanf\([^;]*;", code)
+    found += [call for call in scanned if any(FLOATS.search(s) for s in STRING.findall(call))]
+    if not PRINTS_FOR_PEOPLE.fullmatch(path):
+        found += [s for s in STRING.findall(FOR_PEOPLE.sub("", code)) if FLOATS.search(re.sub("%%", "", s))]
+    return found
+
+
+def unsettled_threads(path, text):
+    """Starts of threads whose code does not begin with thread_settle()."""
+    if path in ("src/base/thread.c", "include/ssmsweep/base/thread.h"):
+        return []
+    found = re.findall(r"\b(?:setlocale|uselocale|fesetround|fesetenv|_mm_setcsr)\b", text)
+    for start in THREADS.finditer(text):
+        begin = start.end()
+        if start.group(1):
+            begin = re.search(r"^static void \*%s\(" % start.group(1), text, re.M).end()
+        body = text[begin:].split("\n", 8)[:8]
+        called = re.match(r"\s*(\w+)\(", body[0])    # the region is one call
+        if called and not start.group(1):
+            body = text[re.search(r"^static \w+ %s\(" % called.group(1), text, re.M).end():].split("\n", 12)[:12]
+        if "thread_settle();" not in "".join(body):
+            found.append(start.group(0))
+    return found
+
+
 def compiles_alone(compiler, header):
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-D_POSIX_C_SOURCE=200809L", "-xc",
              "-I" + os.path.join(harness.SOURCE, "include")]
@@ -69,6 +109,10 @@ def main():
         if path != "src/numerics/mode.c":
             names = MODE_NAME.findall(COMMENT.sub("", text))
             checks.check(not names, path + ": knows no mode by name", names)
+        breaches = number_breaches(path, text)
+        checks.check(not breaches, path + ": numbers become text, and text numbers, by base/number.h", breaches)
+        unsettled = unsettled_threads(path, text)
+        checks.check(not unsettled, path + ": every thread begins with thread_settle()", unsettled)
         checks.check(text.count("\n") <= 500, path + ": at most 500 lines")
     for path in found:
         if path.startswith("include/"):
