@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 // One write per line, so that lines of several ranks do not mix.
 static void put_line(const char *prefix, const char *format, va_list args)
@@ -34,4 +35,25 @@ void log_rank(const struct log *log, enum log_level level, const char *format, .
     va_start(args, format);
     put_line(prefix, format, args);
     va_end(args);
+}
+
+// ---- notes ----
+
+void notes_add(struct notes *notes, const char *format, ...)
+{
+    if (notes->count == NOTES_MOST) return;
+    char *line = notes->lines[notes->count];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, NOTE_CHARS, format, args);
+    va_end(args);
+    for (int i = 0; i < notes->count; i++)
+        if (strcmp(notes->lines[i], line) == 0) return;
+    notes->count++;
+}
+
+void notes_log(const struct log *log, const struct notes *notes)
+{
+    for (int i = 0; i < notes->count; i++)
+        log_job(log, LOG_NORMAL, "%s", notes->lines[i]);
 }

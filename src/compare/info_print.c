@@ -109,6 +109,8 @@ void model_facts_print(FILE *out, const struct model_facts *f)
     for (int t = 0; t < DTYPE_COUNT; t++)
         if (f->elements[t]) fprintf(out, " %s %lld", dtype_name((enum dtype)t), f->elements[t]);
     fputc('\n', out);
+    for (int i = 0; i < model->notes.count; i++)
+        fprintf(out, "note              %s\n", model->notes.lines[i]);
     print_estimates(out, f);
     if (model->kind == MODEL_W8A8) print_scales(out, model);
     print_tensors(out, model->checkpoint);
@@ -196,6 +198,10 @@ void model_facts_put(struct json_writer *w, const struct model_facts *f)
     for (int t = 0; t < DTYPE_COUNT; t++)
         if (f->elements[t]) json_put_integer(w, dtype_name((enum dtype)t), f->elements[t]);
     json_end_object(w);
+    json_begin_array(w, "notes");
+    for (int i = 0; i < model->notes.count; i++)
+        json_put_string(w, NULL, model->notes.lines[i]);
+    json_end_array(w);
     put_estimates(w, f);
     if (model->kind == MODEL_W8A8) put_scales(w, model);
     put_tensors(w, model->checkpoint);

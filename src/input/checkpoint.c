@@ -14,6 +14,7 @@ struct checkpoint {
     char *path;
     struct file_map *files;
     size_t n_files;
+    struct shard_map *map; // NULL: one file
     struct tensor_list tensors;
     struct scalar_list scalars;
 };
@@ -28,19 +29,25 @@ static const struct layout {
                {"pytorch_model.bin.index.json", true, true}};
 enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 
+// The first layout that is there; of others beside it, which may hold other weights, one is noted.
 static enum status find_layout(struct checkpoint *c, const char *directory, const struct layout **layout,
-                               struct error *err)
+                               struct notes *notes, struct error *err)
 {
     for (size_t i = 0; i < LAYOUTS; i++) {
         char *path = file_join(directory, layouts[i].name);
         if (!path) return error_memory(err, strlen(directory), "a path");
-        if (file_exists(path)) {
+        const bool there = file_exists(path);
+        if (there && !c->path) {
             c->path = path;
             *layout = &layouts[i];
-            return STATUS_OK;
+            continue;
         }
         free(path);
+        if (!there) continue;
+        notes_add(notes, "%s is read; %s beside it is not", c->path, layouts[i].name);
+        break;
     }
+    if (c->path) return STATUS_OK;
     return error_set(err, STATUS_INPUT,
                      "%s/model.safetensors: no such file, and no index, no pytorch_model.bin; a model folder "
                      "holds one of them",
@@ -58,33 +65,62 @@ static enum status read_file(struct checkpoint *c, const struct layout *layout, 
 }
 
 static enum status read_shard(struct checkpoint *c, const struct layout *layout, const char *directory,
-                              const struct shard_map *map, size_t index, struct error *err)
+                              size_t index, struct error *err)
 {
-    size_t from = c->tensors.count;
-    char *path = file_join(directory, shard_map_file(map, index));
+    char *path = file_join(directory, shard_map_file(c->map, index));
     if (!path) return error_memory(err, strlen(directory), "a path");
     if (!file_exists(path))
         error_set(err, STATUS_INPUT, "%s: no such file; %s names this shard, copy it too", path, c->path);
-    else if (!read_file(c, layout, path, err))
-        shard_map_check(map, index, &c->tensors, from, err);
+    else
+        read_file(c, layout, path, err);
     free(path);
+    return err->status;
+}
+
+// The name of the shard that holds a tensor's bytes.
+static const char *shard_of(const struct checkpoint *c, const struct tensor *tensor)
+{
+    for (size_t i = 0; i < c->n_files; i++)
+        if (tensor->data >= c->files[i].data && tensor->data <= c->files[i].data + c->files[i].size_bytes)
+            return shard_map_file(c->map, i);
+    return c->path;
+}
+
+// Of a tensor that stands in several shards one copy is kept.  Which one would count if they differed, nobody
+// says.
+static enum status drop_copies(struct checkpoint *c, struct error *err)
+{
+    struct tensor_list *list = &c->tensors;
+    size_t kept = 0;
+    tensor_list_order(list);
+    for (size_t i = 0; i < list->count; i++) {
+        const struct tensor *before = kept ? &list->items[kept - 1] : NULL, *tensor = &list->items[i];
+        if (before && strcmp(before->name, tensor->name) == 0) {
+            if (!tensor_same_values(before, tensor))
+                error_set(
+                    err, STATUS_INPUT,
+                    "%s: tensor '%.200s': expected the same values in %.200s and %.200s, got others; copy "
+                    "index and shards again",
+                    c->path, tensor->name, shard_of(c, before), shard_of(c, tensor));
+            free((void *)(size_t)tensor->name);
+        } else {
+            list->items[kept++] = *tensor;
+        }
+    }
+    list->count = kept;
     return err->status;
 }
 
 static enum status read_shards(struct checkpoint *c, const struct layout *layout, const char *directory,
                                struct error *err)
 {
-    struct shard_map *map = NULL;
-    if (shard_map_open(&map, c->path, err)) return err->status;
-    size_t files = shard_map_files(map);
+    if (shard_map_open(&c->map, c->path, err)) return err->status;
+    size_t files = shard_map_files(c->map);
     c->files = calloc(files, sizeof *c->files);
     if (!c->files) error_memory(err, files * sizeof *c->files, "the shards");
     for (size_t i = 0; i < files && !err->status; i++)
-        read_shard(c, layout, directory, map, i, err);
-    if (!err->status && !tensor_list_sort(&c->tensors, c->path, err))
-        shard_map_check_whole(map, &c->tensors, err);
-    shard_map_close(map);
-    return err->status;
+        read_shard(c, layout, directory, i, err);
+    return err->status ? err->status : drop_copies(c, err);
 }
 
 // A name stands for a tensor or for a number, not for both.
@@ -99,10 +135,11 @@ static enum status sort_names(struct checkpoint *c, struct error *err)
     return STATUS_OK;
 }
 
-static enum status read_checkpoint(struct checkpoint *c, const char *directory, struct error *err)
+static enum status read_checkpoint(struct checkpoint *c, const char *directory, struct notes *notes,
+                                   struct error *err)
 {
     const struct layout *layout = NULL;
-    if (find_layout(c, directory, &layout, err)) return err->status;
+    if (find_layout(c, directory, &layout, notes, err)) return err->status;
     if (layout->index) {
         if (read_shards(c, layout, directory, err)) return err->status;
     } else {
@@ -113,11 +150,12 @@ static enum status read_checkpoint(struct checkpoint *c, const char *directory, 
     return sort_names(c, err);
 }
 
-enum status checkpoint_open(struct checkpoint **checkpoint, const char *directory, struct error *err)
+enum status checkpoint_open(struct checkpoint **checkpoint, const char *directory, struct notes *notes,
+                            struct error *err)
 {
     struct checkpoint *opened = calloc(1, sizeof *opened);
     if (!opened) return error_memory(err, sizeof *opened, "a checkpoint");
-    if (read_checkpoint(opened, directory, err))
+    if (read_checkpoint(opened, directory, notes, err))
         checkpoint_close(opened);
     else
         *checkpoint = opened;
@@ -127,6 +165,7 @@ enum status checkpoint_open(struct checkpoint **checkpoint, const char *director
 void checkpoint_close(struct checkpoint *checkpoint)
 {
     if (!checkpoint) return;
+    shard_map_close(checkpoint->map);
     tensor_list_clear(&checkpoint->tensors);
     scalar_list_clear(&checkpoint->scalars);
     for (size_t i = 0; i < checkpoint->n_files; i++)
@@ -173,6 +212,35 @@ const struct tensor *checkpoint_at(const struct checkpoint *checkpoint, size_t i
 const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *name)
 {
     return tensor_list_find(&checkpoint->tensors, name);
+}
+
+const char *checkpoint_missing_from(const struct checkpoint *checkpoint, const char *name)
+{
+    return checkpoint->map ? shard_map_find(checkpoint->map, name) : NULL;
+}
+
+// `*name`, which the list owns, with `to` in place of `from` at its beginning.
+static enum status rename_one(const char **name, const char *from, const char *to, struct error *err)
+{
+    const size_t cut = strlen(from);
+    if (strncmp(*name, from, cut) != 0) return STATUS_OK;
+    const size_t bytes = strlen(*name) - cut + strlen(to) + 1;
+    char *renamed = malloc(bytes);
+    if (!renamed) return error_memory(err, bytes, "a tensor's name");
+    memcpy(renamed, to, strlen(to));
+    strcpy(renamed + strlen(to), *name + cut);
+    free((void *)(size_t)*name);
+    *name = renamed;
+    return STATUS_OK;
+}
+
+enum status checkpoint_rename(struct checkpoint *c, const char *from, const char *to, struct error *err)
+{
+    for (size_t i = 0; i < c->tensors.count; i++)
+        if (rename_one(&c->tensors.items[i].name, from, to, err)) return err->status;
+    for (size_t i = 0; i < c->scalars.count; i++)
+        if (rename_one(&c->scalars.items[i].name, from, to, err)) return err->status;
+    return sort_names(c, err);
 }
 
 size_t checkpoint_scalars(const struct checkpoint *checkpoint)

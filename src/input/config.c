@@ -23,8 +23,28 @@ enum {
 
 struct source {
     const char *path;
-    const struct json *root;
+    const struct json *root, *ssm; // `ssm`: ssm_cfg of the original layout
+    struct notes *notes;
 };
+
+// One fact under the names that it has: of Hugging Face's layout, of the original, and of the original inside
+// ssm_cfg.  NULL: no such name.
+struct fact {
+    const char *hugging_face, *original, *in_ssm;
+};
+static const struct fact d_model_fact = {"hidden_size", "d_model", NULL},
+                         n_layer_fact = {"num_hidden_layers", "n_layer", NULL},
+                         vocab_fact = {"vocab_size", NULL, NULL},
+                         d_state_fact = {"state_size", "d_state", "d_state"},
+                         d_conv_fact = {"conv_kernel", "d_conv", "d_conv"},
+                         expand_fact = {"expand", NULL, "expand"},
+                         d_inner_fact = {"intermediate_size", "d_inner", "d_inner"},
+                         dt_rank_fact = {"time_step_rank", "dt_rank", "dt_rank"},
+                         eps_fact = {"layer_norm_epsilon", "norm_epsilon", NULL},
+                         tied_fact = {"tie_word_embeddings", "tie_embeddings", NULL},
+                         bias_fact = {"use_bias", "bias", "bias"},
+                         conv_bias_fact = {"use_conv_bias", "conv_bias", "conv_bias"},
+                         rms_norm_fact = {NULL, "rms_norm", NULL};
 
 // ---- values ----
 
@@ -35,19 +55,63 @@ static enum status bad_value(const struct source *in, const char *key, const cha
                      in->path, key, expected);
 }
 
-// Whole number from 1 to `most`; a missing key or null gives `otherwise`, where 0 says that the key is
-// required.
-static enum status read_int(const struct source *in, const struct json *object, const char *key, int most,
-                            int otherwise, int *out, struct error *err)
+static bool is_there(const struct json *value)
 {
-    const struct json *value = json_get(object, key);
-    double v = json_number(value);
-    if ((!value || json_is_null(value)) && otherwise) {
-        *out = otherwise;
-        return STATUS_OK;
+    return value && !json_is_null(value);
+}
+
+// Numbers, texts and switches alike; what is none of them is for the reader of the fact to refuse.
+static bool same_value(const struct json *a, const struct json *b)
+{
+    const char *x = json_string(a), *y = json_string(b);
+    if (x || y) return x && y && strcmp(x, y) == 0;
+    if (json_is_bool(a) || json_is_bool(b))
+        return json_is_bool(a) && json_is_bool(b) && json_bool(a) == json_bool(b);
+    return json_number(a) == json_number(b);
+}
+
+static void note_contradiction(const struct source *in, const char *used, const char *left)
+{
+    notes_add(in->notes, "%s: keys '%s' and '%s' contradict each other; '%s' is taken", in->path, used, left,
+              used);
+}
+
+// The value of a fact, NULL where no name of it is there, and the name that it stands under: the first one
+// that is there, or the first one at all.
+static const struct json *find(const struct source *in, const struct fact *fact, const char **key)
+{
+    const struct {
+        const struct json *object;
+        const char *key;
+    } places[] = {{in->root, fact->hugging_face}, {in->root, fact->original}, {in->ssm, fact->in_ssm}};
+    const struct json *found = NULL;
+    *key = fact->hugging_face ? fact->hugging_face : fact->original;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        const struct json *value = places[i].key ? json_get(places[i].object, places[i].key) : NULL;
+        if (!is_there(value)) continue;
+        if (found && !same_value(found, value)) note_contradiction(in, *key, places[i].key);
+        if (found) continue;
+        found = value;
+        *key = places[i].key;
     }
-    if (!value)
-        return error_set(err, STATUS_INPUT, "%s: key '%s' is missing; a Mamba model names it", in->path, key);
+    return found;
+}
+
+static enum status missing(const struct source *in, const struct fact *fact, struct error *err)
+{
+    if (!fact->original)
+        return error_set(err, STATUS_INPUT, "%s: key '%s' is missing; a Mamba model names it", in->path,
+                         fact->hugging_face);
+    return error_set(err, STATUS_INPUT,
+                     "%s: key '%s' is missing, and so is '%s'; a Mamba model names one of them", in->path,
+                     fact->hugging_face, fact->original);
+}
+
+// Whole number from 1 to `most`.
+static enum status read_whole(const struct source *in, const char *key, const struct json *value, int most,
+                              int *out, struct error *err)
+{
+    const double v = json_number(value);
     if (!json_is_number(value))
         return error_set(err, STATUS_INPUT,
                          "%s: key '%s': expected a whole number from 1 to %d, got no number", in->path, key,
@@ -59,23 +123,34 @@ static enum status read_int(const struct source *in, const struct json *object, 
     return STATUS_OK;
 }
 
-// dt_rank: a number, or "auto" for ceil(D/16).
-static enum status read_dt_rank(const struct source *in, const struct json *object, const char *key,
-                                struct dims *dims, struct error *err)
+// A missing fact is `otherwise`, where 0 says that it is required.
+static enum status read_int(const struct source *in, const struct fact *fact, int most, int otherwise,
+                            int *out, struct error *err)
 {
-    const char *word = json_string(json_get(object, key));
-    int automatic = (dims->d_model + 15) / 16;
-    if (word && strcmp(word, "auto") != 0) return bad_value(in, key, "a whole number or \"auto\"", err);
-    if (word) {
-        dims->dt_rank = automatic;
-        return STATUS_OK;
-    }
-    return read_int(in, object, key, MAX_D_MODEL, automatic, &dims->dt_rank, err);
+    const char *key;
+    const struct json *value = find(in, fact, &key);
+    if (value) return read_whole(in, key, value, most, out, err);
+    if (!otherwise) return missing(in, fact, err);
+    *out = otherwise;
+    return STATUS_OK;
 }
 
-static enum status read_eps(const struct source *in, const char *key, struct dims *dims, struct error *err)
+// dt_rank: a number, or "auto" for ceil(D/16).
+static enum status read_dt_rank(const struct source *in, struct dims *dims, struct error *err)
 {
-    const struct json *value = json_get(in->root, key);
+    const char *key;
+    const struct json *value = find(in, &dt_rank_fact, &key);
+    const char *word = json_string(value);
+    if (word && strcmp(word, "auto") != 0) return bad_value(in, key, "a whole number or \"auto\"", err);
+    dims->dt_rank = (dims->d_model + 15) / 16;
+    if (!value || word) return STATUS_OK;
+    return read_whole(in, key, value, MAX_D_MODEL, &dims->dt_rank, err);
+}
+
+static enum status read_eps(const struct source *in, struct dims *dims, struct error *err)
+{
+    const char *key;
+    const struct json *value = find(in, &eps_fact, &key);
     double eps = value ? json_number(value) : 1e-5;
     if (!(eps > 1e-30 && eps < 1)) return bad_value(in, key, "a number above 0 and below 1", err);
     dims->norm_eps = (float)eps;
@@ -83,10 +158,10 @@ static enum status read_eps(const struct source *in, const char *key, struct dim
 }
 
 // A switch that Mamba-1 fixes: missing is fine, the other value is another model.
-static enum status want_bool(const struct source *in, const struct json *object, const char *key, bool wanted,
-                             struct error *err)
+static enum status want_bool(const struct source *in, const struct fact *fact, bool wanted, struct error *err)
 {
-    const struct json *value = json_get(object, key);
+    const char *key;
+    const struct json *value = find(in, fact, &key);
     if (!value || (json_is_bool(value) && json_bool(value) == wanted)) return STATUS_OK;
     return bad_value(in, key, wanted ? "true" : "false", err);
 }
@@ -99,24 +174,42 @@ static bool is_empty(const struct json *value)
 
 // ---- architectures that look alike ----
 
+// `type`: model_type.  `class`: how names in `architectures` begin; the longer of two that begin alike is
+// first.
+static const struct family {
+    const char *type, *class, *name;
+} families[] = {{"mamba2", "Mamba2", "Mamba-2"},
+                {"jamba", "Jamba", "Jamba, a hybrid with attention"},
+                {"falcon_mamba", "FalconMamba", "Falcon-Mamba, which normalizes B, C and dt"},
+                {"zamba2", "Zamba2", "Zamba2, a hybrid with attention"},
+                {"zamba", "Zamba", "Zamba, a hybrid with attention"},
+                {"bamba", "Bamba", "Bamba, a hybrid with attention"},
+                {"nemotron_h", "NemotronH", "Nemotron-H, a hybrid with attention"},
+                {"falcon_h1", "FalconH1", "Falcon-H1, a hybrid with attention"},
+                {"plamo2", "Plamo2", "PLaMo 2, a hybrid with attention"},
+                {"granitemoehybrid", "GraniteMoeHybrid", "Granite 4, a hybrid with attention"}};
+enum { FAMILIES = sizeof families / sizeof families[0] };
+
 static const char *describe(const char *type)
 {
-    static const struct {
-        const char *type, *name;
-    } known[] = {{"mamba2", "Mamba-2"},
-                 {"jamba", "Jamba, a hybrid with attention"},
-                 {"falcon_mamba", "Falcon-Mamba, which normalizes B, C and dt"},
-                 {"zamba", "Zamba, a hybrid with attention"},
-                 {"zamba2", "Zamba2, a hybrid with attention"},
-                 {"bamba", "Bamba, a hybrid with attention"},
-                 {"nemotron_h", "Nemotron-H, a hybrid with attention"},
-                 {"falcon_h1", "Falcon-H1, a hybrid with attention"},
-                 {"granitemoehybrid", "Granite 4, a hybrid with attention"}};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strcmp(known[i].type, type) == 0) return known[i].name;
+    for (size_t i = 0; i < FAMILIES; i++)
+        if (strcmp(families[i].type, type) == 0) return families[i].name;
     return "another architecture";
 }
 
+static enum status check_class(const struct source *in, const char *class, struct error *err)
+{
+    for (size_t i = 0; i < FAMILIES; i++)
+        if (strncmp(class, families[i].class, strlen(families[i].class)) == 0)
+            return error_set(err, STATUS_INPUT,
+                             "%s: key 'architectures': expected a Mamba-1 model, got '%.64s' (%s); this "
+                             "architecture is not supported, whatever 'model_type' says",
+                             in->path, class, families[i].name);
+    return STATUS_OK;
+}
+
+// model_type, architectures, and a key that only Falcon-Mamba has: each alone may tell that it is another
+// model.
 static enum status check_type(const struct source *in, struct error *err)
 {
     const struct json *value = json_get(in->root, "model_type");
@@ -128,6 +221,13 @@ static enum status check_type(const struct source *in, struct error *err)
             "%s: key 'model_type': expected 'mamba' (Mamba-1), got '%.64s' (%s); this architecture is not "
             "supported",
             in->path, type, describe(type));
+    const struct json *classes = json_get(in->root, "architectures");
+    for (const struct json *class = json_is_array(classes) ? json_first(classes) : NULL; class;
+         class = json_next(class))
+        if (json_string(class) && check_class(in, json_string(class), err)) return err->status;
+    if (is_there(json_get(in->root, "mixer_rms_eps")))
+        return bad_value(in, "mixer_rms_eps", "no such key (Falcon-Mamba has it, and normalizes B, C and dt)",
+                         err);
     return STATUS_OK;
 }
 
@@ -172,13 +272,10 @@ static enum status check_parts(const struct source *in, enum model_kind kind, st
 
 static enum status check_architecture(const struct source *in, enum model_kind *kind, struct error *err)
 {
-    const struct json *ssm = json_get(in->root, "ssm_cfg");
-    if (check_type(in, err) || read_layer_kind(in, ssm, kind, err) || check_parts(in, *kind, err))
+    if (check_type(in, err) || read_layer_kind(in, in->ssm, kind, err) || check_parts(in, *kind, err))
         return err->status;
     if (!is_empty(json_get(in->root, "attn_layer_idx")))
         return bad_value(in, "attn_layer_idx", "no attention layers, got some (a hybrid model)", err);
-    if (!is_empty(json_get(in->root, "attn_cfg")))
-        return bad_value(in, "attn_cfg", "no attention layers, got some (a hybrid model)", err);
     if (json_number(json_get(in->root, "d_intermediate")) != 0)
         return bad_value(in, "d_intermediate", "0 (no MLP between the Mamba blocks)", err);
     if (!is_empty(json_get(in->root, "quantization_config")))
@@ -189,60 +286,69 @@ static enum status check_architecture(const struct source *in, enum model_kind *
         return error_set(err, STATUS_INPUT,
                          "%s: key 'hidden_act': expected 'silu', got '%.64s'; not supported", in->path,
                          name ? name : "no string");
-    if (want_bool(in, in->root, "use_bias", false, err) ||
-        want_bool(in, in->root, "use_conv_bias", true, err) ||
-        want_bool(in, in->root, "rms_norm", true, err) || want_bool(in, ssm, "bias", false, err))
+    if (want_bool(in, &bias_fact, false, err) || want_bool(in, &conv_bias_fact, true, err))
         return err->status;
-    return want_bool(in, ssm, "conv_bias", true, err);
+    return want_bool(in, &rms_norm_fact, true, err);
 }
 
-// ---- the two layouts ----
+// ---- sizes ----
 
-static enum status read_inner(const struct source *in, const struct json *object, const char *key,
-                              struct dims *dims, struct error *err)
+// What is stated wins over int(expand * d_model), as in the models' own code.
+static enum status read_inner(const struct source *in, struct dims *dims, struct error *err)
 {
-    int expand = 0, stated = 0;
-    if (read_int(in, object, "expand", MAX_EXPAND, DEFAULT_EXPAND, &expand, err)) return err->status;
-    int d_inner = expand * dims->d_model;
-    if (d_inner > MAX_D_INNER)
-        return error_set(err, STATUS_INPUT, "%s: key 'expand': expected at most %d inner channels, got %d",
-                         in->path, MAX_D_INNER, d_inner);
-    if (read_int(in, in->root, key, MAX_D_INNER, d_inner, &stated, err)) return err->status;
-    if (stated != d_inner)
-        return error_set(err, STATUS_INPUT, "%s: key '%s': expected expand * d_model = %d, got %d", in->path,
-                         key, d_inner, stated);
-    dims->d_inner = d_inner;
+    const char *key, *inner_key;
+    const struct json *value = find(in, &expand_fact, &key), *stated = find(in, &d_inner_fact, &inner_key);
+    const double expand = value ? json_number(value) : DEFAULT_EXPAND;
+    if (value && !(json_is_number(value) && expand > 0 && expand <= MAX_EXPAND))
+        return error_set(err, STATUS_INPUT, "%s: key '%s': expected a number above 0, up to %d", in->path,
+                         key, MAX_EXPAND);
+    const double product = floor(expand * dims->d_model);
+    if (stated) {
+        if (read_whole(in, inner_key, stated, MAX_D_INNER, &dims->d_inner, err)) return err->status;
+        if (value && product != dims->d_inner) note_contradiction(in, inner_key, key);
+        return STATUS_OK;
+    }
+    if (!(product >= 1 && product <= MAX_D_INNER))
+        return error_set(err, STATUS_INPUT, "%s: key '%s': expected 1 to %d inner channels, got %.17g",
+                         in->path, key, MAX_D_INNER, product);
+    dims->d_inner = (int)product;
     return STATUS_OK;
 }
 
-static enum status read_hugging_face(const struct source *in, struct dims *dims, struct error *err)
+// In the original layout the vocabulary is padded to a multiple that the embedding has and vocab_size does
+// not show; Hugging Face's names the rows.
+static enum status read_vocab(const struct source *in, struct dims *dims, struct error *err)
 {
-    const struct json *root = in->root;
-    if (read_int(in, root, "hidden_size", MAX_D_MODEL, 0, &dims->d_model, err) ||
-        read_int(in, root, "num_hidden_layers", MAX_LAYERS, 0, &dims->n_layer, err) ||
-        read_int(in, root, "vocab_size", MAX_VOCAB, 0, &dims->vocab_size, err) ||
-        read_int(in, root, "state_size", MAX_D_STATE, DEFAULT_D_STATE, &dims->d_state, err) ||
-        read_int(in, root, "conv_kernel", MAX_D_CONV, DEFAULT_D_CONV, &dims->d_conv, err) ||
-        read_inner(in, root, "intermediate_size", dims, err))
+    static const struct fact multiple_fact = {"pad_vocab_size_multiple", NULL, NULL};
+    int multiple = DEFAULT_VOCAB_MULTIPLE;
+    if (read_int(in, &vocab_fact, MAX_VOCAB, 0, &dims->vocab_size, err) ||
+        read_int(in, &multiple_fact, 65536, DEFAULT_VOCAB_MULTIPLE, &multiple, err))
         return err->status;
-    return read_dt_rank(in, root, "time_step_rank", dims, err);
+    if (!is_there(json_get(in->root, d_model_fact.hugging_face)))
+        dims->vocab_size = (dims->vocab_size + multiple - 1) / multiple * multiple;
+    return STATUS_OK;
 }
 
-// The vocabulary is padded to a multiple that the embedding has and vocab_size does not show.
-static enum status read_original(const struct source *in, struct dims *dims, struct error *err)
+static enum status read_dims(const struct source *in, struct dims *dims, struct error *err)
 {
-    const struct json *root = in->root, *ssm = json_get(root, "ssm_cfg");
-    int multiple, vocab;
-    if (read_int(in, root, "d_model", MAX_D_MODEL, 0, &dims->d_model, err) ||
-        read_int(in, root, "n_layer", MAX_LAYERS, 0, &dims->n_layer, err) ||
-        read_int(in, root, "vocab_size", MAX_VOCAB - 65536, 0, &vocab, err) ||
-        read_int(in, root, "pad_vocab_size_multiple", 65536, DEFAULT_VOCAB_MULTIPLE, &multiple, err) ||
-        read_int(in, ssm, "d_state", MAX_D_STATE, DEFAULT_D_STATE, &dims->d_state, err) ||
-        read_int(in, ssm, "d_conv", MAX_D_CONV, DEFAULT_D_CONV, &dims->d_conv, err) ||
-        read_inner(in, ssm, "d_inner", dims, err))
+    if (read_int(in, &d_model_fact, MAX_D_MODEL, 0, &dims->d_model, err) ||
+        read_int(in, &n_layer_fact, MAX_LAYERS, 0, &dims->n_layer, err) || read_vocab(in, dims, err) ||
+        read_int(in, &d_state_fact, MAX_D_STATE, DEFAULT_D_STATE, &dims->d_state, err) ||
+        read_int(in, &d_conv_fact, MAX_D_CONV, DEFAULT_D_CONV, &dims->d_conv, err) ||
+        read_inner(in, dims, err) || read_dt_rank(in, dims, err))
         return err->status;
-    dims->vocab_size = (vocab + multiple - 1) / multiple * multiple;
-    return read_dt_rank(in, ssm, "dt_rank", dims, err);
+    return read_eps(in, dims, err);
+}
+
+// Not said: tied, unless the file has an lm_head of its own.
+static enum status read_tied(const struct source *in, struct config *config, struct error *err)
+{
+    const char *key;
+    const struct json *value = find(in, &tied_fact, &key);
+    if (value && !json_is_bool(value)) return bad_value(in, key, "true or false", err);
+    config->tied = !value || json_bool(value);
+    config->tied_key = value && config->tied ? key : NULL;
+    return STATUS_OK;
 }
 
 static enum status read_root(struct config *config, const struct source *in, struct error *err)
@@ -251,23 +357,19 @@ static enum status read_root(struct config *config, const struct source *in, str
         return error_set(err, STATUS_INPUT, "%s: expected a JSON object", in->path);
     struct config found = {0};
     if (check_architecture(in, &found.kind, err)) return err->status;
-    bool original = !json_get(in->root, "model_type") && json_get(in->root, "d_model");
-    if (!original && !json_get(in->root, "model_type"))
+    const bool classes = !is_empty(json_get(in->root, "architectures"));
+    if (!is_there(json_get(in->root, "model_type")) && !is_there(json_get(in->root, "d_model")) && !classes)
         return error_set(err, STATUS_INPUT, "%s: key 'model_type' is missing; expected 'mamba'", in->path);
-    if (original ? read_original(in, &found.dims, err) : read_hugging_face(in, &found.dims, err))
-        return err->status;
-    if (read_eps(in, original ? "norm_epsilon" : "layer_norm_epsilon", &found.dims, err)) return err->status;
-    const struct json *tied = json_get(in->root, original ? "tie_embeddings" : "tie_word_embeddings");
-    found.tied = !tied || json_bool(tied);
+    if (read_dims(in, &found.dims, err) || read_tied(in, &found, err)) return err->status;
     *config = found;
     return STATUS_OK;
 }
 
-enum status config_read(struct config *config, const char *path, struct error *err)
+enum status config_read(struct config *config, const char *path, struct notes *notes, struct error *err)
 {
     struct json *root;
     if (json_read_file(&root, path, err)) return err->status;
-    read_root(config, &(struct source){path, root}, err);
+    read_root(config, &(struct source){path, root, json_get(root, "ssm_cfg"), notes}, err);
     json_close(root);
     return err->status;
 }

@@ -83,8 +83,8 @@ static bool same_shape(const struct tensor *tensor, const int64_t *shape, int di
     return left[0] == left[1] && memcmp(squeezed[0], squeezed[1], (size_t)left[0] * sizeof(int64_t)) == 0;
 }
 
-static enum status check_tensor(const struct model *model, const struct field *field,
-                                const struct tensor *tensor, struct error *err)
+static enum status check_tensor(struct model *model, const struct field *field, const struct tensor *tensor,
+                                struct error *err)
 {
     const char *path = checkpoint_path(model->checkpoint);
     int64_t shape[4];
@@ -103,30 +103,69 @@ static enum status check_tensor(const struct model *model, const struct field *f
                          "%s: tensor '%.200s': expected shape %s, got %s; config.json and weights differ",
                          path, tensor->name, expected, got);
     }
-    if (tensor->dtype != DTYPE_F32 && tensor->dtype != DTYPE_F16 && tensor->dtype != DTYPE_BF16)
-        return error_set(err, STATUS_INPUT,
-                         "%s: tensor '%.200s': expected dtype F32, F16 or BF16, got %s; use a float model",
-                         path, tensor->name, dtype_name(tensor->dtype));
+    if (!dtype_is_float(tensor->dtype))
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: tensor '%.200s': expected dtype F32, F16, BF16 or F64, got %s; use a float model", path,
+            tensor->name, dtype_name(tensor->dtype));
+    if (tensor->dtype == DTYPE_F64) notes_add(&model->notes, "%s: F64 weights are rounded to F32", path);
     return STATUS_OK;
+}
+
+// The tensor whose name begins most like `name`: what stands there instead.  NULL: none begins like it.
+static const struct tensor *find_like(const struct model *model, const char *name)
+{
+    const struct tensor *best = NULL;
+    size_t most = 0;
+    for (size_t i = 0; i < checkpoint_count(model->checkpoint); i++) {
+        const struct tensor *tensor = checkpoint_at(model->checkpoint, i);
+        size_t same = 0;
+        while (name[same] && name[same] == tensor->name[same])
+            same++;
+        if (best && same <= most) continue;
+        best = tensor;
+        most = same;
+    }
+    return best;
+}
+
+static enum status missing(const struct model *model, const char *name, struct error *err)
+{
+    const char *path = checkpoint_path(model->checkpoint);
+    const char *shard = checkpoint_missing_from(model->checkpoint, name);
+    const struct tensor *like = find_like(model, name);
+    if (shard)
+        return error_set(err, STATUS_INPUT,
+                         "%s: weight_map: tensor '%.200s' is missing from %.200s; copy the shards again",
+                         path, name, shard);
+    if (!like) return error_set(err, STATUS_INPUT, "%s: expected the tensors of a model, got none", path);
+    if (strstr(like->name, ".base_layer.") || strstr(like->name, ".lora_"))
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: tensor '%s' is missing, the file has '%.200s': an adapter (PEFT); merge it into the "
+            "model and save that",
+            path, name, like->name);
+    return error_set(
+        err, STATUS_INPUT,
+        "%s: tensor '%s' is missing; a Mamba-1 model of config.json's sizes has it; the nearest of %zu "
+        "names in the file is '%.200s'",
+        path, name, checkpoint_count(model->checkpoint), like->name);
 }
 
 // `base` is the struct that the field's offset counts from.  A missing tensor is an error only if it is
 // `required`.
-static enum status bind(const struct model *model, const struct field *field, const char *name, void *base,
+static enum status bind(struct model *model, const struct field *field, const char *name, void *base,
                         bool required, struct error *err)
 {
     const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
     if (!tensor && !required) return STATUS_OK;
-    if (!tensor)
-        return error_set(err, STATUS_INPUT,
-                         "%s: tensor '%s' is missing; a Mamba-1 model of config.json's sizes has it",
-                         checkpoint_path(model->checkpoint), name);
+    if (!tensor) return missing(model, name, err);
     if (check_tensor(model, field, tensor, err)) return err->status;
     memcpy((char *)base + field->offset, &tensor, sizeof tensor);
     return STATUS_OK;
 }
 
-static enum status bind_layer(const struct model *model, int layer, struct error *err)
+static enum status bind_layer(struct model *model, int layer, struct error *err)
 {
     for (int i = 0; i < LAYER_FIELDS; i++) {
         char name[96];
@@ -136,13 +175,34 @@ static enum status bind_layer(const struct model *model, int layer, struct error
     return STATUS_OK;
 }
 
-static enum status bind_all(struct model *model, bool tied, struct error *err)
+// An lm_head of its own in a model whose config.json ties it: what runs the model elsewhere takes one or the
+// other.
+static enum status check_tied(struct model *model, const struct config *config, struct error *err)
+{
+    if (!config->tied || !model->lm_head || tensor_same_values(model->lm_head, model->embedding))
+        return STATUS_OK;
+    if (config->tied_key)
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: tensor 'lm_head.weight' differs from '%s', but config.json has '%s': true; set it to "
+            "false to use the file's lm_head, or remove that tensor to use the embedding",
+            checkpoint_path(model->checkpoint), model->embedding->name, config->tied_key);
+    notes_add(&model->notes,
+              "%s: config.json does not say whether lm_head is tied to the embedding; the file's own "
+              "lm_head.weight "
+              "is used",
+              checkpoint_path(model->checkpoint));
+    return STATUS_OK;
+}
+
+static enum status bind_all(struct model *model, const struct config *config, struct error *err)
 {
     bool plural = checkpoint_find(model->checkpoint, embeddings_field.name) != NULL;
     const struct field *embedding = plural ? &embeddings_field : &embedding_field;
     if (bind(model, embedding, embedding->name, model, true, err) ||
         bind(model, &norm_f_field, norm_f_field.name, model, true, err) ||
-        bind(model, &lm_head_field, lm_head_field.name, model, !tied, err))
+        bind(model, &lm_head_field, lm_head_field.name, model, !config->tied, err) ||
+        check_tied(model, config, err))
         return err->status;
     if (model->kind == MODEL_W8A8 && w8a8_bind(model, err)) return err->status;
     for (int l = 0; l < model->dims.n_layer && model->kind == MODEL_FLOAT; l++)
@@ -150,6 +210,65 @@ static enum status bind_all(struct model *model, bool tied, struct error *err)
     if (!model->lm_head) model->lm_head = model->embedding;
     model->dtype = model->embedding->dtype;
     return STATUS_OK;
+}
+
+// ---- names ----
+
+// The names that a backbone's tensors begin with, behind what a writer put in front of them.
+static const char *const heads[] = {"layers.", "norm_f.", "embedding"};
+
+// What stands in front of "layers.0.norm.weight": "backbone.", or what wrappers made of it
+// ("_orig_mod.backbone.", "model.", "").  Its bytes in the name of a tensor; -1: there is none, or this is no
+// such name.
+static int prefix_bytes(const char *name)
+{
+    static const char first[] = "layers.0.norm.weight";
+    const size_t bytes = strlen(name), cut = sizeof first - 1;
+    if (bytes < cut || strcmp(name + bytes - cut, first) != 0) return -1;
+    return bytes == cut || name[bytes - cut - 1] == '.' ? (int)(bytes - cut) : -1;
+}
+
+// `body`: the prefix of the backbone.  What stands in front of its last word is in front of lm_head as well.
+static enum status take_prefix(struct model *model, const char *body, struct error *err)
+{
+    char from[320], to[64];
+    const size_t bytes = strlen(body);
+    size_t outer = bytes ? bytes - 1 : 0;
+    while (outer > 0 && body[outer - 1] != '.')
+        outer--;
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        snprintf(from, sizeof from, "%s%s", body, heads[i]);
+        snprintf(to, sizeof to, "backbone.%s", heads[i]);
+        if (checkpoint_rename(model->checkpoint, from, to, err)) return err->status;
+    }
+    if (bytes && checkpoint_rename(model->checkpoint, body, "backbone.", err)) return err->status;
+    snprintf(from, sizeof from, "%.*slm_head.", (int)outer, body);
+    notes_add(&model->notes, "%s: names of tensors begin with '%s' in the file, here with 'backbone.'",
+              checkpoint_path(model->checkpoint), body);
+    return outer ? checkpoint_rename(model->checkpoint, from, "lm_head.", err) : STATUS_OK;
+}
+
+// Wrappers put words in front of names, and some leave "backbone." out: the names become those without.
+static enum status find_prefix(struct model *model, struct error *err)
+{
+    enum { PREFIX_CHARS = 200 };
+    char body[PREFIX_CHARS + 1] = "";
+    bool found = false;
+    if (checkpoint_find(model->checkpoint, "backbone.layers.0.norm.weight")) return STATUS_OK;
+    for (size_t i = 0; i < checkpoint_count(model->checkpoint); i++) {
+        const char *name = checkpoint_at(model->checkpoint, i)->name;
+        const int bytes = prefix_bytes(name);
+        if (bytes < 0 || bytes > PREFIX_CHARS) continue;
+        if (found)
+            return error_set(
+                err, STATUS_INPUT,
+                "%s: expected one model, got two: names begin with '%s' and with '%.*s'; save one of "
+                "them alone",
+                checkpoint_path(model->checkpoint), body, bytes, name);
+        snprintf(body, sizeof body, "%.*s", bytes, name);
+        found = true;
+    }
+    return found ? take_prefix(model, body, err) : STATUS_OK;
 }
 
 // ---- what else the weights must be ----
@@ -250,7 +369,8 @@ static enum status check_hadamard(const char *directory, const char *name, int d
 
 // ---- opening ----
 
-static enum status read_config(struct config *config, const char *directory, struct error *err)
+static enum status read_config(struct config *config, const char *directory, struct notes *notes,
+                               struct error *err)
 {
     if (!file_is_directory(directory))
         return error_set(err, STATUS_INPUT,
@@ -260,7 +380,7 @@ static enum status read_config(struct config *config, const char *directory, str
     if (!file_exists(path))
         error_set(err, STATUS_INPUT, "%s: no such file; a Hugging Face model folder holds it", path);
     else
-        config_read(config, path, err);
+        config_read(config, path, notes, err);
     free(path);
     return err->status;
 }
@@ -268,7 +388,7 @@ static enum status read_config(struct config *config, const char *directory, str
 static enum status open_parts(struct model *model, const char *directory, struct error *err)
 {
     struct config config;
-    if (read_config(&config, directory, err)) return err->status;
+    if (read_config(&config, directory, &model->notes, err)) return err->status;
     model->dims = config.dims;
     model->kind = config.kind;
     model->directory = strdup(directory);
@@ -277,8 +397,8 @@ static enum status open_parts(struct model *model, const char *directory, struct
         return error_memory(err, (size_t)model->dims.n_layer * sizeof *model->layers, "a model's layers");
     if (check_hadamard(directory, "d_model", model->dims.d_model, err) ||
         check_hadamard(directory, "d_inner", model->dims.d_inner, err) ||
-        checkpoint_open(&model->checkpoint, directory, err) || bind_all(model, config.tied, err) ||
-        check_strangers(model, err))
+        checkpoint_open(&model->checkpoint, directory, &model->notes, err) || find_prefix(model, err) ||
+        bind_all(model, &config, err) || check_strangers(model, err))
         return err->status;
     return STATUS_OK;
 }

@@ -95,30 +95,9 @@ const char *shard_map_file(const struct shard_map *map, size_t index)
     return map->files[index];
 }
 
-enum status shard_map_check(const struct shard_map *map, size_t index, const struct tensor_list *tensors,
-                            size_t from, struct error *err)
+const char *shard_map_find(const struct shard_map *map, const char *tensor)
 {
-    for (size_t i = from; i < tensors->count; i++) {
-        const char *name = tensors->items[i].name;
-        const struct place key = {.tensor = name};
-        const struct place *place = bsearch(&key, map->places, map->count, sizeof key, compare_places);
-        if (!place || place->file != index)
-            return error_set(
-                err, STATUS_INPUT,
-                "%s: weight_map: tensor '%.200s': expected it in %.200s, where it is, got %.200s; "
-                "copy index and shards again",
-                map->path, name, map->files[index], place ? map->files[place->file] : "nothing");
-    }
-    return STATUS_OK;
-}
-
-enum status shard_map_check_whole(const struct shard_map *map, const struct tensor_list *tensors,
-                                  struct error *err)
-{
-    for (size_t i = 0; i < map->count; i++)
-        if (!tensor_list_find(tensors, map->places[i].tensor))
-            return error_set(err, STATUS_INPUT,
-                             "%s: weight_map: tensor '%.200s' is missing from %.200s; copy the shards again",
-                             map->path, map->places[i].tensor, map->files[map->places[i].file]);
-    return STATUS_OK;
+    const struct place key = {.tensor = tensor};
+    const struct place *place = bsearch(&key, map->places, map->count, sizeof key, compare_places);
+    return place ? map->files[place->file] : NULL;
 }

@@ -6,7 +6,6 @@
 #include <stddef.h>
 
 #include "ssmsweep/base/status.h"
-#include "ssmsweep/input/tensor.h"
 
 struct shard_map; // opaque
 
@@ -17,11 +16,8 @@ void shard_map_close(struct shard_map *map); // NULL is fine
 size_t shard_map_files(const struct shard_map *map);
 const char *shard_map_file(const struct shard_map *map, size_t index); // in the order of the index
 
-// Are the tensors [from, to) of the list, which came from shard `index`, those that the map has there?
-enum status shard_map_check(const struct shard_map *map, size_t index, const struct tensor_list *tensors,
-                            size_t from, struct error *err);
-// Is there everything that the map names?  The list is sorted.
-enum status shard_map_check_whole(const struct shard_map *map, const struct tensor_list *tensors,
-                                  struct error *err);
+// Local.  The file that the map names for a tensor; NULL: it does not name the tensor.  What the files hold
+// decides, not the map: writers list a tied lm_head that they left out, and leave out copies.
+const char *shard_map_find(const struct shard_map *map, const char *tensor);
 
 #endif

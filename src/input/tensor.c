@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/input/tensor.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,11 @@ bool dtype_find(const char *name, enum dtype *dtype)
             return true;
         }
     return false;
+}
+
+bool dtype_is_float(enum dtype dtype)
+{
+    return dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16 || dtype == DTYPE_F64;
 }
 
 bool tensor_set_contiguous(struct tensor *tensor, int64_t *bytes)
@@ -130,6 +136,13 @@ static uint32_t load32(const unsigned char *data)
     return bits;
 }
 
+static float load_double(const unsigned char *data)
+{
+    double value;
+    memcpy(&value, data, sizeof value);
+    return (float)value;
+}
+
 // Exact, and no FP32 subnormal occurs on the way.  Without branches, so that the compiler can use vectors.
 static inline float half_to_float(uint16_t half)
 {
@@ -152,6 +165,9 @@ static inline __attribute__((always_inline)) void steps_to_f32(enum dtype dtype,
     } else if (dtype == DTYPE_F16) {
         for (int64_t i = 0; i < length; i++)
             out[i] = half_to_float(load16(data + 2 * i * step));
+    } else if (dtype == DTYPE_F64) {
+        for (int64_t i = 0; i < length; i++)
+            out[i] = load_double(data + 8 * i * step);
     } else {
         for (int64_t i = 0; i < length; i++)
             out[i] = float_of_bits((uint32_t)load16(data + 2 * i * step) << 16);
@@ -190,6 +206,46 @@ void tensor_to_i8(const struct tensor *tensor, int8_t *out)
     }
 }
 
+static bool same_bytes(const struct tensor *a, const struct tensor *b)
+{
+    return memcmp(a->data, b->data, (size_t)tensor_elements(a) * dtype_bytes(a->dtype)) == 0;
+}
+
+static bool same_row(const struct tensor *a, const struct tensor *b, int64_t row, const struct rows *x,
+                     const struct rows *y)
+{
+    enum { AT_ONCE = 256 };
+    float p[AT_ONCE], q[AT_ONCE];
+    const int64_t wide_a = (int64_t)dtype_bytes(a->dtype) * x->step,
+                  wide_b = (int64_t)dtype_bytes(b->dtype) * y->step;
+    for (int64_t i = 0; i < x->length; i += AT_ONCE) {
+        const int64_t n = x->length - i < AT_ONCE ? x->length - i : AT_ONCE;
+        row_to_f32(a->dtype, row_data(a, row) + i * wide_a, n, x->step, p);
+        row_to_f32(b->dtype, row_data(b, row) + i * wide_b, n, y->step, q);
+        for (int64_t j = 0; j < n; j++)
+            if (p[j] != q[j]) return false;
+    }
+    return true;
+}
+
+bool tensor_same_values(const struct tensor *a, const struct tensor *b)
+{
+    if (a->dims != b->dims || memcmp(a->shape, b->shape, (size_t)a->dims * sizeof *a->shape) != 0)
+        return false;
+    if (a->data == b->data && a->dtype == b->dtype &&
+        memcmp(a->stride, b->stride, (size_t)a->dims * sizeof *a->stride) == 0)
+        return true;
+    if (a->dtype == b->dtype && is_contiguous(a) && is_contiguous(b)) return same_bytes(a, b);
+    if (!dtype_is_float(a->dtype) || !dtype_is_float(b->dtype) || tensor_elements(a) == 0) return false;
+    const int last = a->dims - 1;
+    const int64_t length = a->dims ? a->shape[last] : 1;
+    const struct rows x = {tensor_elements(a) / length, length, a->dims ? a->stride[last] : 1},
+                      y = {x.count, length, a->dims ? b->stride[last] : 1};
+    for (int64_t r = 0; r < x.count; r++)
+        if (!same_row(a, b, r, &x, &y)) return false;
+    return true;
+}
+
 // An exponent of all ones is NaN or infinity.  Without a branch per element, so that the compiler can use
 // vectors.
 static bool any_nonfinite16(const unsigned char *data, int64_t length, int64_t step, uint16_t exponent)
@@ -208,9 +264,18 @@ static bool any_nonfinite32(const unsigned char *data, int64_t length, int64_t s
     return found;
 }
 
+static bool any_nonfinite64(const unsigned char *data, int64_t length, int64_t step)
+{
+    int found = 0;
+    for (int64_t i = 0; i < length; i++)
+        found |= !isfinite(load_double(data + 8 * i * step));
+    return found;
+}
+
 static bool any_nonfinite(enum dtype dtype, const unsigned char *data, int64_t length, int64_t step)
 {
     if (dtype == DTYPE_F32) return any_nonfinite32(data, length, step);
+    if (dtype == DTYPE_F64) return any_nonfinite64(data, length, step);
     return any_nonfinite16(data, length, step, dtype == DTYPE_F16 ? 0x7c00u : 0x7f80u);
 }
 
@@ -273,10 +338,14 @@ static int compare_names(const void *a, const void *b)
     return strcmp(((const struct tensor *)a)->name, ((const struct tensor *)b)->name);
 }
 
+void tensor_list_order(struct tensor_list *list)
+{
+    if (list->count) qsort(list->items, list->count, sizeof *list->items, compare_names);
+}
+
 enum status tensor_list_sort(struct tensor_list *list, const char *where, struct error *err)
 {
-    if (list->count == 0) return STATUS_OK;
-    qsort(list->items, list->count, sizeof *list->items, compare_names);
+    tensor_list_order(list);
     for (size_t i = 1; i < list->count; i++)
         if (compare_names(&list->items[i - 1], &list->items[i]) == 0)
             return error_set(err, STATUS_INPUT, "%s: tensor '%.200s' occurs twice", where,

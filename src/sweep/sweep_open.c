@@ -67,6 +67,8 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
         return err->status;
     job = sweep->job;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err)) return err->status;
+    notes_log(log, &sweep->model.notes);
+    notes_log(log, &sweep->reference.notes);
     if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;
     log_skipped(sweep);
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);

@@ -67,16 +67,17 @@ def save_bf16(path, tensors):
         f.write(len(text).to_bytes(8, "little") + text + data)
 
 
-def shard(folder, tensors, parts, save, ending):
-    """Files of every parts-th tensor, and their index."""
+def shard(folder, tensors, parts, save, ending, copied=(), listed=None):
+    """Files of every parts-th tensor, and their index; `copied` names are in all of them, `listed` {name: part} in none."""
     names, weight_map = sorted(tensors), {}
     stem = "model" if ending == "safetensors" else "pytorch_model"
     for part in range(parts):
         file = "%s-%05d-of-%05d.%s" % (stem, part + 1, parts, ending)
-        save(os.path.join(folder, file), {n: tensors[n] for n in names[part::parts]})
+        save(os.path.join(folder, file), {n: tensors[n] for n in names if n in names[part::parts] or n in copied})
         weight_map.update({n: file for n in names[part::parts]})
+        weight_map.update({n: file for n, at in (listed or {}).items() if at == part})
     harness.write_json(os.path.join(folder, "%s.%s.index.json" % (stem, ending)),
-               {"metadata": {"total_size": 1}, "weight_map": {n: weight_map[n] for n in names}})
+               {"metadata": {"total_size": 1}, "weight_map": {n: weight_map[n] for n in sorted(weight_map)}})
 
 
 # ---- views and shared storages, as state dicts have them ----
@@ -131,6 +132,14 @@ def variants(work, tensors):
     f = folder("shards")
     shard(f, tensors, 3, reference.save_safetensors, "safetensors")
     yield "3 shards of safetensors", f
+    f = folder("wrapped")
+    wrapped = {"module._orig_mod." + n: a for n, a in tensors.items()}
+    shard(f, wrapped, 2, reference.save_safetensors, "safetensors", copied=["module._orig_mod.backbone.norm_f.weight"],
+          listed={"module._orig_mod.lm_head.weight": 1})
+    yield "wrapped names, a copy in each shard, a tied lm_head that the index alone has", f
+    f = folder("doubles", original_config())
+    torch_file.save(os.path.join(f, "pytorch_model.bin"), {n: a.astype(np.float64) for n, a in original.items()})
+    yield "FP64 pytorch_model.bin", f
     f = folder("torch_shards", original_config())
     shard(f, with_head, 2, torch_file.save, "bin")
     yield "2 shards of PyTorch", f

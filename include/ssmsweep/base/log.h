@@ -20,4 +20,17 @@ void log_job(const struct log *log, enum log_level level, const char *format, ..
 void log_rank(const struct log *log, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+// What a reader has to tell of a file that it took: how it resolved a contradiction, what it left out.  In
+// caller memory, zeroed before use; copied as a value.
+enum { NOTES_MOST = 12, NOTE_CHARS = 400 };
+struct notes {
+    int count;
+    char lines[NOTES_MOST][NOTE_CHARS];
+};
+
+// Local.  Adds a line, cut to NOTE_CHARS, unless it is there already; beyond NOTES_MOST lines nothing.
+void notes_add(struct notes *notes, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// Local.  Each as a line of the job, at LOG_NORMAL.
+void notes_log(const struct log *log, const struct notes *notes);
+
 #endif

@@ -8,6 +8,7 @@
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/hash.h"
+#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/scalar.h"
 #include "ssmsweep/input/tensor.h"
@@ -16,9 +17,11 @@
 struct checkpoint; // opaque
 
 // Opens the weights in a model folder, the first that is there of model.safetensors,
-// model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json.  Local.  STATUS_INPUT:
-// missing, torn, overlapping, unknown dtype, ... with file and tensor named.
-enum status checkpoint_open(struct checkpoint **checkpoint, const char *directory, struct error *err);
+// model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json.  Copies of a tensor in
+// several shards must agree.  Local.  STATUS_INPUT: missing, torn, overlapping, unknown dtype, ... with file
+// and tensor named.
+enum status checkpoint_open(struct checkpoint **checkpoint, const char *directory, struct notes *notes,
+                            struct error *err);
 void checkpoint_close(struct checkpoint *checkpoint); // NULL is fine
 // Gives the memory of what was read so far back; the next access reads it again.  NULL is fine.
 void checkpoint_release(const struct checkpoint *checkpoint);
@@ -30,6 +33,13 @@ size_t checkpoint_count(const struct checkpoint *checkpoint);
 const struct tensor *checkpoint_at(const struct checkpoint *checkpoint, size_t index);
 const struct tensor *checkpoint_find(const struct checkpoint *checkpoint,
                                      const char *name); // NULL: no such tensor
+
+// Of a tensor that is not there, the shard that the index names for it; NULL: none.
+const char *checkpoint_missing_from(const struct checkpoint *checkpoint, const char *name);
+// Local.  Every tensor and number whose name begins with `from` gets `to` in its place.  STATUS_INPUT: two
+// then have one name.
+enum status checkpoint_rename(struct checkpoint *checkpoint, const char *from, const char *to,
+                              struct error *err);
 
 // Plain numbers beside the tensors (pytorch_model.bin alone has any).
 size_t checkpoint_scalars(const struct checkpoint *checkpoint);

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// config.json of a Mamba-1 model, in the Hugging Face layout (hidden_size, ...) or the original one (d_model,
-// ...).
+// config.json of a Mamba-1 model.  A fact may stand under its name of the Hugging Face layout (hidden_size,
+// ...), of the original one (d_model, ...), or in ssm_cfg, in any mixture.
 #ifndef SSMSWEEP_INPUT_CONFIG_H
 #define SSMSWEEP_INPUT_CONFIG_H
 
 #include <stdbool.h>
 
+#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/model.h"
 
 struct config {
     struct dims dims;
     enum model_kind kind;
-    bool tied; // lm_head is the embedding
+    bool tied;            // lm_head is the embedding, or may be
+    const char *tied_key; // the key that says so; NULL: none does
 };
 
 // Local.  STATUS_INPUT: not JSON, key missing or out of range, or an architecture that is not Mamba-1
-// (named).
-enum status config_read(struct config *config, const char *path, struct error *err);
+// (named).  Names of one fact that contradict each other are noted: the one named first above is taken.
+enum status config_read(struct config *config, const char *path, struct notes *notes, struct error *err);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "ssmsweep/base/log.h"
 #include "ssmsweep/input/checkpoint.h"
 
 // The letters of the equations: L tokens of a sample, D = d_model, I = d_inner, N = d_state, K = d_conv, R =
@@ -65,6 +66,7 @@ struct model {
     enum dtype dtype;                    // of the embedding: what reports call the model's dtype
     char digest_hex[HASH_HEX_CHARS + 1]; // of the weights: checkpoint_piece()
     struct digesting *digesting;         // NULL: none under way
+    struct notes notes;                  // what was taken though files contradict each other, and the like
 };
 
 const char *model_dtype_name(const struct model *model); // "F16", ... or "W8A8"

@@ -45,7 +45,10 @@ int64_t tensor_elements(const struct tensor *tensor);
 // "[2, 3]", cut to fit.
 void tensor_shape_text(const int64_t *shape, int dims, char text[TENSOR_SHAPE_CHARS]);
 
-// Copies one tensor into float32, row-major (F32, F16, BF16; exact).  `out` holds the product of the shape.
+// True for F32, F16, BF16 and F64: what weights may be.
+bool dtype_is_float(enum dtype dtype);
+// Copies one float tensor into float32, row-major (exact; F64 is rounded to nearest).  `out` holds the
+// product of the shape.
 void tensor_to_f32(const struct tensor *tensor, float *out);
 
 // The tensor itself where it lies as float32, row-major and aligned; else NULL.
@@ -54,7 +57,12 @@ const float *tensor_as_f32(const struct tensor *tensor);
 // Copies an I8 tensor, row-major.  `out` holds the product of the shape.
 void tensor_to_i8(const struct tensor *tensor, int8_t *out);
 
-// True if an element is NaN or infinite (F32, F16, BF16); *index is then the first such element, row-major.
+// The same shape, and in every element the same bits or, where dtypes or layouts differ and both are float,
+// the same value as float32.
+bool tensor_same_values(const struct tensor *a, const struct tensor *b);
+
+// True if an element of a float tensor is NaN or infinite as float32; *index is then the first such element,
+// row-major.
 bool tensor_find_nonfinite(const struct tensor *tensor, int64_t *index);
 // Of the elements that begin in the bytes [from, to); a tensor that is not row-major counts as a whole where
 // its data begin.
@@ -66,6 +74,7 @@ struct tensor_list {
     size_t count, room;
 };
 
+void tensor_list_order(struct tensor_list *list); // by name
 enum status tensor_list_add(struct tensor_list *list, const struct tensor *tensor,
                             struct error *err); // copies
 // Sorts by name, after the last addition; tensor_list_find() needs it.  STATUS_INPUT: a name that occurs

@@ -170,13 +170,14 @@ static void other_architectures_are_named(void **state)
                  types[i][1]);
         refuse_config("\"model_type\": \"mamba\"", to, words);
     }
-    refuse_config("\"model_type\": \"mamba\"", "\"x\": 1", "'model_type' is missing");
     refuse_config("\"model_type\": \"mamba\"", "\"model_type\": 3", "'model_type'|a string");
     refuse_config("{", "{\"ssm_cfg\": {\"layer\": \"Mamba2\"},", "ssm_cfg.layer|'Mamba2'");
     refuse_config("{", "{\"ssm_cfg\": {\"layer\": \"W4A16QMamba\"},", "ssm_cfg.layer|W4A16QMamba|W8A8");
     refuse_config("{", "{\"ssm_cfg\": {\"layer\": \"W8A8QMamba\"},", "norm.weight|expected 64 ones");
     refuse_config("{", "{\"attn_layer_idx\": [3],", "attn_layer_idx|hybrid");
-    refuse_config("{", "{\"attn_cfg\": {\"d\": 1},", "attn_cfg|hybrid");
+    refuse_config("{", "{\"mixer_rms_eps\": 1e-6,", "mixer_rms_eps|Falcon-Mamba");
+    refuse_config("MambaForCausalLM", "FalconMambaForCausalLM", "architectures|Falcon-Mamba|model_type");
+    refuse_config("MambaForCausalLM", "Mamba2ForCausalLM", "architectures|Mamba-2");
     refuse_config("{", "{\"d_intermediate\": -1e300,", "d_intermediate");
     refuse_config("{", "{\"quantization_config\": {\"bits\": 8},", "quantization_config|quantized");
     refuse_config("{", "{\"rms_norm\": false,", "rms_norm|expected true");
@@ -199,7 +200,11 @@ static void bad_numbers_are_named(void **state)
     refuse_config("\"state_size\": 16", "\"state_size\": 257", "state_size|257");
     refuse_config("\"conv_kernel\": 4", "\"conv_kernel\": 17", "conv_kernel|17");
     refuse_config("\"time_step_rank\": 4", "\"time_step_rank\": \"some\"", "time_step_rank|auto");
-    refuse_config("\"intermediate_size\": 128", "\"intermediate_size\": 192", "intermediate_size|128|192");
+    refuse_config("\"intermediate_size\": 128", "\"intermediate_size\": 192",
+                  "in_proj.weight|[384, 64]|[256, 64]");
+    refuse_config("\"intermediate_size\": 128", "\"intermediate_size\": -1",
+                  "intermediate_size|1 to 262144|-1");
+    refuse_config("\"expand\": 2", "\"expand\": 65", "expand|up to 64");
     refuse_config("1e-05", "0", "layer_norm_epsilon");
     refuse_config("1e-05", "\"x\"", "layer_norm_epsilon");
     refuse_config("{", "[", "not valid JSON");
@@ -270,7 +275,7 @@ static void broken_weights_are_named(void **state)
     refuse_header("backbone.norm_f.weight", "backbone.norm_g.weight", "'backbone.norm_f.weight' is missing");
     refuse_header("layers.1.mixer.D\"", "layers.0.mixer.D\"", "duplicate key 'backbone.layers.0.mixer.D'");
     refuse_header("\"dtype\": \"F32\", \"shape\": [128]", "\"dtype\": \"I32\", \"shape\": [128]",
-                  "F32, F16 or BF16|I32");
+                  "F32, F16, BF16 or F64|I32");
     refuse_header("\"F32\", \"shape\": [64]", "\"F8X\", \"shape\": [64]", "F8X");
 }
 
