@@ -2,9 +2,7 @@
 #include "ssmsweep/base/json.h"
 
 #include <cjson/cJSON.h>
-#include <ctype.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +11,7 @@
 #include "json_member.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/number.h"
+#include "ssmsweep/base/signature.h"
 
 enum { JSON_MAX_DEPTH = 200 };
 
@@ -27,57 +26,186 @@ static const struct json *wrap(const cJSON *value)
     return (const struct json *)value;
 }
 
-static enum status check_utf8(const char *text, size_t bytes, const char *where, struct error *err)
+// ---- messages: where it is, and what stands there ----
+
+enum { PLACE_CHARS = 80, SHOWN_BYTES = 24 };
+
+// "line 3, column 7 (byte 41)"; the line only where there are several.
+static void name_place(char place[PLACE_CHARS], const char *text, size_t bytes, size_t at)
 {
-    for (size_t at = 0; at < bytes;) {
+    size_t line = 1, column = 1;
+    bool lines = bytes > 0 && memchr(text, '\n', bytes - 1);
+    for (size_t i = 0; i < at; i++) {
+        column += ((unsigned char)text[i] & 0xc0) != 0x80; // a character, not a byte
+        if (text[i] == '\n') line++, column = 1;
+    }
+    if (lines)
+        snprintf(place, PLACE_CHARS, "line %zu, column %zu (byte %zu)", line, column, at);
+    else
+        snprintf(place, PLACE_CHARS, "column %zu (byte %zu)", column, at);
+}
+
+// The characters at `at` in quotes, up to the end of the line; or that nothing is left.
+static void show_text(char shown[SHOWN_BYTES + 8], const char *text, size_t bytes, size_t at)
+{
+    size_t n = 0;
+    while (n < SHOWN_BYTES && at + n < bytes && (unsigned char)text[at + n] >= 0x20)
+        n++;
+    while (n > 0 && at + n < bytes && ((unsigned char)text[at + n] & 0xc0) == 0x80)
+        n--;
+    if (n > 0)
+        snprintf(shown, SHOWN_BYTES + 8, "'%.*s'", (int)n, text + at);
+    else
+        snprintf(shown, SHOWN_BYTES + 8, at < bytes ? "a line's end" : "the text's end");
+}
+
+void json_describe(const struct json *value, char text[JSON_DESCRIBE_CHARS])
+{
+    const cJSON *v = node(value);
+    char digits[NUMBER_ROOM];
+    if (cJSON_IsString(v))
+        snprintf(text, JSON_DESCRIBE_CHARS, "'%.60s'", v->valuestring);
+    else if (cJSON_IsNumber(v))
+        snprintf(text, JSON_DESCRIBE_CHARS, "%s", number_text(v->valuedouble, 10, digits));
+    else
+        snprintf(text, JSON_DESCRIBE_CHARS, "%s",
+                 !v                  ? "no such key"
+                 : cJSON_IsObject(v) ? "an object"
+                 : cJSON_IsArray(v)  ? "an array"
+                 : cJSON_IsTrue(v)   ? "true"
+                 : cJSON_IsFalse(v)  ? "false"
+                                     : "null");
+}
+
+// ---- what is looked at before cJSON reads ----
+
+// The text, and a copy of it where something must be written in another way for cJSON.
+struct scan {
+    const char *text, *where;
+    size_t bytes;
+    bool member; // only one member is wanted: \u0000 is allowed, and lone surrogates in the others
+    bool torn;   // the text ends within a string, an object or an array
+    char *copy;  // NULL: nothing was changed
+    struct error *err;
+};
+
+static enum status refuse_at(const struct scan *s, size_t at, const char *what)
+{
+    char place[PLACE_CHARS];
+    name_place(place, s->text, s->bytes, at);
+    return error_set(s->err, STATUS_INPUT, "%s: %s at %s", s->where, what, place);
+}
+
+// Overwrites text[at, at + strlen(stand_in)) in the copy.
+static enum status put_stand_in(struct scan *s, size_t at, const char *stand_in)
+{
+    if (!s->copy) {
+        s->copy = malloc(s->bytes);
+        if (!s->copy) return error_memory(s->err, s->bytes, "JSON text");
+        memcpy(s->copy, s->text, s->bytes);
+    }
+    memcpy(s->copy + at, stand_in, strlen(stand_in));
+    return STATUS_OK;
+}
+
+static enum status check_utf8(const struct scan *s)
+{
+    for (size_t at = 0; at < s->bytes;) {
         utf8proc_int32_t code;
-        size_t left = bytes - at < 4 ? bytes - at : 4;
+        size_t left = s->bytes - at < 4 ? s->bytes - at : 4;
         utf8proc_ssize_t step =
-            utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)left, &code);
+            utf8proc_iterate((const utf8proc_uint8_t *)s->text + at, (utf8proc_ssize_t)left, &code);
         if (step <= 0)
-            return error_set(err, STATUS_INPUT, "%s: invalid UTF-8 at byte %zu; convert the file to UTF-8",
-                             where, at);
+            return error_set(s->err, STATUS_INPUT, "%s: invalid UTF-8 at byte %zu; convert the file to UTF-8",
+                             s->where, at);
         at += (size_t)step;
     }
     return STATUS_OK;
 }
 
-// What is wrong with the \u escape that begins here, or NULL.  cJSON takes bad digits for \u0000.
-static const char *check_escape(const char *text, size_t bytes, bool nul_escapes)
+// The code of the \uXXXX at `at`, or -1 if none stands there.
+static long escaped_code(const struct scan *s, size_t at)
 {
-    size_t digits = 0;
-    while (digits < 4 && 2 + digits < bytes && isxdigit((unsigned char)text[2 + digits]))
-        digits++;
-    if (digits < 4) return "\\u without four hexadecimal digits";
-    return !nul_escapes && memcmp(text + 2, "0000", 4) == 0 ? "\\u0000" : NULL;
+    char digits[5] = "";
+    if (s->bytes < 6 || at > s->bytes - 6 || s->text[at] != '\\' || s->text[at + 1] != 'u') return -1;
+    memcpy(digits, s->text + at + 2, 4);
+    return strspn(digits, "0123456789abcdefABCDEF") == 4 ? strtol(digits, NULL, 16) : -1;
 }
 
-// What cJSON lets pass and we do not: a raw NUL, "\u0000" (it would cut the string), too deep nesting.
-static enum status check_text(const char *text, size_t bytes, bool nul_escapes, const char *where,
-                              struct error *err)
+// The \u escape at *at, moved to its last byte.  cJSON takes bad digits for \u0000, which cuts a string, and
+// stops at half of a surrogate pair, as Python writes one for a byte that was no UTF-8.
+static enum status check_escape(struct scan *s, size_t *at)
+{
+    const long code = escaped_code(s, *at);
+    const size_t from = *at;
+    if (code < 0) return refuse_at(s, from, "\\u without four hexadecimal digits");
+    if (code == 0 && !s->member) return refuse_at(s, from, "\\u0000 in a string, which is not supported,");
+    *at += 5;
+    if (code < 0xd800 || code > 0xdfff) return STATUS_OK;
+    const long low = code <= 0xdbff ? escaped_code(s, from + 6) : -1;
+    if (low >= 0xdc00 && low <= 0xdfff) {
+        *at += 6;
+        return STATUS_OK;
+    }
+    char what[80];
+    snprintf(what, sizeof what, "half of a surrogate pair, \\u%04lx, which is no character,", code);
+    return s->member ? put_stand_in(s, from, "\\ufffd") : refuse_at(s, from, what);
+}
+
+// Python's words for numbers that JSON does not have.  No string of the text can be "\xff", which is no
+// UTF-8.
+static const char not_a_number[] = "\xff";
+static const struct {
+    const char *word, *stand_in;
+} number_words[] = {{"NaN", "\"\xff\""}, {"Infinity", "1e99999 "}, {"-Infinity", "-1e99999 "}};
+
+// Only as a value: what follows must end it.
+static enum status take_number_word(struct scan *s, size_t *at)
+{
+    for (size_t i = 0; i < sizeof number_words / sizeof number_words[0]; i++) {
+        size_t bytes = strlen(number_words[i].word), end = *at + bytes;
+        if (bytes > s->bytes - *at || memcmp(s->text + *at, number_words[i].word, bytes) != 0) continue;
+        while (end < s->bytes && memchr(" \t\r\n", s->text[end], 4))
+            end++;
+        if (end < s->bytes && !memchr(",]}", s->text[end], 3)) return STATUS_OK;
+        if (put_stand_in(s, *at, number_words[i].stand_in)) return s->err->status;
+        *at += bytes - 1;
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
+// What cJSON lets pass and we do not: a raw NUL, "\u0000", too deep nesting; and what Python writes and cJSON
+// does not read.
+static enum status scan_text(struct scan *s)
 {
     int depth = 0;
     bool inside = false;
-    for (size_t i = 0; i < bytes; i++) {
-        char c = text[i];
-        if (c == '\0') return error_set(err, STATUS_INPUT, "%s: NUL byte at byte %zu of JSON text", where, i);
+    for (size_t i = 0; i < s->bytes && !s->err->status; i++) {
+        char c = s->text[i];
+        if (c == '\0') return refuse_at(s, i, "not valid JSON: NUL byte");
         if (inside && c == '\\') {
-            if (bytes - i >= 2 && text[i + 1] == 'u' && check_escape(text + i, bytes - i, nul_escapes))
-                return error_set(err, STATUS_INPUT, "%s: %s in a string at byte %zu is not supported", where,
-                                 check_escape(text + i, bytes - i, nul_escapes), i);
-            i++;
+            if (s->bytes - i < 2 || s->text[i + 1] != 'u')
+                i++;
+            else
+                check_escape(s, &i);
         } else if (c == '"') {
             inside = !inside;
         } else if (!inside && (c == '{' || c == '[')) {
             if (++depth > JSON_MAX_DEPTH)
-                return error_set(err, STATUS_INPUT, "%s: JSON nested deeper than %d at byte %zu", where,
+                return error_set(s->err, STATUS_INPUT, "%s: JSON nested deeper than %d at byte %zu", s->where,
                                  JSON_MAX_DEPTH, i);
         } else if (!inside && (c == '}' || c == ']')) {
             depth--;
+        } else if (!inside && (c == 'N' || c == 'I' || c == '-')) {
+            take_number_word(s, &i);
         }
     }
-    return check_utf8(text, bytes, where, err);
+    s->torn = inside || depth > 0;
+    return s->err->status ? s->err->status : check_utf8(s);
 }
+
+// ---- what is looked at behind it ----
 
 static int compare_keys(const void *a, const void *b)
 {
@@ -105,35 +233,71 @@ static enum status check_object(const cJSON *object, const char *where, struct e
     return err->status;
 }
 
-static enum status check_duplicates(const cJSON *value, const char *where, struct error *err)
+static void restore_not_a_number(cJSON *value)
 {
+    if (!cJSON_IsString(value) || strcmp(value->valuestring, not_a_number) != 0) return;
+    cJSON_free(value->valuestring);
+    value->valuestring = NULL;
+    value->type = cJSON_Number;
+    value->valuedouble = NAN;
+}
+
+static enum status check_tree(cJSON *value, const char *where, struct error *err)
+{
+    restore_not_a_number(value);
     if (cJSON_IsObject(value) && check_object(value, where, err)) return err->status;
-    for (const cJSON *c = value->child; c; c = c->next)
-        if (c->child && check_duplicates(c, where, err)) return err->status;
+    for (cJSON *c = value->child; c; c = c->next)
+        if (check_tree(c, where, err)) return err->status;
     return STATUS_OK;
 }
 
-static enum status parse(struct json **root, const char *text, size_t text_bytes, bool nul_escapes,
-                         const char *where, struct error *err)
+static enum status refuse_text(const struct scan *s, size_t at, const char *what)
 {
-    if (check_text(text, text_bytes, nul_escapes, where, err)) return err->status;
-    const char *end = NULL;
-    cJSON *tree = cJSON_ParseWithLengthOpts(text, text_bytes, &end, 0);
-    if (!tree)
-        return error_set(err, STATUS_INPUT, "%s: not valid JSON at byte %zu of %zu", where,
-                         end && end >= text ? (size_t)(end - text) : (size_t)0, text_bytes);
-    for (; end < text + text_bytes; end++)
-        if (!strchr(" \t\r\n", *end)) {
-            error_set(err, STATUS_INPUT, "%s: unexpected text after the JSON value at byte %zu", where,
-                      (size_t)(end - text));
-            break;
-        }
-    if (err->status || check_duplicates(tree, where, err)) {
+    char place[PLACE_CHARS], shown[SHOWN_BYTES + 8];
+    while (at < s->bytes && memchr(" \t\r\n", s->text[at], 4))
+        at++;
+    name_place(place, s->text, s->bytes, at);
+    show_text(shown, s->text, s->bytes, at);
+    return error_set(s->err, STATUS_INPUT, "%s: %s at %s: got %s", s->where, what, place,
+                     s->bytes > 0 ? shown : "an empty text");
+}
+
+// Where cJSON stopped.  Without a quote in front of a key it is one byte further, at the end of a torn text
+// one less.
+static size_t place_of_error(const struct scan *s, const char *end, const char *text)
+{
+    size_t at = end && end >= text ? (size_t)(end - text) : 0, before = at;
+    if (s->torn && at + 1 == s->bytes) return s->bytes;
+    if (at < 2 || memchr(" \t\r\n\"", s->text[at - 1], 5)) return at;
+    for (before = at - 1; before > 0 && memchr(" \t\r\n", s->text[before - 1], 4);)
+        before--;
+    return before > 0 && memchr("{,", s->text[before - 1], 2) ? at - 1 : at;
+}
+
+static enum status parse_scanned(struct json **root, const struct scan *s)
+{
+    const char *text = s->copy ? s->copy : s->text, *end = NULL;
+    cJSON *tree = cJSON_ParseWithLengthOpts(text, s->bytes, &end, 0);
+    if (!tree) return refuse_text(s, place_of_error(s, end, text), "not valid JSON");
+    size_t at = (size_t)(end - text);
+    while (at < s->bytes && memchr(" \t\r\n", s->text[at], 4))
+        at++;
+    if (at < s->bytes) refuse_text(s, at, "unexpected text after the JSON value");
+    if (s->err->status || check_tree(tree, s->where, s->err)) {
         cJSON_Delete(tree);
-        return err->status;
+        return s->err->status;
     }
     *root = (struct json *)tree;
     return STATUS_OK;
+}
+
+static enum status parse(struct json **root, const char *text, size_t text_bytes, bool member,
+                         const char *where, struct error *err)
+{
+    struct scan scan = {.text = text, .where = where, .bytes = text_bytes, .member = member, .err = err};
+    if (!scan_text(&scan)) parse_scanned(root, &scan);
+    free(scan.copy);
+    return err->status;
 }
 
 enum status json_parse(struct json **root, const char *text, size_t text_bytes, const char *where,
@@ -142,26 +306,56 @@ enum status json_parse(struct json **root, const char *text, size_t text_bytes, 
     return parse(root, text, text_bytes, false, where, err);
 }
 
+// What stands instead of the text: another type, or other keys.
+static enum status refuse_member(const struct json *root, const char *key, const char *where,
+                                 struct error *err)
+{
+    const struct json *member = json_get(root, key);
+    char got[JSON_DESCRIBE_CHARS], keys[160] = "";
+    if (!json_is_object(root))
+        return error_set(err, STATUS_INPUT, "%s: expected a JSON object with the key '%.80s'", where, key);
+    json_describe(member, got);
+    size_t used = 0;
+    for (const struct json *v = json_first(root); v && !member && used < 80; v = json_next(v))
+        used += (size_t)snprintf(keys + used, sizeof keys - used, "%s'%.40s'", used ? ", " : "; there is ",
+                                 json_key(v));
+    return error_set(err, STATUS_INPUT, "%s: key '%.80s': expected a string, got %s%s", where, key, got,
+                     keys);
+}
+
+// A lone surrogate was decoded into three bytes that are no UTF-8; nothing else can be wrong here.
+static enum status check_member(const char *value, size_t bytes, const char *key, const char *where,
+                                struct error *err)
+{
+    for (size_t i = 0; i + 2 < bytes; i++) {
+        const unsigned char *at = (const unsigned char *)value + i;
+        if (at[0] != 0xed || at[1] < 0xa0) continue;
+        return error_set(err, STATUS_INPUT,
+                         "%s: key '%.80s': half of a surrogate pair, \\u%04x, at byte %zu of the text, which "
+                         "is no character; decode the text anew from its source, or replace it",
+                         where, key, 0xd000u | (at[1] & 0x3fu) << 6 | (at[2] & 0x3fu), i);
+    }
+    return STATUS_OK;
+}
+
 enum status json_read_member(char **value, size_t *value_bytes, const char *text, size_t text_bytes,
                              const char *key, const char *where, struct error *err)
 {
     struct json *root = NULL;
     if (parse(&root, text, text_bytes, true, where, err)) return err->status;
-    const struct json *member = json_get(root, key);
-    bool object = json_is_object(root), string = json_is_string(member), found = member != NULL;
+    if (!json_is_string(json_get(root, key))) refuse_member(root, key, where, err);
     json_close(root);
-    if (!object)
-        return error_set(err, STATUS_INPUT, "%s: expected a JSON object with the key '%.80s'", where, key);
-    if (!string)
-        return error_set(err, STATUS_INPUT, "%s: key '%.80s': expected a string, got %s", where, key,
-                         found ? "another type" : "no such key");
+    if (err->status) return err->status;
     char *decoded = malloc(text_bytes + 1);
     size_t bytes = 0;
     if (!decoded) return error_memory(err, text_bytes + 1, "a string");
-    if (!json_member_decode(text, text_bytes, key, decoded, &bytes)) { // a key that \u0000 cut to `key`
+    if (!json_member_decode(text, text_bytes, key, decoded, &bytes)) // a key that \u0000 cut to `key`
+        error_set(err, STATUS_INPUT, "%s: key '%.80s': expected a string, got no such key", where, key);
+    else
+        check_member(decoded, bytes, key, where, err);
+    if (err->status) {
         free(decoded);
-        return error_set(err, STATUS_INPUT, "%s: key '%.80s': expected a string, got no such key", where,
-                         key);
+        return err->status;
     }
     *value = decoded;
     *value_bytes = bytes;
@@ -172,7 +366,8 @@ enum status json_read_file(struct json **root, const char *path, struct error *e
 {
     struct file_map map = {0};
     if (file_map(&map, path, err)) return err->status;
-    json_parse(root, map.data ? (const char *)map.data : "", map.size_bytes, path, err);
+    if (!signature_check(map.data, map.size_bytes, 0, path, "JSON", err))
+        json_parse(root, map.data ? (const char *)map.data : "", map.size_bytes, path, err);
     file_unmap(&map);
     return err->status;
 }
@@ -250,189 +445,4 @@ bool json_bool(const struct json *value)
 size_t json_count(const struct json *object_or_array)
 {
     return object_or_array ? (size_t)cJSON_GetArraySize(node(object_or_array)) : 0;
-}
-
-// ---- writing ----
-
-struct json_writer {
-    FILE *out; // NULL: into the text
-    char *text;
-    size_t used, size;
-    int depth;
-    bool first, failed;
-};
-
-static void append(struct json_writer *w, const char *text, size_t bytes)
-{
-    if (w->out) {
-        fwrite(text, 1, bytes, w->out);
-        return;
-    }
-    if (w->failed) return;
-    if (w->used + bytes + 1 > w->size) {
-        size_t size = (w->used + bytes + 1) * 2;
-        char *grown = realloc(w->text, size);
-        if (!grown) {
-            w->failed = true;
-            return;
-        }
-        w->text = grown;
-        w->size = size;
-    }
-    memcpy(w->text + w->used, text, bytes);
-    w->used += bytes;
-    w->text[w->used] = '\0';
-}
-
-static void append_text(struct json_writer *w, const char *text)
-{
-    append(w, text, strlen(text));
-}
-
-static void append_quoted(struct json_writer *w, const char *text)
-{
-    append_text(w, "\"");
-    for (const char *c = text; *c; c++) {
-        char code[8];
-        if (*c == '"' || *c == '\\') {
-            code[0] = '\\', code[1] = *c, code[2] = '\0';
-        } else if ((unsigned char)*c < 0x20) {
-            snprintf(code, sizeof code, "\\u%04x", (unsigned)*c);
-        } else {
-            code[0] = *c, code[1] = '\0';
-        }
-        append_text(w, code);
-    }
-    append_text(w, "\"");
-}
-
-static void new_line(struct json_writer *w)
-{
-    append_text(w, "\n");
-    for (int i = 0; i < w->depth; i++)
-        append_text(w, "  ");
-}
-
-static void start_value(struct json_writer *w, const char *key)
-{
-    if (w->depth > 0) {
-        if (!w->first) append_text(w, ",");
-        new_line(w);
-    }
-    w->first = false;
-    if (key) {
-        append_quoted(w, key);
-        append_text(w, ": ");
-    }
-}
-
-static void begin(struct json_writer *w, const char *key, const char *bracket)
-{
-    start_value(w, key);
-    append_text(w, bracket);
-    w->depth++;
-    w->first = true;
-}
-
-static void end(struct json_writer *w, const char *bracket)
-{
-    w->depth--;
-    if (!w->first) new_line(w);
-    append_text(w, bracket);
-    w->first = false;
-}
-
-struct json_writer *json_writer_open(void)
-{
-    return json_writer_open_file(NULL);
-}
-
-struct json_writer *json_writer_open_file(FILE *out)
-{
-    struct json_writer *w = calloc(1, sizeof *w);
-    if (w) *w = (struct json_writer){.out = out, .first = true};
-    return w;
-}
-
-void json_writer_end(struct json_writer *writer)
-{
-    append_text(writer, "\n");
-    free(writer->text);
-    free(writer);
-}
-
-void json_begin_object(struct json_writer *writer, const char *key)
-{
-    begin(writer, key, "{");
-}
-
-void json_end_object(struct json_writer *writer)
-{
-    end(writer, "}");
-}
-
-void json_begin_array(struct json_writer *writer, const char *key)
-{
-    begin(writer, key, "[");
-}
-
-void json_end_array(struct json_writer *writer)
-{
-    end(writer, "]");
-}
-
-void json_put_string(struct json_writer *writer, const char *key, const char *text)
-{
-    start_value(writer, key);
-    if (text)
-        append_quoted(writer, text);
-    else
-        append_text(writer, "null");
-}
-
-void json_put_double(struct json_writer *writer, const char *key, double value)
-{
-    start_value(writer, key);
-    if (isfinite(value)) {
-        char digits[NUMBER_ROOM];
-        append_text(writer, number_text(value, NUMBER_EXACT, digits));
-        return;
-    }
-    append_text(writer, "null");
-    if (!key) return;
-    char flag[128];
-    snprintf(flag, sizeof flag, "%s_flag", key);
-    json_put_string(writer, flag, isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
-}
-
-void json_put_integer(struct json_writer *writer, const char *key, long long value)
-{
-    char digits[32];
-    snprintf(digits, sizeof digits, "%lld", value);
-    start_value(writer, key);
-    append_text(writer, digits);
-}
-
-void json_put_bool(struct json_writer *writer, const char *key, bool value)
-{
-    start_value(writer, key);
-    append_text(writer, value ? "true" : "false");
-}
-
-void json_put_null(struct json_writer *writer, const char *key)
-{
-    start_value(writer, key);
-    append_text(writer, "null");
-}
-
-char *json_writer_finish(struct json_writer *writer)
-{
-    append_text(writer, "\n");
-    char *text = writer->text;
-    if (writer->failed) {
-        free(text);
-        text = NULL;
-    }
-    free(writer);
-    return text;
 }

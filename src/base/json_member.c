@@ -39,14 +39,15 @@ static size_t put_utf8(char *out, unsigned code)
     return (size_t)extra + 1;
 }
 
-// c->at is behind the "\u".
+// c->at is behind the "\u".  Half of a surrogate pair gives its own code.
 static unsigned take_code(struct cursor *c)
 {
     if (c->end - c->at < 4) return 0xfffd;
     unsigned code = hex4(c->at);
     c->at += 4;
-    if (code < 0xd800 || code > 0xdbff || c->end - c->at < 6) return code;
+    if (code < 0xd800 || code > 0xdbff || c->end - c->at < 6 || memcmp(c->at, "\\u", 2) != 0) return code;
     unsigned low = hex4(c->at + 2);
+    if (low < 0xdc00 || low > 0xdfff) return code;
     c->at += 6;
     return 0x10000 + ((code & 0x3ff) << 10 | (low & 0x3ff));
 }

@@ -7,6 +7,7 @@
 
 #include "shards.h"
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/base/signature.h"
 #include "ssmsweep/input/safetensors.h"
 #include "ssmsweep/input/torch_zip.h"
 
@@ -60,6 +61,10 @@ static enum status read_file(struct checkpoint *c, const struct layout *layout, 
     struct file_map *file = &c->files[c->n_files];
     if (file_map(file, path, err)) return err->status;
     c->n_files++;
+    const unsigned own = layout->torch ? SIGNATURE_ZIP | SIGNATURE_PICKLE : SIGNATURE_SAFETENSORS;
+    if (signature_check(file->data, file->size_bytes, own, path,
+                        layout->torch ? "a zip archive as PyTorch writes it" : "a safetensors file", err))
+        return err->status;
     if (layout->torch) return torch_zip_read(&c->tensors, &c->scalars, file, path, err);
     return safetensors_read(&c->tensors, file, path, err);
 }

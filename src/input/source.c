@@ -10,6 +10,8 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "ssmsweep/base/signature.h"
+
 enum { PACKED_BYTES = 64 << 10, PLAIN_BYTES = 256 << 10, GZIP_WINDOW = 15 + 16 };
 enum packing { PACKING_NONE, PACKING_GZIP, PACKING_ZSTD };
 
@@ -145,12 +147,21 @@ static enum packing find_packing(const unsigned char *d, size_t bytes)
     return PACKING_NONE;
 }
 
+// NULL: the name says nothing.
+static const char *packing_of_name(const struct source *s)
+{
+    return ends_with(s->name, ".gz") ? "gzip" : ends_with(s->name, ".zst") ? "Zstandard" : NULL;
+}
+
 static enum status begin(struct source *s, struct error *err)
 {
-    while (s->packed_end < 4 && !s->drained)
+    while (s->packed_end < SIGNATURE_BYTES && !s->drained)
         if (fill(s, err)) return err->status;
     s->packing = find_packing(s->packed, s->packed_end);
-    const char *kind = ends_with(s->name, ".gz") ? "gzip" : ends_with(s->name, ".zst") ? "Zstandard" : NULL;
+    const char *kind = packing_of_name(s);
+    if (kind && s->packing == PACKING_NONE &&
+        signature_check(s->packed, s->packed_end, 0, s->name, kind, err))
+        return err->status;
     if (kind && s->packing == PACKING_NONE)
         return error_set(err, STATUS_INPUT,
                          "%s: expected %s data, as its name says, got other bytes; rename it or compress it "
@@ -210,6 +221,11 @@ void source_close(struct source *source)
 const char *source_name(const struct source *source)
 {
     return source->name;
+}
+
+void source_take_plain(struct source *source)
+{
+    if (!packing_of_name(source)) source->packing = PACKING_NONE;
 }
 
 long long source_size(const struct source *source)

@@ -64,11 +64,12 @@ IDS = np.arange(SAMPLES * 8, dtype=np.int32).reshape(SAMPLES, 8)
 INNER_PAD = IDS.copy()
 INNER_PAD[1, 4] = -1
 WINDOW = b"\x28\xb5\x2f\xfd\x00\xa8"    # a Zstandard frame that asks for a window of 2 GiB
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"01234567" * 8 + b"\nsize 517000000\n"
 TEXT_CASES = [
     ("invalid UTF-8", "t.jsonl", b'{"text": "caf\xe9"}\n', ["line 1", "UTF-8", "byte 13"]),
     ("overlong UTF-8", "t.jsonl", b'{"text": "\xc0\xaf"}\n', ["line 1", "UTF-8"]),
     ("surrogate in UTF-8", "t.jsonl", b'{"text": "\xed\xa0\x80"}\n', ["line 1", "UTF-8"]),
-    ("lone surrogate escaped", "t.jsonl", b'{"text": "\\ud800"}\n', ["line 1", "not valid JSON"]),
+    ("lone surrogate escaped", "t.jsonl", b'{"text": "\\ud800"}\n', ["line 1", "half of a surrogate pair, \\ud800"]),
     ("deep arrays", "t.jsonl", b'{"a": ' + b"[" * 100000 + b"\n", ["line 1", "nested deeper than 200"]),
     ("deep objects", "t.jsonl", b'{"a":' * 100000 + b"\n", ["line 1", "nested deeper than 200"]),
     ("duplicate key", "t.jsonl", b'{"text": "a", "text": "b"}\n', ["line 1", "duplicate key 'text'"]),
@@ -87,6 +88,7 @@ TEXT_CASES = [
     ("wrong gzip checksum", "t.jsonl.gz", flipped(gzip.compress(LINES[0]), -8), ["torn gzip", "check"]),
     ("garbage after gzip", "t.jsonl.gz", gzip.compress(LINES[0]) + b"garbage", ["torn gzip", "header"]),
     ("no gzip at all", "t.jsonl.gz", PLAIN, ["t.jsonl.gz", "expected gzip data"]),
+    ("pointer as Zstandard", "t.jsonl.zst", POINTER, ["t.jsonl.zst", "git-lfs pointer", "git lfs pull"]),
     ("no Zstandard at all", "t.jsonl.zst", PLAIN, ["t.jsonl.zst", "expected Zstandard data"]),
     ("truncated Zstandard", "t.jsonl.zst", lambda: zstd(PLAIN)[:300], ["torn Zstandard", "in the middle"]),
     ("wrong Zstandard checksum", "t.jsonl.zst", lambda: flipped(zstd(LINES[0]), -2), ["torn Zstandard", "checksum"]),
@@ -122,6 +124,8 @@ TEXT_CASES = [
     ("id of 2^40", "t.npy", npy(IDS.astype(np.int64) + (1 << 40)), ["sample 0, position 0", "1099511627776"]),
 ]
 TOKENIZER_CASES = [
+    ("git-lfs pointer", POINTER, ["expected JSON, got a git-lfs pointer"]),
+    ("lone surrogate", tokenizer().replace(b'"the"', b'"\\udcb2"', 1), ["half of a surrogate pair, \\udcb2"]),
     ("empty", b"", ["JSON"]),
     ("torn", tokenizer()[:5000], ["JSON"]),
     ("invalid UTF-8", tokenizer().replace(b'"NFC"', b'"NF\xff"'), ["UTF-8"]),

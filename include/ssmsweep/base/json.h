@@ -13,8 +13,9 @@ struct json; // opaque: one value inside a document
 
 // ---- reading ----
 // Parses a whole text.  *root is freed by json_close(), which takes the root only.  `where` (a path) starts
-// the message. STATUS_INPUT: not JSON (byte offset named), invalid UTF-8, text after the value, duplicate key
-// in an object, a NUL inside a string, nesting beyond 200.
+// the message.  NaN, Infinity and -Infinity, which Python writes, are numbers.  STATUS_INPUT: not JSON (line,
+// column and what stands there are named), invalid UTF-8, text after the value, duplicate key in an object, a
+// NUL or half of a surrogate pair inside a string, nesting beyond 200; in a file, also another kind of file.
 enum status json_parse(struct json **root, const char *text, size_t text_bytes, const char *where,
                        struct error *err);
 enum status json_read_file(struct json **root, const char *path, struct error *err);
@@ -22,7 +23,7 @@ void json_close(struct json *root); // NULL is fine
 
 // One string member of a whole text that is an object, where \u0000 is allowed in strings:
 // value[value_bytes], malloc'ed, not terminated.  Errors as json_parse(), and STATUS_INPUT if there is no
-// such member or it is no string.
+// such member or it is no string; halves of surrogate pairs matter only in that member.
 enum status json_read_member(char **value, size_t *value_bytes, const char *text, size_t text_bytes,
                              const char *key, const char *where, struct error *err);
 
@@ -42,6 +43,10 @@ const char *json_string(const struct json *value); // NULL if it is no string
 double json_number(const struct json *value);      // 0 if it is no number
 bool json_bool(const struct json *value);          // true only for `true`
 size_t json_count(const struct json *object_or_array);
+
+// A value for messages: "no such key" of NULL, "null", "true", "12.5", "'text'", "an object", "an array".
+enum { JSON_DESCRIBE_CHARS = 72 };
+void json_describe(const struct json *value, char text[JSON_DESCRIBE_CHARS]);
 
 // ---- writing ----
 // Objects and arrays nest by begin/end; `key` is NULL inside arrays and for the outermost value.  Doubles

@@ -9,7 +9,7 @@
 
 #include "ssmsweep/base/status.h"
 
-enum { SOURCE_VIEW_BYTES = 64 };
+enum { SOURCE_VIEW_BYTES = 512 };
 
 struct source; // opaque
 
@@ -17,6 +17,10 @@ struct source; // opaque
 // STATUS_INPUT: no such file, a folder, or a name that ends in .gz or .zst over other bytes.
 enum status source_open(struct source **source, const char *path, struct error *err);
 void source_close(struct source *source); // NULL is fine
+
+// Right after opening: the bytes as they are, unless the name ends in .gz or .zst.  For numbers without a
+// header, which may look like the beginning of compressed data.
+void source_take_plain(struct source *source);
 
 const char *source_name(const struct source *source); // the path, or "standard input": starts messages
 long long source_size(const struct source *source);   // bytes of a plain regular file, -1 for everything else

@@ -68,10 +68,19 @@ static void refuses_bad_text(void **state)
 {
     (void)state;
 #define REFUSED(text, words) expect_refused(text, sizeof text - 1, words)
-    REFUSED("", "not valid JSON");
-    REFUSED("{\"a\": }", "not valid JSON|byte");
-    REFUSED("{\"a\": 1", "not valid JSON");
-    REFUSED("{\"a\": 1} x", "after the JSON value|byte 9");
+    REFUSED("", "not valid JSON|got an empty text");
+    REFUSED("{\"a\": }", "not valid JSON|column 7 (byte 6): got '}'");
+    REFUSED("{\"a\": 1", "not valid JSON|got the text's end");
+    REFUSED("{\"a\": 1} x", "after the JSON value at column 10 (byte 9): got 'x'");
+    REFUSED("{\n\"\xc3\xa9\": 1,\n\"b\": Nan}\n", "not valid JSON at line 3, column 6 (byte 16): got 'Nan}'");
+    REFUSED("Entry not found", "not valid JSON at column 1 (byte 0): got 'Entry not found'");
+    REFUSED("{NaN: 1}", "not valid JSON at column 2 (byte 1)");
+    REFUSED("[NaNa]", "not valid JSON|got 'NaNa]'");
+    REFUSED("[-Infinite]", "not valid JSON");
+    REFUSED("[1, \"x\\ud83d y\"]", "half of a surrogate pair, \\ud83d|column 7 (byte 6)");
+    REFUSED("[\"\\udcb2\"]", "half of a surrogate pair, \\udcb2");
+    REFUSED("[\"\\ud83d\\ud83d\\ude00\"]", "half of a surrogate pair, \\ud83d|(byte 2)");
+    REFUSED("[\"\\u12g4\"]", "\\u without four");
     REFUSED("{\"a\": 1, \"b\": {\"k\": 1, \"j\": 2, \"k\": 3}}", "duplicate key 'k'");
     REFUSED("[{\"a\": 1}, {\"z\": 1, \"z\": 1}]", "duplicate key 'z'");
     REFUSED("\"a\xff\"", "invalid UTF-8|byte 2");
@@ -79,6 +88,77 @@ static void refuses_bad_text(void **state)
     REFUSED("\"a\\u0000b\"", "u0000");
     REFUSED("[1,\0 2]", "NUL byte|byte 3");
 #undef REFUSED
+}
+
+// Python's json module writes these.
+static void numbers_that_are_none_are_read(void **state)
+{
+    (void)state;
+    struct json *root =
+        parse("{\"a\": [0.0, Infinity], \"b\": -Infinity ,\"c\":NaN\n, \"NaN\": \"NaN, Infinity\"}");
+    const struct json *infinite = json_next(json_first(json_get(root, "a")));
+    assert_true(json_is_number(infinite) && json_number(infinite) == INFINITY);
+    assert_true(json_number(json_get(root, "b")) == -INFINITY);
+    assert_true(json_is_number(json_get(root, "c")) && isnan(json_number(json_get(root, "c"))));
+    assert_string_equal(json_string(json_get(root, "NaN")), "NaN, Infinity");
+    json_close(root);
+    root = parse("NaN");
+    assert_true(json_is_number(root) && isnan(json_number(root)));
+    json_close(root);
+}
+
+static void expect_member(const char *line, const char *text)
+{
+    struct error err = {0};
+    char *value = NULL;
+    size_t bytes = 0;
+    json_read_member(&value, &bytes, line, strlen(line), "text", "here", &err);
+    if (err.status) fail_msg("%s", err.text);
+    assert_int_equal(bytes, strlen(text));
+    assert_memory_equal(value, text, bytes);
+    free(value);
+}
+
+static void only_the_member_matters(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char *value = NULL;
+    size_t bytes = 0;
+    expect_member("{\"score\": NaN, \"text\": \"a\", \"x\": [-Infinity]}", "a");
+    expect_member("{\"title\": \"\\ud83d\", \"text\": \"a\\ud83d\\ude00\"}", "a\xf0\x9f\x98\x80");
+    const char lone[] = "{\"text\": \"x \\udcb2 y\"}", pair[] = "{\"text\": \"\\ud83d\\u0041\"}";
+    json_read_member(&value, &bytes, lone, sizeof lone - 1, "text", "here", &err);
+    expect_error(&err, STATUS_INPUT, "here: key 'text': half of a surrogate pair, \\udcb2, at byte 2");
+    err = (struct error){0};
+    json_read_member(&value, &bytes, pair, sizeof pair - 1, "text", "here", &err);
+    expect_error(&err, STATUS_INPUT, "\\ud83d, at byte 0");
+    err = (struct error){0};
+    json_read_member(&value, &bytes, "{\"a\": 1, \"b\": 2}", 16, "text", "here", &err);
+    expect_error(&err, STATUS_INPUT, "got no such key; there is 'a', 'b'");
+    assert_null(value);
+}
+
+static void other_files_are_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes, *what;
+    } files[] = {
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n",
+         "a git-lfs pointer|git lfs pull"},
+        {"\n<!DOCTYPE html><html>", "an HTML or XML page"},
+        {"PK\x03\x04", "a zip archive"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct json *root = NULL;
+        struct error err = {0};
+        write_whole("test_json.json", files[i].bytes, strlen(files[i].bytes));
+        json_read_file(&root, "test_json.json", &err);
+        expect_error(&err, STATUS_INPUT, "test_json.json: expected JSON, got");
+        expect_error(&err, STATUS_INPUT, files[i].what);
+    }
+    remove("test_json.json");
 }
 
 static void nesting_is_bounded(void **state)
@@ -152,10 +232,16 @@ static void missing_file_is_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_values),          cmocka_unit_test(null_is_harmless),
-        cmocka_unit_test(refuses_bad_text),      cmocka_unit_test(nesting_is_bounded),
-        cmocka_unit_test(writes_stable_text),    cmocka_unit_test(reads_what_it_wrote),
+        cmocka_unit_test(reads_values),
+        cmocka_unit_test(null_is_harmless),
+        cmocka_unit_test(refuses_bad_text),
+        cmocka_unit_test(nesting_is_bounded),
+        cmocka_unit_test(writes_stable_text),
+        cmocka_unit_test(reads_what_it_wrote),
         cmocka_unit_test(missing_file_is_named),
+        cmocka_unit_test(numbers_that_are_none_are_read),
+        cmocka_unit_test(only_the_member_matters),
+        cmocka_unit_test(other_files_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

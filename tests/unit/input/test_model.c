@@ -207,6 +207,9 @@ static void bad_numbers_are_named(void **state)
     refuse_config("\"expand\": 2", "\"expand\": 65", "expand|up to 64");
     refuse_config("1e-05", "0", "layer_norm_epsilon");
     refuse_config("1e-05", "\"x\"", "layer_norm_epsilon");
+    refuse_config("\"num_hidden_layers\": 2", "\"num_hidden_layers\": NaN", "num_hidden_layers|nan");
+    refuse_config("\"num_hidden_layers\": 2", "\"num_hidden_layers\": Infinity", "num_hidden_layers|inf");
+    refuse_config("1e-05", "NaN", "layer_norm_epsilon");
     refuse_config("{", "[", "not valid JSON");
     refuse_config("{", "{\"hidden_size\": 64,", "duplicate key 'hidden_size'");
 }
@@ -361,6 +364,29 @@ static void torn_files_are_named(void **state)
     }
 }
 
+// What was fetched or saved in the place of a file.
+static void other_files_are_named(void **state)
+{
+    (void)state;
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n",
+                      page[] = "<!DOCTYPE html><html>", zip[] = "PK\3\4";
+    put("config.json", pointer, sizeof pointer - 1);
+    put("model.safetensors", weights, weights_bytes);
+    expect_refused("models/broken/config.json: expected JSON, got a git-lfs pointer");
+    put("config.json", config, config_bytes);
+    put("model.safetensors", pointer, sizeof pointer - 1);
+    expect_refused("models/broken/model.safetensors: expected a safetensors file, got a git-lfs pointer");
+    put("model.safetensors", zip, sizeof zip - 1);
+    expect_refused("models/broken/model.safetensors: expected a safetensors file, got a zip archive");
+    put("model.safetensors", NULL, 0);
+    put("pytorch_model.bin", page, sizeof page - 1);
+    expect_refused(
+        "models/broken/pytorch_model.bin: expected a zip archive as PyTorch writes it, got an HTML");
+    put("pytorch_model.bin", weights, weights_bytes);
+    expect_refused("models/broken/pytorch_model.bin: expected a zip archive|got a safetensors file");
+    put("pytorch_model.bin", NULL, 0);
+}
+
 static void missing_files_are_named(void **state)
 {
     (void)state;
@@ -396,7 +422,7 @@ int main(void)
         cmocka_unit_test(hadamard_needs_its_sizes),    cmocka_unit_test(weights_must_agree_with_config),
         cmocka_unit_test(broken_weights_are_named),    cmocka_unit_test(extra_tensors_are_refused),
         cmocka_unit_test(every_weight_must_be_finite), cmocka_unit_test(torn_files_are_named),
-        cmocka_unit_test(missing_files_are_named),
+        cmocka_unit_test(missing_files_are_named),     cmocka_unit_test(other_files_are_named),
     };
     return cmocka_run_group_tests(tests, load_good, free_good);
 }
