@@ -100,20 +100,23 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
     }
 }
 
-static enum status check_job(const struct job *job, struct error *err)
+// Reads what the job names beside model and texts.
+static enum status check_job(const struct job *job, struct verdict *verdict, struct error *err)
 {
     if (job->command == COMMAND_EXPORT && !job->npy)
         return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
     if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
         job->command != COMMAND_BENCH)
         return STATUS_OK;
-    return plan_check_names(job, err) ? err->status : verdict_check_job(job, err);
+    return plan_check_names(job, err) ? err->status : verdict_open(verdict, job, err);
 }
 
 // ---- compare and report ----
 
-static enum status report(const struct job *job, struct result *result, const struct comparison *comparison,
-                          const struct sweep_report *sweep, struct error *err)
+// The verdict is made before anything is printed, and told behind it: a reader that leaves costs neither.
+static enum status report(const struct job *job, struct verdict *verdict, struct result *result,
+                          const struct comparison *comparison, const struct sweep_report *sweep,
+                          struct error *err)
 {
     struct report report = {.result = result,
                             .comparison = comparison,
@@ -132,10 +135,11 @@ static enum status report(const struct job *job, struct result *result, const st
     if (sweep->result && sweep_files_write(sweep, job->comparison_dir, err)) return err->status;
     if (scales_write(result, job->comparison_dir, err)) return err->status;
     if (job->per_sample && per_sample_write(comparison, result, job->comparison_dir, err)) return err->status;
+    if (verdict_judge(verdict, job, comparison, result, err)) return err->status;
     if (present(stdout, job, &report, sweep, err)) return err->status;
     if (job->format == FORMAT_TABLE && job->verbosity != LOG_QUIET && scales_print(stdout, result, err))
         return err->status;
-    return verdict_give(job, &log, comparison, result, err);
+    return verdict_tell(verdict, &log, err);
 }
 
 // What every command gets.
@@ -144,6 +148,7 @@ struct program {
     const struct comm *comm;
     const struct log *log;
     struct stop *stop;
+    struct verdict *verdict;
 };
 
 // Collective.  A broken gate does not hide a violated equality.
@@ -198,7 +203,7 @@ static enum status compare(const struct program *program, bool partial, struct e
     log_job(program->log, LOG_VERBOSE, "writes the reports");
     footprint_log(program->log, "intervals are there");
     if (comm->rank == 0 && (comparison.count > 0 || sweep.n_units > 0))
-        report(job, result, &comparison, &sweep, err);
+        report(job, program->verdict, result, &comparison, &sweep, err);
     else if (under_way)
         log_job(program->log, LOG_NORMAL, "no sample is finished in two modes yet; nothing to compare");
     footprint_log(program->log, "reports are written");
@@ -278,13 +283,14 @@ static enum status check_kernels(const struct program *program, struct error *er
 
 // `wrong`: what is wrong with the command line, if anything.  Ranks agree on that as well: a launcher ends
 // them all as soon as one has failed, and the one that says why may be the last.
-static enum status run_under_mpi(struct job *job, const struct error *wrong, int *argc, char ***argv)
+static enum status run_under_mpi(struct job *job, struct verdict *verdict, const struct error *wrong,
+                                 int *argc, char ***argv)
 {
     struct comm comm = {0};
     struct error err = {0};
     struct log log = {.level = wrong->status ? LOG_NORMAL : job->verbosity};
     struct stop stop = {.grace_seconds = job->grace_seconds};
-    const struct program program = {job, &comm, &log, &stop};
+    const struct program program = {job, &comm, &log, &stop, verdict};
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
     if (job->command == COMMAND_RUN || job->command == COMMAND_SAVE)
         stop_catch(); // before MPI starts, which takes a moment
@@ -301,6 +307,7 @@ static enum status run_under_mpi(struct job *job, const struct error *wrong, int
         }
     }
     if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
+    verdict_close(verdict);
     job_clear(job);
     comm_finish(&comm);
     return err.status;
@@ -309,17 +316,20 @@ static enum status run_under_mpi(struct job *job, const struct error *wrong, int
 int main(int argc, char **argv)
 {
     struct job job = {0};
+    struct verdict verdict = {0};
     struct error err = {0};
     const int rank = launcher_rank();
     struct log log = {.level = LOG_NORMAL, .rank = rank == NO_LAUNCHER ? 0 : rank};
     thread_settle();
     standard_open();
-    if (!job_parse(&job, argc, argv, &err)) check_job(&job, &err);
+    signal(SIGPIPE, SIG_IGN); // a reader that leaves (| head) is told by the write, and costs no verdict
+    if (!job_parse(&job, argc, argv, &err)) check_job(&job, &verdict, &err);
     if (!err.status) log.level = job.verbosity;
     if ((err.status && rank != NO_LAUNCHER) || (!err.status && !answer_alone(&job, &log, &err)))
-        return (int)run_under_mpi(&job, &err, &argc, &argv);
+        return (int)run_under_mpi(&job, &verdict, &err, &argc, &argv);
     if (!err.status) standard_end(&err);
     if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
+    verdict_close(&verdict);
     job_clear(&job);
     return (int)err.status;
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,11 @@ enum status file_map(struct file_map *map, const char *path, struct error *err)
     map_descriptor(map, descriptor, path, err);
     close(descriptor);
     return err->status;
+}
+
+size_t file_mark_bytes(const void *text, size_t bytes)
+{
+    return bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 }
 
 void file_release(const struct file_map *map)
@@ -183,6 +189,31 @@ static bool is_special(const char *path)
     return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
 }
 
+// What a chain of links at `path` leads to, whether it is there or not, in malloc'ed memory: the file behind
+// a link is replaced, and the link stays.  NULL with errno set.
+static char *follow_links(const char *path)
+{
+    enum { MOST_LINKS = 40 };
+    char target[PATH_MAX], *at = strdup(path);
+    for (int links = 0; at; links++) {
+        const ssize_t bytes = readlink(at, target, sizeof target - 1);
+        if (bytes < 0) return at; // no link, or nothing
+        target[bytes] = '\0';
+        char *slash = strrchr(at, '/'), *next = NULL;
+        if (links == MOST_LINKS) {
+            errno = ELOOP;
+        } else if (target[0] == '/' || !slash) {
+            next = strdup(target);
+        } else {
+            *slash = '\0';
+            next = file_join(at, target); // "" for the root: "/TARGET"
+        }
+        free(at);
+        at = next;
+    }
+    return NULL;
+}
+
 static void open_replacement(struct file_replacement *made)
 {
     made->way = FILE_IN_PLACE;
@@ -199,13 +230,15 @@ static void open_replacement(struct file_replacement *made)
 
 static enum status begin(struct file_replacement *replacement, const char *path, struct error *err)
 {
-    const size_t room = strlen(path) + 32;
-    struct file_replacement made = {.path = strdup(path), .temporary = malloc(room)};
-    if (!made.path || !made.temporary) {
+    struct file_replacement made = {.path = is_special(path) ? strdup(path) : follow_links(path)};
+    if (!made.path) return error_errno(err, path, "cannot create");
+    const size_t room = strlen(made.path) + 32;
+    made.temporary = malloc(room);
+    if (!made.temporary) {
         error_memory(err, room, "a path");
         goto free_names;
     }
-    snprintf(made.temporary, room, "%s.tmp.%ld", path, (long)getpid());
+    snprintf(made.temporary, room, "%s.tmp.%ld", made.path, (long)getpid());
     open_replacement(&made);
     if (!made.out) {
         error_errno(err, path, "cannot create");

@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // Else the next file or pipe that anybody opens takes the number of the stream, and what is printed goes
@@ -18,10 +21,19 @@ void standard_open(void)
     if (descriptor > STDERR_FILENO) close(descriptor);
 }
 
+// Of a pipe or a socket: it took what it wanted.
+static bool reader_left(void)
+{
+    struct stat info;
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return fstat(STDOUT_FILENO, &info) == 0 && (S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode)) &&
+           poll(&out, 1, 0) > 0 && (out.revents & (POLLERR | POLLHUP));
+}
+
 enum status standard_end(struct error *err)
 {
     const int code = fflush(stdout) == 0 ? 0 : errno;
-    if (code == 0 && !ferror(stdout)) return STATUS_OK;
+    if ((code == 0 && !ferror(stdout)) || reader_left()) return STATUS_OK;
     // Of an earlier piece the reason may be forgotten.
     return error_set(err, STATUS_IO, "standard output: cannot write: %s; print it again where it finds room",
                      code ? strerror(code) : "a part of the text is lost");

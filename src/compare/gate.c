@@ -201,9 +201,10 @@ enum status gates_read_file(struct gates *gates, const char *path, struct error 
 {
     struct file_map map;
     if (file_map(&map, path, err)) return err->status;
-    char *text = strndup(map.data ? (const char *)map.data : "", map.size_bytes);
-    if (text && strlen(text) != map.size_bytes) // what follows would not be checked
-        error_set(err, STATUS_USAGE, "%s: expected text, got a NUL at byte %zu", path, strlen(text));
+    const size_t mark = file_mark_bytes(map.data, map.size_bytes), bytes = map.size_bytes - mark;
+    char *text = strndup(map.data ? (const char *)map.data + mark : "", bytes);
+    if (text && strlen(text) != bytes) // what follows would not be checked
+        error_set(err, STATUS_USAGE, "%s: expected text, got a NUL at byte %zu", path, mark + strlen(text));
     else if (text)
         gates_parse(gates, text, path, err);
     else
@@ -276,6 +277,103 @@ static void check_run(struct finding *finding, const struct gate *gate, const st
     }
 }
 
+// ---- coverage ----
+
+// One of a selector's list: "mode=2-4".
+struct selected {
+    char key[16], text[160]; // as the gate's
+};
+
+// *at: in the text of a gate, or in the list of a selector; moves on.  False: there are no more.
+static bool next_selected(const char **at, struct selected *selected)
+{
+    const char *word = *at;
+    if (*word == ',') { // the key stays
+        word++;
+    } else {
+        for (word += strspn(word, " "); *word; word += strcspn(word, " "), word += strspn(word, " "))
+            if (begins(word, "mode=") || begins(word, "layer=") || begins(word, "component=")) break;
+        if (!*word) return false;
+        const int key = (int)strcspn(word, "=");
+        snprintf(selected->key, sizeof selected->key, "%.*s", key, word);
+        word += key + 1;
+    }
+    const int length = (int)strcspn(word, ", ");
+    snprintf(selected->text, sizeof selected->text, "%.*s", length, word);
+    *at = word + length;
+    return true;
+}
+
+// How much a gate with nothing but this item in its list applies to.
+static int count_entries(const struct gate *gate, const struct selected *selected,
+                         const struct comparison *comparison, const struct result *result)
+{
+    struct gate narrow = *gate;
+    struct finding finding = {0};
+    struct error known = {0}; // it was read before
+    narrow.n_limits = 0;
+    if (strcmp(selected->key, "mode") == 0)
+        mode_select(selected->text, narrow.modes, &known);
+    else if (strcmp(selected->key, "component") == 0)
+        component_select(selected->text, &narrow.components, &known);
+    else
+        snprintf(narrow.layers, sizeof narrow.layers, "%s", selected->text);
+    for (struct run_view run = {0}; view_next_run(comparison, &run);)
+        if (run_wanted(&narrow, comparison, result, run.run)) check_run(&finding, &narrow, result, &run);
+    return finding.entries;
+}
+
+static bool has_cell(int calib_data_num, const struct comparison *comparison, const struct result *result)
+{
+    for (struct run_view run = {0}; view_next_run(comparison, &run);)
+        if (result_run_at(result, run.run)->calib_data_num == calib_data_num) return true;
+    return calib_data_num == 0;
+}
+
+static enum status refuse_gate(const struct gate *gate, const struct selected *selected, struct error *err)
+{
+    return error_set(err, STATUS_USAGE,
+                     "gate '%s': nothing in the comparison for %s=%s; compare that too, or correct the gate",
+                     gate->text, selected->key, selected->text);
+}
+
+// A limit that is not looked at is none: whatever a gate names has to be there.
+static enum status check_coverage(const struct gate *gate, const struct comparison *comparison,
+                                  const struct result *result, struct error *err)
+{
+    struct selected selected = {.key = "calib_data_num"};
+    snprintf(selected.text, sizeof selected.text, "%d", gate->calib_data_num);
+    if (!has_cell(gate->calib_data_num, comparison, result)) return refuse_gate(gate, &selected, err);
+    for (const char *at = gate->text; next_selected(&at, &selected);)
+        if (selected.text[0] && count_entries(gate, &selected, comparison, result) == 0)
+            return refuse_gate(gate, &selected, err);
+    return STATUS_OK;
+}
+
+// Of a set it is enough that one of its modes is there.
+static bool is_swept(const char *word, const bool *swept, const char *reference)
+{
+    bool chosen[GATE_MODES] = {false};
+    struct error known = {0};
+    if (mode_select(word, chosen, &known)) return true; // empty
+    for (int m = 0; m < mode_count(); m++)
+        if (chosen[m] && swept[m] && strcmp(mode_at(m)->name, reference) != 0) return true;
+    return false;
+}
+
+enum status gates_check_modes(const struct gates *gates, const bool *swept, const char *reference,
+                              struct error *err)
+{
+    struct selected selected = {.key = ""};
+    for (int g = 0; g < gates->count; g++)
+        for (const char *at = gates->items[g].text; next_selected(&at, &selected);)
+            if (strcmp(selected.key, "mode") == 0 && !is_swept(selected.text, swept, reference))
+                return refuse_gate(&gates->items[g], &selected, err);
+    return STATUS_OK;
+}
+
+// ---- the whole ----
+
 enum status gates_check_sums(const struct gates *gates, struct error *err)
 {
     for (int g = 0; g < gates->count; g++)
@@ -298,6 +396,7 @@ enum status gates_check(const struct gates *gates, const struct comparison *comp
         const struct gate *gate = &gates->items[g];
         struct finding finding = {.check = {.kind = "gate"}};
         snprintf(finding.check.name, sizeof finding.check.name, "%s", gate->text);
+        if (check_coverage(gate, comparison, result, err)) return err->status;
         for (struct run_view run = {0}; view_next_run(comparison, &run);)
             if (run_wanted(gate, comparison, result, run.run)) check_run(&finding, gate, result, &run);
         if (finding.entries == 0)

@@ -46,11 +46,6 @@ static enum text_format by_name(const char *path)
     return TEXT_AUTO;
 }
 
-static size_t bom_bytes(const void *text, size_t bytes)
-{
-    return bytes >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-}
-
 enum status text_format_find(enum text_format *format, struct source *source, const char *path,
                              struct error *err)
 {
@@ -62,7 +57,7 @@ enum status text_format_find(enum text_format *format, struct source *source, co
         return STATUS_OK;
     }
     if (source_view(source, &data, &bytes, err)) return err->status;
-    size_t at = bom_bytes(data, bytes);
+    size_t at = file_mark_bytes(data, bytes);
     while (at < bytes && strchr(" \t\r\n", data[at]) && data[at])
         at++;
     if (bytes >= 6 && memcmp(data, "\x93NUMPY", 6) == 0)
@@ -175,7 +170,7 @@ static enum status next_json(struct documents *d, struct document *document, boo
     size_t bytes, skip;
     do {
         if (lines_next(&d->lines, &line, &bytes, err)) return err->status;
-        skip = d->lines.number == 1 ? bom_bytes(line, bytes) : 0;
+        skip = d->lines.number == 1 ? file_mark_bytes(line, bytes) : 0;
     } while (bytes > 0 && is_blank(line + skip, bytes - skip));
     *end = bytes == 0;
     if (*end) return STATUS_OK;
@@ -199,7 +194,7 @@ static enum status next_paragraph(struct documents *d, struct document *document
     for (lines->used = 0;; used = lines->used) {
         if (lines_append(lines, &added, err)) return err->status;
         if (!d->started) {
-            size_t skip = bom_bytes(lines->text, added);
+            size_t skip = file_mark_bytes(lines->text, added);
             if (skip > 0) memmove(lines->text, lines->text + skip, added - skip);
             lines->used -= skip;
         }
@@ -229,7 +224,7 @@ static enum status next_whole(struct documents *d, struct document *document, bo
     d->started = true;
     for (d->lines.used = 0; added > 0;)
         if (lines_append(&d->lines, &added, err)) return err->status;
-    size_t skip = bom_bytes(d->lines.text, d->lines.used);
+    size_t skip = file_mark_bytes(d->lines.text, d->lines.used);
     document->text = d->lines.text ? d->lines.text + skip : "";
     document->bytes = d->lines.used - skip;
     name_line(d, 1, document);

@@ -2,6 +2,7 @@
 """Gates, baselines and JUnit XML: what passes, what breaks, with which exit status and which lines."""
 import math
 import os
+import re
 import xml.etree.ElementTree
 
 import h5py
@@ -29,10 +30,20 @@ def check_gates(checks, folder):
     for what, gate, part in [("unknown metric", "mse2<1", "unknown metric 'mse2'"),
                              ("unknown mode", "mode=9 mse<1", "unknown mode '9'"),
                              ("a layer that is not there", "layer=7 mse<1", "nothing in the comparison"),
+                             ("one layer of two that is not there", "layer=0,7 mse<1", "nothing in the comparison for layer=7"),
+                             ("a component that is not there", "component=mixer_output,ssm_output mse<1", "for component=ssm_output"),
+                             ("the reference among the modes", "mode=fp32,2-4 mse<1", "for mode=fp32"),
+                             ("scales that are not there", "calib_data_num=3 mse<1", "for calib_data_num=3"),
                              ("no layer", "layer=x mse<1", "layer=x"), ("no number", "mse<x", "expected a number"),
                              ("no limit", "mode=2-1", "has no limit"), ("empty", " ", "no gate in it")]:
         expect(checks, folder, what, ["--gate", gate], 2, [part])
+    result = harness.run(["compare", "-q", "2-4", "--gate", "mode=2-1,2-4 mse<1"], 1, folder)
+    checks.check(result.status == 2 and "for mode=2-1;" in result.err, "one mode of two that is not compared", result.err)
     # An error of usage shows before anything is swept.
+    result = harness.run(["-q", "--modes", "fp32,2-4", "--output_dir", "never", "--gate", "mode=2-1,2-4 mse<1"], 1, folder)
+    checks.check(result.status == 2 and "for mode=2-1;" in result.err and not os.path.exists(os.path.join(folder, "never")),
+                 "run: one mode of two that is not swept", result.err)
+    expect(checks, folder, "a set of modes, a range of layers", ["--gate", "mode=essential,2-4 layer=0-23,last component=all mse<1"], 0, [])
     result = harness.run(["-q", "--output_dir", "never", "--gate", "mode=2-1 nothing<1"], 1, folder)
     checks.check(result.status == 2 and not os.path.exists(os.path.join(folder, "never")), "run: unknown metric", result.err)
     expect(checks, folder, "equal outputs: NaN only where nothing can differ", ["--gate", "mode=fp16 mse<1 psnr_db>20"], 0, [])
@@ -40,6 +51,9 @@ def check_gates(checks, folder):
     with open(os.path.join(folder, "gates.txt"), "w") as f:
         f.write("# limits of the release\nmode=2-4 mse<1   # wide; mse<0\n\nmode=2-4 layer=first mse<1e-12\n")
     expect(checks, folder, "a gate file", ["--gate-file", "gates.txt"], 1, ["mode=2-4 layer=first mse<1e-12", "1 of 2"])
+    with open(os.path.join(folder, "marked.txt"), "wb") as f:
+        f.write(b"\xef\xbb\xbf# from Windows\r\nmode=2-4 mse<1\r\nmode=2-4 mse<0\r\n")
+    expect(checks, folder, "a byte order mark and CRLF", ["--gate-file", "marked.txt"], 1, ["mode=2-4 mse<0", "1 of 2"])
     with open(os.path.join(folder, "gates.txt"), "a") as f:
         f.write("mode=2-4 wrong<1\n")
     expect(checks, folder, "its line is named", ["--gate-file", "gates.txt"], 2, ["gates.txt: gate in line 5"])
@@ -58,6 +72,44 @@ def check_ranks(checks, folder):
                  "run: a broken gate, and the reports", result.err)
 
 
+def check_closed_output(checks, folder):
+    """Whoever reads standard output may leave, and a disk be full: neither costs a verdict."""
+    gates = " compare --gate '%s' --junit closed.xml "
+    path = os.path.join(folder, "closed.xml")
+    for what, gate, output, status, lines in [
+            ("a reader that leaves", "mse<1e-30", "| true", 1, 2), ("a full disk", "mse<1e-30", ">/dev/full", 1, 2),
+            ("a reader that leaves, gates that hold", "mse<1", "| true", 0, 1), ("a full disk, gates that hold", "mse<1", ">/dev/full", 4, 2)]:
+        # The reader is gone for sure before the first byte: it ends at once, and the program starts later.
+        script = "set -o pipefail; { sleep 0.3; %s%s; echo $? >status; } %s" % (harness.PROGRAM, gates % gate, output)
+        _, _, err = harness.execute(["bash", "-c", script], folder, harness.QUICK)
+        with open(os.path.join(folder, "status")) as f:
+            ended = int(f.read())
+        said = [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
+        checks.check(ended == status and len(said) == lines and os.path.exists(path), "gates with " + what, "%s\n%s" % (ended, err))
+        os.remove(path)
+
+
+def check_links(checks, folder):
+    """A report that is a link is written through it, whether the file is there already or not."""
+    reports, archive = os.path.join(folder, "comparisons"), os.path.join(folder, "archive")
+    link, target = os.path.join(reports, "summary.json"), os.path.join(archive, "kept.json")
+    os.makedirs(archive)
+    os.remove(link)
+    os.symlink("../archive/kept.json", link)
+    for what in ("to nothing yet", "to a file"):
+        expect(checks, folder, "a link " + what, [], 0, [])
+        checks.check(os.path.islink(link) and os.path.isfile(target) and not os.path.islink(target) and
+                     os.listdir(archive) == ["kept.json"], "a report through a link " + what, os.listdir(archive))
+        checks.check(harness.read_json(target)["reference_mode"] == "fp32", "its content")
+        with open(target, "w") as f:
+            f.write("old\n")
+    os.remove(link)
+    os.symlink("summary.json", link)
+    expect(checks, folder, "a link to itself", [], 4, ["summary.json: cannot create"])
+    os.remove(link)
+    expect(checks, folder, "no link any more", [], 0, [])
+
+
 def check_junit(checks, folder):
     harness.run(["compare", "-q", "--gate", "mse<1", "--gate", 'mode=2-4 mse<1e-30', "--junit", "gates.xml"], 1, folder)
     suite = xml.etree.ElementTree.parse(os.path.join(folder, "gates.xml")).getroot()
@@ -66,6 +118,55 @@ def check_junit(checks, folder):
     checks.check(cases[0].get("name") == "mse<1" and cases[0].find("failure") is None, "JUnit: the good gate")
     checks.check("mode 2-4, layer 0" in cases[1].find("failure").get("message"), "JUnit: the broken gate")
     expect(checks, folder, "JUnit of nothing", ["--junit", "x.xml"], 2, ["nothing to report"])
+
+
+def check_coverage(checks, folder):
+    """What only one of baseline and comparison has."""
+    path = os.path.join(folder, "old.json")
+    for what, change, parts in [
+            ("a mode that is gone", lambda old: old["modes"][3].update(mode="2-9"), ["nothing is compared for its mode 2-9", "(and 1 more)"]),
+            ("a mode that is new", lambda old: old["modes"].pop(3), ["lacks mode 2-0, calib_data_num 2, layer 0", "(and 1 more)"]),
+            ("a layer that is gone", lambda old: old["modes"][3]["last_layer"].update(layer=22), ["for its mode 2-0", "layer 22"]),
+            ("other scales", lambda old: [m.update(calib_data_num=4) for m in old["modes"] if m["mode"] == "2-4"], ["calib_data_num 4"])]:
+        old = harness.report(folder, "summary.json")
+        change(old)
+        harness.write_json(path, old)
+        result = harness.run(["compare", "-q", "--baseline", "old.json"], 1, folder)
+        checks.check(result.status == 2 and all(part in result.err for part in parts) and len(result.lines()) == 1,
+                     "baseline: " + what, "%s %s" % (result.status, result.err))
+    harness.write_json(path, harness.report(folder, "summary.json"))
+    expect(checks, folder, "baseline: modes that nobody asked for", ["2-4", "--baseline", "old.json"], 0, [])
+    old = harness.report(folder, "mode_2-4_vs_fp32.json")
+    del old["layers"]["layer_0"]
+    harness.write_json(path, old)
+    expect(checks, folder, "baseline: a layer that is new", ["--baseline", "old.json"], 2, ["lacks mode 2-4, calib_data_num 2, layer 0"])
+    for key, part in [("weights_digest", "another model"), ("ids_sha256", "another text")]:
+        old = harness.report(folder, "summary.json")
+        old["provenance"][key] = "0" * 64
+        harness.write_json(path, old)
+        expect(checks, folder, "baseline: of " + part, ["--baseline", "old.json"], 3, ["is of " + part])
+    old["provenance"] = {}    # of arrays that were imported
+    harness.write_json(path, old)
+    expect(checks, folder, "baseline: without digests", ["--baseline", "old.json"], 0, [])
+    # What can be known is known before anything is swept.
+    never = ["-q", "--modes", "fp32,2-4", "--output_dir", "never", "--baseline", "old.json"]
+    for what, text, status, part in [("modes that are not swept", None, 2, "has mode 'fp16', which is not swept"), ("no JSON", "{", 3, "old.json: ")]:
+        if text:
+            with open(path, "w") as f:
+                f.write(text)
+        result = harness.run(never, 1, folder)
+        checks.check(result.status == status and part in result.err and not os.path.exists(os.path.join(folder, "never")),
+                     "run: a baseline with " + what, "%s %s" % (result.status, result.err))
+
+
+def check_digits(checks, folder):
+    old = harness.report(folder, "mode_2-4_vs_fp32.json")
+    layer = old["layers"]["layer_23"]
+    layer["mse"] = numpy.nextafter(layer["mse"], 0)
+    harness.write_json(os.path.join(folder, "old.json"), old)
+    result = harness.run(["compare", "-q", "--baseline", "old.json"], 1, folder)
+    told = re.search(r"mse is (\S+), was (\S+?)(,|$)", result.lines()[0])
+    checks.check(told and float(told.group(1)) > float(told.group(2)), "two numbers that differ in the last bit", result.err)
 
 
 def check_baseline(checks, folder):
@@ -134,8 +235,12 @@ def main():
         checks.check(result.status == 0, "the sweep runs", result.err)
         check_gates(checks, folder)
         check_ranks(checks, folder)
+        check_closed_output(checks, folder)
+        check_links(checks, folder)
         check_junit(checks, folder)
         check_baseline(checks, folder)
+        check_coverage(checks, folder)
+        check_digits(checks, folder)
         check_metrics(checks, folder)
     checks.finish()
 

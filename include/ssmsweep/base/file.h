@@ -19,6 +19,8 @@ struct file_map {
 // Errors: STATUS_INPUT if the file is missing or no regular file, STATUS_IO if it cannot be read.  Local.
 enum status file_map(struct file_map *map, const char *path, struct error *err);
 void file_unmap(struct file_map *map);
+// Bytes of a byte order mark in front of a text: 3 or 0.
+size_t file_mark_bytes(const void *text, size_t bytes);
 // Gives the pages that were read so far back to the page cache; the next access maps them again.
 void file_release(const struct file_map *map);
 // Has the system read it in the background.  This and file_release() also take a part of a mapping that
@@ -40,7 +42,8 @@ void file_remove_directories(const char *path, size_t kept_bytes);
 
 // Writes a file without a name, fsyncs it, links it as PATH.tmp.<pid> and renames that to PATH: the old
 // content or the new, never a part.  Where the file system has no files without a name, it is PATH.tmp.<pid>
-// at once.  What is no file (a pipe, /dev/null, /dev/stdout) is written to as it is.
+// at once.  Of a symbolic link the file that it leads to is replaced.  What is no file (a pipe, /dev/null,
+// /dev/stdout) is written to as it is.
 enum status file_replace(const char *path, const void *data, size_t size_bytes, struct error *err);
 
 // The same of DIR/NAME with a text; NULL stands for one that memory did not suffice for.

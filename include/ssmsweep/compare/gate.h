@@ -6,7 +6,8 @@
 //
 // Selectors: mode= (as in --modes), layer= (list of numbers, ranges, first, last, all: of the layers
 // compared), component= (list or all; without it the one that stands for a layer), calib_data_num=.  Without
-// one: everything but the reference.  Limits: METRIC and <, <=, > or >=, then a number.
+// one: everything but the reference.  Each item of a list has to match something that is compared.  Limits:
+// METRIC and <, <=, > or >=, then a number.
 #ifndef SSMSWEEP_COMPARE_GATE_H
 #define SSMSWEEP_COMPARE_GATE_H
 
@@ -48,7 +49,11 @@ void gates_clear(struct gates *gates);
 
 // Local.  STATUS_USAGE: a gate on what outputs alone tell, see metric.h.
 enum status gates_check_sums(const struct gates *gates, struct error *err);
-// Local.  One check per gate.  STATUS_USAGE: a gate that applies to nothing of the comparison.
+// Local.  STATUS_USAGE: a gate names a mode that is not among swept[mode_count()], or is the reference.
+enum status gates_check_modes(const struct gates *gates, const bool *swept, const char *reference,
+                              struct error *err);
+// Local.  One check per gate.  STATUS_USAGE: a gate, or one item of its selectors, applies to nothing of the
+// comparison.
 enum status gates_check(const struct gates *gates, const struct comparison *comparison,
                         const struct result *result, struct checks *checks, struct error *err);
 
