@@ -108,19 +108,25 @@ static enum status put_stand_in(struct scan *s, size_t at, const char *stand_in)
     return STATUS_OK;
 }
 
-static enum status check_utf8(const struct scan *s)
+size_t json_utf8_bytes(const char *text, size_t bytes)
 {
-    for (size_t at = 0; at < s->bytes;) {
+    for (size_t at = 0; at < bytes;) {
         utf8proc_int32_t code;
-        size_t left = s->bytes - at < 4 ? s->bytes - at : 4;
+        size_t left = bytes - at < 4 ? bytes - at : 4;
         utf8proc_ssize_t step =
-            utf8proc_iterate((const utf8proc_uint8_t *)s->text + at, (utf8proc_ssize_t)left, &code);
-        if (step <= 0)
-            return error_set(s->err, STATUS_INPUT, "%s: invalid UTF-8 at byte %zu; convert the file to UTF-8",
-                             s->where, at);
+            utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)left, &code);
+        if (step <= 0) return at;
         at += (size_t)step;
     }
-    return STATUS_OK;
+    return bytes;
+}
+
+static enum status check_utf8(const struct scan *s)
+{
+    const size_t valid = json_utf8_bytes(s->text, s->bytes);
+    if (valid == s->bytes) return STATUS_OK;
+    return error_set(s->err, STATUS_INPUT, "%s: invalid UTF-8 at byte %zu; convert the file to UTF-8",
+                     s->where, valid);
 }
 
 // The code of the \uXXXX at `at`, or -1 if none stands there.

@@ -46,10 +46,14 @@ static void append_text(struct json_writer *w, const char *text)
 
 static void append_quoted(struct json_writer *w, const char *text)
 {
+    const char *invalid = text + json_utf8_bytes(text, strlen(text));
     append_text(w, "\"");
     for (const char *c = text; *c; c++) {
         char code[8];
-        if (*c == '"' || *c == '\\') {
+        if (c == invalid) {
+            strcpy(code, "\\ufffd");
+            invalid = c + 1 + json_utf8_bytes(c + 1, strlen(c + 1));
+        } else if (*c == '"' || *c == '\\') {
             code[0] = '\\', code[1] = *c, code[2] = '\0';
         } else if ((unsigned char)*c < 0x20) {
             snprintf(code, sizeof code, "\\u%04x", (unsigned)*c);

@@ -29,8 +29,12 @@ void stop_catch(void)
 {
     struct sigaction action = {.sa_handler = note, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
-    for (int s = 0; s < SIGNALS; s++)
-        sigaction(signals[s].number, &action, NULL);
+    for (int s = 0; s < SIGNALS; s++) {
+        struct sigaction before;
+        // What is ignored stays so: nohup has the end of a terminal ignored.
+        if (sigaction(signals[s].number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(signals[s].number, &action, NULL);
+    }
 }
 
 static double now(void)

@@ -8,6 +8,7 @@
 
 #include "ssmsweep/input/option.h"
 
+#include "ssmsweep/base/json.h"
 #include "ssmsweep/base/number.h"
 
 static enum status bad_number(const struct option *option, const char *text, const char *where,
@@ -123,6 +124,13 @@ static enum status store_text(const struct option *option, const char *text, con
     if (text[option->kind == OPTION_LIST ? strspn(text, ", ") : 0] == '\0')
         return error_set(err, STATUS_USAGE, "%s: expected a text, got an empty one; see ssmsweep --help",
                          where);
+    // It goes into JSON, and must come back.
+    const size_t bytes = strlen(text), valid = json_utf8_bytes(text, bytes);
+    if (valid < bytes)
+        return error_set(
+            err, STATUS_USAGE,
+            "%s: expected UTF-8, got 0x%02x at byte %zu; rename it, or name it by a symbolic link", where,
+            (unsigned)(unsigned char)text[valid], valid);
     *out = text;
     return STATUS_OK;
 }

@@ -8,18 +8,14 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "ssmsweep/base/json.h"
+
 enum status unicode_check_utf8(const char *text, size_t bytes, struct error *err)
 {
-    for (size_t at = 0; at < bytes;) {
-        utf8proc_int32_t code;
-        utf8proc_ssize_t left = bytes - at < 4 ? (utf8proc_ssize_t)(bytes - at) : 4;
-        utf8proc_ssize_t step = utf8proc_iterate((const utf8proc_uint8_t *)text + at, left, &code);
-        if (step <= 0)
-            return error_set(err, STATUS_INPUT,
-                             "text to tokenize: invalid UTF-8 at byte %zu; convert it to UTF-8", at);
-        at += (size_t)step;
-    }
-    return STATUS_OK;
+    const size_t valid = json_utf8_bytes(text, bytes);
+    if (valid == bytes) return STATUS_OK;
+    return error_set(err, STATUS_INPUT, "text to tokenize: invalid UTF-8 at byte %zu; convert it to UTF-8",
+                     valid);
 }
 
 // Below U+0300 (whose UTF-8 begins with 0xCC) everything composed is its own NFC and nothing combines.

@@ -178,11 +178,41 @@ def check_one_token(checks, folder, job):
                  "%s\n%s\n%s" % (status, err, out))
 
 
+def check_latin1(checks, folder, good):
+    """Names that are no UTF-8 would make JSON that nobody reads: refused at the start, and a link helps."""
+    model, out = b"mod\xe8le", b"r\xe9sultats"
+    os.symlink(os.path.join(os.fsencode(os.path.dirname(folder)), b"model"), os.path.join(os.fsencode(folder), model))
+    os.symlink(os.fsencode(good), os.path.join(os.fsencode(folder), out))
+    names = dict(harness.QUICK, M=model, R=out)
+    before = sorted(os.listdir(folder))
+    for words in ("--model $M", "--output_dir $R", "--comparison-dir $R", "--calib-data $M/ids.npy", "save all --output_dir $R",
+                  "compare --output_dir $R", "compare --baseline $R/summary.json", "compare --save-comparison $R.json",
+                  "compare --junit $R.xml", "info $R/sweep.h5", "info --json $M", "export --npy $R", "import-npy $R",
+                  "synth --out $R", "bench --json $R"):
+        status, _, err = harness.execute(["sh", "-c", "$P " + words], folder, dict(names, P=harness.PROGRAM), LIMIT)
+        lines = [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
+        byte = "0xe8 at byte 3" if "$M" in words else "0xe9 at byte 1"
+        checks.check(status == 2 and len(lines) == 1 and "expected UTF-8, got " + byte in err and "link" in err, "Latin-1: " + words,
+                     "%s\n%s" % (status, err))
+        checks.check(sorted(os.listdir(folder)) == before, "Latin-1: nothing is written: " + words, os.listdir(folder))
+    os.symlink(model, os.path.join(os.fsencode(folder), b"model"))
+    os.mkdir(os.path.join(os.fsencode(folder), b"\xe9t\xe9"))
+    within = os.path.join(os.fsencode(folder), b"\xe9t\xe9")
+    job = "-q --model ../model --calib-data ../model/../ids.npy --calib_data_num 1 "
+    for words in (job + "--modes fp32,2-1", job + "--modes fp32,2-1 --resume", "save 2-4 " + job, "compare 2-4 -q"):
+        status, _, err = harness.execute(["sh", "-c", "$P " + words], within, dict(names, P=harness.PROGRAM), LIMIT)
+        checks.check(status == 0, "Latin-1: a link, in a folder that is no UTF-8: " + words, "%s\n%s" % (status, err))
+    for root, _, files in os.walk(os.path.join(within, b"comparisons")):
+        for name in files:
+            if name.endswith(b".json"):
+                harness.read_json(os.path.join(root, name))
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
         folders = {}
-        for name in ("good", "closed", "link", "half", "limit", "token"):
+        for name in ("good", "closed", "link", "half", "limit", "token", "latin"):
             folders[name] = os.path.join(workplace, name)
             os.mkdir(folders[name])
         recovery.make_model(workplace)
@@ -200,6 +230,7 @@ def main():
         check_read_only(checks, folders["good"], job)
         check_size_limit(checks, folders["limit"], job)
         check_one_token(checks, folders["token"], job)
+        check_latin1(checks, folders["latin"], folders["good"])
     checks.finish()
 
 

@@ -11,6 +11,9 @@
 
 struct json; // opaque: one value inside a document
 
+// How many of these bytes are UTF-8, from the first on; `bytes` if all are.
+size_t json_utf8_bytes(const char *text, size_t bytes);
+
 // ---- reading ----
 // Parses a whole text.  *root is freed by json_close(), which takes the root only.  `where` (a path) starts
 // the message.  NaN, Infinity and -Infinity, which Python writes, are numbers.  STATUS_INPUT: not JSON (line,
@@ -51,7 +54,8 @@ void json_describe(const struct json *value, char text[JSON_DESCRIBE_CHARS]);
 // ---- writing ----
 // Objects and arrays nest by begin/end; `key` is NULL inside arrays and for the outermost value.  Doubles
 // carry 17 significant digits; NaN and Inf become null, followed in objects by "<key>_flag": "nan" | "inf" |
-// "-inf".
+// "-inf".  A byte that is no UTF-8 becomes U+FFFD, so that what is written can be read: texts that must come
+// back as they were are checked before.
 struct json_writer;                         // opaque
 struct json_writer *json_writer_open(void); // NULL when memory is out
 void json_begin_object(struct json_writer *writer, const char *key);
