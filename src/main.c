@@ -36,17 +36,6 @@
 #include "ssmsweep/sweep/store.h"
 #include "ssmsweep/sweep/sweep.h"
 
-enum { NO_LAUNCHER = -1 };
-
-// The rank that the launcher gave us, before MPI may be asked.
-static int launcher_rank(void)
-{
-    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (getenv(names[i])) return (int)strtol(getenv(names[i]), NULL, 10);
-    return NO_LAUNCHER;
-}
-
 static void info(const struct job *job, struct error *err)
 {
     const struct info_request request = {
@@ -291,6 +280,7 @@ static enum status run_under_mpi(struct job *job, struct verdict *verdict, const
     struct log log = {.level = wrong->status ? LOG_NORMAL : job->verbosity};
     struct stop stop = {.grace_seconds = job->grace_seconds};
     const struct program program = {job, &comm, &log, &stop, verdict};
+    if (comm_launch().rank > 0) log.rank = comm_launch().rank;
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
     if (job->command == COMMAND_RUN || job->command == COMMAND_SAVE)
         stop_catch(); // before MPI starts, which takes a moment
@@ -318,14 +308,14 @@ int main(int argc, char **argv)
     struct job job = {0};
     struct verdict verdict = {0};
     struct error err = {0};
-    const int rank = launcher_rank();
-    struct log log = {.level = LOG_NORMAL, .rank = rank == NO_LAUNCHER ? 0 : rank};
+    const int rank = comm_launch().rank;
+    struct log log = {.level = LOG_NORMAL, .rank = rank == COMM_NO_LAUNCHER ? 0 : rank};
     thread_settle();
     standard_open();
     signal(SIGPIPE, SIG_IGN); // a reader that leaves (| head) is told by the write, and costs no verdict
     if (!job_parse(&job, argc, argv, &err)) check_job(&job, &verdict, &err);
     if (!err.status) log.level = job.verbosity;
-    if ((err.status && rank != NO_LAUNCHER) || (!err.status && !answer_alone(&job, &log, &err)))
+    if ((err.status && rank != COMM_NO_LAUNCHER) || (!err.status && !answer_alone(&job, &log, &err)))
         return (int)run_under_mpi(&job, &verdict, &err, &argc, &argv);
     if (!err.status) standard_end(&err);
     if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <time.h>
 
-// A signal handler can reach nothing else: the program's only writable global.
+// A signal handler can reach nothing else.
 static volatile sig_atomic_t caught;
 
 static const struct {

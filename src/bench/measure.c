@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "measure.h"
 
-#include "ssmsweep/base/thread.h"
-
 #include <stdlib.h>
 #include <time.h>
+
+#include "ssmsweep/base/thread.h"
 
 enum { MAX_LOADS = 4, MAX_RUNS = 1000, LEAST_RUNS = 2 };
 

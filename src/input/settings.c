@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/input/settings.h"
-#include "ssmsweep/base/number.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ssmsweep/base/json.h"
+#include "ssmsweep/base/number.h"
 
 enum { WHERE_CHARS = 400 };
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workspace.h"
 
-#include "ssmsweep/base/thread.h"
-
 #include <string.h>
+
+#include "ssmsweep/base/thread.h"
 
 void divide(const struct forward *f, int count, int grain, divided body, void *context)
 {

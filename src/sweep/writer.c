@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "writer.h"
-#include "ssmsweep/base/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "ssmsweep/base/hash.h"
+#include "ssmsweep/base/thread.h"
 
 // A record's data lie behind it in the ring, in one piece: where the end of the ring is too near, a SKIP
 // fills it.

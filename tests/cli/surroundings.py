@@ -178,6 +178,32 @@ def check_one_token(checks, folder, job):
                  "%s\n%s\n%s" % (status, err, out))
 
 
+def check_ignored_signal(checks, folder, job):
+    """nohup has SIGHUP ignored; what is ignored at the start stays so."""
+    for before, expected in (("", recovery.STOPPED), ("trap '' USR1; ", 0)):
+        command = before + "exec %s --inject stop@store -q --output_dir o%d %s" % (recovery.INJECT, expected, job)
+        status, _, err = shell(command, folder)
+        checks.check("inject: stop@store" in err and status == expected, "a signal, %signored" % ("" if before else "not "),
+                     "%s\n%s" % (status, err))
+
+
+def check_start_of_mpi(checks, folder):
+    """1 would say that a gate failed."""
+    gate = "$P compare -q --gate 'mode=2-4 mse<1'"
+    status, _, err = shell("PATH=/nonexistent OMPI_MCA_orte_tmpdir_base=/dev/null/no OMPI_MCA_ess_singleton_isolated=0 " + gate, folder)
+    lines = [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
+    checks.check(status == recovery.IO and len(lines) == 1 and "MPI: cannot start" in lines[0], "MPI cannot start", "%s\n%s" % (status, err))
+    for variables, said in (("PMI_RANK=0 PMI_SIZE=2", "2 processes (PMI_SIZE), MPI sees 1"), ("PMI_RANK=1 PMI_SIZE=2", ""),
+                            ("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=3", "3 processes (SLURM_STEP_NUM_TASKS), MPI sees 1")):
+        status, _, err = shell(variables + " " + gate, folder)
+        lines = [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
+        checks.check(status == 2 and len(lines) == bool(said) and said in err, "another MPI's launcher: " + variables, "%s\n%s" % (status, err))
+    for words in ("SLURM_PROCID=0 SLURM_NTASKS=3 " + gate, "PMI_RANK=0 PMI_SIZE=1 " + gate,
+                  "PMI_RANK=0 PMI_SIZE=2 %s -n 1 %s" % (shlex.quote(harness.MPIEXEC), gate)):
+        status, _, err = shell(words, folder)
+        checks.check(status == 0, "one process is meant: " + words, "%s\n%s" % (status, err))
+
+
 def check_latin1(checks, folder, good):
     """Names that are no UTF-8 would make JSON that nobody reads: refused at the start, and a link helps."""
     model, out = b"mod\xe8le", b"r\xe9sultats"
@@ -212,7 +238,7 @@ def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
         folders = {}
-        for name in ("good", "closed", "link", "half", "limit", "token", "latin"):
+        for name in ("good", "closed", "link", "half", "limit", "token", "signal", "latin"):
             folders[name] = os.path.join(workplace, name)
             os.mkdir(folders[name])
         recovery.make_model(workplace)
@@ -230,6 +256,8 @@ def main():
         check_read_only(checks, folders["good"], job)
         check_size_limit(checks, folders["limit"], job)
         check_one_token(checks, folders["token"], job)
+        check_ignored_signal(checks, folders["signal"], job)
+        check_start_of_mpi(checks, folders["good"])
         check_latin1(checks, folders["latin"], folders["good"])
     checks.finish()
 

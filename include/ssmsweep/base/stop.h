@@ -13,7 +13,8 @@ struct stop {
     double since; // monotonic seconds at which this process learned of it
 };
 
-// Local.  Installs the handlers, best before MPI starts; a signal that is ignored stays ignored (nohup).  A second SIGINT ends the process at once.
+// Local.  Installs the handlers, best before MPI starts; a signal that is ignored stays ignored (nohup).  A
+// second SIGINT ends the process at once.
 void stop_catch(void);
 
 // Local.  Has this process been told to stop, by a signal or by stop_hear()?

@@ -14,6 +14,22 @@ struct comm {
     int node_rank, node_ranks;
 };
 
+enum { COMM_NO_LAUNCHER = -1 };
+
+// What a launcher says in the environment.
+struct launch {
+    int rank, ranks;      // COMM_NO_LAUNCHER where it does not say
+    const char *variable; // that says `ranks`; NULL if none does
+};
+
+// Local.  To be asked before MPI starts, which sets such variables, too.
+struct launch comm_launch(void);
+
+#define COMM_CANNOT_START                                                                                    \
+    "MPI: cannot start, see above for its own words; it wants to write to /tmp or TMPDIR, a network "        \
+    "interface, "                                                                                            \
+    "and ssh or rsh on the PATH"
+
 // Collective.  MPI_Init_thread and the communicators.  comm_finish() is collective too.
 enum status comm_init(struct comm *comm, int *argc, char ***argv, struct error *err);
 void comm_finish(struct comm *comm);
