@@ -16,6 +16,7 @@
 #include "ssmsweep/compare/compare.h"
 #include "ssmsweep/compare/equalities.h"
 #include "ssmsweep/compare/info.h"
+#include "ssmsweep/compare/job_files.h"
 #include "ssmsweep/compare/memory_plan.h"
 #include "ssmsweep/compare/npy_files.h"
 #include "ssmsweep/compare/per_sample.h"
@@ -89,15 +90,16 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
     }
 }
 
-// Reads what the job names beside model and texts.
-static enum status check_job(const struct job *job, struct verdict *verdict, struct error *err)
+// Reads what the job names beside model and texts; `speaks`: the rank that will write.
+static enum status check_job(const struct job *job, struct verdict *verdict, bool speaks, struct error *err)
 {
     if (job->command == COMMAND_EXPORT && !job->npy)
         return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
     if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
         job->command != COMMAND_BENCH)
         return STATUS_OK;
-    return plan_check_names(job, err) ? err->status : verdict_open(verdict, job, err);
+    if (plan_check_names(job, err) || verdict_open(verdict, job, err)) return err->status;
+    return speaks ? job_files_check(job, err) : STATUS_OK;
 }
 
 // ---- compare and report ----
@@ -313,7 +315,7 @@ int main(int argc, char **argv)
     thread_settle();
     standard_open();
     signal(SIGPIPE, SIG_IGN); // a reader that leaves (| head) is told by the write, and costs no verdict
-    if (!job_parse(&job, argc, argv, &err)) check_job(&job, &verdict, &err);
+    if (!job_parse(&job, argc, argv, &err)) check_job(&job, &verdict, log.rank == 0, &err);
     if (!err.status) log.level = job.verbosity;
     if ((err.status && rank != COMM_NO_LAUNCHER) || (!err.status && !answer_alone(&job, &log, &err)))
         return (int)run_under_mpi(&job, &verdict, &err, &argc, &argv);

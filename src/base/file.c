@@ -189,9 +189,7 @@ static bool is_special(const char *path)
     return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
 }
 
-// What a chain of links at `path` leads to, whether it is there or not, in malloc'ed memory: the file behind
-// a link is replaced, and the link stays.  NULL with errno set.
-static char *follow_links(const char *path)
+char *file_follow_links(const char *path)
 {
     enum { MOST_LINKS = 40 };
     char target[PATH_MAX], *at = strdup(path);
@@ -230,7 +228,7 @@ static void open_replacement(struct file_replacement *made)
 
 static enum status begin(struct file_replacement *replacement, const char *path, struct error *err)
 {
-    struct file_replacement made = {.path = is_special(path) ? strdup(path) : follow_links(path)};
+    struct file_replacement made = {.path = is_special(path) ? strdup(path) : file_follow_links(path)};
     if (!made.path) return error_errno(err, path, "cannot create");
     const size_t room = strlen(made.path) + 32;
     made.temporary = malloc(room);

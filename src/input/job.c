@@ -39,7 +39,8 @@ static const struct job defaults = {
 
 static const char **text_member(const struct option *option, struct job *job)
 {
-    bool text = option->kind == OPTION_TEXT || option->kind == OPTION_LIST || option->kind == OPTION_LINES;
+    bool text = option->kind == OPTION_TEXT || option->kind == OPTION_LIST || option->kind == OPTION_LINES ||
+                option->kind == OPTION_FILE;
     return text ? (const char **)(void *)((char *)job + option->offset) : NULL;
 }
 

@@ -165,7 +165,7 @@ static const struct option options[] = {
     {"null-items", 0, OPTION_FLAG, GROUP_BENCH, IN_BENCH, OFFSET(null_items),
      .help = "under mpirun: measure only how fast items that do nothing are handed out"},
 
-    {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, .argument = "FILE.json",
+    {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, OFFSET(job_file), .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},
     {"json", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO | IN_MODES, OFFSET(json), .help = "info, modes: as JSON"},
     {"cpu", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(cpu),

@@ -154,6 +154,7 @@ enum status option_store(const struct option *option, const char *text, const ch
     case OPTION_TEXT:
     case OPTION_LIST:
     case OPTION_LINES:
+    case OPTION_FILE:
         return store_text(option, text, where, out, err);
     case OPTION_INT_LIST:
         return store_cells(option, text, where, job, err);
@@ -165,8 +166,6 @@ enum status option_store(const struct option *option, const char *text, const ch
         break;
     case OPTION_COMMAND:
         job->command = option->command;
-        break;
-    case OPTION_FILE:
         break;
     }
     return STATUS_OK;

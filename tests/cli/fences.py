@@ -87,6 +87,44 @@ def unsettled_threads(path, text):
     return found
 
 
+# Opens or makes a file for writing; each place is reached behind main()'s check_job() alone.
+MAKES_FILES = re.compile(r'O_CREAT|\bfopen\([^;]*"[wa]|\bfdopen\([^;]*"[wa]|\bH5Fcreate\(|\bmkdir\(|\bfreopen\(|\btmpfile\(')
+MAKERS = ["src/base/file.c", "src/input/synth.c", "src/sweep/claim.c", "src/sweep/node_block.c", "src/sweep/store_create.c",
+          "src/sweep/store_extend.c"]
+# What the user's options name beside model and texts: read in one place, which check_job() calls.
+READ_AT_START = {"gates": "src/compare/verdict.c", "gate_file": "src/compare/verdict.c", "baseline": "src/compare/verdict.c"}
+
+
+def function(text, name):
+    """The body of a function, from its opening brace."""
+    found = re.search(r"^[\w *]*\b%s\([^;{]*\)\n\{\n(.*?)^\}" % name, text, re.M | re.S)
+    return found.group(1) if found else ""
+
+
+def check_inputs_first(checks, found):
+    """No output is opened before every input was read and compared with the outputs."""
+    for path, text in found.items():
+        made = MAKES_FILES.findall(COMMENT.sub("", text))
+        checks.check(not made or path in MAKERS, path + ": makes files by base/file.h", made)
+        for member, reader in READ_AT_START.items():
+            used = re.findall(r"\bjob->%s\b" % member, text)
+            checks.check(not used or path in (reader, "src/compare/job_files.c"), path + ": leaves reading %s to the start" % member)
+    verdict, main_c, files = (found["src/" + name] for name in ("compare/verdict.c", "main.c", "compare/job_files.c"))
+    late = [name for name in ("verdict_judge", "verdict_tell") if re.search("gates_parse|gates_read|baseline_open|_map|read_file",
+                                                                           function(verdict, name))]
+    checks.check(function(verdict, "verdict_judge") and not late, "verdict.c: judging reads nothing", late)
+    checked = function(main_c, "check_job")
+    checks.check(0 < checked.find("verdict_open(") < checked.find("job_files_check("), "main.c: check_job() reads, then compares")
+    order = [function(main_c, "main").find(call) for call in ("job_parse(", "check_job(", "answer_alone(", "run_under_mpi(")]
+    checks.check(-1 not in order and order == sorted(order), "main.c: check_job() comes before all work", order)
+    # Every option that names a file is in the list of inputs and outputs.
+    rows = re.findall(r'\{"([\w-]+)", (?:0|\'\w\'), OPTION_(?:TEXT|FILE),[^{}]*?OFFSET\((\w+)\),\s*\.argument = "([^"]*)"',
+                      found["src/input/option.c"], re.S)
+    named = {member for _, member, argument in rows if re.search(r"FILE|DIR|json|xml", argument)}
+    missing = named - set(re.findall(r"job->(\w+)", files)) - {"pretrained_dir", "npy_dir", "out"}
+    checks.check(len(named) > 10 and not missing, "job_files.c: knows every option that names a file", missing)
+
+
 def compiles_alone(compiler, header):
     flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-D_POSIX_C_SOURCE=200809L", "-xc",
              "-I" + os.path.join(harness.SOURCE, "include")]
@@ -114,6 +152,7 @@ def main():
         unsettled = unsettled_threads(path, text)
         checks.check(not unsettled, path + ": every thread begins with thread_settle()", unsettled)
         checks.check(text.count("\n") <= 700, path + ": at most 700 lines")
+    check_inputs_first(checks, found)
     for path in found:
         if path.startswith("include/"):
             wrong = compiles_alone(sys.argv[1], path[len("include/"):])

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shutil
 import xml.etree.ElementTree
 
 import h5py
@@ -108,6 +109,49 @@ def check_links(checks, folder):
     expect(checks, folder, "a link to itself", [], 4, ["summary.json: cannot create"])
     os.remove(link)
     expect(checks, folder, "no link any more", [], 0, [])
+
+
+def check_own_files(checks, folder):
+    """A file that the command reads is none that it writes."""
+    os.makedirs(os.path.join(folder, "links"))
+    os.symlink("../comparisons/summary.json", os.path.join(folder, "links", "old.json"))
+    os.link(os.path.join(folder, "comparisons", "summary.json"), os.path.join(folder, "hard.json"))
+    shutil.copy(os.path.join(folder, "comparisons", "summary.json"), os.path.join(folder, "good.json"))
+    with open(os.path.join(folder, "good.txt"), "w") as f:
+        f.write("mse<1\n")
+    harness.write_json(os.path.join(folder, "good_job.json"), {"gate": "mse<1"})
+    with open(os.path.join(folder, "text.txt"), "w") as f:
+        f.write("some words\n")
+    own, good = "is also a file that ", "good.json"
+    before = {name: harness.read_bytes(os.path.join(folder, name)) for name in
+              ("comparisons/summary.json", "layer_outputs/sweep.h5", "good.json", "good.txt", "good_job.json", "text.txt")}
+    for what, arguments, part in [
+            ("the summary", ["compare", "--baseline", "comparisons/summary.json"], own + "--comparison-dir"),
+            ("the summary, otherwise written", ["compare", "--baseline", "./links/../comparisons/summary.json"], own + "--comparison-dir"),
+            ("a link to the summary", ["compare", "--baseline", "links/old.json"], own + "--comparison-dir"),
+            ("a comparison", ["compare", "--baseline", "comparisons/mode_2-4_vs_fp32.json"], own + "--comparison-dir"),
+            ("a second name of the summary", ["compare", "--baseline", "hard.json"], own + "--comparison-dir"),
+            ("the file of --junit", ["compare", "--baseline", good, "--junit", good], own + "--junit"),
+            ("the file of --save_comparison", ["compare", "--gate-file", "good.txt", "--save_comparison", "good.txt"], own + "--save_comparison"),
+            ("gates in the file of --junit", ["compare", "--gate-file", "good.txt", "--junit", "./good.txt"], own + "--junit"),
+            ("the job", ["compare", "--job", "good_job.json", "--junit", "good_job.json"], own + "--junit"),
+            ("a text", ["run", "--calib-data", "text.txt", "--gate", "mse<1", "--junit", "text.txt", "--output_dir", "never"], own + "--junit"),
+            ("a text of a folder", ["run", "--calib-data", ".", "--gate", "mse<1", "--junit", "text.txt", "--output_dir", "never"], own + "--junit"),
+            ("the result file", ["compare", "--save_comparison", "layer_outputs/sweep.h5"], own + "--save_comparison"),
+            ("two reports in one", ["compare", "--gate", "mse<1", "--junit", "x.xml", "--save_comparison", "./x.xml"], own + "--junit"),
+            ("a report of that name", ["compare", "--gate", "mse<1", "--junit", "comparisons/sweep.csv"], own + "--comparison-dir"),
+            ("statistics", ["compare", "--gate", "mse<1", "--junit", "layer_outputs/mode_0_stats.json"], own + "--output_dir")]:
+        result = harness.run(arguments + ["-q"], 1, folder)
+        checks.check(result.status == 2 and part in result.err and len(result.lines()) == 1, "one file: " + what,
+                     "%s %s" % (result.status, result.err))
+    kept = all(harness.read_bytes(os.path.join(folder, name)) == content for name, content in before.items())
+    checks.check(kept and not os.path.exists(os.path.join(folder, "never")), "one file: nothing was touched")
+    result = harness.run(["-q", "--save_comparison", "none/x.json", "--output_dir", "never"], 1, folder)
+    checks.check(result.status == 4 and "its folder is not there" in result.err and not os.path.exists(os.path.join(folder, "none"))
+                 and not os.path.exists(os.path.join(folder, "never")), "a file in a folder that is not there", result.err)
+    expect(checks, folder, "files of their own", ["2-4", "--baseline", good, "--junit", "fresh/comparisons/g.xml", "--comparison-dir",
+                                                  "fresh/comparisons", "--save_comparison", "fresh/comparisons/mode_2-4_vs_fp32.json"], 0, [])
+    checks.check(os.path.exists(os.path.join(folder, "fresh/comparisons/g.xml")), "JUnit in a folder that the command makes")
 
 
 def check_junit(checks, folder):
@@ -237,6 +281,7 @@ def main():
         check_ranks(checks, folder)
         check_closed_output(checks, folder)
         check_links(checks, folder)
+        check_own_files(checks, folder)
         check_junit(checks, folder)
         check_baseline(checks, folder)
         check_coverage(checks, folder)

@@ -61,6 +61,10 @@ enum status file_replacement_begin(struct file_replacement *replacement, const c
 // Renames what was written into place; after an error, also one that *err held before, the old file stays.
 enum status file_replacement_end(struct file_replacement *replacement, struct error *err);
 
+// What a chain of links at `path` leads to, whether it is there or not, in malloc'ed memory (caller frees):
+// the file behind a link is replaced, and the link stays.  NULL with errno set.
+char *file_follow_links(const char *path);
+
 // "DIR/NAME" in malloc'ed memory (caller frees); NULL when memory is out.
 char *file_join(const char *directory, const char *name);
 

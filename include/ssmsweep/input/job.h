@@ -33,6 +33,7 @@ struct job {
     // The first word of the line is the model's name, as the original tool has it: then model_dir is
     // PRETRAINED_DIR/NAME if there is such a folder, else PRETRAINED_DIR itself.
     bool model_by_name;
+    const char *job_file;  // NULL: none
     const char *model_dir; // NULL: the embedded demo model; a relative one is inside pretrained_dir, if given
     const char *reference_model; // float model of the float modes; NULL: the model itself
     const char *pretrained_dir;  // already part of model_dir after job_parse()

@@ -22,7 +22,7 @@ enum option_kind {
     OPTION_WORD,     // takes no argument; stores `word` in a const char *
     OPTION_LEVEL,    // takes no argument; stores `level` in an enum log_level
     OPTION_COMMAND,  // takes no argument; stores `command`, and nothing else is looked at
-    OPTION_FILE      // names the job file itself
+    OPTION_FILE      // const char *: names the job file itself
 };
 
 enum option_group {
@@ -44,7 +44,7 @@ struct option {
     enum option_kind kind;
     enum option_group group;
     unsigned commands;    // mask of 1u << enum command: where it applies
-    size_t offset;        // in struct job; unused by OPTION_COMMAND and OPTION_FILE
+    size_t offset;        // in struct job; unused by OPTION_COMMAND
     const char *argument; // placeholder for --help
     const char *help;     // one line, or several divided by '\n'
     double least, most;
