@@ -452,3 +452,19 @@ size_t json_count(const struct json *object_or_array)
 {
     return object_or_array ? (size_t)cJSON_GetArraySize(node(object_or_array)) : 0;
 }
+
+bool json_equal(const struct json *a, const struct json *b)
+{
+    if (json_is_array(a) && json_is_array(b)) {
+        const struct json *x = json_first(a), *y = json_first(b);
+        while (x && y && json_equal(x, y)) {
+            x = json_next(x);
+            y = json_next(y);
+        }
+        return !x && !y;
+    }
+    if (json_is_string(a) && json_is_string(b)) return strcmp(json_string(a), json_string(b)) == 0;
+    if (json_is_number(a) && json_is_number(b)) return json_number(a) == json_number(b);
+    if (json_is_bool(a) && json_is_bool(b)) return json_bool(a) == json_bool(b);
+    return (!a || json_is_null(a)) && (!b || json_is_null(b));
+}

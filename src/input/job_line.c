@@ -68,22 +68,6 @@ static void put_option(FILE *out, const struct json *value)
         put_word(out, number_shortest(json_number(value), text));
 }
 
-static bool equal(const struct json *a, const struct json *b)
-{
-    if (json_is_array(a) && json_is_array(b)) {
-        const struct json *x = json_first(a), *y = json_first(b);
-        while (x && y && equal(x, y)) {
-            x = json_next(x);
-            y = json_next(y);
-        }
-        return !x && !y;
-    }
-    if (json_is_string(a) && json_is_string(b)) return strcmp(json_string(a), json_string(b)) == 0;
-    if (json_is_number(a) && json_is_number(b)) return json_number(a) == json_number(b);
-    if (json_is_bool(a) && json_is_bool(b)) return json_bool(a) == json_bool(b);
-    return json_is_null(a) && json_is_null(b);
-}
-
 static void put_options(FILE *out, const char *stored, const char *usual)
 {
     struct json *job = NULL, *without = NULL;
@@ -92,7 +76,7 @@ static void put_options(FILE *out, const char *stored, const char *usual)
         json_parse(&without, usual, strlen(usual), "job", &torn) == STATUS_OK) {
         put_model(out, job);
         for (const struct json *value = json_first(job); value; value = json_next(value))
-            if (!equal(value, json_get(without, json_key(value))) && !json_is_null(value))
+            if (!json_equal(value, json_get(without, json_key(value))) && !json_is_null(value))
                 put_option(out, value);
     }
     json_close(job);

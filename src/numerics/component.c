@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,30 +25,46 @@ int component_width(const struct dims *dims, enum component component)
     return components[component].inner ? dims->d_inner : dims->d_model;
 }
 
-// Next word of a comma or blank separated list; false at its end.
-static bool next_word(const char **at, char *word, size_t room)
+// A part of a list of commas or blanks, where it stands there.
+struct word {
+    const char *text;
+    size_t length;
+};
+
+// The next one, behind which *at moves; false at the end of the list.
+static bool next_word(const char **at, struct word *word)
 {
-    *at += strspn(*at, ", ");
-    size_t length = strcspn(*at, ", ");
-    snprintf(word, room, "%.*s", (int)(length < room ? length : room - 1), *at);
-    *at += length;
-    return length > 0;
+    word->text = *at + strspn(*at, ", ");
+    word->length = strcspn(word->text, ", ");
+    *at = word->text + word->length;
+    return word->length > 0;
+}
+
+static bool is(struct word word, const char *name)
+{
+    return strlen(name) == word.length && memcmp(word.text, name, word.length) == 0;
+}
+
+// For messages.
+static int shown(struct word word)
+{
+    return word.length < 64 ? (int)word.length : 64;
 }
 
 enum status component_select(const char *list, unsigned *mask, struct error *err)
 {
-    char word[64];
+    struct word word;
     unsigned chosen = 0;
-    while (next_word(&list, word, sizeof word)) {
-        unsigned bit = strcmp(word, "all") == 0 ? (1u << COMPONENT_COUNT) - 1 : 0;
+    while (next_word(&list, &word)) {
+        unsigned bit = is(word, "all") ? (1u << COMPONENT_COUNT) - 1 : 0;
         for (int c = 0; c < COMPONENT_COUNT; c++)
-            if (strcmp(word, components[c].name) == 0) bit = 1u << c;
+            if (is(word, components[c].name)) bit = 1u << c;
         if (!bit)
             return error_set(
                 err, STATUS_USAGE,
-                "unknown component '%s': expected mixer_input, conv1d_input, conv1d_output, ssm_input, "
+                "unknown component '%.*s': expected mixer_input, conv1d_input, conv1d_output, ssm_input, "
                 "ssm_output, mixer_output or all",
-                word);
+                shown(word), word.text);
         chosen |= bit;
     }
     if (!chosen)
@@ -59,51 +74,49 @@ enum status component_select(const char *list, unsigned *mask, struct error *err
 }
 
 // One index: a number (negative from the end), `first` or `last`.
-static enum status parse_index(const char *text, const char *word, int n_layer, int *index, struct error *err)
+static enum status parse_index(struct word part, struct word word, int n_layer, int *index, struct error *err)
 {
-    char *end;
+    char *end = NULL;
     errno = 0;
-    long value = strcmp(text, "first") == 0  ? 0
-                 : strcmp(text, "last") == 0 ? n_layer - 1
-                                             : strtol(text, &end, 10);
-    bool named = strcmp(text, "first") == 0 || strcmp(text, "last") == 0;
-    if (!named && (end == text || *end))
+    const bool first = is(part, "first"), named = first || is(part, "last");
+    long value = named ? (first ? 0 : n_layer - 1) : strtol(part.text, &end, 10);
+    if (!named && (part.length == 0 || end != part.text + part.length))
         return error_set(err, STATUS_USAGE,
-                         "--layers: '%s' is no layer; expected an index, a-b, first, last or all", word);
+                         "--layers: '%.*s' is no layer; expected an index, a-b, first, last or all",
+                         shown(word), word.text);
     if (errno == ERANGE || value < -n_layer || value >= n_layer)
         return error_set(err, STATUS_USAGE,
-                         "--layers: layer '%s' does not exist; the model has layers 0 to %d", word,
-                         n_layer - 1);
+                         "--layers: layer '%.*s' does not exist; the model has layers 0 to %d", shown(word),
+                         word.text, n_layer - 1);
     *index = (int)(value < 0 ? value + n_layer : value);
     return STATUS_OK;
 }
 
-static enum status select_range(const char *word, int n_layer, unsigned char *wanted, struct error *err)
+static enum status select_range(struct word word, int n_layer, unsigned char *wanted, struct error *err)
 {
-    char from_text[64];
-    snprintf(from_text, sizeof from_text, "%s", word);
-    char *dash = from_text[0] ? strchr(from_text + 1, '-') : NULL; // a leading '-' is a sign
-    const char *to_text = from_text;
+    const char *dash = memchr(word.text + 1, '-', word.length - 1); // a leading '-' is a sign
+    struct word first = word, last = word;
     if (dash) {
-        *dash = '\0';
-        to_text = dash + 1;
+        first.length = (size_t)(dash - word.text);
+        last = (struct word){dash + 1, word.length - first.length - 1};
     }
     int from, to;
-    if (parse_index(from_text, word, n_layer, &from, err) || parse_index(to_text, word, n_layer, &to, err))
+    if (parse_index(first, word, n_layer, &from, err) || parse_index(last, word, n_layer, &to, err))
         return err->status;
-    if (from > to) return error_set(err, STATUS_USAGE, "--layers: range '%s' runs backwards", word);
+    if (from > to)
+        return error_set(err, STATUS_USAGE, "--layers: range '%.*s' runs backwards", shown(word), word.text);
     memset(wanted + from, 1, (size_t)(to - from) + 1);
     return STATUS_OK;
 }
 
 enum status layer_select(const char *list, int n_layer, unsigned char *wanted, struct error *err)
 {
-    char word[64];
+    struct word word;
     bool any = false;
     memset(wanted, 0, (size_t)n_layer);
-    while (next_word(&list, word, sizeof word)) {
+    while (next_word(&list, &word)) {
         any = true;
-        if (strcmp(word, "all") == 0)
+        if (is(word, "all"))
             memset(wanted, 1, (size_t)n_layer);
         else if (select_range(word, n_layer, wanted, err))
             return err->status;

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <hdf5.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,45 +18,99 @@
 
 // ---- the same job? ----
 
-enum { VALUE_CHARS = 72 };
-
 struct differences {
     char text[640];
     size_t used;
 };
 
-static void note_difference(struct differences *found, const char *key, const char *stored, const char *now)
+// Where the two texts begin to differ.
+static size_t common_bytes(const char *a, const char *b)
 {
-    if (strcmp(stored, now) == 0 || found->used >= sizeof found->text) return;
+    size_t common = 0;
+    while (a[common] && a[common] == b[common])
+        common++;
+    return common;
+}
+
+static bool continues_character(char byte)
+{
+    return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
+// For the message alone: a long text is cut to the part in which the two differ.
+static int write_part(char *part, size_t room, const char *text, size_t common, size_t shown)
+{
+    enum { BEFORE = 16 };
+    size_t start = strlen(text) > shown && common > BEFORE ? common - BEFORE : 0, end = start + shown;
+    while (start > 0 && continues_character(text[start]))
+        start--;
+    if (end > strlen(text)) end = strlen(text);
+    while (end > start && continues_character(text[end]))
+        end--;
+    return snprintf(part, room, "%s%.*s%s", start > 0 ? "..." : "", (int)(end - start), text + start,
+                    text[end] ? "..." : "");
+}
+
+// Of two values that were found to differ.
+static void note_difference(struct differences *found, const char *key, const char *stored, const char *now,
+                            size_t shown)
+{
+    char there[96], here[96];
+    const size_t common = common_bytes(stored, now);
+    if (found->used >= sizeof found->text) return;
+    write_part(there, sizeof there, stored, common, shown);
+    write_part(here, sizeof here, now, common, shown);
     int n = snprintf(found->text + found->used, sizeof found->text - found->used, "%s%s is %s there, %s here",
-                     found->used ? "; " : "", key, stored, now);
+                     found->used ? "; " : "", key, there, here);
     if (n > 0) found->used += (size_t)n;
 }
 
-static void append(char *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void append(char *text, const char *format, ...)
+enum { VALUE_CHARS = 72, DIGEST_CHARS = 16 };
+
+static void compare_texts(struct differences *found, const char *key, const char *stored, const char *now)
 {
-    size_t used = strlen(text);
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text + used, VALUE_CHARS - used, format, args);
-    va_end(args);
+    if (strcmp(stored, now) != 0) note_difference(found, key, stored, now, VALUE_CHARS);
 }
 
-static void describe(const struct json *value, char *text)
+static void write_value(FILE *out, const struct json *value, int digits)
 {
-    text[0] = '\0';
     if (json_is_array(value)) {
         for (const struct json *v = json_first(value); v; v = json_next(v))
-            append(text, "%s%.10g", text[0] ? "," : "", json_number(v));
+            fprintf(out, "%s%.*g", v == json_first(value) ? "" : ",", digits, json_number(v));
     } else if (json_is_string(value)) {
-        append(text, "'%s'", json_string(value));
+        fprintf(out, "'%s'", json_string(value));
     } else if (json_is_number(value)) {
-        append(text, "%.10g", json_number(value));
+        fprintf(out, "%.*g", digits, json_number(value));
     } else if (json_is_bool(value)) {
-        append(text, "%s", json_bool(value) ? "true" : "false");
+        fputs(json_bool(value) ? "true" : "false", out);
     } else {
-        append(text, "not set");
+        fputs("not set", out);
+    }
+}
+
+// In malloc'ed memory; NULL when that is out.
+static char *describe(const struct json *value, int digits)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out) return NULL;
+    write_value(out, value, digits);
+    return fclose(out) == 0 ? text : NULL;
+}
+
+static void compare_values(struct differences *found, const char *key, const struct json *stored,
+                           const struct json *now)
+{
+    if (json_equal(stored, now)) return;
+    for (int digits = 10;; digits = 17) {
+        char *there = describe(stored, digits), *here = describe(now, digits);
+        const bool told_apart = !there || !here || strcmp(there, here) != 0 || digits == 17;
+        if (told_apart)
+            note_difference(found, key, there ? there : "one", here ? here : "another", VALUE_CHARS);
+        free(there);
+        free(here);
+        if (told_apart) break;
     }
 }
 
@@ -70,42 +123,47 @@ static bool is_compared_otherwise(const char *key)
     return false;
 }
 
-// Every key of `from`; those that `other` has too are compared only once.
-static void compare_keys(struct differences *found, const struct json *from, const struct json *other,
-                         bool from_is_stored)
+// Every key of either.
+static void compare_keys(struct differences *found, const struct json *stored, const struct json *now)
 {
-    for (const struct json *value = json_first(from); value; value = json_next(value)) {
-        char mine[VALUE_CHARS], its[VALUE_CHARS];
-        const struct json *twin = json_get(other, json_key(value));
-        if (is_compared_otherwise(json_key(value)) || (twin && !from_is_stored)) continue;
-        describe(value, mine);
-        describe(twin, its);
-        note_difference(found, json_key(value), from_is_stored ? mine : its, from_is_stored ? its : mine);
-    }
+    for (const struct json *value = json_first(stored); value; value = json_next(value))
+        if (!is_compared_otherwise(json_key(value)))
+            compare_values(found, json_key(value), value, json_get(now, json_key(value)));
+    for (const struct json *value = json_first(now); value; value = json_next(value))
+        if (!is_compared_otherwise(json_key(value)) && !json_get(stored, json_key(value)))
+            compare_values(found, json_key(value), NULL, value);
 }
 
-// The reference is one of the modes.  In the order of the table, whatever words the job has for them.
-static void describe_modes(const struct json *job, char *text)
+// The reference is one of the modes.  False: the words of the job are none of this version.
+static bool choose_modes(const struct json *job, bool *chosen)
 {
     const char *list = json_string(json_get(job, "modes"));
     const char *reference = json_string(json_get(job, "reference"));
     struct error unknown = {0};
-    bool *chosen = calloc((size_t)mode_count(), sizeof *chosen);
-    describe(json_get(job, "modes"), text);
-    if (list && reference && chosen && mode_select(list, chosen, &unknown) == STATUS_OK) {
-        for (int m = 0; m < mode_count(); m++)
-            chosen[m] = chosen[m] || strcmp(mode_at(m)->name, reference) == 0;
-        mode_write_list(chosen, text, VALUE_CHARS);
-    }
-    free(chosen);
+    if (!list || !reference || mode_select(list, chosen, &unknown)) return false;
+    for (int m = 0; m < mode_count(); m++)
+        chosen[m] = chosen[m] || strcmp(mode_at(m)->name, reference) == 0;
+    return true;
 }
 
-static void compare_modes(struct differences *found, const struct json *stored, const struct json *now)
+// Sets, whatever words the jobs have for them.
+static enum status compare_modes(struct differences *found, const struct json *stored, const struct json *now,
+                                 struct error *err)
 {
-    char there[VALUE_CHARS], here[VALUE_CHARS];
-    describe_modes(stored, there);
-    describe_modes(now, here);
-    note_difference(found, "modes", there, here);
+    enum { LIST_CHARS = 256 };
+    const size_t modes = (size_t)mode_count();
+    bool *chosen = calloc(2 * modes, sizeof *chosen);
+    if (!chosen) return error_memory(err, modes, "the modes");
+    if (!choose_modes(stored, chosen) || !choose_modes(now, chosen + modes)) {
+        compare_values(found, "modes", json_get(stored, "modes"), json_get(now, "modes"));
+    } else if (memcmp(chosen, chosen + modes, modes * sizeof *chosen) != 0) {
+        char there[LIST_CHARS], here[LIST_CHARS];
+        mode_write_list(chosen, there, sizeof there);
+        mode_write_list(chosen + modes, here, sizeof here);
+        note_difference(found, "modes", there, here, VALUE_CHARS);
+    }
+    free(chosen);
+    return STATUS_OK;
 }
 
 static enum status compare_jobs(struct differences *found, const char *path, const char *stored,
@@ -118,9 +176,8 @@ static enum status compare_jobs(struct differences *found, const char *path, con
         error_set(err, STATUS_INPUT, "%s: attribute %s; the file is torn or was not written by ssmsweep",
                   path, torn.text);
     } else {
-        compare_keys(found, a, b, true);
-        compare_keys(found, b, a, false);
-        if (!extends) compare_modes(found, a, b);
+        compare_keys(found, a, b);
+        if (!extends) compare_modes(found, a, b, err);
     }
     json_close(a);
     json_close(b);
@@ -130,13 +187,9 @@ static enum status compare_jobs(struct differences *found, const char *path, con
 static void compare_digests(struct differences *found, const struct result *result, const char *name,
                             const char *now)
 {
-    enum { SHOWN = 16 };
     const char *stored = result_attribute(result, name);
     if (strcmp(stored, now) == 0) return;
-    char a[SHOWN + 8], b[SHOWN + 8];
-    snprintf(a, sizeof a, "%.*s...", SHOWN, stored[0] ? stored : "none");
-    snprintf(b, sizeof b, "%.*s...", SHOWN, now[0] ? now : "none");
-    note_difference(found, name, a, b);
+    note_difference(found, name, stored[0] ? stored : "none", now[0] ? now : "none", DIGEST_CHARS);
 }
 
 static enum status check_identity(const struct result *result, const char *path,
@@ -155,13 +208,13 @@ static enum status check_identity(const struct result *result, const char *path,
     compare_digests(&found, result, "tokenizer_sha256", now->tokenizer_hex);
     compare_digests(&found, result, "ids_sha256", now->ids_hex);
     compare_digests(&found, result, "calibration_ids_sha256", now->calibration_ids_hex);
-    note_difference(&found, "evaluation_text", result_attribute(result, "evaluation_text"),
-                    now->evaluation_text);
-    note_difference(&found, "reference_weights", result_attribute(result, "reference_weights"),
-                    now->reference_weights);
-    note_difference(&found, "model_config", result_attribute(result, "model_config"), now->model_config);
-    note_difference(&found, "numerics_version", result_attribute(result, "numerics_version"),
-                    now->numerics_version);
+    compare_texts(&found, "evaluation_text", result_attribute(result, "evaluation_text"),
+                  now->evaluation_text);
+    compare_texts(&found, "reference_weights", result_attribute(result, "reference_weights"),
+                  now->reference_weights);
+    compare_texts(&found, "model_config", result_attribute(result, "model_config"), now->model_config);
+    compare_texts(&found, "numerics_version", result_attribute(result, "numerics_version"),
+                  now->numerics_version);
     if (!found.used) return STATUS_OK;
     return error_set(err, STATUS_INPUT,
                      "%.200s: cannot go on with the result of another job: %s; repeat the first options, or "

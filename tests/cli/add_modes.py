@@ -75,6 +75,8 @@ def check_words(checks, good, workplace):
     before = folder.whole_bytes()
     for what, command, words in (
             ("another percentile", ["save", "2-1", "--percentile_alpha", "0.99"], ["percentile_alpha is 0.9995 there, 0.99 here"]),
+            ("one that differs late", ["save", "2-1", "--percentile_alpha", "0.99950000000001"],
+             ["percentile_alpha is 0.99950000000000006 there, 0.99950000000001005 here"]),
             ("other layers", ["save", "2-1", "--layers", "1"], ["layers is 'all' there, '1' here"]),
             ("fewer samples", ["save", "2-1", "--calib_data_num", "3"], ["calib_data_num is 3,5 there, 3 here"]),
             ("run", ["run", "--modes", "2-1"], ["exists already", "`ssmsweep save` to add modes"]),

@@ -46,6 +46,8 @@ const char *json_string(const struct json *value); // NULL if it is no string
 double json_number(const struct json *value);      // 0 if it is no number
 bool json_bool(const struct json *value);          // true only for `true`
 size_t json_count(const struct json *object_or_array);
+// The same values: no objects, but arrays of others, in their order.  NULL is as good as null.
+bool json_equal(const struct json *a, const struct json *b);
 
 // A value for messages: "no such key" of NULL, "null", "true", "12.5", "'text'", "an object", "an array".
 enum { JSON_DESCRIBE_CHARS = 72 };

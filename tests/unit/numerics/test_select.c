@@ -47,6 +47,8 @@ static void layers_by_number_name_and_range(void **state)
     layers("0-1,6-last", "xx....xx");
     layers("first-2", "xxx.....");
     layers("5, 5 4-6", "....xxx.");
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
+    layers(ZEROS "5," ZEROS "1-" ZEROS "2", ".xx..x..");
 }
 
 static void negative_layers_count_from_the_end(void **state)
@@ -71,6 +73,9 @@ static void layers_that_are_none(void **state)
     no_layers("x", "is no layer");
     no_layers("1x", "is no layer");
     no_layers("1-", "is no layer");
+    no_layers("1-,5", "is no layer");
+    no_layers("1- 5", "is no layer");
+    no_layers(ZEROS "5x", "is no layer");
     no_layers("1-2-3", "is no layer");
     no_layers(" , ", "the list is empty");
 }
