@@ -370,7 +370,6 @@ static void create_contents(struct making *making, const struct store_identity *
 static enum status write_file(struct making *making, const struct store_identity *identity, struct error *err)
 {
     hid_t access = store_access();
-    H5Pset_file_locking(access, false, true); // also where there are no locks
     making->file = H5Fcreate(making->path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
     if (making->file < 0) store_hdf5_error(err, making->path, "cannot create the result file");
     H5Pclose(access);
@@ -437,7 +436,6 @@ enum status store_add_runs(const char *path, const struct plan *plan, const stru
 {
     struct making making = {.path = path, .plan = plan, .dims = dims, .corpus = corpus};
     hid_t access = store_access();
-    H5Pset_file_locking(access, false, true);
     making.file = H5Fopen(path, H5F_ACC_RDWR, access);
     if (making.file < 0) store_hdf5_error(err, path, "cannot open as HDF5");
     H5Pclose(access);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <hdf5.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
@@ -69,6 +70,7 @@ void store_hdf5_silence(void)
 void store_prepare(void)
 {
     H5dont_atexit();
-    H5open(); // before MPI_Init, else HDF5 hooks itself into MPI_Finalize
+    setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1); // overrules what it was; store_lock.h does it
+    H5open();                                    // before MPI_Init, else HDF5 hooks itself into MPI_Finalize
     store_hdf5_silence();
 }

@@ -14,6 +14,7 @@
 #include "ssmsweep/base/file.h"
 #include "store_create.h"
 #include "store_layout.h"
+#include "store_lock.h"
 
 static const char EXTENSION[] = ".extension"; // of a whole shadow
 
@@ -61,10 +62,7 @@ static int compare_extents(const void *a, const void *b)
 // Ascending; extents->items is freed by the caller, after a failure too.
 static enum status find_extents(struct extents *extents, const char *path, struct error *err)
 {
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    H5Pset_file_locking(access, false, true);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
-    H5Pclose(access);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (file < 0) return store_hdf5_error(err, path, "cannot open as HDF5");
     if (H5Ovisit1(file, H5_INDEX_NAME, H5_ITER_NATIVE, visit_object, extents) < 0)
         store_hdf5_error(err, path, "cannot list the datasets");
@@ -303,28 +301,31 @@ static enum status append(const struct copy *copy, const struct extents *raw, of
 }
 
 // *dropped: the shadow is of no use, the file is as it was.
-static enum status lay_over(struct copy *copy, bool *dropped, struct error *err)
+static enum status lay_over(struct copy *copy, bool locked, bool *dropped, struct error *err)
 {
     struct extents raw = {0};
     struct trailer trailer;
     struct stat file;
     copy->to = open(copy->to_path, O_RDWR | O_CLOEXEC);
     if (copy->to < 0) return error_errno(err, copy->to_path, "cannot open the result file for writing");
-    if (fstat(copy->to, &file) != 0)
-        error_errno(err, copy->to_path, "cannot stat");
-    else if (!read_trailer(copy, &trailer, err) && !find_extents(&raw, copy->from_path, err) &&
-             !check_file(copy, &raw, &trailer, err)) {
+    if (!locked) store_lock(copy->to, copy->to_path, STORE_LOCK_EXCLUSIVE, err);
+    if (!err->status && fstat(copy->to, &file) != 0) error_errno(err, copy->to_path, "cannot stat");
+    if (err->status) goto close_to;
+    if (!read_trailer(copy, &trailer, err) && !find_extents(&raw, copy->from_path, err) &&
+        !check_file(copy, &raw, &trailer, err)) {
         *dropped = append(copy, &raw, file.st_size, (off_t)trailer.shadow_bytes, err) != STATUS_OK;
         if (!err->status && copy_gaps(copy, &raw, 0, (unsigned long long)file.st_size, err) == STATUS_OK)
             sync_file(copy->to, copy->to_path, err);
     }
+close_to:
     free(raw.items);
     close(copy->to);
     return err->status;
 }
 
-// Of several processes one does it.  Where files cannot be locked they all write the same bytes.
-static enum status finish(const char *shadow_path, const char *path, struct error *err)
+// Of several processes one does it.  Where files cannot be locked they all write the same bytes.  `locked`:
+// the caller holds the exclusive lock of the file.
+static enum status finish(const char *shadow_path, const char *path, bool locked, struct error *err)
 {
     struct stat info;
     bool dropped = false;
@@ -335,7 +336,7 @@ static enum status finish(const char *shadow_path, const char *path, struct erro
     while (flock(copy.from, LOCK_EX) != 0 && errno == EINTR) {
     }
     bool still_there = fstat(copy.from, &info) == 0 && info.st_nlink > 0;
-    if (still_there) lay_over(&copy, &dropped, err);
+    if (still_there) lay_over(&copy, locked, &dropped, err);
     if (still_there && (!err->status || dropped) && unlink(shadow_path) != 0 && errno != ENOENT)
         error_errno(err, shadow_path, "cannot remove");
     close(copy.from);
@@ -347,7 +348,7 @@ static enum status finish(const char *shadow_path, const char *path, struct erro
 enum status store_finish_extension(const char *path, struct error *err)
 {
     char *shadow = store_path_beside(path, EXTENSION, err);
-    if (shadow) finish(shadow, path, err);
+    if (shadow) finish(shadow, path, false, err);
     free(shadow);
     return err->status;
 }
@@ -375,7 +376,7 @@ enum status store_extend_file(const char *path, const struct plan *plan, const s
     if (err->status && part) unlink(part);
     if (!err->status) {
         sync_folder_of(whole);
-        finish(whole, path, err);
+        finish(whole, path, true, err);
     }
     free(part);
     free(whole);

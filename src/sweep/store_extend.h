@@ -8,14 +8,15 @@
 
 #include "ssmsweep/sweep/store.h"
 
-// Local: for one rank, while no other has the file open.  Adds what the plan needs and the file lacks, and
-// stores identity->job_json as its job.  STATUS_IO: no room or no permission; the file is as it was, or is
-// finished by the next command.
+// Local: for one rank, which holds the exclusive lock of the file, while no other has it open.  Adds what the
+// plan needs and the file lacks, and stores identity->job_json as its job.  STATUS_IO: no room or no
+// permission; the file is as it was, or is finished by the next command.
 enum status store_extend_file(const char *path, const struct plan *plan, const struct dims *dims,
                               const struct corpus *corpus, const struct store_identity *identity,
                               struct error *err);
 
-// Local.  Finishes an interrupted extension of the file, if there is one.
+// Local.  Finishes an interrupted extension of the file, if there is one.  STATUS_BUSY: another program has
+// the file open; nothing has changed.
 enum status store_finish_extension(const char *path, struct error *err);
 
 // Local.  Takes away what belonged to a file that is no more.

@@ -19,6 +19,7 @@ struct store {
     struct comm comm;
     char *path;
     hid_t file; // read-only
+    int locked; // descriptor that holds the lock of the file, on rank 0 alone; else -1
     int n_runs, n_cells, n_layer, samples, max_tokens;
     int width[COMPONENT_COUNT];
     // Where raw data lies in the file, 0 where there is none: a dataset that is open takes 17 KiB and more.

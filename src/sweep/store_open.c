@@ -12,6 +12,7 @@
 #include "store_create.h"
 #include "store_handle.h"
 #include "store_layout.h"
+#include "store_lock.h"
 #include "writer.h"
 
 long long *store_output_at(const struct store *store, int run, int layer, int component)
@@ -189,7 +190,6 @@ size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const 
 static enum status open_file(struct store *store, struct error *err)
 {
     hid_t access = store_access();
-    H5Pset_file_locking(access, false, true);
     H5Pset_sieve_buf_size(access, 0); // else it would keep what was read, and others write
     store->file = H5Fopen(store->path, H5F_ACC_RDONLY, access);
     if (store->file < 0) store_hdf5_error(err, store->path, "cannot open the result file");
@@ -218,6 +218,7 @@ void store_close(struct store *store)
         close_data(store);
         H5Fclose(store->file);
     }
+    if (store->locked >= 0) close(store->locked);
     free(store->outputs);
     free(store->metrics);
     free(store->items);
@@ -236,6 +237,7 @@ struct store *store_new(const struct comm *comm, const char *path, const struct 
     }
     store->comm = *comm;
     store->file = -1;
+    store->locked = -1;
     store->n_runs = plan->n_runs;
     store->n_cells = plan->n_cells;
     store->n_layer = plan->n_layer;
@@ -264,7 +266,8 @@ enum status store_create(struct store **store, const struct comm *comm, const ch
     if (comm->rank == 0) store_create_file(path, plan, dims, corpus, identity, err);
     store_tidy();
     if (comm_agree(comm, err)) goto free_store;
-    if (store_open_file(made, plan, dims, corpus, err)) goto remove_file;
+    if (comm->rank == 0) store_open_locked(&made->locked, path, STORE_LOCK_SHARED, err);
+    if (comm_agree(comm, err) || store_open_file(made, plan, dims, corpus, err)) goto remove_file;
     *store = made;
     return STATUS_OK;
 remove_file:

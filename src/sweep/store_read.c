@@ -284,7 +284,6 @@ static enum status open_file(struct result *result, struct error *err)
     if (stat(result->file.path, &info) != 0) return error_errno(err, result->file.path, "cannot stat");
     result->file.size_bytes = (unsigned long long)info.st_size;
     hid_t access = store_access();
-    H5Pset_file_locking(access, false, true); // several ranks read it, also where there are no locks
     result->file.id = H5Fopen(result->file.path, H5F_ACC_RDONLY, access);
     char reason[400];
     if (result->file.id < 0) store_hdf5_reason(reason, sizeof reason);

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The file of an earlier run: is it of the same job, and what of it is whole?
-#include <errno.h>
-#include <fcntl.h>
 #include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/numerics/calibrate.h"
@@ -14,6 +11,7 @@
 #include "store_extend.h"
 #include "store_handle.h"
 #include "store_layout.h"
+#include "store_lock.h"
 #include "writer.h"
 
 // ---- the same job? ----
@@ -253,19 +251,22 @@ static bool holds_all(const struct result *result, const struct plan *plan)
     return true;
 }
 
-// Rank 0, before the others open the file.
-static enum status look_at_file(const struct comer *comer, struct error *err)
+// Rank 0, before the others open the file.  The descriptor holds the lock as long as it is open.
+static enum status look_at_file(const struct comer *comer, int *locked, struct error *err)
 {
     struct result *result = NULL;
-    int descriptor = open(comer->path, O_RDWR | O_CLOEXEC);
-    if (descriptor < 0) return error_errno(err, comer->path, "cannot open the result file for writing");
-    close(descriptor);
-    if (result_open(&result, comer->path, err)) return err->status;
+    if (store_finish_extension(comer->path, err) || // under a lock of its own
+        store_open_locked(locked, comer->path, STORE_LOCK_SHARED, err) ||
+        result_open(&result, comer->path, err))
+        return err->status;
     check_identity(result, comer->path, comer->identity, comer->extends, err);
     bool whole = holds_all(result, comer->plan);
     result_close(result);
     if (err->status || whole || !comer->extends) return err->status;
-    return store_extend_file(comer->path, comer->plan, comer->dims, comer->corpus, comer->identity, err);
+    if (store_lock(*locked, comer->path, STORE_LOCK_EXCLUSIVE, err) ||
+        store_extend_file(comer->path, comer->plan, comer->dims, comer->corpus, comer->identity, err))
+        return err->status;
+    return store_lock(*locked, comer->path, STORE_LOCK_SHARED, err);
 }
 
 static enum status open_again(struct store **store, const struct comm *comm, const struct comer *comer,
@@ -274,7 +275,7 @@ static enum status open_again(struct store **store, const struct comm *comm, con
     store_hdf5_silence();
     struct store *opened = store_new(comm, comer->path, comer->plan, comer->dims, comer->corpus, err);
     if (comm_agree(comm, err)) goto free_store;
-    if (comm->rank == 0) look_at_file(comer, err);
+    if (comm->rank == 0) look_at_file(comer, &opened->locked, err);
     if (comm_agree(comm, err) || store_open_file(opened, comer->plan, comer->dims, comer->corpus, err))
         goto free_store;
     if (comm->rank == 0) store_write_samples(opened, comer->corpus, err); // small: no need to look

@@ -33,6 +33,16 @@ static enum status refuse_existing(const struct sweep *sweep, struct error *err)
     return comm_agree(sweep->comm, err);
 }
 
+// Also before the long work.
+static enum status refuse_locked(const struct sweep *sweep, struct error *err)
+{
+    const struct job *job = sweep->job;
+    if (sweep->comm->rank == 0 && !job->dry_run && (job->resume || sweep->adds) &&
+        file_exists(sweep->result_path))
+        store_look_for_lock(sweep->result_path, sweep->adds && sweep->added[0], err);
+    return comm_agree(sweep->comm, err);
+}
+
 static void log_skipped(const struct sweep *sweep)
 {
     long skipped = sweep->corpus.skipped_empty;
@@ -63,7 +73,7 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     sweep->threads = threads.per_rank;
     sweep->result_path = sweep_result_path(job, err);
     if (comm_agree(comm, err) || place_claim(sweep, err) || refuse_existing(sweep, err) ||
-        widen_job(sweep, err))
+        widen_job(sweep, err) || refuse_locked(sweep, err))
         return err->status;
     job = sweep->job;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err)) return err->status;

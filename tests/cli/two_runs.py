@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two runs on one result file: the second is refused with status 6 and one line that names the first, which is not
-disturbed; a run that died refuses nobody; and who only reads is told that results are partial.
+disturbed; a run that died refuses nobody; and who only reads is told that results are partial.  The same with h5py in
+place of the first: its lock is respected, and ours keeps it from writing.
    two_runs.py RANKS"""
 import json
 import os
@@ -11,6 +12,9 @@ import subprocess
 import sys
 import time
 
+os.environ.pop("HDF5_USE_FILE_LOCKING", None)    # h5py, too, shall lock
+import h5py  # noqa: E402
+
 import harness
 import recovery
 import sweep_files
@@ -18,7 +22,8 @@ import sweep_files
 RANKS = int(sys.argv[1])
 BUSY = 6
 LIMIT = harness.LIMIT
-LOCK = os.path.join("layer_outputs", "sweep.h5.lock")
+FILE = os.path.join("layer_outputs", "sweep.h5")
+LOCK = FILE + ".lock"
 HOLDER = re.compile(r"host (\S+), process (\d+), Slurm job 42, restart 1, since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -95,6 +100,13 @@ def check_under_way(checks, good, workplace):
     first = Paused(good, os.path.join(workplace, "under-way"))
     check_refused(checks, good, first)
     check_readers(checks, first, workplace)
+    with h5py.File(os.path.join(first.folder, FILE), "r") as f:
+        checks.check(1 in f["items/float/fp32/state"][:], "h5py reads what is there", f["items/float/fp32/state"][:])
+    try:
+        h5py.File(os.path.join(first.folder, FILE), "r+").close()
+        checks.check(False, "h5py opens it for writing")
+    except OSError as refused:
+        checks.check("unable to lock file" in str(refused), "h5py does not open it for writing", refused)
     status = first.end()
     differing = sweep_files.differences(recovery.results(first.folder), good.results)
     checks.check(status == recovery.OK and not differing, "the first run is not disturbed",
@@ -126,6 +138,44 @@ def check_added_modes(checks, good, workplace):
     with open(os.path.join(folder, "go"), "w"):
         pass
     checks.check(adding.wait(timeout=LIMIT) == recovery.OK, "the addition ends")
+
+
+def check_open_elsewhere(checks, good, workplace):
+    """A notebook has the file open, for writing or to read it."""
+    folder = os.path.join(workplace, "notebook")
+    os.mkdir(folder)
+    file, job = os.path.join(folder, FILE), recovery.job_without_modes(good.folder, "-q")
+    save, resume, compare = ["save"] + job, ["--resume", "--modes", "fp32,0"] + job, ["compare", "-q"]
+
+    def call(arguments, ranks=RANKS, **further):
+        return harness.run_each_status(arguments, ranks, folder, limit=LIMIT, **further)
+
+    def check(what, arguments, status, words="", **further):
+        result = call(arguments, **further)
+        checks.check(result.status == status and len(result.lines()) == (status != recovery.OK) and words in result.err, what,
+                     "%s\n%s" % (result.status, result.err))
+
+    check("made", save + ["fp32", "0"], recovery.OK)
+    before = harness.read_bytes(file)
+    for mode, resumes in (("r+", BUSY), ("r", recovery.OK)):
+        what = "open elsewhere (%s): " % mode
+        with h5py.File(file, mode):
+            check(what + "save adds nothing", save + ["2-1"], BUSY, "sweep.h5: another program has it open")
+            check(what + "--resume", resume, resumes, "open for writing (HDF5's lock)" if resumes else "")
+            check(what + "compare", compare, recovery.OK)
+        names = sorted(name for name in os.listdir(os.path.join(folder, "layer_outputs")) if ".h5" in name)
+        checks.check(harness.read_bytes(file) == before and names == ["sweep.h5"], what + "nothing has changed", names)
+    died = call(["--inject", "die@unlink"] + save + ["2-1"], ranks=1, program=recovery.INJECT)
+    with h5py.File(file, "r"):
+        check("open elsewhere: an addition is not finished", compare, BUSY, "sweep.h5: another program has it open")
+    checks.check(died.status == -9 and os.path.exists(file + ".extension"), "an addition is interrupted", died.err)
+    # A new one for each: every command meets HDF5's lock of its own library at every open.
+    for locking, mode in (("TRUE", "2-1"), ("FALSE", "2-4"), ("BEST_EFFORT", "3")):
+        environment = {"HDF5_USE_FILE_LOCKING": locking}
+        check("HDF5_USE_FILE_LOCKING=%s: save" % locking, save + [mode], recovery.OK, environment=environment)
+        with h5py.File(file, "r+"):
+            check("HDF5_USE_FILE_LOCKING=%s: respects locks" % locking, save + ["fp16"], BUSY, environment=environment)
+    check("compare at the end", compare + ["--all"], recovery.OK, environment={"HDF5_USE_FILE_LOCKING": "TRUE"})
 
 
 def check_killed(checks, good, workplace):
@@ -184,6 +234,7 @@ def main():
         good = recovery.Reference(workplace)
         check_under_way(checks, good, workplace)
         check_added_modes(checks, good, workplace)
+        check_open_elsewhere(checks, good, workplace)
         check_killed(checks, good, workplace)
         check_stale(checks, good, workplace)
         check_no_locks(checks, good, workplace)

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -184,6 +185,17 @@ int __wrap_fcntl(int file, int command, struct flock *lock)
         return -1;
     }
     return __real_fcntl(file, command, lock);
+}
+
+int __real_flock(int file, int how);
+int __wrap_flock(int file, int how);
+int __wrap_flock(int file, int how)
+{
+    if (plan.at && strcmp(plan.what, "nolocks") == 0) {
+        errno = ENOLCK;
+        return -1;
+    }
+    return __real_flock(file, how);
 }
 
 // ---- message: Open MPI's own error handler is called, as for a lost connection ----

@@ -49,6 +49,7 @@ int main(int argc, char **argv)
     struct result *result = NULL;
     struct error err = {0};
     if (argc != 2) return STATUS_USAGE;
+    store_prepare();
     if (result_open(&result, argv[1], &err) == STATUS_OK) {
         if (read_everything(result, &err) == STATUS_OK) read_metrics(result, &err);
         result_close(result);

@@ -12,7 +12,7 @@ enum status {
     STATUS_INPUT = 3,     // bad input: model, text, job or result file
     STATUS_IO = 4,        // I/O failed: disk full, no permission
     STATUS_STOPPED = 5,   // stopped early, --resume continues
-    STATUS_BUSY = 6,      // another run writes to the result file
+    STATUS_BUSY = 6,      // another run, or another program, has the result file
     STATUS_INTERNAL = 70, // a defect of ssmsweep itself
 };
 

@@ -41,8 +41,9 @@
 
 struct store; // opaque
 
-// Local.  Before comm_init(): keeps HDF5 from closing by itself, at exit or in MPI_Finalize, a file that
-// could not be closed in order; it would hang or crash there.
+// Local.  Before comm_init(), and before there are threads: keeps HDF5 from closing by itself, at exit or in
+// MPI_Finalize, a file that could not be closed in order; it would hang or crash there.  And from locking
+// files, whatever HDF5_USE_FILE_LOCKING says: the locks of others are respected all the same, here.
 void store_prepare(void);
 
 struct store_identity {
@@ -72,11 +73,15 @@ enum { STORE_CALIBRATION = -1 }; // in place of a run: the observations
 enum status store_create(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
                          const struct store_identity *identity, struct error *err);
+// Local.  STATUS_BUSY while another program has the file open for writing; to add modes, if one has it open
+// at all.  Before long work: who writes looks again.
+enum status store_look_for_lock(const char *path, bool adds_modes, struct error *err);
 // Local.  Takes away what an interrupted store_create() left; true if there was something.
 bool store_discard_part(const char *path);
 
 // Collective.  Opens the file of an earlier run of the same job for writing.  STATUS_INPUT if it is torn, or
 // of another job: the message names each key that differs, with both values.  STATUS_IO: no permission.
+// STATUS_BUSY: as store_look_for_lock() has it.
 enum status store_resume(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
                          const struct store_identity *identity, struct error *err);
