@@ -8,9 +8,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "ssmsweep/sweep/store.h"
 #include "store_layout.h"
 
-enum { MAX_EXTENT = 1 << 28, MAX_TEXT_BYTES = 1 << 20 };
+enum { MAX_EXTENT = 1 << 28, MAX_TEXT_BYTES = STORE_MOST_JOB_BYTES + 1 };
 
 enum status store_torn(const struct store_file *file, const char *name, const char *what, struct error *err)
 {

@@ -23,6 +23,21 @@ char *sweep_result_path(const struct job *job, struct error *err)
     return path;
 }
 
+static enum status check_job_bytes(const struct sweep *sweep, struct error *err)
+{
+    char *text = job_identity_json(sweep->job);
+    if (!text)
+        error_memory(err, 1, "the job as JSON");
+    else if (strlen(text) > STORE_MOST_JOB_BYTES)
+        error_set(
+            err, STATUS_USAGE,
+            "job: expected options of up to %d bytes in all, as JSON, got %zu; shorten the longest of them "
+            "(layers are ranges, too: 0-47)",
+            STORE_MOST_JOB_BYTES, strlen(text));
+    free(text);
+    return comm_agree(sweep->comm, err);
+}
+
 // Before the long work; store_create() looks again.
 static enum status refuse_existing(const struct sweep *sweep, struct error *err)
 {
@@ -73,7 +88,7 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     sweep->threads = threads.per_rank;
     sweep->result_path = sweep_result_path(job, err);
     if (comm_agree(comm, err) || place_claim(sweep, err) || refuse_existing(sweep, err) ||
-        widen_job(sweep, err) || refuse_locked(sweep, err))
+        widen_job(sweep, err) || check_job_bytes(sweep, err) || refuse_locked(sweep, err))
         return err->status;
     job = sweep->job;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err)) return err->status;

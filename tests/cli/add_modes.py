@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`save` adds modes to a result file: the bytes are those of a file made in one go, what is there is kept, and an addition
+"""`save` adds modes to a result file: the contents are those of a file made in one go, what is there is kept, and an addition
 that is killed or fails at any point is finished, or has changed nothing, when the next command comes."""
 import concurrent.futures
+import json
 import os
 import re
 import shutil
 import sys
+
+import h5py
 
 import harness
 import recovery
@@ -61,7 +64,7 @@ def check_bits(checks, good, workplace, ranks):
         checks.check([sum(n) for n in zip(*began)] == [runs * recovery.SAMPLES, recovery.SAMPLES],
                      what + ": nothing is computed twice", began)
         differing = sweep_files.differences(recovery.results(folder.path), recovery.results(once.path))
-        checks.check(not differing, what + ": the bytes of one go", differing)
+        checks.check(not differing, what + ": the contents of one go", differing)
         checks.check(folder.names() == ["sweep.h5"], what + ": nothing else is left", folder.names())
         again = folder.save(*WHOLE, ranks=ranks)
         checks.check(again.status == recovery.OK and recovery.computed(again.err) == (0, 0) and "holds these modes" in again.err,
@@ -95,6 +98,25 @@ def check_words(checks, good, workplace):
                  "--dry-run shows all of them", dry.out + dry.err)
 
 
+def check_long_job(checks, good, workplace):
+    """More options than an attribute of the oldest format of HDF5 holds."""
+    folder = Folder(good, os.path.join(workplace, "long-job"))
+    layers = ["--layers", ",".join(["0"] * 33000)]
+    made, added = folder.save("fp32", "0", *layers), folder.save("2-1", *layers)
+    with h5py.File(os.path.join(folder.path, "layer_outputs", "sweep.h5"), "r") as f:
+        job = json.loads(f.attrs["job"])
+    checks.check(made.status == recovery.OK and added.status == recovery.OK and job["layers"] == layers[1],
+                 "options of 66 KB are stored", made.err + added.err)
+    other = folder.save("3", "--layers", layers[1] + ",1")
+    compared = folder.call("compare", "-q")
+    checks.check(other.status == recovery.INPUT and "0' there" in other.lines()[-1] and ",1' here" in other.lines()[-1] and
+                 compared.status == recovery.OK, "and read back", other.err + compared.err)
+    harness.write_json(os.path.join(folder.path, "job.json"), {"observer": ",".join(["minmax"] * 150000)})
+    result = folder.save("3", "--job", "job.json", "--output_dir", "more")
+    checks.check(result.status == 2 and "expected options of up to 1048575 bytes" in result.lines()[-1] and
+                 not os.path.exists(os.path.join(folder.path, "more")), "1 MB: refused", result.err)
+
+
 def finish(checks, what, folder, once, ranks, compares):
     """The next command may be any."""
     if compares:
@@ -102,7 +124,7 @@ def finish(checks, what, folder, once, ranks, compares):
         checks.check(result.status == recovery.OK, what + ": compare", result.err)
     result = folder.save("2-1", "3", "0", "fp16", ranks=ranks)
     differing = sweep_files.differences(recovery.stored(folder.path), recovery.stored(once.path))
-    checks.check(result.status == recovery.OK and not differing, what + ": the next save ends with the bytes of one go",
+    checks.check(result.status == recovery.OK and not differing, what + ": the next save ends with the contents of one go",
                  "%s\n%s\n%s" % (result.status, differing, result.err))
     checks.check(folder.names() == ["sweep.h5"], what + ": nothing else is left", folder.names())
 
@@ -213,6 +235,7 @@ def main():
         once = check_bits(checks, good, workplace, 1)
         check_bits(checks, good, workplace, 3)
         check_words(checks, good, workplace)
+        check_long_job(checks, good, workplace)
         start = Folder(good, os.path.join(workplace, "start"))
         result = start.save("fp32")
         checks.check(result.status == recovery.OK, "the file to start from", result.err)

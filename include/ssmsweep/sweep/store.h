@@ -55,6 +55,7 @@ struct store_identity {
     const char *calibration_ids_hex; // "" where no text gave the scales
     const char *evaluation_text;     // one of those below
 };
+enum { STORE_MOST_JOB_BYTES = (1 << 20) - 1 }; // of job_json: more is not read back
 // What ids_hex, and /samples, are: those of the calibration; others of its text; a text of their own.
 #define STORE_EVALUATES_CALIBRATION "calibration samples"
 #define STORE_EVALUATES_ITS_TEXT "calibration text"
