@@ -103,18 +103,15 @@ static void print_layer(FILE *out, const struct comparison_entry *entry, const s
             table_error_cell(p99, r->abs_diff_p99), table_error_cell(max, r->abs_diff_max));
 }
 
-// Over the layers where a metric is defined; NaN where it is nowhere.
 static double average(const struct run_view *run, enum component component, size_t offset)
 {
-    double sum = 0;
-    int n = 0;
+    struct layer_average average = {0};
     for (int i = 0; i < run->count; i++) {
-        double v = *(const double *)((const char *)&run->entries[i].record + offset);
-        if (run->entries[i].component != component || isnan(v)) continue;
-        sum += v;
-        n++;
+        const struct record *r = &run->entries[i].record;
+        if (run->entries[i].component == component)
+            view_add_layer(&average, r, *(const double *)(const void *)((const char *)r + offset));
     }
-    return n ? sum / n : (double)NAN;
+    return view_average(&average);
 }
 
 static void print_average(FILE *out, const struct run_view *run, enum component component)

@@ -29,25 +29,35 @@ bool view_next_layer(const struct run_view *run, struct layer_view *layer)
     return true;
 }
 
+void view_add_layer(struct layer_average *average, const struct record *record, double value)
+{
+    if (record->fp_nonfinite + record->mode_nonfinite > 0) average->spoiled = true;
+    if (isnan(value)) return;
+    average->sum += value;
+    average->layers++;
+}
+
+double view_average(const struct layer_average *average)
+{
+    return average->spoiled || average->layers == 0 ? (double)NAN : average->sum / average->layers;
+}
+
 struct run_summary view_summarize(const struct run_view *run)
 {
     struct run_summary s = {.worst = GRADE_EXCELLENT};
-    double correlation = 0;
+    struct layer_average mse = {0}, mae = {0}, correlation = {0};
     for (struct layer_view layer = {0}; view_next_layer(run, &layer); s.layers++) {
         const struct record *r = &layer.main->record;
         if (s.layers == 0) s.first = layer;
         s.last = layer;
-        s.avg_mse += r->mse;
-        s.avg_mae += r->mae;
-        if (!isnan(r->correlation)) {
-            correlation += r->correlation;
-            s.correlations++;
-        }
+        view_add_layer(&mse, r, r->mse);
+        view_add_layer(&mae, r, r->mae);
+        view_add_layer(&correlation, r, r->correlation);
         if (record_worst_grade(r) > s.worst) s.worst = record_worst_grade(r);
     }
-    s.avg_mse /= s.layers;
-    s.avg_mae /= s.layers;
-    s.avg_correlation = s.correlations ? correlation / s.correlations : NAN;
+    s.avg_mse = view_average(&mse);
+    s.avg_mae = view_average(&mae);
+    s.avg_correlation = view_average(&correlation);
     return s;
 }
 

@@ -164,11 +164,10 @@ class Check:
         return run
 
     def averages(self, path, summary, layers):
+        spoiled = any(layer["mse"] is None for layer in layers)    # by NaN or Inf
         for key in ("mse", "mae", "correlation"):
-            values = [layer[key] for layer in layers]
-            if key == "correlation":
-                values = [v for v in values if v is not None]
-            want = None if not values or None in values else float(np.mean(values))
+            values = [layer[key] for layer in layers if layer[key] is not None]
+            want = None if spoiled or not values else float(np.mean(values))
             self.number(path + ": summary", "avg_" + key, summary["avg_" + key], want)
 
     def stats(self, path, document):

@@ -27,13 +27,22 @@ struct layer_view {
 };
 bool view_next_layer(const struct run_view *run, struct layer_view *layer);
 
+// An average over layers, of every metric alike: NaN as soon as a layer holds NaN or Inf; where nothing but
+// the metric is undefined (the correlation of a constant side) the layer is left out.  Start from a zeroed
+// one.
+struct layer_average {
+    double sum;
+    int layers;   // those that are in the sum
+    bool spoiled; // one holds NaN or Inf
+};
+void view_add_layer(struct layer_average *average, const struct record *record, double value);
+double view_average(const struct layer_average *average);
+
 // Over the `main` entries of a run's layers.
 struct run_summary {
     int layers;
     struct layer_view first, last;
-    double avg_mse, avg_mae;
-    double avg_correlation; // over the layers where it is defined
-    int correlations;       // how many those are
+    double avg_mse, avg_mae, avg_correlation;
     enum grade worst;
 };
 struct run_summary view_summarize(const struct run_view *run);

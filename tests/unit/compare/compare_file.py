@@ -184,7 +184,9 @@ def main():
         _, spoilt = check_numbers(root, "spoilt", names, spoil=True, **default)
         for mode, in_mode in (("0", 1), ("2-4", 1), ("2-1", None)):
             with open(os.path.join(spoilt, "mode_%s_vs_fp32.json" % mode), encoding="utf-8") as file:
-                layer = json.load(file)["layers"]["layer_0"]
+                report = json.load(file)
+            layer, averages = report["layers"]["layer_0"], [report["summary"]["avg_" + key] for key in ("mse", "mae", "correlation")]
+            need([v is None for v in averages] == [bool(in_mode)] * 3, "spoilt %s: averages %s" % (mode, averages))
             flags = [layer.get("mode_nonfinite"), layer["fp_mean"] is None, layer.get("mse_flag"), layer["grades"]["mse"] == "poor"]
             need(flags == ([1, False, "nan", True] if in_mode else [None, False, None, False]), "spoilt %s: %s" % (mode, flags))
         names = ["calibration.json", "mode_fp16_vs_fp32.json", "mode_2-1_n5_vs_fp32.json", "mode_2-1_n64_vs_fp32.json",

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "ssmsweep/compare/record.h"
+#include "ssmsweep/compare/view.h"
 
 static void keys_are_the_published_ones(void **state)
 {
@@ -97,12 +98,28 @@ static void equal_sides_are_exact(void **state)
                 r.abs_diff_max == 0);
 }
 
+// One layer that holds NaN spoils them all; one that is merely undefined is left out.
+static void averages_over_layers(void **state)
+{
+    const struct record whole = {.count = 4}, torn = {.count = 4, .mode_nonfinite = 1};
+    struct layer_average average = {0}, spoiled = {0};
+    (void)state;
+    assert_true(isnan(view_average(&average)));
+    view_add_layer(&average, &whole, 3);
+    view_add_layer(&average, &whole, (double)NAN);
+    view_add_layer(&average, &whole, 4);
+    assert_true(view_average(&average) == 3.5);
+    view_add_layer(&spoiled, &torn, (double)NAN);
+    view_add_layer(&spoiled, &whole, 3);
+    assert_true(isnan(view_average(&spoiled)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_are_the_published_ones), cmocka_unit_test(limits_belong_to_the_lower_grade),
         cmocka_unit_test(worst_grade_is_the_worst),    cmocka_unit_test(a_damaged_side_leaves_the_other),
-        cmocka_unit_test(equal_sides_are_exact),
+        cmocka_unit_test(equal_sides_are_exact),       cmocka_unit_test(averages_over_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
