@@ -231,48 +231,88 @@ static enum status check_type(const struct source *in, struct error *err)
     return STATUS_OK;
 }
 
-// "Mamba2" is another architecture, "W8A8QMamba" a quantized checkpoint; other widths are not read.
+// What a layer's class name says, or NULL.  The names are those of Quamba2's writer.
+static const char *describe_layer(const char *name)
+{
+    static const struct {
+        const char *name, *meaning;
+    } known[] = {{"Mamba2", "Mamba-2"},
+                 {"W8A8QMamba2", "Mamba-2, W8A8"},
+                 {"W4A8QMamba2", "Mamba-2 with 4-bit weights and 8-bit activations"},
+                 {"W4A16QMamba2", "Mamba-2 with 4-bit weights"},
+                 {"W4A8QMamba", "Mamba-1 with 4-bit weights and 8-bit activations"},
+                 {"W4A16QMamba", "Mamba-1 with 4-bit weights"}};
+    for (size_t i = 0; name && i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(known[i].name, name) == 0) return known[i].meaning;
+    return NULL;
+}
+
+// A list names the class of each layer, {"W4A8": "W4A8QMamba2"}: the mixture of precisions that is called
+// W4AX.
+static const char *first_of_list(const struct json *list)
+{
+    return json_is_array(list) ? json_string(json_first(json_first(list))) : NULL;
+}
+
 static enum status read_layer_kind(const struct source *in, const struct json *ssm, enum model_kind *kind,
                                    struct error *err)
 {
     const struct json *value = json_get(ssm, "layer");
-    const char *name = json_string(value);
-    if (name && strcmp(name, "W8A8QMamba") == 0) {
-        *kind = MODEL_W8A8;
+    const char *name = json_string(value), *listed = first_of_list(value);
+    *kind = name && strcmp(name, "W8A8QMamba") == 0 ? MODEL_W8A8 : MODEL_FLOAT;
+    if (!value || json_is_null(value) || *kind == MODEL_W8A8 || (name && strcmp(name, "Mamba1") == 0))
         return STATUS_OK;
-    }
-    *kind = MODEL_FLOAT;
-    if (!value || json_is_null(value) || (name && strcmp(name, "Mamba1") == 0)) return STATUS_OK;
+    const char *meaning = listed ? "layers of several precisions, W4AX" : describe_layer(name);
     return error_set(
         err, STATUS_INPUT,
-        "%s: key 'ssm_cfg.layer': expected 'Mamba1' or 'W8A8QMamba', got '%.64s'; use a float or "
-        "W8A8 Mamba-1 checkpoint",
-        in->path, name ? name : "no string");
+        "%s: key 'ssm_cfg.layer': expected 'Mamba1' or 'W8A8QMamba', got %s'%.64s' (%s); use a float or W8A8 "
+        "Mamba-1 checkpoint",
+        in->path, listed ? "a list that begins with " : "",
+        listed ? listed
+        : name ? name
+               : "no string",
+        meaning ? meaning : "another kind of layer");
 }
 
-// The parts around the layers of a quantized checkpoint: only float ones are read.
-static enum status check_part(const struct source *in, const char *section, const char *key,
-                              const char *wanted, struct error *err)
+static enum status check_norm(const struct source *in, enum model_kind kind, struct error *err)
 {
-    const struct json *value = json_get(json_get(in->root, section), key);
+    const char *wanted = kind == MODEL_W8A8 ? "QRMSNorm" : "RMSNorm";
+    const struct json *value = json_get(json_get(in->root, "norm_cfg"), "norm");
     const char *name = json_string(value);
     if (!value || json_is_null(value) || (name && strcmp(name, wanted) == 0)) return STATUS_OK;
-    return error_set(err, STATUS_INPUT, "%s: key '%s.%s': expected '%s', got '%.64s'; not supported",
-                     in->path, section, key, wanted, name ? name : "no string");
+    return error_set(err, STATUS_INPUT, "%s: key 'norm_cfg.norm': expected '%s', got '%.64s'; not supported",
+                     in->path, wanted, name ? name : "no string");
 }
 
-static enum status check_parts(const struct source *in, enum model_kind kind, struct error *err)
+// What stands around the layers: float, or INT8 codes in a W8A8 checkpoint.
+static enum status read_part(const struct source *in, const char *section, const char *as_float,
+                             const char *as_int8, enum config_part *part, struct error *err)
 {
-    const char *norm = kind == MODEL_W8A8 ? "QRMSNorm" : "RMSNorm";
-    if (check_part(in, "norm_cfg", "norm", norm, err) ||
-        check_part(in, "embedding_cfg", "layer", "Embedding", err))
+    const struct json *value = json_get(json_get(in->root, section), "layer");
+    const char *name = json_string(value);
+    *part = PART_UNSAID;
+    if (!value || json_is_null(value)) return STATUS_OK;
+    if (name && strcmp(name, as_float) == 0) *part = PART_FLOAT;
+    if (name && as_int8 && strcmp(name, as_int8) == 0) *part = PART_INT8;
+    if (*part != PART_UNSAID) return STATUS_OK;
+    return error_set(err, STATUS_INPUT, "%s: key '%s.layer': expected '%s'%s%s%s, got '%.64s'; not supported",
+                     in->path, section, as_float, as_int8 ? " or '" : "", as_int8 ? as_int8 : "",
+                     as_int8 ? "'" : "", name ? name : "no string");
+}
+
+static enum status check_parts(const struct source *in, struct config *config, struct error *err)
+{
+    const bool codes = config->kind == MODEL_W8A8;
+    if (check_norm(in, config->kind, err) ||
+        read_part(in, "embedding_cfg", "Embedding", codes ? "W8O16Embedding" : NULL, &config->embedding, err))
         return err->status;
-    return check_part(in, "lm_head_cfg", "layer", "Linear", err);
+    return read_part(in, "lm_head_cfg", "Linear", codes ? "W8A8B16O16Linear" : NULL, &config->lm_head, err);
 }
 
-static enum status check_architecture(const struct source *in, enum model_kind *kind, struct error *err)
+static enum status check_architecture(const struct source *in, struct config *config, struct error *err)
 {
-    if (check_type(in, err) || read_layer_kind(in, in->ssm, kind, err) || check_parts(in, *kind, err))
+    if (check_type(in, err) || read_layer_kind(in, in->ssm, &config->kind, err) ||
+        check_parts(in, config, err))
         return err->status;
     if (!is_empty(json_get(in->root, "attn_layer_idx")))
         return bad_value(in, "attn_layer_idx", "no attention layers, got some (a hybrid model)", err);
@@ -356,7 +396,7 @@ static enum status read_root(struct config *config, const struct source *in, str
     if (!json_is_object(in->root))
         return error_set(err, STATUS_INPUT, "%s: expected a JSON object", in->path);
     struct config found = {0};
-    if (check_architecture(in, &found.kind, err)) return err->status;
+    if (check_architecture(in, &found, err)) return err->status;
     const bool classes = !is_empty(json_get(in->root, "architectures"));
     if (!is_there(json_get(in->root, "model_type")) && !is_there(json_get(in->root, "d_model")) && !classes)
         return error_set(err, STATUS_INPUT, "%s: key 'model_type' is missing; expected 'mamba'", in->path);

@@ -85,10 +85,16 @@ static enum status gather_documents(struct gathered *g, struct documents *docume
                                     char tokenizer_hex[HASH_HEX_CHARS + 1], struct error *err)
 {
     struct tokenizer *tokenizer = NULL;
+    const char *path = g->request->tokenizer_path;
     bool end = false;
-    if (hash_file(g->request->tokenizer_path, tokenizer_hex, err) ||
-        tokenizer_open(&tokenizer, g->request->tokenizer_path, err))
-        return err->status;
+    if (!file_exists(path))
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: no such file; text needs a tokenizer: --tokenizer FILE names one (for models of "
+            "state-spaces and Quamba: tokenizer.json of EleutherAI/gpt-neox-20b), or give token ids as "
+            ".npy",
+            path);
+    if (hash_file(path, tokenizer_hex, err) || tokenizer_open(&tokenizer, path, err)) return err->status;
     while (!gathered_is_complete(g)) {
         struct document document;
         if (documents_next(documents, &document, &end, err) || end) break;

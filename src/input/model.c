@@ -195,16 +195,24 @@ static enum status check_tied(struct model *model, const struct config *config, 
     return STATUS_OK;
 }
 
+// Of a W8A8 checkpoint: w8a8_bind() takes them.
+static bool is_codes(const struct model *model, const char *name)
+{
+    const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
+    return model->kind == MODEL_W8A8 && tensor && tensor->dtype == DTYPE_I8;
+}
+
 static enum status bind_all(struct model *model, const struct config *config, struct error *err)
 {
     bool plural = checkpoint_find(model->checkpoint, embeddings_field.name) != NULL;
     const struct field *embedding = plural ? &embeddings_field : &embedding_field;
-    if (bind(model, embedding, embedding->name, model, true, err) ||
+    if ((!is_codes(model, embedding->name) && bind(model, embedding, embedding->name, model, true, err)) ||
         bind(model, &norm_f_field, norm_f_field.name, model, true, err) ||
-        bind(model, &lm_head_field, lm_head_field.name, model, !config->tied, err) ||
-        check_tied(model, config, err))
+        (!is_codes(model, lm_head_field.name) &&
+         bind(model, &lm_head_field, lm_head_field.name, model, !config->tied, err)))
         return err->status;
-    if (model->kind == MODEL_W8A8 && w8a8_bind(model, err)) return err->status;
+    if ((model->kind == MODEL_W8A8 && w8a8_bind(model, config, err)) || check_tied(model, config, err))
+        return err->status;
     for (int l = 0; l < model->dims.n_layer && model->kind == MODEL_FLOAT; l++)
         if (bind_layer(model, l, err)) return err->status;
     if (!model->lm_head) model->lm_head = model->embedding;
@@ -323,11 +331,11 @@ static enum status check_strangers(const struct model *model, struct error *err)
 
 const struct tensor *model_weight(const struct model *model, size_t number)
 {
-    const bool tied = model->lm_head == model->embedding;
-    const struct tensor *const last[] = {model->norm_f, tied ? NULL : model->lm_head}, *tensor;
+    const bool own_head = model->lm_head != model->embedding && model->lm_head->dtype != DTYPE_I8;
+    const struct tensor *const last[] = {model->norm_f, own_head ? model->lm_head : NULL}, *tensor;
     // Codes are finite, and w8a8_bind() saw the scales.
     const size_t layers = model->kind == MODEL_W8A8 ? 0 : (size_t)model->dims.n_layer;
-    if (number == 0) return model->embedding;
+    if (number == 0) return model->ends.embedding ? model->ends.embedding : model->embedding;
     const size_t layer = --number / LAYER_FIELDS, field = number % LAYER_FIELDS;
     if (layer >= layers) {
         number -= layers * LAYER_FIELDS;

@@ -33,6 +33,8 @@ static const struct option options[] = {
     {"reference-model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(reference_model), .argument = "DIR",
      .help = "float model of the same sizes, for the float modes beside a W8A8 checkpoint\n"
              "(default: the checkpoint's own weights, dequantized)"},
+    {"tokenizer", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(tokenizer), .argument = "FILE",
+     .help = "tokenizer.json, or a folder that holds one (default: that of the model's folder)"},
     {"calib-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(calib_data), .argument = "FILE",
      .help = "text: .jsonl, .txt, a folder of .txt, each also as .gz or .zst; or token ids: .npy\n"
              "int32 or int64 [samples, L]; - is standard input (default: calibration.jsonl or\n"

@@ -225,11 +225,31 @@ static enum status collect_member(struct machine *m, const struct member *member
     return STATUS_OK;
 }
 
+// A list of dicts, the first of which has "in_proj:input".
+static bool is_scale_cache(const struct machine *m, const struct value *top)
+{
+    if (top->kind != VALUE_LIST || top->as.members.count == 0) return false;
+    const struct value *dict = &m->values[m->members[top->as.members.first].value];
+    if (dict->kind != VALUE_DICT) return false;
+    uint32_t at = dict->as.members.first;
+    for (uint32_t i = 0; i < dict->as.members.count; i++, at = m->members[at].next) {
+        const struct value *key = &m->values[m->members[at].key];
+        if (key->kind == VALUE_TEXT &&
+            same_text("in_proj:input", (const char *)key->as.text.bytes, key->as.text.length))
+            return true;
+    }
+    return false;
+}
+
 enum status torch_collect(struct machine *m, uint32_t top, struct tensor_list *tensors,
                           struct scalar_list *scalars, struct error *err)
 {
     const struct value *dict = &m->values[top];
     size_t before = tensors->count;
+    if (is_scale_cache(m, dict))
+        return machine_refuse(m, err,
+                              "expected a dict of tensors, got " PICKLE_SCALE_CACHE
+                              "; use the float model beside it, or one that Quamba2 quantized");
     if (dict->kind != VALUE_DICT)
         return machine_refuse(m, err, "expected a dict of tensors; save model.state_dict() alone");
     uint32_t at = dict->as.members.first;

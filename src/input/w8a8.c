@@ -67,17 +67,40 @@ static const struct check_field {
     {"mixer.x_proj.a", SCALE(x_proj_input), SCALE(x_proj_output)},
     {"mixer.dt_proj.a", SCALE(x_proj_output), SCALE(dt_proj_output)},
     {"mixer.out_proj.a", SCALE(out_proj_input), ONE},
-    {"mixer.in_proj.alpha", ONE, ONE},
-    {"mixer.x_proj.alpha", ONE, ONE},
-    {"mixer.dt_proj.alpha", ONE, ONE},
-    {"mixer.out_proj.alpha", ONE, ONE},
 };
 enum { CHECK_FIELDS = sizeof check_fields / sizeof check_fields[0] };
+
+// A projection's alpha is its a, as above, times its b: s_W · s_in / s_out.  It is 1 in files of some
+// writers; no mode uses it.
+static const struct alpha_field {
+    const char *name;
+    int over, under, times; // offsets, or ONE
+} alpha_fields[] = {
+    {"mixer.in_proj.alpha", SCALE(in_proj_input), SCALE(in_proj_output), SCALE(in_proj)},
+    {"mixer.x_proj.alpha", SCALE(x_proj_input), SCALE(x_proj_output), SCALE(x_proj)},
+    {"mixer.dt_proj.alpha", SCALE(x_proj_output), SCALE(dt_proj_output), SCALE(dt_proj)},
+    {"mixer.out_proj.alpha", SCALE(out_proj_input), ONE, SCALE(out_proj)},
+};
+enum { ALPHA_FIELDS = sizeof alpha_fields / sizeof alpha_fields[0] };
+
+static const char embedding_scales[] = "backbone.embedding.scales",
+                  embeddings_scales[] = "backbone.embeddings.scales",
+                  norm_f_scale[] = "backbone.norm_f.output_scale", head_weight[] = "lm_head.weight",
+                  head_a[] = "lm_head.a", head_b[] = "lm_head.b", head_alpha[] = "lm_head.alpha";
+
+static bool is_one_of_the_ends(const char *name)
+{
+    const char *const known[] = {embedding_scales, embeddings_scales, norm_f_scale, head_weight, head_a,
+                                 head_b,           head_alpha};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(name, known[i]) == 0) return true;
+    return false;
+}
 
 bool w8a8_knows(const char *name, int n_layer)
 {
     static const char prefix[] = "backbone.layers.";
-    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return false;
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return is_one_of_the_ends(name);
     char *end;
     long layer = strtol(name + sizeof prefix - 1, &end, 10);
     char expected[NAME_CHARS];
@@ -91,6 +114,8 @@ bool w8a8_knows(const char *name, int n_layer)
         if (strcmp(rest, scale_fields[i].name) == 0) return true;
     for (int i = 0; i < CHECK_FIELDS; i++)
         if (strcmp(rest, check_fields[i].name) == 0) return true;
+    for (int i = 0; i < ALPHA_FIELDS; i++)
+        if (strcmp(rest, alpha_fields[i].name) == 0) return true;
     return false;
 }
 
@@ -121,21 +146,31 @@ static void transpose(struct tensor *tensor)
     tensor->shape[1] = shape, tensor->stride[1] = stride;
 }
 
-// The tensor as [rows, columns] or [rows]; false if it has another shape.
-static bool arrange(struct tensor *tensor, const struct field *field, const int64_t shape[2])
+// The tensor as [rows, columns] or [rows], which may have rows of padding behind them; false if it has
+// another shape.
+static bool arrange(struct tensor *tensor, const int64_t shape[2], bool stored_by_input)
 {
     const int dims = shape[1] ? 2 : 1;
-    if (tensor->dims == 3 && tensor->shape[1] == 1 && !field->stored_by_input) { // conv1d: [I, 1, K]
+    if (tensor->dims == 3 && tensor->shape[1] == 1 && !stored_by_input) { // conv1d: [I, 1, K]
         tensor->dims = 2;
         tensor->shape[1] = tensor->shape[2], tensor->stride[1] = tensor->stride[2];
     }
     if (tensor->dims != dims) return false;
-    if (field->stored_by_input) transpose(tensor);
+    if (stored_by_input) transpose(tensor);
     const int64_t padded = (shape[0] + PAD - 1) / PAD * PAD;
-    bool rows = tensor->shape[0] == shape[0] || (field->stored_by_input && tensor->shape[0] == padded);
-    if (!rows || (dims == 2 && tensor->shape[1] != shape[1])) return false;
-    tensor->shape[0] = shape[0];
-    return true;
+    bool rows = tensor->shape[0] == shape[0] || (stored_by_input && tensor->shape[0] == padded);
+    return rows && (dims == 1 || tensor->shape[1] == shape[1]);
+}
+
+// Are the rows from `first` on zeros?  They are cut off.
+static bool cut_padding(struct tensor *matrix, int64_t first)
+{
+    bool zeros = true;
+    for (int64_t n = first; n < matrix->shape[0]; n++)
+        for (int64_t k = 0; k < matrix->shape[1]; k++)
+            zeros = zeros && matrix->data[n * matrix->stride[0] + k * matrix->stride[1]] == 0;
+    matrix->shape[0] = first;
+    return zeros;
 }
 
 static enum status missing(const struct model *model, const char *name, struct error *err)
@@ -144,12 +179,23 @@ static enum status missing(const struct model *model, const char *name, struct e
                      checkpoint_path(model->checkpoint), name);
 }
 
-static enum status bind_codes(struct model *model, int layer, const struct field *field, struct tensor *view,
-                              struct error *err)
+static enum status bad_shape(const struct model *model, const char *name, const struct tensor *tensor,
+                             const int64_t shape[2], bool stored_by_input, struct error *err)
 {
-    char name[NAME_CHARS], expected[TENSOR_SHAPE_CHARS], got[TENSOR_SHAPE_CHARS];
-    int64_t shape[2];
-    layer_name(layer, field->name, name);
+    char expected[TENSOR_SHAPE_CHARS], got[TENSOR_SHAPE_CHARS];
+    const int64_t stored[2] = {stored_by_input ? shape[1] : shape[0], stored_by_input ? shape[0] : shape[1]};
+    tensor_shape_text(stored, shape[1] ? 2 : 1, expected);
+    tensor_shape_text(tensor->shape, tensor->dims, got);
+    return error_set(err, STATUS_INPUT,
+                     "%s: tensor '%s': expected shape %s%s, got %s; config.json and weights differ",
+                     checkpoint_path(model->checkpoint), name, expected,
+                     stored_by_input ? " or its outputs rounded up to 16" : "", got);
+}
+
+// `view` becomes [rows, columns], or [rows] where shape[1] is 0, of the tensor's codes.
+static enum status bind_codes(const struct model *model, const char *name, const int64_t shape[2],
+                              bool stored_by_input, struct tensor *view, struct error *err)
+{
     const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
     if (!tensor) return missing(model, name, err);
     if (tensor->dtype != DTYPE_I8)
@@ -157,56 +203,96 @@ static enum status bind_codes(struct model *model, int layer, const struct field
                          "%s: tensor '%s': expected INT8 codes, got %s; config.json names a "
                          "W8A8 model",
                          checkpoint_path(model->checkpoint), name, dtype_name(tensor->dtype));
-    expected_shape(&model->dims, field->offset, shape);
     *view = *tensor;
-    if (!arrange(view, field, shape)) {
-        if (field->stored_by_input) {
-            int64_t rows = shape[0];
-            shape[0] = shape[1], shape[1] = rows;
-        }
-        tensor_shape_text(shape, shape[1] ? 2 : 1, expected);
-        tensor_shape_text(tensor->shape, tensor->dims, got);
-        return error_set(err, STATUS_INPUT,
-                         "%s: tensor '%s': expected shape %s%s, got %s; config.json and weights differ",
-                         checkpoint_path(model->checkpoint), name, expected,
-                         field->stored_by_input ? " or its outputs rounded up to 16" : "", got);
-    }
+    if (!arrange(view, shape, stored_by_input))
+        return bad_shape(model, name, tensor, shape, stored_by_input, err);
+    if (stored_by_input && !cut_padding(view, shape[0]))
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: tensor '%s': expected zeros behind output %lld, where rows are padded, got other "
+            "codes; config.json and weights differ",
+            checkpoint_path(model->checkpoint), name, (long long)shape[0]);
+    return STATUS_OK;
+}
+
+static enum status bind_layer_codes(struct model *model, int layer, const struct field *field,
+                                    struct tensor *view, struct error *err)
+{
+    char name[NAME_CHARS];
+    int64_t shape[2];
+    layer_name(layer, field->name, name);
+    expected_shape(&model->dims, field->offset, shape);
+    if (bind_codes(model, name, shape, field->stored_by_input, view, err)) return err->status;
     memcpy((char *)&model->layers[layer] + field->offset, &view, sizeof view);
     return STATUS_OK;
 }
 
 // ---- scales ----
 
-// A plain number, or a float tensor of one element; false: there is neither.
-static bool find_number(const struct model *model, const char *name, double *number)
+// A plain number, or a float tensor of one element; *found is false where there is neither.
+static enum status find_number(const struct model *model, const char *name, double *number, bool *found,
+                               struct error *err)
 {
     const struct scalar *scalar = checkpoint_scalar(model->checkpoint, name);
     const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
-    float value = NAN;
-    if (scalar) {
-        *number = scalar->value;
-        return true;
+    float value = 0;
+    *found = scalar || tensor;
+    if (scalar) *number = scalar->value;
+    if (scalar || !tensor) return STATUS_OK;
+    if (!dtype_is_float(tensor->dtype) || tensor_elements(tensor) != 1) {
+        char shape[TENSOR_SHAPE_CHARS];
+        tensor_shape_text(tensor->shape, tensor->dims, shape);
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: key '%s': expected one number, got a tensor of %s, shape %s; a W8A8 Mamba-1 model has "
+            "one scale for a tensor",
+            checkpoint_path(model->checkpoint), name, dtype_name(tensor->dtype), shape);
     }
-    if (!tensor) return false;
-    bool is_float = tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_F16 || tensor->dtype == DTYPE_BF16;
-    if (is_float && tensor_elements(tensor) == 1) tensor_to_f32(tensor, &value);
+    tensor_to_f32(tensor, &value);
     *number = (double)value;
-    return true;
+    return STATUS_OK;
 }
 
-static enum status bind_scale(struct model *model, int layer, const struct scale_field *field,
-                              struct error *err)
+static enum status bind_scale(const struct model *model, const char *name, float *scale, struct error *err)
 {
-    char name[NAME_CHARS];
-    double number;
-    layer_name(layer, field->name, name);
-    if (!find_number(model, name, &number)) return missing(model, name, err);
-    float scale = (float)number;
-    if (!(scale > 0) || isinf(scale))
+    double number = 0;
+    bool found;
+    if (find_number(model, name, &number, &found, err)) return err->status;
+    if (!found) return missing(model, name, err);
+    *scale = (float)number;
+    if (!(*scale > 0) || isinf(*scale))
         return error_set(err, STATUS_INPUT, "%s: key '%s': expected one finite number above 0, got %g",
                          checkpoint_path(model->checkpoint), name, number);
+    return STATUS_OK;
+}
+
+static enum status bind_layer_scale(struct model *model, int layer, const struct scale_field *field,
+                                    struct error *err)
+{
+    char name[NAME_CHARS];
+    float scale;
+    layer_name(layer, field->name, name);
+    if (bind_scale(model, name, &scale, err)) return err->status;
     memcpy((char *)&model->scales[layer] + field->offset, &scale, sizeof scale);
     return STATUS_OK;
+}
+
+static bool is_near(double number, double expected)
+{
+    return fabs(number - expected) <= 1e-6 * expected; // four roundings to FP32 lie between two ways to it
+}
+
+// The equations take each scale from one place; a file that says something else elsewhere means another
+// model.
+static enum status check_number(const struct model *model, const char *name, double expected,
+                                struct error *err)
+{
+    double number = 0;
+    bool found;
+    if (find_number(model, name, &number, &found, err) || !found || is_near(number, expected))
+        return err->status;
+    return error_set(err, STATUS_INPUT, "%s: key '%s': expected %.9g by the file's other scales, got %.9g",
+                     checkpoint_path(model->checkpoint), name, expected, number);
 }
 
 static double scale_at(const struct w8a8_scales *scales, int offset)
@@ -216,31 +302,69 @@ static double scale_at(const struct w8a8_scales *scales, int offset)
     return (double)scale;
 }
 
-// The equations take each scale from one place; a file that says something else elsewhere means another
-// model.
-static enum status check_number(const struct model *model, int layer, const struct check_field *field,
-                                struct error *err)
+static enum status check_layer_number(const struct model *model, int layer, const struct check_field *field,
+                                      struct error *err)
 {
-    const struct w8a8_scales *scales = &model->scales[layer];
+    const struct w8a8_scales *s = &model->scales[layer];
     char name[NAME_CHARS];
-    double number, expected = scale_at(scales, field->over) / scale_at(scales, field->under);
     layer_name(layer, field->name, name);
-    if (!find_number(model, name, &number) || fabs(number - expected) <= 1e-6 * expected) return STATUS_OK;
-    return error_set(err, STATUS_INPUT, "%s: key '%s': expected %.9g by the layer's other scales, got %.9g",
-                     checkpoint_path(model->checkpoint), name, expected, number);
+    return check_number(model, name, scale_at(s, field->over) / scale_at(s, field->under), err);
 }
 
-// ---- norm ----
+// ---- alpha ----
 
-static enum status bind_norm(struct model *model, int layer, struct error *err)
-{
+// The first that is not what it should be, and how many.
+struct odd_alphas {
     char name[NAME_CHARS];
-    layer_name(layer, "norm.weight", name);
-    const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
-    if (!tensor) return missing(model, name, err);
-    bool good = tensor->dims == 1 && tensor->shape[0] == model->dims.d_model &&
-                (tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_F16 || tensor->dtype == DTYPE_BF16);
-    for (int i = 0; good && i < model->dims.d_model; i++) {
+    int count;
+};
+
+static enum status look_at_alpha(const struct model *model, const char *name, double expected,
+                                 struct odd_alphas *odd, struct error *err)
+{
+    double number = 0;
+    bool found;
+    if (find_number(model, name, &number, &found, err) || !found || number == 1 || is_near(number, expected))
+        return err->status;
+    if (odd->count++ > 0) return STATUS_OK;
+    snprintf(odd->name, sizeof odd->name, "%s", name);
+    return STATUS_OK;
+}
+
+static enum status look_at_layer(const struct model *model, int layer, struct odd_alphas *odd,
+                                 struct error *err)
+{
+    const struct w8a8_scales *s = &model->scales[layer];
+    char name[NAME_CHARS];
+    for (const struct alpha_field *f = alpha_fields; f < alpha_fields + ALPHA_FIELDS; f++) {
+        const double a = scale_at(s, f->over) / scale_at(s, f->under);
+        layer_name(layer, f->name, name);
+        if (look_at_alpha(model, name, a * scale_at(s, f->times), odd, err)) return err->status;
+    }
+    return STATUS_OK;
+}
+
+static enum status note_alphas(struct model *model, struct error *err)
+{
+    struct odd_alphas odd = {.count = 0};
+    const struct w8a8_ends *ends = &model->ends;
+    for (int l = 0; l < model->dims.n_layer; l++)
+        if (look_at_layer(model, l, &odd, err)) return err->status;
+    if (ends->lm_head > 0 &&
+        look_at_alpha(model, head_alpha, (double)ends->lm_head * (double)ends->lm_head_input, &odd, err))
+        return err->status;
+    if (odd.count > 0)
+        notes_add(&model->notes, "%s: key '%s' is neither a times b nor 1 (%d such keys); no mode uses it",
+                  checkpoint_path(model->checkpoint), odd.name, odd.count);
+    return STATUS_OK;
+}
+
+// ---- norms ----
+
+static bool is_ones(const struct tensor *tensor, int count)
+{
+    bool good = tensor->dims == 1 && tensor->shape[0] == count && dtype_is_float(tensor->dtype);
+    for (int i = 0; good && i < count; i++) {
         struct tensor one = *tensor;
         float value;
         one.data += (size_t)(i * one.stride[0]) * dtype_bytes(one.dtype);
@@ -248,20 +372,138 @@ static enum status bind_norm(struct model *model, int layer, struct error *err)
         tensor_to_f32(&one, &value);
         good = value == 1.0f;
     }
-    if (!good)
-        return error_set(err, STATUS_INPUT,
-                         "%s: tensor '%s': expected %d ones, as a W8A8 checkpoint has the norm's weight in "
-                         "in_proj",
-                         checkpoint_path(model->checkpoint), name, model->dims.d_model);
-    model->layers[layer].norm = tensor;
+    return good;
+}
+
+static enum status bind_norm(const struct model *model, const char *name, const char *folded,
+                             const struct tensor **norm, struct error *err)
+{
+    const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
+    if (!tensor) return missing(model, name, err);
+    if (!is_ones(tensor, model->dims.d_model))
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: tensor '%s': expected %d ones, as a W8A8 checkpoint has the norm's weight in %s",
+            checkpoint_path(model->checkpoint), name, model->dims.d_model, folded);
+    *norm = tensor;
     return STATUS_OK;
+}
+
+static enum status bind_layer(struct model *model, int layer, struct error *err)
+{
+    char norm[NAME_CHARS];
+    layer_name(layer, "norm.weight", norm);
+    if (bind_norm(model, norm, "in_proj", &model->layers[layer].norm, err)) return err->status;
+    for (int i = 0; i < FIELDS; i++)
+        if (bind_layer_codes(model, layer, &fields[i], &model->views[layer * FIELDS + i], err))
+            return err->status;
+    for (int i = 0; i < SCALE_FIELDS; i++)
+        if (bind_layer_scale(model, layer, &scale_fields[i], err)) return err->status;
+    for (int i = 0; i < CHECK_FIELDS; i++)
+        if (check_layer_number(model, layer, &check_fields[i], err)) return err->status;
+    return STATUS_OK;
+}
+
+// ---- embedding and lm_head ----
+
+static enum status check_part(const struct model *model, const struct tensor *tensor, enum config_part said,
+                              const char *key, struct error *err)
+{
+    const enum config_part is = tensor->dtype == DTYPE_I8 ? PART_INT8 : PART_FLOAT;
+    if (said == PART_UNSAID || said == is) return STATUS_OK;
+    return error_set(err, STATUS_INPUT, "%s: tensor '%s': expected %s, as config.json's '%s' says, got %s",
+                     checkpoint_path(model->checkpoint), tensor->name,
+                     said == PART_INT8 ? "INT8 codes" : "a float dtype", key, dtype_name(tensor->dtype));
+}
+
+// A row is FP16(code * scale), which must be finite.  Scales come from the largest value of a row, not from
+// the largest magnitude: they may be 0 or negative.
+static enum status check_row_scales(const struct model *model, const struct tensor *scales, struct error *err)
+{
+    const int rows = model->dims.vocab_size;
+    if (scales->dtype != DTYPE_F16 || scales->dims != 1 || scales->shape[0] != rows) {
+        char shape[TENSOR_SHAPE_CHARS];
+        tensor_shape_text(scales->shape, scales->dims, shape);
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: tensor '%s': expected F16 of shape [%d], a scale for each row, got %s of shape %s",
+            checkpoint_path(model->checkpoint), scales->name, rows, dtype_name(scales->dtype), shape);
+    }
+    for (int i = 0; i < rows; i++) {
+        struct tensor one = *scales;
+        float value;
+        one.data += (size_t)(i * one.stride[0]) * dtype_bytes(one.dtype);
+        one.shape[0] = 1;
+        tensor_to_f32(&one, &value);
+        if (!(fabsf(value) * 128 < 65520))
+            return error_set(
+                err, STATUS_INPUT,
+                "%s: tensor '%s': element %d: expected a scale below 511 in magnitude, as code times "
+                "scale is rounded to FP16, got %g",
+                checkpoint_path(model->checkpoint), scales->name, i, (double)value);
+    }
+    return STATUS_OK;
+}
+
+static enum status bind_embedding(struct model *model, const struct config *config, struct error *err)
+{
+    static const char *const names[] = {"backbone.embeddings.weight", "backbone.embedding.weight"};
+    const struct tensor *plural = checkpoint_find(model->checkpoint, names[0]),
+                        *tensor = plural ? plural : checkpoint_find(model->checkpoint, names[1]);
+    const char *scales = plural ? embeddings_scales : embedding_scales;
+    const int64_t shape[2] = {model->dims.vocab_size, model->dims.d_model};
+    struct tensor same;
+    if (check_part(model, tensor, config->embedding, "embedding_cfg.layer", err)) return err->status;
+    if (tensor->dtype != DTYPE_I8) return STATUS_OK;
+    if (bind_codes(model, tensor->name, shape, false, &same, err)) return err->status;
+    model->embedding = tensor;
+    model->ends.embedding = checkpoint_find(model->checkpoint, scales);
+    if (!model->ends.embedding) return missing(model, scales, err);
+    return check_row_scales(model, model->ends.embedding, err);
+}
+
+static enum status bind_head(struct model *model, const struct config *config, struct tensor *view,
+                             struct error *err)
+{
+    const struct tensor *tensor = checkpoint_find(model->checkpoint, head_weight);
+    const int64_t shape[2] = {model->dims.vocab_size, model->dims.d_model};
+    struct w8a8_ends *ends = &model->ends;
+    if (!tensor) return missing(model, head_weight, err);
+    if (check_part(model, tensor, config->lm_head, "lm_head_cfg.layer", err)) return err->status;
+    if (tensor->dtype != DTYPE_I8) return STATUS_OK;
+    if (bind_codes(model, head_weight, shape, true, view, err) ||
+        bind_scale(model, head_a, &ends->lm_head_input, err) ||
+        bind_scale(model, head_b, &ends->lm_head, err) ||
+        check_number(model, norm_f_scale, (double)ends->lm_head_input, err))
+        return err->status;
+    model->lm_head = view;
+    return STATUS_OK;
+}
+
+// ---- the whole ----
+
+// What Quamba's code of 2024 would hold in memory; it saves no models.
+static enum status refuse_2024(const struct model *model, struct error *err)
+{
+    static const char there[] = "backbone.layers.0.mixer.selective_scan.output_scale",
+                      absent[] = "backbone.layers.0.norm.output_scale";
+    const struct checkpoint *c = model->checkpoint;
+    if ((!checkpoint_find(c, there) && !checkpoint_scalar(c, there)) || checkpoint_find(c, absent) ||
+        checkpoint_scalar(c, absent))
+        return STATUS_OK;
+    return error_set(
+        err, STATUS_INPUT,
+        "%s: a W8A8 model of Quamba's code of 2024 (key '%s' is there, '%s' is not), whose numerics are "
+        "others: expected one of Quamba2's code of 2025 or later; quantize the float model with that",
+        checkpoint_path(c), there, absent);
 }
 
 static enum status check_strange_numbers(const struct model *model, struct error *err)
 {
     for (size_t i = 0; i < checkpoint_scalars(model->checkpoint); i++) {
         const char *name = checkpoint_scalar_at(model->checkpoint, i)->name;
-        if (strncmp(name, "backbone.", 9) == 0 && !w8a8_knows(name, model->dims.n_layer))
+        const bool ours = strncmp(name, "backbone.", 9) == 0 || strncmp(name, "lm_head.", 8) == 0;
+        if (ours && !w8a8_knows(name, model->dims.n_layer))
             return error_set(err, STATUS_INPUT,
                              "%s: unknown key '%.200s': no part of a W8A8 model of %d layers",
                              checkpoint_path(model->checkpoint), name, model->dims.n_layer);
@@ -269,26 +511,19 @@ static enum status check_strange_numbers(const struct model *model, struct error
     return STATUS_OK;
 }
 
-static enum status bind_layer(struct model *model, int layer, struct error *err)
+enum status w8a8_bind(struct model *model, const struct config *config, struct error *err)
 {
-    if (bind_norm(model, layer, err)) return err->status;
-    for (int i = 0; i < FIELDS; i++)
-        if (bind_codes(model, layer, &fields[i], &model->views[layer * FIELDS + i], err)) return err->status;
-    for (int i = 0; i < SCALE_FIELDS; i++)
-        if (bind_scale(model, layer, &scale_fields[i], err)) return err->status;
-    for (int i = 0; i < CHECK_FIELDS; i++)
-        if (check_number(model, layer, &check_fields[i], err)) return err->status;
-    return STATUS_OK;
-}
-
-enum status w8a8_bind(struct model *model, struct error *err)
-{
-    const size_t layers = (size_t)model->dims.n_layer;
-    model->views = calloc(layers * FIELDS, sizeof *model->views);
+    const size_t layers = (size_t)model->dims.n_layer, views = layers * FIELDS + 1;
+    model->views = calloc(views, sizeof *model->views);
     model->scales = calloc(layers, sizeof *model->scales);
     if (!model->views || !model->scales)
-        return error_memory(err, layers * FIELDS * sizeof *model->views, "a model's layers");
+        return error_memory(err, views * sizeof *model->views, "a model's layers");
+    if (refuse_2024(model, err)) return err->status;
     for (int l = 0; l < model->dims.n_layer; l++)
         if (bind_layer(model, l, err)) return err->status;
+    if (bind_embedding(model, config, err) ||
+        bind_norm(model, "backbone.norm_f.weight", "lm_head", &model->norm_f, err) ||
+        bind_head(model, config, &model->views[views - 1], err) || note_alphas(model, err))
+        return err->status;
     return check_strange_numbers(model, err);
 }

@@ -5,14 +5,15 @@
 
 #include <stdbool.h>
 
-#include "ssmsweep/input/model.h"
+#include "ssmsweep/input/config.h"
 
-// Fills layers, scales and views of a model whose dims and checkpoint are there.  Weights are turned to
-// [out, in] and lose the rows that pad them.  STATUS_INPUT: missing, wrong shape or dtype, scales that are
-// not positive or contradict each other.
-enum status w8a8_bind(struct model *model, struct error *err);
+// Fills layers, scales, ends and views of a model whose dims and checkpoint are there, and embedding and
+// lm_head where they are codes.  Weights are turned to [out, in] and lose the rows that pad them.
+// STATUS_INPUT: missing, wrong shape or dtype, scales that are not positive or contradict each other or
+// config.json.
+enum status w8a8_bind(struct model *model, const struct config *config, struct error *err);
 
-// Is it the name of a tensor or number of one of the layers?
+// Is it the name of a tensor or number of such a checkpoint, other than its embedding and norm_f?
 bool w8a8_knows(const char *name, int n_layer);
 
 #endif

@@ -87,16 +87,33 @@ void forward_close(struct forward *forward)
     free(forward);
 }
 
-static void copy_embedding(const struct tensor *embedding, int32_t id, float *out)
+// Element or row `index`.
+static struct tensor take_row(const struct tensor *tensor, int32_t index)
 {
-    struct tensor row = *embedding;
-    row.data += (size_t)(id * embedding->stride[0]) * dtype_bytes(embedding->dtype);
+    struct tensor row = *tensor;
+    row.data += (size_t)(index * tensor->stride[0]) * dtype_bytes(tensor->dtype);
     row.shape[0] = 1;
-    tensor_to_f32(&row, out);
+    return row;
+}
+
+// Of codes: code * scale of the row, which is exact.
+static void copy_embedding(const struct forward *f, const struct model *model, int32_t id, float *out)
+{
+    const struct tensor row = take_row(model->embedding, id);
+    if (!model->ends.embedding) {
+        tensor_to_f32(&row, out);
+        return;
+    }
+    const struct tensor scale = take_row(model->ends.embedding, id);
+    float step;
+    tensor_to_f32(&scale, &step);
+    tensor_to_i8(&row, f->n_codes);
+    for (int i = 0; i < model->dims.d_model; i++)
+        out[i] = (float)f->n_codes[i] * step;
 }
 
 // h = embedding rows; for W8A8 rotated and rounded to FP16, for fp16 rounded.  residual = 0.  A W8A8
-// checkpoint holds them rotated already.
+// checkpoint holds them rotated already; made of codes, they are FP16 numbers in every mode.
 static void start(struct forward *f, const struct mode *mode, const int32_t *ids, int length)
 {
     const struct weights *w = f->weights;
@@ -108,7 +125,8 @@ static void start(struct forward *f, const struct mode *mode, const int32_t *ids
     memset(f->residual, 0, (size_t)(length * ld) * sizeof *f->residual);
     memset(f->h, 0, (size_t)(length * ld) * sizeof *f->h);
     for (int t = 0; t < length; t++)
-        copy_embedding(model->embedding, ids[t], f->h + t * ld);
+        copy_embedding(f, model, ids[t], f->h + t * ld);
+    if (model->ends.embedding) w->kernels->round_half(f->h, length * ld);
     if (f->rotated && !held_rotated) run_hadamard(f, &w->rotate_model.forward, f->h, ld);
     if (!f->rotated && held_rotated) run_hadamard(f, &w->rotate_model.inverse, f->h, ld);
     if (mode->precision != PRECISION_FP32) w->kernels->round_half(f->h, length * ld);
@@ -214,12 +232,16 @@ void stream_norm(struct forward *forward, const struct stream *stream, int first
     f.length = count;
     // residual + h is formed in a copy, so that the call can be repeated.
     memcpy(f.normed, stream->residual + at, (size_t)(count * ld) * sizeof *f.normed);
-    struct norm norm = {.residual = f.normed,
-                        .h = stream->h + at,
-                        .ld = ld,
-                        .width = d->d_model,
-                        .eps = d->norm_eps,
-                        .xhat = f.xhat};
+    struct norm norm = {
+        .residual = f.normed, .h = stream->h + at, .ld = ld, .width = d->d_model, .eps = d->norm_eps};
+    if (head->codes) { // n = sat8(rint(x̂' / s_f))
+        norm.codes = f.n_codes;
+        norm.step = w->model->ends.lm_head_input;
+        run_norm(&f, &norm);
+        memcpy(normed, f.n_codes, (size_t)(count * ld)); // `normed` may be the copy
+        return;
+    }
+    norm.xhat = f.xhat;
     run_norm(&f, &norm);
     if (stream->rotated) run_hadamard(&f, &w->rotate_model.inverse, f.xhat, ld);
     for (int t = 0; t < count; t++)
@@ -227,15 +249,39 @@ void stream_norm(struct forward *forward, const struct stream *stream, int first
             normed[t * ld + i] = f.xhat[t * ld + i] * head->norm_f[i];
 }
 
+// logit = FP16((acc · s_W) · s_f)
+static void logits_of_codes(struct forward *f, const uint8_t *codes, const int8_t *normed, int width,
+                            float *logits)
+{
+    const struct w8a8_ends *ends = &f->weights->model->ends;
+    struct gemm_s8 lm_head = {.a = normed,
+                              .lda = f->weights->ld_model,
+                              .w = codes,
+                              .depth = f->weights->model->dims.d_model,
+                              .result = GEMM_S8_HALF,
+                              .first = ends->lm_head,
+                              .second = ends->lm_head_input,
+                              .out = logits,
+                              .ldo = width};
+    run_row_sums(f, &lm_head);
+    run_gemm_s8(f, &lm_head, width / KERNEL_LANES);
+}
+
 void head_logits(struct forward *forward, bool rotated, const float *normed, int count, int first_id, int ids,
                  float *logits)
 {
     struct forward f = *forward;
+    const struct head *head = head_of(forward, rotated);
     const int depth = f.weights->model->dims.d_model, width = round_up16(ids);
     f.length = count;
+    if (head->codes) {
+        logits_of_codes(&f, head->codes + (long)first_id * ((depth + 3) / 4 * 4), (const int8_t *)normed,
+                        width, logits);
+        return;
+    }
     struct gemm_f32 lm_head = {.a = normed,
                                .lda = f.weights->ld_model,
-                               .w = head_of(forward, rotated)->lm_head + (long)first_id * depth,
+                               .w = head->lm_head + (long)first_id * depth,
                                .depth = depth,
                                .out = logits,
                                .ldo = width};

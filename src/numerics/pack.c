@@ -23,6 +23,16 @@ static float *load(struct arena *scratch, const struct tensor *tensor)
     return values;
 }
 
+float *pack_load_codes(struct arena *scratch, const struct tensor *tensor, float scale, int8_t *codes)
+{
+    const long count = (long)tensor_elements(tensor);
+    float *values = pack_take(scratch, count);
+    tensor_to_i8(tensor, codes);
+    for (long i = 0; i < count; i++)
+        values[i] = (float)codes[i] * scale;
+    return values;
+}
+
 static void round_all_half(const struct weights *w, float *values, long count)
 {
     w->kernels->round_half(values, (count + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES);
@@ -62,7 +72,16 @@ static void pack_panel(const float *rows, int lanes, int depth, float *packed)
 struct recipe {
     const struct hadamard *rotation; // of each row; NULL: none
     bool half;                       // rounded to FP16
+    float scale;                     // of codes; 0: they are floats
 };
+
+// Rows to be altered.
+static float *load_rows(struct arena *scratch, const struct tensor *rows, struct recipe recipe)
+{
+    if (recipe.scale == 0) return load(scratch, rows);
+    int8_t *codes = arena_take(scratch, (size_t)tensor_elements(rows));
+    return pack_load_codes(scratch, rows, recipe.scale, codes);
+}
 
 // Outputs [first, first + count) of matrix [*, depth] -> consecutive panels from `packed`, zeros up to a
 // multiple of 16; returns their end.  What is altered on the way stays in the cache.
@@ -75,7 +94,7 @@ static float *pack_panels(const struct weights *w, struct arena *scratch, const 
         const int lanes = count - n0 < KERNEL_LANES ? count - n0 : KERNEL_LANES;
         const struct tensor some = take_rows(matrix, first + n0, lanes);
         if (recipe.rotation) {
-            float *rows = load(scratch, &some);
+            float *rows = load_rows(scratch, &some, recipe);
             for (int lane = 0; lane < lanes; lane++)
                 w->kernels->hadamard(recipe.rotation, rows + (long)lane * depth);
             pack_panel(rows, lanes, depth, packed);
@@ -331,23 +350,48 @@ int pack_head_slices(const struct weights *weights)
     return (weights->model->dims.vocab_size + HEAD_SLICE_ROWS - 1) / HEAD_SLICE_ROWS;
 }
 
-static void pack_head(struct weights *weights, struct arena *scratch, const struct model *model, int slice,
-                      struct head *head)
+// Rows [first, first + count) of a float lm_head or, with their scale, of codes; those of a W8A8 checkpoint
+// are turned back.
+static void pack_head_rows(const struct weights *w, struct arena *scratch, const struct model *model,
+                           int first, int count, float *packed)
+{
+    const bool rotated = model->kind == MODEL_W8A8;
+    const struct recipe recipe = {.rotation = rotated ? &w->rotate_model.inverse : NULL,
+                                  .scale = model->ends.lm_head};
+    pack_panels(w, scratch, model->lm_head, first, count, recipe, packed);
+}
+
+static void pack_head_codes(const struct weights *w, struct arena *scratch, int first, int count,
+                            uint8_t *packed)
+{
+    const int depth = w->model->dims.d_model;
+    int8_t *codes = arena_take(scratch, (size_t)(KERNEL_LANES * depth) + KERNEL_LANES);
+    for (int n = 0; n < count; n += KERNEL_LANES) {
+        const int lanes = count - n < KERNEL_LANES ? count - n : KERNEL_LANES;
+        const struct tensor some = take_rows(w->model->lm_head, first + n, lanes);
+        tensor_to_i8(&some, codes);
+        packed = pack_codes(codes, 0, lanes, depth, packed);
+    }
+}
+
+static void pack_head(const struct weights *w, struct arena *scratch, const struct model *model, int slice,
+                      const struct head *head)
 {
     const struct dims *d = &model->dims;
-    const int first = slice * HEAD_SLICE_ROWS, left = d->vocab_size - first;
-    const bool rotated = model->kind == MODEL_W8A8;
-    const struct recipe recipe = {.rotation = rotated ? &weights->rotate_model.inverse : NULL};
-    pack_panels(weights, scratch, model->lm_head, first, left < HEAD_SLICE_ROWS ? left : HEAD_SLICE_ROWS,
-                recipe, head->lm_head + (long)first * d->d_model);
+    const int first = slice * HEAD_SLICE_ROWS, left = d->vocab_size - first,
+              count = left < HEAD_SLICE_ROWS ? left : HEAD_SLICE_ROWS;
+    if (head->codes) {
+        pack_head_codes(w, scratch, first, count, head->codes + (long)first * ((d->d_model + 3) / 4 * 4));
+        return;
+    }
+    pack_head_rows(w, scratch, model, first, count, head->lm_head + (long)first * d->d_model);
     if (slice == 0)
-        pack_vector(view(weights, scratch, model->norm_f, false), d->d_model, weights->ld_model,
-                    head->norm_f);
+        pack_vector(view(w, scratch, model->norm_f, false), d->d_model, w->ld_model, head->norm_f);
 }
 
 void pack_head_slice(struct weights *weights, struct arena *scratch, int slice)
 {
-    if (weights->model->reference)
-        pack_head(weights, scratch, weights->model->reference, slice, &weights->float_head);
     pack_head(weights, scratch, weights->model, slice, &weights->head);
+    if (weights->model->reference || weights->head.codes)
+        pack_head(weights, scratch, weights_float_model(weights), slice, &weights->float_head);
 }

@@ -35,6 +35,8 @@ void pack_given_codes(struct weights *weights, struct arena *scratch, int layer)
 
 // `count` floats and zeros behind them, up to a multiple of 16 and further.
 float *pack_take(struct arena *scratch, long count);
+// code * scale; `codes` has room for them.
+float *pack_load_codes(struct arena *scratch, const struct tensor *tensor, float scale, int8_t *codes);
 int8_t *pack_take_codes(const struct weights *w, struct arena *scratch); // of the largest tensor of a layer
 // Outputs [first, first + count) of codes [*, depth] -> panels from `packed`, whose end is returned.
 uint8_t *pack_codes(const int8_t *codes, int first, int count, int depth, uint8_t *packed);

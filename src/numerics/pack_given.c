@@ -4,16 +4,6 @@
 
 // ---- codes as floats ----
 
-static float *dequantize(struct arena *scratch, const struct tensor *tensor, float scale, int8_t *codes)
-{
-    const long count = (long)tensor_elements(tensor);
-    float *values = pack_take(scratch, count);
-    tensor_to_i8(tensor, codes);
-    for (long i = 0; i < count; i++)
-        values[i] = (float)codes[i] * scale;
-    return values;
-}
-
 // had is undone on the input axis of in_proj and on both axes of out_proj.
 static void rotate_back(const struct weights *w, struct arena *scratch, float *in_proj, float *out_proj)
 {
@@ -54,7 +44,7 @@ void pack_dequantize(const struct weights *w, struct arena *scratch, const struc
     int8_t *codes = pack_take_codes(w, scratch);
     given->layer = *m;
     for (int i = 0; i < GIVEN_TENSORS; i++) {
-        values[i] = dequantize(scratch, all[i].codes, all[i].scale, codes);
+        values[i] = pack_load_codes(scratch, all[i].codes, all[i].scale, codes);
         given->tensors[i] = float_tensor(all[i].codes, values[i]);
         *all[i].made = &given->tensors[i];
     }
@@ -82,16 +72,16 @@ static void pack_projections(const struct weights *w, const struct model_layer *
 static void put_vector(const struct weights *w, struct arena *scratch, const struct tensor *tensor,
                        float scale, int8_t *codes, float *out)
 {
-    pack_vector(dequantize(scratch, tensor, scale, codes), w->model->dims.d_inner, w->ld_inner, out);
+    pack_vector(pack_load_codes(scratch, tensor, scale, codes), w->model->dims.d_inner, w->ld_inner, out);
 }
 
 static void pack_small(const struct weights *w, struct arena *scratch, const struct model_layer *m,
                        const struct w8a8_scales *s, int8_t *codes, struct w8a8_layer *out)
 {
     const struct dims *d = &w->model->dims;
-    const float *conv_w = dequantize(scratch, m->conv_w, 1.0f, codes); // codes as integers
+    const float *conv_w = pack_load_codes(scratch, m->conv_w, 1.0f, codes); // codes as integers
     pack_transposed(conv_w, d->d_inner, d->d_conv, w->ld_inner, out->conv_w);
-    pack_A(w, dequantize(scratch, m->A_log, s->A_log, codes), out->A);
+    pack_A(w, pack_load_codes(scratch, m->A_log, s->A_log, codes), out->A);
     put_vector(w, scratch, m->conv_b, s->conv_b, codes, out->conv_b);
     put_vector(w, scratch, m->dt_bias, s->dt_bias, codes, out->dt_bias);
     put_vector(w, scratch, m->D_skip, s->D_skip, codes, out->D_skip);

@@ -47,11 +47,23 @@ static void carve_w8a8(const struct weights *w, struct arena *arena, struct w8a8
     layer->out_proj = take_codes(arena, w->ld_model, d->d_inner);
 }
 
-static void carve_head(const struct weights *w, struct arena *arena, struct head *head)
+static struct head carve_float_head(const struct weights *w, struct arena *arena)
 {
     const struct dims *d = &w->model->dims;
-    head->norm_f = take_floats(arena, w->ld_model);
-    head->lm_head = take_floats(arena, (long)round_up16(d->vocab_size) * d->d_model);
+    struct head head = {.norm_f = take_floats(arena, w->ld_model)};
+    head.lm_head = take_floats(arena, (long)round_up16(d->vocab_size) * d->d_model);
+    return head;
+}
+
+static void carve_heads(struct weights *w, struct arena *arena)
+{
+    const struct dims *d = &w->model->dims;
+    const bool codes = weights_head_is_codes(w);
+    if (codes)
+        w->head = (struct head){.codes = take_codes(arena, round_up16(d->vocab_size), d->d_model)};
+    else
+        w->head = carve_float_head(w, arena);
+    w->float_head = codes || w->model->reference ? carve_float_head(w, arena) : w->head;
 }
 
 // FP16 weights need no packing of their own where FP32 and the checkpoint's FP16 are the same numbers.
@@ -84,11 +96,7 @@ static void carve(struct weights *w, struct arena *arena)
         if (own_half) carve_float(w, arena, w->fp16 ? &w->fp16[l] : &float_scratch);
         if (w->parts & WEIGHTS_W8A8) carve_w8a8(w, arena, w->w8a8 ? &w->w8a8[l] : &w8a8_scratch);
     }
-    if (w->parts & WEIGHTS_LM_HEAD) {
-        carve_head(w, arena, &w->head);
-        w->float_head = w->head;
-        if (w->model->reference) carve_head(w, arena, &w->float_head);
-    }
+    if (w->parts & WEIGHTS_LM_HEAD) carve_heads(w, arena);
 }
 
 static void init_view(struct weights *w, const struct model *model, unsigned parts)

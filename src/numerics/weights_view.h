@@ -48,8 +48,9 @@ struct w8a8_layer {
 
 // For logits.
 struct head {
-    float *lm_head; // panels, vocab outputs, depth D
-    float *norm_f;  // [ldD]
+    float *lm_head; // panels, vocab outputs, depth D; NULL where there are
+    uint8_t *codes; // code + 128, the same panels: rotated, and so is what goes into them
+    float *norm_f;  // [ldD]; NULL beside codes
 };
 
 struct weights {
@@ -57,10 +58,10 @@ struct weights {
     const struct kernels *kernels;
     unsigned parts;
     int ld_model, ld_inner, ld_rank, ld_state,
-        ld_dbl;                      // D, I, R, N rounded up to 16; ld_dbl = ld_rank + 2 ld_state
-    struct float_layer *fp32, *fp16; // [n_layer] each, NULL where not asked for
-    struct w8a8_layer *w8a8;         // [n_layer]
-    struct head head, float_head;    // the second of the float modes, where they have another model
+        ld_dbl;                                 // D, I, R, N rounded up to 16; ld_dbl = ld_rank + 2 ld_state
+    struct float_layer *fp32, *fp16;            // [n_layer] each, NULL where not asked for
+    struct w8a8_layer *w8a8;                    // [n_layer]
+    struct head head, float_head;               // the second of the float modes, where theirs is another
     struct rotation rotate_model, rotate_inner; // of dimensions D and I
 };
 
@@ -68,6 +69,12 @@ struct weights {
 static inline const struct model *weights_float_model(const struct weights *weights)
 {
     return weights->model->reference ? weights->model->reference : weights->model;
+}
+
+// Is lm_head of the W8A8 modes codes?
+static inline bool weights_head_is_codes(const struct weights *weights)
+{
+    return weights->model->lm_head->dtype == DTYPE_I8;
 }
 
 static inline int round_up16(int n)

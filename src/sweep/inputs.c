@@ -142,9 +142,17 @@ static char *find_text(const struct job *job, const struct model *model, struct 
     return text;
 }
 
-// A quantized folder often holds none: then that of the reference model, or of the folder around it.
+// What --tokenizer says.  A quantized folder often holds none: then that of the reference model, or of the
+// folder around it.
 static char *find_tokenizer(const struct job *job, const struct model *model, struct error *err)
 {
+    if (job->tokenizer && file_is_directory(job->tokenizer))
+        return join(job->tokenizer, "tokenizer.json", err);
+    if (job->tokenizer) {
+        char *given = strdup(job->tokenizer);
+        if (!given) error_memory(err, strlen(job->tokenizer) + 1, "a path");
+        return given;
+    }
     const char *others[] = {job->reference_model, job->pretrained_dir};
     char *own = join(model->directory, "tokenizer.json", err);
     for (size_t i = 0; own && !file_exists(own) && i < sizeof others / sizeof others[0]; i++) {

@@ -115,7 +115,8 @@ static void compare_values(struct differences *found, const char *key, const str
 // Where model and text lie does not matter: their digests are compared.  Modes are no text, but a set.
 static bool is_compared_otherwise(const char *key)
 {
-    static const char *const keys[] = {"model", "pretrained_dir", "calib_data", "eval_data", "modes"};
+    static const char *const keys[] = {"model",      "pretrained_dir", "tokenizer",
+                                       "calib_data", "eval_data",      "modes"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (strcmp(key, keys[i]) == 0) return true;
     return false;

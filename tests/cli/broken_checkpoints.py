@@ -26,6 +26,7 @@ SECONDS = harness.LIMIT
 CONFIG = {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 1, "vocab_size": 64, "time_step_rank": 4}
 NORM = "backbone.layers.0.norm.weight"
 QUAMBA = os.path.join(harness.SOURCE, "tests", "data", "quamba-w8a8")
+PUBLISHED = os.path.join(harness.SOURCE, "tests", "data", "quamba2-w8a8")
 OWNED = "/tmp/ssmsweep-owned-%d" % os.getpid()    # what a pickle that runs would make
 
 
@@ -294,16 +295,34 @@ SHARDS = [
 
 
 # ---------------------------------------------------------------- W8A8
-def quamba(key, value=None, remove=False):
+def quamba(key, value=None, remove=False, base=QUAMBA):
     def spoil(d):
-        stored = torch_file.load(os.path.join(QUAMBA, "pytorch_model.bin"))
+        stored = torch_file.load(os.path.join(base, "pytorch_model.bin"))
         if remove:
             del stored[key]
         else:
             stored[key] = value(stored[key]) if callable(value) else value
         torch_file.save(bin_file(d), {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in stored.items()})
-        shutil.copy(os.path.join(QUAMBA, "config.json"), d)
+        shutil.copy(os.path.join(base, "config.json"), d)
     return spoil
+
+
+def published(key, value=None, remove=False):
+    """With quantized embedding and lm_head."""
+    return quamba(key, value, remove, PUBLISHED)
+
+
+def last_output(codes):
+    """A code in the last row of padding."""
+    changed = codes.copy()
+    changed[0, -1] = 1
+    return changed
+
+
+def scale_cache():
+    """What the code of 2024 saves: a list of dicts."""
+    layer = {"in_proj:input": Raw(Storage("FloatStorage", bytes(4)), 0, (), ())}
+    return torch_file.entries_of(*torch_file.dumps([layer, layer]))
 
 
 def quamba_config(**changes):
@@ -322,7 +341,34 @@ W8A8 = [
     ("scale that is a vector", [L3 + "mixer.in_proj.b"], quamba(L3 + "mixer.in_proj.b", np.ones(2, np.float32))),
     ("scales that contradict", [L3 + "mixer.selective_scan.u_scale", "other scales"],
      quamba(L3 + "mixer.selective_scan.u_scale", np.float32(0.5).reshape(1))),
-    ("alpha of another model", [L3 + "mixer.in_proj.alpha"], quamba(L3 + "mixer.in_proj.alpha", 2.0)),
+    ("an alpha for each channel", [L3 + "mixer.in_proj.alpha", "one number"],
+     quamba(L3 + "mixer.in_proj.alpha", np.ones((1, 384), np.float32))),
+    ("a scale for each channel", [L3 + "mixer.in_proj.b", "one number", "[1, 384]"],
+     quamba(L3 + "mixer.in_proj.b", np.full((1, 384), 0.01, np.float32))),
+    ("a check for each channel", [L3 + "mixer.in_proj.a", "one number", "[1, 384]"],
+     quamba(L3 + "mixer.in_proj.a", np.full((1, 384), 0.01, np.float32))),
+    ("codes in the padding", [L3 + "mixer.x_proj.weight", "behind output 38"], quamba(L3 + "mixer.x_proj.weight", last_output)),
+    ("lm_head missing", ["lm_head.weight", "missing"], quamba("lm_head.weight", remove=True)),
+    ("final norm that is not folded", ["backbone.norm_f.weight", "ones", "lm_head"],
+     quamba("backbone.norm_f.weight", lambda a: a * np.float16(0.5))),
+    ("no scales of the rows", ["backbone.embedding.scales", "missing"],
+     published("backbone.embedding.scales", remove=True)),
+    ("infinite row", ["backbone.embedding.scales", "element 7", "inf"],
+     published("backbone.embedding.scales", lambda a: np.where(np.arange(len(a)) == 7, np.inf, a).astype(np.float16))),
+    ("too few rows", ["backbone.embedding.scales", "[2048]", "[2047]"], published("backbone.embedding.scales", lambda a: a[:-1])),
+    ("codes where config.json says float", ["lm_head.weight", "lm_head_cfg.layer", "float", "I8"], lambda d: (
+        published(NORM, lambda a: a)(d), write_json(d, "config.json", dict(harness.read_json(os.path.join(PUBLISHED, "config.json")),
+                                                                          lm_head_cfg={"layer": "Linear"})))),
+    ("floats where config.json says codes", ["backbone.embedding.weight", "embedding_cfg.layer", "INT8", "F16"],
+     published("backbone.embedding.weight", lambda a: a.astype(np.float16))),
+    ("scales of lm_head that contradict", ["backbone.norm_f.output_scale", "other scales"],
+     published("backbone.norm_f.output_scale", 0.5)),
+    ("lm_head without a scale", ["lm_head.b", "missing"], published("lm_head.b", remove=True)),
+    ("number of another lm_head", ["lm_head.zero_point", "unknown"], published("lm_head.zero_point", 3.0)),
+    ("a model in memory of 2024", ["2024", "selective_scan.output_scale"], lambda d: torch_file.save(bin_file(d), {
+        k: v for k, v in dict(torch_file.load(os.path.join(QUAMBA, "pytorch_model.bin")), **{
+            "backbone.layers.0.mixer.selective_scan.output_scale": np.float32(0.1).reshape(1)}).items()
+        if not k.endswith("norm.output_scale")}) or shutil.copy(os.path.join(QUAMBA, "config.json"), d)),
     ("float weights", [L3 + "mixer.in_proj.weight", "INT8", "F32"],
      quamba(L3 + "mixer.in_proj.weight", lambda a: a.astype(np.float32))),
     ("codes of another shape", [L3 + "mixer.x_proj.weight", "[192, 38]", "[192, 37]"],
@@ -330,7 +376,17 @@ W8A8 = [
     ("norm that is not folded", [L3 + "norm.weight", "ones"], quamba(L3 + "norm.weight", lambda a: a * np.float16(1.5))),
     ("number of another model", ["backbone.layers.3.mixer.in_proj.zero_point"], quamba(L3 + "mixer.in_proj.zero_point", 3)),
     ("tensor of another model", ["backbone.layers.24."], quamba("backbone.layers.24.norm.weight", np.ones(96, np.float16))),
-    ("W4A8", ["ssm_cfg.layer", "W4A8"], quamba_config(ssm_cfg={"layer": "W4A8QMamba"})),
+    ("scales of 2024 as a model", ["data.pkl", "activation scales", "2024", "Quamba2"], lambda d: (
+        torch_file.write_zip(bin_file(d), scale_cache()), shutil.copy(os.path.join(QUAMBA, "config.json"), d))),
+    ("scales of 2024 beside a model", ["mamba-130m_scales.pt", "2024", "move it away"], lambda d: (
+        quamba_config()(d), torch_file.write_zip(os.path.join(d, "mamba-130m_scales.pt"), scale_cache()))),
+    ("W4A8", ["ssm_cfg.layer", "W4A8QMamba", "Mamba-1 with 4-bit weights and 8-bit"],
+     quamba_config(ssm_cfg={"layer": "W4A8QMamba"})),
+    ("W4A8 of Mamba-2", ["W4A8QMamba2", "Mamba-2 with 4-bit weights"], quamba_config(ssm_cfg={"layer": "W4A8QMamba2"})),
+    ("W8A8 of Mamba-2", ["W8A8QMamba2", "Mamba-2, W8A8"], quamba_config(ssm_cfg={"layer": "W8A8QMamba2"})),
+    ("W4AX", ["W4AX", "a list", "W4A16QMamba2"],
+     quamba_config(ssm_cfg={"layer": [{"W4A16": "W4A16QMamba2"}, {"W4A8": "W4A8QMamba2"}]}, is_hybrid=True)),
+    ("4-bit embedding", ["embedding_cfg.layer", "W4O16Embedding"], quamba_config(embedding_cfg={"layer": "W4O16Embedding"})),
     ("quantized lm_head", ["lm_head_cfg.layer", "W8A16"], quamba_config(lm_head_cfg={"layer": "W8A16Linear"})),
     ("quantized embedding", ["embedding_cfg.layer"], quamba_config(embedding_cfg={"layer": "W8O16Embedding"})),
     ("more layers than there are", ["backbone.layers.24."], quamba_config(n_layer=25)),

@@ -17,6 +17,7 @@ import torch_file  # noqa: E402
 from make_model import to_bf16  # noqa: E402
 
 QUAMBA = os.path.join(harness.SOURCE, "tests", "data", "quamba-w8a8")
+PUBLISHED = os.path.join(harness.SOURCE, "tests", "data", "quamba2-w8a8")
 SMALL = ["-q", "--calib_data_num", "2", "--calib_seqlen", "24", "--layers", "0,11,23", "--components", "all"]
 FLOAT_MODES = ("fp32", "fp16")
 
@@ -241,6 +242,97 @@ def check_quamba(checks, work, demo):
     checks.check("dequantized INT8 weights" in shown.out, "the tables say so too", shown.out)
 
 
+# ---- a published W8A8 checkpoint, saved again by others ----
+
+def as_arrays(stored):
+    """Every number is a tensor, and every tensor row-major, as safetensors wants it."""
+    return {k: np.ascontiguousarray(v) if isinstance(v, np.ndarray) else np.array([v], np.float32) for k, v in stored.items()}
+
+
+def as_numbers(stored):
+    """Tensors of one element are plain numbers, and numbers are tensors of every shape."""
+    shapes = [(), (1,), (1, 1)]
+    return {k: (float(v.ravel()[0]) if v.size == 1 else v) if isinstance(v, np.ndarray) else
+            np.full(shapes[n % 3], v, (np.float32, np.float64)[n % 2]) for n, (k, v) in enumerate(stored.items())}
+
+
+def float_rows(stored):
+    """The embedding's rows as FP16 numbers, which is what the codes stand for."""
+    rows = stored["backbone.embedding.weight"].astype(np.float32) * stored["backbone.embedding.scales"].astype(np.float32)[:, None]
+    return dict({k: v for k, v in stored.items() if k != "backbone.embedding.scales"},
+                **{"backbone.embedding.weight": rows.astype(np.float16)})
+
+
+def published_variants(work, stored):
+    """(name, folder) with the same values in another form."""
+    config = harness.read_json(os.path.join(PUBLISHED, "config.json"))
+
+    def folder(name, **changes):
+        path = os.path.join(work, "published-" + name)
+        os.makedirs(path)
+        harness.write_json(os.path.join(path, "config.json"), dict(config, **changes))
+        return path
+
+    def saved(name, values, protocol=2, **changes):
+        path = folder(name, **changes)
+        torch_file.save(os.path.join(path, "pytorch_model.bin"), values, protocol)
+        return "published, " + name, path
+    for protocol in (2, 3, 4, 5):
+        yield saved("protocol %d" % protocol, stored, protocol)
+    yield saved("numbers as tensors, tensors as numbers", as_numbers(stored), is_hybrid=False)
+    yield saved("row-major codes, alpha 1, no norm_f.output_scale", {k: 1.0 if k.endswith("alpha") else v for k, v in as_arrays(
+        stored).items() if k != "backbone.norm_f.output_scale"})
+    yield saved("no alpha, nothing said of the parts", {k: v for k, v in stored.items() if not k.endswith("alpha")}, norm_cfg=None,
+                embedding_cfg=None, lm_head_cfg={})
+    yield saved("float rows", float_rows(stored), embedding_cfg={"layer": "Embedding"})
+    path = folder("safetensors")
+    reference.save_safetensors(os.path.join(path, "model.safetensors"), as_arrays(stored))
+    yield "published, as safetensors", path
+    path = folder("shards")
+    shard(path, as_arrays(stored), 3, reference.save_safetensors, "safetensors")
+    yield "published, 3 shards of safetensors", path
+    path = folder("torch shards")
+    shard(path, stored, 2, torch_file.save, "bin")
+    yield "published, 2 shards of PyTorch", path
+
+
+def saved_with_alpha(work, stored):
+    path = os.path.join(work, "odd-alpha")
+    os.makedirs(path)
+    shutil.copy(os.path.join(PUBLISHED, "config.json"), path)
+    torch_file.save(os.path.join(path, "pytorch_model.bin"), dict(stored, **{"backbone.layers.2.mixer.x_proj.alpha": 3.0,
+                                                                            "lm_head.alpha": 4.0}))
+    return path
+
+
+def check_published(checks, work):
+    """Its golden outputs are in cli.published."""
+    stored = torch_file.load(os.path.join(PUBLISHED, "pytorch_model.bin"))
+    with open(os.path.join(harness.DEMO, "tokenizer.json"), "rb") as f:
+        sha256 = hashlib.sha256(f.read()).hexdigest()
+    first = None
+    for what, folder in [("published, as it is", PUBLISHED)] + list(published_variants(work, stored)):
+        run = os.path.join(work, "run-" + os.path.basename(folder))
+        os.makedirs(run)
+        tokenizer = os.path.join(harness.DEMO, "tokenizer.json") if first else harness.DEMO    # a file, or the folder of one
+        result = harness.run(["-q", "--model", folder, "--tokenizer", tokenizer, "--calib_data_num", "1", "--calib_seqlen", "24",
+                              "--layers", "all", "--modes", "fp32,0"], 1, run)
+        if not checks.check(result.status == 0, what + ": runs", result.err):
+            continue
+        found, attributes = outputs(os.path.join(run, "layer_outputs", "sweep.h5"))
+        now = found, harness.report(run, "sweep.json")["end_of_model"]
+        checks.check(attributes["tokenizer_sha256"] == sha256, what + ": the tokenizer is known by its content")
+        first = first or now
+        checks.check(same(first[0], now[0]) and first[1] == now[1], what + ": the same bits, and predictions")
+    odd = saved_with_alpha(work, stored)
+    result = harness.run(["info", odd], 1, work)
+    checks.check(result.status == 0 and "backbone.layers.2.mixer.x_proj.alpha" in result.out and "2 such keys" in
+                 result.out and "no mode uses it" in result.out, "an alpha that contradicts is said", result.out + result.err)
+    missing = harness.run(["-q", "--model", PUBLISHED], 1, work)
+    checks.check(missing.status == 3 and len(missing.lines()) == 1 and "--tokenizer" in missing.err and "gpt-neox-20b" in
+                 missing.err and ".npy" in missing.err, "a folder without a tokenizer", missing.err)
+
+
 def weights_digest(folder):
     """As docs/result_file.md defines it."""
     whole, names = hashlib.sha256(), ["model.safetensors"]
@@ -314,6 +406,7 @@ def main():
         rounded = compare_variants(checks, work, bf16_variants(work, tensors))
         checks.check(stored and rounded and differs(stored, rounded), "BF16 rounding is seen")
         check_quamba(checks, work, demo[0])
+        check_published(checks, work)
         check_info(checks, work)
         check_digests(checks, work)
     checks.finish()

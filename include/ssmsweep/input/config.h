@@ -10,9 +10,13 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/model.h"
 
+// What embedding and lm_head of a W8A8 checkpoint are, as the configuration says.
+enum config_part { PART_UNSAID, PART_FLOAT, PART_INT8 };
+
 struct config {
     struct dims dims;
     enum model_kind kind;
+    enum config_part embedding, lm_head;
     bool tied;            // lm_head is the embedding, or may be
     const char *tied_key; // the key that says so; NULL: none does
 };

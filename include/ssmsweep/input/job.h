@@ -37,6 +37,7 @@ struct job {
     const char *model_dir; // NULL: the embedded demo model; a relative one is inside pretrained_dir, if given
     const char *reference_model; // float model of the float modes; NULL: the model itself
     const char *pretrained_dir;  // already part of model_dir after job_parse()
+    const char *tokenizer;       // file, or folder of a tokenizer.json; NULL: of the model's folder
     const char *calib_data; // NULL: calibration.jsonl or .npy of the model folder, else of the demo model
     const char *eval_data;  // NULL: the text of the calibration
     int eval_data_num;      // samples that are evaluated; 0: as many as the largest calib_data_num

@@ -34,6 +34,12 @@ struct w8a8_scales {
     float in_proj, conv_w, conv_b, x_proj, dt_proj, dt_bias, A_log, D_skip, out_proj;
 };
 
+// What stands around its layers, where that is codes too: docs/numerics.md, section 4.
+struct w8a8_ends {
+    const struct tensor *embedding; // [vocab] scales of the embedding's rows; NULL: it is float
+    float lm_head, lm_head_input;   // scales of lm_head and of what goes into it; 0: it is float
+};
+
 // Tensors of one layer; shapes as stored.  MODEL_W8A8: all are I8 codes but norm, which is all ones; in_proj
 // and out_proj are rotated, as docs/numerics.md, section 2, has them.
 struct model_layer {
@@ -54,12 +60,13 @@ struct model {
     char *directory;
     struct checkpoint *checkpoint;
     struct dims dims;
-    const struct tensor *embedding; // [vocab, D]; MODEL_W8A8: rows rotated
-    const struct tensor *norm_f;    // [D]
+    const struct tensor *embedding; // [vocab, D]; MODEL_W8A8: rows rotated, float or I8 codes
+    const struct tensor *norm_f;    // [D]; MODEL_W8A8: all ones
     const struct tensor *lm_head;   // [vocab, D]; the embedding if the checkpoint has none; rotated alike
     struct model_layer *layers;     // [n_layer]
     struct w8a8_scales *scales;     // [n_layer]; NULL for MODEL_FLOAT
-    struct tensor *views;           // what layers point to where the file stores it otherwise
+    struct w8a8_ends ends;          // of MODEL_W8A8
+    struct tensor *views;           // what layers and lm_head point to where the file stores it otherwise
     // The float weights that the float modes use, borrowed; NULL: the model's own (of MODEL_W8A8: its codes,
     // dequantized and rotated back).
     const struct model *reference;
@@ -85,7 +92,7 @@ void model_close(struct model *model);
 // not read the weights themselves.
 enum status model_open_unread(struct model *model, const char *directory, struct error *err);
 // Weight number 0, 1, ... of those that must be finite, on a token's way through the model; NULL behind the
-// last.  MODEL_W8A8: codes are finite.
+// last.  Codes are finite.
 const struct tensor *model_weight(const struct model *model, size_t number);
 // Gives the memory of weights that were read so far, also those of the reference, back to the page cache.
 void model_release(const struct model *model);

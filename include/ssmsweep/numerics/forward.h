@@ -59,7 +59,7 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct m
                   const struct observation *observation);
 // forward_logits() in two steps, so that a piece of the vocabulary serves many streams while it is in the
 // caches. Tokens [first, first + count) of a stream behind its last layer: normed[count][D rounded up to 16],
-// final norm with its weight.
+// final norm with its weight; where lm_head is codes, INT8 codes in the first quarter of that room.
 void stream_norm(struct forward *forward, const struct stream *stream, int first, int count, float *normed);
 // Their logits[count][ids rounded up to 16] of ids [first_id, first_id + ids), of which the first is a
 // multiple of 16; `rotated` is that of the stream.
@@ -78,7 +78,8 @@ bool forward_layer(struct forward *forward, const struct mode *mode, const float
                    int length, float *residual, float *h, const struct capture *capture);
 
 // Logits of tokens [first, first + count) of the last whole pass: logits[count, vocab rounded up to 16],
-// zeros behind vocab.  Final norm with its weight, then lm_head, in FP32 for every mode.  Needs
+// zeros behind vocab.  Final norm with its weight, then lm_head, in FP32 for every mode; where a W8A8
+// checkpoint has codes as lm_head, the W8A8 modes take those.  Needs
 // WEIGHTS_LM_HEAD.
 void forward_logits(struct forward *forward, int first, int count, float *logits);
 

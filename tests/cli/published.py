@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints as others wrote them, against outputs that were computed from the files alone: published.py PROBE
+
+tests/data/quamba2-w8a8 holds one; with SSMSWEEP_CHECKPOINTS=FOLDER every folder that the tables below name is taken from
+there as well, and its golden outputs from FOLDER/golden.  docs/numerics.md, "How it is checked"."""
+import json
+import os
+import shutil
+import sys
+import types
+
+import numpy as np
+
+import harness
+
+sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
+import check_numerics  # noqa: E402
+import quamba_reference as q  # noqa: E402
+import torch_file  # noqa: E402
+from check_checkpoint import SCALES  # noqa: E402
+
+OWN = os.path.join(harness.SOURCE, "tests", "data", "quamba2-w8a8")
+SHARED = os.environ.get("SSMSWEEP_CHECKPOINTS")
+W8A8 = ["mamba1-w8a8", "mamba1-w8a8-resaved", "mamba1-w8a8-plain", "mamba1-w8a8-qembedding", "mamba1-w8a8-qhead"]
+LOADS = ["demo-original-layout", "quamba-w8a8-alpha1"]    # without golden outputs
+REFUSED = {"mamba1-w8a8-2024-incomplete": ["2024", "selective_scan.output_scale"],
+           "mamba1-2024-scales": ["scales.pt", "2024", "activation scales"],
+           "mamba1-w4a8": ["W4A8QMamba", "Mamba-1 with 4-bit weights"],
+           "mamba1-w4a16": ["W4A16QMamba", "4-bit"], "mamba1-w4a16-plain": ["W4A16QMamba", "4-bit"]}
+for _g in ("mamba2-g1-", "mamba2-g2-"):
+    REFUSED.update({_g + "float": ["Mamba-2"], _g + "float-hf": ["Mamba-2|not valid JSON|Infinity"],
+                    _g + "w8a8": ["W8A8QMamba2", "Mamba-2, W8A8"], _g + "w8a8-plain": ["W8A8QMamba2"],
+                    _g + "w8a8-one-scale": ["W8A8QMamba2"], _g + "w4a8": ["W4A8QMamba2", "Mamba-2 with 4-bit"],
+                    _g + "w4a16": ["W4A16QMamba2", "4-bit"], _g + "w4ax": ["W4AX", "W4A8QMamba2"]})
+
+
+def describe(folder):
+    config = harness.read_json(os.path.join(folder, "config.json"))
+    return types.SimpleNamespace(D=config["d_model"], I=2 * config["d_model"], layers=range(config["n_layer"]),
+                                 embedding=range(config["vocab_size"]))
+
+
+def scales_of(folder, model):
+    stored = torch_file.load(os.path.join(folder, "pytorch_model.bin"))
+    return [{site: np.float32(np.ravel(stored["backbone.layers.%d.%s" % (l, key)])[0]) for site, key in SCALES.items()}
+            for l in model.layers]
+
+
+def samples_of(golden):
+    return [golden[key] for key in sorted(k for k in golden if k.startswith("tokens_"))]
+
+
+# ---- outputs and logits, value by value ----
+
+def check_logits(checks, what, got, want):
+    """FP16 numbers of an INT8 head, FP32 of a float one."""
+    if want.dtype == np.float16:
+        share = (got == want.astype(np.float32)).mean()
+        checks.check(share >= 0.999, "%s: logits of an INT8 head" % what, "%.4f of the FP16 numbers are equal" % share)
+    else:
+        worst = np.abs(got - want).max() / np.abs(want).max()
+        checks.check(worst <= 2e-5, "%s: logits of a float head" % what, "largest difference %.1e" % worst)
+
+
+def check_w8a8(checks, probe, name, folder, golden):
+    model, samples = describe(folder), samples_of(golden)
+    for mode in ("0", "2-1"):
+        for i, (captured, logits) in enumerate(probe.forward(folder, model, mode, scales_of(folder, model), samples)):
+            what, want = "%s, mode %s, sample %d" % (name, mode, i), golden["rotated_h_%s_%d" % (mode, i)]
+            got = np.stack([q.to_fp16(q.hadamard(captured[l, "mixer_output"])) for l in model.layers])
+            share = (got == want.astype(np.float32)).mean()
+            checks.check(share >= 0.999, what + ": outputs of every layer", "%.4f of the FP16 numbers are equal" % share)
+            key = "logits_%s_%d" % (mode, i)
+            if key in golden:
+                check_logits(checks, what, logits, golden[key])
+
+
+def check_float(checks, probe, name, folder, golden):
+    model, samples = describe(folder), samples_of(golden)
+    for i, (captured, logits) in enumerate(probe.forward(folder, model, "fp32", None, samples)):
+        want = golden["mixer_output_fp32_%d" % i]
+        worst = max(np.abs(captured[l, "mixer_output"] - want[l]).max() / np.abs(want[l]).max() for l in model.layers)
+        checks.check(worst <= 2e-5, "%s, sample %d" % (name, i), "largest difference %.1e" % worst)
+        check_logits(checks, name, logits, golden["logits_fp32_%d" % i])
+
+
+def dequantized(folder):
+    """The float model that all codes of the file stand for, in its own basis."""
+    stored, model = torch_file.load(os.path.join(folder, "pytorch_model.bin")), describe(folder)
+
+    def floats(codes, scale, outputs=None, back=()):
+        values = codes.astype(np.float32) * np.float32(np.ravel(scale)[0])
+        values = values if outputs is None else np.ascontiguousarray(values.T[:outputs])
+        for axis in back:
+            values = q.hadamard(values, True) if axis else q.hadamard(values.T, True).T
+        return np.ascontiguousarray(values)
+
+    V, D, I = len(model.embedding), model.D, model.I
+    rows = q.to_fp16(stored["backbone.embedding.weight"].astype(np.float32) *
+                     stored["backbone.embedding.scales"].astype(np.float32)[:, None])
+    tensors = {"backbone.embedding.weight": q.hadamard(rows, True), "backbone.norm_f.weight": stored["backbone.norm_f.weight"],
+               "lm_head.weight": floats(stored["lm_head.weight"], stored["lm_head.b"], V, (1,))}
+    for l in model.layers:
+        p = "backbone.layers.%d." % l
+        m, scan, conv = p + "mixer.", p + "mixer.selective_scan.", p + "mixer.conv1d."
+        rank, states = stored[m + "dt_proj.weight"].shape[0], stored[scan + "A_log"].shape[1]
+        tensors[p + "norm.weight"] = stored[p + "norm.weight"].astype(np.float32)
+        for name, outputs, back in (("in_proj", 2 * I, (1,)), ("x_proj", rank + 2 * states, ()), ("dt_proj", I, ()),
+                                    ("out_proj", D, (1, 0))):
+            tensors[m + name + ".weight"] = floats(stored[m + name + ".weight"], stored[m + name + ".b"], outputs, back)
+        for name, key, scale in (("conv1d.weight", conv + "weight", conv + "weight_scale"),
+                                 ("conv1d.bias", conv + "bias", conv + "bias_scale"), ("A_log", scan + "A_log", scan + "A_scale"),
+                                 ("dt_proj.bias", scan + "dt_bias", scan + "dt_bias_scale"), ("D", scan + "D", scan + "D_scale")):
+            tensors[m + name] = floats(stored[key], stored[scale])
+    return q.Model(tensors)
+
+
+def check_dequantized(checks, probe, name, folder, samples):
+    """The float modes undo every code, those of embedding and lm_head too."""
+    model = dequantized(folder)
+    for (captured, logits), tokens in zip(probe.forward(folder, model, "fp32", None, samples), samples):
+        want, want_logits = q.float_forward(model, tokens)
+        worst = max(check_numerics.worst_difference(captured, want), np.abs(logits - want_logits).max() / np.abs(want_logits).max())
+        checks.check(worst <= 2e-5, "%s: fp32 of the dequantized weights" % name, "largest difference %.1e" % worst)
+
+
+def check_padded(checks, work, probe, golden):
+    """A vocabulary that is no multiple of 16: lm_head has rows of padding, the embedding has none."""
+    rows = 2040
+    folder = os.path.join(work, "padded")
+    os.makedirs(folder)
+    stored = torch_file.load(os.path.join(OWN, "pytorch_model.bin"))
+    head = stored["lm_head.weight"].T.copy()
+    head[rows:] = 0
+    stored.update({"lm_head.weight": head.T, "backbone.embedding.weight": stored["backbone.embedding.weight"][:rows].copy(),
+                   "backbone.embedding.scales": stored["backbone.embedding.scales"][:rows].copy()})
+    torch_file.save(os.path.join(folder, "pytorch_model.bin"), stored)
+    harness.write_json(os.path.join(folder, "config.json"), dict(harness.read_json(os.path.join(OWN, "config.json")),
+                                                                vocab_size=rows - 3))
+    model, tokens = describe(folder), golden["tokens_0"]
+    model.embedding = range(rows)
+    (_, logits), = probe.forward(folder, model, "0", scales_of(folder, model), [tokens])
+    checks.check((logits == golden["logits_0_0"][:, :rows].astype(np.float32)).all(), "logits of a padded vocabulary")
+
+
+def check_instruction_sets(checks, work, probe, folder, golden):
+    """The same bits by every set of kernels that this machine has, and by several threads."""
+    model, found = describe(folder), {}
+    known = harness.run(["info", "--cpu", "--json"], 1, work)
+    sets = json.loads(known.out)["instruction_sets"]
+    for isa, threads in [(isa, "1") for isa in sets] + [(sets[0], "3")]:
+        os.environ.update(SSMSWEEP_ISA=isa, PROBE_THREADS=threads)
+        results = probe.forward(folder, model, "2-4", scales_of(folder, model), samples_of(golden))
+        found[isa, threads] = b"".join(logits.tobytes() for _, logits in results)
+    del os.environ["SSMSWEEP_ISA"], os.environ["PROBE_THREADS"]
+    checks.check(len(set(found.values())) == 1 and "naive" in sets, "logits of codes by every instruction set", list(found))
+
+
+# ---- what a sweep makes of the logits ----
+
+def predictions(reference, logits, tokens):
+    """(nll, [KL], top-1 agreement), over what predicts a next token."""
+    a, b = q.log_softmax(reference[:-1].astype(np.float64)), q.log_softmax(logits[:-1].astype(np.float64))
+    return (-b[np.arange(len(b)), tokens[1:]].sum(), (np.exp(a) * (a - b)).sum(1),
+            (reference[:-1].argmax(1) == logits[:-1].argmax(1)).sum())
+
+
+def check_sweep(checks, work, name, folder, golden):
+    """Perplexity, KL and top-1 of mode 0 against 2-1."""
+    chosen = [i for i in range(len(samples_of(golden))) if "logits_0_%d" % i in golden]
+    samples = [golden["tokens_%d" % i] for i in chosen]
+    ids = np.full((len(samples), max(map(len, samples))), -1, np.int32)
+    for row, tokens in zip(ids, samples):
+        row[:len(tokens)] = tokens
+    run = os.path.join(work, name)
+    os.makedirs(run)
+    np.save(os.path.join(run, "ids.npy"), ids)
+    result = harness.run(["-q", "--model", folder, "--calib-data", "ids.npy", "--calib_data_num", str(len(samples)), "--modes",
+                          "0,2-1", "--reference", "2-1", "--store", "none"], 1, run)
+    if not checks.check(result.status == 0, name + ": a sweep", result.err):
+        return
+    entry = [e for e in harness.report(run, "sweep.json")["end_of_model"] if e["mode"] == "0"][0]
+    want = [predictions(golden["logits_2-1_%d" % i].astype(np.float32), golden["logits_0_%d" % i].astype(np.float32),
+                        golden["tokens_%d" % i]) for i in chosen]
+    count = sum(len(s) - 1 for s in samples)
+    expected = {"perplexity": np.exp(sum(w[0] for w in want) / count), "kl_mean": np.concatenate([w[1] for w in want]).mean(),
+                "top1_agreement": sum(w[2] for w in want) / count}
+    for key, value in expected.items():
+        got = entry["metrics"][key]["value"]
+        checks.check(abs(got - value) <= 1e-4 * abs(value), "%s: %s" % (name, key), "%r, from the golden logits %r" % (got, value))
+
+
+# ---- running ----
+
+def check_shared(checks, work, probe):
+    def golden(name):
+        return np.load(os.path.join(SHARED, "golden", name + ".npz"))
+    for name in W8A8:
+        check_w8a8(checks, probe, name, os.path.join(SHARED, name), golden(name))
+        check_sweep(checks, work, name, os.path.join(SHARED, name), golden(name))
+    check_float(checks, probe, "mamba1-float", os.path.join(SHARED, "mamba1-float"), golden("mamba1-float"))
+    for name in LOADS:
+        result = harness.run(["info", os.path.join(SHARED, name)], 1, work)
+        checks.check(result.status == 0, name + " loads", result.err)
+    for name, words in REFUSED.items():
+        result = harness.run(["info", os.path.join(SHARED, name)], 1, work)
+        said = all(any(w in result.err for w in word.split("|")) for word in words)
+        checks.check(result.status == 3 and len(result.err.splitlines()) == 1 and said, name + " is refused by name", result.err)
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as work:
+        probe = check_numerics.Probe(sys.argv[1], work)
+        golden = np.load(os.path.join(OWN, "golden.npz"))
+        folder = shutil.copytree(OWN, os.path.join(work, "own"))    # golden.npz is no part of a model
+        check_w8a8(checks, probe, "quamba2-w8a8", folder, golden)
+        check_sweep(checks, work, "quamba2-w8a8", folder, golden)
+        check_instruction_sets(checks, work, probe, folder, golden)
+        check_dequantized(checks, probe, "quamba2-w8a8", folder, samples_of(golden))
+        check_padded(checks, work, probe, golden)
+        if SHARED:
+            check_shared(checks, work, probe)
+        else:
+            print("SSMSWEEP_CHECKPOINTS is not set: only tests/data/quamba2-w8a8 was taken")
+    checks.finish()
+
+
+main()
