@@ -32,7 +32,8 @@ struct bpe {
     struct vocab *vocab;
     struct merge *merges;
     size_t mask;
-    int32_t byte_id[256]; // id of each single byte; -1 for bytes that UTF-8 never has
+    int32_t byte_id[256]; // id of each single byte; -1: it has none
+    bool whole_words;     // "ignore_merges": a word that is in the vocabulary is not divided
 };
 
 static uint64_t make_pair(int32_t left, int32_t right)
@@ -51,92 +52,105 @@ static struct merge *find_merge(const struct bpe *bpe, uint64_t pair)
 
 // ---- opening ----
 
-static enum status bad_key(const char *path, const char *key, const char *expected, struct error *err)
+static enum status bad_key(const char *path, const char *key, const char *expected, const struct json *value,
+                           struct error *err)
 {
-    return error_set(err, STATUS_INPUT,
-                     "%s: model.%.60s: expected %s; only plain byte-level BPE is supported", path, key,
-                     expected);
+    char got[JSON_DESCRIBE_CHARS];
+    json_describe(value, got);
+    return error_set(err, STATUS_INPUT, "%s: model.%.60s: expected %s, got %s; " VOCAB_REMEDY, path, key,
+                     expected, got);
 }
 
-static bool is_null_or_empty(const struct json *value)
+// No text, or one without characters.
+static bool is_nothing(const struct json *value)
 {
-    return !value || json_is_null(value) || (json_is_string(value) && json_string(value)[0] == '\0');
+    return json_is_null(value) || (json_is_string(value) && json_string(value)[0] == '\0');
 }
 
-static enum status check_flag(const struct json *value, const char *path, bool may_be_true, struct error *err)
+static bool is_bpe(const struct json *value)
 {
-    if (json_is_bool(value) && (may_be_true || !json_bool(value))) return STATUS_OK;
-    return bad_key(path, json_key(value), may_be_true ? "true or false" : "false", err);
+    return json_is_string(value) && strcmp(json_string(value), "BPE") == 0;
 }
 
-static enum status check_type(const struct json *value, const char *path, struct error *err)
+static bool is_zero(const struct json *value)
 {
-    const char *type = json_string(value);
-    if (type && strcmp(type, "BPE") == 0) return STATUS_OK;
-    return error_set(
-        err, STATUS_INPUT,
-        "%s: model.type: expected \"BPE\", got \"%.60s\"; only plain byte-level BPE is supported", path,
-        type ? type : "no text");
+    return json_is_null(value) || (json_is_number(value) && json_number(value) == 0);
 }
 
-// Every key that we know, with the values under which it changes no id; any other key might change ids.
+static bool is_text_or_null(const struct json *value)
+{
+    return json_is_null(value) || json_is_string(value);
+}
+
+static bool is_anything(const struct json *value)
+{
+    return value != NULL;
+}
+
+// Every key that we know, with the values under which it changes no id that we give; any other key might
+// change ids.  Every byte of a text has an id of its own, or the text is refused: so nothing is unknown, and
+// nothing falls back to bytes.
+static const struct setting {
+    const char *key, *expected;
+    bool (*is_good)(const struct json *value);
+} settings[] = {
+    {"type", "BPE (on bytes)", is_bpe},
+    {"vocab", "", is_anything},
+    {"merges", "", is_anything},
+    {"dropout", "null", is_zero},
+    {"continuing_subword_prefix", "null", is_nothing},
+    {"end_of_word_suffix", "null", is_nothing},
+    {"unk_token", "null or a token", is_text_or_null},
+    {"fuse_unk", "true or false", json_is_bool},
+    {"byte_fallback", "true or false", json_is_bool},
+    {"ignore_merges", "true or false", json_is_bool},
+};
+enum { SETTINGS = sizeof settings / sizeof settings[0] };
+
 static enum status check_setting(const struct json *value, const char *path, struct error *err)
 {
-    const char *key = json_key(value);
-    if (strcmp(key, "vocab") == 0 || strcmp(key, "merges") == 0) return STATUS_OK;
-    if (strcmp(key, "type") == 0) return check_type(value, path, err);
-    if (strcmp(key, "dropout") == 0)
-        return json_is_null(value) || (json_is_number(value) && json_number(value) == 0)
-                   ? STATUS_OK
-                   : bad_key(path, key, "null", err);
-    if (strcmp(key, "continuing_subword_prefix") == 0 || strcmp(key, "end_of_word_suffix") == 0)
-        return is_null_or_empty(value) ? STATUS_OK : bad_key(path, key, "null", err);
-    // No word is ever unknown when every byte has an id, so these two have nothing to do.
-    if (strcmp(key, "unk_token") == 0)
-        return json_is_null(value) || json_is_string(value) ? STATUS_OK
-                                                            : bad_key(path, key, "null or a token", err);
-    if (strcmp(key, "fuse_unk") == 0) return check_flag(value, path, true, err);
-    if (strcmp(key, "byte_fallback") == 0 || strcmp(key, "ignore_merges") == 0)
-        return check_flag(value, path, false, err);
-    return bad_key(path, key, "no such key", err);
+    for (size_t i = 0; i < SETTINGS; i++) {
+        if (strcmp(json_key(value), settings[i].key) != 0) continue;
+        if (settings[i].is_good(value)) return STATUS_OK;
+        return bad_key(path, json_key(value), settings[i].expected, value, err);
+    }
+    return bad_key(path, json_key(value), "no such key", value, err);
 }
 
+// Files of before 2020 have no type; what has merges is BPE.
 static enum status check_settings(const struct json *model, const char *path, struct error *err)
 {
     if (!json_is_object(model))
-        return error_set(err, STATUS_INPUT, "%s: model: expected an object, got none", path);
-    if (!json_get(model, "type")) return bad_key(path, "type", "\"BPE\"", err);
+        return error_set(err, STATUS_INPUT, "%s: model: expected an object; check the file", path);
+    const struct json *type = json_get(model, "type");
+    if (type ? !is_bpe(type) : !json_get(model, "merges"))
+        return bad_key(path, "type", "BPE (on bytes)", type, err);
     for (const struct json *v = json_first(model); v; v = json_next(v))
         if (check_setting(v, path, err)) return err->status;
     return STATUS_OK;
 }
 
-// The byte-level alphabet: printable Latin-1 stands for itself, the other bytes for U+0100, U+0101 ... in
-// order.
+// The byte-level alphabet: printable Latin-1 stands for itself; the other bytes, 0x00 to 0x20, 0x7f to 0xa0
+// and 0xad, for U+0100, U+0101 ... in order.
 static int alphabet_code(int byte)
 {
-    int shifted = 0x100;
-    for (int b = 0; b <= byte; b++) {
-        bool printable = (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-        if (b == byte) return printable ? b : shifted;
-        if (!printable) shifted++;
-    }
-    return -1;
+    if (byte <= 0x20) return 0x100 + byte;
+    if (byte >= 0x7f && byte <= 0xa0) return 0x121 + byte - 0x7f;
+    return byte == 0xad ? 0x143 : byte;
 }
 
-static enum status find_bytes(struct bpe *bpe, const char *path, struct error *err)
+static size_t put_alphabet(int byte, char text[4])
+{
+    return (size_t)utf8proc_encode_char(alphabet_code(byte), (utf8proc_uint8_t *)text);
+}
+
+// A tokenizer of a small text may lack bytes: then texts that have them are refused, see missing_byte().
+static void find_bytes(struct bpe *bpe)
 {
     for (int byte = 0; byte < 256; byte++) {
-        utf8proc_uint8_t text[4];
-        size_t bytes = (size_t)utf8proc_encode_char(alphabet_code(byte), text);
-        bpe->byte_id[byte] = vocab_find(bpe->vocab, (const char *)text, bytes);
-        bool in_utf8 = byte < 0xc0 || (byte > 0xc1 && byte < 0xf5);
-        if (in_utf8 && bpe->byte_id[byte] < 0)
-            return error_set(err, STATUS_INPUT,
-                             "%s: model.vocab: byte 0x%02x has no token; only byte-level BPE is supported",
-                             path, (unsigned)byte);
+        char text[4];
+        bpe->byte_id[byte] = vocab_find(bpe->vocab, text, put_alphabet(byte, text));
     }
-    return STATUS_OK;
 }
 
 // One merge as two texts: ["a", "b"], or "a b" with exactly one space.
@@ -210,11 +224,13 @@ enum status bpe_open(struct bpe **bpe, const struct json *model, const char *pat
     if (check_settings(model, path, err)) return err->status;
     struct bpe *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err, sizeof *made, "a tokenizer");
-    if (vocab_open(&made->vocab, json_get(model, "vocab"), path, err) || find_bytes(made, path, err) ||
+    if (vocab_open(&made->vocab, json_get(model, "vocab"), path, err) ||
         read_merges(made, json_get(model, "merges"), path, err)) {
         bpe_close(made);
         return err->status;
     }
+    find_bytes(made);
+    made->whole_words = json_bool(json_get(model, "ignore_merges"));
     *bpe = made;
     return STATUS_OK;
 }
@@ -235,6 +251,11 @@ int32_t bpe_find(const struct bpe *bpe, const char *token)
 int32_t bpe_highest_id(const struct bpe *bpe)
 {
     return vocab_highest_id(bpe->vocab);
+}
+
+int32_t bpe_token_count(const struct bpe *bpe)
+{
+    return (int32_t)vocab_count(bpe->vocab);
 }
 
 // ---- encoding: symbols form a linked list, a heap holds the pairs that could be merged ----
@@ -328,6 +349,25 @@ static void apply_merge(const struct bpe *bpe, struct bpe_scratch *s, uint64_t c
     propose(bpe, s, position);
 }
 
+// The id of a word that is in the vocabulary as a whole, or -1.  The symbols, which have 12 bytes for each
+// byte of the word, hold its spelling meanwhile.
+static int32_t whole_word(const struct bpe *bpe, struct bpe_scratch *s, const char *word, size_t bytes)
+{
+    char *spelled = (char *)s->symbols;
+    size_t used = 0;
+    for (size_t i = 0; i < bytes; i++)
+        used += put_alphabet((unsigned char)word[i], spelled + used);
+    return vocab_find(bpe->vocab, spelled, used);
+}
+
+static enum status missing_byte(unsigned char byte, struct error *err)
+{
+    return error_set(
+        err, STATUS_INPUT,
+        "text to tokenize: byte 0x%02x has no token in model.vocab of the tokenizer; " VOCAB_REMEDY,
+        (unsigned)byte);
+}
+
 enum status bpe_encode_word(const struct bpe *bpe, struct bpe_scratch *scratch, const char *word,
                             size_t bytes, struct token_list *tokens, struct error *err)
 {
@@ -335,7 +375,10 @@ enum status bpe_encode_word(const struct bpe *bpe, struct bpe_scratch *scratch, 
         return error_set(err, STATUS_INPUT, "text to tokenize: one word of %zu bytes is too long; split it",
                          bytes);
     if (grow_scratch(scratch, bytes, err)) return err->status;
-    int32_t n = (int32_t)bytes;
+    int32_t n = (int32_t)bytes, whole = bpe->whole_words ? whole_word(bpe, scratch, word, bytes) : -1;
+    if (whole >= 0) return token_list_push(tokens, whole, err);
+    for (int32_t i = 0; i < n; i++)
+        if (bpe->byte_id[(unsigned char)word[i]] < 0) return missing_byte((unsigned char)word[i], err);
     for (int32_t i = 0; i < n; i++)
         scratch->symbols[i] = (struct symbol){
             .id = bpe->byte_id[(unsigned char)word[i]], .prev = i - 1, .next = i + 1 < n ? i + 1 : -1};

@@ -81,6 +81,19 @@ static enum status hash_file(const char *path, char hex[HASH_HEX_CHARS + 1], str
     return err->status;
 }
 
+static void settle_special_tokens(struct gathered *g, struct tokenizer *tokenizer)
+{
+    const int around = tokenizer_special_tokens(tokenizer);
+    g->notes = *tokenizer_notes(tokenizer);
+    if (g->request->no_special_tokens)
+        tokenizer_drop_special_tokens(tokenizer);
+    else if (around > 0)
+        notes_add(
+            &g->notes,
+            "%s: post_processor puts %d special token%s around each text; --no-special-tokens leaves %s out",
+            g->request->tokenizer_path, around, around > 1 ? "s" : "", around > 1 ? "them" : "it");
+}
+
 static enum status gather_documents(struct gathered *g, struct documents *documents,
                                     char tokenizer_hex[HASH_HEX_CHARS + 1], struct error *err)
 {
@@ -95,6 +108,7 @@ static enum status gather_documents(struct gathered *g, struct documents *docume
             ".npy",
             path);
     if (hash_file(path, tokenizer_hex, err) || tokenizer_open(&tokenizer, path, err)) return err->status;
+    settle_special_tokens(g, tokenizer);
     while (!gathered_is_complete(g)) {
         struct document document;
         if (documents_next(documents, &document, &end, err) || end) break;
@@ -179,6 +193,7 @@ static enum status lay_out(struct gathered *g, struct corpus *corpus, struct err
     corpus->samples = (int)g->samples;
     corpus->max_tokens = g->longest;
     corpus->skipped_empty = g->skipped_empty;
+    corpus->notes = g->notes;
     return hash_samples(corpus, corpus->ids_hex, err);
 }
 

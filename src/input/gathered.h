@@ -16,6 +16,7 @@ struct gathered {
     size_t samples, samples_room;
     int32_t longest;
     long skipped_empty;
+    struct notes notes;
 };
 
 // Takes one sample, or counts it if it is empty.

@@ -57,6 +57,8 @@ static const struct option options[] = {
      .word = "auto|blank|file"},
     {"pad-id", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(pad_id), .argument = "N",
      .help = "id that pads the rows of .npy (default -1)", .least = -2147483647, .most = 2147483647},
+    {"no-special-tokens", 0, OPTION_FLAG, GROUP_INPUT, IN_RUN, OFFSET(no_special_tokens),
+     .help = "leave out the special tokens that tokenizer.json puts around each text (BOS, EOS)"},
     {"calib_data_num", 0, OPTION_INT_LIST, GROUP_INPUT, IN_RUN, OFFSET(calib_data_num),
      .argument = "N[,N...]",
      .help = "samples that give the scales; each number is a sweep of its own (default 10)", .least = 1,

@@ -16,6 +16,7 @@ struct vocab {
     struct entry *slots;
     size_t mask; // slots - 1, a power of two less one
     char *texts;
+    size_t count;
     int32_t highest_id;
 };
 
@@ -104,6 +105,7 @@ enum status vocab_open(struct vocab **vocab, const struct json *object, const ch
     struct vocab *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err, sizeof *made, "a vocabulary");
     made->highest_id = -1;
+    made->count = json_count(object);
     if (reserve(made, object, err) || insert_all(made, object, path, err) ||
         check_distinct(made, path, err)) {
         vocab_close(made);
@@ -125,6 +127,11 @@ int32_t vocab_find(const struct vocab *vocab, const char *token, size_t bytes)
 {
     const struct entry *e = find_slot(vocab, token, bytes);
     return e->token ? e->id : -1;
+}
+
+size_t vocab_count(const struct vocab *vocab)
+{
+    return vocab->count;
 }
 
 int32_t vocab_highest_id(const struct vocab *vocab)

@@ -178,6 +178,7 @@ static enum status read_corpus(struct corpus *corpus, const struct job *job, con
                                                    .field = job->text_field},
                                          .pad_id = job->pad_id,
                                          .tokenizer_path = tokenizer,
+                                         .no_special_tokens = job->no_special_tokens,
                                          .samples = samples,
                                          .samples_option = samples_option,
                                          .seqlen = job->calib_seqlen,

@@ -58,8 +58,12 @@ static enum status refuse_locked(const struct sweep *sweep, struct error *err)
     return comm_agree(sweep->comm, err);
 }
 
-static void log_skipped(const struct sweep *sweep)
+static void log_texts(const struct sweep *sweep)
 {
+    struct notes notes = sweep->corpus.notes; // of two texts the same is said once
+    for (int i = 0; i < sweep->calibration.notes.count; i++)
+        notes_add(&notes, "%s", sweep->calibration.notes.lines[i]);
+    notes_log(sweep->log, &notes);
     long skipped = sweep->corpus.skipped_empty;
     if (sweep->job->eval_data) skipped += sweep->calibration.skipped_empty; // else it is the same text
     if (skipped > 0) log_job(sweep->log, LOG_NORMAL, "%ld empty documents skipped", skipped);
@@ -95,7 +99,7 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     notes_log(log, &sweep->model.notes);
     notes_log(log, &sweep->reference.notes);
     if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;
-    log_skipped(sweep);
+    log_texts(sweep);
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
     if (comm_agree(comm, err)) return err->status;
     log_job(log, LOG_NORMAL,

@@ -147,7 +147,7 @@ TOKENIZER_CASES = [
     ("another model", tokenizer_model(type="Unigram"), ["Unigram"]),
     ("another normalizer", tokenizer(normalizer={"type": "Lowercase"}), ["normalizer"]),
     ("another pre-tokenizer", tokenizer(pre_tokenizer={"type": "Whitespace"}), ["pre_tokenizer"]),
-    ("truncation", tokenizer(truncation={"max_length": 4}), ["truncation"]),
+    ("unknown template", tokenizer(post_processor={"type": "NewProcessing"}), ["post_processor", "NewProcessing", ".npy"]),
     ("added token as number", tokenizer(added_tokens=[5]), ["added_tokens"]),
 ]
 
@@ -281,6 +281,32 @@ def try_text_files(checks, sweeps, folder):
     checks.check(one[0] is not None and one[0].shape[0] == 1, "--txt-split file is one document", one)
 
 
+def try_special_tokens(checks, sweeps, folder):
+    """A template around each text as add_special_tokens=True applies it; truncation and padding are the job's."""
+    name = "<|endoftext|>"
+    around = {"SpecialToken": {"id": name, "type_id": 0}}
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    model = os.path.join(folder, "with-template")
+    os.mkdir(model)
+    for file in ("config.json", "model.safetensors"):
+        os.symlink(os.path.join(harness.DEMO, file), os.path.join(model, file))
+    put(os.path.join(model, "calibration.jsonl"), jsonl(*TEXTS))
+    put(os.path.join(model, "tokenizer.json"), tokenizer(
+        truncation={"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
+        post_processor={"type": "TemplateProcessing", "single": [around, text, around], "pair": [text],
+                        "special_tokens": {name: {"id": name, "ids": [0], "tokens": [name]}}}))
+    data = os.path.join(model, "calibration.jsonl")
+    plain = sweeps.ids("without template", data)
+    bare = sweeps.ids("--no-special-tokens", data, ["--model", model, "--no-special-tokens"])
+    same(checks, "--no-special-tokens", bare, plain)
+    both = sweeps.ids("with template", data, ["--model", model, "--eval-data", data],
+                      says="puts 2 special tokens around each text; --no-special-tokens")
+    sweeps.ids("truncation", data, ["--model", model, "--eval-data", data], says="truncation is not applied")
+    for row, own in zip(both[0], plain[0]):
+        own = list(own[own >= 0])
+        checks.check(list(row[row >= 0]) == [0] + own + [0], "tokens around the text", "%s %s" % (row, own))
+
+
 def try_refusals(checks, workplace):
     os.mkdir(os.path.join(workplace, "no-text"))
     for what, status, options, word in (
@@ -301,6 +327,7 @@ def main():
             sweeps = Sweeps(checks, workplace)
             try_packed(checks, sweeps, workplace)
             try_text_files(checks, sweeps, workplace)
+            try_special_tokens(checks, sweeps, workplace)
             try_refusals(checks, workplace)
         if len(sys.argv) < 2 or sys.argv[1] == "broken":
             try_broken(checks, workplace)

@@ -28,6 +28,7 @@ void bpe_close(struct bpe *bpe); // NULL is fine
 int32_t bpe_find(const struct bpe *bpe,
                  const char *token); // id of an entry as the vocabulary spells it, or -1
 int32_t bpe_highest_id(const struct bpe *bpe);
+int32_t bpe_token_count(const struct bpe *bpe); // of the vocabulary
 
 struct bpe_scratch; // opaque: what one thread needs while merging
 

@@ -4,9 +4,11 @@
 #ifndef SSMSWEEP_INPUT_CORPUS_H
 #define SSMSWEEP_INPUT_CORPUS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ssmsweep/base/hash.h"
+#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/documents.h"
 
@@ -17,6 +19,7 @@ struct corpus {
     int32_t *ids;    // [S, max_tokens], padded with -1
     int32_t *length; // [S], 1 .. max_tokens
     long skipped_empty;
+    struct notes notes;                     // what the tokenizer does or leaves out
     char tokenizer_hex[HASH_HEX_CHARS + 1]; // SHA-256 of tokenizer.json; "" where ids were given directly
     char ids_hex[HASH_HEX_CHARS + 1]; // SHA-256 of (int32 length, int32 ids) of every sample, little-endian
 };
@@ -25,7 +28,8 @@ struct corpus_request {
     const char *path; // file, folder of .txt, or "-" for standard input; .npy: int32 or int64 [samples, L]
     struct text_style style;
     int pad_id; // of .npy: a negative one ends a sample, another is padding where it ends the row
-    const char *tokenizer_path; // tokenizer.json of the model; unused for .npy
+    const char *tokenizer_path; // tokenizer.json of the model; unused for ids
+    bool no_special_tokens;     // none around a text, whatever tokenizer.json says
     int samples;                // how many to read
     const char *samples_option; // that says so, for messages; NULL: calib_data_num
     int seqlen;                 // truncate every sample to that many tokens (calib_seqlen)

@@ -11,6 +11,9 @@
 
 enum { VOCAB_MAX_ID = (1 << 24) - 1 };
 
+// What to do about a tokenizer that is not supported.
+#define VOCAB_REMEDY "give the ids as .npy (docs/texts.md shows how)"
+
 struct vocab; // opaque; read-only after opening
 
 // From a JSON object of token: id; the texts are copied.  STATUS_INPUT names `path` and the token whose id is
@@ -19,6 +22,7 @@ enum status vocab_open(struct vocab **vocab, const struct json *object, const ch
 void vocab_close(struct vocab *vocab); // NULL is fine
 
 int32_t vocab_find(const struct vocab *vocab, const char *token, size_t bytes); // -1 if there is none
+size_t vocab_count(const struct vocab *vocab);                                  // of tokens
 int32_t vocab_highest_id(const struct vocab *vocab);                            // -1 if it is empty
 
 #endif
