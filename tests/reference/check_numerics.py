@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The C numerics against quamba_reference.py, by the four checks of docs/numerics.md ("How close is close enough").
+"""The C numerics against quamba_reference.py, by the checks of docs/numerics.md ("How close is close enough").
 
     check_numerics.py CHECK PROBE DEMO_DIR [WORK_DIR]
-    CHECK: float, layers, int8, hadamard, calibrate, demo
+    CHECK: ties, float, half, layers, int8, hadamard, calibrate, demo, end_to_end
 """
 import json
 import os
@@ -32,6 +32,13 @@ class Probe:
     def run(self, *arguments):
         subprocess.run([self.binary, *map(str, arguments)], check=True)
         return np.fromfile(arguments[-1], "<f4")
+
+    def choose(self, isa):
+        """From now on; False where the machine lacks it."""
+        os.environ["SSMSWEEP_ISA"] = isa
+        np.ones(1, "<f4").tofile(self.path("one"))
+        return subprocess.run([self.binary, "hadamard", "1", self.path("one"), self.path("out")], stderr=subprocess.DEVNULL,
+                              check=False).returncode == 0
 
     def ids(self, samples):
         np.concatenate([np.concatenate([[len(s)], s]) for s in samples]).astype("<i4").tofile(self.path("ids"))
@@ -94,17 +101,21 @@ def check(condition, text):
 check.failed = 0
 
 
-def random_case(probe, d_model, n_layer):
-    """A random model in a folder of its own, tokens of every length, scales of all of them."""
-    tensors = q.random_model_tensors(1000 + d_model, d_model, n_layer, VOCAB)
-    model, folder = q.Model(tensors), probe.path("model%d" % d_model)
+def save_model(probe, name, tensors):
+    model, folder = q.Model(tensors), probe.path(name)
     os.makedirs(folder, exist_ok=True)
     q.save_safetensors(os.path.join(folder, "model.safetensors"), tensors)
-    config = dict(model_type="mamba", hidden_size=d_model, intermediate_size=2 * d_model, num_hidden_layers=n_layer,
-                  state_size=16, conv_kernel=4, expand=2, time_step_rank=model.R, vocab_size=VOCAB,
+    config = dict(model_type="mamba", hidden_size=model.D, intermediate_size=model.I, num_hidden_layers=len(model.layers),
+                  state_size=model.N, conv_kernel=model.K, expand=model.I // model.D, time_step_rank=model.R, vocab_size=VOCAB,
                   layer_norm_epsilon=1e-5, use_bias=False, use_conv_bias=True, hidden_act="silu")
     with open(os.path.join(folder, "config.json"), "w") as f:
         json.dump(config, f)
+    return folder, model
+
+
+def random_case(probe, d_model, n_layer):
+    """A random model in a folder of its own, tokens of every length, scales of all of them."""
+    folder, model = save_model(probe, "model%d" % d_model, q.random_model_tensors(1000 + d_model, d_model, n_layer, VOCAB))
     g = np.random.Generator(np.random.PCG64(d_model))
     samples = [g.integers(0, VOCAB, n).astype(np.int32) for n in LENGTHS]
     return folder, model, samples
@@ -163,14 +174,17 @@ def float_modes(probe, demo):
 
 
 # FP16 rounds after every step, so that two legal orders of one sum may differ by a unit of FP16 (5e-4), which later layers
-# amplify: 2e-5 cannot hold end to end for the reference against itself either.  What is asked for instead: one layer at a
-# time, at least 99.5 % of the FP16 values equal and no output further off than the reference is from its own twin with
-# sums in double.
+# amplify: 2e-5 cannot hold end to end for the reference against itself either.  Nor can a fixed share of equal values, one
+# layer at a time: the wider the sums and the larger their terms, the more of them lie near enough to a boundary (0.1 % of
+# the demo's values differ, 0.5 % at D = 768).  The reference's own twin with sums in double tells how many that is; two
+# FP32 sums are apart by the errors of both, the reference and its twin by one.  So twice as many may differ, and twice as
+# much in squares.
 def half_layers(probe, demo):
-    cases = [(demo, *demo_case(demo, 2))] + [random_case(probe, d, n) for d, n in SHAPES]
+    wide = random_case(probe, 768, 1)
+    cases = [(demo, *demo_case(demo, 2))] + [random_case(probe, d, n) for d, n in SHAPES] + [(*wide[:2], wide[2][:6])]
     for folder, model, samples in cases:
         twin = DoubleSums(model)
-        equal, count, off, twin_off, norm = 0, 0, 0.0, 0.0, 0.0
+        differ, twin_differ, count, off, twin_off, norm = 0, 0, 0, 0.0, 0.0, 0.0
         for tokens in samples:
             inputs, want, other = [], [], []
             h = q.to_fp16(model.embedding[tokens])
@@ -182,13 +196,15 @@ def half_layers(probe, demo):
                 want.append(cap)
             for (got, _, _), cap, cap2 in zip(probe.layers(folder, model, "fp16", None, inputs), want, other):
                 for c in q.COMPONENTS[1:]:
-                    equal += (got[c] == cap[c]).sum()
+                    differ += (got[c] != cap[c]).sum()
+                    twin_differ += (np.asarray(cap2[c]) != cap[c]).sum()
                     count += got[c].size
                 a, b, c = got["mixer_output"], cap["mixer_output"], np.asarray(cap2["mixer_output"])
                 off += ((a - b) ** 2).sum()
                 twin_off += ((c - b) ** 2).sum()
                 norm += (b ** 2).sum()
-        check(equal >= 0.995 * count, "fp16 D=%d: %.4f %% of the FP16 values equal, at least 99.5 %%" % (model.D, 100 * equal / count))
+        check(differ <= 2 * twin_differ, "fp16 D=%d: %.4f %% of the FP16 values differ, %.4f %% between the reference and its twin with sums in double"
+              % (model.D, 100 * differ / count, 100 * twin_differ / count))
         check(off <= 2 * twin_off + 1e-12 * norm, "fp16 D=%d: mixer_output %.1e from the reference, which is %.1e from its twin with sums in double"
               % (model.D, np.sqrt(off / norm), np.sqrt(twin_off / norm)))
 
@@ -372,7 +388,87 @@ def calibrate(probe, demo):
             check(worst < 2e-5, "D=%d alpha=%g: scales within %.1e" % (model.D, alpha, worst))
 
 
-CHECKS = {"float": float_modes, "half": half_layers, "layers": layers, "int8": int8, "hadamard": hadamard, "calibrate": calibrate,
+# ---- 5. halves, exactly ----
+
+TIES = dict(zip(SITES, np.array([0.5, 4, 1, 1, 1, 16, 1], np.float32)))    # scales
+INSTRUCTION_SETS = ("naive", "scalar", "avx2", "avx512")
+
+
+def tie_tensors(g):
+    """One layer in which every rounding to INT8 meets many exact halves, and everything before it is exact: weights are small
+    integers (with one that makes the scale a power of two, where nothing comes in), all values behind conv1d are so large
+    that SiLU gives them back, and the state of the scan stays 0."""
+    D, I, N = 64, 256, 16
+    t = q.random_model_tensors(7, D, 1, VOCAB, expand=I // D)
+    m = "backbone.layers.0.mixer."
+    w_in = np.zeros((2 * I, D), np.float32)
+    for row in range(3, I):
+        w_in[row, g.choice(np.arange(1, D), 8, replace=False)] = g.choice([-1, 1], 8)
+    w_in[I:, 0] = g.integers(20, 31, I)    # z, from the first element, is 80 to 120 in every token
+    w_in[1, 1] = 127                       # conv1d ignores it
+    conv_w, conv_b = g.choice([-1.0, 1.0], (I, 1, 4)), g.integers(80, 120, I).astype(float)
+    conv_w[:3], conv_b[:3], conv_w[0, 0, 0], conv_b[2] = 0, 0, 127, 127
+    w_out = np.zeros((D, I))
+    for row in range(1, D):
+        w_out[row, g.choice(I, 8, replace=False)] = g.choice([-1, 1], 8)
+    w_out[0, 0] = 127
+    skip = np.ones(I)
+    skip[0] = 127 / 64    # conv1d gives 0 there
+    x_proj = t[m + "x_proj.weight"]
+    x_proj[4:4 + N] = 0    # B
+    new = {"in_proj.weight": q.hadamard(2 * w_in, transpose=True), "conv1d.weight": conv_w / 8, "conv1d.bias": conv_b / 2,
+           "out_proj.weight": q.hadamard(q.hadamard(w_out / 64, transpose=True).T, transpose=True).T, "D": skip}
+    t.update((m + name, np.ascontiguousarray(value, np.float32)) for name, value in new.items())
+    t["backbone.layers.0.norm.weight"][:] = 1
+    return t
+
+
+def tie_inputs(g, tokens, D):
+    """Rows whose mean square is a power of four, so that the norm is exact; the first element is always the largest."""
+    values = np.repeat([1, 3, 5, 7], [14, 30, 10, 9])
+    rows = [np.concatenate([[7], g.permutation(values) * g.choice([-1, 1], D - 1)]) for _ in range(tokens)]
+    return np.array(rows, np.float32) * 1024
+
+
+def without(name, rounding, qm, residual, h, mode):
+    """The layer of a reference in which one function rounds otherwise."""
+    kept = getattr(q, name)
+    setattr(q, name, rounding)
+    try:
+        return q.quant_layer(qm, 0, residual, h, mode)[0]
+    finally:
+        setattr(q, name, kept)
+
+
+def requantize_away(acc, first, second):
+    return q.sat8(q.round_half_away((acc * np.float32(first)).astype(np.float32) * np.float32(second)))
+
+
+def ties(probe, _demo):
+    g = np.random.Generator(np.random.PCG64(9))
+    folder, model = save_model(probe, "ties", tie_tensors(g))
+    qm = q.QuantModel(model, [TIES])
+    residual = tie_inputs(g, 40, model.D)
+    h = np.zeros_like(residual)
+    for mode in ("0", "2-1", "2-2", "2-3", "2-4"):    # the scale of mode 3 is no power of two
+        want = q.quant_layer(qm, 0, residual, h, mode)[0]
+        int8 = mode in ("0", "2-1", "2-2")
+        for what, component, other in (("requantize away from zero", "conv1d_input", without("requantize", requantize_away, qm, residual, h, mode)),
+                                       ("halves away from zero to even", "conv1d_output" if int8 else "mixer_output",
+                                        without("round_half_away", np.rint, qm, residual, h, mode))):
+            changed = np.mean(other[component] != want[component])
+            check(changed > 0.02, "mode %s would show %s: %.1f %% of %s would change" % (mode, what, 100 * changed, component))
+        for isa in INSTRUCTION_SETS:
+            if not probe.choose(isa):
+                print("skipped: this machine has no " + isa)
+                continue
+            (got, _, _), = probe.layers(folder, model, mode, [TIES], [(residual, h)])
+            for c in q.COMPONENTS:
+                wrong = np.count_nonzero(got[c] != want[c])
+                check(wrong == 0, "halves, mode %s, %s, %s: %d of %d values differ" % (mode, isa, c, wrong, want[c].size))
+
+
+CHECKS = {"ties": ties, "float": float_modes, "half": half_layers, "layers": layers, "int8": int8, "hadamard": hadamard, "calibrate": calibrate,
           "demo": demo_table, "end_to_end": end_to_end}
 
 
