@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import subprocess
+import sys
 
 import h5py
 import numpy
@@ -130,6 +131,25 @@ def check_samples(checks, folder):
             at += len(got)
 
 
+def check_recipes(checks, folder):
+    """What docs/compare.md says of reading sweep.csv: run as it stands there, but for pandas, which is not at hand: its
+    names are those of the file, and what it shall take as text needs it."""
+    with open(os.path.join(harness.SOURCE, "docs", "compare.md"), encoding="utf-8") as f:
+        pandas, plain = re.findall(r"```python\n(.*?)```", f.read(), re.S)
+    out = subprocess.run([sys.executable, "-c", plain], cwd=folder, stdout=subprocess.PIPE, check=False, text=True).stdout
+    want = harness.report(folder, "mode_2-1_vs_fp32.json")["layers"]["layer_23"]["mse"]
+    checks.check(out.split() == ["6", repr(want)], "sweep.csv by the csv module", (out, want))
+    with open(os.path.join(folder, "comparisons", "sweep.csv"), newline="", encoding="utf-8") as f:
+        reader = csv.DictReader(f)
+        rows, columns = list(reader), set(reader.fieldnames)
+    texts = re.search(r"dtype=(\{.*?\})", pandas)
+    names = set(re.findall(r"t\.(\w+) ==|t\[\"(\w+)\"\]", pandas)) | {("calib_data_num",), ("value",), ("low",), ("high",)}
+    checks.check({name for pair in names for name in pair if name} <= columns, "sweep.csv: pandas finds its columns", names)
+    typed = {key for key in columns if any(re.fullmatch(r"\d+|\d+-\d+", row[key]) for row in rows)
+             and any(not re.fullmatch(r"[\d.e+-]*", row[key]) for row in rows)}
+    checks.check(set(json.loads(texts.group(1).replace(": str", ": 1"))) == typed, "sweep.csv: names that look like numbers", typed)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as folder:
@@ -143,6 +163,7 @@ def main():
         check_colors(checks, folder)
         check_formats(checks, folder)
         check_samples(checks, folder)
+        check_recipes(checks, folder)
     checks.finish()
 
 
