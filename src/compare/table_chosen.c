@@ -69,6 +69,18 @@ int table_name_width(const struct sweep_report *report)
     return width;
 }
 
+bool table_any_unbounded(const struct sweep_report *report, int unit, int statistic, const int *runs, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (sweep_entry_at(report, unit, runs[i])->intervals[statistic].state == INTERVAL_UNBOUNDED) return true;
+    return false;
+}
+
+void table_print_unbounded_legend(FILE *out)
+{
+    fputs("unbounded: so few or so uneven samples do not tell it to within a factor of ten.\n", out);
+}
+
 void table_print_cell(FILE *out, const struct sweep_report *report, const struct sweep_family *family)
 {
     if (family->cell && report->n_families > 1)
@@ -204,7 +216,7 @@ const char *table_noise_cell(char *cell, size_t bytes, const struct sweep_report
     double most = -1;
     for (int i = 0; i < count; i++) {
         const struct noise_floor *floor = &sweep_entry_at(report, unit, runs[i])->floors[statistic];
-        if (floor->reruns > 0 && !(floor->change <= most)) most = floor->change;
+        if (floor->reruns > 0) most = fmax(most, floor->change); // which passes over what is not known
     }
     snprintf(cell, bytes, "+-%.2g %%", 100 * (scale_change(SCALE_LOG, most) - 1));
     return most == -1 ? "" : cell;

@@ -36,6 +36,7 @@ static int print_estimate(char cell[CELL_CHARS], const char *format, const struc
     snprintf(low, sizeof low, format, c->scale * (v->low - c->offset));
     snprintf(high, sizeof high, format, c->scale * (v->high - c->offset));
     if (v->state == INTERVAL_OK) return snprintf(cell, CELL_CHARS, "%.15s %.15s..%.15s", value, low, high);
+    if (v->state == INTERVAL_UNBOUNDED) return snprintf(cell, CELL_CHARS, "%.15s unbounded", value);
     return snprintf(cell, CELL_CHARS, "%.15s", value);
 }
 
@@ -69,7 +70,7 @@ static const char *noise_cell(char cell[CELL_CHARS], const struct column *c,
         for (int sign = -1; sign <= 1; sign += 2) {
             double moved =
                 scale_value(text_statistics[k].scale, phi + sign * step) - entry->intervals[k].value;
-            if (!(fabs(moved) <= most)) most = fabs(moved);
+            most = fmax(most, fabs(moved)); // which passes over what is not known
         }
     }
     snprintf(cell, CELL_CHARS, "+-%.2g", c->scale * most);
@@ -146,6 +147,11 @@ void table_print_end_of_model(FILE *out, const struct sweep_report *report)
         print_apart_row(out, report, family, unit);
     }
     table_rule(out, width);
+    for (int i = 0; i < COLUMNS; i++)
+        if (table_any_unbounded(report, unit, statistic_of(&columns[i]), family->runs, family->count)) {
+            table_print_unbounded_legend(out);
+            break;
+        }
     table_print_value_legend(out, report);
     table_print_noise_row_legend(out, report);
     table_print_apart_row_legend(out, report);

@@ -22,7 +22,7 @@ static const char *range_cell(char cell[CELL_CHARS], const struct interval *v)
     else if (v->state == INTERVAL_OK)
         snprintf(cell, CELL_CHARS, "%.2e..%.2e", v->low, v->high);
     else
-        snprintf(cell, CELL_CHARS, "unknown");
+        snprintf(cell, CELL_CHARS, "%s", v->state == INTERVAL_UNBOUNDED ? "unbounded" : "unknown");
     return cell;
 }
 
@@ -175,12 +175,23 @@ static void print_neighbours(FILE *out, const struct sweep_report *report, const
     fputc('\n', out);
 }
 
-static void print_reading(FILE *out, const struct sweep_report *report)
+static bool any_unbounded(const struct sweep_report *report, const struct sweep_family *family,
+                          const int *units, int n_units)
+{
+    for (int i = 0; i < n_units; i++)
+        if (table_any_unbounded(report, units[i], table_main_statistic(&report->units[units[i]]), family->runs,
+                                family->count))
+            return true;
+    return false;
+}
+
+static void print_reading(FILE *out, const struct sweep_report *report, bool unbounded)
 {
     fputs("Place 4-8: three modes are surely better; whether it is 4th or 8th, these samples do not tell.\n"
           "Modes are compared text by text, so places may differ where intervals overlap.\n"
           "=: equal to another mode in every sample.\n",
           out);
+    if (unbounded) table_print_unbounded_legend(out);
     table_print_value_legend(out, report);
     table_print_noise_row_legend(out, report);
     table_print_apart_row_legend(out, report);
@@ -200,7 +211,7 @@ void table_print_ranking(FILE *out, const struct sweep_report *report, bool all)
         table_print_cell(out, report, family);
         for (int i = 0; i < n; i += BLOCK_LAYERS)
             print_ranking_block(out, report, family, units + i, n - i < BLOCK_LAYERS ? n - i : BLOCK_LAYERS);
-        print_reading(out, report);
+        print_reading(out, report, any_unbounded(report, family, units, n));
         for (int i = 0; i < n; i++)
             print_neighbours(out, report, family, units[i]);
     }

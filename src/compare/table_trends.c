@@ -30,7 +30,34 @@ static const char *point_cell(char cell[CELL_CHARS], const struct interval *v)
         isnan(v->value) ? snprintf(cell, CELL_CHARS, "n/a") : snprintf(cell, CELL_CHARS, "%.2e", v->value);
     if (v->state == INTERVAL_OK)
         snprintf(cell + used, (size_t)(CELL_CHARS - used), " %.1e..%.1e", v->low, v->high);
+    if (v->state == INTERVAL_UNBOUNDED)
+        snprintf(cell + used, (size_t)(CELL_CHARS - used), " %16s", "unbounded");
     return cell;
+}
+
+// Less error by so much counts, though these samples do not tell it for sure.
+static const double less = 0.05;
+
+static bool later_has_less(const struct sweep_report *report, int unit, int k, const struct sweep_trend *trend,
+                           int cell)
+{
+    const double own = sweep_entry_at(report, unit, trend->runs[cell])->intervals[k].value;
+    for (int later = cell + 1; later < trend->count; later++) {
+        const int pair[2] = {trend->runs[cell], trend->runs[later]};
+        if (sweep_entry_at(report, unit, pair[1])->intervals[k].value < (1 - less) * own &&
+            !sweep_runs_within_noise(report, unit, k, pair, 2))
+            return true;
+    }
+    return false;
+}
+
+// ' ', or '*' from where on nothing larger is better, '?' where that is not for sure.
+static char settling_mark(const struct sweep_report *report, int unit, int trend, int cell)
+{
+    const int k = table_main_statistic(&report->units[unit]);
+    const struct sweep_trend *t = &report->trends[trend];
+    if (*sweep_settles_at(report, unit, k, trend) != cell || cell + 1 == t->count) return ' ';
+    return later_has_less(report, unit, k, t, cell) ? '?' : '*';
 }
 
 // Every trend has the same cells: each mode ran in every cell.
@@ -42,10 +69,9 @@ static void print_trend_row(FILE *out, const struct sweep_report *report, int un
     for (int i = 0; i < count; i++) {
         const struct sweep_trend *trend = &report->trends[trends[i]];
         char point[CELL_CHARS];
-        const bool settles = *sweep_settles_at(report, unit, k, trends[i]) == cell && cell + 1 < trend->count;
         const bool noise = cell > 0 && sweep_runs_within_noise(report, unit, k, trend->runs + cell - 1, 2);
         const char *sign = table_sign(sweep_within_apart(report, unit, k, trend->runs[cell]), noise);
-        const char marks[] = {settles ? '*' : ' ', sign[0], '\0'};
+        const char marks[] = {settling_mark(report, unit, trends[i], cell), sign[0], '\0'};
         fputc(' ', out);
         table_put_cell(out, POINT_WIDTH,
                        point_cell(point, &sweep_entry_at(report, unit, trend->runs[cell])->intervals[k]),
@@ -89,6 +115,43 @@ static void print_trend_block(FILE *out, const struct sweep_report *report, int 
     table_rule(out, width);
 }
 
+static bool any_mark(const struct sweep_report *report, int unit, const int *trends, int count, char mark)
+{
+    for (int i = 0; i < count; i++)
+        for (int c = 0; c < report->trends[trends[i]].count; c++)
+            if (settling_mark(report, unit, trends[i], c) == mark) return true;
+    return false;
+}
+
+static bool any_improving(const struct sweep_report *report, int unit, const int *trends, int count)
+{
+    const int k = table_main_statistic(&report->units[unit]);
+    for (int i = 0; i < count; i++)
+        if (*sweep_settles_at(report, unit, k, trends[i]) == report->trends[trends[i]].count - 1) return true;
+    return false;
+}
+
+static void print_trend_legend(FILE *out, const struct sweep_report *report, int unit, const int *trends,
+                               int count)
+{
+    const int k = table_main_statistic(&report->units[unit]);
+    bool unbounded = false;
+    for (int i = 0; i < count; i++)
+        unbounded = unbounded || table_any_unbounded(report, unit, k, report->trends[trends[i]].runs,
+                                                     report->trends[trends[i]].count);
+    if (any_mark(report, unit, trends, count, '*'))
+        fputs("*: from here on, no larger calib_data_num is better for sure, or has 5 % less error.\n", out);
+    if (any_mark(report, unit, trends, count, '?'))
+        fputs("?: from here on, none is better for sure, but one has 5 % less error or more: too few samples.\n",
+              out);
+    if (any_improving(report, unit, trends, count))
+        fputs("A mode without such a mark: its last calib_data_num still was better, for sure.\n", out);
+    if (unbounded) table_print_unbounded_legend(out);
+    table_print_noise_legend(out, report, "the line above");
+    table_print_apart_legend(out, report);
+    table_print_noise_row_legend(out, report);
+}
+
 void table_print_trends(FILE *out, const struct sweep_report *report)
 {
     int *units = calloc((size_t)report->n_units + 1, sizeof *units), trends[BOOTSTRAP_MAX_RUNS], n = 0;
@@ -102,12 +165,7 @@ void table_print_trends(FILE *out, const struct sweep_report *report)
         for (int i = 0; i < n; i += BLOCK_MODES)
             print_trend_block(out, report, units[shown - 1], trends + i,
                               n - i < BLOCK_MODES ? n - i : BLOCK_MODES);
-        fputs(
-            "*: from here on, no larger calib_data_num is better for sure.  No *: the last one still was.\n",
-            out);
-        table_print_noise_legend(out, report, "the line above");
-        table_print_apart_legend(out, report);
-        table_print_noise_row_legend(out, report);
+        print_trend_legend(out, report, units[shown - 1], trends, n);
     }
     free(units);
 }

@@ -12,13 +12,15 @@
 static const double no_spread = 1e-13;
 // A t beyond this comes from a replicate without spread.
 static const double largest_t = 1e6;
-// So many of the largest replicates are left to Student's tail.
-enum { TAIL = 10 };
+// So many of the largest replicates are left to Student's tail: fewer of few, so that the tail begins below the
+// 5 % point and p <= 0.05 is a count, as the interval's end is.
+enum { TAIL = 10, TAIL_PART = 40 };
 
 struct bootstrap {
     uint64_t seed;
     int replicates, samples, max_runs;
-    double tail_quantile; // Student's t at the p-value of the TAIL-th largest replicate
+    int tail;
+    double tail_quantile; // Student's t at the p-value of the tail-th largest replicate
     double *weights;      // [samples][LANES]
     double *influence;    // [max_runs][samples][LANES]
     double *t;            // [max_runs + pairs][replicates]
@@ -87,7 +89,8 @@ enum status bootstrap_open(struct bootstrap **bootstrap, uint64_t seed, int repl
     if (!b) return error_memory(err, sizeof *b, "the bootstrap");
     struct sizes s = sizes(replicates, samples, max_runs);
     *b = (struct bootstrap){.seed = seed, .replicates = replicates, .samples = samples, .max_runs = max_runs};
-    b->tail_quantile = student_quantile((1.0 + TAIL) / (replicates + 1), samples > 1 ? samples - 1 : 1);
+    b->tail = (replicates + 1) / TAIL_PART < TAIL ? (replicates + 1) / TAIL_PART : TAIL;
+    b->tail_quantile = student_quantile((1.0 + b->tail) / (replicates + 1), samples > 1 ? samples - 1 : 1);
     b->weights = malloc(s.weights * sizeof *b->weights);
     b->influence = malloc(s.influence * sizeof *b->influence);
     b->t = malloc(s.t * sizeof *b->t);
@@ -332,48 +335,61 @@ static void select_at(double *v, int n, int k)
     }
 }
 
-static double half_width(const struct bootstrap *b, double *t)
+static double interval_t(const struct bootstrap *b, double *t)
 {
     int k = (int)ceil((b->replicates + 1) * BOOTSTRAP_LEVEL - 1e-9) - 1;
     select_at(t, b->replicates, k);
     return t[k];
 }
 
-// Where hardly any replicate lies beyond, Student's tail goes on from the TAIL-th largest, scaled to meet it.
+// Infinite beyond what the statistic lets pass for an interval.
+static double bounded(const struct statistic *statistic, double width)
+{
+    return width <= statistic->reach ? width : (double)INFINITY;
+}
+
+// Where hardly any replicate lies beyond, Student's tail goes on from the tail-th largest, scaled to meet it.
 static double two_sided_p(const struct bootstrap *b, double *t, double observed)
 {
-    int beyond = 0, anchor = b->replicates - TAIL;
+    int beyond = 0, anchor = b->replicates - b->tail;
     for (int i = 0; i < b->replicates; i++)
         beyond += t[i] >= observed;
     double p = (1.0 + beyond) / (b->replicates + 1);
-    if (beyond >= TAIL) return p;
+    if (beyond >= b->tail) return p;
     select_at(t, b->replicates, anchor);
     if (isinf(t[anchor])) return p;
     p = student_two_sided(observed * b->tail_quantile / t[anchor], b->samples - 1);
     return fmax(BOOTSTRAP_SMALLEST_P, p);
 }
 
+static void finish_run(struct bootstrap *b, const struct statistic *s, struct interval *interval, double *t)
+{
+    const double width = bounded(s, interval_t(b, t) * interval->se);
+    interval->low = scale_value(s->scale, interval->phi - width);
+    interval->high = scale_value(s->scale, interval->phi + width);
+    if (isinf(width)) interval->state = INTERVAL_UNBOUNDED;
+}
+
+// One that leaves out "no change" stays, however wide: its test is passed.
+static void finish_change(struct bootstrap *b, const struct statistic *s, struct change *change, double *t)
+{
+    const double observed = fabs(change->phi) / change->se, quantile = interval_t(b, t);
+    double width = quantile * change->se;
+    if (observed <= quantile) width = bounded(s, width);
+    change->low = scale_change(s->scale, change->phi - width);
+    change->high = scale_change(s->scale, change->phi + width);
+    change->p = two_sided_p(b, t, observed);
+    if (isinf(width)) change->state = INTERVAL_UNBOUNDED;
+}
+
 static void finish(struct bootstrap *b, struct group *g)
 {
-    enum scale scale = g->statistic->scale;
-    for (int run = 0; run < g->runs; run++) {
-        struct interval *interval = &g->intervals[run];
-        if (interval->state != INTERVAL_OK) continue;
-        double width = half_width(b, replicates_of(b, run)) * interval->se;
-        interval->low = scale_value(scale, interval->phi - width);
-        interval->high = scale_value(scale, interval->phi + width);
-        if (isinf(width)) interval->state = INTERVAL_UNBOUNDED;
-    }
-    for (int pair = 0; g->changes && pair < pair_count(g->runs); pair++) {
-        struct change *change = &g->changes[pair];
-        double *t = replicates_of(b, g->runs + pair);
-        if (change->state != INTERVAL_OK) continue;
-        double width = half_width(b, t) * change->se;
-        change->low = scale_change(scale, change->phi - width);
-        change->high = scale_change(scale, change->phi + width);
-        change->p = two_sided_p(b, t, fabs(change->phi) / change->se);
-        if (isinf(width)) change->state = INTERVAL_UNBOUNDED;
-    }
+    for (int run = 0; run < g->runs; run++)
+        if (g->intervals[run].state == INTERVAL_OK)
+            finish_run(b, g->statistic, &g->intervals[run], replicates_of(b, run));
+    for (int pair = 0; g->changes && pair < pair_count(g->runs); pair++)
+        if (g->changes[pair].state == INTERVAL_OK)
+            finish_change(b, g->statistic, &g->changes[pair], replicates_of(b, g->runs + pair));
 }
 
 void bootstrap_run(struct bootstrap *b, const struct statistic *statistic, const double *const *tables,

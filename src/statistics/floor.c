@@ -19,13 +19,18 @@ static double key(const struct keys *keys, int k)
     return phi == keys->own ? 0 : fabs(phi - keys->own); // equal ones may be infinite
 }
 
-// The smallest key that `quantile` of them do not exceed; NaN if any is.
+// The smallest key that `quantile` of them do not exceed; NaN if any is.  An infinite distance is none: it lies
+// between a value and the end of its scale, as of a run that is the reference in every bit.
 static double order_statistic(const struct keys *keys, int count, double quantile)
 {
-    int k = (int)ceil(quantile * count - 1e-9);
-    k = k < 1 ? 1 : k > count ? count : k;
-    for (int i = 0; i < count; i++)
+    int finite = 0;
+    for (int i = 0; i < count; i++) {
         if (isnan(key(keys, i))) return NAN;
+        finite += key(keys, i) < (double)INFINITY;
+    }
+    if (finite == 0) return NAN;
+    int k = (int)ceil(quantile * finite - 1e-9);
+    k = k < 1 ? 1 : k > finite ? finite : k;
     for (int i = 0; i < count; i++) {
         int below = 0, same = 0;
         for (int j = 0; j < count; j++) {

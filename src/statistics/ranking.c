@@ -172,7 +172,7 @@ static double demand(const struct demands *demands, int samples, int family)
 
 double samples_needed(struct demands *demands, const struct change *change, double least, int family)
 {
-    if (isnan(change->phi)) return NAN;
+    if (isnan(change->phi) || change->state == INTERVAL_UNBOUNDED) return NAN;
     if (change->phi == 0 || fabs(change->phi) <= least) return INFINITY;
     if (!(change->se > 0)) return NAN;
     double spread = change->se * sqrt((double)change->samples);

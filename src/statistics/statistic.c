@@ -8,7 +8,10 @@
 #include "ssmsweep/statistics/student.h"
 
 #define DECIBEL 4.3429448190325182765       // 10 / ln 10
+#define TEN 2.3025850929940457              // ln 10
 static const double relative_offset = 1e-8; // of the relative errors, docs/numerics.md, section 6
+// What is left of a difference below this part of what it was made of is rounding.
+static const double residue = 1e-13;
 
 // ---- errors: logarithms of ratios of sums ----
 
@@ -60,7 +63,7 @@ static double fisher(const struct sides *s, struct sides *g)
     double scale = sqrt(s->a) * sqrt(s->b), step = (s->a - s->b) / (sqrt(s->a) + sqrt(s->b));
     if (!(scale > 0)) return NAN;
     double rest = (s->d - step * step) / (2 * scale); // 1 - r
-    if (!(rest > 0)) return isnan(rest) ? (double)NAN : (double)INFINITY;
+    if (!(rest * scale > residue * fabs(s->a - s->b))) return isnan(rest) ? (double)NAN : (double)INFINITY;
     if (!(rest < 2)) return -INFINITY;
     double slope = 1 / (rest * (2 - rest)); // d atanh r / dr
     g->a = slope * (s->a - s->b + s->d) / (4 * scale * s->a);
@@ -79,12 +82,19 @@ static double cosine(const double *s, double *g)
     return phi;
 }
 
+// Squares around the mean from those around a constant.
+static double centred(double squares, double sum, double n)
+{
+    double v = squares - sum * (sum / n);
+    return v <= residue * squares ? 0 : v; // NaN stays
+}
+
 // s: count, then sums of a, b, d, then their squares, all around constants.
 static double correlation(const double *s, double *g)
 {
     double n = s[0];
     struct sides gradient = {0, 0, 0},
-                 squares = {s[4] - s[1] * (s[1] / n), s[5] - s[2] * (s[2] / n), s[6] - s[3] * (s[3] / n)};
+                 squares = {centred(s[4], s[1], n), centred(s[5], s[2], n), centred(s[6], s[3], n)};
     double phi = fisher(&squares, &gradient);
     double a = s[1] / n, b = s[2] / n, d = s[3] / n;
     g[0] = gradient.a * a * a + gradient.b * b * b + gradient.d * d * d;
@@ -97,28 +107,39 @@ static double correlation(const double *s, double *g)
     return phi;
 }
 
+// Reach: ten times an error, the odds or what is missing to 1; the square of the rmse and the dB say the same as
+// the mse.
 const struct statistic moment_statistics[MOMENT_STATISTICS] = {
-    {"mse", false, SCALE_LOG, 2, {MOMENT_COUNT, MOMENT_DIFF_SQUARES}, log_ratio},
-    {"rmse", false, SCALE_LOG, 2, {MOMENT_COUNT, MOMENT_DIFF_SQUARES}, log_root},
-    {"mae", false, SCALE_LOG, 2, {MOMENT_COUNT, MOMENT_ABS_DIFF}, log_ratio},
+    {"mse", false, SCALE_LOG, TEN, 2, {MOMENT_COUNT, MOMENT_DIFF_SQUARES}, log_ratio},
+    {"rmse", false, SCALE_LOG, TEN / 2, 2, {MOMENT_COUNT, MOMENT_DIFF_SQUARES}, log_root},
+    {"mae", false, SCALE_LOG, TEN, 2, {MOMENT_COUNT, MOMENT_ABS_DIFF}, log_ratio},
     {"relative_mse",
      false,
      SCALE_LOG,
+     TEN,
      3,
      {MOMENT_COUNT, MOMENT_DIFF_SQUARES, MOMENT_REF_SQUARES},
      log_relative},
-    {"relative_mae", false, SCALE_LOG, 3, {MOMENT_COUNT, MOMENT_ABS_DIFF, MOMENT_REF_ABS}, log_relative},
+    {"relative_mae",
+     false,
+     SCALE_LOG,
+     TEN,
+     3,
+     {MOMENT_COUNT, MOMENT_ABS_DIFF, MOMENT_REF_ABS},
+     log_relative},
     {"correlation",
      true,
      SCALE_FISHER,
+     TEN / 2,
      7,
      {MOMENT_COUNT, MOMENT_REF_SUM, MOMENT_MODE_SUM, MOMENT_DIFF_SUM, MOMENT_REF_CENTRED, MOMENT_MODE_CENTRED,
       MOMENT_DIFF_CENTRED},
      correlation},
-    {"sqnr_db", true, SCALE_IDENTITY, 2, {MOMENT_DIFF_SQUARES, MOMENT_REF_SQUARES}, decibel},
+    {"sqnr_db", true, SCALE_IDENTITY, 10, 2, {MOMENT_DIFF_SQUARES, MOMENT_REF_SQUARES}, decibel},
     {"cosine_similarity",
      true,
      SCALE_FISHER,
+     TEN / 2,
      3,
      {MOMENT_REF_SQUARES, MOMENT_MODE_SQUARES, MOMENT_DIFF_SQUARES},
      cosine},
@@ -165,11 +186,23 @@ static double log_odds(const double *s, double *g)
 }
 
 const struct statistic text_statistics[TEXT_STATISTICS] = {
-    {"perplexity", false, SCALE_LOG, 2, {TEXT_TOKENS, TEXT_NLL_MODE}, mean},
-    {"perplexity_ratio", false, SCALE_LOG, 3, {TEXT_TOKENS, TEXT_NLL_REF, TEXT_NLL_MODE}, mean_change},
-    {"perplexity_change", false, SCALE_IDENTITY, 3, {TEXT_TOKENS, TEXT_NLL_REF, TEXT_NLL_MODE}, exp_change},
-    {"kl_mean", false, SCALE_LOG, 2, {TEXT_TOKENS, TEXT_KL}, log_ratio},
-    {"top1_agreement", true, SCALE_LOGIT, 2, {TEXT_TOKENS, TEXT_TOP1_AGREE}, log_odds},
+    {"perplexity", false, SCALE_LOG, TEN, 2, {TEXT_TOKENS, TEXT_NLL_MODE}, mean},
+    {"perplexity_ratio",
+     false,
+     SCALE_LOG,
+     TEN,
+     3,
+     {TEXT_TOKENS, TEXT_NLL_REF, TEXT_NLL_MODE},
+     mean_change},
+    {"perplexity_change",
+     false,
+     SCALE_IDENTITY,
+     INFINITY, // a difference has no factor
+     3,
+     {TEXT_TOKENS, TEXT_NLL_REF, TEXT_NLL_MODE},
+     exp_change},
+    {"kl_mean", false, SCALE_LOG, TEN, 2, {TEXT_TOKENS, TEXT_KL}, log_ratio},
+    {"top1_agreement", true, SCALE_LOGIT, TEN, 2, {TEXT_TOKENS, TEXT_TOP1_AGREE}, log_odds},
 };
 
 const struct statistic *statistic_find(const struct statistic *statistics, int count, const char *name)

@@ -255,7 +255,7 @@ def check_tables(checks, report, out):
         shown = "%d" % place["best"] if place["best"] == place["worst"] else "%d-%d" % (place["best"], place["worst"])
         shown += "=" if place["equal"] else " "
         own = estimates.get((place["mode"], 6, 12, "mixer_output"), {"mse": {}})["mse"]    # a float mode has none
-        pattern = r"^%s +\S+(?: [~#])? +\S+ +%s%s +\S+\.\.\S+ +\S+(?: [~#])? +\S+$" % (
+        pattern = r"^%s +\S+(?: [~#])? +\S+ +%s%s +(?:\S+\.\.\S+|unbounded) +\S+(?: [~#])? +\S+$" % (
             re.escape(place["mode"]), re.escape(shown), "#" if own.get("within_apart") else sign[bool(place["within_noise"])])
         checks.check(re.search(pattern, out, re.M), "the table has %s at %s" % (place["mode"], shown), out[-6000:])
     modes = ["fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]
@@ -286,9 +286,12 @@ def check_tables(checks, report, out):
     trend = next(t for t in report["trends"] if t["mode"] == "2-4" and t["layer"] == 23 and t["component"] == "mixer_output" and
                  t["metric"] == "mse")
     for point in trend["points"]:
-        cell = "%.2e %.1e..%.1e" % (point["value"], point["low"], point["high"])
+        cell = "%.2e %.1e..%.1e" % (point["value"], point["low"], point["high"]) if point["high"] is not None else \
+            "%.2e        unbounded" % point["value"]
         own = estimates["2-4", point["calib_data_num"], 23, "mixer_output"]["mse"]["within_apart"]
-        cell += ("*" if trend["stops_improving_at"] == point["calib_data_num"] else " ") + ("#" if own else sign[point.get("within_noise", False)])
+        later = [p for p in trend["points"] if p["calib_data_num"] > point["calib_data_num"] and p["value"] < 0.95 * point["value"]]
+        mark = " " if trend["stops_improving_at"] != point["calib_data_num"] else "?" if later else "*"
+        cell += mark + ("#" if own else sign[point.get("within_noise", False)])
         line = re.search(r"^ +%d .*%s" % (point["calib_data_num"], re.escape(cell)), out, re.M)
         checks.check(line, "the table has 2-4 at %d: %s" % (point["calib_data_num"], cell), out[-3000:])
     for entry in report["end_of_model"]:
@@ -298,9 +301,10 @@ def check_tables(checks, report, out):
             small = 0 < abs(shown[0]) < 0.005    # two digits would show nothing
             texts = ["%+.2f %+.2f..%+.2f"] if not small else ["%+.3g %+.3g..%+.3g", "%+.0e %+.0e..%+.0e"]
             texts = [(text if len(shown) == 3 else text.split()[0]) % tuple(shown) for text in texts]
+            texts = [text + " unbounded" for text in texts] if change["interval"] == "unbounded" else texts
             cell = next((text for text in texts if len(text) <= 21), texts[-1])
             kl, same = (sign_of(entry["metrics"][name]) for name in ("kl_mean", "top1_agreement"))
-            line = r"^%s +%.2f [\d.]+%s .* %s%s +[\d.e-]+ \S+[\de]-\d+%s +[\d.]+(?: [\d.]+)?%s$" % (
+            line = r"^%s +%.2f (?:[\d.]+|unbounded)%s .* %s%s +[\d.e-]+ (?:\S+[\de]-\d+|unbounded)%s +[\d.]+(?: [\d.]+| unbounded)?%s$" % (
                 re.escape(entry["mode"]), perplexity["value"], sign_of(perplexity), re.escape(cell), sign_of(change), kl, same.strip())
             checks.check(re.search(line, out, re.M), "the table has the perplexity of " + entry["mode"], out[-2000:])
     check_noise_rows(checks, report, out)
@@ -371,6 +375,25 @@ def check_options(checks, folder):
     checks.check(verdicts <= {"unknown", "equal"} and "unknown" in result.out, "one sample: nothing can be told apart", verdicts)
 
 
+def check_reference_of_equal_bits(checks, workplace):
+    """2-2 is 2-1 in every bit: infinitely far from its own re-runs on the scale of the logarithm, which is no noise of others."""
+    folder = os.path.join(workplace, "equal")
+    os.mkdir(folder)
+    result = harness.run(["--modes", "2-1,2-2,2-4", "--reference", "2-1", "--noise", "1", "--calib_data_num", "4", "--calib_seqlen", "32",
+                          "--layers", "-1", "--store", "none", "--bootstrap", "199"], 1, folder)
+    checks.check(result.status == 0 and "inf" not in result.out and "nan" not in result.out, "a mode equal to the reference: runs", result.out)
+    report = harness.report(folder, "sweep.json")
+    last = {e["mode"]: e["metrics"] for e in report["layers"] if e["layer"] == 23}
+    checks.check(last["2-2"]["mse"]["interval"] == "exact" and last["2-2"]["mse"]["apart"] > 0 and last["2-2"]["mse"]["noise"] is None,
+                 "a mode equal to the reference: its noise is not known", last["2-2"]["mse"])
+    for ranking in report["rankings"]:
+        pairs = [p for p in ranking["pairs"] if "2-2" in (p["first"], p["second"])]
+        if ranking["metric"] in ("mse", "mae", "kl_mean"):
+            checks.check(not any(p["is_noise"] for p in pairs), "a mode equal to the reference: no other is near it", ranking)
+            checks.check(not any("2-2" in place["within_noise"] for place in ranking["places"]), "nor marked so", ranking["places"])
+    check_valid(checks, report)
+
+
 def count_stored(folder):
     """Samples of runs that are complete in a file that is being written."""
     try:
@@ -437,6 +460,7 @@ def main():
         check_formats(checks, folder, report)
         check_apart_marks(checks, workplace, report)
         check_options(checks, folder)
+        check_reference_of_equal_bits(checks, workplace)
     checks.finish()
 
 

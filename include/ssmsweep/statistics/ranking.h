@@ -47,7 +47,7 @@ void demands_close(struct demands *demands); // NULL is fine
 // `power`, were the change and its spread between samples as seen: smallest n at which a t of n - 1 degrees
 // of freedom, off centre by sqrt(n) change / spread, passes the test so often.  INFINITY
 // where the change is 0 or |phi| <= least (the noise floor; 0: none), or above SAMPLES_MOST; NaN where the
-// change has no se.
+// change has no se, or is unbounded: its se says nothing then.
 #define SAMPLES_MOST 1e9
 double samples_needed(struct demands *demands, const struct change *change, double least, int family);
 

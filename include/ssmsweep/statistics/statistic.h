@@ -21,6 +21,7 @@ struct statistic {
     const char *name;
     bool larger_is_better;
     enum scale scale;
+    double reach;                      // half width in phi beyond which an interval bounds nothing
     int columns;                       // of the table, that it needs
     int column[STATISTIC_MAX_COLUMNS]; // which
     // sums[columns] over the samples -> phi, and gradient[columns] = d phi / d sums.  NaN where undefined;

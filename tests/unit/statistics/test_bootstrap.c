@@ -43,16 +43,21 @@ static void fill(struct group *g, int n, int runs, uint64_t seed)
     }
 }
 
-static void run_seed(struct group *g, const struct statistic *s, uint64_t seed)
+static void run_replicates(struct group *g, const struct statistic *s, uint64_t seed, int replicates)
 {
     struct bootstrap *b = NULL;
     struct error err = {0};
     const double *tables[RUNS];
     for (int r = 0; r < g->runs; r++)
         tables[r] = g->tables[r];
-    assert_int_equal(bootstrap_open(&b, seed, B, g->n, RUNS, &err), STATUS_OK);
+    assert_int_equal(bootstrap_open(&b, seed, replicates, g->n, RUNS, &err), STATUS_OK);
     bootstrap_run(b, s, tables, g->runs, g->intervals, g->changes);
     bootstrap_close(b);
+}
+
+static void run_seed(struct group *g, const struct statistic *s, uint64_t seed)
+{
+    run_replicates(g, s, seed, B);
 }
 
 static void run(struct group *g, const struct statistic *s)
@@ -221,19 +226,24 @@ static void seeds_differ(void **state)
 
 static void p_and_interval_agree(void **state)
 {
-    int told_apart = 0;
+    const int replicates[] = {BOOTSTRAP_MIN_REPLICATES, 200, 219, 250, 399, 401, B};
     (void)state;
-    for (uint64_t seed = 0; seed < 60; seed++) {
-        struct group g;
-        fill(&g, 12, 2, seed);
-        run(&g, moment("mae"));
-        const struct change *c = &g.changes[0];
-        assert_true((c->p <= 0.05) == (c->low > 1 || c->high < 1));
-        assert_true(c->low < c->value && c->value < c->high);
-        assert_near(c->value, g.intervals[0].value / g.intervals[1].value);
-        told_apart += c->p <= 0.05;
+    for (size_t k = 0; k < sizeof replicates / sizeof replicates[0]; k++) {
+        int told_apart = 0;
+        for (uint64_t seed = 0; seed < 60; seed++) {
+            struct group g;
+            fill(&g, 12, RUNS, seed);
+            run_replicates(&g, moment("mae"), seed, replicates[k]);
+            for (int pair = 0; pair < MAX_PAIRS; pair++) {
+                const struct change *c = &g.changes[pair];
+                assert_true((c->p <= 0.05) == (c->low > 1 || c->high < 1));
+                assert_true(c->low < c->value && c->value < c->high);
+            }
+            assert_near(g.changes[0].value, g.intervals[0].value / g.intervals[1].value);
+            told_apart += g.changes[0].p <= 0.05;
+        }
+        assert_in_range(told_apart, 5, 55);
     }
-    assert_in_range(told_apart, 5, 55);
 }
 
 // Where no replicate is as far out the p-value still falls with the distance, but not below what is claimed.
@@ -373,6 +383,108 @@ static void one_sample_with_all_the_error(void **state)
     assert_true(g.intervals[0].low == 0 && g.intervals[0].high == INFINITY && g.intervals[0].value > 0);
 }
 
+static void fill_two_errors(struct group *g, uint64_t seed)
+{
+    struct accumulator samples[6];
+    for (int i = 0; i < 6; i++) {
+        float ref[64], mode[64];
+        for (int k = 0; k < 64; k++) {
+            ref[k] = (float)random_normal(seed, (uint64_t)(i * 64 + k)) + 0.3f;
+            mode[k] = ref[k] + (i < 2 ? 0.2f * (float)random_normal(seed + 1, (uint64_t)(i * 64 + k)) + 0.1f : 0);
+        }
+        accumulator_clear(&samples[i]);
+        accumulator_add_sample(&samples[i], ref, mode, 64);
+    }
+    *g = (struct group){.n = 6, .runs = 1};
+    moments_fill(samples, 6, g->tables[0]);
+}
+
+// Resamples of the texts without error have none, whatever rounding leaves: by every metric alike.
+static void two_samples_with_all_the_error(void **state)
+{
+    const char *const metrics[] = {"mse", "correlation", "cosine_similarity"};
+    (void)state;
+    for (uint64_t seed = 0; seed < 50; seed++)
+        for (size_t k = 0; k < sizeof metrics / sizeof metrics[0]; k++) {
+            const struct statistic *s = moment(metrics[k]);
+            double sums[STATISTIC_MAX_COLUMNS] = {0}, slope[STATISTIC_MAX_COLUMNS];
+            struct group g;
+            fill_two_errors(&g, seed);
+            for (int c = 0; c < s->columns; c++)
+                for (int i = 2; i < 6; i++)
+                    sums[c] += (1 + i % 2) * g.tables[0][s->column[c] * 6 + i];
+            assert_true(isinf(s->evaluate(sums, slope)));
+            run(&g, s);
+            assert_int_equal(g.intervals[0].state, INTERVAL_UNBOUNDED);
+        }
+}
+
+// ---- intervals that would mislead ----
+
+static void fill_errors(struct group *g, int n, int runs, const double *errors)
+{
+    *g = (struct group){.n = n, .runs = runs};
+    for (int run = 0; run < runs; run++)
+        for (int i = 0; i < n; i++) {
+            g->tables[run][MOMENT_COUNT * n + i] = 256;
+            g->tables[run][MOMENT_REF_SQUARES * n + i] = 2560;
+            g->tables[run][MOMENT_DIFF_SQUARES * n + i] = 256 * errors[i] * (1 + 0.001 * run * (i % 3));
+        }
+}
+
+// One text in ten has 30 times the error: resamples without it say that they are all alike and far away.
+static void one_sample_with_most_of_the_error(void **state)
+{
+    const double errors[] = {1.1, 0.9, 1.2, 0.8, 1, 1.05, 30, 0.95, 1.15, 0.85};
+    struct group g;
+    (void)state;
+    fill_errors(&g, 10, 2, errors);
+    run(&g, moment("mse"));
+    for (int r = 0; r < 2; r++) {
+        assert_int_equal(g.intervals[r].state, INTERVAL_UNBOUNDED);
+        assert_true(g.intervals[r].low == 0 && g.intervals[r].high == INFINITY);
+        assert_true(g.intervals[r].se > 0);
+    }
+    run(&g, moment("sqnr_db"));
+    assert_int_equal(g.intervals[0].state, INTERVAL_UNBOUNDED);
+    assert_true(g.intervals[0].low == -INFINITY && g.intervals[0].high == INFINITY);
+}
+
+// What the runs share cancels in their change, which is bounded where no value is.
+static void changes_are_judged_for_themselves(void **state)
+{
+    const double errors[] = {1.1, 0.9, 1.2, 0.8, 1, 1.05, 30, 0.95, 1.15, 0.85};
+    struct group g;
+    (void)state;
+    fill_errors(&g, 10, 2, errors);
+    for (int i = 0; i < g.n; i++)
+        g.tables[1][MOMENT_DIFF_SQUARES * g.n + i] = 256 * errors[i] * (1.5 + 0.01 * (i % 5));
+    run(&g, moment("mse"));
+    assert_int_equal(g.intervals[0].state, INTERVAL_UNBOUNDED);
+    assert_int_equal(g.changes[0].state, INTERVAL_OK);
+    assert_true(g.changes[0].p <= 0.05 && g.changes[0].high < 1 && g.changes[0].low > 0.5);
+}
+
+// Ten times the value on either side and more is no interval.
+static void ends_are_within_a_factor_of_ten(void **state)
+{
+    int wide = 0, narrow = 0;
+    (void)state;
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        double errors[5];
+        struct group g;
+        for (int i = 0; i < 5; i++)
+            errors[i] = random_exp(1.2 * random_normal(seed + 7, (uint64_t)i));
+        fill_errors(&g, 5, 1, errors);
+        run(&g, moment("mse"));
+        const struct interval *v = &g.intervals[0];
+        wide += v->state == INTERVAL_UNBOUNDED;
+        narrow += v->state == INTERVAL_OK;
+        if (v->state == INTERVAL_OK) assert_true(v->high / v->value < 10.0001 && v->value / v->low < 10.0001);
+    }
+    assert_true(wide > 50 && narrow > 50 && wide + narrow == 200);
+}
+
 static void wrong_sizes_are_refused(void **state)
 {
     struct bootstrap *b = NULL;
@@ -421,6 +533,10 @@ int main(void)
         cmocka_unit_test(a_run_without_error),
         cmocka_unit_test(damaged_samples),
         cmocka_unit_test(one_sample_with_all_the_error),
+        cmocka_unit_test(two_samples_with_all_the_error),
+        cmocka_unit_test(one_sample_with_most_of_the_error),
+        cmocka_unit_test(changes_are_judged_for_themselves),
+        cmocka_unit_test(ends_are_within_a_factor_of_ten),
         cmocka_unit_test(wrong_sizes_are_refused),
         cmocka_unit_test(pairs_are_numbered),
     };

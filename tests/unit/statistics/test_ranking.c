@@ -252,6 +252,20 @@ static void floors_of_differences(void **state)
     assert_true(exact.change == 0 && exact.value == 0 && value_below_floor(moment("mse"), 0, &exact));
 }
 
+// Infinitely far from its re-runs on the scale of the logarithm: no noise that others could have.
+static void a_run_that_is_the_reference_has_no_floor(void **state)
+{
+    const double moved[] = {1e-9, 3e-9}, one_equal[] = {2, 0}, agreement[] = {1, 0.98};
+    const struct statistic *agree = statistic_find(text_statistics, TEXT_STATISTICS, "top1_agreement");
+    struct noise_floor exact = noise_floor_make(moment("mse"), 0, moved, moved, 2, 1), other = {0.2, NAN, 2};
+    (void)state;
+    assert_true(isnan(exact.change) && exact.value == 3e-9 && exact.reruns == 2);
+    assert_true(change_floor(&exact, &other) == 0.2 && !change_below_floor(0.3, &exact, &other));
+    assert_true(!change_below_floor(-INFINITY, &exact, &other));
+    assert_true(fabs(noise_floor_make(moment("mse"), 1, one_equal, NULL, 2, 1).change - log(2)) < 1e-12);
+    assert_true(fabs(noise_floor_make(agree, 0.99, agreement, NULL, 2, 1).change - log(99 / 49.0)) < 1e-12);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +278,7 @@ int main(void)
         cmocka_unit_test(sample_sizes_have_their_power),
         cmocka_unit_test(floors),
         cmocka_unit_test(floors_of_differences),
+        cmocka_unit_test(a_run_that_is_the_reference_has_no_floor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
