@@ -69,10 +69,12 @@ int table_name_width(const struct sweep_report *report)
     return width;
 }
 
-bool table_any_unbounded(const struct sweep_report *report, int unit, int statistic, const int *runs, int count)
+bool table_any_unbounded(const struct sweep_report *report, int unit, int statistic, const int *runs,
+                         int count)
 {
     for (int i = 0; i < count; i++)
-        if (sweep_entry_at(report, unit, runs[i])->intervals[statistic].state == INTERVAL_UNBOUNDED) return true;
+        if (sweep_entry_at(report, unit, runs[i])->intervals[statistic].state == INTERVAL_UNBOUNDED)
+            return true;
     return false;
 }
 

@@ -24,7 +24,8 @@ const struct sweep_family *table_main_family(const struct sweep_report *report);
 int table_name_width(const struct sweep_report *report);
 
 // Whether one of these runs has a value that the samples do not bound; and the line that says what that is.
-bool table_any_unbounded(const struct sweep_report *report, int unit, int statistic, const int *runs, int count);
+bool table_any_unbounded(const struct sweep_report *report, int unit, int statistic, const int *runs,
+                         int count);
 void table_print_unbounded_legend(FILE *out);
 
 // Ends a headline.

@@ -32,6 +32,7 @@ static int print_estimate(char cell[CELL_CHARS], const char *format, const struc
                           const struct interval *v)
 {
     char value[CELL_CHARS], low[CELL_CHARS], high[CELL_CHARS];
+    if (isnan(v->value)) return snprintf(cell, CELL_CHARS, "n/a");
     snprintf(value, sizeof value, format, c->scale * (v->value - c->offset));
     snprintf(low, sizeof low, format, c->scale * (v->low - c->offset));
     snprintf(high, sizeof high, format, c->scale * (v->high - c->offset));
@@ -121,15 +122,42 @@ static void print_apart_row(FILE *out, const struct sweep_report *report, const 
     fputc('\n', out);
 }
 
+// The most that a run has; 0 and a line that says why where none has any.
+static long long count_predictions(FILE *out, const struct sweep_report *report,
+                                   const struct sweep_family *family, int unit)
+{
+    const long long all = report->tokens - report->samples; // the first token of a text is not predicted
+    double most = 0;
+    for (int i = 0; i < family->count; i++)
+        most = fmax(most, sweep_entry_at(report, unit, family->runs[i])->elements);
+    if (all < 1)
+        fputs("\nNo predictions of the whole model: every sample has one token.\n", out);
+    else if (most < 1)
+        fputs("\nNo predictions of the whole model to compare: NaN or Inf in all, of the modes or of the "
+              "reference.\n",
+              out);
+    return all < 1 || most < 1 ? 0 : all;
+}
+
+static void print_nonfinite(FILE *out, const struct sweep_report *report, const struct sweep_family *family,
+                            int unit)
+{
+    for (int i = 0; i < family->count; i++) {
+        const double count = sweep_entry_at(report, unit, family->runs[i])->nonfinite[1];
+        if (count > 0)
+            fprintf(out, "%s: %.0f predictions not compared: NaN or Inf in them or in the reference's.\n",
+                    table_run_of(report, family->runs[i])->mode, count);
+    }
+}
+
 void table_print_end_of_model(FILE *out, const struct sweep_report *report)
 {
     int unit = report->n_units - 1, width = NAME_WIDTH;
     if (unit < 0 || report->units[unit].layer != SWEEP_END_OF_MODEL) return;
     const struct sweep_family *family = table_main_family(report);
-    const double tokens = sweep_entry_at(report, unit, 0)->elements;
-    if (tokens < 1) fputs("\nNo predictions of the whole model: every sample has one token.\n", out);
-    if (tokens < 1) return;
-    fprintf(out, "\nPredictions of the whole model against %s: %.0f tokens, with 95 %% intervals",
+    const long long tokens = count_predictions(out, report, family, unit);
+    if (tokens == 0) return;
+    fprintf(out, "\nPredictions of the whole model against %s: %lld tokens, with 95 %% intervals",
             report->reference, tokens);
     table_print_cell(out, report, family);
     for (int i = 0; i < COLUMNS; i++)
@@ -147,6 +175,7 @@ void table_print_end_of_model(FILE *out, const struct sweep_report *report)
         print_apart_row(out, report, family, unit);
     }
     table_rule(out, width);
+    print_nonfinite(out, report, family, unit);
     for (int i = 0; i < COLUMNS; i++)
         if (table_any_unbounded(report, unit, statistic_of(&columns[i]), family->runs, family->count)) {
             table_print_unbounded_legend(out);

@@ -179,8 +179,8 @@ static bool any_unbounded(const struct sweep_report *report, const struct sweep_
                           const int *units, int n_units)
 {
     for (int i = 0; i < n_units; i++)
-        if (table_any_unbounded(report, units[i], table_main_statistic(&report->units[units[i]]), family->runs,
-                                family->count))
+        if (table_any_unbounded(report, units[i], table_main_statistic(&report->units[units[i]]),
+                                family->runs, family->count))
             return true;
     return false;
 }

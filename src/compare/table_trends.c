@@ -38,8 +38,8 @@ static const char *point_cell(char cell[CELL_CHARS], const struct interval *v)
 // Less error by so much counts, though these samples do not tell it for sure.
 static const double less = 0.05;
 
-static bool later_has_less(const struct sweep_report *report, int unit, int k, const struct sweep_trend *trend,
-                           int cell)
+static bool later_has_less(const struct sweep_report *report, int unit, int k,
+                           const struct sweep_trend *trend, int cell)
 {
     const double own = sweep_entry_at(report, unit, trend->runs[cell])->intervals[k].value;
     for (int later = cell + 1; later < trend->count; later++) {
@@ -142,7 +142,8 @@ static void print_trend_legend(FILE *out, const struct sweep_report *report, int
     if (any_mark(report, unit, trends, count, '*'))
         fputs("*: from here on, no larger calib_data_num is better for sure, or has 5 % less error.\n", out);
     if (any_mark(report, unit, trends, count, '?'))
-        fputs("?: from here on, none is better for sure, but one has 5 % less error or more: too few samples.\n",
+        fputs("?: from here on, none is better for sure, but one has 5 % less error or more: too few "
+              "samples.\n",
               out);
     if (any_improving(report, unit, trends, count))
         fputs("A mode without such a mark: its last calib_data_num still was better, for sure.\n", out);

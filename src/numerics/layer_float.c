@@ -201,6 +201,7 @@ bool layer_float(struct forward *f, const struct mode *mode, int layer, const st
     const bool half = mode->precision == PRECISION_FP16;
     const struct float_layer *p = half ? &w->fp16[layer] : &w->fp32[layer];
     const int D = w->model->dims.d_model, I = w->model->dims.d_inner;
+    f->broken = f->length; // no cast hides what is not finite
     project_in(f, p, half);
     if (!give_values(f, capture, layer, COMPONENT_MIXER_INPUT, f->xhat, w->ld_model, D) ||
         !give_values(f, capture, layer, COMPONENT_CONV1D_INPUT, f->xz, 2L * w->ld_inner, I))

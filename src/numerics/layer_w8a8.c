@@ -34,15 +34,17 @@ static void normalize(const struct pass *p)
                         .codes = p->f->n_codes,
                         .step = p->scale[SITE_IN_PROJ_INPUT]};
     run_norm(p->f, &norm);
+    p->f->broken = first_broken(p->f, p->f->residual, p->w->ld_model, d->d_model);
 }
 
-// The x half as float, quantized by its own maximum over the sample.
+// The x half as float, quantized by its own maximum over the sample: where that is none, no token is.
 static float quantize_dynamic(const struct pass *p)
 {
     struct forward *f = p->f;
     const long ld = p->w->ld_inner;
     const float most = p->w->kernels->absmax(f->v, f->length * ld);
     const float scale = most > 0 ? most / 127.0f : 1.0f;
+    if (f->broken < f->length || !isfinite(most)) f->broken = 0;
     for (int t = 0; t < f->length; t++)
         p->w->kernels->quantize_even(f->v + t * ld, ld, scale, f->xz_codes + 2 * ld * t);
     return scale;
@@ -240,6 +242,8 @@ static void project_out(const struct pass *p)
                                .ldo = p->w->ld_model};
     run_row_sums(f, &out_proj);
     run_gemm_s8(f, &out_proj, p->w->ld_model / KERNEL_LANES);
+    break_rows(f, f->y, p->w->ld_inner, p->w->model->dims.d_inner, f->h, p->w->ld_model,
+               p->w->model->dims.d_model);
 }
 
 static bool give_mixer_input(const struct pass *p, int layer, const struct capture *capture)
@@ -281,6 +285,7 @@ bool layer_w8a8(struct forward *f, const struct mode *mode, const float *scales,
     project_x(&p);
     scan_tokens(&p, u);
     if (f->dither) dither(&p, layer);
+    break_rest(f, f->y, w->ld_inner, w->model->dims.d_inner);
     if (!give_values(f, capture, layer, COMPONENT_SSM_OUTPUT, f->y, w->ld_inner, w->model->dims.d_inner))
         return false;
     project_out(&p);

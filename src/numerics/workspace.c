@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workspace.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "ssmsweep/base/thread.h"
@@ -138,6 +139,69 @@ void run_hadamard(const struct forward *f, const struct hadamard *hadamard, floa
            &(struct work){.f = f, .arguments = hadamard, .rows = rows, .ld = ld});
 }
 
+// ---- what is not finite ----
+
+static bool row_is_finite(const float *row, int width)
+{
+    const uint32_t sign = 0x80000000u, infinity = 0x7f800000u;
+    uint32_t largest = 0;
+    for (int i = 0; i < width; i++) {
+        uint32_t bits;
+        memcpy(&bits, &row[i], sizeof bits);
+        bits &= ~sign;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest < infinity;
+}
+
+static void break_row(float *row, int width)
+{
+    for (int i = 0; i < width; i++)
+        row[i] = NAN;
+}
+
+struct breaking {
+    const float *from;
+    float *to; // NULL: the first is looked for
+    long ld_from, ld_to;
+    int width_from, width_to, first;
+};
+
+static void breaking_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    struct breaking *b = context;
+    int first = end;
+    for (int t = begin; t < end; t++) {
+        if (row_is_finite(b->from + t * b->ld_from, b->width_from)) continue;
+        if (t < first) first = t;
+        if (b->to) break_row(b->to + t * b->ld_to, b->width_to);
+    }
+    if (first == end) return;
+#pragma omp critical(breaking)
+    if (first < b->first) b->first = first;
+}
+
+int first_broken(const struct forward *f, const float *rows, long ld, int width)
+{
+    struct breaking b = {.from = rows, .ld_from = ld, .width_from = width, .first = f->length};
+    divide(f, f->length, 1, breaking_part, &b);
+    return b.first;
+}
+
+void break_rows(const struct forward *f, const float *from, long ld_from, int width_from, float *to,
+                long ld_to, int width_to)
+{
+    struct breaking b = {from, to, ld_from, ld_to, width_from, width_to, f->length};
+    divide(f, f->length, 1, breaking_part, &b);
+}
+
+void break_rest(const struct forward *f, float *rows, long ld, int width)
+{
+    for (int t = f->broken; t < f->length; t++)
+        break_row(rows + t * ld, width);
+}
+
 // ---- captures ----
 
 bool wanted(const struct capture *capture, int layer, enum component component)
@@ -149,9 +213,10 @@ bool give_values(const struct forward *f, const struct capture *capture, int lay
                  const float *values, long ld, int width)
 {
     if (!wanted(capture, layer, component)) return true;
-    if (ld != width) {
+    if (ld != width || f->broken < f->length) {
         for (int t = 0; t < f->length; t++)
             memcpy(f->captured + (long)t * width, values + t * ld, (size_t)width * sizeof *values);
+        break_rest(f, f->captured, width, width);
         values = f->captured;
     }
     return capture->take(capture->context, layer, component, values, f->length, width);
@@ -164,6 +229,7 @@ bool give_codes(const struct forward *f, const struct capture *capture, int laye
     for (int t = 0; t < f->length; t++)
         for (int i = 0; i < width; i++)
             f->captured[(long)t * width + i] = (float)codes[t * ld + i] * scale;
+    break_rest(f, f->captured, width, width);
     return capture->take(capture->context, layer, component, f->captured, f->length, width);
 }
 
@@ -176,5 +242,6 @@ bool give_rotated(const struct forward *f, const struct capture *capture, int la
         memcpy(f->captured + (long)t * width, rows + (long)t * f->weights->ld_model,
                (size_t)width * sizeof *rows);
     run_hadamard(f, &f->weights->rotate_model.inverse, f->captured, width);
+    break_rest(f, f->captured, width, width);
     return capture->take(capture->context, layer, component, f->captured, f->length, width);
 }

@@ -16,6 +16,7 @@ struct forward {
     int max_tokens, threads;
     uint64_t dither;    // seed, 0: none
     int length;         // of the pass under way
+    int broken;         // of a W8A8 layer: the first token that is not finite, or length
     bool rotated;       // its basis
     float *residual;    // [L][ldD]
     float *h;           // [L][ldD] the last mixer's output
@@ -55,7 +56,18 @@ void run_scan(const struct forward *f, struct scan *scan, enum scan_order order)
 // In place on rows [length][ld].
 void run_hadamard(const struct forward *f, const struct hadamard *hadamard, float *rows, long ld);
 
-// Captures: nothing happens where it is not wanted.  False: stopped.
+// A saturating cast makes a code of what is none.  So in a W8A8 layer it is looked for where it can arise, in
+// the residual stream and the scan's output, and is put back into what comes of it.
+//
+// The first row of [length][ld] with a value that is not finite, or f->length.
+int first_broken(const struct forward *f, const float *rows, long ld, int width);
+// Makes NaN of the rows of `to` where one of `from` is not finite.
+void break_rows(const struct forward *f, const float *from, long ld_from, int width_from, float *to,
+                long ld_to, int width_to);
+// Makes NaN of the rows from f->broken on.
+void break_rest(const struct forward *f, float *rows, long ld, int width);
+
+// Captures: nothing happens where it is not wanted; rows from f->broken on are NaN.  False: stopped.
 bool wanted(const struct capture *capture, int layer, enum component component);
 bool give_values(const struct forward *f, const struct capture *capture, int layer, enum component component,
                  const float *values, long ld, int width);

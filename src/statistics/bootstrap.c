@@ -12,8 +12,8 @@
 static const double no_spread = 1e-13;
 // A t beyond this comes from a replicate without spread.
 static const double largest_t = 1e6;
-// So many of the largest replicates are left to Student's tail: fewer of few, so that the tail begins below the
-// 5 % point and p <= 0.05 is a count, as the interval's end is.
+// So many of the largest replicates are left to Student's tail: fewer of few, so that the tail begins below
+// the 5 % point and p <= 0.05 is a count, as the interval's end is.
 enum { TAIL = 10, TAIL_PART = 40 };
 
 struct bootstrap {

@@ -19,8 +19,8 @@ static double key(const struct keys *keys, int k)
     return phi == keys->own ? 0 : fabs(phi - keys->own); // equal ones may be infinite
 }
 
-// The smallest key that `quantile` of them do not exceed; NaN if any is.  An infinite distance is none: it lies
-// between a value and the end of its scale, as of a run that is the reference in every bit.
+// The smallest key that `quantile` of them do not exceed; NaN if any is.  An infinite distance is none: it
+// lies between a value and the end of its scale, as of a run that is the reference in every bit.
 static double order_statistic(const struct keys *keys, int count, double quantile)
 {
     int finite = 0;

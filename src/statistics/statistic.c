@@ -107,8 +107,8 @@ static double correlation(const double *s, double *g)
     return phi;
 }
 
-// Reach: ten times an error, the odds or what is missing to 1; the square of the rmse and the dB say the same as
-// the mse.
+// Reach: ten times an error, the odds or what is missing to 1; the square of the rmse and the dB say the same
+// as the mse.
 const struct statistic moment_statistics[MOMENT_STATISTICS] = {
     {"mse", false, SCALE_LOG, TEN, 2, {MOMENT_COUNT, MOMENT_DIFF_SQUARES}, log_ratio},
     {"rmse", false, SCALE_LOG, TEN / 2, 2, {MOMENT_COUNT, MOMENT_DIFF_SQUARES}, log_root},
@@ -120,13 +120,7 @@ const struct statistic moment_statistics[MOMENT_STATISTICS] = {
      3,
      {MOMENT_COUNT, MOMENT_DIFF_SQUARES, MOMENT_REF_SQUARES},
      log_relative},
-    {"relative_mae",
-     false,
-     SCALE_LOG,
-     TEN,
-     3,
-     {MOMENT_COUNT, MOMENT_ABS_DIFF, MOMENT_REF_ABS},
-     log_relative},
+    {"relative_mae", false, SCALE_LOG, TEN, 3, {MOMENT_COUNT, MOMENT_ABS_DIFF, MOMENT_REF_ABS}, log_relative},
     {"correlation",
      true,
      SCALE_FISHER,
@@ -187,13 +181,7 @@ static double log_odds(const double *s, double *g)
 
 const struct statistic text_statistics[TEXT_STATISTICS] = {
     {"perplexity", false, SCALE_LOG, TEN, 2, {TEXT_TOKENS, TEXT_NLL_MODE}, mean},
-    {"perplexity_ratio",
-     false,
-     SCALE_LOG,
-     TEN,
-     3,
-     {TEXT_TOKENS, TEXT_NLL_REF, TEXT_NLL_MODE},
-     mean_change},
+    {"perplexity_ratio", false, SCALE_LOG, TEN, 3, {TEXT_TOKENS, TEXT_NLL_REF, TEXT_NLL_MODE}, mean_change},
     {"perplexity_change",
      false,
      SCALE_IDENTITY,

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What surrounds a run is not as it should be: streams that are closed or full, folders of somebody else, what a killed
-run left, a link where the lock belongs."""
+run left, a link where the lock belongs; nor are its numbers, which are NaN."""
+import json
 import os
 import shlex
 import subprocess
+
+import h5py
+import numpy as np
 
 import harness
 import recovery
@@ -234,6 +238,58 @@ def check_latin1(checks, folder, good):
                 harness.read_json(os.path.join(root, name))
 
 
+def spoil_model(workplace, folder, factors):
+    """The model with the tensors of layer 0 multiplied; returns a job for it."""
+    path = os.path.join(folder, "model")
+    os.makedirs(path)
+    tensors = recovery.reference.load_safetensors(os.path.join(workplace, "model", "model.safetensors"))
+    for name, factor in factors.items():
+        tensors["backbone.layers.0.mixer.%s.weight" % name] *= factor
+    recovery.reference.save_safetensors(os.path.join(path, "model.safetensors"), tensors)
+    harness.write_json(os.path.join(path, "config.json"), recovery.CONFIG)
+    return ["--model", path, "--calib-data", os.path.join(workplace, "ids.npy"), "--calib_data_num", "4", "--modes", "fp16,2-1,3"]
+
+
+def check_overflow(checks, workplace):
+    """The scan's output of layer 0 is beyond FP16, in FP32 all is finite: no later layer of a mode looks so, whatever is kept."""
+    folder = os.path.join(workplace, "overflow")
+    job = spoil_model(workplace, folder, {"in_proj": np.float32(300), "conv1d": np.float32(300), "out_proj": np.float32(1e-6)})
+    for layers in ("all", "last"):
+        result = harness.run(job + ["--layers", layers, "--output_dir", layers, "--comparison-dir", layers], 1, folder)
+        checks.check(result.status == 0, "overflow: runs", result.err)
+        with open(os.path.join(folder, layers, "sweep.json"), encoding="utf-8") as f:
+            report = json.load(f)
+        for entry in report["layers"]:
+            mse = entry["metrics"]["mse"]
+            if entry["layer"] > 0:
+                checks.check(entry.get("mode_nonfinite", 0) > 0 and mse["value"] is None and mse["interval"] == "nonfinite",
+                             "overflow: layer %d of %s is not finite" % (entry["layer"], entry["mode"]), mse)
+        checks.check(all(place["best"] == 0 for r in report["rankings"] if r.get("layer", 0) > 0 for place in r["places"]),
+                     "overflow: no place", report["rankings"])
+        checks.check("No predictions of the whole model to compare: NaN or Inf in all" in result.out and "one token" not in result.out,
+                     "overflow: why there are no predictions", result.out[-500:])
+    with h5py.File(os.path.join(folder, "all", "sweep.h5"), "r") as f:
+        for mode in ("2-1", "3"):
+            for name, length in zip(range(4), f["samples/length"][:]):
+                rows = f["outputs/4/%s/layer_1/mixer_output" % mode][name, :length]
+                whole = np.isfinite(rows).all(axis=1)
+                first = int(np.argmin(whole)) if not whole.all() else length
+                checks.check(first < length and np.isnan(rows[first:]).all(), "overflow: %s: NaN from its first token on" % mode, rows)
+
+
+def check_lost_predictions(checks, workplace):
+    """In fp16 alone something is not finite: the predictions of the others are shown."""
+    folder = os.path.join(workplace, "lost")
+    only_x = np.repeat(np.float32([1e5, 1]), 2 * recovery.CONFIG["hidden_size"])[:, None]
+    job = spoil_model(workplace, folder, {"in_proj": only_x, "conv1d": np.float32(1e-5)})
+    result = harness.run(job, 1, folder)
+    rows = {line.split()[0]: line.split()[1:] for line in result.out[result.out.find("Predictions of the whole"):].splitlines() if line}
+    checks.check(result.status == 0 and rows.get("fp16") == ["n/a"] * 4 and rows.get("2-1", ["n/a"])[0] != "n/a" and rows.get("3", ["n/a"])[0] != "n/a",
+                 "predictions of the modes that have them", result.out[-1500:])
+    checks.check("fp16: 39 predictions not compared: NaN or Inf in them or in the reference's." in result.out and "one token" not in result.out,
+                 "predictions that are not finite are counted", result.out[-1500:])
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
@@ -259,6 +315,8 @@ def main():
         check_ignored_signal(checks, folders["signal"], job)
         check_start_of_mpi(checks, folders["good"])
         check_latin1(checks, folders["latin"], folders["good"])
+        check_overflow(checks, workplace)
+        check_lost_predictions(checks, workplace)
     checks.finish()
 
 

@@ -18,8 +18,8 @@ struct noise_floor {
 // `own`: the run's metric against the reference; `against_reference[reruns]`, `against_self[reruns]`: those
 // of the re-runs (either may be NULL).  `quantile` 1 takes the largest, 0.9 the one that 90 % do not exceed
 // (the order statistic ceil(K quantile)).  A NaN among the values makes that floor NaN; reruns 0 makes both
-// so.  A re-run infinitely far away does not count: it or the run is the reference in every bit, and that says
-// nothing of a noise that others could have; where all are, the change is NaN.
+// so.  A re-run infinitely far away does not count: it or the run is the reference in every bit, and that
+// says nothing of a noise that others could have; where all are, the change is NaN.
 struct noise_floor noise_floor_make(const struct statistic *statistic, double own,
                                     const double *against_reference, const double *against_self, int reruns,
                                     double quantile);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The forward pass on the demo model: streams that go side by side give what whole passes give; passes leave
 // nothing behind for the next one; modes that must be equal are; dither changes little, but something, and
-// always the same.
+// always the same; what is not finite stays so.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +14,7 @@
 
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/forward.h"
+#include "ssmsweep/numerics/kernels.h"
 
 enum { LENGTH = 37, MODES_AT_MOST = 32 };
 
@@ -24,11 +25,26 @@ static struct forward *forward;
 static float *scales;
 static int32_t ids[LENGTH];
 
+static bool large_D; // of layer 0, so that the scan's output is beyond FP16
+
+static void enlarge_D(void)
+{
+    static float values[4096];
+    static struct tensor tensor;
+    for (int i = 0; i < model.dims.d_inner; i++)
+        values[i] = 1e6f;
+    tensor = *model.layers[0].D_skip;
+    tensor.dtype = DTYPE_F32;
+    tensor.data = (const unsigned char *)values;
+    model.layers[0].D_skip = &tensor;
+}
+
 static int open_all(void **state)
 {
     (void)state;
     struct error err = {0};
     if (model_open(&model, SOURCE_DIR "/jobs/demo", &err)) return -1;
+    if (large_D) enlarge_D();
     const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_W8A8 | WEIGHTS_LM_HEAD;
     memory = aligned_alloc(64, (weights_bytes(&model, parts) + 63) / 64 * 64);
     if (!memory || weights_open(&weights, &model, parts, memory, &err)) return -1;
@@ -195,9 +211,131 @@ static void test_dither(void **state)
     free(plain.values), free(one.values), free(again.values), free(two.values), free(after.values);
 }
 
+// ---- what is not finite ----
+
+enum { BROKEN = 11, LAYERS = 3 }; // the first token that is not finite
+
+// Every component of the first layers.
+struct kept {
+    float *values[LAYERS][COMPONENT_COUNT];
+};
+
+static bool keep_component(void *context, int layer, enum component component, const float *values,
+                           int length, int width)
+{
+    struct kept *kept = context;
+    const size_t bytes = (size_t)length * (size_t)width * sizeof *values;
+    kept->values[layer][component] = malloc(bytes);
+    assert_non_null(kept->values[layer][component]);
+    memcpy(kept->values[layer][component], values, bytes);
+    return true;
+}
+
+// The first layers, with `spoil` in one number of the embedding of token BROKEN unless it is 0.
+static struct kept run_spoiled(const struct mode *mode, float spoil)
+{
+    const size_t floats = stream_floats(&model.dims, LENGTH);
+    struct kept kept;
+    struct stream stream = {.residual = malloc(floats * sizeof(float)), .h = malloc(floats * sizeof(float))};
+    const struct capture capture = {.want = want, .take = keep_component, .context = &kept};
+    memset(want, (1 << COMPONENT_COUNT) - 1, sizeof want);
+    forward_start(forward, &stream, mode, ids, LENGTH);
+    if (spoil != 0) stream.h[floats / LENGTH * BROKEN + 3] = spoil;
+    for (int layer = 0; layer < LAYERS; layer++)
+        assert_true(forward_step(forward, &stream, mode, scales, layer, LENGTH, &capture, NULL));
+    free(stream.residual), free(stream.h);
+    return kept;
+}
+
+static void free_kept(struct kept *kept)
+{
+    for (int l = 0; l < LAYERS; l++)
+        for (int c = 0; c < COMPONENT_COUNT; c++)
+            free(kept->values[l][c]);
+}
+
+static int count_finite(const float *row, int width)
+{
+    int finite = 0;
+    for (int i = 0; i < width; i++)
+        finite += isfinite(row[i]) != 0;
+    return finite;
+}
+
+// Tokens before `first` are as they were, from it on there is none with a finite number.
+static void assert_broken(const struct kept *kept, const struct kept *whole, int layer,
+                          enum component component, int first)
+{
+    const int width = component_width(&model.dims, component);
+    const float *values = kept->values[layer][component];
+    assert_memory_equal(values, whole->values[layer][component],
+                        (size_t)first * (size_t)width * sizeof *values);
+    for (int t = first; t < LENGTH; t++)
+        assert_int_equal(count_finite(values + (size_t)t * (size_t)width, width), 0);
+}
+
+// A number of the stream that is none: every component of the token and of all that come later, in every
+// layer; of a mode that scales by the whole sample, every token.  A float mode has it in what comes out.
+static void assert_stream_breaks(const struct mode *mode, float spoil)
+{
+    struct kept whole = run_spoiled(mode, 0), kept = run_spoiled(mode, spoil);
+    const bool whole_sample = mode->conv1d_input == CONV1D_IN_DYNAMIC;
+    for (int l = 0; l < LAYERS; l++) {
+        assert_broken(&kept, &whole, l, COMPONENT_MIXER_OUTPUT, whole_sample ? 0 : BROKEN);
+        for (int c = 0; c < COMPONENT_COUNT && !mode_is_float(mode); c++)
+            assert_broken(&kept, &whole, l, (enum component)c,
+                          whole_sample && (c != COMPONENT_MIXER_INPUT || l > 0) ? 0 : BROKEN);
+    }
+    free_kept(&whole), free_kept(&kept);
+}
+
+// The scan's output beyond FP16: what is made of it is none either, in this layer and the next.
+static void assert_overflow_breaks(const struct mode *mode)
+{
+    struct kept kept = run_spoiled(mode, 0);
+    const int I = model.dims.d_inner, D = model.dims.d_model;
+    int broken = 0, first = LENGTH;
+    for (int t = LENGTH - 1; t >= 0; t--) {
+        const bool finite =
+            count_finite(kept.values[0][COMPONENT_SSM_OUTPUT] + (size_t)t * (size_t)I, I) == I;
+        assert_int_equal(count_finite(kept.values[0][COMPONENT_MIXER_OUTPUT] + (size_t)t * (size_t)D, D),
+                         finite ? D : 0);
+        broken += !finite;
+        first = finite ? first : t;
+    }
+    assert_true(broken > 0);
+    for (int t = first; t < LENGTH; t++)
+        assert_int_equal(count_finite(kept.values[1][COMPONENT_MIXER_OUTPUT] + (size_t)t * (size_t)D, D), 0);
+    free_kept(&kept);
+}
+
+static void test_not_finite(void **state)
+{
+    static const char *const names[] = {"naive", "scalar", "avx2", "avx512"};
+    for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
+        if (!kernels_find(names[k])) continue;
+        close_all(state);
+        setenv("SSMSWEEP_ISA", names[k], 1);
+        assert_int_equal(open_all(state), 0);
+        for (int m = 0; m < mode_count(); m++) {
+            assert_stream_breaks(mode_at(m), NAN);
+            assert_stream_breaks(mode_at(m), -INFINITY);
+        }
+        close_all(state);
+        large_D = true;
+        assert_int_equal(open_all(state), 0);
+        for (int m = 0; m < mode_count(); m++)
+            if (mode_at(m)->precision != PRECISION_FP32) assert_overflow_breaks(mode_at(m));
+        large_D = false;
+    }
+    close_all(state);
+    unsetenv("SSMSWEEP_ISA");
+    assert_int_equal(open_all(state), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_streams),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_not_finite), cmocka_unit_test(test_streams),
                                        cmocka_unit_test(test_declared_equalities),
                                        cmocka_unit_test(test_dither)};
     return cmocka_run_group_tests(tests, open_all, close_all);

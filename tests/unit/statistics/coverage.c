@@ -253,7 +253,8 @@ static int ascending(const void *a, const void *b)
 struct outcome {
     double unbounded, covered; // per cent; covered: of all, unbounded ones with them
     double change_unbounded, change_covered;
-    double median, widest; // of what is bounded: by what factor the ends lie from the value; widest: 99 % are narrower
+    double median,
+        widest; // of what is bounded: by what factor the ends lie from the value; widest: 99 % are narrower
 };
 
 static struct outcome measure(const struct scenario *s, struct trial *t, int n, int trials)
@@ -286,8 +287,8 @@ static struct outcome measure(const struct scenario *s, struct trial *t, int n, 
     return o;
 }
 
-// One row at every n of uneven[].  Good: what is bounded is so to a factor of ten, and of samples that are even
-// at least 97 % are from n = 10 on.
+// One row at every n of uneven[].  Good: what is bounded is so to a factor of ten, and of samples that are
+// even at least 97 % are from n = 10 on.
 static const int uneven[] = {4, 6, 10, 20, 30};
 enum { UNEVEN = sizeof uneven / sizeof uneven[0] };
 
@@ -298,7 +299,8 @@ static bool bound(const struct scenario *s, int trials)
     printf("| %s | %s |", s->name, s->metric);
     for (int k = 0; k < UNEVEN; k++) {
         const struct outcome o = measure(s, &t, uneven[k], trials);
-        printf(" %.0f, %.0f, x%.1f / %.0f, %.0f |", o.unbounded, o.covered, o.median, o.change_unbounded, o.change_covered);
+        printf(" %.0f, %.0f, x%.1f / %.0f, %.0f |", o.unbounded, o.covered, o.median, o.change_unbounded,
+               o.change_covered);
         good = good && !(o.widest > 10.01) && (!s->held || uneven[k] < 10 || o.unbounded <= 3);
     }
     printf(" %s |\n", good ? "yes" : "NO");

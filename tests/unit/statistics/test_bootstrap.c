@@ -390,7 +390,8 @@ static void fill_two_errors(struct group *g, uint64_t seed)
         float ref[64], mode[64];
         for (int k = 0; k < 64; k++) {
             ref[k] = (float)random_normal(seed, (uint64_t)(i * 64 + k)) + 0.3f;
-            mode[k] = ref[k] + (i < 2 ? 0.2f * (float)random_normal(seed + 1, (uint64_t)(i * 64 + k)) + 0.1f : 0);
+            mode[k] =
+                ref[k] + (i < 2 ? 0.2f * (float)random_normal(seed + 1, (uint64_t)(i * 64 + k)) + 0.1f : 0);
         }
         accumulator_clear(&samples[i]);
         accumulator_add_sample(&samples[i], ref, mode, 64);
