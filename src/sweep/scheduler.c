@@ -360,7 +360,8 @@ enum status scheduler_run(const struct comm *comm, struct task *task, struct pro
     if (open_phase(&scheduler, err)) goto close_phase;
     if (comm->rank == 0) {
         lead(&scheduler);
-        MPI_Waitall(comm->ranks, scheduler.told, MPI_STATUSES_IGNORE);
+        for (int r = 0; r < comm->ranks; r++)
+            MPI_Wait(&scheduler.told[r], MPI_STATUS_IGNORE);
     } else {
         MPI_Irecv(&scheduler.news, (int)sizeof scheduler.news, MPI_BYTE, 0, WIRE_STOP, comm->world,
                   &scheduler.hears);

@@ -37,6 +37,13 @@ case "$*" in
 *) exec '%s' "$@" ;;
 esac
 """
+# A Slurm that lists PMIx and does not find its library.
+BROKEN_PMIX = """#!/bin/sh
+case "$*" in
+*--mpi=pmix*) echo 'srun: error: cannot load the plugin mpi/pmix' >&2; exit 1 ;;
+*) exec '%s' "$@" ;;
+esac
+"""
 
 
 def write_program(path, text):
@@ -168,17 +175,21 @@ def check_places(bench, places, ranks_per_node, threads, what):
 
 
 def test_sweep(bench):
-    places, program, bin_folder = bench.path("places"), bench.path("program"), bench.path("bin")
+    places, program, bin_folder, broken = map(bench.path, ("places", "program", "bin", "broken"))
     write_program(program, NOTE_PLACE % (places, harness.PROGRAM))
     os.mkdir(bin_folder)
     write_program(os.path.join(bin_folder, "srun"), NO_PMIX % shutil.which("srun"))
+    os.mkdir(broken)
+    write_program(os.path.join(broken, "srun"), BROKEN_PMIX % shutil.which("srun"))
+    none = ["--export=SSMSWEEP_HOME,SSMSWEEP,PATH,SLURM_CONF"]    # not what the script sets
     without = bin_folder + ":" + os.environ["PATH"]
-    for launcher, ranks, threads, path in [("srun-pmix", 2, 1, os.environ["PATH"]),
-                                           ("srun-pmix", 1, 2, os.environ["PATH"]), ("mpirun", 1, 2, without)]:
+    for launcher, ranks, threads, path, further in [
+            ("srun-pmix", 2, 1, os.environ["PATH"], none), ("srun-pmix", 1, 2, os.environ["PATH"], []),
+            ("mpirun", 1, 2, without, []), ("mpirun", 1, 2, broken + ":" + os.environ["PATH"], [])]:
         what = "sweep.sbatch, %s, %d ranks of %d threads on each node" % (launcher, ranks, threads)
         job = bench.cluster.submit("sweep.sbatch", SHORT,
                                    ["--output=" + bench.path("sweep.out"), "--ntasks-per-node=%d" % ranks,
-                                    "--cpus-per-task=%d" % threads], SSMSWEEP=program, PATH=path)
+                                    "--cpus-per-task=%d" % threads] + further, SSMSWEEP=program, PATH=path)
         log = bench.finished(job, what)
         bench.checks.check(": %s," % launcher in log, what + ": is chosen", log)
         check_places(bench, places, ranks, threads, what)
