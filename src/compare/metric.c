@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/base/random.h"
+
 static const char *const more_names[METRICS - RECORD_KEYS] = {"sqnr_db", "cosine_similarity", "psnr_db",
                                                               "max_ulp"};
 
@@ -35,7 +37,9 @@ static double mean_square(double mean, double std)
 static double decibel(double power, double noise)
 {
     if (isnan(power) || isnan(noise)) return NAN;
-    return noise == 0 ? (double)INFINITY : 10 * log10(power / noise);
+    const double ratio = power / noise;
+    if (noise == 0 || isinf(ratio)) return (double)INFINITY;
+    return ratio > 0 ? 4.3429448190325182765 * random_log(ratio) : -(double)INFINITY; // 10 / ln 10
 }
 
 static double cosine(const struct record *r)

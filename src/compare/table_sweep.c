@@ -139,7 +139,10 @@ static const char *tie_cell(char cell[CELL_CHARS], double needed, int samples)
 {
     snprintf(cell, CELL_CHARS, "?");
     if (isnan(needed) || isinf(needed)) return cell;
-    const double least = fmax(needed, samples + 1), unit = pow(10, fmax(0, floor(log10(least)) - 1));
+    const double least = fmax(needed, samples + 1);
+    double unit = 1;
+    while (least / unit >= 100)
+        unit *= 10;
     snprintf(cell, CELL_CHARS, "?%.0f", ceil(least / unit) * unit);
     return cell;
 }

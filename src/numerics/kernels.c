@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef SSMSWEEP_X86
+#include <cpuid.h>
+#endif
 
 void scan_blocked_shape(int length, int *lanes, int *items)
 {
@@ -23,8 +26,9 @@ static bool machine_has(const struct kernels *kernels)
 {
 #ifdef SSMSWEEP_X86
     __builtin_cpu_init();
-    bool avx2 =
-        __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    unsigned a, b, c = 0, d; // clang's __builtin_cpu_supports() does not know F16C
+    bool f16c = __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
     if (kernels == &kernels_avx2) return avx2;
     if (kernels == &kernels_avx512)
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -3,13 +3,27 @@
 // lanes are exchanged at distance h, lanes without bit h get v + p, lanes with it p - v = p + (-v).
 #include "vec.h"
 
+// Lane i gets lane i ^ h.
+VEC vf exchange(vf v, vi lanes, int h)
+{
+#ifdef __clang__
+    vf exchanged = v;
+    for (int i = 0; i < VW; i++)
+        exchanged[i] = v[i ^ h];
+    (void)lanes;
+    return exchanged;
+#else
+    return __builtin_shuffle(v, lanes ^ h);
+#endif
+}
+
 VEC vf butterfly_inside(vf v, int h)
 {
     static const int32_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     vi lanes;
     memcpy(&lanes, lane, sizeof lanes);
     const vi flip = ((lanes & h) != 0) & (int32_t)0x80000000;
-    return __builtin_shuffle(v, lanes ^ h) + vf_bits(vi_bits(v) ^ flip);
+    return exchange(v, lanes, h) + vf_bits(vi_bits(v) ^ flip);
 }
 
 enum { SYLVESTER_VECTORS = 8 };
