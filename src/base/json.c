@@ -325,8 +325,8 @@ static enum status refuse_member(const struct json *root, const char *key, const
     for (const struct json *v = json_first(root); v && !member && used < 80; v = json_next(v))
         used += (size_t)snprintf(keys + used, sizeof keys - used, "%s'%.40s'", used ? ", " : "; there is ",
                                  json_key(v));
-    return error_set(err, STATUS_INPUT, "%s: key '%.80s': expected a string, got %s%s", where, key, got,
-                     keys);
+    return error_set(err, STATUS_INPUT, "%s: key '%.80s': expected a string, got %s%s%s", where, key, got,
+                     keys, used ? " (--text-field chooses)" : "");
 }
 
 // A lone surrogate was decoded into three bytes that are no UTF-8; nothing else can be wrong here.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/base/npy.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "ssmsweep/base/signature.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "items are read and written as they lie in memory");
 
@@ -12,10 +13,8 @@ static const struct {
     const char *name;
     size_t item_bytes;
 } DTYPES[] = {
-    [NPY_INT32] = {"<i4", 4},
-    [NPY_INT64] = {"<i8", 8},
-    [NPY_FLOAT32] = {"<f4", 4},
-    [NPY_FLOAT64] = {"<f8", 8},
+    [NPY_INT32] = {"<i4", 4},   [NPY_INT64] = {"<i8", 8},  [NPY_FLOAT32] = {"<f4", 4},
+    [NPY_FLOAT64] = {"<f8", 8}, [NPY_UINT16] = {"<u2", 2}, [NPY_UINT32] = {"<u4", 4},
 };
 
 enum { DTYPE_COUNT = sizeof DTYPES / sizeof *DTYPES };
@@ -28,6 +27,25 @@ const char *npy_dtype_name(enum npy_dtype dtype)
 size_t npy_item_bytes(enum npy_dtype dtype)
 {
     return DTYPES[dtype].item_bytes;
+}
+
+bool npy_is_integer(enum npy_dtype dtype)
+{
+    return dtype != NPY_FLOAT32 && dtype != NPY_FLOAT64;
+}
+
+int64_t npy_integer_at(enum npy_dtype dtype, const unsigned char *data, size_t index)
+{
+    int64_t wide = 0;
+    int32_t narrow = 0;
+    if (!npy_is_integer(dtype)) return 0;
+    const size_t bytes = npy_item_bytes(dtype);
+    if (dtype == NPY_INT32) {
+        memcpy(&narrow, data + index * bytes, bytes);
+        return narrow;
+    }
+    memcpy(&wide, data + index * bytes, bytes); // the low bytes come first
+    return wide;
 }
 
 // ---- reading: the header is a Python dict literal; only the three keys of the format are taken ----
@@ -121,9 +139,10 @@ static enum status take_dtype(struct cursor *c, struct npy *npy)
             npy->dtype = (enum npy_dtype)i;
             return STATUS_OK;
         }
-    return error_set(c->err, STATUS_INPUT,
-                     "%s: dtype: expected <i4, <i8, <f4 or <f8, got '%s'; convert with numpy.astype", c->path,
-                     name);
+    return error_set(
+        c->err, STATUS_INPUT,
+        "%s: dtype: expected <u2, <u4, <i4, <i8, <f4 or <f8, got '%s'; convert with numpy.astype", c->path,
+        name);
 }
 
 static enum status take_order(struct cursor *c)
@@ -170,6 +189,7 @@ static enum status parse_dict(struct cursor *c, struct npy *npy)
 static enum status find_header(const unsigned char *d, size_t have_bytes, const char *path, size_t *start,
                                size_t *bytes, struct error *err)
 {
+    if (signature_check(d, have_bytes, SIGNATURE_NPY, path, "an .npy file", err)) return err->status;
     if (have_bytes < 10 || memcmp(d, "\x93NUMPY", 6) != 0)
         return error_set(err, STATUS_INPUT, "%s: not an .npy file: it does not begin with \\x93NUMPY", path);
     if (d[6] < 1 || d[6] > 3 || d[7] != 0)
@@ -261,11 +281,7 @@ void npy_unmap(struct npy *npy)
 
 int64_t npy_integer(const struct npy *npy, size_t index)
 {
-    int32_t narrow = 0;
-    int64_t wide = 0;
-    if (npy->dtype == NPY_INT64) memcpy(&wide, npy->data + index * sizeof wide, sizeof wide);
-    if (npy->dtype == NPY_INT32) memcpy(&narrow, npy->data + index * sizeof narrow, sizeof narrow);
-    return npy->dtype == NPY_INT64 ? wide : narrow;
+    return npy_integer_at(npy->dtype, npy->data, index);
 }
 
 double npy_number(const struct npy *npy, size_t index)

@@ -142,9 +142,12 @@ static enum status gather_stream(struct gathered *g, char tokenizer_hex[HASH_HEX
     struct source *source = NULL;
     struct documents *documents = NULL;
     if (source_open(&source, r->path, err)) return err->status;
-    if (style.format == TEXT_AUTO && text_format_find(&style.format, source, r->path, err)) goto close_source;
+    if (style.format == TEXT_AUTO && text_format_find(&style, source, r->path, err)) goto close_source;
+    if (style.format == TEXT_BIN) source_take_plain(source);
     if (style.format == TEXT_NPY)
         gathered_read_ids(g, source, err);
+    else if (style.format == TEXT_BIN)
+        gathered_read_bare_ids(g, source, err);
     else if (!documents_open(&documents, source, &style, err))
         gather_documents(g, documents, tokenizer_hex, err);
     documents_close(documents);

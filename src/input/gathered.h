@@ -26,4 +26,8 @@ bool gathered_is_complete(const struct gathered *g);
 // Rows of an .npy array from a stream, until enough are there.
 enum status gathered_read_ids(struct gathered *g, struct source *source, struct error *err);
 
+// Ids without a header, of request->ids_dtype: one sample after the other, each of `seqlen` ids, the last of
+// what is left.
+enum status gathered_read_bare_ids(struct gathered *g, struct source *source, struct error *err);
+
 #endif

@@ -208,6 +208,7 @@ char *job_identity_json(const struct job *job)
     put_choice(writer, "txt_split", job->txt_split);
     json_put_string(writer, "text_field", job->text_field);
     json_put_integer(writer, "pad_id", job->pad_id);
+    if (job->ids_dtype) put_choice(writer, "ids_dtype", job->ids_dtype);
     if (job->no_special_tokens) json_put_bool(writer, "no_special_tokens", true);
     json_begin_array(writer, "calib_data_num");
     for (int i = 0; i < job->n_cells; i++)

@@ -37,6 +37,7 @@ enum status lines_append(struct lines *lines, size_t *added, struct error *err)
         source_take(lines->source, bytes);
     }
     *added = lines->used - before;
+    if (*added == 0) lines->number--;
     return STATUS_OK;
 }
 

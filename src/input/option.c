@@ -37,7 +37,7 @@ static const struct option options[] = {
      .help = "tokenizer.json, or a folder that holds one (default: that of the model's folder)"},
     {"calib-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(calib_data), .argument = "FILE",
      .help = "text: .jsonl, .txt, a folder of .txt, each also as .gz or .zst; or token ids: .npy\n"
-             "int32 or int64 [samples, L]; - is standard input (default: calibration.jsonl or\n"
+             "[samples, L], or .bin with --ids-dtype; - is standard input (default: calibration.jsonl or\n"
              "calibration.npy of the model, else calibration.jsonl of the demo model)"},
     {"eval-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(eval_data), .argument = "FILE",
      .help = "text on which the modes are compared, as --calib-data (default: the samples of the\n"
@@ -46,9 +46,14 @@ static const struct option options[] = {
      .help = "samples on which the modes are compared (default: as many as the largest\n--calib_data_num)",
      .least = 1, .most = 1e6},
     {"text-format", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(text_format),
-     .argument = "auto|jsonl|txt|npy",
+     .argument = "auto|jsonl|txt|npy|bin",
      .help = "what --calib-data and --eval-data are (default auto: by name, else by content)",
-     .word = "auto|jsonl|txt|npy"},
+     .word = "auto|jsonl|txt|npy|bin"},
+    {"ids-dtype", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(ids_dtype),
+     .argument = "header|uint16|uint32|int32|int64",
+     .help = "of the ids of .bin, which has no header: samples of --calib_seqlen ids one after the\n"
+             "other (default header: as .npy says it)",
+     .word = "header|uint16|uint32|int32|int64"},
     {"text-field", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(text_field), .argument = "NAME",
      .help = "member of a JSON line that holds the text (default text)"},
     {"txt-split", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(txt_split), .argument = "auto|blank|file",

@@ -176,6 +176,7 @@ static enum status read_corpus(struct corpus *corpus, const struct job *job, con
                                          .style = {.format = (enum text_format)job->text_format,
                                                    .split = (enum text_split)job->txt_split,
                                                    .field = job->text_field},
+                                         .ids_dtype = (enum ids_dtype)job->ids_dtype,
                                          .pad_id = job->pad_id,
                                          .tokenizer_path = tokenizer,
                                          .no_special_tokens = job->no_special_tokens,

@@ -21,6 +21,7 @@ MIB = 1 << 20
 TOKENIZER = json.load(open(os.path.join(harness.DEMO, "tokenizer.json"), encoding="utf-8"))
 LINES = open(os.path.join(harness.DEMO, "calibration.jsonl"), "rb").read().splitlines(True)[:8]
 TEXTS = ["one two three", "caf\u00e9 \U0001f600 \u0000 nul", "line one\nline two"]
+WITHOUT_NUL = [text.replace("\0", "no") for text in TEXTS]    # JSON strings may hold one, text files may not
 
 
 # ---------------------------------------------------------------- making files
@@ -77,7 +78,40 @@ TEXT_CASES = [
     ("key cut by NUL", "t.jsonl", b'{"text\\u0000": "a"}\n', ["line 1", "no such key"]),
     ("huge number as text", "t.jsonl", b'{"text": 1e99999}\n', ["line 1", "expected a string"]),
     ("array of texts", "t.jsonl", b'["a", "b"]\n', ["line 1", "JSON object"]),
-    ("pretty-printed JSON", "t.json", b'{\n"text": "a"\n}\n', ["line 1", "not valid JSON"]),
+    ("torn array", "t.json", b'[{"text": "a"},\n{"text": "b"}\n', ["line 2", "',' or ']'"]),
+    ("array without a comma", "t.json", b'[{"text": "a"} {"text": "b"}]', ["line 1", "',' or ']'"]),
+    ("array and more", "t.json", b'[{"text": "a"}]\n{"text": "b"}', ["line 2", "nothing behind the array"]),
+    ("torn object in an array", "t.json", b'[{"text": "a"},\n{"text": "b\\', ["line 2", "the end of a JSON object"]),
+    ("bad object in an array", "t.json", b'[{"text": "a"},\n{"text": 5}]', ["object at line 2", "got 5"]),
+    ("objects of several lines", "t.json", b'{\n"text": "a"\n}\n{\n "text" "b"}', ["object at line 4", "not valid JSON"]),
+    ("columns", "t.json", b'{"text": ["a", "b"]}\n', ["line 1", "got an array"]),
+    ("another field", "t.jsonl", b'{"content": "a"}\n', ["line 1", "there is 'content'", "--text-field"]),
+    ("pointer as JSON", "t.jsonl", POINTER, ["expected JSON lines, got a git-lfs pointer", "git lfs pull"]),
+    ("pointer as text", "t.txt", POINTER, ["expected text, got a git-lfs pointer"]),
+    ("pointer as ids", "t.npy", POINTER, ["expected an .npy file, got a git-lfs pointer"]),
+    ("pointer as gzip", "t.txt.gz", POINTER, ["got a git-lfs pointer"]),
+    ("pointer as bare ids", "t.bin", POINTER, ["got a git-lfs pointer"]),
+    ("a page", "t.txt", b"\n<!doctype HTML><html><body>404</body></html>", ["got an HTML or XML page", "fetch the file again"]),
+    ("a page without a name", "texts", b"<?xml version='1.0'?><Error/>", ["got an HTML or XML page"]),
+    ("Parquet", "train.parquet", b"PAR1abc\n\nd\n\ne\n\nPAR1", ["got a Parquet file", "docs/texts.md"]),
+    ("Arrow", "t.arrow", b"ARROW1\0\0" + bytes(200), ["got an Arrow file"]),
+    ("Feather as text", "t.txt", b"FEA1abc", ["got a Feather file"]),
+    ("zip", "t.zip", b"PK\x03\x04abc", ["got a zip archive", "unpack it"]),
+    ("npz", "t.npz", b"PK\x03\x04abc", ["got a zip archive (.npz"]),
+    ("npz as npy", "t.npy", b"PK\x03\x04" + bytes(20), ["expected an .npy file, got a zip archive"]),
+    ("ids as JSON", "t.jsonl", npy(IDS), ["got a NumPy array", ".npy"]),
+    ("tar", "t.tar", b"a/t.jsonl".ljust(257, b"\0") + b"ustar\x0000", ["got a tar archive", "unpack it"]),
+    ("tar in gzip", "t.tar.gz", gzip.compress(b"a/t.txt".ljust(257, b"\0") + b"ustar  \0"), ["got a tar archive"]),
+    ("gzip twice", "t.txt.gz", gzip.compress(gzip.compress(PLAIN)), ["got gzip data"]),
+    ("UTF-16", "t.txt", "One two".encode("utf-16"), ["got UTF-16 text", "UTF-8"]),
+    ("UTF-32", "t.jsonl", '{"text": "a"}'.encode("utf-32"), ["got UTF-32 text"]),
+    ("UTF-16 without a mark", "t.txt", "One two".encode("utf-16-le"), ["line 1", "NUL byte"]),
+    ("NUL in text", "t.txt", b"One\n\ntw\0o", ["line 3", "NUL byte"]),
+    ("pickle", "texts", b"\x80\x04\x95abc", ["got a Python pickle"]),
+    ("PDF", "t.txt", b"%PDF-1.4\n", ["got a PDF file"]),
+    ("a table", "t.csv", b"text,label\none,1\n", ["got a table", "--text-format txt"]),
+    ("JSON lines as text", "t.txt", PLAIN, ["got JSON with the key 'text'", "--text-format jsonl"]),
+    ("ids without a header", "t.bin", IDS.tobytes(), ["--ids-dtype uint16"]),
     ("torn last line", "t.jsonl", jsonl("a", "b") + b'{"text": "c', ["line 3", "not valid JSON"]),
     ("no documents", "t.jsonl", b"", ["expected 3 samples, got 0"]),
     ("empty documents only", "t.jsonl", jsonl("", "", "", ""), ["expected 3 samples, got 0 (and 4 empty"]),
@@ -105,12 +139,12 @@ TEXT_CASES = [
     ("negative shape", "t.npy", npy_shape("(-1, 8)"), ["non-negative"]),
     ("one endless row", "t.npy", npy_shape("(1, 1099511627776)"), ["torn"]),
     ("nine dimensions", "t.npy", npy_shape("(1, 1, 1, 1, 1, 1, 1, 1, 1)"), ["8 dimensions"]),
-    ("one dimension", "t.npy", npy(IDS.ravel()), ["[samples, L]", "in 1 dimensions"]),
+    ("one dimension", "t.npy", npy(IDS.ravel()), ["[samples, L]", "in 1 dimensions", "reshape"]),
     ("Fortran order", "t.npy", npy(np.asfortranarray(IDS)), ["fortran_order"]),
     ("pickled objects", "t.npy", npy_shape("(3, 8)", b"cos\nsystem\n", "'|O'"), ["'|O'"]),
     ("big-endian ids", "t.npy", npy(IDS.astype(">i4")), ["'>i4'"]),
-    ("unsigned ids", "t.npy", npy(IDS.astype(np.uint32)), ["'<u4'"]),
-    ("float ids", "t.npy", npy(IDS.astype(np.float32)), ["int32 or int64", "<f4"]),
+    ("unsigned bytes", "t.npy", npy(IDS.astype(np.uint8)), ["'|u1'", "astype"]),
+    ("float ids", "t.npy", npy(IDS.astype(np.float32)), ["int32 or int64", "<f4", "astype"]),
     ("structured ids", "t.npy", npy_shape("(3, 8)", b"", "[('a', '<i4')]"), ["quoted string"]),
     ("code as header", "t.npy", npy_of("__import__('os').system('true')"), ["expected '{'"]),
     ("header twice", "t.npy", npy_of("{'descr': '<i4', 'descr': '<i4', 'shape': (1, 1)}"), ["once"]),
@@ -255,6 +289,28 @@ def try_packed(checks, sweeps, folder):
     put(os.path.join(folder, "ids.npy.gz"), gzip.compress(npy(ids)))
     same(checks, "int64 ids padded with 0", sweeps.ids("ids", os.path.join(folder, "ids.npy"), ["--pad-id", "0"]), wanted)
     same(checks, "packed ids", sweeps.ids("ids.gz", os.path.join(folder, "ids.npy.gz"), ["--pad-id=0"]), wanted)
+    lengths = (wanted[0] >= 0).sum(1)
+    put(os.path.join(folder, "uint16.npy"), npy(ids.astype(np.uint16)))
+    put(os.path.join(folder, "uint32.npy"), npy(ids.astype(np.uint32)))
+    for name in ("uint16.npy", "uint32.npy"):
+        same(checks, name, sweeps.ids(name, os.path.join(folder, name), ["--pad-id", "0"]), wanted)
+    width = int(lengths.min())    # as many whole samples of ids as there are, and a shorter one
+    rows = [wanted[0][0, :width], wanted[0][1, :width], wanted[0][2, :width - 1]]
+    put(os.path.join(folder, "rows.npy"), npy(np.array([np.resize(np.append(r, -1), width) for r in rows], np.int32)))
+    expected = sweeps.ids("rows", os.path.join(folder, "rows.npy"))
+    for dtype in ("uint16", "uint32", "int32", "int64"):
+        name = dtype + ".bin" if dtype != "int64" else "int64.bin.gz"
+        bare = np.concatenate(rows).astype(dtype).tobytes()
+        put(os.path.join(folder, name), gzip.compress(bare) if name.endswith("gz") else bare)
+        same(checks, name, sweeps.ids(name, os.path.join(folder, name), ["--ids-dtype", dtype, "--calib_seqlen", str(width)]),
+             expected)
+    looks_packed = np.array([0x8b1f, 8] + [0] * 6, np.uint16)    # begins as gzip data do: out of this vocabulary, but read
+    put(os.path.join(folder, "looks.bin"), looks_packed.tobytes())
+    result = harness.run(["-q", "--calib-data", "looks.bin", "--ids-dtype", "uint16", "--calib_data_num", "1"], 1, folder)
+    checks.check(result.status == INPUT and "35615" in result.err, "ids that look like gzip", result.err)
+    put(os.path.join(folder, "torn.bin"), b"\1\0\2")
+    result = harness.run(["-q", "--calib-data", "torn.bin", "--ids-dtype", "uint16", "--calib_data_num", "1"], 1, folder)
+    checks.check(result.status == INPUT and "1 bytes more" in result.err, "torn bare ids", result.err)
     same(checks, "ids on standard input",
          sweeps.ids("stdin ids", "-", ["--pad-id", "0"], 1, npy(ids.astype(np.int64))), wanted)
 
@@ -265,13 +321,23 @@ def try_text_files(checks, sweeps, folder):
     put(os.path.join(folder, "e.jsonl"), jsonl("", TEXTS[0], "", TEXTS[1], TEXTS[2]))
     same(checks, "empty documents",
          sweeps.ids("empty", os.path.join(folder, "e.jsonl"), says="2 empty documents skipped"), wanted)
-    put(os.path.join(folder, "t.txt"), "\n\n".join([""] + TEXTS + ["", ""]).encode())
+    objects = [{"n": i, "note": 'a ] } \\" [', "text": t} for i, t in enumerate(TEXTS)]
+    for name, data in (("array.json", json.dumps(objects)), ("indented.json", "\ufeff" + json.dumps(objects, indent=2) + "\n"),
+                       ("objects.json", "\n".join(json.dumps(o, indent=1) for o in objects)),
+                       ("odd.jsonl", "".join('{"score": NaN, "title": "\\ud83d", "text": %s}\n' % json.dumps(t) for t in TEXTS)),
+                       ("sequence.json-seq", "".join("\x1e%s\n" % json.dumps(o) for o in objects)),
+                       ("unnamed", " [ \n" + json.dumps(objects)[1:])):
+        put(os.path.join(folder, name), data.encode())
+        same(checks, name, sweeps.ids(name, os.path.join(folder, name)), wanted)
+    put(os.path.join(folder, "t.jsonl"), jsonl(*WITHOUT_NUL))
+    wanted = sweeps.ids("texts without NUL", os.path.join(folder, "t.jsonl"))
+    put(os.path.join(folder, "t.txt"), "\n\n".join([""] + WITHOUT_NUL + ["", ""]).encode())
     same(checks, "paragraphs", sweeps.ids("paragraphs", os.path.join(folder, "t.txt")), wanted)
-    same(checks, "paragraphs by content", sweeps.ids("stdin", "-", (), 1, "\r\n \t\n".join(TEXTS).encode()), wanted)
+    same(checks, "paragraphs by content", sweeps.ids("stdin", "-", (), 1, "\r\n \t\n".join(WITHOUT_NUL).encode()), wanted)
     texts = os.path.join(folder, "texts")
     os.mkdir(texts)
     for i, name in enumerate(("A.txt", "B.txt.gz", "a.txt.zst")):
-        data = TEXTS[i].encode()
+        data = WITHOUT_NUL[i].encode()
         put(os.path.join(texts, name), gzip.compress(data) if name.endswith("gz") else zstd(data) if i == 2 else data)
     put(os.path.join(texts, "AA.txt"), b"")
     put(os.path.join(texts, ".hidden.txt"), b"hidden")
@@ -312,7 +378,7 @@ def try_refusals(checks, workplace):
     for what, status, options, word in (
             ("a folder without text", INPUT, ["--calib-data", "no-text"], "without any"),
             ("a folder as JSON", INPUT, ["--calib-data", "no-text", "--text-format", "jsonl"], "folder"),
-            ("unknown format", USAGE, ["--text-format", "csv"], "auto|jsonl|txt|npy"),
+            ("unknown format", USAGE, ["--text-format", "csv"], "auto|jsonl|txt|npy|bin"),
             ("unknown split", USAGE, ["--txt-split", "word"], "auto|blank|file"),
             ("pad id of words", USAGE, ["--pad-id", "none"], "--pad-id")):
         result = harness.run(["-q"] + options, 1, workplace, limit=SECONDS)

@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                .split = (enum text_split)(data[0] / 3 % 3)};
     const char *path = fuzz_file_put(&file, data + 1, size - 1);
     if (source_open(&source, path, &err)) return 0;
-    if (style.format == TEXT_AUTO && text_format_find(&style.format, source, path, &err)) goto close;
+    if (style.format == TEXT_AUTO && text_format_find(&style, source, path, &err)) goto close;
     if (style.format != TEXT_NPY && !documents_open(&documents, source, &style, &err))
         read_documents(documents, &err);
 close:

@@ -3,13 +3,14 @@
 #ifndef SSMSWEEP_BASE_NPY_H
 #define SSMSWEEP_BASE_NPY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/status.h"
 
-enum npy_dtype { NPY_INT32, NPY_INT64, NPY_FLOAT32, NPY_FLOAT64 }; // all little-endian
+enum npy_dtype { NPY_INT32, NPY_INT64, NPY_FLOAT32, NPY_FLOAT64, NPY_UINT16, NPY_UINT32 }; // little-endian
 
 enum { NPY_MAX_DIMS = 8, NPY_HEADER_ROOM = 512, NPY_PREFIX_BYTES = 12, NPY_MAX_HEADER_BYTES = 1 << 20 };
 
@@ -38,6 +39,8 @@ enum status npy_parse(struct npy *npy, size_t *header_bytes, const unsigned char
 
 const char *npy_dtype_name(enum npy_dtype dtype); // "<i4" ...
 size_t npy_item_bytes(enum npy_dtype dtype);
+bool npy_is_integer(enum npy_dtype dtype);
+int64_t npy_integer_at(enum npy_dtype dtype, const unsigned char *data, size_t index); // 0 for floats
 
 // Item `index` (row-major, below count) of an integer or of a floating-point array; calling the one for an
 // array of the other kind is a defect of the caller and gives 0.

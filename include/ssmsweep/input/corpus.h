@@ -12,6 +12,9 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/documents.h"
 
+// In the order of the words of the option --ids-dtype.
+enum ids_dtype { IDS_BY_HEADER, IDS_UINT16, IDS_UINT32, IDS_INT32, IDS_INT64 };
+
 // Owned by the caller, freed by corpus_clear().  Each sample keeps its own length; none is empty.
 struct corpus {
     int samples;     // S
@@ -25,8 +28,9 @@ struct corpus {
 };
 
 struct corpus_request {
-    const char *path; // file, folder of .txt, or "-" for standard input; .npy: int32 or int64 [samples, L]
+    const char *path; // file, folder of .txt, or "-" for standard input; .npy: ids [samples, L]; .bin
     struct text_style style;
+    enum ids_dtype ids_dtype; // of .bin
     int pad_id; // of .npy: a negative one ends a sample, another is padding where it ends the row
     const char *tokenizer_path; // tokenizer.json of the model; unused for ids
     bool no_special_tokens;     // none around a text, whatever tokenizer.json says

@@ -11,7 +11,7 @@
 #include "ssmsweep/input/source.h"
 
 // In the order of the words of the options --text-format and --txt-split.
-enum text_format { TEXT_AUTO, TEXT_JSONL, TEXT_TXT, TEXT_NPY };
+enum text_format { TEXT_AUTO, TEXT_JSONL, TEXT_TXT, TEXT_NPY, TEXT_BIN };
 enum text_split { SPLIT_AUTO, SPLIT_BLANK, SPLIT_FILE };
 
 // How the text is written.  All zero: found out, field `text`.
@@ -29,14 +29,17 @@ struct document {
     char where[DOCUMENT_WHERE_CHARS]; // "PATH: line N", for messages
 };
 
-// What a stream holds, by its name (.jsonl, .json, .txt, .npy, before .gz or .zst), else by its first bytes.
-// *format is never TEXT_AUTO.  Local.
-enum status text_format_find(enum text_format *format, struct source *source, const char *path,
+// What a stream holds, by its name (.jsonl, .json, .ndjson, .txt, .npy, .bin, before .gz or .zst), else by
+// its first bytes.  style->format is not TEXT_AUTO afterwards.  STATUS_INPUT: a table (.csv, .tsv), JSON
+// lines named .txt.  Local.
+enum status text_format_find(struct text_style *style, struct source *source, const char *path,
                              struct error *err);
 
 struct documents; // opaque
 
-// One file or stream; the source is borrowed.  style->format is TEXT_JSONL or TEXT_TXT.  Local.
+// One file or stream; the source is borrowed.  style->format is TEXT_JSONL or TEXT_TXT.  JSON may also be one
+// array of objects, or objects that take several lines each.  STATUS_INPUT: another kind of file, by its
+// signature.  Local.
 enum status documents_open(struct documents **documents, struct source *source,
                            const struct text_style *style, struct error *err);
 
@@ -47,7 +50,7 @@ enum status documents_open_folder(struct documents **documents, const char *path
 void documents_close(struct documents *documents); // NULL is fine
 
 // The next document, valid until the next call; *end instead after the last.  STATUS_INPUT: torn stream, bad
-// JSON, field missing or no string, longer than LINES_MAX_BYTES.
+// JSON, field missing or no string, longer than LINES_MAX_BYTES, a NUL in a text file.
 enum status documents_next(struct documents *documents, struct document *document, bool *end,
                            struct error *err);
 

@@ -55,6 +55,7 @@ struct job {
     const char *layers;     // comma list of indices, `first`, `last`, or `all`
     const char *components; // comma list or `all`
     int store;              // enum job_store
+    int ids_dtype;          // enum ids_dtype, of .bin
     bool no_special_tokens; // none around a text, whatever tokenizer.json says
     bool no_logits;         // no metrics of the model's predictions
     int noise;              // noisy re-runs of each quantized mode

@@ -202,7 +202,7 @@ static void other_arrays_and_files_are_refused(void **state)
     struct error err = {0};
     struct corpus_request request = ask(ARRAY, 1, 512);
     npy_write(ARRAY, NPY_FLOAT32, 2, (size_t[]){1, 1}, &(float){1}, &err);
-    assert_refused(&request, "expected int32 or int64 ids");
+    assert_refused(&request, "expected uint16, uint32, int32 or int64 ids");
     npy_write(ARRAY, NPY_INT32, 1, (size_t[]){1}, &(int32_t){1}, &err);
     assert_refused(&request, "in 1 dimensions");
     npy_write(ARRAY, NPY_INT32, 2, (size_t[]){1000000, 0}, NULL, &err);
