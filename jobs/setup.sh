@@ -12,7 +12,7 @@ packages="gcc libc6-dev make cmake pkg-config
 case "${1-}" in
 '') ;;
 tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py python3-jsonschema hdf5-tools zstd
-    clang libclang-rt-14-dev libomp-dev" ;;
+    clang libclang-rt-14-dev" ;;
 slurm) packages="$packages slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2" ;;
 *)
     echo "setup.sh: unknown argument '$1': expected nothing, 'tests' or 'slurm'" >&2

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/bench/bench.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "passes.h"
 #include "random_model.h"
 #include "setting.h"
+#include "ssmsweep/base/cores.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/numerics/mode.h"
@@ -158,19 +158,19 @@ static enum status open_setting(struct setting *setting, const struct job *job, 
                                 struct error *err)
 {
     const int vocab = job->model_dir ? model->dims.vocab_size : BUILT_IN_VOCAB;
-    if (setting_open(setting, model, vocab, err)) return err->status;
+    const int cores = cores_usable();
+    if (setting_open(setting, model, vocab, job->threads > 0 ? job->threads : cores, err)) return err->status;
     setting->length = job->calib_seqlen;
-    setting->threads = job->threads > 0 ? job->threads : omp_get_max_threads();
     setting->seconds = job->bench_seconds;
     setting->rows.print = job->verbosity != LOG_QUIET;
     if (setting->rows.print) print_head(setting);
     const struct log log = {.level = job->verbosity, .ranks = 1};
-    if (setting->threads > omp_get_num_procs())
+    if (setting->threads > cores)
         log_job(
             &log, LOG_NORMAL,
             "oversubscribed: %d threads on the %d cores of this process; rates on all threads say little; "
             "set --threads",
-            setting->threads, omp_get_num_procs());
+            setting->threads, cores);
     return STATUS_OK;
 }
 

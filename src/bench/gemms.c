@@ -74,9 +74,9 @@ static void gemm_run(void *context)
     w->s8.w = (const uint8_t *)(const void *)w->setting->pool + w->slot * w->panels * panel_bytes;
     if (w->variant == VARIANT_S8) k->row_sums(&w->s8, 0, w->setting->length, w->bias128);
     if (w->by_rows)
-        team_divide(w->threads, w->setting->length, k->tile_rows, gemm_part, w);
+        team_divide(w->setting->team, w->threads, w->setting->length, k->tile_rows, gemm_part, w);
     else
-        team_divide(w->threads, w->panels, k->tile_panels, gemm_part, w);
+        team_divide(w->setting->team, w->threads, w->panels, k->tile_panels, gemm_part, w);
 }
 
 // Activations and results, for the largest shape.

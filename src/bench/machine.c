@@ -16,12 +16,13 @@ static void peak_part(void *context, int thread, int begin, int end)
 static void peak_run(void *context)
 {
     const struct peak *peak = context;
-    team_divide(peak->threads, peak->threads, 1, peak_part, context);
+    team_divide(peak->team, peak->threads, peak->threads, 1, peak_part, context);
 }
 
 struct load peak_load(struct peak *peak, const struct setting *setting, int threads, bool int8)
 {
-    *peak = (struct peak){.kernels = setting->kernels, .threads = 1, .int8 = int8, .rounds = 256};
+    *peak = (struct peak){
+        .kernels = setting->kernels, .team = setting->team, .threads = 1, .int8 = int8, .rounds = 256};
     struct load load = {.run = peak_run, .context = peak};
     load_lengthen(&load, &peak->rounds);
     peak_run(peak);
@@ -46,13 +47,14 @@ static void exps_part(void *context, int thread, int begin, int end)
 static void exps_run(void *context)
 {
     const struct exps *exps = context;
-    team_divide(exps->threads, exps->threads, 1, exps_part, context);
+    team_divide(exps->team, exps->threads, exps->threads, 1, exps_part, context);
 }
 
 // Arguments as the scan has them: step times state decay, a little below zero.
 struct load exps_load(struct exps *exps, const struct setting *setting, int threads)
 {
     exps->kernels = setting->kernels;
+    exps->team = setting->team;
     exps->threads = 1;
     exps->rounds = 16;
     for (int i = 0; i < EXP_COUNT; i++)
@@ -80,13 +82,14 @@ static void triad_part(void *context, int thread, int begin, int end)
 static void triad_run(void *context)
 {
     const struct triad *t = context;
-    team_divide(t->threads, t->count, KERNEL_LANES, triad_part, context);
+    team_divide(t->team, t->threads, t->count, KERNEL_LANES, triad_part, context);
 }
 
 struct load triad_load(struct triad *triad, const struct setting *setting, int threads)
 {
     const long third = setting->pool_floats / 3 / KERNEL_LANES * KERNEL_LANES, most = 64L << 20;
     triad->count = (int)(third < most ? third : most);
+    triad->team = setting->team;
     triad->threads = threads;
     triad->a = setting->pool;
     triad->b = triad->a + triad->count;

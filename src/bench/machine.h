@@ -10,6 +10,7 @@
 // The GEMMs' multiply-adds on registers alone, on every thread of a team.
 struct peak {
     const struct kernels *kernels;
+    struct team *team;
     int threads;
     bool int8;
     long rounds;
@@ -21,6 +22,7 @@ struct load peak_load(struct peak *peak, const struct setting *setting, int thre
 enum { EXP_COUNT = 1024 };
 struct exps {
     const struct kernels *kernels;
+    struct team *team;
     int threads;
     long rounds;
     float in[EXP_COUNT];
@@ -29,6 +31,7 @@ struct load exps_load(struct exps *exps, const struct setting *setting, int thre
 
 // a = b + s c over arrays that no cache holds; work: bytes as STREAM counts them.
 struct triad {
+    struct team *team;
     float *a, *b, *c;
     int count, threads;
 };

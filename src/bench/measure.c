@@ -74,20 +74,3 @@ void load_lengthen(const struct load *load, long *rounds)
     while (time_run(load) < enough && *rounds < most)
         *rounds *= 2;
 }
-
-void team_divide(int threads, int count, int grain, team_part part, void *context)
-{
-    const int grains = (count + grain - 1) / grain;
-    const int parts = threads < grains ? threads : grains;
-    if (parts <= 1) {
-        part(context, 0, 0, count);
-        return;
-    }
-#pragma omp parallel for schedule(static, 1) num_threads(parts)
-    for (int p = 0; p < parts; p++) {
-        thread_settle();
-        const int begin = (int)((long)grains * p / parts) * grain;
-        const int end = (int)((long)grains * (p + 1) / parts) * grain;
-        part(context, p, begin, end < count ? end : count);
-    }
-}

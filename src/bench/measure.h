@@ -31,9 +31,4 @@ double load_rate(const struct load *load); // work per second of the best run
 // of a team takes long whatever it does.
 void load_lengthen(const struct load *load, long *rounds);
 
-// Calls part(context, thread, begin, end) on `threads` threads for parts of [0, count) whose inner borders
-// are multiples of grain.
-typedef void (*team_part)(void *context, int thread, int begin, int end);
-void team_divide(int threads, int count, int grain, team_part part, void *context);
-
 #endif

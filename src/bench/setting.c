@@ -11,13 +11,15 @@ float random_uniform(uint32_t *state)
     return (float)(int32_t)*state * 0x1p-31f;
 }
 
-enum status setting_open(struct setting *setting, const struct model *model, int vocab, struct error *err)
+enum status setting_open(struct setting *setting, const struct model *model, int vocab, int threads,
+                         struct error *err)
 {
     const struct dims *d = &model->dims;
     const long weights = 2L * (d->d_inner + KERNEL_LANES) * d->d_model * d->n_layer;
     const long head = ((long)vocab + KERNEL_LANES) * d->d_model;
     memset(setting, 0, sizeof *setting);
-    if (kernels_choose(&setting->kernels, err)) return err->status;
+    if (kernels_choose(&setting->kernels, err) || team_open(&setting->team, threads, err)) return err->status;
+    setting->threads = threads;
     setting->model = model;
     setting->vocab = vocab;
     setting->pool_floats = weights > BANDWIDTH_FLOATS ? weights : BANDWIDTH_FLOATS;
@@ -33,6 +35,7 @@ enum status setting_open(struct setting *setting, const struct model *model, int
 
 void setting_close(struct setting *setting)
 {
+    team_close(setting->team);
     arena_clear(&setting->arena);
     rows_clear(&setting->rows);
 }

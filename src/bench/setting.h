@@ -7,6 +7,7 @@
 
 #include "rows.h"
 #include "ssmsweep/base/arena.h"
+#include "ssmsweep/base/team.h"
 #include "ssmsweep/input/model.h"
 #include "ssmsweep/numerics/kernels.h"
 
@@ -16,6 +17,7 @@ struct setting {
     int length;     // tokens
     int vocab;      // logits of a token
     int threads;    // "all"
+    struct team *team;
     double seconds; // for each measurement
     float *pool;    // far more than the caches hold, random in [-1, 1)
     long pool_floats;
@@ -25,7 +27,8 @@ struct setting {
 
 // The pool holds the weights of one matrix of every layer, or those of lm_head, and at least what bandwidth
 // takes to measure.  vocab: may be another one than the model's.
-enum status setting_open(struct setting *setting, const struct model *model, int vocab, struct error *err);
+enum status setting_open(struct setting *setting, const struct model *model, int vocab, int threads,
+                         struct error *err);
 void setting_close(struct setting *setting);
 
 // Uniform in [-1, 1); the state is any number.

@@ -108,7 +108,7 @@ static void scan_part(void *context, int thread, int begin, int end)
 static void scan_run(void *context)
 {
     struct vectors *v = context;
-    team_divide(v->threads, v->d_inner, KERNEL_LANES, scan_part, v);
+    team_divide(v->setting->team, v->threads, v->d_inner, KERNEL_LANES, scan_part, v);
 }
 
 // What the modes give it: all float, or codes from INT8 projections.
@@ -168,7 +168,7 @@ static void norm_part(void *context, int thread, int begin, int end)
 static void norm_run(void *context)
 {
     struct vectors *v = context;
-    team_divide(v->threads, v->setting->length, 1, norm_part, v);
+    team_divide(v->setting->team, v->threads, v->setting->length, 1, norm_part, v);
 }
 
 static void prepare_norm(struct vectors *v, bool codes)
@@ -196,7 +196,7 @@ static void conv1d_part(void *context, int thread, int begin, int end)
 static void conv1d_run(void *context)
 {
     struct vectors *v = context;
-    team_divide(v->threads, v->setting->length, 1, conv1d_part, v);
+    team_divide(v->setting->team, v->threads, v->setting->length, 1, conv1d_part, v);
 }
 
 static void prepare_conv1d(struct vectors *v, bool codes)
@@ -234,7 +234,7 @@ static void hadamard_part(void *context, int thread, int begin, int end)
 static void hadamard_run(void *context)
 {
     struct vectors *v = context;
-    team_divide(v->threads, v->setting->length, 1, hadamard_part, v);
+    team_divide(v->setting->team, v->threads, v->setting->length, 1, hadamard_part, v);
 }
 
 static bool prepare_hadamard(struct vectors *v)

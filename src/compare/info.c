@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#define _GNU_SOURCE // sched_getaffinity
 #include "ssmsweep/compare/info.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "info_parts.h"
+#include "ssmsweep/base/cores.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/numerics/kernels.h"
 
@@ -26,15 +25,12 @@ static const char *const kernel_names[] = {"avx512", "avx2", "scalar", "naive"};
 enum { KERNEL_NAMES = sizeof kernel_names / sizeof kernel_names[0] };
 
 struct cores {
-    long machine, usable; // `usable`: by this process, which taskset or a launcher may have bound
+    long machine, usable; // `usable`: by this process, as taskset, a launcher or a quota has it
 };
 
 static struct cores count_cores(void)
 {
-    cpu_set_t mine;
-    struct cores cores = {.machine = sysconf(_SC_NPROCESSORS_ONLN)};
-    cores.usable = sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine) : cores.machine;
-    return cores;
+    return (struct cores){.machine = sysconf(_SC_NPROCESSORS_ONLN), .usable = cores_usable()};
 }
 
 static void put_cpu(struct json_writer *w, const struct kernels *chosen, const struct cores *cores)

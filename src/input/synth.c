@@ -4,18 +4,20 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <omp.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "ssmsweep/base/cores.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/base/npy.h"
 #include "ssmsweep/base/random.h"
-#include "ssmsweep/base/thread.h"
+#include "ssmsweep/base/team.h"
 #include "synth_tensors.h"
 
 enum { PIECE = 1 << 20, SAMPLES = 64, SAMPLE_TOKENS = 512, NAME_CHARS = 64, HEADER_ALIGN = 8, PREFIX = 8 };
@@ -160,32 +162,55 @@ static struct piece *cut_shard(const struct writer *w, int shard, off_t offset, 
     return pieces;
 }
 
-// Each thread makes and writes pieces as it comes to them: none waits for another.  Collective of the
-// threads.
-static void write_pieces(const struct writer *w, const struct piece *pieces, int count, int descriptor,
-                         const char *path, struct error *err)
+// What the threads that write a shard share.
+struct shard_work {
+    const struct writer *writer;
+    const struct piece *pieces;
+    int count, descriptor;
+    const char *path;
+    atomic_int next; // piece
+    pthread_mutex_t lock;
+    struct error err; // of one of the threads that failed
+};
+
+// Each thread makes and writes pieces as it comes to them: none waits for another.
+static void write_pieces(void *context, int part)
 {
-    const struct synth_request *r = w->request;
+    struct shard_work *work = context;
+    const struct synth_request *r = work->writer->request;
     const size_t item = synth_item_bytes(r->dtype);
     struct error own = {0};
-    thread_settle();
     void *buffer = malloc(PIECE * item);
+    (void)part;
     if (!buffer) error_memory(&own, PIECE * item, "a piece of a tensor");
-#pragma omp for schedule(dynamic)
-    for (int p = 0; p < count; p++) {
-        if (own.status) continue;
-        synth_fill(buffer, pieces[p].tensor, r->seed, r->dtype, pieces[p].first, pieces[p].count);
-        write_at(descriptor, buffer, (size_t)pieces[p].count * item, pieces[p].offset, path, &own);
+    while (!own.status) {
+        const int p = atomic_fetch_add(&work->next, 1);
+        if (p >= work->count) break;
+        const struct piece *piece = &work->pieces[p];
+        synth_fill(buffer, piece->tensor, r->seed, r->dtype, piece->first, piece->count);
+        write_at(work->descriptor, buffer, (size_t)piece->count * item, piece->offset, work->path, &own);
     }
-#pragma omp critical
-    if (own.status && !err->status) *err = own;
     free(buffer);
+    if (!own.status) return;
+    pthread_mutex_lock(&work->lock);
+    work->err = own;
+    pthread_mutex_unlock(&work->lock);
+}
+
+static enum status write_together(struct shard_work *work, struct error *err)
+{
+    const int asked = work->writer->request->threads, threads = asked > 0 ? asked : cores_usable();
+    struct team *team = NULL;
+    if (team_open(&team, threads, err)) return err->status;
+    team_run(team, threads, write_pieces, work);
+    team_close(team);
+    if (work->err.status) *err = work->err;
+    return err->status;
 }
 
 // No fsync: gigabytes that can be made again.
 static enum status write_shard(const struct writer *w, int shard, const char *path, struct error *err)
 {
-    const int team = w->request->threads > 0 ? w->request->threads : omp_get_max_threads();
     int count = 0;
     off_t start = 0;
     int descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -193,10 +218,13 @@ static enum status write_shard(const struct writer *w, int shard, const char *pa
     write_header(w, shard, descriptor, path, &start, err);
     struct piece *pieces = cut_shard(w, shard, start, &count);
     if (!pieces) error_memory(err, w->tensors.count * sizeof *pieces, "the pieces of a file");
-    if (!err->status) {
-#pragma omp parallel num_threads(team)
-        write_pieces(w, pieces, count, descriptor, path, err);
-    }
+    struct shard_work work = {.writer = w,
+                              .pieces = pieces,
+                              .count = count,
+                              .descriptor = descriptor,
+                              .path = path,
+                              .lock = PTHREAD_MUTEX_INITIALIZER};
+    if (!err->status) write_together(&work, err);
     free(pieces);
     if (close(descriptor) != 0) error_errno(err, path, "cannot close");
     return err->status;

@@ -71,7 +71,9 @@ enum status forward_open(struct forward **forward, const struct weights *weights
     f->max_tokens = max_tokens;
     f->threads = threads;
     if (arena_init(&f->arena, forward_bytes(weights_dims(weights), max_tokens, threads), "a forward pass",
-                   err)) {
+                   err) ||
+        team_open(&f->team, threads, err)) {
+        arena_clear(&f->arena);
         free(f);
         return err->status;
     }
@@ -83,8 +85,14 @@ enum status forward_open(struct forward **forward, const struct weights *weights
 void forward_close(struct forward *forward)
 {
     if (!forward) return;
+    team_close(forward->team);
     arena_clear(&forward->arena);
     free(forward);
+}
+
+struct team *forward_team(const struct forward *forward)
+{
+    return forward->team;
 }
 
 // Element or row `index`.

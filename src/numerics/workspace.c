@@ -4,23 +4,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "ssmsweep/base/thread.h"
-
-void divide(const struct forward *f, int count, int grain, divided body, void *context)
+static void divide(const struct forward *f, int count, int grain, team_range body, void *context)
 {
-    const int grains = (count + grain - 1) / grain;
-    const int parts = f->threads < grains ? f->threads : grains;
-    if (parts <= 1) {
-        body(context, 0, 0, count);
-        return;
-    }
-#pragma omp parallel for schedule(static, 1) num_threads(parts)
-    for (int part = 0; part < parts; part++) {
-        thread_settle();
-        const int begin = (int)((long)grains * part / parts) * grain;
-        const int end = (int)((long)grains * (part + 1) / parts) * grain;
-        body(context, part, begin, end < count ? end : count);
-    }
+    team_divide(f->team, f->threads, count, grain, body, context);
 }
 
 // ---- GEMM: divided over panels where there are enough, else over rows ----

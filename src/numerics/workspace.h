@@ -4,6 +4,7 @@
 #define SSMSWEEP_NUMERICS_WORKSPACE_H
 
 #include "ssmsweep/base/arena.h"
+#include "ssmsweep/base/team.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/forward.h"
 #include "weights_view.h"
@@ -13,6 +14,7 @@
 struct forward {
     const struct weights *weights;
     struct arena arena;
+    struct team *team; // of `threads`
     int max_tokens, threads;
     uint64_t dither;    // seed, 0: none
     int length;         // of the pass under way
@@ -40,10 +42,6 @@ struct forward {
     float *scratch;     // [threads][scratch_floats]
     long scratch_floats;
 };
-
-// Calls body(context, thread, begin, end) for parts of [0, count) whose inner borders are multiples of grain.
-typedef void (*divided)(void *context, int thread, int begin, int end);
-void divide(const struct forward *f, int count, int grain, divided body, void *context);
 
 // The GEMMs of a layer: rows 0 .. f->length-1 and the given panels, divided over the threads.
 void run_gemm_f32(const struct forward *f, struct gemm_f32 *gemm, int panels);

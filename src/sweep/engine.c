@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine.h"
 
-#include "ssmsweep/base/thread.h"
+#include <pthread.h>
+
+#include "ssmsweep/base/team.h"
 
 // Calibration is an FP32 pass, and a W8A8 checkpoint needs none.
 unsigned engine_parts(const struct plan *plan, const struct model *model)
@@ -15,6 +17,13 @@ unsigned engine_parts(const struct plan *plan, const struct model *model)
     }
     return parts;
 }
+
+struct packing {
+    const struct engine *engine;
+    const struct model *model;
+    pthread_mutex_t lock;
+    struct error err; // of one of the threads that failed
+};
 
 // Tasks of one thread, until there are none left.
 static enum status pack_some(const struct engine *engine, const struct model *model, struct error *err)
@@ -30,18 +39,26 @@ static enum status pack_some(const struct engine *engine, const struct model *mo
     return err->status;
 }
 
+static void pack_part(void *context, int part)
+{
+    struct packing *packing = context;
+    struct error mine = {0};
+    (void)part;
+    if (pack_some(packing->engine, packing->model, &mine) == STATUS_OK) return;
+    pthread_mutex_lock(&packing->lock);
+    packing->err = mine;
+    pthread_mutex_unlock(&packing->lock);
+}
+
 static enum status pack_all(const struct engine *engine, const struct model *model, int threads,
                             struct error *err)
 {
-#pragma omp parallel num_threads(threads)
-    {
-        thread_settle();
-        struct error mine = {0};
-        if (pack_some(engine, model, &mine)) {
-#pragma omp critical
-            *err = mine;
-        }
-    }
+    struct team *team = NULL;
+    struct packing packing = {.engine = engine, .model = model, .lock = PTHREAD_MUTEX_INITIALIZER};
+    if (team_open(&team, threads, err)) return err->status;
+    team_run(team, threads, pack_part, &packing);
+    team_close(team);
+    if (packing.err.status) *err = packing.err;
     return err->status;
 }
 

@@ -6,7 +6,6 @@
 
 #include "lockstep_lane.h"
 #include "ssmsweep/base/random.h"
-#include "ssmsweep/base/thread.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/kernels.h"
 #include "ssmsweep/numerics/pairs.h"
@@ -299,17 +298,24 @@ static bool take(void *context, int layer, enum component component, const float
     return goes_on(l, lane);
 }
 
+struct measuring {
+    const struct lockstep *lockstep;
+    int layer;
+};
+
+static void measure_part(void *context, int component)
+{
+    const struct measuring *m = context;
+    const float *values = kept_of(m->lockstep, m->lockstep->lane)[component];
+    measure_component(m->lockstep, m->layer, (enum component)component, values);
+}
+
 // What take() left.
 static void measure(const struct lockstep *l, int layer)
 {
-    const int threads = l->worker->threads;
-    float *const *kept = kept_of(l, l->lane);
-    if (measures_at_once(threads)) return;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (int c = 0; c < COMPONENT_COUNT; c++) {
-        thread_settle();
-        measure_component(l, layer, (enum component)c, kept[c]);
-    }
+    struct measuring measuring = {l, layer};
+    if (measures_at_once(l->worker->threads)) return;
+    team_run(forward_team(l->worker->forward), COMPONENT_COUNT, measure_part, &measuring);
 }
 
 // Of a noisy re-run: the same for every schedule, and for all modes, so that equal modes stay equal.

@@ -102,12 +102,14 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     log_texts(sweep);
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
     if (comm_agree(comm, err)) return err->status;
+    char quota[48] = "";
+    if (threads.quota > 0) snprintf(quota, sizeof quota, " (CPU quota %.3g)", threads.quota);
     log_job(log, LOG_NORMAL,
             "model %s: %d layers, d_model %d; %d samples of up to %d tokens; %d runs; %d ranks x %d threads, "
-            "%d cores here%s",
+            "%d cores here%s%s",
             sweep->model.directory, sweep->model.dims.n_layer, sweep->model.dims.d_model,
             sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads,
-            threads.node_cores, threads.widened ? " (unbound)" : "");
+            threads.node_cores, quota, threads.widened ? " (unbound)" : "");
     threads_warn(&threads, comm, log);
     log_kernels(sweep, err);
     if (comm_agree(comm, err)) return err->status;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "ssmsweep/base/cores.h"
+
 enum { MAX_THREADS = 1024 };
 
 static int at_most(int a, int b)
@@ -60,11 +62,54 @@ static void count_cores(struct threads *threads, const struct comm *comm)
     threads->node_cores = CPU_COUNT(&all);
 }
 
+static int whole(double cores)
+{
+    return cores < 1 ? 1 : cores < INT_MAX ? (int)cores : INT_MAX;
+}
+
+// Ranks in one group share its quota; ranks in groups of their own have one each.  0: there is no limit.
+static double share_of(const struct cores_quota *quotas, int ranks, int rank)
+{
+    int sharers = 0;
+    for (int other = 0; other < ranks; other++)
+        sharers += quotas[other].device == quotas[rank].device && quotas[other].group == quotas[rank].group;
+    return quotas[rank].cores / sharers;
+}
+
+static void cut_by_quota(struct threads *threads, const struct comm *comm, const struct cores_quota *quotas)
+{
+    const double mine = share_of(quotas, comm->node_ranks, comm->node_rank);
+    double node = 0;
+    if (mine > 0) threads->own_cores = at_most(threads->own_cores, whole(mine));
+    for (int rank = 0; rank < comm->node_ranks; rank++) {
+        const double share = share_of(quotas, comm->node_ranks, rank);
+        if (share <= 0) return; // who is not limited may use all cores
+        node += share;
+    }
+    if (node >= threads->node_cores) return;
+    threads->node_cores = whole(node);
+    threads->quota = node;
+}
+
+static void count_quotas(struct threads *threads, const struct comm *comm)
+{
+    const struct cores_quota mine = cores_quota("");
+    struct cores_quota *quotas = malloc((size_t)comm->node_ranks * sizeof *quotas);
+    int all_known = quotas != NULL && threads->node_cores > 0;
+    MPI_Allreduce(MPI_IN_PLACE, &all_known, 1, MPI_INT, MPI_MIN, comm->node);
+    if (all_known) {
+        MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, quotas, (int)sizeof mine, MPI_BYTE, comm->node);
+        cut_by_quota(threads, comm, quotas);
+    }
+    free(quotas);
+}
+
 struct threads threads_choose(int asked, const struct comm *comm)
 {
     const char *variable = getenv("OMP_NUM_THREADS");
     struct threads made = {.per_rank = asked, .widened = widen()};
     count_cores(&made, comm);
+    count_quotas(&made, comm);
     int share = made.node_cores > 0 ? at_most(made.own_cores, made.node_cores / comm->node_ranks)
                                     : (int)sysconf(_SC_NPROCESSORS_ONLN) / comm->node_ranks;
     if (made.per_rank < 1 && variable)

@@ -6,7 +6,7 @@ import re
 
 import harness
 
-LINE = re.compile(r"(\d+) ranks x (\d+) threads, (\d+) cores here( \(unbound\))?$")
+LINE = re.compile(r"(\d+) ranks x (\d+) threads, (\d+) cores here(?: \(CPU quota [0-9.e+-]+\))?( \(unbound\))?$")
 CORES = sorted(os.sched_getaffinity(0))
 # The whole environment decides, so nothing of the harness's or the caller's own.
 CLEAN = {name: None for name in os.environ if name.startswith(("OMP_", "OMPI_MCA_", "SLURM_"))}

@@ -15,7 +15,7 @@ struct synth_request {
     unsigned seed;
     const char *out; // folder: new, or empty
     long long shard_bytes;
-    int threads; // 0: all that OpenMP has
+    int threads; // 0: as many as there are cores
 };
 
 struct synth_summary {

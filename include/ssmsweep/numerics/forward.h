@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/base/team.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/component.h"
 #include "ssmsweep/numerics/mode.h"
@@ -32,6 +33,7 @@ size_t forward_bytes(const struct dims *dims, int max_tokens, int threads); // s
 enum status forward_open(struct forward **forward, const struct weights *weights, int max_tokens, int threads,
                          struct error *err);
 void forward_close(struct forward *forward);
+struct team *forward_team(const struct forward *forward); // free between two calls
 
 // One sample through all layers.  scales: [n_layer][SITE_COUNT] for W8A8 modes, else NULL.  ids: [length],
 // each below vocab_size, 1 <= length <= max_tokens.  False: capture stopped it.
