@@ -285,7 +285,7 @@ static enum status run_under_mpi(struct job *job, struct verdict *verdict, const
     if (comm_launch().rank > 0) log.rank = comm_launch().rank;
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
     if (job->command == COMMAND_RUN || job->command == COMMAND_SAVE)
-        stop_catch(); // before MPI starts, which takes a moment
+        stop_catch(comm_launch().rank <= 0); // before MPI starts, which takes a moment
     store_prepare();
     if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {
         log.rank = comm.rank;

@@ -118,7 +118,8 @@ static void look(const char *root, bool version_2, struct cores_quota *tightest)
     FILE *file = fopen(name, "r");
     while (file && fgets(line, sizeof line, file)) {
         if (!read_mount(line, version_2, &mounted, &point)) continue;
-        if (snprintf(folder, sizeof folder, "%s%s%s", root, point, below(group, mounted)) < (int)sizeof folder)
+        if (snprintf(folder, sizeof folder, "%s%s%s", root, point, below(group, mounted)) <
+            (int)sizeof folder)
             look_upwards(folder, strlen(root) + strlen(point), version_2, tightest);
         break;
     }
@@ -137,8 +138,8 @@ int cores_usable(void)
 {
     cpu_set_t mine;
     const double quota = cores_quota("").cores;
-    int cores = sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine)
-                                                              : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int cores =
+        sched_getaffinity(0, sizeof mine, &mine) == 0 ? CPU_COUNT(&mine) : (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (quota > 0 && quota < cores) cores = (int)quota;
     return cores > 1 ? cores : 1;
 }

@@ -14,9 +14,9 @@
 struct setting {
     const struct kernels *kernels;
     const struct model *model;
-    int length;     // tokens
-    int vocab;      // logits of a token
-    int threads;    // "all"
+    int length;  // tokens
+    int vocab;   // logits of a token
+    int threads; // "all"
     struct team *team;
     double seconds; // for each measurement
     float *pool;    // far more than the caches hold, random in [-1, 1)

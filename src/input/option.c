@@ -162,8 +162,10 @@ static const struct option options[] = {
      .least = 0, .most = 86400},
     {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_INFO | IN_SYNTH | IN_BENCH, OFFSET(threads),
      .argument = "N", .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
-    {"progress", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(progress_seconds), .argument = "SECONDS",
-     .help = "seconds between progress lines (default: only on a terminal)", .least = 0, .most = 86400},
+    {"progress", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(progress_seconds), .argument = "WHEN",
+     .help = "auto: a line that is rewritten, on a terminal, also below mpirun (default); always,\n"
+             "never; or seconds between lines, for a log",
+     .least = 0, .most = 86400, .word = "auto|always|never"},
     {"dry-run", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(dry_run),
      .help = "check everything, print the plan, run nothing"},
 

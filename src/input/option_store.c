@@ -17,9 +17,11 @@ static enum status bad_number(const struct option *option, const char *text, con
     const char *kind = option->kind == OPTION_DOUBLE ? "a number" : "whole numbers";
     if (option->kind == OPTION_INT) kind = "a whole number";
     if (option->kind == OPTION_BYTES) kind = "bytes (500M, 5G)";
-    return error_set(err, STATUS_USAGE, "%s: expected %s %s %.10g %s %.10g, got '%.64s'; see ssmsweep --help",
-                     where, kind, option->above_least ? "above" : "from", option->least,
-                     option->above_least ? "up to" : "to", option->most, text);
+    const bool words = option->kind == OPTION_DOUBLE && option->word;
+    return error_set(
+        err, STATUS_USAGE, "%s: expected %s%s%s %s %.10g %s %.10g, got '%.64s'; see ssmsweep --help", where,
+        words ? option->word : "", words ? ", or " : "", kind, option->above_least ? "above" : "from",
+        option->least, option->above_least ? "up to" : "to", option->most, text);
 }
 
 // Reads digits (with a sign) up to *end.
@@ -61,27 +63,37 @@ static enum status store_bytes(const struct option *option, const char *text, co
     return STATUS_OK;
 }
 
+// The position of the text among words that are divided by '|'; -1: it is none of them.
+static int find_word(const char *words, const char *text)
+{
+    for (int i = 0;; i++) {
+        const size_t length = strcspn(words, "|");
+        if (strlen(text) == length && strncasecmp(words, text, length) == 0) return i;
+        if (!words[length]) return -1;
+        words += length + 1;
+    }
+}
+
 static enum status store_choice(const struct option *option, const char *text, const char *where, int *out,
                                 struct error *err)
 {
-    const char *word = option->word;
-    for (int i = 0;; i++) {
-        size_t length = strcspn(word, "|");
-        if (strlen(text) == length && strncasecmp(word, text, length) == 0) {
-            *out = i;
-            return STATUS_OK;
-        }
-        if (!word[length]) break;
-        word += length + 1;
-    }
-    return error_set(err, STATUS_USAGE, "%s: expected one of %s, got '%.64s'; see ssmsweep --help", where,
-                     option->word, text);
+    const int found = find_word(option->word, text);
+    if (found < 0)
+        return error_set(err, STATUS_USAGE, "%s: expected one of %s, got '%.64s'; see ssmsweep --help", where,
+                         option->word, text);
+    *out = found;
+    return STATUS_OK;
 }
 
 static enum status store_double(const struct option *option, const char *text, const char *where, double *out,
                                 struct error *err)
 {
     char *end;
+    const int found = option->word ? find_word(option->word, text) : -1;
+    if (found >= 0) {
+        *out = -1 - found;
+        return STATUS_OK;
+    }
     double number = number_read(text, &end);
     bool decimal =
         text[0] && strspn(text, "+-.0123456789eE") == strlen(text); // no hexadecimal, no "nan", no "inf"

@@ -265,8 +265,9 @@ clear:
 static const char *expected_kind(const struct option *option)
 {
     switch (option->kind) {
-    case OPTION_INT:
     case OPTION_DOUBLE:
+        return option->word ? "a number, or a string" : "a number";
+    case OPTION_INT:
         return "a number";
     case OPTION_BYTES:
         return "a number, or a string as \"5G\"";
@@ -307,8 +308,8 @@ static char *value_text(const struct option *option, const struct json *value)
     bool list = option->kind == OPTION_LIST || option->kind == OPTION_INT_LIST;
     bool bytes = option->kind == OPTION_BYTES;
     bool number = option->kind == OPTION_INT || option->kind == OPTION_DOUBLE || bytes;
-    bool string =
-        option->kind == OPTION_TEXT || option->kind == OPTION_CHOICE || option->kind == OPTION_LINES || bytes;
+    bool string = option->kind == OPTION_TEXT || option->kind == OPTION_CHOICE ||
+                  option->kind == OPTION_LINES || bytes || (option->kind == OPTION_DOUBLE && option->word);
     if (!option_takes_argument(option))
         return json_is_bool(value) ? strdup(json_bool(value) ? "true" : "false") : NULL;
     char *text = NULL;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lockstep_lane.h"
+#include "plan_groups.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/numerics/calibrate.h"
 #include "ssmsweep/numerics/kernels.h"
@@ -337,6 +338,22 @@ static void step(struct lockstep *l, struct lane *lane, int layer)
     lane->seconds += progress_clock() - started;
 }
 
+// Of a token in a layer, as plan_run_cost() counts.
+static double step_cost(const struct lockstep *l, const struct lane *lane)
+{
+    const struct plan *plan = l->worker->plan;
+    const struct dims *dims = l->worker->dims;
+    return (plan_run_cost(plan, dims, lane->run) - plan_predictions_cost(plan, dims)) / plan->n_layer;
+}
+
+double lockstep_cost(const struct plan *plan, const struct dims *dims, const struct group *group, int length)
+{
+    double cost = plan_run_cost(plan, dims, group->reference);
+    for (int i = 0; i < group->count; i++)
+        cost += plan_run_cost(plan, dims, plan->members[group->first + i]);
+    return cost * length;
+}
+
 static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
 {
     for (int i = 0; i < l->n_lanes; i++)
@@ -347,6 +364,7 @@ static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
             if (!goes_on(l, &l->lanes[i])) continue;
             if (!lockstep_look_around(scheduler)) return false;
             step(l, &l->lanes[i], layer);
+            scheduler_advance(scheduler, l->length * step_cost(l, &l->lanes[i]));
         }
     return true;
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "lockstep_lane.h"
+#include "plan_groups.h"
 #include "ssmsweep/numerics/kernels.h"
 
 // ---- who predicts ----
@@ -98,6 +99,7 @@ static bool run_block(struct lockstep *l, int first, int count, struct scheduler
         end_of_model_take(&lane->end_of_model, lane->predictions, l->ids + first + 1, count);
         if (lane->repeats)
             end_of_model_take(&lane->end_apart, lane->predictions_apart, l->ids + first + 1, count);
+        scheduler_advance(scheduler, count * plan_predictions_cost(l->worker->plan, l->worker->dims));
     }
     return true;
 }

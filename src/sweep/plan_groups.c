@@ -39,6 +39,16 @@ static double run_cost(const struct plan *plan, const struct dims *dims, int run
     return pass_cost(plan, dims, run) + measure_cost(plan, dims) * (plan->runs[run].dither ? 2 : 1);
 }
 
+double plan_run_cost(const struct plan *plan, const struct dims *dims, int run)
+{
+    return run_cost(plan, dims, run);
+}
+
+double plan_predictions_cost(const struct plan *plan, const struct dims *dims)
+{
+    return plan->logits ? dims->vocab_size * (dims->d_model + MEASURED_LOGIT) : 0;
+}
+
 // ---- pieces ----
 
 // What always is in one group: a run with its re-runs or, where these are divided, with the first part of

@@ -29,4 +29,9 @@ enum status divisions_make(struct divisions *divisions, const struct plan *plan,
                            int room, int most_groups, struct error *err);
 void divisions_clear(struct divisions *divisions);
 
+// Roughly what a token takes, in multiplications: a run with what is measured beside it, and the predictions
+// in that.
+double plan_run_cost(const struct plan *plan, const struct dims *dims, int run);
+double plan_predictions_cost(const struct plan *plan, const struct dims *dims);
+
 #endif

@@ -18,9 +18,10 @@ struct scheduler {
     struct task *task;
     struct progress *progress;
     struct stop no_stop, *stop;
-    double idle_since; // the end of this rank's last item
-    double polled;     // when scheduler_poll() was called between items
-    int wish;          // the size of this rank's next batch, as it sees it
+    double idle_since;                // the end of this rank's last item
+    double polled;                    // when scheduler_poll() was called between items
+    int wish;                         // the size of this rank's next batch, as it sees it
+    double work, item_work, reported; // done and not reported, of the item at work, when that was
     // the item at work on this rank
     int attempt;
     bool final;                // its failure ends the phase
@@ -40,6 +41,9 @@ struct scheduler {
 };
 
 enum { PROBES_BEFORE_NAP = 50, NAP_NANOSECONDS = 100 * 1000 };
+
+// How often a worker tells how far it is in an item.
+static const double REPORT_SECONDS = 0.5;
 
 // Between items that are shorter than this nobody looks for messages after each.
 static const double POLL_SECONDS = 20e-6;
@@ -77,15 +81,36 @@ bool scheduler_ends(const struct scheduler *scheduler)
     return scheduler->final;
 }
 
+void scheduler_advance(struct scheduler *scheduler, double work)
+{
+    scheduler->item_work += work;
+    scheduler->work += work;
+}
+
+void scheduler_complete(struct scheduler *scheduler, double work)
+{
+    scheduler_advance(scheduler, work - scheduler->item_work);
+}
+
+static double take_work(struct scheduler *scheduler)
+{
+    const double work = scheduler->work;
+    scheduler->work = 0;
+    scheduler->reported = progress_clock();
+    return work;
+}
+
 static enum wire_outcome run_item(struct scheduler *scheduler, int item, int attempt)
 {
     struct task *task = scheduler->task;
     struct error err = {0};
     scheduler->attempt = attempt;
     scheduler->final = false;
+    scheduler->item_work = 0;
     task->run(task->context, item, scheduler, &err);
     scheduler->idle_since = progress_clock();
     if (err.status == STATUS_OK) return WIRE_DONE;
+    scheduler_complete(scheduler, 0); // to be done again
     if (err.status == STATUS_STOPPED) return WIRE_STOPPED;
     scheduler->failed = err;
     if (err.status != STATUS_IO || scheduler->final) return WIRE_FATAL;
@@ -124,6 +149,7 @@ static struct wire_request run_batch(struct scheduler *scheduler, const struct w
     }
     scheduler->wish = report.wish = handout_wish(&report, scheduler->wish, now - began);
     report.signal = stop_wanted(scheduler->stop) ? scheduler->stop->signal : 0;
+    report.work = take_work(scheduler);
     return report;
 }
 
@@ -162,7 +188,7 @@ static struct wire_batch take(struct scheduler *scheduler, int rank, int wish)
 static void note(struct scheduler *scheduler, const struct wire_request *report, int rank)
 {
     handout_note(&scheduler->handout, report, rank, &scheduler->failed);
-    progress_step(scheduler->progress, report->done);
+    progress_step(scheduler->progress, report->done, report->work);
 }
 
 // False: there is nothing for it now, and it may still be needed.
@@ -196,7 +222,10 @@ static bool serve_one(struct scheduler *scheduler)
              MPI_STATUS_IGNORE);
     scheduler->requests++;
     stop_hear(scheduler->stop, request.signal);
-    if (request.outcome == WIRE_NEWS) return true;
+    if (request.outcome == WIRE_NEWS) {
+        progress_step(scheduler->progress, 0, request.work);
+        return true;
+    }
     note(scheduler, &request, from.MPI_SOURCE);
     if (!answer(scheduler, from.MPI_SOURCE, request.wish)) {
         scheduler->parked[from.MPI_SOURCE] = (struct parked){.waits = true, .wish = request.wish};
@@ -240,6 +269,13 @@ static void hear(struct scheduler *scheduler)
     scheduler->told_leader = true;
 }
 
+static void report_work(struct scheduler *scheduler)
+{
+    if (scheduler->work <= 0 || progress_clock() - scheduler->reported < REPORT_SECONDS) return;
+    const struct wire_request request = {.outcome = WIRE_NEWS, .work = take_work(scheduler)};
+    MPI_Send(&request, (int)sizeof request, MPI_BYTE, 0, WIRE_REQUEST, scheduler->comm->world);
+}
+
 static struct wire_batch ask(struct scheduler *scheduler, const struct wire_request *request)
 {
     struct wire_answer answer;
@@ -268,13 +304,14 @@ void scheduler_poll(struct scheduler *scheduler)
 {
     if (scheduler->comm->rank != 0) {
         hear(scheduler);
+        report_work(scheduler);
         return;
     }
     tell_all(scheduler);
     while (scheduler->workers > 0 && serve_one(scheduler))
         tell_all(scheduler);
     serve_parked(scheduler);
-    progress_step(scheduler->progress, 0);
+    progress_step(scheduler->progress, 0, take_work(scheduler));
 }
 
 // ---- a phase ----
@@ -356,7 +393,7 @@ enum status scheduler_run(const struct comm *comm, struct task *task, struct pro
     task->done = task->given_up = 0;
     task->ended = false;
     task->requests = 0;
-    scheduler.idle_since = progress_clock();
+    scheduler.idle_since = scheduler.reported = progress_clock();
     if (open_phase(&scheduler, err)) goto close_phase;
     if (comm->rank == 0) {
         lead(&scheduler);

@@ -6,7 +6,8 @@
 // until every worker is dismissed.  Rank 0 may answer late: while an item at work elsewhere may fail, or a
 // batch may be handed back, those who found nothing left to do wait, and are needed then.
 // Beside that:  rank 0 -> worker   struct wire_stop, exactly once, at the latest when it is dismissed
-//               worker -> rank 0   struct wire_request with WIRE_NEWS, at most once, which is not answered
+//               worker -> rank 0   struct wire_request with WIRE_NEWS, which is not answered: of a wish to
+//               stop, at most once, and of work that is done inside a long item
 // and at the end rank 0 broadcasts struct wire_verdict.
 //
 // A batch is neighbours in the order of hand-out.  The worker runs them in turn.  It ends the batch early,
@@ -25,7 +26,7 @@ enum wire_outcome {
     WIRE_FAILED,  // another rank may succeed
     WIRE_FATAL,   // none will
     WIRE_STOPPED, // ended before its end, as somebody wished to stop
-    WIRE_NEWS     // no request: this rank was told to stop by `signal`
+    WIRE_NEWS     // no request: this rank was told to stop by `signal`, or (0) has done `work`
 };
 
 // Items first .. first+count-1.  Only single items have an attempt above 0.
@@ -40,6 +41,7 @@ struct wire_request {
     enum wire_outcome outcome; // of the item after them; what comes after that one was not begun
     int wish;                  // so many items would take the time of a batch on this worker
     int signal;                // by which it was told to stop, or 0
+    double work;               // done since the last message
 };
 
 struct wire_answer {

@@ -39,6 +39,26 @@ static void fail_sample(struct sweeping *sweeping, int sample, struct error *fir
     }
 }
 
+static double item_cost(const struct worker *worker, const struct item *item)
+{
+    const struct plan *plan = worker->plan;
+    double cost = 0;
+    for (int place = item->first_place; place < item->first_place + item->samples; place++)
+        cost += lockstep_cost(plan, worker->dims, &plan->groups[item->group],
+                              worker->corpus->length[plan_sample(plan, place)]);
+    return cost;
+}
+
+static double cost_of_all(const struct worker *worker)
+{
+    double cost = 0;
+    for (int i = 0; i < worker->plan->n_items; i++) {
+        const struct item item = plan_item(worker->plan, i);
+        cost += item_cost(worker, &item);
+    }
+    return cost;
+}
+
 static enum status sweep_item(void *context, int index, struct scheduler *scheduler, struct error *err)
 {
     struct sweeping *sweeping = context;
@@ -57,6 +77,7 @@ static enum status sweep_item(void *context, int index, struct scheduler *schedu
         if (scheduler_ends(scheduler) || !scheduler_last_attempt(scheduler)) return err->status;
         fail_sample(sweeping, s, &first);
     }
+    scheduler_complete(scheduler, item_cost(sweeping->worker, &item));
     *err = first;
     return err->status;
 }
@@ -75,6 +96,7 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
     const long long before = finished_count(finished);
     lockstep_open(&sweeping.lockstep, worker, store, scales, err);
     if (comm_agree(worker->comm, err)) goto close_lockstep;
+    if (worker->comm->rank == 0 && progress->interval_seconds >= 0) progress->all_work = cost_of_all(worker);
     scheduler_run(worker->comm, &task, progress, err);
     finished_unite(finished, worker->comm); // what one rank stored, all know
     footprint_log(worker->log, "all items are done");

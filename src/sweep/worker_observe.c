@@ -16,12 +16,21 @@ struct calibration {
     uint32_t *counts; // histogram of the sample at work; NULL where none is taken
     struct hash *hash;
     struct scheduler *scheduler;
+    int sample; // at work
 };
+
+// In tokens of a layer, all of which cost the same.
+static double sample_cost(const struct worker *worker, int sample)
+{
+    return (double)worker->plan->n_layer * worker->calibration->length[sample];
+}
 
 static bool observe_between_layers(void *context, int layer)
 {
-    struct scheduler *scheduler = ((struct calibration *)context)->scheduler;
-    (void)layer;
+    const struct calibration *calibration = context;
+    struct scheduler *scheduler = calibration->scheduler;
+    if (layer > 0)
+        scheduler_advance(scheduler, calibration->worker->calibration->length[calibration->sample]);
     scheduler_poll(scheduler);
     return !scheduler_overdue(scheduler);
 }
@@ -63,10 +72,12 @@ static enum status observe_sample(void *context, int item, struct scheduler *sch
                                             .numbers = calibration->known->observed + (size_t)sample * row,
                                             .histogram = calibration->counts};
     calibration->scheduler = scheduler;
+    calibration->sample = sample;
     if (calibration->counts) memset(calibration->counts, 0, row * HISTOGRAM_BINS * sizeof(uint32_t));
     if (observe(calibration, sample, &observation)) {
         if (store_observation(calibration, sample, &observation, err) == STATUS_OK) {
             observations_count(calibration->known, worker->plan, sample, calibration->counts);
+            scheduler_complete(scheduler, sample_cost(worker, sample));
             return STATUS_OK;
         }
         if (!store_can_write(calibration->store)) scheduler_end(scheduler);
@@ -118,6 +129,8 @@ enum status worker_observe(const struct worker *worker, struct store *store, str
                         .context = &calibration,
                         .stop = worker->stop,
                         .log = worker->log};
+    for (int i = 0; i < task.n_items && worker->comm->rank == 0; i++)
+        progress->all_work += sample_cost(worker, calibration.samples[i]);
     if (scheduler_run(worker->comm, &task, progress, err) == STATUS_OK)
         observations_share(known, worker->plan, worker->comm);
     known->added = task.done;

@@ -10,7 +10,8 @@ struct cores_quota {
     unsigned long long device, group; // which group it is, where processes compare
 };
 
-// Local.  Control groups of version 1 and 2, nested ones too.  root: "", or a folder that stands for / in tests.
+// Local.  Control groups of version 1 and 2, nested ones too.  root: "", or a folder that stands for / in
+// tests.
 struct cores_quota cores_quota(const char *root);
 
 // Local.  Cores that this process is bound to, cut by its quota, as whole threads: at least 1.

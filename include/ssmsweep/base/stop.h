@@ -8,14 +8,16 @@
 
 // What this process knows of it.  In caller memory, no clean-up needed.
 struct stop {
-    double grace_seconds;
-    int signal;   // 0: nobody wishes to stop
-    double since; // monotonic seconds at which this process learned of it
+    double grace_seconds; // less where a launcher leaves less
+    int signal;           // 0: nobody wishes to stop
+    double since;         // monotonic seconds at which this process learned of it
 };
 
 // Local.  Installs the handlers, best before MPI starts; a signal that is ignored stays ignored (nohup).  A
-// second SIGINT ends the process at once.
-void stop_catch(void);
+// second SIGINT ends the process at once.  Where mpirun ends the run, it kills the processes soon after
+// SIGTERM: then the time of grace is a share of what is left, and the first rank says at once, from the
+// handler, what happens.
+void stop_catch(bool first_rank);
 
 // Local.  Has this process been told to stop, by a signal or by stop_hear()?
 bool stop_wanted(struct stop *stop);

@@ -68,7 +68,7 @@ struct job {
     int threads;                 // 0: from the binding
     int shard;                   // samples per item; 0: chosen
     double grace_seconds;        // that running items have after a signal
-    double progress_seconds;     // < 0: only when stderr is a terminal
+    double progress_seconds;     // between lines, or enum of sweep/progress.h
     double bench_seconds;        // for each measurement
     bool null_items;             // measure nothing but their hand-out
     const char *json_file;       // NULL: none

@@ -12,7 +12,8 @@
 enum option_kind {
     OPTION_FLAG,   // bool
     OPTION_INT,    // int within [least, most]
-    OPTION_DOUBLE, // double within [least, most], or (least, most] with `above_least`
+    OPTION_DOUBLE, // double within [least, most], or (least, most] with `above_least`; or -1, -2 ... for the
+                   // words that `word` lists, divided by '|'
     OPTION_BYTES,  // long long within [least, most]: digits, maybe followed by K, M, G or T (powers of 1000)
     OPTION_CHOICE, // int: position of the argument among the words that `word` lists, divided by '|'
     OPTION_TEXT,   // const char *, not empty

@@ -42,6 +42,11 @@ enum status scheduler_run(const struct comm *comm, struct task *task, struct pro
 // Local.  On rank 0: answers the ranks that wait.  Elsewhere: hears of and tells about wishes to stop.
 void scheduler_poll(struct scheduler *scheduler);
 
+// Local, inside `run`: so much of the item is done, in the unit of progress->all_work; for time left alone.
+void scheduler_advance(struct scheduler *scheduler, double work);
+// Local, at the end of `run`: the item as a whole was so much, whatever was said before.
+void scheduler_complete(struct scheduler *scheduler, double work);
+
 // Local, inside `run`: the time of grace is over; the item is to return STATUS_STOPPED.
 bool scheduler_overdue(struct scheduler *scheduler);
 

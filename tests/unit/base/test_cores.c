@@ -34,8 +34,8 @@ static void put(const char *name, const char *text)
     write_whole(path, text, strlen(text));
 }
 
-static const char v2_mount[] =
-    "24 1 0:22 / /proc rw - proc proc rw\n30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n";
+static const char v2_mount[] = "24 1 0:22 / /proc rw - proc proc rw\n30 23 0:26 / /sys/fs/cgroup rw,nosuid "
+                               "shared:9 - cgroup2 cgroup2 rw\n";
 
 static double cores(void)
 {
@@ -76,8 +76,9 @@ static void version_2(void **state)
 static void version_1(void **state)
 {
     (void)state;
-    put("proc/self/mountinfo", "40 30 0:30 / /sys/fs/cgroup/set rw - cgroup cgroup rw,cpuset\n"
-                               "41 30 0:31 /docker/1a /sys/fs/cgroup/cpu,cpuacct rw master:3 - cgroup cgroup rw,cpu,cpuacct\n");
+    put("proc/self/mountinfo",
+        "40 30 0:30 / /sys/fs/cgroup/set rw - cgroup cgroup rw,cpuset\n"
+        "41 30 0:31 /docker/1a /sys/fs/cgroup/cpu,cpuacct rw master:3 - cgroup cgroup rw,cpu,cpuacct\n");
     put("proc/self/cgroup", "5:cpuset:/docker/1a\n4:cpu,cpuacct:/docker/1a/job\n0::/\n");
     put("sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_quota_us", "-1\n");
     put("sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_period_us", "100000\n");
@@ -122,7 +123,7 @@ static void broken_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_known), cmocka_unit_test(version_2),     cmocka_unit_test(version_1),
+        cmocka_unit_test(nothing_known), cmocka_unit_test(version_2),    cmocka_unit_test(version_1),
         cmocka_unit_test(groups_differ), cmocka_unit_test(broken_files),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);

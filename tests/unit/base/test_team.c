@@ -93,7 +93,8 @@ static void waiting_is_sleep(void **state)
     nanosleep(&(struct timespec){.tv_nsec = 300 * 1000 * 1000}, NULL);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
     team_close(team);
-    const double used = (double)(after.tv_sec - before.tv_sec) + 1e-9 * (double)(after.tv_nsec - before.tv_nsec);
+    const double used =
+        (double)(after.tv_sec - before.tv_sec) + 1e-9 * (double)(after.tv_nsec - before.tv_nsec);
     assert_true(used < 0.1); // three threads that spin would use 0.3 s on one core, 0.9 s on three
 }
 
