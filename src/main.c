@@ -36,6 +36,7 @@
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/store.h"
 #include "ssmsweep/sweep/sweep.h"
+#include "ssmsweep/sweep/time_plan.h"
 
 static void info(const struct job *job, struct error *err)
 {
@@ -221,15 +222,25 @@ static void compare_partially(const struct program *program)
         log_job(program->log, LOG_NORMAL, "no reports of the incomplete sweep: %s", err.text);
 }
 
+// Collective.  Memory first: to measure the time takes some.
+static enum status show_plan(const struct sweep *sweep, struct error *err)
+{
+    struct time_plan time;
+    const struct memory_plan memory = memory_plan_make(sweep);
+    if (time_plan_make(&time, sweep, err) || sweep->comm->rank != 0) return err->status;
+    sweep_print_plan(sweep, stdout);
+    memory_plan_print(stdout, &memory);
+    time_plan_print(stdout, &time, sweep);
+    return STATUS_OK;
+}
+
 static enum status run(const struct program *program, struct error *err)
 {
     struct sweep sweep = {0};
     if (sweep_open(&sweep, program->job, program->comm, program->log, program->stop, SSMSWEEP_VERSION, err))
         goto close_sweep;
     if (program->job->dry_run) {
-        const struct memory_plan memory = memory_plan_make(&sweep);
-        if (program->comm->rank == 0) sweep_print_plan(&sweep, stdout);
-        if (program->comm->rank == 0) memory_plan_print(stdout, &memory);
+        show_plan(&sweep, err);
         goto close_sweep;
     }
     // What other ranks wrote can be read since sweep_run() closed the file.

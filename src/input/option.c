@@ -167,7 +167,7 @@ static const struct option options[] = {
              "never; or seconds between lines, for a log",
      .least = 0, .most = 86400, .word = "auto|always|never"},
     {"dry-run", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(dry_run),
-     .help = "check everything, print the plan, run nothing"},
+     .help = "check everything, print the plan with memory and time, run nothing"},
 
     {"seconds", 0, OPTION_DOUBLE, GROUP_BENCH, IN_BENCH, OFFSET(bench_seconds), .argument = "N",
      .help = "seconds for each measurement (default 1)", .least = 0, .most = 3600},

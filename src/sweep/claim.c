@@ -91,11 +91,8 @@ static enum outcome open_locked(const char *path, int *descriptor)
     return outcome;
 }
 
-static enum status refuse(const char *result_path, int descriptor, struct error *err)
+static enum status refuse(const char *result_path, const char *holder, struct error *err)
 {
-    char holder[CLAIM_HOLDER_ROOM];
-    read_holder(descriptor, holder);
-    close(descriptor);
     return error_set(err, STATUS_BUSY,
                      "%.500s: another run writes to it (%s); wait for its end or stop it, then go on with "
                      "--resume, or choose another --output_dir",
@@ -104,6 +101,7 @@ static enum status refuse(const char *result_path, int descriptor, struct error 
 
 enum status claim_take(struct claim *claim, const char *result_path, const struct log *log, struct error *err)
 {
+    char holder[CLAIM_HOLDER_ROOM];
     int descriptor;
     if (claim->path || claim->futile) return STATUS_OK;
     char *path = store_path_beside(result_path, ENDING, err);
@@ -114,7 +112,9 @@ enum status claim_take(struct claim *claim, const char *result_path, const struc
         *claim = (struct claim){.path = path, .descriptor = descriptor};
         return STATUS_OK;
     case HELD_BY_ANOTHER:
-        refuse(result_path, descriptor, err);
+        read_holder(descriptor, holder);
+        close(descriptor);
+        refuse(result_path, holder, err);
         break;
     case NO_LOCKS:
         log_job(log, LOG_NORMAL, "%s: cannot be locked (%s): nothing stops a second run on the same file",
@@ -149,4 +149,10 @@ bool claim_look(const char *result_path, char holder[CLAIM_HOLDER_ROOM])
     if (descriptor >= 0) close(descriptor);
     free(path);
     return held;
+}
+
+enum status claim_refuse(const char *result_path, struct error *err)
+{
+    char holder[CLAIM_HOLDER_ROOM];
+    return claim_look(result_path, holder) ? refuse(result_path, holder, err) : STATUS_OK;
 }

@@ -52,8 +52,7 @@ static double share_done(const struct progress *progress)
     return share < 0 ? 0 : share > 1 ? 1 : share;
 }
 
-// "12 s", "3 min", "2.5 h"
-static void write_time(char *text, size_t room, double seconds)
+void progress_write_time(char *text, size_t room, double seconds)
 {
     if (seconds < 120)
         snprintf(text, room, "%.0f s", seconds);
@@ -68,7 +67,7 @@ static void show(struct progress *progress, double now, bool ends)
 {
     char line[200], time[32], left[48] = "";
     const double spent = now - progress->started, share = share_done(progress);
-    write_time(time, sizeof time, ends ? spent : spent * (1 - share) / (share > 0 ? share : 1));
+    progress_write_time(time, sizeof time, ends ? spent : spent * (1 - share) / (share > 0 ? share : 1));
     if (ends || share > 0) snprintf(left, sizeof left, ", %s%s", time, ends ? "" : " left");
     int n = snprintf(line, sizeof line, "%sssmsweep: %s %.0f %%, %d/%d items%s%s",
                      progress->terminal ? "\r" : "", progress->phase, 100 * share, progress->done,

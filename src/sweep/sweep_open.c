@@ -42,7 +42,7 @@ static enum status check_job_bytes(const struct sweep *sweep, struct error *err)
 static enum status refuse_existing(const struct sweep *sweep, struct error *err)
 {
     const struct job *job = sweep->job;
-    if (sweep->comm->rank == 0 && !job->dry_run && !job->resume && job->command != COMMAND_SAVE &&
+    if (sweep->comm->rank == 0 && !job->resume && job->command != COMMAND_SAVE &&
         file_exists(sweep->result_path))
         error_set(err, STATUS_INPUT, "%s: " STORE_EXISTS, sweep->result_path);
     return comm_agree(sweep->comm, err);

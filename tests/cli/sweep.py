@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user can ask for, end to end: files and tables of a sweep, job files, ids instead of text, other models, dry
 runs, comparisons again.  Argument: number of ranks."""
+import fcntl
 import os
 import re
 import sys
@@ -108,6 +109,25 @@ def check_dry_run(checks, sweeps):
     want = ["runs: 17", "  mode fp32 (reference)", "  mode 2-1, calib_data_num 1", "  mode 2-1, calib_data_num 1, order 1",
             "  mode 2-1, calib_data_num 2", "  mode 2-1, calib_data_num 2, order 1", "  and 3 noisy re-runs of each W8A8 mode"]
     checks.check(result.out.splitlines()[:len(want)] == want, "a dry run lists the runs", result.out)
+    ranks = re.search(r"^time: about \d[\d.]* (?:s|min|h) with (\d+) ranks x (\d+) threads, ", result.out, re.M)
+    checks.check(ranks and int(ranks[1]) == sweeps.ranks, "a dry run tells the time", result.out)
+
+
+def check_dry_refusals(checks, sweeps, done):
+    """A dry run is refused as the run would be, and makes nothing."""
+    folder = os.path.join(sweeps.workplace, "refused")
+    os.makedirs(os.path.join(folder, "locked"))
+    with open(os.path.join(folder, "file"), "w"), open(os.path.join(folder, "locked", "sweep.h5.lock"), "w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        before = sorted(os.walk(folder))
+        for what, options, status, said in (
+                ("there is a result", ["--output_dir", os.path.join(done, "layer_outputs")], 3, "--resume"),
+                ("another run writes", ["--output_dir", "locked"], 6, "another run writes to it"),
+                ("a file in place of a folder", ["--output_dir", "file/sub"], 4, "expected a folder, got a file"),
+                ("the same of the comparisons", ["--comparison-dir", "file"], 4, "--comparison-dir file")):
+            _, result = sweeps.run("dry run: " + what, SMALL + ["--dry-run"] + options, folder, status=status)
+            checks.check(len(result.lines()) == 1 and said in result.err and not result.out, "dry run: %s: one line" % what, result.err)
+        checks.check(sorted(os.walk(folder)) == before, "a refused dry run makes nothing")
 
 
 def check_no_tensors(checks, sweeps):
@@ -157,6 +177,8 @@ def main():
         check_subsets(checks, sweeps)
         check_compare_again(checks, sweeps, folder)
         check_dry_run(checks, sweeps)
+        if sweeps.ranks == 1:
+            check_dry_refusals(checks, sweeps, folder)
         check_no_tensors(checks, sweeps)
         check_progress(checks, sweeps)
         check_other_models(checks, sweeps)

@@ -25,6 +25,9 @@ enum status claim_take(struct claim *claim, const char *result_path, const struc
                        struct error *err);
 void claim_drop(struct claim *claim); // of none is fine
 
+// Local.  STATUS_BUSY where another run holds it, as claim_take(); takes and makes nothing.
+enum status claim_refuse(const char *result_path, struct error *err);
+
 // Local, not for the holder.  Does a run write to the file just now?  `holder` says which.
 bool claim_look(const char *result_path, char holder[CLAIM_HOLDER_ROOM]);
 

@@ -4,6 +4,7 @@
 #define SSMSWEEP_SWEEP_PROGRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 // When lines are shown, where that is no number of seconds; as --progress lists the words.
 enum { PROGRESS_AUTO = -1, PROGRESS_ALWAYS = -2, PROGRESS_NEVER = -3 };
@@ -18,7 +19,8 @@ struct progress {
     double idle_seconds; // of this rank, from its last item to the end of the phase, by scheduler_run()
 };
 
-double progress_clock(void); // monotonic seconds
+double progress_clock(void);                                       // monotonic seconds
+void progress_write_time(char *text, size_t room, double seconds); // "12 s", "3 min", "2.5 h"
 
 // Local.  seconds: one line each interval; PROGRESS_ALWAYS: a line that is rewritten; PROGRESS_AUTO: that on
 // a terminal, also where mpirun stands between, else nothing.  A rank other than 0 passes quiet = true.
