@@ -102,7 +102,7 @@ def run(checks, what, folder, options, ranks=1):
 
 def check_size(checks, folder, what, options):
     """The plan of a job against the file that it makes."""
-    plan = harness.run(JOB[1:] + options + ["--output_dir", what, "--dry-run"], 1, folder)
+    plan = harness.run(JOB[1:] + options + ["--output_dir", what + "-planned", "--dry-run"], 1, folder)
     told = re.search(r"result file: .*, ([\d.]+) MiB", plan.out)
     size = os.path.getsize(os.path.join(folder, what, "sweep.h5")) / (1 << 20)
     checks.check(told and abs(float(told[1]) - size) < 0.05 * size + 0.05, what + ": the plan tells the size", (plan.out, size))

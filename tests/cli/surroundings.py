@@ -25,7 +25,7 @@ def shell(line, folder):
 def check_full_output(checks, folder, job):
     """Standard output is all that these give, so a part of it is a failure."""
     for words in ("--help", "--version", "modes", "modes --json", "info " + RESULT, "info --json " + RESULT, "info --cpu",
-                  "compare", "compare --format json", "compare --format csv", "--resume " + job, "--dry-run " + job):
+                  "compare", "compare --format json", "compare --format csv", "--resume " + job, "--dry-run --output_dir planned " + job):
         status, _, err = shell("$P %s >/dev/full" % words, folder)
         lines = [line for line in err.splitlines() if "standard output: cannot write" in line]
         checks.check(status == recovery.IO and len(lines) == 1, "a full standard output: " + words.split(" --model")[0],
@@ -41,7 +41,7 @@ def check_closed_streams(checks, folder, good, job):
     status, _, err = shell("exec $P -v %s <&- >&- 2>&-" % job, folder)
     differing = sweep_files.differences(recovery.results(folder), good)
     checks.check(status == 0 and not differing, "all streams closed", "%s\n%s\n%s" % (status, differing[:10], err))
-    status, _, err = shell("exec $P --calib-data - --dry-run <&-", folder)
+    status, _, err = shell("exec $P --calib-data - --dry-run --output_dir planned <&-", folder)
     checks.check(status == recovery.INPUT and "got 0" in err, "standard input is closed: no text", "%s\n%s" % (status, err))
 
 
