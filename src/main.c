@@ -295,7 +295,7 @@ static enum status run_under_mpi(struct job *job, struct verdict *verdict, const
     const struct program program = {job, &comm, &log, &stop, verdict};
     if (comm_launch().rank > 0) log.rank = comm_launch().rank;
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
-    if (job->command == COMMAND_RUN || job->command == COMMAND_SAVE)
+    if (!wrong->status && (job->command == COMMAND_RUN || job->command == COMMAND_SAVE))
         stop_catch(comm_launch().rank <= 0); // before MPI starts, which takes a moment
     store_prepare();
     if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {
@@ -305,6 +305,7 @@ static enum status run_under_mpi(struct job *job, struct verdict *verdict, const
         err = *wrong;
         if (comm_agree(&comm, &err) == STATUS_OK) {
             if (check_kernels(&program, &err) == STATUS_OK) run_command(&program, &err);
+            stop_silence();
             if (!err.status) standard_end(&err);
             comm_agree(&comm, &err);
         }

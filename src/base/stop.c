@@ -37,8 +37,9 @@ static double now(void)
 static void note_launcher(int number)
 {
     // The newline in front ends the line of the progress.
+    // The newline in front ends the line of the progress.
     static const char line[] =
-        "\nssmsweep: mpirun was told to end this run (Ctrl-C, or a signal) and kills it soon; "
+        "\nssmsweep: mpirun ends this run (Ctrl-C, a signal, or a rank that was lost) and kills it soon; "
         "what is stored stays, the same command with --resume does the rest\n";
     const long long milliseconds = (long long)(1e3 * now());
     if (number == SIGCONT) {
@@ -75,6 +76,11 @@ void stop_catch(bool first_rank)
         if (sigaction(signals[s].number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             sigaction(signals[s].number, &action, NULL);
     }
+}
+
+void stop_silence(void)
+{
+    speaks = false;
 }
 
 void stop_hear(struct stop *stop, int signal)

@@ -19,6 +19,9 @@ struct stop {
 // handler, what happens.
 void stop_catch(bool first_rank);
 
+// Local.  The work is over: what a launcher does with ranks that end no longer matters.
+void stop_silence(void);
+
 // Local.  Has this process been told to stop, by a signal or by stop_hear()?
 bool stop_wanted(struct stop *stop);
 
