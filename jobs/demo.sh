@@ -7,14 +7,44 @@ set -eu
 cd "$(dirname "$0")/.."
 . jobs/environment.sh
 
+# A line for each stage; on a terminal with what of it is done.
+started=$(date +%s)
+stage() {
+    echo "[$(($(date +%s) - started)) s] $*"
+}
+
+# build: both steps, with the output in the log.
+build() {
+    cmake --preset release $tests || return 1
+    cmake --build --preset release --target ssmsweep -j "$cores"
+}
+
+# watch PID: on a terminal, how far make is, until the process ends.
+watch() {
+    while kill -0 "$1" 2>/dev/null; do
+        sleep 1
+        done_percent=$(sed -n 's/^\[ *\([0-9]*%\)\].*/\1/p' "$log" | tail -n 1)
+        if [ -t 1 ] && [ -n "$done_percent" ]; then
+            printf '\r[%s s] compiled %s ' $(($(date +%s) - started)) "$done_percent"
+        fi
+    done
+    if [ -t 1 ]; then printf '\r\033[K'; fi
+}
+
+stage "1/3 packages: installs what is missing (the first time a minute or so)"
 jobs/setup.sh
 
 cores=$(usable_cores)
 log=build/release/demo-build.log
 mkdir -p build/release
-echo "building (log: $log) ..."
+stage "2/3 build: configures and compiles with $cores at a time, some minutes the first time (log: $log)"
 if [ -f build/release/CMakeCache.txt ]; then tests=; else tests=-DSSMSWEEP_TESTS=OFF; fi
-if ! { cmake --preset release $tests && cmake --build --preset release --target ssmsweep -j "$cores"; } >"$log" 2>&1 </dev/null; then
+build >"$log" 2>&1 </dev/null &
+building=$!
+trap 'kill "$building" 2>/dev/null; exit 130' INT TERM # what runs behind it ignores Ctrl-C
+watch "$building"
+trap - INT TERM
+if ! wait "$building"; then
     tail -n 30 "$log" >&2
     echo "demo.sh: the build failed; the end of $log is above" >&2
     exit 1
@@ -25,11 +55,16 @@ mpi_environment "$ranks"
 rm -rf build/demo-run
 mkdir build/demo-run
 cd build/demo-run
-echo "running in build/demo-run: mpirun -n $ranks ssmsweep --all-modes --layers first,11,last --noise 3 $*"
+stage "3/3 sweep, in build/demo-run: mpirun -n $ranks ssmsweep --all-modes --layers first,11,last --noise 3 $*"
 status=0
 mpirun -n "$ranks" ../release/ssmsweep --all-modes --layers first,11,last --noise 3 "$@" </dev/null || status=$?
+echo
+stage "done, status $status"
 if [ "$status" -eq 0 ]; then
-    echo
-    echo "Tensors: build/demo-run/layer_outputs/sweep.h5   JSON: build/demo-run/comparisons, build/demo-run/layer_outputs"
+    cat <<'END'
+  the program   build/release/ssmsweep
+  every output  build/demo-run/layer_outputs/sweep.h5 (h5py reads it; docs/result_file.md)
+  the reports   build/demo-run/comparisons: summary.json, sweep.json, sweep.csv, one file for each mode
+END
 fi
 exit "$status"

@@ -1,21 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 # To be sourced: what this machine offers, and what Open MPI must be told to run on it.
 
+# cpu_quota: "QUOTA PERIOD" of the tightest control group around this process, nothing where there is no limit; as
+# src/base/cores.c, for when nothing is built yet.  Groups of version 1 and 2, nested ones too.
+cpu_quota() {
+    while IFS=: read -r number controllers group; do
+        case $number:,$controllers, in
+        0:,,) kind=cgroup2 option= ;;
+        *,cpu,*) kind=cgroup option=cpu ;;
+        *) continue ;;
+        esac
+        # Of the first such hierarchy: what of it is mounted, and where.
+        mount=$(awk -v kind="$kind" -v option="$option" '{
+            for (dash = 6; dash <= NF && $dash != "-"; dash++);
+            if ($(dash + 1) == kind && (option == "" || index("," $(dash + 3) ",", "," option ","))) { print $4, $5; exit }
+        }' /proc/self/mountinfo)
+        [ -n "$mount" ] || continue
+        top=${mount#* } mounted=${mount%% *}
+        case $group in
+        */..*) below= ;;
+        *) if [ "$mounted" = / ]; then below=$group; elif [ "${group#"$mounted"}" != "$group" ]; then below=${group#"$mounted"}; else below=; fi ;;
+        esac
+        folder=$top${below%/}
+        while :; do
+            if [ $kind = cgroup2 ]; then
+                cat "$folder/cpu.max" 2>/dev/null
+            else
+                echo "$(cat "$folder/cpu.cfs_quota_us" 2>/dev/null)" "$(cat "$folder/cpu.cfs_period_us" 2>/dev/null)"
+            fi
+            [ "$folder" != "$top" ] || break
+            folder=${folder%/*}
+        done
+    done </proc/self/cgroup 2>/dev/null | awk '$1 > 0 && $2 > 0 && (least == "" || $1 / $2 < least) { least = $1 / $2; line = $0 }
+        END { if (line) print line }'
+}
+
 # Cores this process may use: its affinity, cut by the CPU quota of a container.
 usable_cores() {
     cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
-    if [ -r /sys/fs/cgroup/cpu.max ]; then
-        read -r quota period </sys/fs/cgroup/cpu.max
-    elif [ -r /sys/fs/cgroup/cpu/cpu.cfs_quota_us ]; then
-        quota=$(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us)
-        period=$(cat /sys/fs/cgroup/cpu/cpu.cfs_period_us)
-    else
-        quota=max
+    quota=$(cpu_quota)
+    if [ -n "$quota" ] && [ $((${quota% *} / ${quota#* })) -lt "$cores" ]; then
+        cores=$((${quota% *} / ${quota#* }))
     fi
-    case $quota in
-    '' | max | -*) ;;
-    *) if [ $((quota / period)) -lt "$cores" ]; then cores=$((quota / period)); fi ;;
-    esac
     if [ "$cores" -lt 1 ]; then cores=1; fi
     echo "$cores"
 }

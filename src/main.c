@@ -72,7 +72,7 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
     bool speaks = log->rank == 0;
     switch (job->command) {
     case COMMAND_HELP:
-        if (speaks) job_print_help(stdout);
+        if (speaks) job_print_help(stdout, job->topic);
         return true;
     case COMMAND_VERSION:
         if (speaks) printf("ssmsweep %s\n", SSMSWEEP_VERSION);

@@ -92,6 +92,7 @@ enum status job_parse(struct job *job, int argc, char **argv, struct error *err)
     struct job parsed = defaults;
     if (settings_from_line(&line, argc, argv, err)) return err->status;
     parsed.command = line.command;
+    parsed.topic = line.topic ? line.topic->name : NULL;
     parsed.model_by_name = line.model_by_name;
     const char *path = settings_find_file(&line);
     if (path && settings_from_file(&file, path, err)) goto clear_line;
@@ -137,8 +138,35 @@ static void print_option(FILE *out, const struct option *option)
     print_entry(out, left, option->help);
 }
 
-void job_print_help(FILE *out)
+static void print_options(FILE *out, unsigned commands)
 {
+    for (int group = 0; group < GROUP_COUNT; group++) {
+        bool titled = false;
+        for (int i = 0; i < option_count(); i++) {
+            const struct option *option = option_at(i);
+            if (option->group != (enum option_group)group || !(option->commands & commands)) continue;
+            if (!titled) fprintf(out, "\n%s:\n", option_group_title((enum option_group)group));
+            titled = true;
+            print_option(out, option);
+        }
+    }
+}
+
+static void print_command(FILE *out, const struct command_entry *command)
+{
+    fprintf(out, "Usage: ssmsweep %s%s%s [OPTION...]\n\n%s.\n", command->name, command->arguments ? " " : "",
+            command->arguments ? command->arguments : "", command->help);
+    if (command->target) fprintf(out, "The argument is the same as --%s.\n", command->target);
+    print_options(out, 1u << command->command);
+    fputs("\n`ssmsweep help` has all commands, and what their exit status means.\n", out);
+}
+
+void job_print_help(FILE *out, const char *topic)
+{
+    if (topic) {
+        print_command(out, command_find(topic));
+        return;
+    }
     fputs("Usage: ssmsweep [COMMAND] [OPTION...]\n"
           "       mpirun -n RANKS ssmsweep [COMMAND] [OPTION...]\n\n"
           "Runs a Mamba model in a float reference and in quantized modes over calibration text, keeps the "
@@ -151,12 +179,9 @@ void job_print_help(FILE *out)
         snprintf(left, sizeof left, "  %s %s", command->name, command->arguments ? command->arguments : "");
         print_entry(out, left, command->help);
     }
-    for (int group = 0; group < GROUP_COUNT; group++) {
-        fprintf(out, "\n%s:\n", option_group_title((enum option_group)group));
-        for (int i = 0; i < option_count(); i++)
-            if (option_at(i)->group == (enum option_group)group) print_option(out, option_at(i));
-    }
-    fputs("\n`-` and `_` are the same in the names of options.\n"
+    print_options(out, ~0u);
+    fputs("\n`ssmsweep help COMMAND` has the options of one command.  `-` and `_` are the same in the names "
+          "of options.\n"
           "Environment: SSMSWEEP_ISA=avx512|avx2|scalar chooses the instruction set (default: the fastest "
           "here; "
           "info\n"

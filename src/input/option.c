@@ -170,7 +170,9 @@ static const struct option options[] = {
      .help = "check everything, print the plan with memory and time, run nothing"},
 
     {"seconds", 0, OPTION_DOUBLE, GROUP_BENCH, IN_BENCH, OFFSET(bench_seconds), .argument = "N",
-     .help = "seconds for each measurement (default 1)", .least = 0, .most = 3600},
+     .help = "seconds for each measurement (default 1); each is made three times at least, with the\n"
+             "built-in model some minutes in all",
+     .least = 0, .most = 3600, .above_least = true},
     {"json", 0, OPTION_TEXT, GROUP_BENCH, IN_BENCH, OFFSET(json_file), .argument = "FILE",
      .help = "write all numbers to this file"},
     {"null-items", 0, OPTION_FLAG, GROUP_BENCH, IN_BENCH, OFFSET(null_items),
@@ -185,8 +187,9 @@ static const struct option options[] = {
      .level = LOG_QUIET},
     {"verbose", 'v', OPTION_LEVEL, GROUP_GENERAL, IN_ALL, OFFSET(verbosity), .help = "say more",
      .level = LOG_VERBOSE},
-    {"help", 'h', OPTION_COMMAND, GROUP_GENERAL, IN_ALL, .help = "print this text", .command = COMMAND_HELP},
-    {"version", 0, OPTION_COMMAND, GROUP_GENERAL, IN_ALL, .help = "print the version",
+    {"help", 'h', OPTION_COMMAND, GROUP_GENERAL, IN_ALL,
+     .help = "print this text; behind a command its options", .command = COMMAND_HELP},
+    {"version", 'V', OPTION_COMMAND, GROUP_GENERAL, IN_ALL, .help = "print the version",
      .command = COMMAND_VERSION},
 
     {"shard", 0, OPTION_INT, GROUP_ADVANCED, IN_RUN, OFFSET(shard), .argument = "N",
@@ -219,7 +222,7 @@ static const struct command_entry commands[] = {
     {"bench", COMMAND_BENCH, NULL, NULL,
      "measure machine, kernels, forward passes and, under mpirun, sweeps"},
     {"modes", COMMAND_MODES, NULL, NULL, "what each mode does at each step (--json)"},
-    {"help", COMMAND_HELP, NULL, NULL, "print this text"},
+    {"help", COMMAND_HELP, "[COMMAND]", NULL, "print this text, or the options of a command"},
     {"version", COMMAND_VERSION, NULL, NULL, "print the version"},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };

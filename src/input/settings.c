@@ -189,6 +189,10 @@ static enum status add_positional(struct positional *positional, const char *wor
 static enum status read_word(struct settings *settings, struct positional *positional, const char *word,
                              struct error *err)
 {
+    if (settings->command == COMMAND_HELP && !settings->topic) {
+        settings->topic = command_find(word);
+        return settings->topic ? STATUS_OK : unknown_command(word, err);
+    }
     if (positional->command) return add_positional(positional, word, err);
     positional->command = command_find(word);
     if (!positional->command) {
@@ -213,6 +217,7 @@ static enum status read_words(struct settings *settings, int argc, char **argv, 
             const struct option *last = settings->items[settings->count - 1].option;
             if (last->kind != OPTION_COMMAND) continue;
             settings->command = last->command;
+            if (!settings->topic && !positional->first_word) settings->topic = positional->command;
             return STATUS_OK;
         } else {
             read_word(settings, positional, argv[i], err);
@@ -244,9 +249,11 @@ enum status settings_from_line(struct settings *settings, int argc, char **argv,
     struct positional positional = {0};
     if (read_words(&found, argc, argv, &positional, err)) goto clear;
     if (found.command == COMMAND_HELP || found.command == COMMAND_VERSION) {
-        enum command command = found.command;
+        const enum command command = found.command;
+        const struct command_entry *topic = found.topic;
         settings_clear(&found);
         found.command = command;
+        found.topic = topic;
     } else if (positional.text && apply_positional(&found, &positional, err)) {
         goto clear;
     }

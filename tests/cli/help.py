@@ -11,6 +11,29 @@ OPTIONS = ["--all-modes", "--modes", "--model", "--reference", "--calib_data_num
            "--job", "--threads", "--progress", "--dry-run", "--help", "--version"]
 
 
+def check_commands(checks, run, whole):
+    """Each command has a page of its own: the options that it takes, no others, as the whole text has them."""
+    section = whole[whole.index("Commands:"):].split("\n\n")[0]
+    commands = re.findall(r"^  ([\w-]+)", section, re.M)
+    checks.check(len(commands) > 8, "commands", commands)
+    seen = set()
+    for command in commands:
+        page = run("help", command)
+        checks.check(page.status == 0 and page.out.startswith("Usage: ssmsweep %s " % command) and page.out != whole,
+                     "help " + command, page.err + page.out)
+        checks.check(run(command, "--help").out == page.out, command + " --help is the same")
+        seen |= set(re.findall(r"^  .*?(--[\w-]+)", page.out, re.M))
+    named = set(re.findall(r"^  (?:-\w, |    )(--[\w-]+)", whole, re.M))
+    checks.check(named == seen and len(named) > 40, "every option is on some page", named ^ seen)
+    compare, bench = run("help", "compare").out, run("help", "bench").out
+    checks.check("--baseline" in compare and "--calib-data" not in compare, "help compare", compare)
+    checks.check("--seconds" in bench and "--baseline" not in bench, "help bench", bench)
+    bad = run("help", "compaer")
+    checks.check(bad.status == 2 and len(bad.lines()) == 1 and "did you mean 'compare'" in bad.err, "help compaer", bad.err)
+    zero = run("bench", "--seconds", "0")
+    checks.check(zero.status == 2 and len(zero.lines()) == 1 and "above 0" in zero.err, "bench --seconds 0", zero.err)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as folder:
@@ -29,7 +52,9 @@ def main():
         said = re.findall(r"(?:: |, )(\d+) ", shown.out[shown.out.index("Exit status"):].replace("\n", " "))
         checks.check(statuses == said and len(said) > 6, "--help names each exit status of docs/errors.md", said)
         checks.check(run("-h").out == shown.out, "-h is --help")
+        check_commands(checks, run, shown.out)
         shown = run("--version")
+        checks.check(run("-V").out == shown.out, "-V is --version")
         checks.check(shown.status == 0 and re.fullmatch(r"ssmsweep \d+\.\d+\.\d+\n", shown.out), "--version", shown.out)
         shown = run("modes")
         checks.check(shown.status == 0 and not shown.err, "modes", shown.err)

@@ -16,14 +16,15 @@ struct setting {
 struct settings {
     const char *path; // of the job file; NULL: command line
     enum command command;
-    bool model_by_name; // see struct job
+    const struct command_entry *topic; // of COMMAND_HELP; NULL: all
+    bool model_by_name;                // see struct job
     struct setting *items;
     int count, room;
 };
 
-// Local.  Stops at --help and --version: then `command` says so and there are no settings.  STATUS_USAGE:
-// unknown command or option (nearest one named), argument missing or not wanted, options that contradict each
-// other.
+// Local.  Stops at --help and --version: then `command` says so, `topic` what stood in front or behind
+// `help`, and there are no settings.  STATUS_USAGE: unknown command or option (nearest one named), argument
+// missing or not wanted, options that contradict each other.
 enum status settings_from_line(struct settings *settings, int argc, char **argv, struct error *err);
 
 // Local.  STATUS_INPUT: no JSON object, value of the wrong kind.  STATUS_USAGE: unknown key (nearest one

@@ -360,7 +360,7 @@ static void table_is_sound(void **state)
     char *help = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&help, &bytes);
-    job_print_help(out);
+    job_print_help(out, NULL);
     fclose(out);
     for (int i = 0; i < option_count(); i++) {
         const struct option *option = option_at(i);
