@@ -230,6 +230,18 @@ static const struct head *head_of(const struct forward *forward, bool rotated)
     return rotated ? &forward->weights->head : &forward->weights->float_head;
 }
 
+// The codes of the rows, and behind them for each token whether its row is finite.  `normed` may be the rows.
+static void put_codes(const struct forward *f, const float *rows, float *normed)
+{
+    const long ld = f->weights->ld_model;
+    int8_t *finite = (int8_t *)normed + f->length * ld;
+    for (int t = 0; t < f->length; t++)
+        f->bias128[t] = row_is_finite(rows + t * ld, f->weights->model->dims.d_model);
+    memcpy(normed, f->n_codes, (size_t)(f->length * ld));
+    for (int t = 0; t < f->length; t++)
+        finite[t] = (int8_t)f->bias128[t];
+}
+
 void stream_norm(struct forward *forward, const struct stream *stream, int first, int count, float *normed)
 {
     struct forward f = *forward; // the same buffers
@@ -246,7 +258,7 @@ void stream_norm(struct forward *forward, const struct stream *stream, int first
         norm.codes = f.n_codes;
         norm.step = w->model->ends.lm_head_input;
         run_norm(&f, &norm);
-        memcpy(normed, f.n_codes, (size_t)(count * ld)); // `normed` may be the copy
+        put_codes(&f, f.normed, normed);
         return;
     }
     norm.xhat = f.xhat;
@@ -257,7 +269,7 @@ void stream_norm(struct forward *forward, const struct stream *stream, int first
             normed[t * ld + i] = f.xhat[t * ld + i] * head->norm_f[i];
 }
 
-// logit = FP16((acc · s_W) · s_f)
+// logit = FP16((acc · s_W) · s_f); NaN for a token whose row was not finite.
 static void logits_of_codes(struct forward *f, const uint8_t *codes, const int8_t *normed, int width,
                             float *logits)
 {
@@ -273,6 +285,9 @@ static void logits_of_codes(struct forward *f, const uint8_t *codes, const int8_
                               .ldo = width};
     run_row_sums(f, &lm_head);
     run_gemm_s8(f, &lm_head, width / KERNEL_LANES);
+    const int8_t *finite = normed + f->length * f->weights->ld_model;
+    for (int t = 0; t < f->length; t++)
+        if (!finite[t]) break_row(logits + (long)t * width, width);
 }
 
 void head_logits(struct forward *forward, bool rotated, const float *normed, int count, int first_id, int ids,

@@ -127,7 +127,7 @@ void run_hadamard(const struct forward *f, const struct hadamard *hadamard, floa
 
 // ---- what is not finite ----
 
-static bool row_is_finite(const float *row, int width)
+bool row_is_finite(const float *row, int width)
 {
     const uint32_t sign = 0x80000000u, infinity = 0x7f800000u;
     uint32_t largest = 0;
@@ -140,7 +140,7 @@ static bool row_is_finite(const float *row, int width)
     return largest < infinity;
 }
 
-static void break_row(float *row, int width)
+void break_row(float *row, int width)
 {
     for (int i = 0; i < width; i++)
         row[i] = NAN;

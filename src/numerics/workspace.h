@@ -57,6 +57,8 @@ void run_hadamard(const struct forward *f, const struct hadamard *hadamard, floa
 // A saturating cast makes a code of what is none.  So in a W8A8 layer it is looked for where it can arise, in
 // the residual stream and the scan's output, and is put back into what comes of it.
 //
+bool row_is_finite(const float *row, int width);
+void break_row(float *row, int width); // makes NaN of it
 // The first row of [length][ld] with a value that is not finite, or f->length.
 int first_broken(const struct forward *f, const float *rows, long ld, int width);
 // Makes NaN of the rows of `to` where one of `from` is not finite.

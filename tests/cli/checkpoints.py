@@ -305,6 +305,23 @@ def saved_with_alpha(work, stored):
     return path
 
 
+def check_overflow(checks, work, stored):
+    """A scan output beyond FP16 in the last layer: the codes of the final norm do not make predictions of it."""
+    folder, run = os.path.join(work, "overflow"), os.path.join(work, "run-overflow")
+    os.makedirs(folder)
+    os.makedirs(run)
+    shutil.copy(os.path.join(PUBLISHED, "config.json"), folder)
+    last = max(k for k in stored if k.endswith("selective_scan.D_scale"))
+    torch_file.save(os.path.join(folder, "pytorch_model.bin"), dict(stored, **{last: np.array(stored[last] * 1e7, np.float32)}))
+    result = harness.run(["--model", folder, "--tokenizer", harness.DEMO, "--calib_data_num", "1", "--calib_seqlen", "24", "--modes", "fp32,0",
+                          "--bootstrap", "199"], 1, run)
+    if not checks.check(result.status == 0, "overflow: runs", result.err):
+        return
+    entry = harness.report(run, "sweep.json")["end_of_model"][0]
+    checks.check(entry.get("mode_nonfinite", 0) > 0 and entry["metrics"]["perplexity"]["value"] is None,
+                 "overflow: predictions by a head of codes", "%s\n%s" % (result.err, entry))
+
+
 def check_published(checks, work):
     """Its golden outputs are in cli.published."""
     stored = torch_file.load(os.path.join(PUBLISHED, "pytorch_model.bin"))
@@ -324,6 +341,7 @@ def check_published(checks, work):
         checks.check(attributes["tokenizer_sha256"] == sha256, what + ": the tokenizer is known by its content")
         first = first or now
         checks.check(same(first[0], now[0]) and first[1] == now[1], what + ": the same bits, and predictions")
+    check_overflow(checks, work, stored)
     odd = saved_with_alpha(work, stored)
     result = harness.run(["info", odd], 1, work)
     checks.check(result.status == 0 and "backbone.layers.2.mixer.x_proj.alpha" in result.out and "2 such keys" in

@@ -61,7 +61,8 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct m
                   const struct observation *observation);
 // forward_logits() in two steps, so that a piece of the vocabulary serves many streams while it is in the
 // caches. Tokens [first, first + count) of a stream behind its last layer: normed[count][D rounded up to 16],
-// final norm with its weight; where lm_head is codes, INT8 codes in the first quarter of that room.
+// final norm with its weight; where lm_head is codes, INT8 codes in the first quarter of that room, and
+// behind them for each token whether it is finite.
 void stream_norm(struct forward *forward, const struct stream *stream, int first, int count, float *normed);
 // Their logits[count][ids rounded up to 16] of ids [first_id, first_id + ids), of which the first is a
 // multiple of 16; `rotated` is that of the stream.
