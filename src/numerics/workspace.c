@@ -2,6 +2,7 @@
 #include "workspace.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
 
 static void divide(const struct forward *f, int count, int grain, team_range body, void *context)
@@ -150,7 +151,8 @@ struct breaking {
     const float *from;
     float *to; // NULL: the first is looked for
     long ld_from, ld_to;
-    int width_from, width_to, first;
+    int width_from, width_to;
+    atomic_int first;
 };
 
 static void breaking_part(void *context, int thread, int begin, int end)
@@ -164,8 +166,9 @@ static void breaking_part(void *context, int thread, int begin, int end)
         if (b->to) break_row(b->to + t * b->ld_to, b->width_to);
     }
     if (first == end) return;
-#pragma omp critical(breaking)
-    if (first < b->first) b->first = first;
+    int least = atomic_load(&b->first);
+    while (first < least && !atomic_compare_exchange_weak(&b->first, &least, first))
+        ; // least is what it is now
 }
 
 int first_broken(const struct forward *f, const float *rows, long ld, int width)
