@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
@@ -75,9 +76,26 @@ static char *place_model(const struct job *job)
     return strdup(job->pretrained_dir);
 }
 
+// A stored job has both the folder and the model's place in it.
+static bool is_placed(const struct job *job)
+{
+    const size_t bytes = strlen(job->pretrained_dir);
+    if (!job->model_dir) return false;
+    if (job->model_dir[0] == '/') return true;
+    if (strncmp(job->model_dir, job->pretrained_dir, bytes) != 0 || !strchr("/", job->model_dir[bytes]))
+        return false;
+    struct stat itself, other;
+    char *inside = file_join(job->pretrained_dir, job->model_dir);
+    const bool placed = inside && stat(job->model_dir, &itself) == 0 &&
+                        (stat(inside, &other) != 0 || // "./DIR" is in "." as well
+                         (itself.st_dev == other.st_dev && itself.st_ino == other.st_ino));
+    free(inside);
+    return placed;
+}
+
 static enum status finish(struct job *job, struct error *err)
 {
-    if (!job->pretrained_dir || (job->model_dir && job->model_dir[0] == '/')) return own_texts(job, err);
+    if (!job->pretrained_dir || is_placed(job)) return own_texts(job, err);
     char *placed = place_model(job);
     if (!placed) return error_memory(err, strlen(job->pretrained_dir) + 1, "a path");
     job->model_dir = placed;

@@ -333,8 +333,19 @@ static char *value_text(const struct option *option, const struct json *value)
     return NULL;
 }
 
+// "logits": false is --no-logits; so a stored job has it.  NULL: no such option, or no such value.
+static const struct option *find_opposite(const struct json *value)
+{
+    char name[64];
+    const int length = snprintf(name, sizeof name, "no-%s", json_key(value));
+    const struct option *option = length < (int)sizeof name ? option_find(name, (size_t)length) : NULL;
+    return option && option->kind == OPTION_FLAG && json_is_bool(value) ? option : NULL;
+}
+
 static enum status add_member(struct settings *settings, const struct json *value, struct error *err)
 {
+    const struct option *opposite = find_opposite(value);
+    if (opposite) return add(settings, opposite, strdup(json_bool(value) ? "false" : "true"), err);
     const char *key = json_key(value);
     const struct option *option = option_find(key, strlen(key));
     if (!option || !option_in_job_file(option)) {

@@ -150,6 +150,28 @@ def check_recipes(checks, folder):
     checks.check(set(json.loads(texts.group(1).replace(": str", ": 1"))) == typed, "sweep.csv: names that look like numbers", typed)
 
 
+def check_stored_job(checks, folder):
+    """The job that a result file holds is one that can be run."""
+    os.symlink(harness.DEMO, os.path.join(folder, "a_model"))
+    first = ["-q", "--modes", "fp32,2-1", "--calib_data_num", "1", "--calib_seqlen", "9", "--no-logits", "--pretrained_dir", ".", "--model",
+             "a_model", "--observer", "mse", "--output_dir", "first", "--comparison-dir", "first"]
+    again = ["-q", "--job", "stored.json", "--output_dir", "again", "--comparison-dir", "again"]
+    results = [harness.run(first, 1, folder)]
+    stored = json.loads(harness.run(["info", "--json", "first/sweep.h5"], 1, folder).out)["job"]
+    with open(os.path.join(folder, "stored.json"), "w") as f:
+        f.write(stored)
+    results.append(harness.run(again, 1, folder))
+    checks.check([r.status for r in results] == [0, 0], "a stored job runs", results[-1].err)
+    if results[-1].status == 0:
+        checks.check(harness.read_bytes(os.path.join(folder, "first", "sweep.json")) ==
+                     harness.read_bytes(os.path.join(folder, "again", "sweep.json")), "a stored job: the same report")
+        job = json.loads(harness.run(["info", "--json", "again/sweep.h5"], 1, folder).out)["job"]
+        checks.check(job == stored, "a stored job: the same job", list(set(job.split("\n")) ^ set(stored.split("\n"))))
+    harness.write_json(os.path.join(folder, "stored.json"), {"logits": 1})
+    result = harness.run(again, 1, folder)
+    checks.check(result.status == 2 and "unknown key 'logits'" in result.err, "logits: neither true nor false", result.err)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as folder:
@@ -164,6 +186,7 @@ def main():
         check_formats(checks, folder)
         check_samples(checks, folder)
         check_recipes(checks, folder)
+        check_stored_job(checks, folder)
     checks.finish()
 
 
