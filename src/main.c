@@ -21,6 +21,7 @@
 #include "ssmsweep/compare/npy_files.h"
 #include "ssmsweep/compare/per_sample.h"
 #include "ssmsweep/compare/present.h"
+#include "ssmsweep/compare/report_folder.h"
 #include "ssmsweep/compare/report_json.h"
 #include "ssmsweep/compare/scales.h"
 #include "ssmsweep/compare/sweep_files.h"
@@ -94,6 +95,8 @@ static bool answer_alone(const struct job *job, const struct log *log, struct er
 // Reads what the job names beside model and texts; `speaks`: the rank that will write.
 static enum status check_job(const struct job *job, struct verdict *verdict, bool speaks, struct error *err)
 {
+    if (job->overwrite && job->resume)
+        return error_set(err, STATUS_USAGE, "--overwrite contradicts --resume; give one of them");
     if (job->command == COMMAND_EXPORT && !job->npy)
         return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
     if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
@@ -123,6 +126,7 @@ static enum status report(const struct job *job, struct verdict *verdict, struct
     if (report.without_stats)
         log_job(&log, LOG_NORMAL, "%s: cannot be written to, the statistics of its modes are left out",
                 job->output_dir);
+    if (report_folder_take(job, result, &log, err)) return err->status;
     if (comparison->count > 0 && report_write(&report, err)) return err->status;
     if (sweep->result && sweep_files_write(sweep, job->comparison_dir, err)) return err->status;
     if (scales_write(result, job->comparison_dir, err)) return err->status;
@@ -131,6 +135,8 @@ static enum status report(const struct job *job, struct verdict *verdict, struct
     if (present(stdout, job, &report, sweep, err)) return err->status;
     if (job->format == FORMAT_TABLE && job->verbosity != LOG_QUIET && scales_print(stdout, result, err))
         return err->status;
+    log_job(&log, LOG_NORMAL, "result: %s/sweep.h5; reports: %s%s%s", job->output_dir, job->comparison_dir,
+            job->save_comparison ? ", " : "", job->save_comparison ? job->save_comparison : "");
     return verdict_tell(verdict, &log, err);
 }
 
@@ -234,6 +240,30 @@ static enum status show_plan(const struct sweep *sweep, struct error *err)
     return STATUS_OK;
 }
 
+// Reports of another result stop a sweep before it starts.
+static enum status admit(const struct sweep *sweep, const struct store_identity *identity, struct error *err)
+{
+    return report_folder_prepare(sweep->job, sweep->result_path, &sweep->plan, identity, sweep->log, err);
+}
+
+// How to go on with a result file.
+static void tell_compare(const struct log *log, const char *done, const char *path, const struct job *job)
+{
+    char *line = job_compare_line(job->output_dir, job->reference);
+    log_job(log, LOG_NORMAL, "%s %s; compare its modes with: %s", done, path,
+            line ? line : "ssmsweep compare");
+    free(line);
+}
+
+static enum status import(const struct program *program, struct error *err)
+{
+    char *path = sweep_result_path(program->job, err);
+    if (npy_import_job(program->job, program->comm, SSMSWEEP_VERSION, err) == STATUS_OK)
+        tell_compare(program->log, "imported into", path, program->job);
+    free(path);
+    return err->status;
+}
+
 static enum status run(const struct program *program, struct error *err)
 {
     struct sweep sweep = {0};
@@ -243,14 +273,14 @@ static enum status run(const struct program *program, struct error *err)
         show_plan(&sweep, err);
         goto close_sweep;
     }
+    if (program->job->command == COMMAND_RUN) sweep.admit = admit;
     // What other ranks wrote can be read since sweep_run() closed the file.
     if (sweep_run(&sweep, err) == STATUS_OK)
         compare(program, false, err);
     else if (sweep.comparable)
         compare_partially(program);
     if (!err->status && program->job->command == COMMAND_SAVE)
-        log_job(program->log, LOG_NORMAL, "saved %s; compare its modes with: ssmsweep compare --all",
-                sweep.result_path);
+        tell_compare(program->log, "saved", sweep.result_path, sweep.job);
 close_sweep:
     sweep_close(&sweep);
     return err->status;
@@ -267,7 +297,7 @@ static enum status run_command(const struct program *program, struct error *err)
     case COMMAND_EXPORT:
         return npy_export_job(job, comm, err);
     case COMMAND_IMPORT:
-        return npy_import_job(job, comm, SSMSWEEP_VERSION, err);
+        return import(program, err);
     case COMMAND_BENCH:
         return bench_run(job, comm, SSMSWEEP_VERSION, err);
     default:

@@ -44,7 +44,9 @@ enum status npy_export_job(const struct job *job, const struct comm *comm, struc
         .result = result, .comparison = &comparison, .output_dir = npy_folder(job), .time = time(NULL)};
     if (comm->rank == 0 && (!under_way || check_some(&comparison, path, err) == STATUS_OK))
         npy_export(&report, result, err);
-    comm_agree(comm, err);
+    if (comm_agree(comm, err) == STATUS_OK)
+        log_job(&log, LOG_NORMAL, "exported %d arrays to %s; read them back with: ssmsweep import-npy",
+                comparison.count, npy_folder(job));
     compare_clear(&comparison);
 close_result:
     result_close(result);

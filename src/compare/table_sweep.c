@@ -178,23 +178,38 @@ static void print_neighbours(FILE *out, const struct sweep_report *report, const
     fputc('\n', out);
 }
 
-static bool any_unbounded(const struct sweep_report *report, const struct sweep_family *family,
-                          const int *units, int n_units)
+// Which signs stand in the tables.
+struct signs {
+    bool range, equal, unbounded; // "4-8", "=", "unbounded"
+};
+
+static struct signs find_signs(const struct sweep_report *report, const struct sweep_family *family,
+                               const int *units, int n_units)
 {
-    for (int i = 0; i < n_units; i++)
-        if (table_any_unbounded(report, units[i], table_main_statistic(&report->units[units[i]]),
-                                family->runs, family->count))
-            return true;
-    return false;
+    struct signs found = {false, false, false};
+    for (int i = 0; i < n_units; i++) {
+        const int k = table_main_statistic(&report->units[units[i]]);
+        const struct rank *ranks = sweep_ranks_at(report, units[i], k, family);
+        found.unbounded |= table_any_unbounded(report, units[i], k, family->runs, family->count);
+        for (int mode = 0; mode < family->count; mode++) {
+            int best, worst;
+            sweep_places(ranks, family->count, mode, &best, &worst);
+            found.range |= best != worst;
+            found.equal |= ranks[mode].equal != 0;
+        }
+    }
+    return found;
 }
 
-static void print_reading(FILE *out, const struct sweep_report *report, bool unbounded)
+static void print_reading(FILE *out, const struct sweep_report *report, struct signs signs)
 {
-    fputs("Place 4-8: three modes are surely better; whether it is 4th or 8th, these samples do not tell.\n"
-          "Modes are compared text by text, so places may differ where intervals overlap.\n"
-          "=: equal to another mode in every sample.\n",
-          out);
-    if (unbounded) table_print_unbounded_legend(out);
+    if (signs.range)
+        fputs("Place 4-8: three modes are surely better; whether it is 4th or 8th, these samples do not "
+              "tell.\n",
+              out);
+    fputs("Modes are compared text by text, so places may differ where intervals overlap.\n", out);
+    if (signs.equal) fputs("=: equal to another mode in every sample.\n", out);
+    if (signs.unbounded) table_print_unbounded_legend(out);
     table_print_value_legend(out, report);
     table_print_noise_row_legend(out, report);
     table_print_apart_row_legend(out, report);
@@ -214,7 +229,7 @@ void table_print_ranking(FILE *out, const struct sweep_report *report, bool all)
         table_print_cell(out, report, family);
         for (int i = 0; i < n; i += BLOCK_LAYERS)
             print_ranking_block(out, report, family, units + i, n - i < BLOCK_LAYERS ? n - i : BLOCK_LAYERS);
-        print_reading(out, report, any_unbounded(report, family, units, n));
+        print_reading(out, report, find_signs(report, family, units, n));
         for (int i = 0; i < n; i++)
             print_neighbours(out, report, family, units[i]);
     }

@@ -83,6 +83,33 @@ static void put_options(FILE *out, const char *stored, const char *usual)
     json_close(without);
 }
 
+static void put_folder(FILE *out, const char *output_dir, const struct job *usual)
+{
+    if (strcmp(output_dir, usual->output_dir) == 0) return;
+    fputs(" --output_dir", out);
+    put_word(out, output_dir);
+}
+
+char *job_compare_line(const char *output_dir, const char *reference)
+{
+    char *line = NULL, *arguments[] = {(char[]){"ssmsweep"}, NULL};
+    size_t bytes;
+    struct job usual = {0};
+    struct error err = {0};
+    FILE *out = open_memstream(&line, &bytes);
+    if (out && job_parse(&usual, 1, arguments, &err) == STATUS_OK) {
+        fputs("ssmsweep compare --all", out);
+        if (strcmp(reference, usual.reference) != 0) {
+            fputs(" --reference", out);
+            put_word(out, reference);
+        }
+        put_folder(out, output_dir, &usual);
+    }
+    if (out) fclose(out);
+    job_clear(&usual);
+    return line;
+}
+
 char *job_save_line(const char *identity_json, const char *modes, const char *output_dir)
 {
     char *line = NULL, *arguments[] = {(char[]){"ssmsweep"}, NULL};
@@ -94,10 +121,7 @@ char *job_save_line(const char *identity_json, const char *modes, const char *ou
     if (out && without) {
         fprintf(out, "ssmsweep save %s", modes);
         put_options(out, identity_json, without);
-        if (strcmp(output_dir, usual.output_dir) != 0) {
-            fputs(" --output_dir", out);
-            put_word(out, output_dir);
-        }
+        put_folder(out, output_dir, &usual);
     }
     if (out) fclose(out);
     if (!without && line) line[0] = '\0';

@@ -157,6 +157,9 @@ static const struct option options[] = {
 
     {"resume", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(resume),
      .help = "keep what the result file holds and do the rest; without a file, start one"},
+    {"overwrite", 0, OPTION_FLAG, GROUP_RUN, 1u << COMMAND_RUN | IN_COMPARE, OFFSET(overwrite),
+     .help = "run: remove the result file of before and its reports first, once all inputs are read;\n"
+             "compare: remove reports of another result"},
     {"grace", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(grace_seconds), .argument = "SECONDS",
      .help = "after a signal, time for running items, and again for the partial reports\n(default 30)",
      .least = 0, .most = 86400},

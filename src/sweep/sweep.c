@@ -42,6 +42,13 @@ static const char *reference_weights(const struct model *model)
     return model->kind == MODEL_W8A8 ? "dequantized-int8" : "model";
 }
 
+// Collective.
+static enum status ask(const struct sweep *sweep, const struct store_identity *identity, struct error *err)
+{
+    if (sweep->admit && sweep->comm->rank == 0) sweep->admit(sweep, identity, err);
+    return comm_agree(sweep->comm, err);
+}
+
 static enum status make_or_resume(struct store **store, const struct sweep *sweep, struct error *err)
 {
     char config[256], version[16], *job_json = job_identity_json(sweep->job);
@@ -65,9 +72,16 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
                             const struct dims *, const struct corpus *, const struct store_identity *,
                             struct error *) = store_create;
         if (sweep->resumes) open = sweep->adds ? store_extend : store_resume;
+        if (!sweep->resumes && ask(sweep, &identity, err)) goto free_job;
         open(store, sweep->comm, sweep->result_path, &sweep->plan, &sweep->model.dims, &sweep->corpus,
              &identity, err);
+        // A file of another job is named first: what differs is said there.
+        if (sweep->resumes && !err->status && ask(sweep, &identity, err)) {
+            store_close(*store);
+            *store = NULL;
+        }
     }
+free_job:
     free(job_json);
     return err->status;
 }

@@ -38,12 +38,28 @@ static enum status check_job_bytes(const struct sweep *sweep, struct error *err)
     return comm_agree(sweep->comm, err);
 }
 
+// Only what ssmsweep wrote is removed.
+static enum status check_ours(const char *path, struct error *err)
+{
+    struct error inner = {0};
+    struct result *result = NULL;
+    const bool ours = !file_exists(path) || result_open(&result, path, &inner) == STATUS_OK;
+    result_close(result);
+    if (ours) return STATUS_OK;
+    return error_set(err, inner.status,
+                     "%.900s; --overwrite removes result files of ssmsweep alone: remove it "
+                     "yourself, or choose another --output_dir",
+                     inner.text);
+}
+
 // Before the long work; store_create() looks again.
 static enum status refuse_existing(const struct sweep *sweep, struct error *err)
 {
     const struct job *job = sweep->job;
-    if (sweep->comm->rank == 0 && !job->resume && job->command != COMMAND_SAVE &&
-        file_exists(sweep->result_path))
+    if (sweep->comm->rank == 0 && job->overwrite)
+        check_ours(sweep->result_path, err);
+    else if (sweep->comm->rank == 0 && !job->resume && job->command != COMMAND_SAVE &&
+             file_exists(sweep->result_path))
         error_set(err, STATUS_INPUT, "%s: " STORE_EXISTS, sweep->result_path);
     return comm_agree(sweep->comm, err);
 }

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 
@@ -172,6 +173,87 @@ def check_stored_job(checks, folder):
     checks.check(result.status == 2 and "unknown key 'logits'" in result.err, "logits: neither true nor false", result.err)
 
 
+def check_owner(checks, folder):
+    """Reports of one result are not mixed with those of another, and --overwrite removes what it says."""
+    work = os.path.join(folder, "owner")
+    os.mkdir(work)
+    short = ["--calib_data_num", "1", "--calib_seqlen", "9"]
+
+    def run(arguments, status, *parts):
+        result = harness.run(arguments, 1, work)
+        good = result.status == status and all(part in result.err for part in parts)
+        checks.check(good, " ".join(arguments), "status %s, wanted %s with %s\n%s" % (result.status, status, parts, result.err))
+
+    def reports():
+        return {name: harness.read_bytes(os.path.join(work, "comparisons", name)) for name in os.listdir(os.path.join(work, "comparisons"))}
+
+    def files():
+        return sorted(os.path.join(os.path.relpath(where, work), name) for where, _, names in os.walk(work) for name in names)
+
+    run(["--modes", "fp32,fp16,2-4", "--per-sample"] + short, 0)
+    mine = os.path.join(work, "comparisons", "mode_of_mine.txt")
+    for path in (mine, os.path.join(work, "comparisons", "mode_notes.json"), os.path.join(work, "layer_outputs", "notes.txt")):
+        with open(path, "w") as f:
+            f.write("mine\n")
+    before, there = reports(), files()
+    # Another text, another calibration, fewer modes; each before anything is made.
+    others = [(["--modes", "fp32,2-4", "--calib_data_num", "1", "--calib_seqlen", "8"], "ids_sha256"),
+              (["--modes", "fp32,2-4", "--observer", "mse"] + short, "observer"),
+              (["--modes", "fp32,2-4", "--percentile_alpha", "0.9"] + short, "percentile_alpha"),
+              (["--modes", "fp32,2-4"] + short, "a mode that this result lacks")]
+    for arguments, part in others:
+        run(["-q", "--output_dir", "other"] + arguments, 3, "is a report of another result (" + part, "--comparison-dir", "--overwrite")
+        checks.check(reports() == before and files() == there, part + ": nothing was touched", files())
+    run(["-q", "--output_dir", "other", "--comparison-dir", "other"] + others[0][0], 0)
+    run(["compare", "-q", "--output_dir", "other"], 3, "ids_sha256")
+    run(["-q", "--modes", "fp32,fp16,2-4"] + short, 3, "exists already", "--overwrite")
+    run(["-q", "--overwrite", "--resume"], 2, "--overwrite contradicts --resume")
+    run(["-q", "--overwrite", "--gate", "nothing<1"], 2)
+    run(["-q", "--overwrite", "--calib-data", "none.txt"], 3)
+    run(["-q", "--overwrite", "--baseline", "comparisons/summary.json"], 2)
+    checks.check(reports() == before, "a bad input: nothing was removed")
+    # The same result again, and what compare writes of it.
+    run(["compare", "-q", "2-4"], 0)
+    run(["--overwrite", "--modes", "fp32,2-4", "--calib_data_num", "1", "--calib_seqlen", "8"], 0, "removed layer_outputs/sweep.h5",
+        "removed the statistics of 3 modes in layer_outputs", "removed 7 reports in comparisons")
+    left = sorted(reports())
+    checks.check(left == ["mode_2-4_vs_fp32.json", "mode_notes.json", "mode_of_mine.txt", "summary.json", "sweep.csv", "sweep.json"],
+                 "--overwrite removed the reports of before, and these alone", left)
+    checks.check(os.path.exists(os.path.join(work, "layer_outputs", "notes.txt")) and "layer_outputs/mode_fp16_stats.json" not in files(),
+                 "--overwrite beside the result file")
+    run(["compare", "--overwrite", "--output_dir", "other"], 0)
+    with open(os.path.join(work, "layer_outputs", "sweep.h5"), "w") as f:
+        f.write("mine\n")
+    run(["-q", "--overwrite"] + short, 3, "result files of ssmsweep alone")
+    checks.check(harness.read_bytes(os.path.join(work, "layer_outputs", "sweep.h5")) == b"mine\n", "a file of somebody else stays")
+
+
+def check_last_lines(checks, folder):
+    """Each command ends with where things lie and, where there is more to do, with a command that works."""
+    work = os.path.join(folder, "lines")
+    os.mkdir(work)
+
+    def last(arguments):
+        result = harness.run(arguments, 1, work)
+        said = result.lines()
+        checks.check(result.status == 0 and said, " ".join(arguments), result.err)
+        return said[-1] if said else ""
+
+    told = last(["save", "fp16", "--calib_data_num", "1", "--calib_seqlen", "9", "--output_dir", "it's saved"])
+    checks.check(told.startswith("ssmsweep: saved it's saved/sweep.h5; "), "save: where it lies", told)
+    command = shlex.split(told.split("with: ssmsweep ")[1])
+    checks.check(last(command) == "ssmsweep: result: it's saved/sweep.h5; reports: comparisons", "compare: where it lies", command)
+    checks.check(last(command + ["--gate", "mse<1", "--save_comparison", "x.json"]) == "ssmsweep: 1 check passed", "a gate that holds")
+    told = last(["export", "--npy", "arrays", "--output_dir", "it's saved"])
+    checks.check("exported 4 arrays to arrays" in told, "export: where it lies", told)
+    told = last(["import-npy", "arrays", "--output_dir", "back"])
+    checks.check("imported into back/sweep.h5; " in told, "import-npy: where it lies", told)
+    last(shlex.split(told.split("with: ssmsweep ")[1]))
+    text = harness.run(["compare", "--output_dir", "back"], 1, work).out
+    checks.check("=: equal" not in text and "Place 4-8" not in text and "Modes are compared text by text" in text,
+                 "legends of marks that are there", text)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as folder:
@@ -187,6 +269,8 @@ def main():
         check_samples(checks, folder)
         check_recipes(checks, folder)
         check_stored_job(checks, folder)
+        check_owner(checks, folder)
+        check_last_lines(checks, folder)
     checks.finish()
 
 

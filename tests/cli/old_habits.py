@@ -58,6 +58,7 @@ def check_compare(checks, work):
 
 def check_remedy(checks, work, what, arguments, words, added):
     """What is missing is named with the command that makes it: exactly that command, and the comparison works."""
+    arguments = arguments + ["--comparison-dir", arguments[-1] + " compared"]    # reports of several results do not mix
     result = harness.run(["compare"] + arguments, 1, work, limit=LIMIT)
     said = result.err.strip().split("make it with: ")
     if not checks.check(result.status == 3 and len(said) == 2 and all(word in said[0] for word in words), what, result.err):
@@ -83,11 +84,11 @@ def check_remedies(checks, work):
     check_remedy(checks, work, "every option", ["2-4", "--output_dir", odd], ["mode '2-4' is not in it"], "2-4")
     with h5py.File(os.path.join(work, odd, "sweep.h5"), "r+") as f:
         f["items/1/2-4/state"][1] = 0
-    result = harness.run(["compare", "2-4", "--output_dir", odd], 1, work, limit=LIMIT)
+    result = harness.run(["compare", "2-4", "--output_dir", odd, "--comparison-dir", odd + " compared"], 1, work, limit=LIMIT)
     command = result.err.strip().split("make it with: ")[-1]
     path = os.path.dirname(harness.PROGRAM) + ":" + os.environ["PATH"]
     status, _, err = harness.execute(["sh", "-c", command], work, {"PATH": path}, LIMIT)
-    again = harness.run(["compare", "2-4", "--output_dir", odd], 1, work, limit=LIMIT)
+    again = harness.run(["compare", "2-4", "--output_dir", odd, "--comparison-dir", odd + " compared"], 1, work, limit=LIMIT)
     checks.check((result.status, status, again.status) == (3, 0, 0) and "'2-4' (calib_data_num 1) is not complete" in result.err,
                  "a mode that is not complete", result.err + err + again.err)
 

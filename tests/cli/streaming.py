@@ -31,7 +31,7 @@ def check_sweep(checks):
             status, peaks[samples] = peak_bytes(folder, [
                 "-q", "--model", "tiny", "--modes", "fp32,2-1", "--calib-data", "ids.npy", "--calib_data_num", str(samples),
                 "--calib_seqlen", str(SWEEP_TOKENS), "--store", "none", "--layers", "all", "--threads", "1",
-                "--output_dir", "of-%d" % samples])
+                "--output_dir", "of-%d" % samples, "--comparison-dir", "of-%d" % samples])
             checks.check(status == 0, "%d samples: the sweep runs" % samples)
     ratio = peaks[SWEEP_MANY] / peaks[SWEEP_FEW]
     print("sweeps of %d and %d samples: %.1f and %.1f MiB" % (SWEEP_FEW, SWEEP_MANY, peaks[SWEEP_FEW] / 2**20, peaks[SWEEP_MANY] / 2**20))

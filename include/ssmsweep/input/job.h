@@ -79,7 +79,7 @@ struct job {
     const char *gate_file; // NULL: none
     const char *baseline;  // NULL: none; JSON of an older comparison
     const char *junit;     // NULL: none; XML file to write
-    bool resume, dry_run;
+    bool resume, dry_run, overwrite;
     bool quantize;           // of old command lines: the mode says it
     bool json, cpu;          // of info
     int bootstrap;           // resamples
@@ -109,5 +109,7 @@ char *job_identity_json(const struct job *job);
 // options that differ from the default, for a shell in the same folder.  Caller frees.  NULL when memory is
 // out.
 char *job_save_line(const char *identity_json, const char *modes, const char *output_dir);
+// The same of the command that compares all modes of the result file: `ssmsweep compare --all`.
+char *job_compare_line(const char *output_dir, const char *reference);
 
 #endif

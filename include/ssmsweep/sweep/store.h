@@ -66,7 +66,8 @@ enum store_state { STORE_ITEM_ABSENT = 0, STORE_ITEM_DONE = 1, STORE_ITEM_FAILED
 enum { STORE_CALIBRATION = -1 }; // in place of a run: the observations
 
 #define STORE_EXISTS                                                                                         \
-    "the result file exists already; use --resume, `ssmsweep save` to add modes, or another --output_dir"
+    "the result file exists already; use --resume, `ssmsweep save` to add modes, another --output_dir, or "  \
+    "--overwrite"
 
 // Collective.  Makes the file with every dataset, reserves its space and opens it.  All arguments equal on
 // all ranks. STATUS_INPUT if it exists, STATUS_IO if it cannot be made or the disk lacks room (nothing is

@@ -15,6 +15,7 @@
 #include "ssmsweep/sweep/claim.h"
 #include "ssmsweep/sweep/comm.h"
 #include "ssmsweep/sweep/plan.h"
+#include "ssmsweep/sweep/store.h"
 
 // How long the phases of sweep_run() took on this rank.
 struct sweep_times {
@@ -51,9 +52,11 @@ struct sweep {
     size_t output_dir_bytes, comparison_dir_bytes; // rank 0: what of their paths was there before
     int threads;                                   // of each rank
     bool resumes;                                  // an earlier run's file; set by sweep_run()
-    bool comparable;           // after sweep_run() failed: the file is whole, and holds finished samples
-    bool lost;                 // after sweep_run() failed: the file was taken away
-    double load_seconds;       // that sweep_open() took
+    bool comparable;     // after sweep_run() failed: the file is whole, and holds finished samples
+    bool lost;           // after sweep_run() failed: the file was taken away
+    double load_seconds; // that sweep_open() took
+    // NULL, or what rank 0 asks when all inputs are read and the result file is claimed, before it is made.
+    enum status (*admit)(const struct sweep *sweep, const struct store_identity *identity, struct error *err);
     struct sweep_times *times; // filled by sweep_run(); NULL: not wanted.  Borrowed
 };
 
