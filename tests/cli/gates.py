@@ -78,8 +78,8 @@ def check_closed_output(checks, folder):
     gates = " compare --gate '%s' --junit closed.xml "
     path = os.path.join(folder, "closed.xml")
     for what, gate, output, status, lines in [
-            ("a reader that leaves", "mse<1e-30", "| true", 1, 2), ("a full disk", "mse<1e-30", ">/dev/full", 1, 2),
-            ("a reader that leaves, gates that hold", "mse<1", "| true", 0, 1), ("a full disk, gates that hold", "mse<1", ">/dev/full", 4, 2)]:
+            ("a reader that leaves", "mse<1e-30", "| true", 1, 3), ("a full disk", "mse<1e-30", ">/dev/full", 1, 3),
+            ("a reader that leaves, gates that hold", "mse<1", "| true", 0, 2), ("a full disk, gates that hold", "mse<1", ">/dev/full", 4, 3)]:
         # The reader is gone for sure before the first byte: it ends at once, and the program starts later.
         script = "set -o pipefail; { sleep 0.3; %s%s; echo $? >status; } %s" % (harness.PROGRAM, gates % gate, output)
         _, _, err = harness.execute(["bash", "-c", script], folder, harness.QUICK)
