@@ -67,7 +67,7 @@ static void print_tensors(FILE *out, const struct checkpoint *checkpoint)
         const struct tensor *tensor = checkpoint_at(checkpoint, i);
         char shape[TENSOR_SHAPE_CHARS];
         tensor_shape_text(tensor->shape, tensor->dims, shape);
-        fprintf(out, "  %-4s %-16s %s\n", dtype_name(tensor->dtype), shape, tensor->name);
+        fprintf(out, "  %-4s %-16s %s\n", tensor_dtype_name(tensor), shape, tensor->name);
     }
     for (size_t i = 0; i < checkpoint_scalars(checkpoint); i++) {
         const struct scalar *scalar = checkpoint_scalar_at(checkpoint, i);
@@ -148,7 +148,7 @@ static void put_tensors(struct json_writer *w, const struct checkpoint *checkpoi
         const struct tensor *tensor = checkpoint_at(checkpoint, i);
         json_begin_object(w, NULL);
         json_put_string(w, "name", tensor->name);
-        json_put_string(w, "dtype", dtype_name(tensor->dtype));
+        json_put_string(w, "dtype", tensor_dtype_name(tensor));
         json_begin_array(w, "shape");
         for (int d = 0; d < tensor->dims; d++)
             json_put_integer(w, NULL, tensor->shape[d]);

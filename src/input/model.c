@@ -107,7 +107,7 @@ static enum status check_tensor(struct model *model, const struct field *field, 
         return error_set(
             err, STATUS_INPUT,
             "%s: tensor '%.200s': expected dtype F32, F16, BF16 or F64, got %s; use a float model", path,
-            tensor->name, dtype_name(tensor->dtype));
+            tensor->name, tensor_dtype_name(tensor));
     if (tensor->dtype == DTYPE_F64) notes_add(&model->notes, "%s: F64 weights are rounded to F32", path);
     return STATUS_OK;
 }
@@ -158,7 +158,8 @@ static enum status bind(struct model *model, const struct field *field, const ch
                         bool required, struct error *err)
 {
     const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
-    if (!tensor && !required) return STATUS_OK;
+    if (!required && (!tensor || tensor_elements(tensor) == 0))
+        return STATUS_OK; // some writers leave a shell
     if (!tensor) return missing(model, name, err);
     if (check_tensor(model, field, tensor, err)) return err->status;
     memcpy((char *)base + field->offset, &tensor, sizeof tensor);
@@ -318,8 +319,8 @@ static enum status check_strangers(const struct model *model, struct error *err)
     for (size_t i = 0; i < checkpoint_count(model->checkpoint); i++) {
         const struct tensor *tensor = checkpoint_at(model->checkpoint, i);
         bool ours = strncmp(tensor->name, "backbone.", 9) == 0 || strncmp(tensor->name, "lm_head.", 8) == 0;
-        bool known = tensor == model->embedding || tensor == model->norm_f || tensor == model->lm_head ||
-                     is_layer_tensor(model, tensor->name);
+        bool known = tensor == model->embedding || tensor == model->norm_f ||
+                     strcmp(tensor->name, lm_head_field.name) == 0 || is_layer_tensor(model, tensor->name);
         if (ours && !known)
             return error_set(err, STATUS_INPUT,
                              "%s: unknown tensor '%.200s': no part of a Mamba-1 model of %d layers%s",

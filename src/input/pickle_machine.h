@@ -25,16 +25,17 @@ enum value_kind {
 enum global_kind {
     GLOBAL_ORDERED_DICT,
     GLOBAL_REBUILD_TENSOR,
+    GLOBAL_REBUILD_TENSOR_V3, // names the dtype itself
     GLOBAL_REBUILD_PARAMETER,
     GLOBAL_SIZE,
     GLOBAL_STORAGE,
-    GLOBAL_DTYPE // a plain value, never called
+    GLOBAL_DTYPE // never called
 };
 
 struct global {
     const char *module, *name;
     enum global_kind kind;
-    enum dtype dtype; // of GLOBAL_STORAGE
+    enum dtype dtype; // of GLOBAL_STORAGE and GLOBAL_DTYPE
 };
 
 // Values are numbered; whatever holds one keeps its number, so that arrays may move.
@@ -57,8 +58,8 @@ struct value {
         const struct global *global;
         struct {
             const unsigned char *data;
-            int64_t elements;
-            enum dtype dtype;
+            int64_t elements; // DTYPE_OTHER: bytes
+            const struct global *type;
         } storage;
         uint32_t tensor; // in machine.tensors
     } as;

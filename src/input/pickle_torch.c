@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a state dict names: storages, tensors over them, and the dict itself.
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,9 @@ enum { MAX_NAME = 512, STORAGE_ID_PARTS = 5 };
 static const struct global globals[] = {
     {"collections", "OrderedDict", GLOBAL_ORDERED_DICT, 0},
     {"torch._utils", "_rebuild_tensor_v2", GLOBAL_REBUILD_TENSOR, 0},
+    {"torch._utils", "_rebuild_tensor_v3", GLOBAL_REBUILD_TENSOR_V3, 0},
     {"torch._utils", "_rebuild_parameter", GLOBAL_REBUILD_PARAMETER, 0},
+    {"torch._utils", "_rebuild_parameter_with_state", GLOBAL_REBUILD_PARAMETER, 0}, // attributes come last
     {"torch", "Size", GLOBAL_SIZE, 0},
     {"torch", "FloatStorage", GLOBAL_STORAGE, DTYPE_F32},
     {"torch", "HalfStorage", GLOBAL_STORAGE, DTYPE_F16},
@@ -24,10 +27,28 @@ static const struct global globals[] = {
     {"torch", "LongStorage", GLOBAL_STORAGE, DTYPE_I64},
     {"torch", "ByteStorage", GLOBAL_STORAGE, DTYPE_U8},
     {"torch", "BoolStorage", GLOBAL_STORAGE, DTYPE_BOOL},
-    {"torch", "float32", GLOBAL_DTYPE, 0},
-    {"torch", "float16", GLOBAL_DTYPE, 0},
-    {"torch", "bfloat16", GLOBAL_DTYPE, 0},
-    {"torch", "int8", GLOBAL_DTYPE, 0},
+    {"torch", "ComplexFloatStorage", GLOBAL_STORAGE, DTYPE_OTHER},
+    {"torch", "ComplexDoubleStorage", GLOBAL_STORAGE, DTYPE_OTHER},
+    {"torch.storage", "UntypedStorage", GLOBAL_STORAGE, DTYPE_OTHER},
+    {"torch", "float32", GLOBAL_DTYPE, DTYPE_F32},
+    {"torch", "float16", GLOBAL_DTYPE, DTYPE_F16},
+    {"torch", "bfloat16", GLOBAL_DTYPE, DTYPE_BF16},
+    {"torch", "float64", GLOBAL_DTYPE, DTYPE_F64},
+    {"torch", "int8", GLOBAL_DTYPE, DTYPE_I8},
+    {"torch", "int16", GLOBAL_DTYPE, DTYPE_I16},
+    {"torch", "int32", GLOBAL_DTYPE, DTYPE_I32},
+    {"torch", "int64", GLOBAL_DTYPE, DTYPE_I64},
+    {"torch", "uint8", GLOBAL_DTYPE, DTYPE_U8},
+    {"torch", "bool", GLOBAL_DTYPE, DTYPE_BOOL},
+    {"torch", "uint16", GLOBAL_DTYPE, DTYPE_OTHER},
+    {"torch", "uint32", GLOBAL_DTYPE, DTYPE_OTHER},
+    {"torch", "uint64", GLOBAL_DTYPE, DTYPE_OTHER},
+    {"torch", "float8_e4m3fn", GLOBAL_DTYPE, DTYPE_OTHER},
+    {"torch", "float8_e5m2", GLOBAL_DTYPE, DTYPE_OTHER},
+    {"torch", "float8_e4m3fnuz", GLOBAL_DTYPE, DTYPE_OTHER},
+    {"torch", "float8_e5m2fnuz", GLOBAL_DTYPE, DTYPE_OTHER},
+    {"torch", "complex64", GLOBAL_DTYPE, DTYPE_OTHER},
+    {"torch", "complex128", GLOBAL_DTYPE, DTYPE_OTHER},
 };
 
 static bool same_text(const char *known, const char *text, size_t length)
@@ -100,15 +121,17 @@ enum status torch_persistent(struct machine *m, uint32_t id, struct value *resul
         return machine_refuse(m, err,
                               "expected ('storage', type, key, device, elements); the file is damaged");
     if (m->source->find(m->source->context, name, &data, &bytes, err)) return err->status;
-    size_t item_bytes = dtype_bytes(type->as.global->dtype);
-    if (bytes % item_bytes != 0 || bytes / item_bytes != (uint64_t)elements->as.integer)
+    const size_t item_bytes = dtype_bytes(type->as.global->dtype);
+    const int64_t stated = elements->as.integer;
+    const bool other = item_bytes == 0; // what an element takes is not known
+    if (other ? bytes < (uint64_t)stated : bytes % item_bytes != 0 || bytes / item_bytes != (uint64_t)stated)
         return machine_refuse(m, err,
                               "storage '%s': expected %lld elements of %zu bytes, got %zu bytes; the file is "
                               "damaged, copy it again",
-                              name, (long long)elements->as.integer, item_bytes, bytes);
+                              name, (long long)stated, other ? 1 : item_bytes, bytes);
     *result = (struct value){.kind = VALUE_STORAGE,
                              .depth = 1,
-                             .as.storage = {data, elements->as.integer, type->as.global->dtype}};
+                             .as.storage = {data, other ? (int64_t)bytes : stated, type->as.global}};
     return STATUS_OK;
 }
 
@@ -128,14 +151,25 @@ static bool fits(const struct tensor *tensor, int64_t offset, int64_t elements)
     return count <= elements && last < elements;
 }
 
-static enum status rebuild_tensor(struct machine *m, const struct value *arguments, struct value *result,
-                                  struct error *err)
+// What the elements of a tensor are: the storage says it, or the dtype where that is named beside it.
+static const struct global *element_type(const struct machine *m, const struct value *arguments,
+                                         bool names_dtype)
+{
+    const struct value *storage = item(m, arguments, 0, VALUE_STORAGE),
+                       *named = names_dtype ? item(m, arguments, 6, VALUE_GLOBAL) : NULL;
+    if (!storage || (names_dtype && (!named || named->as.global->kind != GLOBAL_DTYPE))) return NULL;
+    return named ? named->as.global : storage->as.storage.type;
+}
+
+static enum status rebuild_tensor(struct machine *m, const struct value *arguments, bool names_dtype,
+                                  struct value *result, struct error *err)
 {
     const struct value *storage = item(m, arguments, 0, VALUE_STORAGE),
                        *at = item(m, arguments, 1, VALUE_INT);
+    const struct global *type = element_type(m, arguments, names_dtype);
     struct tensor tensor = {.name = ""};
     int strides;
-    if (!storage || !at)
+    if (!storage || !at || !type)
         return machine_refuse(m, err, "a tensor without storage or offset; the file is damaged");
     if (!read_sizes(m, item(m, arguments, 2, VALUE_TUPLE), tensor.shape, &tensor.dims) ||
         !read_sizes(m, item(m, arguments, 3, VALUE_TUPLE), tensor.stride, &strides) || strides != tensor.dims)
@@ -143,17 +177,22 @@ static enum status rebuild_tensor(struct machine *m, const struct value *argumen
                               "a tensor's shape and strides: expected as many whole numbers from 0 in both, "
                               "at most %d; the file is damaged",
                               TENSOR_MAX_DIMS);
-    if (at->as.integer < 0 || !fits(&tensor, at->as.integer, storage->as.storage.elements)) {
+    // Of an untyped storage the bytes are known; nothing reads elements of an unknown size.
+    const enum dtype held = storage->as.storage.type->dtype;
+    const int64_t bytes =
+                      storage->as.storage.elements * (int64_t)(held == DTYPE_OTHER ? 1 : dtype_bytes(held)),
+                  elements = type->dtype == DTYPE_OTHER ? bytes : bytes / (int64_t)dtype_bytes(type->dtype);
+    if (at->as.integer < 0 || !fits(&tensor, at->as.integer, elements)) {
         char shape[TENSOR_SHAPE_CHARS], stride[TENSOR_SHAPE_CHARS];
         tensor_shape_text(tensor.shape, tensor.dims, shape);
         tensor_shape_text(tensor.stride, tensor.dims, stride);
         return machine_refuse(m, err,
                               "a tensor of shape %s, strides %s at offset %lld lies outside its storage of "
                               "%lld elements; the file is damaged",
-                              shape, stride, (long long)at->as.integer,
-                              (long long)storage->as.storage.elements);
+                              shape, stride, (long long)at->as.integer, (long long)elements);
     }
-    tensor.dtype = storage->as.storage.dtype;
+    tensor.dtype = type->dtype;
+    if (type->dtype == DTYPE_OTHER) snprintf(tensor.other, sizeof tensor.other, "%s", type->name);
     tensor.data = storage->as.storage.data;
     if (tensor.data) tensor.data += (size_t)at->as.integer * dtype_bytes(tensor.dtype);
     return machine_new_tensor(m, &tensor, result, err);
@@ -168,7 +207,8 @@ enum status torch_reduce(struct machine *m, uint32_t callable, uint32_t argument
                               "opcode REDUCE: expected a global and its arguments; the file is damaged");
     switch (function->as.global->kind) {
     case GLOBAL_REBUILD_TENSOR:
-        return rebuild_tensor(m, tuple, result, err);
+    case GLOBAL_REBUILD_TENSOR_V3:
+        return rebuild_tensor(m, tuple, function->as.global->kind == GLOBAL_REBUILD_TENSOR_V3, result, err);
     case GLOBAL_REBUILD_PARAMETER:
         first = item(m, tuple, 0, VALUE_TENSOR);
         break;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/input/safetensors.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,12 +75,9 @@ static enum status read_dtype(const struct reader *in, const struct json *value,
 {
     const char *name = json_string(json_get(value, "dtype"));
     if (!name) return bad_entry(in, tensor->name, "expected a string as dtype", err);
-    if (!dtype_find(name, &tensor->dtype))
-        return error_set(
-            err, STATUS_INPUT,
-            "%s: tensor '%.200s': expected dtype F32, F16, BF16 or another plain one, got '%.32s'; "
-            "convert the model to one of them",
-            in->path, tensor->name, name);
+    if (dtype_find(name, &tensor->dtype)) return STATUS_OK;
+    tensor->dtype = DTYPE_OTHER; // an error where somebody needs it
+    snprintf(tensor->other, sizeof tensor->other, "%s", name);
     return STATUS_OK;
 }
 
@@ -115,7 +113,11 @@ static enum status read_entry(const struct reader *in, const struct json *value,
     int64_t bytes;
     if (!tensor_set_contiguous(tensor, &bytes))
         return bad_entry(in, tensor->name, "the shape overflows: its product is beyond 2^63 bytes", err);
-    if (bytes != entry->end - entry->begin)
+    if (tensor->dtype == DTYPE_OTHER) {
+        const int64_t given = entry->end - entry->begin;
+        if (tensor_elements(tensor) / 8 > given)
+            return bad_entry(in, tensor->name, "expected at least a bit for each element", err);
+    } else if (bytes != entry->end - entry->begin)
         return error_set(
             err, STATUS_INPUT,
             "%s: tensor '%.200s': expected %lld bytes from its shape, got %lld from data_offsets; "

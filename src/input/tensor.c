@@ -10,10 +10,10 @@ static const struct {
     const char *name;
     size_t bytes;
 } dtypes[DTYPE_COUNT] = {
-    [DTYPE_F32] = {"F32", 4},   [DTYPE_F16] = {"F16", 2}, [DTYPE_BF16] = {"BF16", 2},
-    [DTYPE_F64] = {"F64", 8},   [DTYPE_I8] = {"I8", 1},   [DTYPE_I16] = {"I16", 2},
-    [DTYPE_I32] = {"I32", 4},   [DTYPE_I64] = {"I64", 8}, [DTYPE_U8] = {"U8", 1},
-    [DTYPE_BOOL] = {"BOOL", 1},
+    [DTYPE_F32] = {"F32", 4},   [DTYPE_F16] = {"F16", 2},     [DTYPE_BF16] = {"BF16", 2},
+    [DTYPE_F64] = {"F64", 8},   [DTYPE_I8] = {"I8", 1},       [DTYPE_I16] = {"I16", 2},
+    [DTYPE_I32] = {"I32", 4},   [DTYPE_I64] = {"I64", 8},     [DTYPE_U8] = {"U8", 1},
+    [DTYPE_BOOL] = {"BOOL", 1}, [DTYPE_OTHER] = {"other", 0},
 };
 
 size_t dtype_bytes(enum dtype dtype)
@@ -26,9 +26,14 @@ const char *dtype_name(enum dtype dtype)
     return dtypes[dtype].name;
 }
 
+const char *tensor_dtype_name(const struct tensor *tensor)
+{
+    return tensor->dtype == DTYPE_OTHER ? tensor->other : dtype_name(tensor->dtype);
+}
+
 bool dtype_find(const char *name, enum dtype *dtype)
 {
-    for (int i = 0; i < DTYPE_COUNT; i++)
+    for (int i = 0; i < DTYPE_OTHER; i++)
         if (strcmp(dtypes[i].name, name) == 0) {
             *dtype = (enum dtype)i;
             return true;

@@ -90,7 +90,7 @@ static const char embedding_scales[] = "backbone.embedding.scales",
 
 static bool is_one_of_the_ends(const char *name)
 {
-    const char *const known[] = {embedding_scales, embeddings_scales, norm_f_scale, head_weight, head_a,
+    const char *const known[] = {embedding_scales, embeddings_scales, norm_f_scale, head_a,
                                  head_b,           head_alpha};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(name, known[i]) == 0) return true;
@@ -202,7 +202,7 @@ static enum status bind_codes(const struct model *model, const char *name, const
         return error_set(err, STATUS_INPUT,
                          "%s: tensor '%s': expected INT8 codes, got %s; config.json names a "
                          "W8A8 model",
-                         checkpoint_path(model->checkpoint), name, dtype_name(tensor->dtype));
+                         checkpoint_path(model->checkpoint), name, tensor_dtype_name(tensor));
     *view = *tensor;
     if (!arrange(view, shape, stored_by_input))
         return bad_shape(model, name, tensor, shape, stored_by_input, err);
@@ -246,7 +246,7 @@ static enum status find_number(const struct model *model, const char *name, doub
             err, STATUS_INPUT,
             "%s: key '%s': expected one number, got a tensor of %s, shape %s; a W8A8 Mamba-1 model has "
             "one scale for a tensor",
-            checkpoint_path(model->checkpoint), name, dtype_name(tensor->dtype), shape);
+            checkpoint_path(model->checkpoint), name, tensor_dtype_name(tensor), shape);
     }
     tensor_to_f32(tensor, &value);
     *number = (double)value;
@@ -413,7 +413,7 @@ static enum status check_part(const struct model *model, const struct tensor *te
     if (said == PART_UNSAID || said == is) return STATUS_OK;
     return error_set(err, STATUS_INPUT, "%s: tensor '%s': expected %s, as config.json's '%s' says, got %s",
                      checkpoint_path(model->checkpoint), tensor->name,
-                     said == PART_INT8 ? "INT8 codes" : "a float dtype", key, dtype_name(tensor->dtype));
+                     said == PART_INT8 ? "INT8 codes" : "a float dtype", key, tensor_dtype_name(tensor));
 }
 
 // A row is FP16(code * scale), which must be finite.  Scales come from the largest value of a row, not from
@@ -427,7 +427,7 @@ static enum status check_row_scales(const struct model *model, const struct tens
         return error_set(
             err, STATUS_INPUT,
             "%s: tensor '%s': expected F16 of shape [%d], a scale for each row, got %s of shape %s",
-            checkpoint_path(model->checkpoint), scales->name, rows, dtype_name(scales->dtype), shape);
+            checkpoint_path(model->checkpoint), scales->name, rows, tensor_dtype_name(scales), shape);
     }
     for (int i = 0; i < rows; i++) {
         struct tensor one = *scales;

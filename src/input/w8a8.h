@@ -13,7 +13,8 @@
 // config.json.
 enum status w8a8_bind(struct model *model, const struct config *config, struct error *err);
 
-// Is it the name of a tensor or number of such a checkpoint, other than its embedding and norm_f?
+// Is it the name of a tensor or number of such a checkpoint, other than the weights of embedding, norm_f and
+// lm_head?
 bool w8a8_knows(const char *name, int n_layer);
 
 #endif

@@ -107,6 +107,38 @@ def transposed(tensors):
     return {name: view(a) for name, a in tensors.items()}
 
 
+def with_attributes(tensors):
+    """As a module's own parameters are pickled, of which some carry attributes."""
+    def parameter(name, a):
+        raw = torch_file.as_raw(a, {})
+        attributes = {"_no_weight_decay": True, "note": ("x", [1, 2.5])} if name.endswith(("A_log", "mixer.D")) else None
+        return torch_file.Raw(raw.storage, 0, raw.shape, raw.stride, True, attributes)
+    return {name: parameter(name, a) for name, a in tensors.items()}
+
+
+def odd_tensors():
+    Raw, Storage = torch_file.Raw, torch_file.Storage
+    untyped = Storage("UntypedStorage", bytes(32))
+    return {"freqs": np.zeros(3, np.complex64), "ids": Raw(untyped, 0, (4, 4), (4, 1), dtype="uint16"),
+            "eight": Raw(untyped, 2, (3,), (1,), dtype="float8_e4m3fn"), "four": Raw(untyped, 1, (7,), (1,), dtype="float32")}
+
+
+def save_odd(path, tensors):
+    """The tensors, and four that no equation has."""
+    reference.save_safetensors(path, tensors, {"format": "pt"})
+    with open(path, "rb") as f:
+        raw = f.read()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header, end = json.loads(raw[8:start]), len(raw) - start
+    for name, dtype, shape, size in (("quant_state", "U32", [4], 16), ("some.f8", "F8_E4M3", [2, 4], 8), ("freqs", "C64", [], 8),
+                                     ("lm_head.weight", "_", [0], 0)):
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    with open(path, "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text + raw[start:] + bytes(end - len(raw) + start))
+
+
 def variants(work, tensors):
     """(name, folder) of the demo model, stored in other ways with the same values."""
     def folder(name, config=None):
@@ -124,6 +156,12 @@ def variants(work, tensors):
     f = folder("transposed", original_config())
     torch_file.save(os.path.join(f, "pytorch_model.bin"), transposed(original))
     yield "transposed and strided views", f
+    f = folder("odd", original_config())
+    torch_file.save(os.path.join(f, "pytorch_model.bin"), dict(with_attributes(original), **odd_tensors()), 4)
+    yield "parameters with attributes, tensors of dtypes that nobody uses", f
+    f = folder("odd_safetensors")
+    save_odd(os.path.join(f, "model.safetensors"), tensors)
+    yield "safetensors with dtypes that nobody uses, and the shell of a tied lm_head", f
     f = folder("fp32")
     reference.save_safetensors(os.path.join(f, "model.safetensors"), {n: a.astype(np.float32) for n, a in tensors.items()})
     yield "FP32 safetensors", f

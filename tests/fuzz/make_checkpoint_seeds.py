@@ -22,6 +22,13 @@ def state_dicts():
     yield {"bf16": torch_file.Bf16(np.arange(6).reshape(2, 3)), "head": shared[:8], "tail": shared[8:],
            "scalar": np.ones((), np.float32), "empty": np.zeros((0, 3), np.float32)}
     yield {"p": torch_file.Raw(torch_file.Storage("FloatStorage", bytes(16)), 0, (4,), (1,), parameter=True)}
+    untyped = torch_file.Storage("UntypedStorage", bytes(16))
+    yield {"w": torch_file.Raw(torch_file.Storage("FloatStorage", bytes(16)), 0, (4,), (1,), True, {"_no_weight_decay": True}),
+           "c": np.zeros(2, np.complex64), "u16": torch_file.Raw(untyped, 0, (2, 4), (4, 1), dtype="uint16"),
+           "f32": torch_file.Raw(untyped, 1, (3,), (1,), dtype="float32")}
+    yield {"x.mixer.in_proj.weight": np.zeros((16, 6), np.int8).T, "x.mixer.in_proj.a": np.ones((1, 1), np.float32),
+           "x.mixer.in_proj.alpha": 0.002, "x.mixer.selective_scan.u_scale": np.float32(0.5).reshape(())}
+    yield [{"in_proj:input": torch_file.Raw(torch_file.Storage("FloatStorage", bytes(4)), 0, (), ())}]
     yield {"i": np.arange(4, dtype=np.int32), "l": np.arange(4, dtype=np.int64), "d": np.arange(4, dtype=np.float64),
            "s": np.arange(4, dtype=np.int16), "u": np.arange(4, dtype=np.uint8), "b": np.ones(4, np.bool_)}
 
@@ -42,7 +49,10 @@ def pickles():
     for values in state_dicts():
         for protocol in (2, 4):
             yield bytes_as_keys(values, protocol)
-            yield bytes_as_keys(collections.OrderedDict(values), protocol)
+            if isinstance(values, dict):
+                yield bytes_as_keys(collections.OrderedDict(values), protocol)
+    # An OrderedDict with an attribute, as state_dict() has `_metadata`.
+    yield b"\x80\x02ccollections\nOrderedDict\n)R}X\x09\x00\x00\x00_metadata}X\x00\x00\x00\x00}X\x07\x00\x00\x00versionK\x01sssb."
     yield b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R."
     yield b"\x80\x02" + b"(" * 50 + b"t" * 50 + b"."
     yield b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s."
@@ -52,7 +62,7 @@ def archives():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "x")
         for values in state_dicts():
-            torch_file.save(path, values)
+            torch_file.write_zip(path, torch_file.entries_of(*torch_file.dumps(values)))
             with open(path, "rb") as f:
                 yield f.read()
         pickled, storages = torch_file.dumps({"a": np.arange(300, dtype=np.float32)})
@@ -73,6 +83,8 @@ def tensor_files():
     yield safetensors({"a": entry("F32", [2, 2], 0, 16), "b": entry("F16", [3], 16, 22)}, bytes(22))
     yield safetensors({"__metadata__": {"format": "pt"}, "a": entry("BF16", [], 0, 2)}, bytes(2))
     yield safetensors({"a": entry("I8", [4, 1, 2], 0, 8), "e": entry("F64", [0], 8, 8)}, bytes(8))
+    yield safetensors({"a": entry("F8_E4M3", [2, 2], 0, 4), "lm_head.weight": entry("_", [0], 4, 4), "u": entry("U32", [1], 4, 8)},
+                      bytes(8))
     yield safetensors({"a": entry("F32", [2 ** 40, 2 ** 40], 0, 16)}, bytes(16))
     yield safetensors({"a": entry("F32", [1], 0, 4), "b": entry("F32", [1], 2, 6)}, bytes(8))
     yield safetensors({}, b"")

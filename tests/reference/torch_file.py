@@ -14,14 +14,32 @@ import numpy as np
 
 STORAGES = {"<f4": "FloatStorage", "<f2": "HalfStorage", "<f8": "DoubleStorage", "|i1": "CharStorage",
             "<i2": "ShortStorage", "<i4": "IntStorage", "<i8": "LongStorage", "|u1": "ByteStorage", "|b1": "BoolStorage",
-            "bf16": "BFloat16Storage"}
+            "<c8": "ComplexFloatStorage", "bf16": "BFloat16Storage", "untyped": "UntypedStorage"}
 SIZES = {"FloatStorage": 4, "HalfStorage": 2, "DoubleStorage": 8, "CharStorage": 1, "ShortStorage": 2, "IntStorage": 4,
-         "LongStorage": 8, "ByteStorage": 1, "BoolStorage": 1, "BFloat16Storage": 2}
+         "LongStorage": 8, "ByteStorage": 1, "BoolStorage": 1, "BFloat16Storage": 2, "ComplexFloatStorage": 8, "UntypedStorage": 1}
+DTYPES = ["float32", "uint16", "float8_e4m3fn"]    # what _rebuild_tensor_v3 may name here
 
-torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-sys.modules.update({"torch": torch, "torch._utils": utils})
+torch, utils, storage = types.ModuleType("torch"), types.ModuleType("torch._utils"), types.ModuleType("torch.storage")
+sys.modules.update({"torch": torch, "torch._utils": utils, "torch.storage": storage})
 for _name in STORAGES.values():
     setattr(torch, _name, type(_name, (), {"__module__": "torch"}))
+torch.UntypedStorage.__module__ = "torch.storage"
+storage.UntypedStorage = torch.UntypedStorage
+
+
+class Dtype:
+    """Pickled as its name in torch."""
+    __module__ = "torch"
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return self.name
+
+
+for _name in DTYPES:
+    setattr(torch, _name, Dtype(_name))
 
 
 def _rebuild_tensor_v2():
@@ -32,7 +50,15 @@ def _rebuild_parameter():
     raise RuntimeError("for its name alone")
 
 
-for _function in (_rebuild_tensor_v2, _rebuild_parameter):
+def _rebuild_tensor_v3():
+    raise RuntimeError("for its name alone")
+
+
+def _rebuild_parameter_with_state():
+    raise RuntimeError("for its name alone")
+
+
+for _function in (_rebuild_tensor_v2, _rebuild_tensor_v3, _rebuild_parameter, _rebuild_parameter_with_state):
     _function.__module__ = "torch._utils"
     setattr(utils, _function.__name__, _function)
 
@@ -47,13 +73,19 @@ class Storage:
 
 
 class Raw:
-    """A tensor as the pickle describes it."""
+    """A tensor as the pickle describes it; `state`: attributes of a parameter; `dtype`: named beside the storage."""
 
-    def __init__(self, storage, offset, shape, stride, parameter=False):
+    def __init__(self, storage, offset, shape, stride, parameter=False, state=None, dtype=None):
         self.storage, self.offset, self.shape, self.stride, self.parameter = storage, offset, shape, stride, parameter
+        self.state, self.dtype = state, dtype
 
     def __reduce__(self):
         arguments = (self.storage, self.offset, tuple(self.shape), tuple(self.stride), False, collections.OrderedDict())
+        if self.state is not None:
+            inner = Raw(self.storage, self.offset, self.shape, self.stride)
+            return _rebuild_parameter_with_state, (inner, True, collections.OrderedDict(), self.state)
+        if self.dtype:
+            return _rebuild_tensor_v3, arguments + (getattr(torch, self.dtype), None)
         if self.parameter:
             inner = Raw(self.storage, self.offset, self.shape, self.stride)
             return _rebuild_parameter, (inner, True, collections.OrderedDict())

@@ -20,9 +20,10 @@ enum dtype {
     DTYPE_I64,
     DTYPE_U8,
     DTYPE_BOOL,
+    DTYPE_OTHER, // none that can be read: such a tensor is there, its elements are not
     DTYPE_COUNT
 };
-enum { TENSOR_MAX_DIMS = 8, TENSOR_SHAPE_CHARS = 192 };
+enum { TENSOR_MAX_DIMS = 8, TENSOR_SHAPE_CHARS = 192, TENSOR_OTHER_CHARS = 24 };
 
 // View of one tensor.  `data` may be unaligned (read elements with memcpy).
 struct tensor {
@@ -32,11 +33,13 @@ struct tensor {
     int dims; // 0: a scalar
     int64_t shape[TENSOR_MAX_DIMS];
     int64_t stride[TENSOR_MAX_DIMS]; // in elements; row-major contiguous for safetensors
+    char other[TENSOR_OTHER_CHARS];  // DTYPE_OTHER: what the file calls it, cut to fit
 };
 
-size_t dtype_bytes(enum dtype dtype);
-const char *dtype_name(enum dtype dtype);             // "F32", ... as safetensors spells them
-bool dtype_find(const char *name, enum dtype *dtype); // false: no such dtype
+size_t dtype_bytes(enum dtype dtype);                       // 0: DTYPE_OTHER
+const char *dtype_name(enum dtype dtype);                   // "F32", ... as safetensors spells them
+const char *tensor_dtype_name(const struct tensor *tensor); // as the file has it
+bool dtype_find(const char *name, enum dtype *dtype);       // false: none that can be read
 
 // Sets the strides of a row-major contiguous tensor from its shape.  False if the product of the shape, or
 // the bytes that it takes, exceed INT64_MAX; the shape must hold no negative number.
