@@ -5,7 +5,8 @@
 #   tests/run.sh LABEL...        only the tests of these labels (unit, mpi, cli, reference, slurm ...)
 # SSMSWEEP_WERROR=ON makes warnings errors; SSMSWEEP_SANITIZERS=OFF leaves out the sanitizer build;
 # SSMSWEEP_FUZZ=ON adds a short run of the fuzz targets, with clang (label fuzz);
-# SSMSWEEP_LONG=1 takes all variants of the tests that have several; SSMSWEEP_GOLDEN=DIR adds the tokenizer's golden files.
+# SSMSWEEP_LONG=1 takes all variants of the tests that have several; SSMSWEEP_GOLDEN=DIR adds the tokenizer's golden files,
+# SSMSWEEP_CHECKPOINTS=DIR checkpoints of others with golden outputs (tests/cli/published.py).
 # Takes some 30 minutes of processor time: builds 5, sanitizers 10, release 15.  Exit status: 0 only if every test passed.
 set -eu
 cd "$(dirname "$0")/.."
