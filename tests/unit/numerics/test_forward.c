@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass on the demo model: streams that go side by side give what whole passes give; passes leave
-// nothing behind for the next one; modes that must be equal are; dither changes little, but something, and
-// always the same; what is not finite stays so.
+// The forward pass on the demo model, and on a checkpoint with codes as embedding and lm_head: streams that
+// go side by side give what whole passes give; passes leave nothing behind for the next one; modes that must
+// be equal are; dither changes little, but something, and always the same; what is not finite stays so.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,6 +18,8 @@
 
 enum { LENGTH = 37, MODES_AT_MOST = 32 };
 
+static const char demo[] = SOURCE_DIR "/jobs/demo", published[] = SOURCE_DIR "/tests/data/quamba2-w8a8";
+static const char *folder = demo;
 static struct model model;
 static struct weights *weights;
 static void *memory;
@@ -43,7 +45,7 @@ static int open_all(void **state)
 {
     (void)state;
     struct error err = {0};
-    if (model_open(&model, SOURCE_DIR "/jobs/demo", &err)) return -1;
+    if (model_open(&model, folder, &err)) return -1;
     if (large_D) enlarge_D();
     const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_W8A8 | WEIGHTS_LM_HEAD;
     memory = aligned_alloc(64, (weights_bytes(&model, parts) + 63) / 64 * 64);
@@ -333,10 +335,45 @@ static void test_not_finite(void **state)
     assert_int_equal(open_all(state), 0);
 }
 
+// Behind the last layer as well: a row of logits for each token that is not finite, whatever lm_head is.
+static void assert_logits_break(bool rotated, float spoil)
+{
+    const size_t floats = stream_floats(&model.dims, LENGTH), ld = floats / LENGTH;
+    const int vocab = model.dims.vocab_size, width = (vocab + 15) / 16 * 16;
+    struct stream stream = {calloc(floats, sizeof(float)), calloc(floats, sizeof(float)), rotated};
+    float *normed = malloc(floats * sizeof(float)),
+          *logits = malloc((size_t)(LENGTH * width) * sizeof *logits);
+    for (size_t i = 0; i < floats; i++)
+        if (i % ld < (size_t)model.dims.d_model) stream.h[i] = (float)(i * 37 % 101) - 50;
+    stream.residual[BROKEN * ld + 5] = spoil;
+    stream_norm(forward, &stream, 0, LENGTH, normed);
+    head_logits(forward, rotated, normed, LENGTH, 0, vocab, logits);
+    for (int t = 0; t < LENGTH; t++)
+        assert_int_equal(count_finite(logits + (size_t)(t * width), vocab), t == BROKEN ? 0 : vocab);
+    free(stream.residual), free(stream.h), free(normed), free(logits);
+}
+
+// Streams, and what is not finite, where embedding and lm_head are codes.
+static void test_codes(void **state)
+{
+    close_all(state);
+    folder = published;
+    assert_int_equal(open_all(state), 0);
+    assert_true(model.ends.embedding && model.ends.lm_head > 0);
+    test_streams(state);
+    for (int rotated = 0; rotated < 2; rotated++) {
+        assert_logits_break(rotated, NAN);
+        assert_logits_break(rotated, INFINITY);
+    }
+    close_all(state);
+    folder = demo;
+    assert_int_equal(open_all(state), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_not_finite), cmocka_unit_test(test_streams),
-                                       cmocka_unit_test(test_declared_equalities),
-                                       cmocka_unit_test(test_dither)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_streams), cmocka_unit_test(test_codes),
+        cmocka_unit_test(test_declared_equalities), cmocka_unit_test(test_dither)};
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
