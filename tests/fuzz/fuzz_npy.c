@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// .npy: mapped, and streamed as token ids (which may be compressed); both readers must agree on the ids.
+// .npy: mapped, and streamed as token ids (which may be compressed); both readers must agree on the ids.  The
+// same bytes as ids without a header.
 #define _GNU_SOURCE
 #include "fuzz_file.h"
 #include "ssmsweep/base/npy.h"
@@ -10,7 +11,7 @@ enum { VOCAB = 1000, SEQLEN = 16 };
 // The first token of the mapped array, for a comparison; -1 if it holds none.
 static int64_t first_id(const struct npy *npy)
 {
-    bool integers = npy->dtype == NPY_INT32 || npy->dtype == NPY_INT64;
+    bool integers = npy_is_integer(npy->dtype);
     double sum = 0;
     for (size_t i = 0; i < npy->count && i < 1000; i++)
         sum += integers ? (double)npy_integer(npy, i) : npy_number(npy, i);
@@ -33,6 +34,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     npy_map(&npy, path, &mapped);
     int64_t first = mapped.status ? -1 : first_id(&npy);
     if (!corpus_read(&corpus, &request, &err) && first >= 0 && corpus.ids[0] != first) abort();
+    corpus_clear(&corpus);
+    err = (struct error){0};
+    request.style.format = TEXT_BIN;
+    request.ids_dtype = (enum ids_dtype)(size % (IDS_INT64 + 1));
+    if (!corpus_read(&corpus, &request, &err) && (corpus.length[0] < 1 || corpus.length[0] > SEQLEN)) abort();
     corpus_clear(&corpus);
     npy_unmap(&npy);
     return 0;

@@ -16,7 +16,9 @@ def texts(demo):
         lines = [json.dumps({"text": json.loads(f.readline())["text"][:300]}).encode() + b"\n" for _ in range(3)]
     lines += [b'{"id": [1, {"a": null}], "text": "\\u0000 \\ud83d\\ude00 caf\\u00e9", "x": 1e5}\n', b'{"text": ""}\n']
     plain = [b"".join(lines), b"one\n\ntwo\r\n\r\n \n\nthree", b"\xef\xbb\xbfbom\n", b'{"text": "a", "text": "b"}\n',
-             b"{" * 300, b'{"text": "' + b"\xff" + b'"}']
+             b"{" * 300, b'{"text": "' + b"\xff" + b'"}', b'[{"text": "a ] \\\\"}, {"text": "b", "x": NaN}]',
+             b'[\n {\n  "text": "a\\"b"\n },\n {"text": "c"}\n]\n', b'{\n"text": "a"\n}\n{\n"text": "b"}',
+             b'\x1e{"text": "\\ud83d", "y": -Infinity}\n', b"<!doctype html>", b"PAR1", "a".encode("utf-16")]
     for data in plain:
         for packed in (data, gzip.compress(data), gzip.compress(data) + b"\0\0" + gzip.compress(data), zstd(data),
                        zstd(data) + b"\x50\x2a\x4d\x18\x02\0\0\0ab" + zstd(data, "--no-check"), zstd(data)[:-5]):
@@ -47,12 +49,27 @@ def tokenizers(demo):
     yield small_tokenizer(demo, pre_tokenizer={"type": "ByteLevel", "add_prefix_space": True, "use_regex": False})
     yield small_tokenizer(demo, model={"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]})
     yield small_tokenizer(demo, model={"type": "BPE", "vocab": {}, "merges": []})
+    text, special = {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "a", "type_id": 0}}
+    template = {"type": "TemplateProcessing", "single": [special, text, special], "pair": [],
+                "special_tokens": {"a": {"id": "a", "ids": [1, 2], "tokens": ["a", "b"]}}}
+    plain = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    split = {"type": "Split", "pattern": {"String": "e"}, "behavior": "Isolated", "invert": False}
+    steps = [{"type": "Digits", "individual_digits": True}, {"type": "Punctuation", "behavior": "Contiguous"}, split, plain]
+    flags = {"id": 0, "content": "<|endoftext|>", "special": True, "normalized": True, "single_word": True, "lstrip": True,
+             "rstrip": True}
+    yield small_tokenizer(demo, post_processor={"type": "Sequence", "processors": [plain, template]})
+    yield small_tokenizer(demo, post_processor={"type": "BertProcessing", "sep": ["a", 1], "cls": ["b", 2]})
+    yield small_tokenizer(demo, pre_tokenizer={"type": "Sequence", "pretokenizers": steps})
+    yield small_tokenizer(demo, normalizer={"type": "Sequence", "normalizers": [{"type": "NFKD"}, {"type": "NFC"}]})
+    yield small_tokenizer(demo, truncation={"max_length": 4}, padding={"pad_id": 0})
+    yield small_tokenizer(demo, model={"ignore_merges": True, "vocab": {"a": 1, "aaaa": 2, "\u0120aaaa": 3}, "merges": []},
+                          added_tokens=[dict(flags, id=3)])
     yield b"[" * 300
 
 
 def arrays(_):
     ids = np.arange(12).reshape(3, 4)
-    for array in (ids.astype(np.int32), ids.astype(np.int64), ids.astype(np.float32), ids.astype(">i4"), ids.ravel(),
+    for array in (ids.astype(np.uint16), ids.astype(np.uint32), ids.astype(np.int32), ids.astype(np.int64), ids.astype(np.float32), ids.astype(">i4"), ids.ravel(),
                   np.asfortranarray(ids), np.full((2, 3), -1, np.int32), np.zeros((4, 0), np.int32), np.int64(5)):
         yield npy(array)
         yield gzip.compress(npy(array))
