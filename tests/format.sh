@@ -9,5 +9,5 @@ for tool in clang-format-14 clang-format; do
     *' version 14.'*) exec find src include tests -name '*.[ch]' -exec "$tool" --dry-run -Werror {} + ;;
     esac
 done
-echo "clang-format 14 is not installed: skipped"
+echo "SKIP: clang-format 14 is not installed"
 exit 77

@@ -1,8 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds with and without sanitizers, and runs the tests.
-#   tests/run.sh                 everything
-#   tests/run.sh LABEL...        only the tests of these labels (unit, mpi, cli, reference, slurm ...)
+#   tests/run.sh                 everything but the tests of the batch scripts
+#   tests/run.sh LABEL...        only the tests of these labels (unit, mpi, cli, reference, slurm, fuzz ...)
+# The tests of the batch scripts (label slurm) make a cluster: as root, where they are asked for, by their label or by
+# SSMSWEEP_SLURM=ON, and in continuous integration (CI=true); Slurm is installed for them.
 # SSMSWEEP_WERROR=ON makes warnings errors; SSMSWEEP_SANITIZERS=OFF leaves out the sanitizer build;
 # SSMSWEEP_FUZZ=ON adds a short run of the fuzz targets, with clang (label fuzz);
 # SSMSWEEP_LONG=1 takes all variants of the tests that have several; SSMSWEEP_GOLDEN=DIR adds the tokenizer's golden files,
@@ -12,9 +14,15 @@ set -eu
 cd "$(dirname "$0")/.."
 . jobs/environment.sh
 
+case " $* " in
+*' slurm '*) : "${SSMSWEEP_SLURM:=ON}" ;;
+*) if [ "${CI-}" = true ] && [ $# -eq 0 ]; then : "${SSMSWEEP_SLURM:=ON}"; fi ;;
+esac
+export SSMSWEEP_SLURM="${SSMSWEEP_SLURM:-OFF}"
+
 jobs/setup.sh tests
-if [ "$(id -u)" -eq 0 ]; then # the tests that need it are skipped for others
-    jobs/setup.sh slurm || echo "run.sh: no Slurm: the tests of the batch scripts will be skipped" >&2
+if [ "$SSMSWEEP_SLURM" = ON ] && [ "$(id -u)" -eq 0 ]; then # cluster.sh needs root, and says what it lacks
+    jobs/setup.sh slurm || true
 fi
 
 cores=$(usable_cores)
@@ -23,50 +31,4 @@ mpi_environment 16 # the widest test
 : "${OMP_WAIT_POLICY:=passive}" # threads that spin on cores that tests share take ten times the time
 export OMP_NUM_THREADS OMP_WAIT_POLICY
 mkdir -p build
-
-# The labels as one regular expression for ctest; without any, all tests.
-only=
-for label in "$@"; do
-    only="${only:+$only|}$label"
-done
-
-build() { # PRESET
-    log=build/$1.log
-    echo "building $1 (log: $log) ..."
-    if ! { cmake --preset "$1" -DSSMSWEEP_TESTS=ON -DSSMSWEEP_WERROR="${SSMSWEEP_WERROR:-OFF}" &&
-        cmake --build --preset "$1" -j "$cores"; } >"$log" 2>&1 </dev/null; then
-        tail -n 40 "$log" >&2
-        echo "run.sh: the $1 build failed; the end of $log is above" >&2
-        exit 1
-    fi
-    if grep -q 'warning:' "$log"; then grep 'warning:' "$log" >&2; fi
-}
-
-check() { # PRESET [ctest options]
-    preset=$1
-    shift
-    ctest --preset "$preset" -j "$cores" ${only:+-L "^($only)$"} "$@" </dev/null
-}
-
-# Release comes last, so that the count of all tests ends the output.
-asan=0
-fuzz=0
-release=0
-if [ "${SSMSWEEP_SANITIZERS:-ON}" != OFF ]; then
-    build asan
-    # Left out: tests that show a sanitizer nothing (label plain), and the Python reference, which would take it too long.
-    check asan -LE '^(plain|reference)$' || asan=$?
-fi
-if [ "${SSMSWEEP_FUZZ:-OFF}" != OFF ]; then
-    build fuzz
-    check fuzz || fuzz=$?
-fi
-build release
-check release --no-tests=error || release=$?
-if [ "$asan" -ne 0 ]; then
-    echo "run.sh: tests failed in the sanitizer build, see above" >&2
-fi
-if [ "$fuzz" -ne 0 ]; then
-    echo "run.sh: a fuzz target failed, see above" >&2
-fi
-[ "$asan" -eq 0 ] && [ "$fuzz" -eq 0 ] && [ "$release" -eq 0 ]
+exec /usr/bin/env python3 tests/run.py "$cores" "$@"

@@ -9,7 +9,6 @@ import harness
 import recovery
 import sweep_files
 
-SKIPPED = 77
 LIMIT = harness.LIMIT
 
 
@@ -111,6 +110,8 @@ def shows_holes(folder):
 def check_lost(checks, good, workplace):
     file = "layer_outputs/sweep.h5"
     holes = shows_holes(workplace)
+    if not holes:
+        harness.skip_part("a file cut and grown again: this file system does not tell holes")
     for what, command, resumes in (("unlinked", "rm " + file, recovery.OK),
                                    ("cut", "truncate -s 1000 " + file, recovery.INPUT),
                                    ("cut, its size restored",
@@ -142,8 +143,7 @@ def check_lost(checks, good, workplace):
 def main():
     if not os.environ.get("SSMSWEEP_OWN_MOUNTS"):
         if harness.execute(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], ".")[0] != 0:
-            print("skipped, cannot mount")
-            sys.exit(SKIPPED)
+            harness.skip("no right to mount a tmpfs")
         os.environ["SSMSWEEP_OWN_MOUNTS"] = "1"
         os.execvp("unshare", ["unshare", "-m", sys.executable] + sys.argv)
     checks = harness.Checks()

@@ -161,6 +161,10 @@ def main():
         if path.startswith("include/"):
             wrong = compiles_alone(sys.argv[1], path[len("include/"):])
             checks.check(not wrong, path + ": compiles alone", wrong)
+    with open(os.path.join(harness.SOURCE, "tests", "lsan.supp")) as f:
+        named = re.findall(r"^leak:(.*)$", f.read(), re.M)
+    checks.check(named and all(re.match(r"lib|/", name) for name in named),
+                 "leaks are told apart by libraries: names of static functions come from packages of debug symbols", named)
     for path in glob.glob(os.path.join(harness.SOURCE, "**", "CMakeLists.txt"), recursive=True):
         with open(path) as f:
             commands = re.sub(r"#.*", "", f.read())

@@ -4,6 +4,7 @@ launcher (MPIEXEC) and the source tree (SSMSWEEP_SOURCE)."""
 import atexit
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ MPIEXEC = os.environ["MPIEXEC"]
 SOURCE = os.environ["SSMSWEEP_SOURCE"]
 DEMO = os.path.join(SOURCE, "jobs", "demo")
 TIMED_OUT = "timed out"
+SKIPPED = 77    # as SKIP_RETURN_CODE in CMakeLists.txt
 LIMIT = 600    # seconds, far above what any run takes on a busy machine: it only ends what hangs
 LONG = os.environ.get("SSMSWEEP_LONG") == "1"    # continuous integration has the time for all variants
 MODES = ["fp32", "fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]    # in the order of the table
@@ -31,14 +33,22 @@ QUICK = {"OMPI_MCA_ess_singleton_isolated": "1", "OMPI_MCA_pml": "ob1", "OMPI_MC
 KEEP_STATUS = 'd=$1; shift; "$@"; echo $? >"$d/$OMPI_COMM_WORLD_RANK"'
 
 
+ABOUT_CORES = re.compile(r"ssmsweep: (\[rank \d+\] )?oversubscribed: ")    # said where a test's ranks share cores
+
+
 class Result:
     def __init__(self, status, out, err, statuses):
         self.status, self.out, self.err = status, out, err
         self.statuses = statuses    # of each rank that ended by itself
 
     def lines(self):
-        """What ssmsweep itself said on stderr (mpirun and Open MPI talk there too)."""
-        return [line for line in self.err.splitlines() if line.startswith("ssmsweep: ")]
+        """What ssmsweep itself said on stderr (mpirun and Open MPI talk there too), but for what depends on the cores of
+        this machine; cli.threads has that."""
+        return lines_of(self.err)
+
+
+def lines_of(err):
+    return [line for line in err.splitlines() if line.startswith("ssmsweep: ") and not ABOUT_CORES.match(line)]
 
 
 class SessionFolder:
@@ -164,6 +174,17 @@ def make_model(path, *options):
     """A random model folder, see tests/reference/make_model.py."""
     make = os.path.join(SOURCE, "tests", "reference", "make_model.py")
     subprocess.run([sys.executable, make, "--out", path] + list(options), check=True, stdout=subprocess.DEVNULL)
+
+
+def skip_part(what):
+    """A part of this test cannot be made here, for this reason; tests/run.sh shows it."""
+    print("SKIP: " + " ".join(str(what).split()), flush=True)
+
+
+def skip(reason):
+    """Ends the test: it cannot be made here, for this reason."""
+    skip_part(reason)
+    sys.exit(SKIPPED)
 
 
 class Checks:

@@ -15,7 +15,6 @@ import harness
 
 MOST_OFF = 0.05
 MOST_BESIDE = 1.2    # of the weights once and what each rank adds to what it had before the sweep
-SKIPPED = 77
 DEMO = os.path.join(harness.SOURCE, "jobs", "demo")
 
 # In the tiny model the libraries are nearly all of it; in the middle one it is the weights.
@@ -104,8 +103,7 @@ def check(checks, case, folder):
 def main():
     checks = harness.Checks()
     if not os.path.exists("/proc/self/smaps_rollup"):
-        print("skipped, no smaps_rollup here")
-        sys.exit(SKIPPED)
+        harness.skip("no /proc/self/smaps_rollup")
     with harness.Workplace() as folder:
         for name, sizes in MODELS.items():
             subprocess.run([sys.executable, os.path.join(harness.SOURCE, "tests", "reference", "make_model.py"), "--out",

@@ -93,7 +93,7 @@ def reference_metrics(tensors, texts, modes):
 def program_metrics(folder, options, ranks=2):
     """{mode: {metric: value}}, and what the report says of the noise: {mode: {metric: change of phi}}."""
     os.makedirs(folder, exist_ok=True)
-    result = harness.run(RUN + options, ranks, folder, limit=300)
+    result = harness.run(RUN + options, ranks, folder)
     if result.status != 0:
         sys.exit("the sweep fails: " + result.err)
     entries = {entry["mode"]: entry["metrics"] for entry in harness.report(folder, "sweep.json")["end_of_model"]}

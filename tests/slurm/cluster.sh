@@ -12,7 +12,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 run=/run/ssmsweep-cluster # a tmpfs that only these processes see
 
 skip() {
-    echo "cluster.sh: skipped: $*"
+    echo "SKIP: $*"
     exit 77
 }
 
@@ -20,6 +20,7 @@ skip() {
 
 outside() {
     local tool
+    [ "${SSMSWEEP_SLURM:-ON}" != OFF ] || skip "not asked for: 'tests/run.sh slurm' or SSMSWEEP_SLURM=ON does"
     [ "$(id -u)" -eq 0 ] || skip "needs root"
     for tool in munged munge slurmctld slurmd sbatch srun scontrol ip unshare nsenter; do
         command -v $tool >/dev/null || skip "no $tool; 'jobs/setup.sh slurm' installs it"

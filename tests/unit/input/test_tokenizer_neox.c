@@ -24,7 +24,7 @@ int main(void)
 {
     char *folder = getenv("SSMSWEEP_GOLDEN");
     if (!folder) {
-        puts("skipped: SSMSWEEP_GOLDEN is not set");
+        puts("SKIP: SSMSWEEP_GOLDEN is not set");
         return SKIPPED;
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test_prestate(every_line_gives_its_ids, folder)};

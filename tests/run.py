@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests/run.sh does once the packages are there and the environment is set: builds each preset and runs its tests.
+Says a line for each stage, shows the output of tests that fail as they fail, and ends with a summary: what failed, what
+was skipped and why, and, alone on the last line, `N passed, N failed, N skipped` over all stages.
+   run.py CORES [LABEL...]"""
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+CORES, LABELS = sys.argv[1], sys.argv[2:]
+ASKED = os.environ.get
+LATELY = 60    # seconds between two lines about the progress of a stage
+TAIL = 40      # lines of the log of a build that fails
+
+DONE = re.compile(r" *\d+/(\d+) Test +#\d+: (\S+) \.*(.*?) +[\d.]+ sec *$")
+QUIET = re.compile(r" *Start +\d+: |Test project |\d+% tests passed|Total Test time|Label Time Summary|\S+ *= .* sec\*proc|"
+                   r"The following tests (FAILED|did not run)|\t *\d+ - |Errors while running CTest|"
+                   r"Internal ctest changing into directory|$")
+SKIP = re.compile(r"^SKIP: (.*)", re.M)    # as harness.skip and harness.skip_part say it
+
+started = time.monotonic()
+
+
+def say(what):
+    seconds = int(time.monotonic() - started)
+    print("[%2d:%02d] %s" % (seconds // 60, seconds % 60, what), flush=True)
+
+
+def processor_seconds():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+class Cost:
+    """Of one stage: seconds that passed, and those of all processors in it."""
+
+    def __init__(self):
+        self.began, self.used = time.monotonic(), processor_seconds()
+
+    def __str__(self):
+        return "%.0f s (%.0f s of processor time)" % (time.monotonic() - self.began, processor_seconds() - self.used)
+
+
+def configure_and_build(preset):
+    cost, log = Cost(), "build/%s.log" % preset
+    say("%s: building (log: %s)" % (preset, log))
+    with open(log, "wb") as out:
+        for command in (["cmake", "--preset", preset, "-DSSMSWEEP_TESTS=ON",
+                         "-DSSMSWEEP_WERROR=" + ASKED("SSMSWEEP_WERROR", "OFF")],
+                        ["cmake", "--build", "--preset", preset, "-j", CORES]):
+            failed = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False).returncode
+            if failed:
+                break
+    with open(log, encoding="utf-8", errors="replace") as f:
+        lines = f.read().splitlines()
+    if failed:
+        print("\n".join(lines[-TAIL:]))
+        sys.exit("run.sh: the build of %s failed; the end of %s is above" % (preset, log))
+    for line in lines:
+        if "warning:" in line:
+            print(line)
+    say("%s: built in %s" % (preset, cost))
+
+
+class Stage:
+    """The tests of one build."""
+
+    def __init__(self, preset):
+        self.preset, self.passed, self.failed, self.skipped = preset, [], [], []
+        self.junit = os.path.abspath("build/%s-tests.xml" % preset)
+
+    def count(self):
+        return "%d passed, %d failed, %d skipped" % (len(self.passed), len(self.failed), len(self.skipped))
+
+    def take(self, line, total):
+        """Sorts a line of ctest: ends of tests are counted, what tests that failed had to say is shown."""
+        match = DONE.match(line)
+        if match:
+            name, verdict = match.group(2), match.group(3)
+            kind = self.passed if verdict.endswith("Passed") else self.skipped if "***Skipped" in verdict else self.failed
+            kind.append(name)
+            if kind is self.failed:
+                say("%s: FAILED %s: %s" % (self.preset, name, verdict.strip(" *.")))
+            return int(match.group(1))
+        if not QUIET.match(line):
+            print(line, flush=True)
+        return total
+
+    def run(self, further):
+        """Returns whether all went well."""
+        command = ["ctest", "--preset", self.preset, "-j", CORES, "--output-junit", self.junit,
+                   "--test-output-size-passed", "65536"]    # the reasons of skips are in there
+        if LABELS:
+            command += ["-L", "^(%s)$" % "|".join(LABELS)]
+        cost, told, total = Cost(), time.monotonic(), 0
+        say("%s: testing" % self.preset)
+        process = subprocess.Popen(command + further, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True, errors="replace")
+        for line in process.stdout:
+            total = self.take(line.rstrip("\n"), total)
+            if time.monotonic() - told > LATELY:
+                told = time.monotonic()
+                say("%s: %d of %d tests ended" % (self.preset, len(self.passed + self.failed + self.skipped), total))
+        status = process.wait()
+        say("%s: tested in %s: %s" % (self.preset, cost, self.count()))
+        return status == 0 and not self.failed
+
+    def reasons(self):
+        """[(test, reason)] of what was skipped, also of parts of tests that passed."""
+        told = []
+        if not os.path.exists(self.junit):
+            return told
+        for case in xml.etree.ElementTree.parse(self.junit).iter("testcase"):
+            name, lines = case.get("name"), SKIP.findall(case.findtext("system-out") or "")
+            if name in self.skipped:
+                told.append((name, lines[0] if lines else "gave no reason"))
+            elif name in self.passed:
+                told += [(name + ", in part", line) for line in lines]
+        return told
+
+
+def known_labels():
+    lines = subprocess.run(["ctest", "--preset", "release", "--print-labels"], stdout=subprocess.PIPE, text=True,
+                           check=False).stdout.splitlines()
+    return [line.strip() for line in lines if line.startswith("  ")]
+
+
+def stages():
+    """Builds and tests what was asked for; yields (Stage, whether it went well)."""
+    if LABELS != ["fuzz"]:
+        configure_and_build("release")
+        unknown = [label for label in LABELS if label not in known_labels() + ["fuzz"]]
+        if unknown:
+            sys.exit("run.sh: no test has the label '%s'; there are: %s" % (unknown[0], " ".join(known_labels())))
+        stage = Stage("release")
+        yield stage, stage.run(["--no-tests=error"])
+    # Left out: tests that show a sanitizer nothing (label plain), and the Python reference, which would take it too long.
+    if ASKED("SSMSWEEP_SANITIZERS", "ON") != "OFF" and (not LABELS or set(LABELS) - {"slurm", "reference", "fuzz"}):
+        configure_and_build("asan")
+        stage = Stage("asan")
+        yield stage, stage.run(["-LE", "^(plain|reference)$"])
+    if ASKED("SSMSWEEP_FUZZ", "OFF") != "OFF" and not LABELS or "fuzz" in LABELS:
+        configure_and_build("fuzz")
+        stage = Stage("fuzz")
+        yield stage, stage.run(["--no-tests=error"])
+
+
+def main():
+    cost, done, good = Cost(), [], True
+    for stage, well in stages():
+        done.append(stage)
+        good = good and well
+    skips = {}
+    for stage in done:
+        for name, reason in stage.reasons():
+            skips.setdefault((name, reason), []).append(stage.preset)
+    for stage in done:
+        for name in stage.failed:
+            print("failed: %s (%s)" % (name, stage.preset))
+    for (name, reason), presets in skips.items():
+        print("skipped: %s (%s): %s" % (name, ", ".join(presets), reason))
+    say("all in %s" % cost)
+    print("%d passed, %d failed, %d skipped" % tuple(sum(len(getattr(stage, kind)) for stage in done)
+                                                     for kind in ("passed", "failed", "skipped")))
+    sys.exit(0 if good else 1)
+
+
+try:
+    main()
+except KeyboardInterrupt:
+    sys.exit(130)
