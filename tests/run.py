@@ -13,6 +13,7 @@ import xml.etree.ElementTree
 
 CORES, LABELS = sys.argv[1], sys.argv[2:]
 ASKED = os.environ.get
+AT_ONCE = str((3 * int(CORES) + 1) // 2)    # tests: most wait for mpirun for a third of their time, or more
 LATELY = 60    # seconds between two lines about the progress of a stage
 TAIL = 40      # lines of the log of a build that fails
 
@@ -92,7 +93,7 @@ class Stage:
 
     def run(self, further):
         """Returns whether all went well."""
-        command = ["ctest", "--preset", self.preset, "-j", CORES, "--output-junit", self.junit,
+        command = ["ctest", "--preset", self.preset, "-j", AT_ONCE, "--output-junit", self.junit,
                    "--test-output-size-passed", "65536"]    # the reasons of skips are in there
         if LABELS:
             command += ["-L", "^(%s)$" % "|".join(LABELS)]

@@ -21,7 +21,7 @@ import quamba_reference as reference  # noqa: E402
 TEXTS = 10 if harness.LONG else 3
 RERUNS = 16             # of ssmsweep
 REFERENCE_RERUNS = 2    # with 16: were all noise normal, a right number would be outside once in 2,000 (by simulation)
-TWINS = {"2-0": "0", "2-2": "2-1"}    # the same bits by definition
+TWINS = reference.TWINS
 RUN = ["-q", "--calib_data_num", str(TEXTS), "--store", "none", "--bootstrap", "199"]
 PHI = {"perplexity": math.log, "kl_mean": math.log, "top1_agreement": lambda v: math.log(v / (1 - v))}
 METRICS = {"fp32": ["perplexity"], "fp16": ["perplexity", "kl_mean"]}    # fp16: hardly a token disagrees

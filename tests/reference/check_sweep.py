@@ -18,12 +18,11 @@ import h5py
 import numpy as np
 
 from generator import random_bits, random_stream
-from quamba_reference import COMPONENTS
+from quamba_reference import COMPONENTS, TWINS
 
 FLOOR = 1e-6    # no p-value is claimed below
 TAIL = 10       # replicates left to Student's t, fewer where these are not below a fortieth
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "p99.9": 99.9}
-TWINS = {"2-0": "0", "2-2": "2-1"}    # the same bits by definition
 
 
 # ---- the documented generator ----
