@@ -20,7 +20,7 @@ TAIL = 40      # lines of the log of a build that fails
 DONE = re.compile(r" *\d+/(\d+) Test +#\d+: (\S+) \.*(.*?) +[\d.]+ sec *$")
 QUIET = re.compile(r" *Start +\d+: |Test project |\d+% tests passed|Total Test time|Label Time Summary|\S+ *= .* sec\*proc|"
                    r"The following tests (FAILED|did not run)|\t *\d+ - |Errors while running CTest|"
-                   r"Internal ctest changing into directory|$")
+                   r"Internal ctest changing into directory|Output from these tests are in: |Use \"--rerun-failed|$")
 SKIP = re.compile(r"^SKIP: (.*)", re.M)    # as harness.skip and harness.skip_part say it
 
 started = time.monotonic()
@@ -36,6 +36,19 @@ def processor_seconds():
     return usage.ru_utime + usage.ru_stime
 
 
+def follow(command, take, far):
+    """Runs a command: take() gets each line that it prints, far() tells each minute how far it has come; returns its status."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               errors="replace")
+    told = time.monotonic()
+    for line in process.stdout:
+        take(line.rstrip("\n"))
+        if time.monotonic() - told > LATELY:
+            told = time.monotonic()
+            say(far())
+    return process.wait()
+
+
 class Cost:
     """Of one stage: seconds that passed, and those of all processors in it."""
 
@@ -47,23 +60,21 @@ class Cost:
 
 
 def configure_and_build(preset):
-    cost, log = Cost(), "build/%s.log" % preset
-    say("%s: building (log: %s)" % (preset, log))
-    with open(log, "wb") as out:
+    cost, said = Cost(), []
+    with open("build/%s.log" % preset, "w", encoding="utf-8") as log:
+        def take(line):
+            said.append(line)
+            log.write(line + "\n")
+            if "warning:" in line:
+                print(line, flush=True)
+
+        say("%s: building (log: %s)" % (preset, log.name))
         for command in (["cmake", "--preset", preset, "-DSSMSWEEP_TESTS=ON",
                          "-DSSMSWEEP_WERROR=" + ASKED("SSMSWEEP_WERROR", "OFF")],
                         ["cmake", "--build", "--preset", preset, "-j", CORES]):
-            failed = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False).returncode
-            if failed:
-                break
-    with open(log, encoding="utf-8", errors="replace") as f:
-        lines = f.read().splitlines()
-    if failed:
-        print("\n".join(lines[-TAIL:]))
-        sys.exit("run.sh: the build of %s failed; the end of %s is above" % (preset, log))
-    for line in lines:
-        if "warning:" in line:
-            print(line)
+            if follow(command, take, lambda: "%s: building, %s" % (preset, said[-1])) != 0:
+                print("\n".join(said[-TAIL:]))
+                sys.exit("run.sh: the build of %s failed; the end of %s is above" % (preset, log.name))
     say("%s: built in %s" % (preset, cost))
 
 
@@ -71,25 +82,28 @@ class Stage:
     """The tests of one build."""
 
     def __init__(self, preset):
-        self.preset, self.passed, self.failed, self.skipped = preset, [], [], []
+        self.preset, self.passed, self.failed, self.skipped, self.total = preset, [], [], [], 0
         self.junit = os.path.abspath("build/%s-tests.xml" % preset)
 
     def count(self):
         return "%d passed, %d failed, %d skipped" % (len(self.passed), len(self.failed), len(self.skipped))
 
-    def take(self, line, total):
+    def take(self, line):
         """Sorts a line of ctest: ends of tests are counted, what tests that failed had to say is shown."""
         match = DONE.match(line)
-        if match:
-            name, verdict = match.group(2), match.group(3)
-            kind = self.passed if verdict.endswith("Passed") else self.skipped if "***Skipped" in verdict else self.failed
-            kind.append(name)
-            if kind is self.failed:
-                say("%s: FAILED %s: %s" % (self.preset, name, verdict.strip(" *.")))
-            return int(match.group(1))
-        if not QUIET.match(line):
-            print(line, flush=True)
-        return total
+        if not match:
+            if not QUIET.match(line):
+                print(line, flush=True)
+            return
+        self.total, name, verdict = int(match.group(1)), match.group(2), match.group(3)
+        kind = self.passed if verdict.endswith("Passed") else self.skipped if "***Skipped" in verdict else self.failed
+        kind.append(name)
+        if kind is self.failed:
+            say("%s: FAILED %s: %s" % (self.preset, name, verdict.strip(" *.")))
+
+    def far(self):
+        return "%s: %d of %d tests, %d failed" % (self.preset, len(self.passed + self.failed + self.skipped), self.total,
+                                                  len(self.failed))
 
     def run(self, further):
         """Returns whether all went well."""
@@ -97,16 +111,9 @@ class Stage:
                    "--test-output-size-passed", "65536"]    # the reasons of skips are in there
         if LABELS:
             command += ["-L", "^(%s)$" % "|".join(LABELS)]
-        cost, told, total = Cost(), time.monotonic(), 0
+        cost = Cost()
         say("%s: testing" % self.preset)
-        process = subprocess.Popen(command + further, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, text=True, errors="replace")
-        for line in process.stdout:
-            total = self.take(line.rstrip("\n"), total)
-            if time.monotonic() - told > LATELY:
-                told = time.monotonic()
-                say("%s: %d of %d tests ended" % (self.preset, len(self.passed + self.failed + self.skipped), total))
-        status = process.wait()
+        status = follow(command + further, self.take, self.far)
         say("%s: tested in %s: %s" % (self.preset, cost, self.count()))
         return status == 0 and not self.failed
 

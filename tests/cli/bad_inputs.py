@@ -328,7 +328,7 @@ def main():
         check_good(checks, good, workplace)
         check_first_named(checks, workplace)
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            pending = [pool.submit(run_case, good, workplace, n, ranks) for ranks in (1, 4) for n in chosen]
+            pending = [pool.submit(run_case, good, workplace, n, ranks) for ranks in (1, harness.SEVERAL) for n in chosen]
             for done in pending:
                 what, wrong, result = done.result()
                 checks.check(not wrong, what, "\n".join(wrong) + "\n--- stderr\n" + result.err)

@@ -460,7 +460,6 @@ def check_usage(checks, work):
 def main():
     checks = harness.Checks()
     warnings.simplefilter("ignore")    # of a name that occurs twice, which is what is wanted
-    sanitized = "asan" in harness.PROGRAM    # takes memory of its own
     if os.path.exists(OWNED):
         os.unlink(OWNED)
     with harness.Workplace() as work:
@@ -472,7 +471,7 @@ def main():
                 what, wrong, result = done.result()
                 checks.check(not wrong, what, "\n".join(wrong) + "\n--- stderr\n" + result.err)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        checks.check(sanitized or peak < 400000, "no case takes much memory", "%d KiB" % peak)
+        checks.check(harness.SANITIZED or peak < 400000, "no case takes much memory", "%d KiB" % peak)
         checks.check(len(all_cases) >= 25 and not os.path.exists(OWNED), "nothing was executed")
         check_usage(checks, work)
     checks.finish()

@@ -85,7 +85,7 @@ def check_closed_output(checks, folder):
         _, _, err = harness.execute(["bash", "-c", script], folder, harness.QUICK)
         with open(os.path.join(folder, "status")) as f:
             ended = int(f.read())
-        said = [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
+        said = harness.lines_of(err)
         checks.check(ended == status and len(said) == lines and os.path.exists(path), "gates with " + what, "%s\n%s" % (ended, err))
         os.remove(path)
 

@@ -20,6 +20,9 @@ TIMED_OUT = "timed out"
 SKIPPED = 77    # as SKIP_RETURN_CODE in CMakeLists.txt
 LIMIT = 600    # seconds, far above what any run takes on a busy machine: it only ends what hangs
 LONG = os.environ.get("SSMSWEEP_LONG") == "1"    # continuous integration has the time for all variants
+SANITIZED = os.path.basename(os.path.dirname(PROGRAM)) == "asan"    # the preset's folder
+# Ranks, where a failure must end all of them: sanitizers make a start five times as dear, and the third does as the second.
+SEVERAL = 2 if SANITIZED else 4
 MODES = ["fp32", "fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]    # in the order of the table
 
 # mpirun waits for twice the timeout after a rank that fails, always.

@@ -195,12 +195,12 @@ def check_start_of_mpi(checks, folder):
     """1 would say that a gate failed."""
     gate = "$P compare -q --gate 'mode=2-4 mse<1'"
     status, _, err = shell("PATH=/nonexistent OMPI_MCA_orte_tmpdir_base=/dev/null/no OMPI_MCA_ess_singleton_isolated=0 " + gate, folder)
-    lines = [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
+    lines = harness.lines_of(err)
     checks.check(status == recovery.IO and len(lines) == 1 and "MPI: cannot start" in lines[0], "MPI cannot start", "%s\n%s" % (status, err))
     for variables, said in (("PMI_RANK=0 PMI_SIZE=2", "2 processes (PMI_SIZE), MPI sees 1"), ("PMI_RANK=1 PMI_SIZE=2", ""),
                             ("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=3", "3 processes (SLURM_STEP_NUM_TASKS), MPI sees 1")):
         status, _, err = shell(variables + " " + gate, folder)
-        lines = [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
+        lines = harness.lines_of(err)
         checks.check(status == 2 and len(lines) == bool(said) and said in err, "another MPI's launcher: " + variables, "%s\n%s" % (status, err))
     for words in ("SLURM_PROCID=0 SLURM_NTASKS=3 " + gate, "PMI_RANK=0 PMI_SIZE=1 " + gate,
                   "PMI_RANK=0 PMI_SIZE=2 %s -n 1 %s" % (shlex.quote(harness.MPIEXEC), gate)):
@@ -220,7 +220,7 @@ def check_latin1(checks, folder, good):
                   "compare --junit $R.xml", "info $R/sweep.h5", "info --json $M", "export --npy $R", "import-npy $R",
                   "synth --out $R", "bench --json $R"):
         status, _, err = harness.execute(["sh", "-c", "$P " + words], folder, dict(names, P=harness.PROGRAM), LIMIT)
-        lines = [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
+        lines = harness.lines_of(err)
         byte = "0xe8 at byte 3" if "$M" in words else "0xe9 at byte 1"
         checks.check(status == 2 and len(lines) == 1 and "expected UTF-8, got " + byte in err and "link" in err, "Latin-1: " + words,
                      "%s\n%s" % (status, err))

@@ -81,39 +81,42 @@ def check_contents(path):
                 assert items["digest"][s].tobytes() == digest.digest(), "digest"
 
 
-def probe(path, leaks=True):
+def probe(paths, leaks=True):
+    """(status, line) of each file, read one after the other by one process."""
     options = os.environ.get("ASAN_OPTIONS", "") + ("" if leaks else ":detect_leaks=0")
-    done = subprocess.run([PROBE, path], timeout=LIMIT, stderr=subprocess.PIPE, universal_newlines=True,
+    done = subprocess.run([PROBE] + paths, timeout=LIMIT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
                           env=dict(os.environ, ASAN_OPTIONS=options))
-    return done.returncode, done.stderr
+    lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
+    assert done.returncode == 0 and done.stderr == "" and len(lines) == len(paths), \
+        "%s: the file after these: %s\n%s" % (done.returncode, lines, done.stderr)
+    return [(int(status), line) for status, line in lines]
 
 
 def check_torn(good, folder):
-    assert probe(good) == (0, "")
-    assert probe(os.path.join(folder, "nowhere.h5"))[0] == 3
-    assert probe(folder)[0] == 3
+    assert probe([good]) == [(0, "")]
+    assert [status for status, _ in probe([os.path.join(folder, "nowhere.h5"), folder])] == [3, 3]
     with open(good, "rb") as f:
         data = f.read()
-    torn = os.path.join(folder, "torn.h5")
 
-    def check(content, what, statuses=(3,), leaks=True):
-        with open(torn, "wb") as f:
-            f.write(content)
-        status, line = probe(torn, leaks)
-        assert status in statuses, "%s: status %s, %s" % (what, status, line)
-        assert status == 0 or (line.count("\n") == 1 and torn in line), (what, line)
+    def check(contents, statuses, leaks):
+        paths = [os.path.join(folder, "torn %s.h5" % what) for what in contents]
+        for path, content in zip(paths, contents.values()):
+            with open(path, "wb") as f:
+                f.write(content)
+        for path, (status, line) in zip(paths, probe(paths, leaks)):
+            assert status in statuses, "%s: status %s, %s" % (path, status, line)
+            assert status == 0 or path in line, (path, line)
+            os.remove(path)
 
-    for keep in (0, 1, 100, 1000, len(data) // 2, len(data) - 1):
-        check(data[:keep], "cut to %d" % keep)
-    check(b"\0" * len(data), "zeros")
-    check(b"an earlier result\n", "text")
-    chance = random.Random(5)
+    contents = {"cut to %d" % keep: data[:keep] for keep in (0, 1, 100, 1000, len(data) // 2, len(data) - 1)}
+    check({**contents, "zeros": b"\0" * len(data), "text": b"an earlier result\n"}, (3,), True)
+    chance, contents = random.Random(5), {}
     for trial in range(60):  # raw data takes any bytes; structure must be refused or survive
         spoilt = bytearray(data)
         for _ in range(20):
             spoilt[chance.randrange(len(data))] = chance.randrange(256)
-        # HDF5 itself loses memory where the type of a dataset is damaged.
-        check(bytes(spoilt), "spoilt %d" % trial, (0, 3, 4), leaks=False)
+        contents["spoilt %d" % trial] = bytes(spoilt)
+    check(contents, (0, 3, 4), False)    # HDF5 itself loses memory where the type of a dataset is damaged
 
 
 def change(source, target, edit):
@@ -181,15 +184,15 @@ def check_foreign(good, folder):
         "metrics missing in a re-run": lambda f: f.__delitem__("metrics/4/0_dither2/moments"),
         "unknown label": lambda f: f.create_group("items/12a/0"),
     }
-    for what, edit in edits.items():
-        status, line = probe(change(good, os.path.join(folder, "foreign.h5"), edit))
-        assert status == 3 and line.count("\n") == 1, (what, status, line)
-
     def undo_one(f):
         f["items/4/0/state"][5] = 0
-    assert probe(change(good, os.path.join(folder, "foreign.h5"), undo_one))[0] == 0    # incomplete is not torn
-    for group in ("outputs", "metrics"):    # --store none; imported
-        assert probe(change(good, os.path.join(folder, "foreign.h5"), lambda f: f.__delitem__(group))) == (0, ""), group
+    fine = {"incomplete is not torn": undo_one, "--store none": lambda f: f.__delitem__("outputs"),
+            "imported": lambda f: f.__delitem__("metrics")}
+    cases = [(what, edit, 3) for what, edit in edits.items()] + [(what, edit, 0) for what, edit in fine.items()]
+    paths = [change(good, os.path.join(folder, "foreign%d.h5" % n), edit) for n, (_, edit, _) in enumerate(cases)]
+    for path, (what, _, expected), (status, line) in zip(paths, cases, probe(paths)):
+        assert status == expected and (line == "") == (status == 0), (what, status, line)
+        os.remove(path)
 
 
 def main():

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opens a result file and reads all of it; the exit status and one line say what it met.
+// Opens result files and reads all of them.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -44,16 +44,19 @@ static enum status read_metrics(struct result *result, struct error *err)
     return err->status;
 }
 
+// For each file a line: its status, and what is wrong with it.
 int main(int argc, char **argv)
 {
-    struct result *result = NULL;
-    struct error err = {0};
-    if (argc != 2) return STATUS_USAGE;
     store_prepare();
-    if (result_open(&result, argv[1], &err) == STATUS_OK) {
-        if (read_everything(result, &err) == STATUS_OK) read_metrics(result, &err);
-        result_close(result);
+    for (int n = 1; n < argc; n++) {
+        struct result *result = NULL;
+        struct error err = {0};
+        if (result_open(&result, argv[n], &err) == STATUS_OK) {
+            if (read_everything(result, &err) == STATUS_OK) read_metrics(result, &err);
+            result_close(result);
+        }
+        printf("%d %s\n", (int)err.status, err.status ? err.text : "");
+        fflush(stdout);
     }
-    if (err.status) fprintf(stderr, "%s\n", err.text);
-    return (int)err.status;
+    return 0;
 }
