@@ -65,7 +65,7 @@ def watch(job, ranks, folder):
                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
         while process.poll() is None:
             largest = max(largest, sum(mebibytes(pid) for pid in harness.children(process.pid)))
-            time.sleep(0.01)
+            time.sleep(0.05)    # a look takes a millisecond for each rank
         log.seek(0)
         return process.returncode, max(largest, told(log.read(), ranks)) if process.returncode == 0 else largest
 
