@@ -15,18 +15,15 @@ CMAKE, BUILD = sys.argv[1:3]
 DEMO = ["--calib_data_num", "1", "--all-modes", "--noise", "1", "--layers", "first,last", "--components", "all"]
 
 
-def skip(why):
-    print("skipped: " + why)
-    sys.exit(77)
-
-
 def build():
     """The path of the program; None where clang cannot build it for want of a library."""
     configure = [CMAKE, "-S", harness.SOURCE, "-B", BUILD, "-DCMAKE_C_COMPILER=clang", "-DSSMSWEEP_TESTS=OFF", "-DSSMSWEEP_WERROR=ON",
                  "-DCMAKE_BUILD_TYPE=Release"]
     done = subprocess.run(configure, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:
-        skip("clang finds no OpenMP (libomp-dev)" if b"OpenMP" in done.stdout else done.stdout.decode())
+        if b"OpenMP" not in done.stdout:
+            raise RuntimeError(done.stdout.decode())
+        harness.skip("clang finds no OpenMP (libomp-dev)")
     subprocess.run([CMAKE, "--build", BUILD, "--target", "ssmsweep", "-j", "2"], check=True, stdout=subprocess.DEVNULL)
     return os.path.join(BUILD, "ssmsweep")
 
@@ -43,9 +40,9 @@ def results(checks, workplace, program, isa, name, job):
 
 def main():
     if not harness.LONG:
-        skip("builds the program anew; SSMSWEEP_LONG=1 does")
+        harness.skip("builds the program anew; SSMSWEEP_LONG=1 does")
     if not shutil.which("clang"):
-        skip("no clang")
+        harness.skip("no clang")
     checks = harness.Checks()
     program = build()
     with harness.Workplace() as workplace:
