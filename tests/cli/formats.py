@@ -147,7 +147,7 @@ def check_recipes(checks, folder):
     names = set(re.findall(r"t\.(\w+) ==|t\[\"(\w+)\"\]", pandas)) | {("calib_data_num",), ("value",), ("low",), ("high",)}
     checks.check({name for pair in names for name in pair if name} <= columns, "sweep.csv: pandas finds its columns", names)
     typed = {key for key in columns if any(re.fullmatch(r"\d+|\d+-\d+", row[key]) for row in rows)
-             and any(not re.fullmatch(r"[\d.e+-]*", row[key]) for row in rows)}
+             and any(not re.fullmatch(r"[\d.e+-]*|-?inf", row[key]) for row in rows)}    # of bounds that are none
     checks.check(set(json.loads(texts.group(1).replace(": str", ": 1"))) == typed, "sweep.csv: names that look like numbers", typed)
 
 
