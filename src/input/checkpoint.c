@@ -149,47 +149,28 @@ static int keep_scales(const struct dirent *entry)
     return bytes >= cut && strcmp(entry->d_name + bytes - cut, ending) == 0;
 }
 
-// Other trouble with such a file is none of ours.
-static enum status refuse_scale_cache(const char *path, struct error *err)
-{
-    struct file_map file = {0};
-    struct tensor_list tensors = {0};
-    struct scalar_list scalars = {0};
-    struct error why = {0};
-    if (!file_map(&file, path, &why)) torch_zip_read(&tensors, &scalars, &file, path, &why);
-    if (why.status && strstr(why.text, PICKLE_SCALE_CACHE))
-        error_set(err, STATUS_INPUT,
-                  "%s: " PICKLE_SCALE_CACHE ", whose numerics are others, is no part of a model; move it "
-                  "away to sweep the float model beside "
-                  "it with scales of its own",
-                  path);
-    tensor_list_clear(&tensors);
-    scalar_list_clear(&scalars);
-    file_unmap(&file);
-    return err->status;
-}
-
-// Whoever keeps one in the folder would believe that the W8A8 modes use it.
-static enum status refuse_scale_caches(const char *directory, struct error *err)
+// Whoever keeps such a file beside a model could believe that the W8A8 modes use it.
+static void note_scale_caches(const char *directory, struct notes *notes)
 {
     struct dirent **entries = NULL;
     const int count = scandir(directory, &entries, keep_scales, alphasort);
     for (int i = 0; i < count; i++) {
-        char *path = err->status ? NULL : file_join(directory, entries[i]->d_name);
-        if (path) refuse_scale_cache(path, err);
-        free(path);
+        notes_add(
+            notes,
+            "%s/%s is not read: a cache of scales, as Quamba's code of 2024 writes it, belongs to other "
+            "numerics; scales are calibrated here",
+            directory, entries[i]->d_name);
         free(entries[i]);
     }
     free(entries);
-    return err->status;
 }
 
 static enum status read_checkpoint(struct checkpoint *c, const char *directory, struct notes *notes,
                                    struct error *err)
 {
     const struct layout *layout = NULL;
-    if (find_layout(c, directory, &layout, notes, err) || refuse_scale_caches(directory, err))
-        return err->status;
+    if (find_layout(c, directory, &layout, notes, err)) return err->status;
+    note_scale_caches(directory, notes);
     if (layout->index) {
         if (read_shards(c, layout, directory, err)) return err->status;
     } else {

@@ -287,9 +287,10 @@ enum status torch_collect(struct machine *m, uint32_t top, struct tensor_list *t
     const struct value *dict = &m->values[top];
     size_t before = tensors->count;
     if (is_scale_cache(m, dict))
-        return machine_refuse(m, err,
-                              "expected a dict of tensors, got " PICKLE_SCALE_CACHE
-                              "; use the float model beside it, or one that Quamba2 quantized");
+        return machine_refuse(
+            m, err,
+            "expected a dict of tensors, got a cache of activation scales as Quamba's code "
+            "of 2024 writes it; use the float model beside it, or one that Quamba2 quantized");
     if (dict->kind != VALUE_DICT)
         return machine_refuse(m, err, "expected a dict of tensors; save model.state_dict() alone");
     uint32_t at = dict->as.members.first;

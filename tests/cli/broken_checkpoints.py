@@ -389,8 +389,6 @@ W8A8 = [
     ("tensor of another model", ["backbone.layers.24."], quamba("backbone.layers.24.norm.weight", np.ones(96, np.float16))),
     ("scales of 2024 as a model", ["data.pkl", "activation scales", "2024", "Quamba2"], lambda d: (
         torch_file.write_zip(bin_file(d), scale_cache()), shutil.copy(os.path.join(QUAMBA, "config.json"), d))),
-    ("scales of 2024 beside a model", ["mamba-130m_scales.pt", "2024", "move it away"], lambda d: (
-        quamba_config()(d), torch_file.write_zip(os.path.join(d, "mamba-130m_scales.pt"), scale_cache()))),
     ("W4A8", ["ssm_cfg.layer", "W4A8QMamba", "Mamba-1 with 4-bit weights and 8-bit"],
      quamba_config(ssm_cfg={"layer": "W4A8QMamba"})),
     ("W4A8 of Mamba-2", ["W4A8QMamba2", "Mamba-2 with 4-bit weights"], quamba_config(ssm_cfg={"layer": "W4A8QMamba2"})),

@@ -20,9 +20,6 @@ struct pickle_source {
     void *context;
 };
 
-// In the message where the file holds that instead: a list with a dict of scales for each layer.
-#define PICKLE_SCALE_CACHE "a cache of activation scales as Quamba's code of 2024 writes it"
-
 // Adds the tensors and numbers (int, float, bool) of the pickled dict of a state dict to the lists, which are
 // the caller's to sort and to clear, after a failure too.  None, texts and containers among its values are
 // left out.  Tensors keep their strides and point into the storages, inside which they lie wholly.  Memory is
