@@ -126,7 +126,7 @@ def one(good, workplace, number, point=None):
             wrong.append("other results: %s" % differing[:10])
     again = (computed - recovery.SAMPLES * good.runs, observed - recovery.SAMPLES)
     most = (at_work * good.runs, at_work)
-    if any(abs(n) > m for n, m in zip(again, most)):    # the last words of a killed rank may be lost
+    if any(n > m for n, m in zip(again, most)):    # words of killed ranks, and of a killed mpirun, may be lost
         wrong.append("computed again: %d samples of runs, %d of the calibration; at work were %d ranks" % (again + (at_work,)))
     if torn > at_work * good.runs:
         wrong.append("%d torn" % torn)
