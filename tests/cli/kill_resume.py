@@ -39,10 +39,12 @@ def command(program, ranks, options):
 
 
 def kill_somebody(process, ranks, chance):
-    """One rank, or mpirun itself."""
+    """One rank, or mpirun itself; True if it was mpirun: its ranks go on unheard until they miss it, with what they
+    compute then kept in the file, to the very end of the job if that is near."""
     victim = chance.choice((harness.children(process.pid) if ranks > 1 else []) + [process.pid])
     if victim != process.pid or process.poll() is None:
         harness.kill(victim)
+    return ranks > 1 and victim == process.pid
 
 
 def read(path):
@@ -56,7 +58,7 @@ def kill_later(process, ranks, chance, said):
     while read(said).count("\n") < lines and process.poll() is None:
         time.sleep(0.003)
     time.sleep(chance.uniform(0, 0.05))
-    kill_somebody(process, ranks, chance)
+    return kill_somebody(process, ranks, chance)
 
 
 def where(point, ranks, chance):
@@ -67,7 +69,7 @@ def where(point, ranks, chance):
 
 
 def killed_run(good, folder, ranks, chance, point, further):
-    """One attempt that does not reach its end, if all goes well; returns (status, stderr)."""
+    """One attempt that does not reach its end, if all goes well; returns (status, stderr, whether ranks went on unheard)."""
     options, said = good.job("-v", *further), os.path.join(folder, "said")
     if point:
         line = command(recovery.INJECT, ranks, ["--inject", "die@" + where(point, ranks, chance)] + options)
@@ -75,11 +77,10 @@ def killed_run(good, folder, ranks, chance, point, further):
         line = command(harness.PROGRAM, ranks, options)
     with open(said, "wb") as err:
         process = start(line, folder, err)
-    if not point:
-        kill_later(process, ranks, chance, said)
+    unheard = not point and kill_later(process, ranks, chance, said)
     process.wait(timeout=LIMIT)
     harness.wait_until_left(folder)
-    return process.returncode, read(said)
+    return process.returncode, read(said), unheard
 
 
 def phase_of(err):
@@ -94,7 +95,7 @@ def one(good, workplace, number, point=None):
     folder = os.path.join(workplace, "run-%d" % number)
     os.mkdir(folder)
     wrong, phases = [], []
-    computed, observed, at_work, torn = 0, 0, 0, 0    # at_work: ranks
+    computed, observed, at_work, torn, unheard = 0, 0, 0, 0, False    # at_work: ranks
     kills, most_ranks = (1, 1) if point else (chance.randint(1, 3), 4)
     if number % 2 == 0 and not point:
         point = POINTS[number // 2 % len(POINTS)]
@@ -105,10 +106,10 @@ def one(good, workplace, number, point=None):
         at = point if (attempt == kills - 1 if point and point[0] == "readback" else first) else None
         if at and at[0] == "readback" and first:
             at = None
-        status, err = killed_run(good, folder, ranks, chance, at, further)
+        status, err, silent = killed_run(good, folder, ranks, chance, at, further)
         began = recovery.computed(err)
         computed, observed, at_work = computed + began[0], observed + began[1], at_work + ranks
-        torn += (recovery.kept(err) or {}).get("torn", 0)
+        torn, unheard = torn + (recovery.kept(err) or {}).get("torn", 0), unheard or silent
         if status in (-9, 137, 1) or "signal 9" in err:
             phases.append(phase_of(err))
         elif status != recovery.OK:
@@ -126,7 +127,8 @@ def one(good, workplace, number, point=None):
             wrong.append("other results: %s" % differing[:10])
     again = (computed - recovery.SAMPLES * good.runs, observed - recovery.SAMPLES)
     most = (at_work * good.runs, at_work)
-    if any(n > m for n, m in zip(again, most)):    # words of killed ranks, and of a killed mpirun, may be lost
+    # The last words of a killed rank may be lost, all words after it of a killed mpirun.
+    if any(n > m or (-n > m and not unheard) for n, m in zip(again, most)):
         wrong.append("computed again: %d samples of runs, %d of the calibration; at work were %d ranks" % (again + (at_work,)))
     if torn > at_work * good.runs:
         wrong.append("%d torn" % torn)
