@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "ssmsweep/numerics/calibrate.h"
+#include "ssmsweep/calibrate/calibrate.h"
 
 // ---- memory ----
 

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 #include "ssmsweep/base/status.h"
-#include "ssmsweep/sweep/comm.h"
-#include "ssmsweep/sweep/plan.h"
+#include "ssmsweep/comm/comm.h"
+#include "ssmsweep/plan/plan.h"
 
 // What is known of the activations.
 struct observations {

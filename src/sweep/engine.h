@@ -3,11 +3,11 @@
 #ifndef SSMSWEEP_SWEEP_ENGINE_H
 #define SSMSWEEP_SWEEP_ENGINE_H
 
-#include "ssmsweep/numerics/forward.h"
-#include "ssmsweep/numerics/weights.h"
-#include "ssmsweep/sweep/comm.h"
-#include "ssmsweep/sweep/node_block.h"
-#include "ssmsweep/sweep/plan.h"
+#include "ssmsweep/comm/comm.h"
+#include "ssmsweep/comm/node_block.h"
+#include "ssmsweep/forward/forward.h"
+#include "ssmsweep/forward/weights.h"
+#include "ssmsweep/plan/plan.h"
 
 // In caller memory; zeroed before use.
 struct engine {

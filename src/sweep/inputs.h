@@ -3,11 +3,11 @@
 #ifndef SSMSWEEP_SWEEP_INPUTS_H
 #define SSMSWEEP_SWEEP_INPUTS_H
 
+#include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/comm/comm.h"
 #include "ssmsweep/input/corpus.h"
 #include "ssmsweep/input/job.h"
-#include "ssmsweep/input/model.h"
-#include "ssmsweep/sweep/comm.h"
 
 // Collective.  Every rank maps the model by itself.  *reference is filled, and model->reference points to it,
 // if the job names a reference model.  Their weights are being read afterwards (a dry run waits for that).

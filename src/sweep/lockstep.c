@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../plan/plan_groups.h"
 #include "lockstep_lane.h"
-#include "plan_groups.h"
 #include "ssmsweep/base/random.h"
-#include "ssmsweep/numerics/calibrate.h"
-#include "ssmsweep/numerics/kernels.h"
-#include "ssmsweep/numerics/pairs.h"
+#include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/measure/pairs.h"
 
 // ---- memory ----
 
@@ -40,24 +40,6 @@ static int most_lanes(const struct plan *plan)
     return most;
 }
 
-static void carve_lane(struct lane *lane, struct arena *arena, const struct plan *plan,
-                       const struct dims *dims, int max_tokens)
-{
-    const size_t stream = stream_floats(dims, max_tokens) * sizeof(float);
-    const size_t places = (size_t)plan->n_layer * COMPONENT_COUNT;
-    const bool reruns = plan_reruns(plan) > 0;
-    lane->stream.residual = arena_take(arena, stream);
-    lane->stream.h = arena_take(arena, stream);
-    lane->moments = arena_take(arena, places * sizeof *lane->moments);
-    lane->apart = arena_take(arena, reruns ? places * sizeof *lane->apart : 0);
-    lane->histogram = arena_take(arena, places * PROFILE_BINS * sizeof *lane->histogram);
-    lane->position = arena_take(arena, places * PLACE_POSITIONS * sizeof *lane->position);
-    lane->normed = arena_take(arena, plan->logits ? stream_floats(dims, LOGITS_TOKENS) * sizeof(float) : 0);
-    lane->predictions = arena_take(arena, plan->logits ? LOGITS_TOKENS * sizeof *lane->predictions : 0);
-    lane->predictions_apart =
-        arena_take(arena, plan->logits && reruns ? LOGITS_TOKENS * sizeof *lane->predictions : 0);
-}
-
 // One thread measures what it is given while that is in its caches; several share the components of a layer.
 static bool measures_at_once(int threads)
 {
@@ -79,20 +61,11 @@ static void carve(struct lockstep *l, const struct plan *plan, const struct dims
         l->values[c] = arena_take(&l->arena, measures_at_once(threads) ? 0 : bytes);
     }
     for (int i = 0; i < most_lanes(plan); i++)
-        carve_lane(l->lanes ? &l->lanes[i] : &unused, &l->arena, plan, dims, max_tokens);
+        lane_carve(l->lanes ? &l->lanes[i] : &unused, &l->arena, plan, dims, max_tokens);
     l->ids = arena_take(&l->arena, (size_t)max_tokens * sizeof *l->ids);
     l->reference_logits = arena_take(&l->arena, block);
     l->repeated_logits = arena_take(&l->arena, reruns ? block : 0);
     l->logits = arena_take(&l->arena, block);
-}
-
-size_t lockstep_run_bytes(const struct plan *plan, const struct dims *dims, int max_tokens)
-{
-    struct lane unused;
-    struct arena arena;
-    arena_init_measure(&arena);
-    carve_lane(&unused, &arena, plan, dims, max_tokens);
-    return arena.used_bytes;
 }
 
 size_t lockstep_bytes(const struct plan *plan, const struct dims *dims, int max_tokens, int threads)

@@ -7,31 +7,11 @@
 
 #include "lockstep.h"
 #include "ssmsweep/base/arena.h"
-#include "ssmsweep/numerics/end_of_model.h"
-#include "ssmsweep/numerics/forward.h"
-#include "ssmsweep/numerics/profile.h"
-#include "ssmsweep/sweep/store.h"
-
-enum { LOGITS_TOKENS = 64, PLACE_POSITIONS = 2 * PROFILE_POSITIONS };
-
-// What is stored of a run, see struct store_metrics; `apart` of a noisy re-run alone: against the run that it
-// repeats.
-struct lane {
-    int run;
-    bool stores; // else others need it, or its failure is set
-    struct error failure;
-    struct stream stream;
-    double seconds;
-    const struct lane *repeats; // of a re-run: in front of it
-    bool repeated;              // by a re-run that stores
-    struct accumulator *moments, *apart;
-    uint32_t *histogram;
-    double *position;
-    struct end_of_model end_of_model, end_apart;
-    float *normed;                                      // [LOGITS_TOKENS][D rounded up to 16]
-    struct prediction *predictions, *predictions_apart; // [LOGITS_TOKENS]
-    const struct lane *twin; // in front of it, with the same stream behind the last layer; NULL: none
-};
+#include "ssmsweep/forward/forward.h"
+#include "ssmsweep/measure/end_of_model.h"
+#include "ssmsweep/measure/profile.h"
+#include "ssmsweep/plan/lane.h"
+#include "ssmsweep/store/store.h"
 
 struct lockstep {
     const struct worker *worker;

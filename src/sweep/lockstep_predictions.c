@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string.h>
 
+#include "../plan/plan_groups.h"
 #include "lockstep_lane.h"
-#include "plan_groups.h"
-#include "ssmsweep/numerics/kernels.h"
+#include "ssmsweep/compute/kernels.h"
 
 // ---- who predicts ----
 

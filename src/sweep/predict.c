@@ -4,10 +4,10 @@
 #include "calibration.h"
 #include "engine.h"
 #include "lockstep.h"
-#include "ssmsweep/numerics/calibrate.h"
-#include "ssmsweep/numerics/forward.h"
-#include "ssmsweep/numerics/weights.h"
-#include "ssmsweep/sweep/store.h"
+#include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/forward/forward.h"
+#include "ssmsweep/forward/weights.h"
+#include "ssmsweep/store/store.h"
 #include "texts.h"
 
 // Of HDF5 1.10 and Open MPI's input and output, as measured; nothing tells them.  A run has three open

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/hash.h"
-#include "ssmsweep/numerics/calibrate.h"
+#include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/sweep/scheduler.h"
 
 // ---- observations: small, so rank 0 reads them alone ----
@@ -132,7 +132,7 @@ static enum status read_states(struct look *look, struct error *err)
 static void count_finished(const struct look *look, struct resume_count *count)
 {
     const struct worker *worker = look->worker;
-    finished_intersect(look->finished, worker->comm);
+    comm_intersect_bits(worker->comm, look->finished->bits, finished_words(look->finished));
     count->kept = finished_count(look->finished);
     count->left = (long long)worker->plan->n_runs * worker->plan->samples - count->kept;
     count->failed = look->failed;

@@ -13,10 +13,10 @@
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/footprint.h"
 #include "ssmsweep/base/number.h"
-#include "ssmsweep/numerics/calibrate.h"
-#include "ssmsweep/numerics/version.h"
+#include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/compute/version.h"
+#include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/progress.h"
-#include "ssmsweep/sweep/store.h"
 #include "texts.h"
 #include "worker.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "texts.h"
 
-#include "ssmsweep/sweep/store.h"
+#include "ssmsweep/store/store.h"
 
 const struct corpus *texts_calibration(const struct sweep *sweep)
 {

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "ssmsweep/base/log.h"
-#include "ssmsweep/sweep/comm.h"
+#include "ssmsweep/comm/comm.h"
 
 struct threads {
     int per_rank;

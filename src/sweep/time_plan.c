@@ -6,8 +6,8 @@
 
 #include "engine.h"
 #include "ssmsweep/base/team.h"
-#include "ssmsweep/numerics/end_of_model.h"
-#include "ssmsweep/numerics/pairs.h"
+#include "ssmsweep/measure/end_of_model.h"
+#include "ssmsweep/measure/pairs.h"
 #include "ssmsweep/sweep/progress.h"
 #include "texts.h"
 

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
-#include "ssmsweep/numerics/mode.h"
-#include "ssmsweep/sweep/store.h"
+#include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/store/store.h"
 
 // What the file holds.  Plain bytes: it travels.
 struct saved {

@@ -98,7 +98,7 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
     if (comm_agree(worker->comm, err)) goto close_lockstep;
     if (worker->comm->rank == 0 && progress->interval_seconds >= 0) progress->all_work = cost_of_all(worker);
     scheduler_run(worker->comm, &task, progress, err);
-    finished_unite(finished, worker->comm); // what one rank stored, all know
+    comm_unite_bits(worker->comm, finished->bits, finished_words(finished)); // what one rank stored, all know
     footprint_log(worker->log, "all items are done");
     *count = (struct sweep_count){.stored = finished_count(finished) - before, .ended = task.ended};
     MPI_Allreduce(&sweeping.failed, &count->failed, 1, MPI_LONG_LONG, MPI_SUM, worker->comm->world);

@@ -8,13 +8,13 @@
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
+#include "ssmsweep/comm/comm.h"
+#include "ssmsweep/forward/forward.h"
 #include "ssmsweep/input/corpus.h"
-#include "ssmsweep/numerics/forward.h"
-#include "ssmsweep/sweep/comm.h"
-#include "ssmsweep/sweep/finished.h"
-#include "ssmsweep/sweep/plan.h"
+#include "ssmsweep/plan/finished.h"
+#include "ssmsweep/plan/plan.h"
+#include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/progress.h"
-#include "ssmsweep/sweep/store.h"
 
 // All that both phases need; borrowed.
 struct worker {

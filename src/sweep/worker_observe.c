@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/hash.h"
-#include "ssmsweep/numerics/calibrate.h"
+#include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/sweep/scheduler.h"
 #include "worker.h"
 

@@ -9,7 +9,13 @@ import tempfile
 
 import harness
 
-FOLDERS = ["base", "input", "numerics", "statistics", "sweep", "compare", "bench"]    # each may use those before it
+# Each may use those before it.
+FOLDERS = ["base", "input", "arch", "recipe", "compute", "measure", "calibrate", "forward", "statistics", "plan", "comm", "store",
+           "sweep", "report", "tools"]
+# But for these.
+SHARED = {"include/ssmsweep/compute/kernels.h": ["ssmsweep/measure/profile.h"],
+          "src/forward/weights_view.h": ["../compute/cpu/rotation.h"], "src/sweep/lockstep.c": ["../plan/plan_groups.h"],
+          "src/sweep/lockstep_predictions.c": ["../plan/plan_groups.h"]}
 MODE_NAME = re.compile(r'"(2-[0-9]|fp16)"')
 COMMENT = re.compile(r"^\s*//.*$", re.M)
 
@@ -17,8 +23,8 @@ COMMENT = re.compile(r"^\s*//.*$", re.M)
 def sources():
     """{path from the root: text} of the program's own C files."""
     found = {}
-    for pattern in ("src/*.c", "src/*/*.c", "src/*/*.h", "include/ssmsweep/*/*.h"):
-        for path in glob.glob(os.path.join(harness.SOURCE, pattern)):
+    for pattern in ("src/**/*.c", "src/**/*.h", "include/ssmsweep/*/*.h"):
+        for path in glob.glob(os.path.join(harness.SOURCE, pattern), recursive=True):
             with open(path, encoding="utf-8") as f:
                 found[os.path.relpath(path, harness.SOURCE)] = f.read()
     return found
@@ -36,21 +42,25 @@ def includes(text):
 def may_include(path, header):
     folder = folder_of(path)
     if header == "hdf5.h":
-        return bool(re.fullmatch(r"src/sweep/store\w*\.[ch]", path))
+        return path.startswith("src/store/")
     if "cJSON" in header:
         return path == "src/base/json.c"
     if header == "mpi.h":
-        return folder not in ("base", "input", "numerics", "statistics")
+        return folder not in FOLDERS[:FOLDERS.index("comm")]
+    if header in SHARED.get(path, []):
+        return True
     own = re.fullmatch(r"ssmsweep/(\w+)/\w+\.h", header)
     if own and folder in FOLDERS:
         return own.group(1) in FOLDERS[:FOLDERS.index(folder) + 1]
+    if header.startswith("../"):
+        return os.path.normpath(os.path.join(os.path.dirname(path), header)).split("/")[1] == folder
     return True
 
 
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 FOR_PEOPLE = re.compile(r"\b(?:error_set|log_job|log_rank|bad_number)\((?:[^;\"]|\"(?:[^\"\\]|\\.)*\")*;")
 # They print tables and sentences; a number in any other file is one of a result, an input or an identity.
-PRINTS_FOR_PEOPLE = re.compile(r"src/bench/\w+\.c|src/main\.c|src/sweep/(?:progress|sweep_open|store_resume)\.c|src/compare/(?:table\w*|present|info\w*|"
+PRINTS_FOR_PEOPLE = re.compile(r"src/tools/(?:bench/\w+|info\w*)\.c|src/main\.c|src/sweep/(?:progress|sweep_open|time_plan)\.c|src/store/store_resume\.c|src/report/(?:table\w*|present|"
                                r"format_markdown|memory_plan|scales|gate|baseline)\.c")
 FLOATS = re.compile(r"%(?!\.0f)[-+ #0]*[\d.*]*l?[eEfFgGaA]")    # %.0f has no decimal point
 THREADS = re.compile(r"pthread_create\([^,]+,[^,]+,\s*(\w+)")
@@ -90,10 +100,10 @@ def unsettled_threads(path, text):
 
 # Opens or makes a file for writing; each place is reached behind main()'s check_job() alone.
 MAKES_FILES = re.compile(r'O_CREAT|\bfopen\([^;]*"[wa]|\bfdopen\([^;]*"[wa]|\bH5Fcreate\(|\bmkdir\(|\bfreopen\(|\btmpfile\(')
-MAKERS = ["src/base/file.c", "src/input/synth.c", "src/sweep/claim.c", "src/sweep/node_block.c", "src/sweep/store_create.c",
-          "src/sweep/store_extend.c"]
+MAKERS = ["src/base/file.c", "src/tools/synth.c", "src/store/claim.c", "src/comm/node_block.c", "src/store/store_create.c",
+          "src/store/store_extend.c"]
 # What the user's options name beside model and texts: read in one place, which check_job() calls.
-READ_AT_START = {"gates": "src/compare/verdict.c", "gate_file": "src/compare/verdict.c", "baseline": "src/compare/verdict.c"}
+READ_AT_START = {"gates": "src/report/verdict.c", "gate_file": "src/report/verdict.c", "baseline": "src/report/verdict.c"}
 
 
 def function(text, name):
@@ -109,8 +119,8 @@ def check_inputs_first(checks, found):
         checks.check(not made or path in MAKERS, path + ": makes files by base/file.h", made)
         for member, reader in READ_AT_START.items():
             used = re.findall(r"\bjob->%s\b" % member, text)
-            checks.check(not used or path in (reader, "src/compare/job_files.c"), path + ": leaves reading %s to the start" % member)
-    verdict, main_c, files = (found["src/" + name] for name in ("compare/verdict.c", "main.c", "compare/job_files.c"))
+            checks.check(not used or path in (reader, "src/report/job_files.c"), path + ": leaves reading %s to the start" % member)
+    verdict, main_c, files = (found["src/" + name] for name in ("report/verdict.c", "main.c", "report/job_files.c"))
     late = [name for name in ("verdict_judge", "verdict_tell") if re.search("gates_parse|gates_read|baseline_open|_map|read_file",
                                                                            function(verdict, name))]
     checks.check(function(verdict, "verdict_judge") and not late, "verdict.c: judging reads nothing", late)
@@ -145,12 +155,12 @@ def main():
         bad = [header for header in includes(text) if not may_include(path, header)]
         checks.check(not bad, path + ": includes only what its place allows", bad)
         checks.check(text.startswith("// SPDX-License-Identifier: Apache-2.0\n"), path + ": begins with the licence")
-        if path != "src/numerics/mode.c":
+        if path != "src/recipe/mode.c":
             names = MODE_NAME.findall(COMMENT.sub("", text))
             checks.check(not names, path + ": knows no mode by name", names)
         breaches = number_breaches(path, text)
         checks.check(not breaches, path + ": numbers become text, and text numbers, by base/number.h", breaches)
-        if not path.startswith("src/bench/"):
+        if not path.startswith("src/tools/bench/"):
             libm = LIBM.findall(re.sub(r"//.*", "", text))
             checks.check(not libm, path + ": no function of libm whose last bit is left to it", libm)
         unsettled = unsettled_threads(path, text)

@@ -29,8 +29,8 @@
 #include <unistd.h>
 
 #include "ssmsweep/base/file.h"
-#include "ssmsweep/compare/measure.h"
-#include "ssmsweep/sweep/store.h"
+#include "ssmsweep/measure/measure.h"
+#include "ssmsweep/store/store.h"
 
 int program_main(int argc, char **argv); // src/main.c
 

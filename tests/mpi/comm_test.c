@@ -8,8 +8,8 @@
 #include <sys/resource.h>
 
 #include "check.h"
-#include "ssmsweep/sweep/comm.h"
-#include "ssmsweep/sweep/node_block.h"
+#include "ssmsweep/comm/comm.h"
+#include "ssmsweep/comm/node_block.h"
 
 static void check_agreement(const struct comm *comm)
 {

@@ -6,8 +6,8 @@
 #include <time.h>
 
 #include "check.h"
-#include "ssmsweep/sweep/comm.h"
-#include "ssmsweep/sweep/node_block.h"
+#include "ssmsweep/comm/comm.h"
+#include "ssmsweep/comm/node_block.h"
 #include "ssmsweep/sweep/scheduler.h"
 
 static const double LONG_SECONDS = 0.8,

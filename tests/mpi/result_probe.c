@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ssmsweep/sweep/store.h"
+#include "ssmsweep/store/store.h"
 
 static enum status read_everything(struct result *result, struct error *err)
 {

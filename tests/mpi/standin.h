@@ -4,7 +4,7 @@
 #ifndef SSMSWEEP_TESTS_MPI_STANDIN_H
 #define SSMSWEEP_TESTS_MPI_STANDIN_H
 
-#include "ssmsweep/numerics/forward.h"
+#include "ssmsweep/forward/forward.h"
 
 // scale: what forward_step() got for this layer's first site, 0 in float modes.
 float standin_value(const struct mode *mode, float scale, int layer, enum component component, int first_id,

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 
 #include "check.h"
-#include "ssmsweep/numerics/calibrate.h"
-#include "ssmsweep/sweep/store.h"
+#include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/store/store.h"
 #include "standin.h"
 #include "worker.h"
 

@@ -4,7 +4,7 @@
 #ifndef SSMSWEEP_STATISTICS_MOMENTS_H
 #define SSMSWEEP_STATISTICS_MOMENTS_H
 
-#include "ssmsweep/numerics/accumulate.h"
+#include "ssmsweep/measure/accumulate.h"
 
 // A table is double[columns][samples]; a = reference, b = mode, d = b - a, each sum over one sample.  What is
 // centred is so on the mean over all samples of the table: the same constant for each, so any weighted sum is

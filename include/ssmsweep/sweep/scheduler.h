@@ -10,7 +10,7 @@
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
-#include "ssmsweep/sweep/comm.h"
+#include "ssmsweep/comm/comm.h"
 #include "ssmsweep/sweep/progress.h"
 
 struct scheduler; // opaque

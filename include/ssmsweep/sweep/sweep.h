@@ -6,16 +6,16 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
+#include "ssmsweep/comm/comm.h"
 #include "ssmsweep/input/corpus.h"
 #include "ssmsweep/input/job.h"
-#include "ssmsweep/input/model.h"
-#include "ssmsweep/sweep/claim.h"
-#include "ssmsweep/sweep/comm.h"
-#include "ssmsweep/sweep/plan.h"
-#include "ssmsweep/sweep/store.h"
+#include "ssmsweep/plan/plan.h"
+#include "ssmsweep/store/claim.h"
+#include "ssmsweep/store/store.h"
 
 // How long the phases of sweep_run() took on this rank.
 struct sweep_times {

@@ -6,7 +6,7 @@
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
-#include "ssmsweep/compare/measure.h"
+#include "ssmsweep/measure/measure.h"
 
 static enum status next_sample(void *context, int index, struct pairs *pairs, struct error *err)
 {

@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/compare/gate.h"
-#include "ssmsweep/compare/metric.h"
-#include "ssmsweep/numerics/mode.h"
+#include "ssmsweep/measure/metric.h"
+#include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/report/gate.h"
 
 // ---- what a line means ----
 

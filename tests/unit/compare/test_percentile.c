@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/compare/percentile.h"
+#include "ssmsweep/measure/percentile.h"
 
 enum { MAX_N = 600000, MAX_PASSES = 5 };
 

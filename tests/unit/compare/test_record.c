@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/compare/record.h"
-#include "ssmsweep/compare/view.h"
+#include "ssmsweep/measure/record.h"
+#include "ssmsweep/report/view.h"
 
 static void keys_are_the_published_ones(void **state)
 {

@@ -5,7 +5,7 @@
 #include "ssmsweep/input/documents.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/option.h"
-#include "ssmsweep/input/synth.h"
+#include "ssmsweep/tools/synth.h"
 
 enum { MAX_WORDS = 64 };
 

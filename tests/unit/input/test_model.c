@@ -4,9 +4,9 @@
 
 #include <unistd.h>
 
+#include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
-#include "ssmsweep/input/model.h"
 
 static const char broken[] = "models/broken"; // rewritten by every case
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/numerics/accumulate.h"
+#include "ssmsweep/measure/accumulate.h"
 
 enum { N = 30011 };
 

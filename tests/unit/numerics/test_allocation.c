@@ -4,8 +4,8 @@
 #include <stdatomic.h>
 
 #include "../support.h"
-#include "ssmsweep/numerics/calibrate.h"
-#include "ssmsweep/numerics/forward.h"
+#include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/forward/forward.h"
 
 enum { LENGTH = 50, MAX_TOKENS = 64 };
 

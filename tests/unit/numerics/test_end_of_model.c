@@ -5,8 +5,8 @@
 
 #include "../support.h"
 
-#include "ssmsweep/numerics/end_of_model.h"
-#include "ssmsweep/numerics/kernels.h"
+#include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/measure/end_of_model.h"
 
 static uint32_t random_next(uint32_t *seed)
 {

@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/numerics/calibrate.h"
-#include "ssmsweep/numerics/forward.h"
-#include "ssmsweep/numerics/kernels.h"
+#include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/forward/forward.h"
 
 enum { LENGTH = 37, MODES_AT_MOST = 32 };
 

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/numerics/kernels.h"
+#include "ssmsweep/compute/kernels.h"
 
 static const struct kernels *variants[4];
 static int n_variants;

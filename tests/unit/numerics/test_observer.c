@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "ssmsweep/numerics/observer.h"
+#include "ssmsweep/calibrate/observer.h"
 
 // ---- the option ----
 

@@ -5,8 +5,8 @@
 
 #include "../support.h"
 
-#include "ssmsweep/numerics/kernels.h"
-#include "ssmsweep/numerics/pairs.h"
+#include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/measure/pairs.h"
 
 static const char *const isas[] = {"avx512", "avx2", "scalar"};
 enum { ISAS = 3, MOST = 3 * PAIR_BLOCK + 77 };

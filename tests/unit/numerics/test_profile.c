@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/numerics/profile.h"
+#include "ssmsweep/measure/profile.h"
 
 static void test_bins(void **state)
 {

@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/numerics/component.h"
-#include "ssmsweep/numerics/mode.h"
+#include "ssmsweep/arch/component.h"
+#include "ssmsweep/recipe/mode.h"
 
 enum { LAYERS = 8 };
 

@@ -5,7 +5,7 @@
 
 #include "../support.h"
 #include "ssmsweep/base/random.h"
-#include "ssmsweep/compare/metric.h"
+#include "ssmsweep/measure/metric.h"
 #include "ssmsweep/statistics/bootstrap.h"
 #include "ssmsweep/statistics/moments.h"
 #include "ssmsweep/statistics/student.h"

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "../support.h"
-#include "ssmsweep/sweep/claim.h"
+#include "ssmsweep/store/claim.h"
 
 static const char RESULT[] = "test_claim.h5", LOCK[] = "test_claim.h5.lock";
 

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ssmsweep/sweep/finished.h"
-#include "ssmsweep/sweep/plan.h"
+#include "ssmsweep/plan/finished.h"
+#include "ssmsweep/plan/plan.h"
 
 enum { SAMPLES = 23 };
 

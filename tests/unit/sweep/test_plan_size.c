@@ -13,8 +13,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "ssmsweep/sweep/finished.h"
-#include "ssmsweep/sweep/plan.h"
+#include "ssmsweep/plan/finished.h"
+#include "ssmsweep/plan/plan.h"
 
 enum { ROOM_BYTES = 20 << 20 };
 

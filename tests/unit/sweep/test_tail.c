@@ -8,8 +8,8 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
-#include "ssmsweep/sweep/finished.h"
-#include "ssmsweep/sweep/plan.h"
+#include "ssmsweep/plan/finished.h"
+#include "ssmsweep/plan/plan.h"
 
 enum { MOST_SAMPLES = 400, MOST_ITEMS = 8 * MOST_SAMPLES, MOST_RANKS = 16, DRAWS = 40 };
 

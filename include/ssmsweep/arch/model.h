@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Mamba-1 model folder: config.json and weights, float or W8A8, checked and mapped.
+#ifndef SSMSWEEP_ARCH_MODEL_H
+#define SSMSWEEP_ARCH_MODEL_H
+
+#include <stdbool.h>
+
+#include "ssmsweep/base/log.h"
+#include "ssmsweep/input/checkpoint.h"
+
+// The letters of the equations: L tokens of a sample, D = d_model, I = d_inner, N = d_state, K = d_conv, R =
+// dt_rank.
+struct dims {
+    int n_layer;
+    int d_model; // D
+    int d_inner; // I = expand * D
+    int d_state; // N
+    int d_conv;  // K
+    int dt_rank; // R
+    int vocab_size;
+    float norm_eps;
+};
+
+enum model_kind {
+    MODEL_FLOAT,
+    MODEL_W8A8, // INT8 codes and scales of a quantized model: docs/numerics.md, "Quantized weights"
+};
+
+// What a W8A8 checkpoint says of one layer: scales of activations (the sites of docs/numerics.md, section 3)
+// and of weights (per tensor).
+struct w8a8_scales {
+    float in_proj_input, in_proj_output, x_proj_input, x_proj_output, dt_proj_output, out_proj_input,
+        ssm_state;
+    float in_proj, conv_w, conv_b, x_proj, dt_proj, dt_bias, A_log, D_skip, out_proj;
+};
+
+// What stands around its layers, where that is codes too: docs/numerics.md, section 4.
+struct w8a8_ends {
+    const struct tensor *embedding; // [vocab] scales of the embedding's rows; NULL: it is float
+    float lm_head, lm_head_input;   // scales of lm_head and of what goes into it; 0: it is float
+};
+
+// Tensors of one layer; shapes as stored.  MODEL_W8A8: all are I8 codes but norm, which is all ones; in_proj
+// and out_proj are rotated, as docs/numerics.md, section 2, has them.
+struct model_layer {
+    const struct tensor *norm;     // [D]
+    const struct tensor *in_proj;  // [2I, D]
+    const struct tensor *conv_w;   // [I, 1, K] or [I, K]
+    const struct tensor *conv_b;   // [I]
+    const struct tensor *x_proj;   // [R + 2N, I]
+    const struct tensor *dt_proj;  // [I, R]
+    const struct tensor *dt_bias;  // [I]
+    const struct tensor *A_log;    // [I, N]
+    const struct tensor *D_skip;   // [I]
+    const struct tensor *out_proj; // [D, I]
+};
+
+struct model {
+    enum model_kind kind;
+    char *directory;
+    struct checkpoint *checkpoint;
+    struct dims dims;
+    const struct tensor *embedding; // [vocab, D]; MODEL_W8A8: rows rotated, float or I8 codes
+    const struct tensor *norm_f;    // [D]; MODEL_W8A8: all ones
+    const struct tensor *lm_head;   // [vocab, D]; the embedding if the checkpoint has none; rotated alike
+    struct model_layer *layers;     // [n_layer]
+    struct w8a8_scales *scales;     // [n_layer]; NULL for MODEL_FLOAT
+    struct w8a8_ends ends;          // of MODEL_W8A8
+    struct tensor *views;           // what layers and lm_head point to where the file stores it otherwise
+    // The float weights that the float modes use, borrowed; NULL: the model's own (of MODEL_W8A8: its codes,
+    // dequantized and rotated back).
+    const struct model *reference;
+    enum dtype dtype;                    // of the embedding: what reports call the model's dtype
+    char digest_hex[HASH_HEX_CHARS + 1]; // of the weights: checkpoint_piece()
+    struct digesting *digesting;         // NULL: none under way
+    struct notes notes;                  // what was taken though files contradict each other, and the like
+};
+
+const char *model_dtype_name(const struct model *model); // "F16", ... or "W8A8"
+
+// Makes `reference` (a float model, which must outlive this one) the source of the float modes. STATUS_INPUT:
+// another size, or no float model.
+enum status model_set_reference(struct model *model, const struct model *reference, struct error *err);
+
+// Local.  Reads config.json and the weights of `directory`; checks architecture (Mamba-2, Jamba, ... are
+// named and refused), every shape, that the Hadamard rotation exists for D and I, and that no weight is NaN
+// or Inf. Errors: STATUS_INPUT, STATUS_IO.  model_close() frees; a zeroed model is fine.
+enum status model_open(struct model *model, const char *directory, struct error *err);
+void model_close(struct model *model);
+
+// The same in steps, for processes that share the work on one file.  model_open_unread() does all that does
+// not read the weights themselves.
+enum status model_open_unread(struct model *model, const char *directory, struct error *err);
+// Weight number 0, 1, ... of those that must be finite, on a token's way through the model; NULL behind the
+// last.  Codes are finite.
+const struct tensor *model_weight(const struct model *model, size_t number);
+// Gives the memory of weights that were read so far, also those of the reference, back to the page cache.
+void model_release(const struct model *model);
+// Local.  Begins to read the weights, in threads of its own: hashes the pieces of this part of the `parts`
+// processes, until one holds NaN or Inf.
+enum status model_digest_begin(struct model *model, int part, int parts, int threads, struct error *err);
+// Local.  Waits.  *digests, the model's: those of all pieces, zeros for the pieces of other parts and from
+// one with NaN or Inf on; the caller brings those of all parts together.  NULL where none are under way.
+enum status model_digest_join(struct model *model, unsigned char **digests, size_t *size_bytes,
+                              struct error *err);
+// Local.  From the digests of all pieces digest_hex.  Nothing where none are under way.  STATUS_INPUT: a
+// weight is not finite; which of several is named does not depend on who read what.
+enum status model_digest_finish(struct model *model, struct error *err);
+void model_digest_cancel(struct model *model); // model_close() does so too
+
+// The Hadamard rotation of docs/numerics.md, section 2, exists for dim = base * power_of_two with base 12, 40
+// or 1, tried in this order.  False: it does not exist for `dim`, and the outputs are untouched.
+bool dims_hadamard(int dim, int *base, int *power_of_two);
+
+// Folder of the embedded demo model: $SSMSWEEP_DEMO where it is set, else share/ssmsweep/demo of the prefix
+// that holds the program or the source tree's jobs/demo, whichever exists first.  Caller frees.  STATUS_INPUT
+// if it is in none of them.
+enum status model_demo_directory(char **directory, struct error *err);
+
+#endif

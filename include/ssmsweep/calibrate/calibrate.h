@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Activation scales from what samples showed (docs/numerics.md, section 3).  Of each sample and site one
+// number is kept, and where an observer asks for it a histogram: so calibration can be spread over ranks and
+// still give the bits of a sequential run, for every prefix of every order of the samples.
+#ifndef SSMSWEEP_CALIBRATE_CALIBRATE_H
+#define SSMSWEEP_CALIBRATE_CALIBRATE_H
+
+#include "ssmsweep/calibrate/observer.h"
+
+struct w8a8_scales;
+
+// Where a pass puts what it sees of a sample.  `histogram` is added to.
+struct observation {
+    const struct observers *observers;
+    float *numbers;      // [n_layer][SITE_COUNT]: max |v|, or its alpha-quantile, as the observer of the site
+    uint32_t *histogram; // [n_layer][SITE_COUNT][HISTOGRAM_BINS]; NULL where no observer takes one
+};
+
+// The samples behind one set of scales.
+struct calibration_set {
+    const float *observed;     // [all samples][n_layer][SITE_COUNT]: their numbers
+    const int *order;          // the samples of the set in their order; NULL: 0, 1, ...
+    int samples;               // in the set
+    const uint64_t *histogram; // [n_layer][SITE_COUNT][HISTOGRAM_BINS] of the set; NULL as above
+};
+
+// One scale, that of a site of a layer.
+float calibrate_scale(const struct observers *observers, const struct calibration_set *set, int n_layer,
+                      int layer, enum scale_site site);
+
+// scales: [n_layer][SITE_COUNT].
+void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,
+                      float *scales);
+
+// The same from what a W8A8 checkpoint says of its layers: given[n_layer].
+void calibrate_from_checkpoint(const struct w8a8_scales *given, int n_layer, float *scales);
+
+// alpha-quantile of |v[0..count)| with linear interpolation, exact; reorders v (which it takes as scratch).
+// count >= 1.  NumPy: sort, pos = alpha*(count-1), float32 interpolation.
+float calibrate_quantile(float *v, long count, double alpha);
+
+#endif

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// MPI start-up and the one function by which ranks agree on failure (before and after each collective step).
+#ifndef SSMSWEEP_COMM_COMM_H
+#define SSMSWEEP_COMM_COMM_H
+
+#include <mpi.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ssmsweep/base/status.h"
+
+struct comm {
+    MPI_Comm world;
+    MPI_Comm node; // ranks that share memory
+    int rank, ranks;
+    int node_rank, node_ranks;
+};
+
+enum { COMM_NO_LAUNCHER = -1 };
+
+// What a launcher says in the environment.
+struct launch {
+    int rank, ranks;      // COMM_NO_LAUNCHER where it does not say
+    const char *variable; // that says `ranks`; NULL if none does
+};
+
+// Local.  To be asked before MPI starts, which sets such variables, too.
+struct launch comm_launch(void);
+
+#define COMM_CANNOT_START                                                                                    \
+    "MPI: cannot start, see above for its own words; it wants to write to /tmp or TMPDIR, a network "        \
+    "interface, "                                                                                            \
+    "and ssh or rsh on the PATH"
+
+// Collective.  MPI_Init_thread and the communicators.  comm_finish() is collective too.
+enum status comm_init(struct comm *comm, int *argc, char ***argv, struct error *err);
+void comm_finish(struct comm *comm);
+
+// Waits for a request without keeping a core busy: MPI itself spins, and takes the core from a rank that
+// computes.
+void comm_wait(MPI_Request *request);
+
+// Collective.  Every rank passes what it has; all get the same verdict: STATUS_OK if nobody failed, else the
+// error of the lowest failing rank (its text, with "rank N: " in front when more than one rank runs and N is
+// not 0).
+enum status comm_agree(const struct comm *comm, struct error *err);
+
+// Collective.  Afterwards every rank has the bits that any rank had, or that all ranks had.
+void comm_unite_bits(const struct comm *comm, uint64_t *bits, size_t words);
+void comm_intersect_bits(const struct comm *comm, uint64_t *bits, size_t words);
+
+#endif

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The forward pass of one sample in any mode (docs/numerics.md, sections 1 and 5).  It knows the switches of
+// a mode, never its name. The same bits for any number of threads and any instruction set.
+#ifndef SSMSWEEP_FORWARD_FORWARD_H
+#define SSMSWEEP_FORWARD_FORWARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ssmsweep/arch/component.h"
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/base/team.h"
+#include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/forward/weights.h"
+#include "ssmsweep/recipe/mode.h"
+
+struct forward; // opaque: workspace of one thread team, sized for the longest sample; no allocation
+                // afterwards
+
+// Where captured tensors go.  `take` gets values[length, width], row-major, FP32, valid only during the call;
+// false stops the pass.  between_layers (NULL: none) is called in front of every layer of a whole pass, for
+// what has to be seen to meanwhile; false stops the pass too.
+struct capture {
+    const unsigned char *want; // [n_layer], bit mask 1u << component; NULL: nothing is captured
+    bool (*take)(void *context, int layer, enum component component, const float *values, int length,
+                 int width);
+    bool (*between_layers)(void *context, int layer);
+    void *context;
+};
+
+size_t forward_bytes(const struct dims *dims, int max_tokens, int threads); // size of the workspace
+enum status forward_open(struct forward **forward, const struct weights *weights, int max_tokens, int threads,
+                         struct error *err);
+void forward_close(struct forward *forward);
+struct team *forward_team(const struct forward *forward); // free between two calls
+
+// One sample through all layers.  scales: [n_layer][SITE_COUNT] for W8A8 modes, else NULL.  ids: [length],
+// each below vocab_size, 1 <= length <= max_tokens.  False: capture stopped it.
+bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
+                 int length, const struct capture *capture);
+
+// The FP32 pass that also observes the activations.  capture may be NULL.
+bool forward_observe(struct forward *forward, const struct observation *observation, const int32_t *ids,
+                     int length, const struct capture *capture);
+
+// A pass that is taken layer by layer, so that several modes can go through a layer side by side in one
+// workspace: what a mode carries from layer to layer is its residual stream and the last mixer's output.
+struct stream {
+    float *residual, *h; // [length][D rounded up to 16]; zeros behind D
+    bool rotated;        // basis of both
+};
+size_t stream_floats(const struct dims *dims, int length); // of each of the two
+// Embedding rows into stream->h, zeros into stream->residual.
+void forward_start(struct forward *forward, struct stream *stream, const struct mode *mode,
+                   const int32_t *ids, int length);
+// Layer `layer` of the sample of `length` tokens.  observation: NULL, or where to put what is seen in this
+// layer (FP32 modes alone).
+bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
+                  const float *scales, int layer, int length, const struct capture *capture,
+                  const struct observation *observation);
+// forward_logits() in two steps, so that a piece of the vocabulary serves many streams while it is in the
+// caches. Tokens [first, first + count) of a stream behind its last layer: normed[count][D rounded up to 16],
+// final norm with its weight; where lm_head is codes, INT8 codes in the first quarter of that room, and
+// behind them for each token whether it is finite.
+void stream_norm(struct forward *forward, const struct stream *stream, int first, int count, float *normed);
+// Their logits[count][ids rounded up to 16] of ids [first_id, first_id + ids), of which the first is a
+// multiple of 16; `rotated` is that of the stream.
+void head_logits(struct forward *forward, bool rotated, const float *normed, int count, int first_id, int ids,
+                 float *logits);
+
+// Implementation noise: with a seed other than 0, W8A8 passes move every element of the scan output y by -1,
+// 0 or +1 unit in the last place of FP32 before it is rounded to FP16, at random but the same everywhere for
+// the same seed.  Another legal order of the scan's sums does as much (docs/numerics.md), so what such passes
+// differ by means nothing.
+void forward_set_dither(struct forward *forward, uint64_t seed);
+
+// One layer on a given input, for checks against a reference: residual and h are [length, D] in the basis of
+// the mode (rotated for W8A8) and are updated in place as the pass would.
+bool forward_layer(struct forward *forward, const struct mode *mode, const float *scales, int layer,
+                   int length, float *residual, float *h, const struct capture *capture);
+
+// Logits of tokens [first, first + count) of the last whole pass: logits[count, vocab rounded up to 16],
+// zeros behind vocab.  Final norm with its weight, then lm_head, in FP32 for every mode; where a W8A8
+// checkpoint has codes as lm_head, the W8A8 modes take those.  Needs
+// WEIGHTS_LM_HEAD.
+void forward_logits(struct forward *forward, int first, int count, float *logits);
+
+#endif

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a sweep has to do: runs (cell x mode), groups of them, shards of samples, and the order of the items.
+// No MPI here.
+#ifndef SSMSWEEP_PLAN_PLAN_H
+#define SSMSWEEP_PLAN_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "ssmsweep/arch/component.h"
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/calibrate/observer.h"
+#include "ssmsweep/input/corpus.h"
+#include "ssmsweep/input/job.h"
+#include "ssmsweep/plan/cell.h"
+#include "ssmsweep/recipe/mode.h"
+
+// Float modes need no scales: they run once, with cell == PLAN_FLOAT_CELL, and serve every cell.
+enum { PLAN_FLOAT_CELL = -1, PLAN_MAX_RUNS = 1 << 15 };
+struct run {
+    int cell; // index into plan->cells, or PLAN_FLOAT_CELL
+    const struct mode *mode;
+    int reference; // run that it is compared with, maybe itself
+    int dither;    // 0, or k: the k-th noisy re-run of a W8A8 mode, of which no tensors are stored
+    int repeats;   // run that a re-run is one of, else itself
+};
+
+// Runs with the same reference that go through the model side by side, with the reference in front, and what
+// re-runs repeat in front of them; both need not be among the runs of the group.
+struct group {
+    int reference;    // run
+    int first, count; // of plan->members
+};
+
+// A shard of samples in a group of runs.  Places count the samples in the order of hand-out.
+struct item {
+    int group;
+    int first_place, samples;
+};
+
+// A part of the order of hand-out: so many samples, in shards of so many, each shard in all groups of one
+// division.  The first stretches have large items, the last ones small ones, so that all ranks end together.
+enum { PLAN_STRETCHES = 4 };
+struct stretch {
+    int first_item, n_items;
+    int first_place, samples, shard;
+    int first_group, n_groups; // of plan->groups
+};
+
+struct finished;
+struct plan {
+    struct cell *cells; // ascending; as many orders at every calib_data_num
+    int n_cells;
+    struct observers observers;
+    int *orders, *places; // [n_orders][calibration_samples], as orders_make() gives them
+    int n_orders;
+    struct run *runs; // the reference mode first, then the other float modes, cells in order, noisy re-runs
+    int n_runs, n_repeated; // so many have re-runs; those stand in rounds behind all others, in their order
+    int reference_run;      // index into runs; for a W8A8 reference: that of the first cell
+    int *members; // of the groups.  A division has every run once; there are one or more, coarse to fine
+    struct group *groups; // division by division
+    int n_groups;
+    bool metrics, logits; // are kept of every run and sample
+    // Items are computed, not kept: plan_item().
+    struct stretch stretches[PLAN_STRETCHES];
+    int n_stretches;
+    int n_items;         // that are left
+    int *order;          // [samples] sample at each place; NULL: as they are; after plan_renew() fewer
+    uint64_t *left;      // a bit for each item; NULL: all are left
+    int *left_before;    // how many are before each block of these bits
+    unsigned char *want; // [n_layer] component masks whose tensors are stored
+    int n_layer;
+    int samples; // S, evaluated
+    int calibration_samples;
+};
+
+// Local.  Before MPI and before the model is known: are the names in modes, reference, components and
+// observer known?
+// STATUS_USAGE otherwise.
+enum status plan_check_names(const struct job *job, struct error *err);
+
+// Local, and the same on every rank for the same arguments.  STATUS_USAGE: layer outside the model.
+// The reference mode is added to the modes if it was not asked for.
+enum status plan_make(struct plan *plan, const struct job *job, const struct dims *dims,
+                      const struct corpus *corpus, int ranks, struct error *err);
+// Local.  The index-th of plan->n_items items, the costly ones first; and the sample at a place.
+struct item plan_item(const struct plan *plan, int index);
+int plan_sample(const struct plan *plan, int place);
+
+// Local, and the same on every rank for the same arguments.  Takes away the items of whose samples and runs
+// all are finished; the others keep their order.
+enum status plan_drop(struct plan *plan, const struct finished *finished, struct error *err);
+// Local, likewise.  The same, and where few samples are left the plan has these alone, divided as those of a
+// sweep of their own.  The arguments are those of plan_make().
+enum status plan_renew(struct plan *plan, const struct job *job, const struct dims *dims,
+                       const struct corpus *corpus, int ranks, const struct finished *finished,
+                       struct error *err);
+void plan_clear(struct plan *plan);
+
+// Local.  Mask of the components whose tensors a run stores at a layer.
+static inline unsigned plan_wants(const struct plan *plan, int run, int layer)
+{
+    return plan->runs[run].dither ? 0 : plan->want[layer];
+}
+
+// Local.  Re-runs that each W8A8 run has.
+int plan_reruns(const struct plan *plan);
+
+// Local.  The name of a run in its cell: the mode's, or that with "_dither<k>".  Gives `name` back.
+enum { RUN_NAME_ROOM = 48 };
+#define RUN_DITHER "_dither"
+const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_ROOM]);
+
+// Local.  Every run, for people; noisy re-runs by their number.
+void plan_print_runs(const struct plan *plan, FILE *out);
+
+// Local.  The name of a cell of the plan, PLAN_FLOAT_CELL too, as cell_name() makes it: the one by which the
+// result file and the reports know it.  Gives `name` back.
+const char *plan_cell_name(const struct plan *plan, int cell, char name[CELL_NAME_ROOM]);
+
+#endif

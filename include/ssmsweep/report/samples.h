@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every statistic comes from: sums of each sample by itself, of (reference, run) pairs.  They are read
+// from the metrics of the result file; where it has none (imported arrays), or those of another reference,
+// they are made from the stored outputs, with the same bits.
+#ifndef SSMSWEEP_REPORT_SAMPLES_H
+#define SSMSWEEP_REPORT_SAMPLES_H
+
+#include <stdbool.h>
+
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/base/stop.h"
+#include "ssmsweep/measure/accumulate.h"
+#include "ssmsweep/measure/profile.h"
+#include "ssmsweep/store/store.h"
+
+struct samples; // opaque
+
+// Local.  result, reference (a mode of it) and stop (may be NULL) are borrowed.
+enum status samples_open(struct samples **samples, struct result *result, const char *reference,
+                         struct stop *stop, struct error *err);
+void samples_close(struct samples *samples);
+
+// Layers of which there are sums, ascending: of the whole model, or those whose outputs are stored; and the
+// components of each that --components asked for (a mask).
+int samples_layers(const struct samples *samples);
+int samples_layer_at(const struct samples *samples, int index);
+unsigned samples_components(const struct samples *samples, int index);
+
+// rows[result_samples()]: cleared where uses[sample] is false; what is used must be done in both runs.
+// *total: the profile of those that are used; may be NULL.  STATUS_STOPPED: a signal came, and the time of
+// grace is over.
+enum status samples_read(struct samples *samples, int run, int layer, enum component component,
+                         const bool *uses, struct accumulator *rows, struct profile *total,
+                         struct error *err);
+
+// Noisy re-runs can be read as other runs can, and against the runs that they repeat.
+bool samples_have_reruns(const struct samples *samples);
+enum status samples_read_apart(struct samples *samples, int run, int layer, enum component component,
+                               struct accumulator *rows, struct error *err); // rows[result_samples()]
+
+// The predictions of the whole model; rows[range.count].
+bool samples_has_end_of_model(const struct samples *samples);
+enum status samples_read_end_of_model(struct samples *samples, int run, struct sample_range range,
+                                      struct end_of_model *rows, struct error *err);
+enum status samples_read_end_apart(struct samples *samples, int run, struct sample_range range,
+                                   struct end_of_model *rows, struct error *err); // of a re-run
+
+#endif

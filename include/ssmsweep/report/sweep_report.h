@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// How sure a comparison is: every metric of every (run, layer, component) with its interval, which modes can
+// be told apart, where more calibration text stops improving.  docs/statistics.md says how.
+#ifndef SSMSWEEP_REPORT_SWEEP_REPORT_H
+#define SSMSWEEP_REPORT_SWEEP_REPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/comm/comm.h"
+#include "ssmsweep/measure/profile.h"
+#include "ssmsweep/report/compare.h"
+#include "ssmsweep/statistics/bootstrap.h"
+#include "ssmsweep/statistics/floor.h"
+#include "ssmsweep/statistics/ranking.h"
+#include "ssmsweep/statistics/statistic.h"
+#include "ssmsweep/store/store.h"
+
+enum {
+    SWEEP_STATISTICS = MOMENT_STATISTICS,
+    SWEEP_RANKED = 4, // of them, at most, those by which modes are ranked
+    SWEEP_PERCENTILES = 5,
+    SWEEP_MOST_RERUNS = 64
+};
+extern const double sweep_percentiles[SWEEP_PERCENTILES]; // 50 ... 99.9
+
+// What the numbers are of: a component of a layer, or the predictions of the whole model.
+enum { SWEEP_END_OF_MODEL = -1 };
+struct sweep_unit {
+    int layer; // or SWEEP_END_OF_MODEL
+    enum component component;
+};
+// The metrics that a unit has, in the order of everything below: moment_statistics or text_statistics.
+const struct statistic *sweep_statistics(const struct sweep_unit *unit);
+int sweep_statistic_count(const struct sweep_unit *unit);
+// Does it say how far two outputs are apart?  A perplexity does not.
+bool sweep_is_distance(const struct sweep_unit *unit, int statistic);
+// Its place among those by which modes are ranked, or -1: the others follow them (rmse, relative_mse and
+// sqnr_db are decided as mse, relative_mae as mae).
+int sweep_ranked_place(const struct sweep_unit *unit, int statistic);
+
+// Of one (unit, run).
+struct sweep_entry {
+    double elements;     // or predictions
+    double nonfinite[2]; // of the reference, of the mode; or predictions (both the same)
+    double largest;      // |d|, or KL
+    double top1_correct; // share of the predictions, end of model only
+    struct interval intervals[SWEEP_STATISTICS];
+    struct noise_floor floors[SWEEP_STATISTICS]; // 0 re-runs: not known; values of distances alone
+    double percentiles[SWEEP_PERCENTILES][2];    // of |d|, or KL: bounds between which the exact one lies
+    double position_count[PROFILE_POSITIONS];    // elements
+    double position_mse[PROFILE_POSITIONS], position_mae[PROFILE_POSITIONS];
+};
+
+// Of one (unit, pair of runs, statistic by which modes are ranked).
+struct sweep_pair {
+    struct change change;
+    double adjusted; // p, corrected for the family
+    double noise;    // change that noise alone may make; 0: none, or not known
+    double needed;   // of a tie: samples that would tell the two apart, see samples_needed(); else NaN
+};
+
+// Runs that are compared with each other: of one set of scales, and the float ones; of one reference.
+struct sweep_family {
+    const struct result_run *cell;       // one of its runs with these scales; NULL: only float ones
+    int count, runs[BOOTSTRAP_MAX_RUNS]; // places in report->runs
+    int first_rank, first_pair;          // in ranks and pairs of a unit
+};
+
+// A noisy re-run of runs[of].
+struct sweep_rerun {
+    int run; // of the result file
+    int of;
+};
+
+// A mode under growing calib_data_num.
+struct sweep_trend {
+    int count, runs[BOOTSTRAP_MAX_RUNS];
+};
+
+struct sweep_report {
+    const struct result *result;
+    const char *reference;
+    int samples; // that all runs share: what everything is measured over
+    long long tokens;
+    uint64_t seed;
+    int replicates;
+
+    int *runs;                // of the result file, without those of the reference
+    struct sweep_unit *units; // by layer, component
+    struct sweep_family *families;
+    struct sweep_trend *trends;
+    struct sweep_rerun *reruns;
+    int n_runs, n_units, n_families, n_trends, n_reruns;
+    int n_ranks, n_pairs; // of a unit and a statistic
+
+    // Rank 0 holds every unit, another rank those that it measured: first_unit, first_unit + unit_step, ...
+    int first_unit, unit_step, held_units;
+    struct sweep_entry *entries; // [held_units][n_runs]
+    struct sweep_pair *pairs;    // [held_units][SWEEP_RANKED][n_pairs]
+    struct rank *ranks;          // [held_units][SWEEP_RANKED][n_ranks]
+    int64_t *settles;            // [held_units][SWEEP_RANKED][n_trends], as trend_settles()
+};
+
+struct sweep_report_request {
+    struct compare_request compare;
+    int replicates;
+    uint64_t seed;
+};
+
+// Collective (alone where comm->ranks is 1).  Units are spread over the ranks; the same bits for any number
+// of them.  A report without samples (of a sweep that has hardly begun) has no units.  Errors as
+// compare_all().  Freed by sweep_report_clear().
+enum status sweep_report_make(struct sweep_report *report, const struct comm *comm, struct result *result,
+                              const struct sweep_report_request *request, struct error *err);
+void sweep_report_clear(struct sweep_report *report); // a zeroed one is fine
+
+// Local.  What a rank takes for a report of that size, its measuring included, before there is one.
+struct sweep_report_size {
+    int units, runs, samples, replicates, families, of_family, trends; // of_family: runs in each
+};
+size_t sweep_report_bytes(const struct sweep_report_size *size, int rank, int ranks);
+
+// Local.  run is a place in report->runs; the unit is one that this rank holds, the statistic ranks modes.
+struct sweep_entry *sweep_entry_at(const struct sweep_report *report, int unit, int run);
+struct sweep_pair *sweep_pairs_at(const struct sweep_report *report, int unit, int statistic,
+                                  const struct sweep_family *family); // as pair_index() orders them
+struct rank *sweep_ranks_at(const struct sweep_report *report, int unit, int statistic,
+                            const struct sweep_family *family);
+int64_t *sweep_settles_at(const struct sweep_report *report, int unit, int statistic, int trend);
+
+#endif

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// The result file (HDF5): store*.c alone include hdf5.h.  Layout: docs/result_file.md.
+//
+//   /  attributes: schema_version, tool_version, job (JSON), weights_digest, tokenizer_sha256, ids_sha256,
+//      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version,
+//      calibration_ids_sha256, evaluation_text
+//   /samples/token_ids int32[S, L]  /samples/length int32[S]
+//   /calibration/<cell>/scales float32[n_layer, SITE_COUNT]   attributes sites, observers
+//   /calibration/observed float32[N, n_layer, SITE_COUNT]  state uint8[N], digest uint8[N, 32]
+//      of the N = plan->calibration_samples samples of the calibration
+//   /calibration/histogram uint32[N, n_layer, SITE_COUNT, HISTOGRAM_BINS]   where an observer takes it
+//   /outputs/<cell>/<mode>/layer_<l>/<component> float32[S, L, width]   <cell>: cell_name()
+//   /metrics/width int32[COMPONENT_COUNT]
+//   /metrics/<cell>/<mode>/moments compound[S, n_layer, COMPONENT_COUNT], as struct accumulator
+//      histogram uint32[S, n_layer, COMPONENT_COUNT, PROFILE_BINS]
+//      position float64[S, n_layer, COMPONENT_COUNT, PROFILE_POSITIONS, 2] (squares, abs)
+//      end_of_model compound[S], as struct end_of_model (not with --no-logits)
+//      of (reference, run) pairs, all layers and components, whether their tensors are stored or not
+//      <mode> may be <mode>_dither<k>, as in /items; that has further
+//      apart as moments, end_of_model_apart as end_of_model, of (run that it repeats, re-run) pairs
+//   /items/<cell>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
+//
+// One rank creates everything before the first item, then each opens the file for itself; after that only raw
+// data moves, by independent writes, and no call of HDF5 is collective.  What other ranks wrote is read only
+// after store_sync() and result_open().
+#ifndef SSMSWEEP_STORE_STORE_H
+#define SSMSWEEP_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ssmsweep/arch/model.h"
+#include "ssmsweep/base/hash.h"
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/comm/comm.h"
+#include "ssmsweep/measure/accumulate.h"
+#include "ssmsweep/measure/end_of_model.h"
+#include "ssmsweep/measure/profile.h"
+#include "ssmsweep/plan/cell.h"
+#include "ssmsweep/plan/plan.h"
+
+struct store; // opaque
+
+// Local.  Before comm_init(), and before there are threads: keeps HDF5 from closing by itself, at exit or in
+// MPI_Finalize, a file that could not be closed in order; it would hang or crash there.  And from locking
+// files, whatever HDF5_USE_FILE_LOCKING says: the locks of others are respected all the same, here.
+void store_prepare(void);
+
+struct store_identity {
+    const char *job_json, *tool_version, *weights_hex, *tokenizer_hex, *ids_hex, *model_dtype;
+    const char *scales_source;     // "calibration" or "checkpoint"
+    const char *reference_weights; // "model", "dequantized-int8", or the digest of another float model
+    const char *model_config;      // dimensions and constants
+    const char *numerics_version;
+    const char *calibration_ids_hex; // "" where no text gave the scales
+    const char *evaluation_text;     // one of those below
+};
+enum { STORE_MOST_JOB_BYTES = (1 << 20) - 1 }; // of job_json: more is not read back
+// What ids_hex, and /samples, are: those of the calibration; others of its text; a text of their own.
+#define STORE_EVALUATES_CALIBRATION "calibration samples"
+#define STORE_EVALUATES_ITS_TEXT "calibration text"
+#define STORE_EVALUATES_OTHERS "separate text"
+
+// Of (run, sample), and of the observations of a sample.
+enum store_state { STORE_ITEM_ABSENT = 0, STORE_ITEM_DONE = 1, STORE_ITEM_FAILED = 2 };
+enum { STORE_CALIBRATION = -1 }; // in place of a run: the observations
+
+#define STORE_EXISTS                                                                                         \
+    "the result file exists already; use --resume, `ssmsweep save` to add modes, another --output_dir, or "  \
+    "--overwrite"
+
+// Collective.  Makes the file with every dataset, reserves its space and opens it.  All arguments equal on
+// all ranks. STATUS_INPUT if it exists, STATUS_IO if it cannot be made or the disk lacks room (nothing is
+// left behind).
+enum status store_create(struct store **store, const struct comm *comm, const char *path,
+                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                         const struct store_identity *identity, struct error *err);
+// Local.  STATUS_BUSY while another program has the file open for writing; to add modes, if one has it open
+// at all.  Before long work: who writes looks again.
+enum status store_look_for_lock(const char *path, bool adds_modes, struct error *err);
+// Local.  Takes away what an interrupted store_create() left; true if there was something.
+bool store_discard_part(const char *path);
+
+// Collective.  Opens the file of an earlier run of the same job for writing.  STATUS_INPUT if it is torn, or
+// of another job: the message names each key that differs, with both values.  STATUS_IO: no permission.
+// STATUS_BUSY: as store_look_for_lock() has it.
+enum status store_resume(struct store **store, const struct comm *comm, const char *path,
+                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                         const struct store_identity *identity, struct error *err);
+// Collective.  As store_resume(), of a file that may lack some of the plan's modes: their datasets are added
+// first. The plan must have all the modes of the file.
+enum status store_extend(struct store **store, const struct comm *comm, const char *path,
+                         const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                         const struct store_identity *identity, struct error *err);
+// Local, after store_resume().  state[S], as enum store_state has it or anything else in an altered file.
+enum status store_read_states(struct store *store, int run, unsigned char *state, struct error *err);
+// Local.  Is what is stored what its digest says?  False also where it cannot be read.
+bool store_sample_is_whole(struct store *store, int run, int sample, int length, struct hash *hash);
+// The same of what a sample showed, which it gives: observed[n_layer, SITE_COUNT] and
+// histogram[n_layer, SITE_COUNT, HISTOGRAM_BINS], NULL where the plan has none.
+bool store_read_observed(struct store *store, int sample, float *observed, uint32_t *histogram,
+                         struct hash *hash);
+
+unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
+                                        const struct corpus *corpus);
+
+// Local.  ids[length] of a sample, as the file has them: what does not stay in memory does not grow with the
+// samples.
+enum status store_read_ids(struct store *store, int sample, int length, int32_t *ids, struct error *err);
+
+// Collective.  scales: [n_cells][n_layer][SITE_COUNT], equal on all ranks.
+enum status store_write_scales(struct store *store, const float *scales, struct error *err);
+
+// Local: values[length, width] of one sample at (run, layer, component).  They are copied, and written while
+// the caller computes.  Of each run one sample at a time, its outputs in the order in which the digest takes
+// them; runs may take turns.  The error may be that of an output of the run before.
+enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
+                               const float *values, int length, int width, struct error *err);
+// What a run shows of a sample, against its reference.
+struct store_metrics {
+    const struct accumulator *moments;       // [n_layer][COMPONENT_COUNT]
+    const uint32_t *histogram;               // [n_layer][COMPONENT_COUNT][PROFILE_BINS]
+    const double *position;                  // [n_layer][COMPONENT_COUNT][PROFILE_POSITIONS][2]
+    const struct end_of_model *end_of_model; // unused with --no-logits
+    // Of a re-run, in the same way against the run that it repeats; else unused.
+    const struct accumulator *apart;
+    const struct end_of_model *end_apart;
+};
+// Local: behind the outputs, as these.  Nothing where the plan keeps no metrics.
+enum status store_write_metrics(struct store *store, int run, int sample, const struct store_metrics *metrics,
+                                struct error *err);
+// Local: waits until all that is written, then adds its digest and marks (run, sample) done.
+enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err);
+// Local: after a pass that stopped, in place of store_write_done(), and after an error of the two before.
+void store_write_cancel(struct store *store, int run);
+
+// Bytes that a rank holds on their way to the file.
+size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus);
+
+// Local: what a sample showed in calibration, as above, and that it is there.
+enum status store_write_observed(struct store *store, int sample, const float *observed,
+                                 const uint32_t *histogram, const unsigned char digest[32],
+                                 struct error *err);
+// Local.
+enum status store_write_state(struct store *store, int run, int sample, enum store_state state,
+                              struct error *err);
+// Local.  Where another attempt stored the sample it stays as it is; where nothing can be written, it is
+// merely absent.
+void store_mark_failed(struct store *store, int run, int sample);
+// Local, after a write failed: may others succeed?  Not where the disk is full, or the file was taken away.
+bool store_can_write(struct store *store);
+// Collective.  Every rank sees to it that what it wrote is on the disk.
+enum status store_sync(struct store *store, struct error *err);
+// Collective.  STATUS_IO once any rank saw that the file was removed, replaced or cut since it was opened:
+// what it held cannot be counted on.
+enum status store_still_there(struct store *store, struct error *err);
+// Local.  Leaves the file as it is, with what was written; NULL is fine.
+void store_close(struct store *store);
+
+// ---- reading, without MPI: each process opens the file by itself ----
+struct result; // opaque
+
+// A mode of the file under one set of scales.
+struct result_run {
+    int calib_data_num, order; // of its cell, see cell.h; 0 for float runs
+    char mode[32];
+    int dither;    // k of a noisy re-run, else 0
+    int done;      // samples
+    bool complete; // every sample done
+};
+
+// Local.  STATUS_INPUT: missing, torn or foreign file.
+enum status result_open(struct result **result, const char *path, struct error *err);
+void result_close(struct result *result);
+// Collective.  Of a file that is still written to, all ranks see what rank 0 saw when it opened it.
+// STATUS_BUSY: modes were added meanwhile.
+enum status result_agree(struct result *result, const struct comm *comm, struct error *err);
+int result_samples(const struct result *result);
+int result_length(const struct result *result, int sample);
+int result_max_tokens(const struct result *result);
+int result_runs(const struct result *result); // float first, then cells ascending, modes as in the table
+// Noisy re-runs (--noise): they follow, so that result_run_at() has dither != 0 from result_runs() on; in the
+// same order.  They have metrics and states, but no tensors.
+int result_noise_runs(const struct result *result);
+int result_all_runs(const struct result *result);
+const struct result_run *result_run_at(const struct result *result, int run);
+enum store_state result_state(const struct result *result, int run, int sample); // others are absent
+int result_layers(const struct result *result);                     // how many layers were captured
+int result_layer_at(const struct result *result, int index);        // ascending model layer numbers
+unsigned result_components(const struct result *result, int index); // mask at that layer
+int result_width(const struct result *result, int layer, enum component component);
+// Root attribute of the list above, except schema_version, as text ("" if absent); valid until
+// result_close().
+const char *result_attribute(const struct result *result, const char *name);
+const char *result_attribute_name(int index); // of all of them, from 0; NULL: there are no more
+// scales[*n_layer, SITE_COUNT] of a cell, zeros before the calibration has ended; caller frees.
+enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
+                               struct error *err);
+// ---- metrics of (reference, run) pairs; the reference is compare_reference_of() of the file's reference
+// mode. Rows of samples that are not done mean nothing.
+bool result_has_metrics(const struct result *result);      // not in files that were imported
+bool result_has_end_of_model(const struct result *result); // not with --no-logits
+int result_model_layers(const struct result *result);      // n_layer of the model; 0 without metrics
+// Some samples at a time, so that memory need not grow with their number.
+struct sample_range {
+    int first, count;
+};
+// rows[range.count], each.
+enum status result_read_moments(struct result *result, int run, int layer, enum component component,
+                                struct sample_range range, struct accumulator *rows, struct error *err);
+// rows[n_layer of the model][COMPONENT_COUNT] of one sample.
+enum status result_read_sample_moments(struct result *result, int run, int sample, struct accumulator *rows,
+                                       struct error *err);
+// The same of a noisy re-run against the run that it repeats.
+enum status result_read_moments_apart(struct result *result, int run, int layer, enum component component,
+                                      struct sample_range range, struct accumulator *rows, struct error *err);
+enum status result_read_end_apart(struct result *result, int run, struct sample_range range,
+                                  struct end_of_model *rows, struct error *err);
+enum status result_read_profiles(struct result *result, int run, int layer, enum component component,
+                                 struct sample_range range, struct profile *rows, struct error *err);
+enum status result_read_end_of_model(struct result *result, int run, struct sample_range range,
+                                     struct end_of_model *rows, struct error *err);
+
+// values[length(sample), width] of one sample.
+enum status result_read(struct result *result, int run, int layer, enum component component, int sample,
+                        float *values, struct error *err);
+
+#endif

@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/arch/model.h"
+
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ssmsweep/arch/config.h"
+#include "ssmsweep/base/file.h"
+#include "w8a8.h"
+
+// ---- the tensors of a layer ----
+
+// Sizes in terms of the dims.
+enum extent { END, ONE, D, D_INNER, TWO_D_INNER, N, K, R, R_PLUS_2N, VOCAB };
+
+struct field {
+    const char *name; // after "backbone.layers.<l>." or, for the outer ones, whole
+    size_t offset;    // in struct model_layer or struct model
+    enum extent shape[4];
+};
+
+static const struct field layer_fields[] = {
+    {"norm.weight", offsetof(struct model_layer, norm), {D}},
+    {"mixer.in_proj.weight", offsetof(struct model_layer, in_proj), {TWO_D_INNER, D}},
+    {"mixer.conv1d.weight", offsetof(struct model_layer, conv_w), {D_INNER, ONE, K}},
+    {"mixer.conv1d.bias", offsetof(struct model_layer, conv_b), {D_INNER}},
+    {"mixer.x_proj.weight", offsetof(struct model_layer, x_proj), {R_PLUS_2N, D_INNER}},
+    {"mixer.dt_proj.weight", offsetof(struct model_layer, dt_proj), {D_INNER, R}},
+    {"mixer.dt_proj.bias", offsetof(struct model_layer, dt_bias), {D_INNER}},
+    {"mixer.A_log", offsetof(struct model_layer, A_log), {D_INNER, N}},
+    {"mixer.D", offsetof(struct model_layer, D_skip), {D_INNER}},
+    {"mixer.out_proj.weight", offsetof(struct model_layer, out_proj), {D, D_INNER}},
+};
+enum { LAYER_FIELDS = sizeof layer_fields / sizeof layer_fields[0] };
+
+static const struct field embedding_field = {
+    "backbone.embedding.weight", offsetof(struct model, embedding), {VOCAB, D}};
+static const struct field embeddings_field = {
+    "backbone.embeddings.weight", offsetof(struct model, embedding), {VOCAB, D}};
+static const struct field norm_f_field = {"backbone.norm_f.weight", offsetof(struct model, norm_f), {D}};
+static const struct field lm_head_field = {"lm_head.weight", offsetof(struct model, lm_head), {VOCAB, D}};
+
+static int64_t extent_size(enum extent extent, const struct dims *dims)
+{
+    switch (extent) {
+    case END:
+    case ONE:
+        return 1;
+    case D:
+        return dims->d_model;
+    case D_INNER:
+        return dims->d_inner;
+    case TWO_D_INNER:
+        return 2 * (int64_t)dims->d_inner;
+    case N:
+        return dims->d_state;
+    case K:
+        return dims->d_conv;
+    case R:
+        return dims->dt_rank;
+    case R_PLUS_2N:
+        return dims->dt_rank + 2 * (int64_t)dims->d_state;
+    case VOCAB:
+        return dims->vocab_size;
+    }
+    return 1;
+}
+
+// The same shape but for dimensions of size 1, which layouts add or leave out ([I, 1, K] and [I, K])?
+static bool same_shape(const struct tensor *tensor, const int64_t *shape, int dims)
+{
+    int64_t squeezed[2][TENSOR_MAX_DIMS];
+    int left[2] = {0, 0};
+    if (tensor->dims < 1) return false;
+    for (int d = 0; d < tensor->dims; d++)
+        if (tensor->shape[d] != 1) squeezed[0][left[0]++] = tensor->shape[d];
+    for (int d = 0; d < dims; d++)
+        if (shape[d] != 1) squeezed[1][left[1]++] = shape[d];
+    return left[0] == left[1] && memcmp(squeezed[0], squeezed[1], (size_t)left[0] * sizeof(int64_t)) == 0;
+}
+
+static enum status check_tensor(struct model *model, const struct field *field, const struct tensor *tensor,
+                                struct error *err)
+{
+    const char *path = checkpoint_path(model->checkpoint);
+    int64_t shape[4];
+    int dims = 0;
+    for (; field->shape[dims] != END; dims++)
+        shape[dims] = extent_size(field->shape[dims], &model->dims);
+    bool squeezable = field->offset == offsetof(struct model_layer, conv_w) && field->shape[1] == ONE;
+    bool same = squeezable
+                    ? same_shape(tensor, shape, dims)
+                    : tensor->dims == dims && memcmp(tensor->shape, shape, (size_t)dims * sizeof *shape) == 0;
+    if (!same) {
+        char expected[TENSOR_SHAPE_CHARS], got[TENSOR_SHAPE_CHARS];
+        tensor_shape_text(shape, dims, expected);
+        tensor_shape_text(tensor->shape, tensor->dims, got);
+        return error_set(err, STATUS_INPUT,
+                         "%s: tensor '%.200s': expected shape %s, got %s; config.json and weights differ",
+                         path, tensor->name, expected, got);
+    }
+    if (!dtype_is_float(tensor->dtype))
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: tensor '%.200s': expected dtype F32, F16, BF16 or F64, got %s; use a float model", path,
+            tensor->name, tensor_dtype_name(tensor));
+    if (tensor->dtype == DTYPE_F64) notes_add(&model->notes, "%s: F64 weights are rounded to F32", path);
+    return STATUS_OK;
+}
+
+// The tensor whose name begins most like `name`: what stands there instead.  NULL: none begins like it.
+static const struct tensor *find_like(const struct model *model, const char *name)
+{
+    const struct tensor *best = NULL;
+    size_t most = 0;
+    for (size_t i = 0; i < checkpoint_count(model->checkpoint); i++) {
+        const struct tensor *tensor = checkpoint_at(model->checkpoint, i);
+        size_t same = 0;
+        while (name[same] && name[same] == tensor->name[same])
+            same++;
+        if (best && same <= most) continue;
+        best = tensor;
+        most = same;
+    }
+    return best;
+}
+
+static enum status missing(const struct model *model, const char *name, struct error *err)
+{
+    const char *path = checkpoint_path(model->checkpoint);
+    const char *shard = checkpoint_missing_from(model->checkpoint, name);
+    const struct tensor *like = find_like(model, name);
+    if (shard)
+        return error_set(err, STATUS_INPUT,
+                         "%s: weight_map: tensor '%.200s' is missing from %.200s; copy the shards again",
+                         path, name, shard);
+    if (!like) return error_set(err, STATUS_INPUT, "%s: expected the tensors of a model, got none", path);
+    if (strstr(like->name, ".base_layer.") || strstr(like->name, ".lora_"))
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: tensor '%s' is missing, the file has '%.200s': an adapter (PEFT); merge it into the "
+            "model and save that",
+            path, name, like->name);
+    return error_set(
+        err, STATUS_INPUT,
+        "%s: tensor '%s' is missing; a Mamba-1 model of config.json's sizes has it; the nearest of %zu "
+        "names in the file is '%.200s'",
+        path, name, checkpoint_count(model->checkpoint), like->name);
+}
+
+// `base` is the struct that the field's offset counts from.  A missing tensor is an error only if it is
+// `required`.
+static enum status bind(struct model *model, const struct field *field, const char *name, void *base,
+                        bool required, struct error *err)
+{
+    const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
+    if (!required && (!tensor || tensor_elements(tensor) == 0))
+        return STATUS_OK; // some writers leave a shell
+    if (!tensor) return missing(model, name, err);
+    if (check_tensor(model, field, tensor, err)) return err->status;
+    memcpy((char *)base + field->offset, &tensor, sizeof tensor);
+    return STATUS_OK;
+}
+
+static enum status bind_layer(struct model *model, int layer, struct error *err)
+{
+    for (int i = 0; i < LAYER_FIELDS; i++) {
+        char name[96];
+        snprintf(name, sizeof name, "backbone.layers.%d.%s", layer, layer_fields[i].name);
+        if (bind(model, &layer_fields[i], name, &model->layers[layer], true, err)) return err->status;
+    }
+    return STATUS_OK;
+}
+
+// An lm_head of its own in a model whose config.json ties it: what runs the model elsewhere takes one or the
+// other.
+static enum status check_tied(struct model *model, const struct config *config, struct error *err)
+{
+    if (!config->tied || !model->lm_head || tensor_same_values(model->lm_head, model->embedding))
+        return STATUS_OK;
+    if (config->tied_key)
+        return error_set(
+            err, STATUS_INPUT,
+            "%s: tensor 'lm_head.weight' differs from '%s', but config.json has '%s': true; set it to "
+            "false to use the file's lm_head, or remove that tensor to use the embedding",
+            checkpoint_path(model->checkpoint), model->embedding->name, config->tied_key);
+    notes_add(&model->notes,
+              "%s: config.json does not say whether lm_head is tied to the embedding; the file's own "
+              "lm_head.weight "
+              "is used",
+              checkpoint_path(model->checkpoint));
+    return STATUS_OK;
+}
+
+// Of a W8A8 checkpoint: w8a8_bind() takes them.
+static bool is_codes(const struct model *model, const char *name)
+{
+    const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
+    return model->kind == MODEL_W8A8 && tensor && tensor->dtype == DTYPE_I8;
+}
+
+static enum status bind_all(struct model *model, const struct config *config, struct error *err)
+{
+    bool plural = checkpoint_find(model->checkpoint, embeddings_field.name) != NULL;
+    const struct field *embedding = plural ? &embeddings_field : &embedding_field;
+    if ((!is_codes(model, embedding->name) && bind(model, embedding, embedding->name, model, true, err)) ||
+        bind(model, &norm_f_field, norm_f_field.name, model, true, err) ||
+        (!is_codes(model, lm_head_field.name) &&
+         bind(model, &lm_head_field, lm_head_field.name, model, !config->tied, err)))
+        return err->status;
+    if ((model->kind == MODEL_W8A8 && w8a8_bind(model, config, err)) || check_tied(model, config, err))
+        return err->status;
+    for (int l = 0; l < model->dims.n_layer && model->kind == MODEL_FLOAT; l++)
+        if (bind_layer(model, l, err)) return err->status;
+    if (!model->lm_head) model->lm_head = model->embedding;
+    model->dtype = model->embedding->dtype;
+    return STATUS_OK;
+}
+
+// ---- names ----
+
+// The names that a backbone's tensors begin with, behind what a writer put in front of them.
+static const char *const heads[] = {"layers.", "norm_f.", "embedding"};
+
+// What stands in front of "layers.0.norm.weight": "backbone.", or what wrappers made of it
+// ("_orig_mod.backbone.", "model.", "").  Its bytes in the name of a tensor; -1: there is none, or this is no
+// such name.
+static int prefix_bytes(const char *name)
+{
+    static const char first[] = "layers.0.norm.weight";
+    const size_t bytes = strlen(name), cut = sizeof first - 1;
+    if (bytes < cut || strcmp(name + bytes - cut, first) != 0) return -1;
+    return bytes == cut || name[bytes - cut - 1] == '.' ? (int)(bytes - cut) : -1;
+}
+
+// `body`: the prefix of the backbone.  What stands in front of its last word is in front of lm_head as well.
+static enum status take_prefix(struct model *model, const char *body, struct error *err)
+{
+    char from[320], to[64];
+    const size_t bytes = strlen(body);
+    size_t outer = bytes ? bytes - 1 : 0;
+    while (outer > 0 && body[outer - 1] != '.')
+        outer--;
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        snprintf(from, sizeof from, "%s%s", body, heads[i]);
+        snprintf(to, sizeof to, "backbone.%s", heads[i]);
+        if (checkpoint_rename(model->checkpoint, from, to, err)) return err->status;
+    }
+    if (bytes && checkpoint_rename(model->checkpoint, body, "backbone.", err)) return err->status;
+    snprintf(from, sizeof from, "%.*slm_head.", (int)outer, body);
+    notes_add(&model->notes, "%s: names of tensors begin with '%s' in the file, here with 'backbone.'",
+              checkpoint_path(model->checkpoint), body);
+    return outer ? checkpoint_rename(model->checkpoint, from, "lm_head.", err) : STATUS_OK;
+}
+
+// Wrappers put words in front of names, and some leave "backbone." out: the names become those without.
+static enum status find_prefix(struct model *model, struct error *err)
+{
+    enum { PREFIX_CHARS = 200 };
+    char body[PREFIX_CHARS + 1] = "";
+    bool found = false;
+    if (checkpoint_find(model->checkpoint, "backbone.layers.0.norm.weight")) return STATUS_OK;
+    for (size_t i = 0; i < checkpoint_count(model->checkpoint); i++) {
+        const char *name = checkpoint_at(model->checkpoint, i)->name;
+        const int bytes = prefix_bytes(name);
+        if (bytes < 0 || bytes > PREFIX_CHARS) continue;
+        if (found)
+            return error_set(
+                err, STATUS_INPUT,
+                "%s: expected one model, got two: names begin with '%s' and with '%.*s'; save one of "
+                "them alone",
+                checkpoint_path(model->checkpoint), body, bytes, name);
+        snprintf(body, sizeof body, "%.*s", bytes, name);
+        found = true;
+    }
+    return found ? take_prefix(model, body, err) : STATUS_OK;
+}
+
+// ---- what else the weights must be ----
+
+static bool is_layer_tensor(const struct model *model, const char *name)
+{
+    const int n_layer = model->dims.n_layer;
+    if (model->kind == MODEL_W8A8) return w8a8_knows(name, n_layer);
+    static const char prefix[] = "backbone.layers.";
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return false;
+    char expected[96];
+    long layer = strtol(name + sizeof prefix - 1, NULL, 10);
+    if (layer < 0 || layer >= n_layer) return false;
+    for (int i = 0; i < LAYER_FIELDS; i++) {
+        snprintf(expected, sizeof expected, "%s%ld.%s", prefix, layer, layer_fields[i].name);
+        if (strcmp(name, expected) == 0) return true;
+    }
+    return false;
+}
+
+static const char *guess_origin(const char *name)
+{
+    static const struct {
+        const char *part, *origin;
+    } signs[] = {{".mixer.dt_bias", "; Mamba-2 has it, and is not supported"},
+                 {".mixer.norm.", "; Mamba-2 has it, and is not supported"},
+                 {"layernorm", "; Jamba and Falcon-Mamba have such ones, and are not supported"},
+                 {"_proj.bias", "; models with use_bias have it, and are not supported"},
+                 {"attn", "; hybrids with attention are not supported"},
+                 {"scale", "; is the model already quantized?"}};
+    for (size_t i = 0; i < sizeof signs / sizeof signs[0]; i++)
+        if (strstr(name, signs[i].part)) return signs[i].origin;
+    return "; config.json and weights differ";
+}
+
+// A tensor of the backbone that the equations do not use would be left out in silence: another architecture.
+static enum status check_strangers(const struct model *model, struct error *err)
+{
+    for (size_t i = 0; i < checkpoint_count(model->checkpoint); i++) {
+        const struct tensor *tensor = checkpoint_at(model->checkpoint, i);
+        bool ours = strncmp(tensor->name, "backbone.", 9) == 0 || strncmp(tensor->name, "lm_head.", 8) == 0;
+        bool known = tensor == model->embedding || tensor == model->norm_f ||
+                     strcmp(tensor->name, lm_head_field.name) == 0 || is_layer_tensor(model, tensor->name);
+        if (ours && !known)
+            return error_set(err, STATUS_INPUT,
+                             "%s: unknown tensor '%.200s': no part of a Mamba-1 model of %d layers%s",
+                             checkpoint_path(model->checkpoint), tensor->name, model->dims.n_layer,
+                             guess_origin(tensor->name));
+    }
+    return STATUS_OK;
+}
+
+const struct tensor *model_weight(const struct model *model, size_t number)
+{
+    const bool own_head = model->lm_head != model->embedding && model->lm_head->dtype != DTYPE_I8;
+    const struct tensor *const last[] = {model->norm_f, own_head ? model->lm_head : NULL}, *tensor;
+    // Codes are finite, and w8a8_bind() saw the scales.
+    const size_t layers = model->kind == MODEL_W8A8 ? 0 : (size_t)model->dims.n_layer;
+    if (number == 0) return model->ends.embedding ? model->ends.embedding : model->embedding;
+    const size_t layer = --number / LAYER_FIELDS, field = number % LAYER_FIELDS;
+    if (layer >= layers) {
+        number -= layers * LAYER_FIELDS;
+        return number < sizeof last / sizeof last[0] ? last[number] : NULL;
+    }
+    memcpy(&tensor, (const char *)&model->layers[layer] + layer_fields[field].offset, sizeof tensor);
+    return tensor;
+}
+
+void model_release(const struct model *model)
+{
+    checkpoint_release(model->checkpoint);
+    if (model->reference) checkpoint_release(model->reference->checkpoint);
+}
+
+bool dims_hadamard(int dim, int *base, int *power_of_two)
+{
+    static const int bases[] = {12, 40, 1};
+    for (size_t i = 0; i < sizeof bases / sizeof bases[0]; i++) {
+        int n = dim > 0 && dim % bases[i] == 0 ? dim / bases[i] : 0;
+        if (n == 0 || (n & (n - 1)) != 0) continue;
+        *base = bases[i];
+        *power_of_two = n;
+        return true;
+    }
+    return false;
+}
+
+static enum status check_hadamard(const char *directory, const char *name, int dim, struct error *err)
+{
+    int base, power_of_two;
+    if (dims_hadamard(dim, &base, &power_of_two)) return STATUS_OK;
+    return error_set(
+        err, STATUS_INPUT,
+        "%s: no Hadamard transform for %s = %d: expected 2^k, 12 * 2^k or 40 * 2^k; this model cannot be "
+        "quantized",
+        directory, name, dim);
+}
+
+// ---- opening ----
+
+static enum status read_config(struct config *config, const char *directory, struct notes *notes,
+                               struct error *err)
+{
+    if (!file_is_directory(directory))
+        return error_set(err, STATUS_INPUT,
+                         "%s: no such folder; expected a model folder with config.json in it", directory);
+    char *path = file_join(directory, "config.json");
+    if (!path) return error_memory(err, strlen(directory), "a path");
+    if (!file_exists(path))
+        error_set(err, STATUS_INPUT, "%s: no such file; a Hugging Face model folder holds it", path);
+    else
+        config_read(config, path, notes, err);
+    free(path);
+    return err->status;
+}
+
+static enum status open_parts(struct model *model, const char *directory, struct error *err)
+{
+    struct config config;
+    if (read_config(&config, directory, &model->notes, err)) return err->status;
+    model->dims = config.dims;
+    model->kind = config.kind;
+    model->directory = strdup(directory);
+    model->layers = calloc((size_t)model->dims.n_layer, sizeof *model->layers);
+    if (!model->directory || !model->layers)
+        return error_memory(err, (size_t)model->dims.n_layer * sizeof *model->layers, "a model's layers");
+    if (check_hadamard(directory, "d_model", model->dims.d_model, err) ||
+        check_hadamard(directory, "d_inner", model->dims.d_inner, err) ||
+        checkpoint_open(&model->checkpoint, directory, &model->notes, err) || find_prefix(model, err) ||
+        bind_all(model, &config, err) || check_strangers(model, err))
+        return err->status;
+    return STATUS_OK;
+}
+
+enum status model_open_unread(struct model *model, const char *directory, struct error *err)
+{
+    struct model opened = {0};
+    if (open_parts(&opened, directory, err))
+        model_close(&opened);
+    else
+        *model = opened;
+    return err->status;
+}
+
+enum status model_open(struct model *model, const char *directory, struct error *err)
+{
+    struct model opened = {0};
+    if (model_open_unread(&opened, directory, err)) return err->status;
+    unsigned char *digests;
+    size_t size_bytes;
+    if (model_digest_begin(&opened, 0, 1, 1, err) || model_digest_join(&opened, &digests, &size_bytes, err) ||
+        model_digest_finish(&opened, err))
+        model_close(&opened);
+    else
+        *model = opened;
+    return err->status;
+}
+
+void model_close(struct model *model)
+{
+    model_digest_cancel(model);
+    checkpoint_close(model->checkpoint);
+    free(model->layers);
+    free(model->scales);
+    free(model->views);
+    free(model->directory);
+    *model = (struct model){0};
+}
+
+const char *model_dtype_name(const struct model *model)
+{
+    return model->kind == MODEL_W8A8 ? "W8A8" : dtype_name(model->dtype);
+}
+
+enum status model_set_reference(struct model *model, const struct model *reference, struct error *err)
+{
+    const struct dims *a = &model->dims, *b = &reference->dims;
+    const struct {
+        const char *name;
+        int expected, got;
+    } sizes[] = {{"n_layer", a->n_layer, b->n_layer},
+                 {"d_model", a->d_model, b->d_model},
+                 {"d_inner", a->d_inner, b->d_inner},
+                 {"d_state", a->d_state, b->d_state},
+                 {"d_conv", a->d_conv, b->d_conv},
+                 {"dt_rank", a->dt_rank, b->dt_rank},
+                 {"vocab_size", a->vocab_size, b->vocab_size}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i].expected != sizes[i].got)
+            return error_set(err, STATUS_INPUT,
+                             "--reference-model: %s: %s: expected %d as in %s, got %d; give the float model "
+                             "that was quantized",
+                             reference->directory, sizes[i].name, sizes[i].expected, model->directory,
+                             sizes[i].got);
+    if (reference->kind != MODEL_FLOAT)
+        return error_set(err, STATUS_INPUT, "--reference-model: %s: expected a float model, got a W8A8 one",
+                         reference->directory);
+    if (a->norm_eps != b->norm_eps)
+        return error_set(err, STATUS_INPUT, "--reference-model: %s: layer_norm_epsilon: expected %g, got %g",
+                         reference->directory, (double)a->norm_eps, (double)b->norm_eps);
+    model->reference = reference;
+    return STATUS_OK;
+}
+
+// Where an installation puts the demo model, seen from the running program, so that a prefix can be moved.
+// malloc'ed; NULL where there is none.
+static char *installed_demo(void)
+{
+    char path[PATH_MAX + sizeof SSMSWEEP_DEMO_FROM_PROGRAM];
+    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
+    if (length <= 0 || length >= PATH_MAX) return NULL;
+    path[length] = '\0';
+    char *slash = strrchr(path, '/');
+    if (!slash) return NULL;
+    strcpy(slash + 1, SSMSWEEP_DEMO_FROM_PROGRAM);
+    return realpath(path, NULL);
+}
+
+enum status model_demo_directory(char **directory, struct error *err)
+{
+    const char *named = getenv("SSMSWEEP_DEMO");
+    bool is_named = named && *named;
+    const char *place = is_named ? named : SSMSWEEP_DEMO_SOURCE;
+    char *found = is_named ? NULL : installed_demo();
+    if (!found && !file_is_directory(place))
+        return is_named
+                   ? error_set(err, STATUS_INPUT, "%s: no such folder; correct SSMSWEEP_DEMO or unset it",
+                               place)
+                   : error_set(
+                         err, STATUS_INPUT,
+                         "demo model: expected it in %s of the program's folder or in %s; name a model with "
+                         "--model, or set SSMSWEEP_DEMO",
+                         SSMSWEEP_DEMO_FROM_PROGRAM, place);
+    if (!found) found = strdup(place);
+    if (!found) return error_memory(err, strlen(place) + 1, "a path");
+    *directory = found;
+    return STATUS_OK;
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+// A small vector layer: the same source at 16 lanes (AVX-512), 8 lanes (AVX2, FMA, F16C) or 4 lanes (plain
+// GCC vectors, any machine).  + - * / on vf are IEEE per lane.  min and max return the second operand where a
+// comparison with NaN fails, on every width.
+#ifndef SSMSWEEP_COMPUTE_CPU_ISA_VEC_H
+#define SSMSWEEP_COMPUTE_CPU_ISA_VEC_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(ISA_AVX512) || defined(ISA_AVX2)
+#include <immintrin.h>
+#endif
+
+#if defined(ISA_AVX512)
+enum { VW = 16 };
+#elif defined(ISA_AVX2)
+enum { VW = 8 };
+#else
+enum { VW = 4 };
+#endif
+
+typedef float vf __attribute__((vector_size(VW * 4)));
+typedef int32_t vi __attribute__((vector_size(VW * 4)));
+
+#define VEC static inline __attribute__((always_inline, unused))
+
+VEC vf vf_load(const float *p)
+{
+    vf v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+VEC void vf_store(float *p, vf v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+VEC vf vf_set1(float x)
+{
+#if defined(ISA_AVX512)
+    return _mm512_set1_ps(x);
+#elif defined(ISA_AVX2)
+    return _mm256_set1_ps(x);
+#else
+    return (vf){x, x, x, x};
+#endif
+}
+
+VEC vf vf_zero(void)
+{
+    return (vf){0};
+}
+
+VEC vi vi_bits(vf v)
+{
+    return (vi)v;
+}
+
+VEC vf vf_bits(vi v)
+{
+    return (vf)v;
+}
+
+VEC vf vf_fma(vf a, vf b, vf c)
+{
+#if defined(ISA_AVX512)
+    return _mm512_fmadd_ps(a, b, c);
+#elif defined(ISA_AVX2)
+    return _mm256_fmadd_ps(a, b, c);
+#else
+    vf r;
+    for (int i = 0; i < VW; i++)
+        r[i] = fmaf(a[i], b[i], c[i]);
+    return r;
+#endif
+}
+
+// a < b ? a : b
+VEC vf vf_min(vf a, vf b)
+{
+#if defined(ISA_AVX512)
+    return _mm512_min_ps(a, b);
+#elif defined(ISA_AVX2)
+    return _mm256_min_ps(a, b);
+#else
+    vi take = a < b;
+    return vf_bits((vi_bits(a) & take) | (vi_bits(b) & ~take));
+#endif
+}
+
+// a > b ? a : b
+VEC vf vf_max(vf a, vf b)
+{
+#if defined(ISA_AVX512)
+    return _mm512_max_ps(a, b);
+#elif defined(ISA_AVX2)
+    return _mm256_max_ps(a, b);
+#else
+    vi take = a > b;
+    return vf_bits((vi_bits(a) & take) | (vi_bits(b) & ~take));
+#endif
+}
+
+VEC vf vf_abs(vf v)
+{
+    return vf_bits(vi_bits(v) & 0x7fffffff);
+}
+
+VEC vf vf_sign_of(vf magnitude, vf sign)
+{
+    return vf_bits(vi_bits(magnitude) | (vi_bits(sign) & (int32_t)0x80000000));
+}
+
+// Nearest integer, ties to even.
+VEC vf vf_rint(vf v)
+{
+#if defined(ISA_AVX512)
+    return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(ISA_AVX2)
+    return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+    vf r;
+    for (int i = 0; i < VW; i++)
+        r[i] = rintf(v[i]);
+    return r;
+#endif
+}
+
+VEC vf vf_floor(vf v)
+{
+#if defined(ISA_AVX512)
+    return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+#elif defined(ISA_AVX2)
+    return _mm256_round_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+#else
+    vf r;
+    for (int i = 0; i < VW; i++)
+        r[i] = floorf(v[i]);
+    return r;
+#endif
+}
+
+// v * 2^n for integral n in [-151, 129] and |v| near 1: one rounding, gradual underflow.
+VEC vf vf_scale2(vf v, vf n)
+{
+#if defined(ISA_AVX512)
+    return _mm512_scalef_ps(v, n);
+#else
+#if defined(ISA_AVX2)
+    vi k = (vi)_mm256_cvtps_epi32(n);
+#else
+    vi ordered = n == n; // the conversion of NaN is undefined
+    vi k = __builtin_convertvector(vf_bits(vi_bits(n) & ordered), vi);
+#endif
+    vi half = k >> 1;
+    vf low = vf_bits((half + 127) << 23), high = vf_bits((k - half + 127) << 23);
+    return v * low * high;
+#endif
+}
+
+// int8 -> float
+VEC vf vf_load_s8(const int8_t *p)
+{
+#if defined(ISA_AVX512)
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+#elif defined(ISA_AVX2)
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+#else
+    return (vf){p[0], p[1], p[2], p[3]};
+#endif
+}
+
+// Integral values in [-128, 127] -> int8.
+VEC void vf_store_s8(int8_t *p, vf v)
+{
+#if defined(ISA_AVX512)
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+#elif defined(ISA_AVX2)
+    __m256i words = _mm256_cvtps_epi32(v);
+    __m128i packed = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(packed, packed));
+#else
+    for (int i = 0; i < VW; i++)
+        p[i] = (int8_t)v[i];
+#endif
+}
+
+#if !defined(ISA_AVX512) && !defined(ISA_AVX2)
+// IEEE binary16 by integer arithmetic: nearest, ties to even, gradual underflow; NaN keeps its upper payload
+// bits.
+VEC float half_round_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t sign = bits & 0x80000000u, magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) {
+        bits = (bits & 0xffffe000u) | 0x00400000u;
+    } else if (magnitude >= 0x477ff000u) { // 65520 and above round to infinity
+        bits = sign | 0x7f800000u;
+    } else if (magnitude < 0x38800000u) { // below 2^-14: multiples of 2^-24, by adding and taking off 0.5
+        float shifted, half = 0.5f;
+        memcpy(&shifted, &magnitude, sizeof shifted);
+        float sum = shifted + half; // the step of floats in [0.5, 1) is 2^-24
+        shifted = sum - half;
+        memcpy(&bits, &shifted, sizeof bits);
+        bits |= sign;
+    } else {
+        magnitude += 0x0fffu + ((magnitude >> 13) & 1u);
+        bits = sign | (magnitude & 0xffffe000u);
+    }
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+#endif
+
+// To FP16 and back.
+VEC vf vf_round_half(vf v)
+{
+#if defined(ISA_AVX512)
+    return _mm512_cvtph_ps(_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(ISA_AVX2)
+    return _mm256_cvtph_ps(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#else
+    vf r;
+    for (int i = 0; i < VW; i++)
+        r[i] = half_round_bits(v[i]);
+    return r;
+#endif
+}
+
+VEC vf vf_sqrt(vf v)
+{
+#if defined(ISA_AVX512)
+    return _mm512_sqrt_ps(v);
+#elif defined(ISA_AVX2)
+    return _mm256_sqrt_ps(v);
+#else
+    vf r;
+    for (int i = 0; i < VW; i++)
+        r[i] = sqrtf(v[i]);
+    return r;
+#endif
+}
+
+// exp(x): Cody-Waite reduction by n = rint(x / ln 2), degree-6 minimax polynomial on [-ln2/2, ln2/2] (fit
+// error 3e-9, below 1 ulp in all), scaled by 2^n.  Overflows to infinity above 88.72, underflows gradually to
+// zero at -104.
+VEC vf vf_exp(vf x)
+{
+    x = vf_max(vf_set1(-104.0f), vf_min(vf_set1(89.0f), x)); // this order of operands lets NaN through
+    vf n = vf_rint(x * vf_set1(0x1.715476p+0f));
+    vf r = vf_fma(n, vf_set1(-0x1.62e400p-1f), x);
+    r = vf_fma(n, vf_set1(-0x1.7f7d1cp-20f), r);
+    vf p = vf_set1(0x1.6a2430p-10f);
+    p = vf_fma(p, r, vf_set1(0x1.1239e4p-7f));
+    p = vf_fma(p, r, vf_set1(0x1.5558f2p-5f));
+    p = vf_fma(p, r, vf_set1(0x1.555492p-3f));
+    p = vf_fma(p, r, vf_set1(0x1.fffffcp-2f));
+    p = vf_fma(p, r, vf_set1(1.0f));
+    p = vf_fma(p, r, vf_set1(1.0f));
+    return vf_scale2(p, n);
+}
+
+// x / (1 + exp(-x))
+VEC vf vf_silu(vf x)
+{
+    return x / (vf_set1(1.0f) + vf_exp(-x));
+}
+
+// log(1 + exp(v)) = max(v, 0) + e P(e) with e = exp(-|v|), P a degree-10 minimax polynomial of log1p(e)/e on
+// [0, 1] (relative fit error 7e-10).  Above 20 the second term is below half an ulp: softplus(v) = v, as the
+// model has it.
+VEC vf vf_softplus(vf v)
+{
+    vf e = vf_exp(-vf_abs(v));
+    vf p = vf_set1(0x1.0a1aacp-9f);
+    p = vf_fma(p, e, vf_set1(-0x1.b7555cp-7f));
+    p = vf_fma(p, e, vf_set1(0x1.53c988p-5f));
+    p = vf_fma(p, e, vf_set1(-0x1.51ae16p-4f));
+    p = vf_fma(p, e, vf_set1(0x1.fca87cp-4f));
+    p = vf_fma(p, e, vf_set1(-0x1.49d826p-3f));
+    p = vf_fma(p, e, vf_set1(0x1.975ccap-3f));
+    p = vf_fma(p, e, vf_set1(-0x1.ffbd42p-3f));
+    p = vf_fma(p, e, vf_set1(0x1.55534ep-2f));
+    p = vf_fma(p, e, vf_set1(-0x1.fffff4p-2f));
+    p = vf_fma(p, e, vf_set1(1.0f));
+    return vf_max(vf_zero(), v) + e * p;
+}
+
+// min(max(q, -128), 127); NaN gives 127.
+VEC vf vf_sat8(vf q)
+{
+    return vf_max(vf_min(q, vf_set1(127.0f)), vf_set1(-128.0f));
+}
+
+// sat8(rint(v)) -> int8.  The conversion rounds to nearest even; what is far below gives INT32_MIN, which
+// saturates.
+VEC void vf_store_s8_sat(int8_t *p, vf v)
+{
+#if defined(ISA_AVX512)
+    __m512i words = _mm512_cvtps_epi32(vf_min(v, vf_set1(127.0f)));
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(words));
+#elif defined(ISA_AVX2)
+    __m256i words = _mm256_cvtps_epi32(vf_min(v, vf_set1(127.0f)));
+    __m128i packed = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(packed, packed));
+#else
+    vf_store_s8(p, vf_sat8(vf_rint(v)));
+#endif
+}
+
+// sign(q) * floor(|q| + 0.5): half away from zero.
+VEC vf vf_round_away(vf q)
+{
+    return vf_sign_of(vf_floor(vf_abs(q) + vf_set1(0.5f)), q);
+}
+
+#endif

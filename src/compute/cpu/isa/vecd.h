@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// Doubles for the vector layer: sums over many elements run in eight lanes whatever the width, which are DW
+// wide parts of a row of eight.
+#ifndef SSMSWEEP_COMPUTE_CPU_ISA_VECD_H
+#define SSMSWEEP_COMPUTE_CPU_ISA_VECD_H
+
+#include "vec.h"
+
+enum { DW = VW / 2, DPARTS = SUM_LANES / DW };
+
+typedef double vd __attribute__((vector_size(DW * 8)));
+typedef int64_t vl __attribute__((vector_size(DW * 8)));
+
+VEC vd vd_set1(double x)
+{
+#if defined(ISA_AVX512)
+    return _mm512_set1_pd(x);
+#elif defined(ISA_AVX2)
+    return _mm256_set1_pd(x);
+#else
+    return (vd){x, x};
+#endif
+}
+
+VEC vd vd_zero(void)
+{
+    return (vd){0};
+}
+
+VEC void vd_store(double *p, vd v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+VEC vd vd_load_floats(const float *p)
+{
+#if defined(ISA_AVX512)
+    return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+#elif defined(ISA_AVX2)
+    return _mm256_cvtps_pd(_mm_loadu_ps(p));
+#else
+    return (vd){p[0], p[1]};
+#endif
+}
+
+VEC vd vd_fma(vd a, vd b, vd c)
+{
+#if defined(ISA_AVX512)
+    return _mm512_fmadd_pd(a, b, c);
+#elif defined(ISA_AVX2)
+    return _mm256_fmadd_pd(a, b, c);
+#else
+    return (vd){fma(a[0], b[0], c[0]), fma(a[1], b[1], c[1])};
+#endif
+}
+
+// sum + v.  With AVX-512 as a multiply-add, because the sums keep the adders busy and these units idle.
+VEC vd vd_accumulate(vd sum, vd v)
+{
+#if defined(ISA_AVX512)
+    return _mm512_fmadd_pd(v, _mm512_set1_pd(1.0), sum);
+#else
+    return sum + v;
+#endif
+}
+
+// a where the mask is set, else b.
+VEC vd vd_select(vl mask, vd a, vd b)
+{
+    return (vd)(((vl)a & mask) | ((vl)b & ~mask));
+}
+
+// a < b ? a : b
+VEC vd vd_min(vd a, vd b)
+{
+#if defined(ISA_AVX512)
+    return _mm512_min_pd(a, b);
+#elif defined(ISA_AVX2)
+    return _mm256_min_pd(a, b);
+#else
+    return vd_select((vl)(a < b), a, b);
+#endif
+}
+
+// a > b ? a : b
+VEC vd vd_max(vd a, vd b)
+{
+#if defined(ISA_AVX512)
+    return _mm512_max_pd(a, b);
+#elif defined(ISA_AVX2)
+    return _mm256_max_pd(a, b);
+#else
+    return vd_select((vl)(a > b), a, b);
+#endif
+}
+
+VEC vd vd_abs(vd v)
+{
+    return (vd)((vl)v & INT64_MAX);
+}
+
+// Mask of those lanes of a part that are among the first `count` of the row of eight.
+VEC vl vl_first(int count, int part)
+{
+    vl mask;
+    for (int j = 0; j < DW; j++)
+        mask[j] = part * DW + j < count ? -1 : 0;
+    return mask;
+}
+
+// exp(x) for x <= 709, relative error below 4e-16; what is below -700 counts as -700.  Cody-Waite reduction
+// by n = rint(x / ln 2), which is read off the last bits of the sum with 1.5 * 2^52, then a polynomial of
+// degree 11 (relative fit error 2e-17), then n is added to the exponent.
+VEC vd vd_exp(vd x)
+{
+    const vd magic = vd_set1(0x1.8p+52);
+    x = vd_max(x, vd_set1(-700.0));
+    vd shifted = vd_fma(x, vd_set1(0x1.71547652b82fep+0), magic), n = shifted - magic;
+    vd r = vd_fma(n, vd_set1(-0x1.62e42fee00000p-1), x);
+    r = vd_fma(n, vd_set1(-0x1.a39ef35793c76p-33), r);
+    vd p = vd_set1(0x1.af38b54e1e505p-26);
+    p = vd_fma(p, r, vd_set1(0x1.28918590c4da6p-22));
+    p = vd_fma(p, r, vd_set1(0x1.71de0da7cb8b6p-19));
+    p = vd_fma(p, r, vd_set1(0x1.a019b90cf6663p-16));
+    p = vd_fma(p, r, vd_set1(0x1.a01a01a7c6c86p-13));
+    p = vd_fma(p, r, vd_set1(0x1.6c16c1788bea9p-10));
+    p = vd_fma(p, r, vd_set1(0x1.11111111109acp-7));
+    p = vd_fma(p, r, vd_set1(0x1.5555555553d63p-5));
+    p = vd_fma(p, r, vd_set1(0x1.5555555555556p-3));
+    p = vd_fma(p, r, vd_set1(0x1.0000000000001p-1));
+    p = vd_fma(p, r, vd_set1(1.0));
+    p = vd_fma(p, r, vd_set1(1.0));
+    return (vd)((vl)p + ((vl)shifted << 52));
+}
+
+#endif

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/compute/kernels.h"
+
+#include <stdlib.h>
+#include <string.h>
+#ifdef SSMSWEEP_X86
+#include <cpuid.h>
+#endif
+
+void scan_blocked_shape(int length, int *lanes, int *items)
+{
+    *lanes = length <= 512 ? 32 : length <= 1024 ? 64 : 128;
+    *items = length <= 128 ? 4 : length <= 256 ? 8 : 16;
+}
+
+long scan_scratch_floats(int max_tokens, int d_state)
+{
+    int lanes, items;
+    scan_blocked_shape(max_tokens, &lanes, &items);
+    const long blocked = (long)d_state + 4L * lanes * items + 3L * lanes;
+    const long sequential = 2L * d_state + 3L * 64;
+    return (blocked > sequential ? blocked : sequential) * KERNEL_LANES;
+}
+
+static bool machine_has(const struct kernels *kernels)
+{
+#ifdef SSMSWEEP_X86
+    __builtin_cpu_init();
+    unsigned a, b, c = 0, d; // clang's __builtin_cpu_supports() does not know F16C
+    bool f16c = __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
+    if (kernels == &kernels_avx2) return avx2;
+    if (kernels == &kernels_avx512)
+        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512vnni");
+#endif
+    (void)kernels;
+    return true;
+}
+
+// In falling order of speed.
+static const struct kernels *const all[] = {
+#ifdef SSMSWEEP_X86
+    &kernels_avx512,
+    &kernels_avx2,
+#endif
+    &kernels_scalar,
+    &kernels_naive,
+};
+enum { ALL = sizeof all / sizeof all[0] };
+
+const struct kernels *kernels_find(const char *name)
+{
+    for (int i = 0; i < ALL; i++)
+        if (strcmp(all[i]->name, name) == 0 && machine_has(all[i])) return all[i];
+    return NULL;
+}
+
+static const struct kernels *best(void)
+{
+    int i = 0;
+    while (!machine_has(all[i]))
+        i++;
+    return all[i];
+}
+
+enum status kernels_choose(const struct kernels **kernels, struct error *err)
+{
+    const char *asked = getenv("SSMSWEEP_ISA");
+    const struct kernels *found = asked && *asked ? kernels_find(asked) : best();
+    if (!found)
+        return error_set(
+            err, STATUS_USAGE,
+            "SSMSWEEP_ISA=%s: not known or not on this machine; expected avx512, avx2, scalar or naive",
+            asked);
+    *kernels = found;
+    return STATUS_OK;
+}
+
+const struct kernels *kernels_default(void)
+{
+    const char *asked = getenv("SSMSWEEP_ISA");
+    const struct kernels *found = asked ? kernels_find(asked) : NULL;
+    return found ? found : best();
+}

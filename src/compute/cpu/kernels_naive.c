@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plain twin of every kernel: simple loops that say what is computed, in which order, with which
+// roundings. Tests compare the fast ones with these, bit for bit.
+#include "ssmsweep/compute/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels_naive_sums.h"
+
+static float as_float(int32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static float naive_exp(float x)
+{
+    x = 89.0f < x ? 89.0f : x;
+    x = -104.0f > x ? -104.0f : x;
+    if (isnan(x)) return x;
+    float n = rintf(x * 0x1.715476p+0f);
+    float r = fmaf(n, -0x1.7f7d1cp-20f, fmaf(n, -0x1.62e400p-1f, x));
+    static const float c[] = {
+        0x1.6a2430p-10f, 0x1.1239e4p-7f, 0x1.5558f2p-5f, 0x1.555492p-3f, 0x1.fffffcp-2f, 1.0f, 1.0f};
+    float p = c[0];
+    for (int i = 1; i < 7; i++)
+        p = fmaf(p, r, c[i]);
+    return ldexpf(p, (int)n);
+}
+
+static float naive_silu(float x)
+{
+    return x / (1.0f + naive_exp(-x));
+}
+
+static float naive_softplus(float v)
+{
+    static const float c[] = {0x1.0a1aacp-9f,
+                              -0x1.b7555cp-7f,
+                              0x1.53c988p-5f,
+                              -0x1.51ae16p-4f,
+                              0x1.fca87cp-4f,
+                              -0x1.49d826p-3f,
+                              0x1.975ccap-3f,
+                              -0x1.ffbd42p-3f,
+                              0x1.55534ep-2f,
+                              -0x1.fffff4p-2f,
+                              1.0f};
+    float e = naive_exp(-fabsf(v)), p = c[0];
+    for (int i = 1; i < 11; i++)
+        p = fmaf(p, e, c[i]);
+    return (0.0f > v ? 0.0f : v) + e * p;
+}
+
+// IEEE binary16 and back, by way of the spacing of its numbers.
+static float naive_half(float x)
+{
+    if (isnan(x)) {
+        int32_t bits;
+        memcpy(&bits, &x, sizeof bits);
+        return as_float((bits & (int32_t)0xffffe000) | 0x00400000);
+    }
+    if (fabsf(x) >= 65520.0f) return copysignf(INFINITY, x);
+    int exponent;
+    frexpf(x, &exponent);                                 // |x| in [2^(e-1), 2^e)
+    int step = exponent - 11 > -24 ? exponent - 11 : -24; // 11 significant bits, down to 2^-24
+    return copysignf((float)ldexp(rint(ldexp((double)x, -step)), step), x);
+}
+
+static int8_t naive_sat8(float q)
+{
+    q = q < 127.0f ? q : 127.0f;
+    return (int8_t)(q > -128.0f ? q : -128.0f);
+}
+
+static float naive_away(float q)
+{
+    return copysignf(floorf(fabsf(q) + 0.5f), q);
+}
+
+static void gemm_f32(const struct gemm_f32 *g, int row0, int row1, int panel0, int panel1)
+{
+    for (int m = row0; m < row1; m++)
+        for (int n = panel0 * KERNEL_LANES; n < panel1 * KERNEL_LANES; n++) {
+            const float *w = g->w + (long)(n / KERNEL_LANES) * g->depth * KERNEL_LANES + n % KERNEL_LANES;
+            float sum = 0;
+            for (int k = 0; k < g->depth; k++)
+                sum = fmaf(g->a[m * g->lda + k], w[(long)k * KERNEL_LANES], sum);
+            g->out[m * g->ldo + n] = g->half ? naive_half(sum) : sum;
+        }
+}
+
+static void row_sums(const struct gemm_s8 *g, int row0, int row1, int32_t *bias128)
+{
+    for (int m = row0; m < row1; m++) {
+        bias128[m] = 0;
+        for (int k = 0; k < g->depth; k++)
+            bias128[m] -= 128 * g->a[m * g->lda + k];
+    }
+}
+
+static void gemm_s8(const struct gemm_s8 *g, int row0, int row1, int panel0, int panel1)
+{
+    const long depth4 = (g->depth + 3) / 4;
+    for (int m = row0; m < row1; m++)
+        for (int n = panel0 * KERNEL_LANES; n < panel1 * KERNEL_LANES; n++) {
+            const uint8_t *w = g->w + (long)(n / KERNEL_LANES) * depth4 * 64 + (n % KERNEL_LANES) * 4;
+            int32_t sum = 0;
+            for (int k = 0; k < g->depth; k++)
+                sum += g->a[m * g->lda + k] * ((int)w[(k / 4) * 64 + k % 4] - 128);
+            float v = ((float)sum * g->first) * g->second;
+            if (g->result == GEMM_S8_CODES)
+                ((int8_t *)g->out)[m * g->ldo + n] = naive_sat8(rintf(v));
+            else
+                ((float *)g->out)[m * g->ldo + n] = g->result == GEMM_S8_HALF ? naive_half(v) : v;
+        }
+}
+
+static void norm(const struct norm *n, int row0, int row1)
+{
+    const int padded = (n->width + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES;
+    for (int row = row0; row < row1; row++) {
+        float *r = n->residual + row * n->ld, lane[KERNEL_LANES] = {0};
+        for (int i = 0; i < padded; i++) {
+            if (n->h) r[i] += n->h[row * n->ld + i];
+            lane[i % KERNEL_LANES] = fmaf(r[i], r[i], lane[i % KERNEL_LANES]);
+        }
+        for (int half = 8; half > 0; half /= 2)
+            for (int j = 0; j < half; j++)
+                lane[j] += lane[j + half];
+        const float root = sqrtf(lane[0] / (float)n->width + n->eps);
+        for (int i = 0; i < padded; i++) {
+            const float xhat = r[i] / root;
+            const long at = row * n->ld + i;
+            if (n->xhat) n->xhat[at] = xhat;
+            if (n->scaled) n->scaled[at] = n->half ? naive_half(xhat * n->weight[i]) : xhat * n->weight[i];
+            if (n->codes) n->codes[at] = naive_sat8(rintf(xhat / n->step));
+        }
+    }
+}
+
+static void conv1d(const struct conv1d *c, int row0, int row1, int channel0, int channel1)
+{
+    for (int row = row0; row < row1; row++)
+        for (int i = channel0; i < channel1; i++) {
+            float sum = 0;
+            for (int k = 0; k < c->d_conv; k++) {
+                const long at = (long)(row - (c->d_conv - 1) + k) * c->ldx + i;
+                sum = fmaf(c->w[k * c->ldw + i], c->x_codes ? (float)c->x_codes[at] : c->x_float[at], sum);
+            }
+            if (c->x_codes) sum = c->tap_scale * sum;
+            const float v = naive_silu(sum + c->b[i]), q = v / c->step;
+            if (c->v) c->v[row * c->ldv + i] = c->half ? naive_half(v) : v;
+            if (c->codes) c->codes[row * c->ldq + i] = naive_sat8(c->ties_away ? naive_away(q) : rintf(q));
+        }
+}
+
+static float operand(const struct scan_operand *o, int t, int i)
+{
+    return o->values ? o->values[t * o->ld + i] : (float)o->codes[t * o->ld + i] * o->scale;
+}
+
+static void put_y(const struct scan *s, int t, int i, float y)
+{
+    y = y * naive_silu(operand(&s->z, t, i));
+    s->y[t * s->ldy + i] = s->half ? naive_half(y) : y;
+}
+
+static void scan_sequential(const struct scan *s, int channel0, int channel1, float *scratch)
+{
+    float *state = scratch;
+    for (int i = channel0; i < channel1; i++) {
+        for (int n = 0; n < s->d_state; n++)
+            state[n] = 0;
+        for (int t = 0; t < s->length; t++) {
+            const float delta = naive_softplus(operand(&s->dt, t, i) + s->dt_bias[i]),
+                        u = operand(&s->u, t, i);
+            const float du = delta * u;
+            float y = 0;
+            for (int n = 0; n < s->d_state; n++) {
+                const float decay = naive_exp(delta * s->A[n * s->ld_inner + i]);
+                state[n] = fmaf(decay, state[n], du * s->B[t * s->ld_bc + n]);
+                y = fmaf(state[n], s->C[t * s->ld_bc + n], y);
+            }
+            put_y(s, t, i, fmaf(s->D[i], u, y));
+        }
+        if (s->last_state)
+            for (int n = 0; n < s->d_state; n++)
+                s->last_state[n * s->ld_inner + i] = state[n];
+    }
+}
+
+// One affine step s -> a s + b; right after left.
+struct map {
+    float a, b;
+};
+
+static struct map combine(struct map left, struct map right)
+{
+    return (struct map){right.a * left.a, fmaf(right.a, left.b, right.b)};
+}
+
+enum { WARP = 32, MAX_LANES = 128, MAX_ITEMS = 16 };
+
+// One block of one channel and state: maps of every step in, states after every step out.
+static float block_scan(const struct map *step, int lanes, int items, float carry, float *state)
+{
+    struct map inclusive[MAX_LANES];
+    for (int lane = 0; lane < lanes; lane++) {
+        inclusive[lane] = step[lane * items];
+        for (int i = 1; i < items; i++)
+            inclusive[lane] = combine(inclusive[lane], step[lane * items + i]);
+    }
+    for (int warp = 0; warp < lanes; warp += WARP) {
+        for (int offset = 1; offset < WARP; offset *= 2)
+            for (int j = WARP - 1; j >= offset; j--)
+                inclusive[warp + j] = combine(inclusive[warp + j - offset], inclusive[warp + j]);
+        for (int j = 0; j < WARP; j++) {
+            float s = carry;
+            if (j > 0) s = fmaf(inclusive[warp + j - 1].a, carry, inclusive[warp + j - 1].b);
+            for (int i = 0; i < items; i++) {
+                const int t = (warp + j) * items + i;
+                state[t] = s = fmaf(step[t].a, s, step[t].b);
+            }
+        }
+        carry = fmaf(inclusive[warp + WARP - 1].a, carry, inclusive[warp + WARP - 1].b);
+    }
+    return carry;
+}
+
+static void scan_blocked(const struct scan *s, int channel0, int channel1, float *scratch)
+{
+    int lanes, items;
+    scan_blocked_shape(s->length, &lanes, &items);
+    const int size = lanes * items;
+    struct map *step = (struct map *)(void *)scratch;
+    float *state = scratch + 2 * size, *y = state + size, *carry = y + size;
+    for (int i = channel0; i < channel1; i++) {
+        memset(carry, 0, (size_t)s->d_state * sizeof *carry);
+        for (int t0 = 0; t0 < s->length; t0 += size) {
+            const int steps = s->length - t0 < size ? s->length - t0 : size;
+            for (int t = 0; t < steps; t++)
+                y[t] = operand(&s->u, t0 + t, i) * s->D[i];
+            for (int n = 0; n < s->d_state; n++) {
+                for (int t = 0; t < size; t++) {
+                    step[t] = (struct map){1, 0};
+                    if (t >= steps) continue;
+                    const float delta = naive_softplus(operand(&s->dt, t0 + t, i) + s->dt_bias[i]);
+                    step[t].a = naive_exp(delta * s->A[n * s->ld_inner + i]);
+                    step[t].b = s->B[(t0 + t) * s->ld_bc + n] * (delta * operand(&s->u, t0 + t, i));
+                }
+                carry[n] = block_scan(step, lanes, items, carry[n], state);
+                for (int t = 0; t < steps; t++)
+                    y[t] = fmaf(state[t], s->C[(t0 + t) * s->ld_bc + n], y[t]);
+            }
+            for (int t = 0; t < steps; t++)
+                put_y(s, t0 + t, i, y[t]);
+        }
+    }
+}
+
+static void hadamard(const struct hadamard *h, float *row)
+{
+    for (int stage = 1; stage < h->power; stage *= 2)
+        for (int i = 0; i < h->dim; i += 2 * stage)
+            for (int j = i; j < i + stage; j++) {
+                const float a = row[j], b = row[j + stage];
+                row[j] = a + b;
+                row[j + stage] = a - b;
+            }
+    for (int j = 0; j < h->power; j++) {
+        float y[40];
+        for (int c = 0; c < h->base; c++)
+            y[c] = row[c * h->power + j];
+        for (int i = 0; i < h->base; i++) {
+            float sum = 0;
+            for (int c = 0; c < h->base; c++)
+                sum = fmaf(h->matrix ? h->matrix[i * h->base + c] : 1.0f, y[c], sum);
+            row[i * h->power + j] = sum * h->factor;
+        }
+    }
+}
+
+static void quantize_away(const float *x, long count, float step, int8_t *codes)
+{
+    for (long i = 0; i < count; i++)
+        codes[i] = naive_sat8(naive_away(x[i] / step));
+}
+
+static void quantize_even(const float *x, long count, float step, int8_t *codes)
+{
+    for (long i = 0; i < count; i++)
+        codes[i] = naive_sat8(rintf(x[i] / step));
+}
+
+static void round_half(float *x, long count)
+{
+    for (long i = 0; i < count; i++)
+        x[i] = naive_half(x[i]);
+}
+
+static float absmax(const float *x, long count)
+{
+    float most = 0;
+    for (long i = 0; i < count; i++)
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+    return most;
+}
+
+static void exp_array(const float *x, long count, float *out)
+{
+    for (long i = 0; i < count; i++)
+        out[i] = naive_exp(x[i]);
+}
+
+static void softplus_array(const float *x, long count, float *out)
+{
+    for (long i = 0; i < count; i++)
+        out[i] = naive_softplus(x[i]);
+}
+
+static double peak_f32(long rounds)
+{
+    volatile float sink;
+    float acc[4] = {0, 1, 2, 3};
+    for (long r = 0; r < rounds; r++)
+        for (int j = 0; j < 4; j++)
+            acc[j] = fmaf(0.5f, 0x1p-10f, acc[j]);
+    sink = acc[0] + acc[1] + acc[2] + acc[3];
+    (void)sink;
+    return 2.0 * 4 * (double)rounds;
+}
+
+static double peak_s8(long rounds)
+{
+    volatile int32_t x = 1, sink;
+    int32_t acc[4] = {0, 1, 2, 3};
+    for (long r = 0; r < rounds; r++) {
+        const int32_t factor = x;
+        for (int j = 0; j < 4; j++)
+            acc[j] = (int32_t)((uint32_t)acc[j] + (uint32_t)(factor * j));
+    }
+    sink = (int32_t)((uint32_t)acc[0] + (uint32_t)acc[1] + (uint32_t)acc[2] + (uint32_t)acc[3]);
+    (void)sink;
+    return 2.0 * 4 * (double)rounds;
+}
+
+const struct kernels kernels_naive = {
+    .name = "naive",
+    .tile_rows = 1,
+    .tile_panels = 1,
+    .scan_channels = 1,
+    .gemm_f32 = gemm_f32,
+    .row_sums = row_sums,
+    .gemm_s8 = gemm_s8,
+    .norm = norm,
+    .conv1d = conv1d,
+    .scan_sequential = scan_sequential,
+    .scan_blocked = scan_blocked,
+    .hadamard = hadamard,
+    .quantize_away = quantize_away,
+    .round_half = round_half,
+    .absmax = absmax,
+    .quantize_even = quantize_even,
+    .exp = exp_array,
+    .softplus = softplus_array,
+    .logit_sums = naive_logit_sums,
+    .pair_ranges = naive_pair_ranges,
+    .pair_sums = naive_pair_sums,
+    .peak_f32 = peak_f32,
+    .peak_s8 = peak_s8,
+};

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/measure/end_of_model.h"
+
+#include <math.h>
+#include <stddef.h>
+
+#include "ssmsweep/compute/kernels.h"
+
+void end_of_model_clear(struct end_of_model *total)
+{
+    *total = (struct end_of_model){0};
+}
+
+void end_of_model_merge(struct end_of_model *total, const struct end_of_model *part)
+{
+    total->tokens += part->tokens;
+    total->top1_agree += part->top1_agree;
+    total->top1_correct += part->top1_correct;
+    total->nonfinite += part->nonfinite;
+    total->nll += part->nll;
+    total->kl += part->kl;
+    total->kl_squares += part->kl_squares;
+    total->kl_max = part->kl_max > total->kl_max ? part->kl_max : total->kl_max;
+    for (int i = 0; i < PROFILE_BINS; i++)
+        total->kl_bins[i] += part->kl_bins[i];
+}
+
+// Natural logarithm of x >= 1 within 1e-15 relative to max(1, log x), in basic operations alone: libraries
+// differ in the last bit of theirs.  x = m 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 artanh z with
+// z = (m - 1) / (m + 1), |z| < 0.172.
+static double natural_log(double x)
+{
+    int e;
+    double m = frexp(x, &e);
+    if (m < 0x1.6a09e667f3bcdp-1) m *= 2, e--;
+    const double z = (m - 1) / (m + 1), zz = z * z;
+    double series = 0; // 1 + z^2/3 + z^4/5 + ...
+    for (int k = 21; k > 0; k -= 2)
+        series = series * zz + 1.0 / k;
+    return (double)e * 0x1.62e42fefa39efp-1 + 2 * z * series;
+}
+
+// e^x for x <= 0 within 1e-15, likewise: x = n log 2 + r, |r| <= log(2) / 2, and a series to r^13.
+static double natural_exp(double x)
+{
+    if (x == 0) return 1;
+    x = x > -700 ? x : -700;
+    const double n = floor(x * 0x1.71547652b82fep+0 + 0.5);
+    const double r = (x - n * 0x1.62e42fee00000p-1) - n * 0x1.a39ef35793c76p-33; // the first product is exact
+    double series = 1;
+    for (int k = 13; k > 0; k--)
+        series = 1 + series * r / k;
+    return ldexp(series, (int)n);
+}
+
+// Both are brought to the larger of their largest logits.
+static void merge_sums(struct logit_sums *total, const struct logit_sums *part, int first_id)
+{
+    double of_total[2], of_part[2]; // most of each - the new one
+    total->finite = total->finite && part->finite;
+    if (!total->finite) return;
+    for (int k = 0; k < 2; k++) {
+        const double rise = (double)part->most[k] - (double)total->most[k];
+        of_total[k] = rise > 0 ? -rise : 0;
+        of_part[k] = rise > 0 ? 0 : rise;
+        if (!(rise > 0)) continue; // the lowest of equals
+        total->most[k] = part->most[k];
+        total->top[k] = first_id + part->top[k];
+    }
+    const double was = natural_exp(of_total[0]), comes = natural_exp(of_part[0]);
+    total->product = was * (total->product + total->sum[0] * (of_total[0] - of_total[1])) +
+                     comes * (part->product + part->sum[0] * (of_part[0] - of_part[1]));
+    total->sum[0] = was * total->sum[0] + comes * part->sum[0];
+    total->sum[1] = natural_exp(of_total[1]) * total->sum[1] + natural_exp(of_part[1]) * part->sum[1];
+}
+
+void predictions_add(struct prediction *predictions, const float *reference_logits, const float *mode_logits,
+                     const int32_t *next, int count, int first_id, int ids, int stride)
+{
+    const struct kernels *kernels = kernels_default();
+    for (int t = 0; t < count; t++) {
+        struct prediction *p = &predictions[t];
+        const float *reference = reference_logits + (ptrdiff_t)t * stride;
+        const float *mode = mode_logits + (ptrdiff_t)t * stride;
+        struct logit_sums sums;
+        kernels->logit_sums(reference, mode, ids, &sums);
+        if (first_id == 0)
+            p->sums = sums;
+        else
+            merge_sums(&p->sums, &sums, first_id);
+        if (next[t] >= first_id && next[t] < first_id + ids) p->next_logit = mode[next[t] - first_id];
+    }
+}
+
+// log p = v - most - log sum;  KL = sum p_ref (log p_ref - log p_mode), which rounding may take below zero.
+static void take_prediction(struct end_of_model *total, const struct prediction *prediction, int32_t next)
+{
+    const struct logit_sums *sums = &prediction->sums;
+    const double log_ref = natural_log(sums->sum[0]), log_mode = natural_log(sums->sum[1]);
+    double kl = sums->product / sums->sum[0] - (log_ref - log_mode);
+    kl = kl > 0 ? kl : 0;
+    total->tokens++;
+    total->top1_agree += sums->top[0] == sums->top[1];
+    total->top1_correct += sums->top[1] == next;
+    total->nll += log_mode - ((double)prediction->next_logit - (double)sums->most[1]);
+    total->kl += kl;
+    total->kl_squares += kl * kl;
+    total->kl_max = kl > total->kl_max ? kl : total->kl_max;
+    total->kl_bins[profile_bin(kl)]++;
+}
+
+void end_of_model_take(struct end_of_model *total, const struct prediction *predictions, const int32_t *next,
+                       int count)
+{
+    for (int t = 0; t < count; t++) {
+        if (predictions[t].sums.finite)
+            take_prediction(total, &predictions[t], next[t]);
+        else
+            total->nonfinite++;
+    }
+}
+
+void end_of_model_add(struct end_of_model *total, const float *reference_logits, const float *mode_logits,
+                      const int32_t *next, int count, int vocab, int stride)
+{
+    for (int t = 0; t < count; t++) {
+        struct prediction prediction;
+        for (int first = 0; first < vocab; first += PREDICTION_PIECE) {
+            const ptrdiff_t at = (ptrdiff_t)t * stride + first;
+            predictions_add(&prediction, reference_logits + at, mode_logits + at, next + t, 1, first,
+                            vocab - first < PREDICTION_PIECE ? vocab - first : PREDICTION_PIECE, stride);
+        }
+        end_of_model_take(total, &prediction, next + t, 1);
+    }
+}

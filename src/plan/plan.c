@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/plan/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "orders.h"
+#include "plan_items.h"
+
+static const struct mode *find_reference(const struct job *job, struct error *err)
+{
+    const struct mode *mode = mode_find(job->reference);
+    if (!mode)
+        error_set(err, STATUS_USAGE, "--reference: unknown mode '%.100s'; `ssmsweep modes` lists them",
+                  job->reference);
+    return mode;
+}
+
+// chosen[mode_count()] in malloc'ed memory, the reference among them.
+static enum status choose_modes(const struct job *job, bool **chosen, struct error *err)
+{
+    bool *made = calloc((size_t)mode_count(), sizeof *made);
+    if (!made) return error_memory(err, (unsigned long long)mode_count(), "the modes");
+    const struct mode *reference = find_reference(job, err);
+    if (!reference || mode_select(job->modes, made, err)) {
+        free(made);
+        return err->status;
+    }
+    for (int m = 0; m < mode_count(); m++)
+        if (mode_at(m) == reference) made[m] = true;
+    *chosen = made;
+    return STATUS_OK;
+}
+
+enum status plan_check_names(const struct job *job, struct error *err)
+{
+    bool *chosen = NULL;
+    unsigned mask;
+    struct observers observers;
+    if (choose_modes(job, &chosen, err)) return err->status;
+    free(chosen);
+    if (observers_parse(&observers, job->observer, err)) return err->status;
+    return component_select(job->components, &mask, err);
+}
+
+// ---- runs ----
+
+static int find_run(const struct plan *plan, int cell, const struct mode *mode)
+{
+    for (int r = 0; r < plan->n_runs; r++)
+        if (plan->runs[r].cell == cell && plan->runs[r].mode == mode && plan->runs[r].dither == 0) return r;
+    return -1;
+}
+
+static void add_run(struct plan *plan, int cell, const struct mode *mode)
+{
+    if (find_run(plan, cell, mode) >= 0) return;
+    plan->runs[plan->n_runs] = (struct run){.cell = cell, .mode = mode, .repeats = plan->n_runs};
+    plan->n_runs++;
+}
+
+// Further runs of all that are quantized.
+static void add_noise(struct plan *plan, int times)
+{
+    const int ordinary = plan->n_runs;
+    for (int k = 1; k <= times; k++)
+        for (int r = 0; r < ordinary; r++) {
+            if (mode_is_float(plan->runs[r].mode)) continue;
+            plan->runs[plan->n_runs] = plan->runs[r];
+            plan->runs[plan->n_runs++].dither = k;
+            plan->n_repeated += k == 1;
+        }
+}
+
+// The rule of compare_reference_of(): the reference of the same scales, else the float one, else (float modes
+// against a quantized one) the first.
+static void set_references(struct plan *plan, const struct mode *reference)
+{
+    for (int r = 0; r < plan->n_runs; r++) {
+        int found = find_run(plan, plan->runs[r].cell, reference);
+        plan->runs[r].reference = found < 0 ? plan->reference_run : found;
+    }
+}
+
+static int count_orders(const struct job *job)
+{
+    return job->shuffle_calib > 1 ? job->shuffle_calib : 1;
+}
+
+static enum status make_runs(struct plan *plan, const struct job *job, struct error *err)
+{
+    bool *chosen = NULL;
+    if (choose_modes(job, &chosen, err)) return err->status;
+    const int cells = job->n_cells * count_orders(job);
+    size_t room = (size_t)mode_count() * ((size_t)cells + 1) * ((size_t)job->noise + 1);
+    plan->runs = calloc(room, sizeof *plan->runs);
+    if (!plan->runs) {
+        free(chosen);
+        return error_memory(err, room * sizeof *plan->runs, "the plan");
+    }
+    const struct mode *reference = mode_find(job->reference);
+    add_run(plan, mode_is_float(reference) ? PLAN_FLOAT_CELL : 0, reference);
+    for (int m = 0; m < mode_count(); m++)
+        if (chosen[m] && mode_is_float(mode_at(m))) add_run(plan, PLAN_FLOAT_CELL, mode_at(m));
+    for (int cell = 0; cell < cells; cell++)
+        for (int m = 0; m < mode_count(); m++)
+            if (chosen[m] && !mode_is_float(mode_at(m))) add_run(plan, cell, mode_at(m));
+    add_noise(plan, job->noise);
+    set_references(plan, reference);
+    free(chosen);
+    if (plan->n_runs <= PLAN_MAX_RUNS) return STATUS_OK;
+    return error_set(err, STATUS_USAGE,
+                     "the sweep has %d runs, more than %d; give fewer --calib_data_num, --shuffle-calib, "
+                     "--noise or --modes",
+                     plan->n_runs, PLAN_MAX_RUNS);
+}
+
+static enum status make_cells(struct plan *plan, const struct job *job, struct error *err)
+{
+    plan->n_orders = count_orders(job);
+    plan->observers.percentile_alpha = job->percentile_alpha;
+    if (observers_parse(&plan->observers, job->observer, err)) return err->status;
+    for (int r = 0; r < plan->n_runs; r++)
+        if (plan->runs[r].cell != PLAN_FLOAT_CELL) plan->n_cells = job->n_cells * plan->n_orders;
+    plan->cells = calloc((size_t)plan->n_cells + 1, sizeof *plan->cells);
+    if (!plan->cells) return error_memory(err, (size_t)plan->n_cells * sizeof *plan->cells, "the plan");
+    for (int c = 0; c < plan->n_cells; c++)
+        plan->cells[c] = (struct cell){job->calib_data_num[c / plan->n_orders], c % plan->n_orders};
+    return orders_make(&plan->orders, &plan->places, plan->n_orders, plan->calibration_samples,
+                       (uint64_t)job->seed, err);
+}
+
+int plan_reruns(const struct plan *plan)
+{
+    return plan->runs[plan->n_runs - 1].dither; // the last one is of the last round
+}
+
+const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_ROOM])
+{
+    const struct run *about = &plan->runs[run];
+    if (about->dither)
+        snprintf(name, RUN_NAME_ROOM, "%.24s" RUN_DITHER "%d", about->mode->name, about->dither);
+    else
+        snprintf(name, RUN_NAME_ROOM, "%.24s", about->mode->name);
+    return name;
+}
+
+void plan_print_runs(const struct plan *plan, FILE *out)
+{
+    const int noisy = plan_reruns(plan);
+    fprintf(out, "runs: %d\n", plan->n_runs);
+    for (int r = 0; r < plan->n_runs; r++) {
+        const struct run *run = &plan->runs[r];
+        if (run->dither) continue;
+        fprintf(out, "  mode %s", run->mode->name);
+        if (run->cell != PLAN_FLOAT_CELL) {
+            const struct cell *cell = &plan->cells[run->cell];
+            fprintf(out, ", calib_data_num %d", cell->calib_data_num);
+            if (cell->order > 0) fprintf(out, ", order %d", cell->order);
+        }
+        fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
+    }
+    if (noisy) fprintf(out, "  and %d noisy re-run%s of each W8A8 mode\n", noisy, noisy == 1 ? "" : "s");
+}
+
+const char *plan_cell_name(const struct plan *plan, int cell, char name[CELL_NAME_ROOM])
+{
+    return cell_name(cell == PLAN_FLOAT_CELL ? (struct cell){0} : plan->cells[cell], name);
+}
+
+// ---- what to capture ----
+
+static enum status make_want(struct plan *plan, const struct job *job, const struct dims *dims,
+                             struct error *err)
+{
+    unsigned mask = 0;
+    plan->n_layer = dims->n_layer;
+    plan->want = calloc((size_t)dims->n_layer, 1);
+    if (!plan->want) return error_memory(err, (unsigned long long)dims->n_layer, "the plan");
+    if (component_select(job->components, &mask, err)) return err->status;
+    if (layer_select(job->layers, dims->n_layer, plan->want, err)) return err->status;
+    for (int l = 0; l < dims->n_layer; l++)
+        plan->want[l] = plan->want[l] && job->store == JOB_STORE_SELECTED ? (unsigned char)mask : 0;
+    return STATUS_OK;
+}
+
+enum status plan_make(struct plan *plan, const struct job *job, const struct dims *dims,
+                      const struct corpus *corpus, int ranks, struct error *err)
+{
+    struct plan made = {.samples = corpus->samples,
+                        .calibration_samples = job_calibration_samples(job),
+                        .metrics = true,
+                        .logits = !job->no_logits};
+    if (make_runs(&made, job, err) || make_cells(&made, job, err) || make_want(&made, job, dims, err))
+        goto clear_plan;
+    if (plan_make_items(&made, job, dims, corpus, ranks, err)) goto clear_plan;
+    *plan = made;
+    return STATUS_OK;
+clear_plan:
+    plan_clear(&made);
+    return err->status;
+}
+
+void plan_clear(struct plan *plan)
+{
+    free(plan->cells);
+    free(plan->orders);
+    free(plan->places);
+    free(plan->runs);
+    free(plan->members);
+    free(plan->groups);
+    free(plan->order);
+    free(plan->left);
+    free(plan->left_before);
+    free(plan->want);
+    *plan = (struct plan){0};
+}

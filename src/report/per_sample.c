@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/report/per_sample.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/base/json.h"
+#include "ssmsweep/base/number.h"
+#include "ssmsweep/measure/metric.h"
+#include "ssmsweep/report/samples.h"
+#include "ssmsweep/report/view.h"
+
+static const char *const names[] = {"mse",         "mae",     "relative_mae",      "abs_diff_max",
+                                    "correlation", "sqnr_db", "cosine_similarity", "psnr_db"};
+enum { NAMES = sizeof names / sizeof names[0] };
+
+struct sample {
+    int index, tokens;
+    double values[NAMES];
+};
+
+struct writer {
+    struct result *result;
+    const char *reference;
+    struct json_writer *json;
+    FILE *csv;
+    struct samples *sums;
+    // [samples], of one entry
+    bool *uses;
+    struct accumulator *rows;
+    struct sample *samples;
+};
+
+// ---- measuring ----
+
+static struct sample make_sample(const struct accumulator *acc, int index, int tokens)
+{
+    static const double no_percentiles[PERCENTILES] = {NAN, NAN, NAN, NAN};
+    struct record record = record_make(acc, no_percentiles);
+    struct sample sample = {.index = index, .tokens = tokens};
+    for (int i = 0; i < NAMES; i++)
+        sample.values[i] = metric_value(&record, metric_find(names[i], strlen(names[i])));
+    return sample;
+}
+
+// NaN is the worst; equal ones stay in the order of the samples.
+static int compare_samples(const void *a, const void *b)
+{
+    const struct sample *x = a, *y = b;
+    bool x_nan = isnan(x->values[0]), y_nan = isnan(y->values[0]);
+    if (x_nan != y_nan) return x_nan ? -1 : 1;
+    if (!x_nan && x->values[0] != y->values[0]) return x->values[0] > y->values[0] ? -1 : 1;
+    return x->index - y->index;
+}
+
+static enum status measure_entry(struct writer *w, const struct comparison_entry *e, struct error *err)
+{
+    if (samples_read(w->sums, e->run, e->layer, e->component, w->uses, w->rows, NULL, err))
+        return err->status;
+    for (int s = 0; s < result_samples(w->result); s++)
+        w->samples[s] = make_sample(&w->rows[s], s, result_length(w->result, s));
+    qsort(w->samples, (size_t)result_samples(w->result), sizeof *w->samples, compare_samples);
+    return STATUS_OK;
+}
+
+// ---- writing ----
+
+static void put_csv(struct writer *w, const struct comparison_entry *e, const struct sample *sample)
+{
+    const struct result_run *run = result_run_at(w->result, e->run);
+    fprintf(w->csv, "%s,", run->mode);
+    char cell[CELL_NAME_ROOM], digits[NUMBER_ROOM];
+    if (run->calib_data_num > 0) fputs(cell_name(view_cell(run), cell), w->csv);
+    fprintf(w->csv, ",%d,%s,%d,%d", e->layer, component_name(e->component), sample->index, sample->tokens);
+    for (int i = 0; i < NAMES; i++)
+        if (isnan(sample->values[i]))
+            fputc(',', w->csv);
+        else
+            fprintf(w->csv, ",%s", number_text(sample->values[i], NUMBER_EXACT, digits));
+    fputc('\n', w->csv);
+}
+
+static void put_entry(struct writer *w, const struct comparison_entry *e)
+{
+    const struct result_run *run = result_run_at(w->result, e->run);
+    json_begin_object(w->json, NULL);
+    json_put_string(w->json, "mode", run->mode);
+    view_put_cell(w->json, run);
+    json_put_integer(w->json, "layer", e->layer);
+    json_put_string(w->json, "component", component_name(e->component));
+    json_begin_array(w->json, "samples");
+    for (int s = 0; s < result_samples(w->result); s++) {
+        json_begin_object(w->json, NULL);
+        json_put_integer(w->json, "sample", w->samples[s].index);
+        json_put_integer(w->json, "tokens", w->samples[s].tokens);
+        for (int i = 0; i < NAMES; i++)
+            json_put_double(w->json, names[i], w->samples[s].values[i]);
+        json_end_object(w->json);
+        put_csv(w, e, &w->samples[s]);
+    }
+    json_end_array(w->json);
+    json_end_object(w->json);
+}
+
+static enum status write_entries(struct writer *w, const struct comparison *comparison, struct error *err)
+{
+    fputs("mode,calib_data_num,layer,component,sample,tokens", w->csv);
+    for (int i = 0; i < NAMES; i++)
+        fprintf(w->csv, ",%s", names[i]);
+    fputc('\n', w->csv);
+    json_begin_object(w->json, NULL);
+    json_put_string(w->json, "reference_mode", w->reference);
+    json_begin_array(w->json, "entries");
+    for (int i = 0; i < comparison->count; i++) {
+        const struct comparison_entry *e = &comparison->entries[i];
+        int reference_run = compare_reference_of(w->result, w->reference, e->run);
+        bool complete =
+            result_run_at(w->result, e->run)->complete && result_run_at(w->result, reference_run)->complete;
+        if (view_is_reference(comparison, w->result, e->run) || !complete) continue;
+        if (measure_entry(w, e, err)) return err->status;
+        put_entry(w, e);
+    }
+    json_end_array(w->json);
+    json_end_object(w->json);
+    return STATUS_OK;
+}
+
+static enum status open_buffers(struct writer *w, struct error *err)
+{
+    const size_t samples = (size_t)result_samples(w->result) + 1;
+    if (samples_open(&w->sums, w->result, w->reference, NULL, err)) return err->status;
+    w->uses = malloc(samples * sizeof *w->uses);
+    w->rows = calloc(samples, sizeof *w->rows);
+    w->samples = calloc(samples, sizeof *w->samples);
+    if (!w->uses || !w->rows || !w->samples)
+        return error_memory(err, samples * sizeof *w->rows, "the samples of a comparison");
+    memset(w->uses, true, samples * sizeof *w->uses);
+    return STATUS_OK;
+}
+
+enum status per_sample_write(const struct comparison *comparison, struct result *result,
+                             const char *directory, struct error *err)
+{
+    struct writer w = {.result = result, .reference = view_reference_name(comparison, result)};
+    char *csv = NULL, *json = NULL;
+    size_t csv_bytes = 0;
+    if (open_buffers(&w, err)) goto free_buffers;
+    w.csv = open_memstream(&csv, &csv_bytes);
+    w.json = json_writer_open();
+    if (w.csv && w.json)
+        write_entries(&w, comparison, err);
+    else
+        error_memory(err, 1u << 16, "the samples of a comparison");
+    if (w.json) json = json_writer_finish(w.json);
+    if (w.csv && fclose(w.csv)) error_memory(err, csv_bytes, "per_sample.csv");
+    if (!err->status && !file_replace_in(directory, "per_sample.json", json, err))
+        file_replace_in(directory, "per_sample.csv", csv, err);
+    free(csv);
+    free(json);
+free_buffers:
+    samples_close(w.sums);
+    free(w.uses);
+    free(w.rows);
+    free(w.samples);
+    return err->status;
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+// The numbers of one unit of a sweep report.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/measure/metric.h"
+#include "ssmsweep/measure/record.h"
+#include "ssmsweep/statistics/moments.h"
+#include "sweep_parts.h"
+
+enum {
+    COLUMNS = (int)MOMENT_COLUMNS > (int)TEXT_COLUMNS ? (int)MOMENT_COLUMNS : (int)TEXT_COLUMNS,
+    AT_ONCE = 32, // samples of which predictions are in memory
+};
+
+struct sweep_measure {
+    const struct sweep_report *report;
+    struct samples *samples;
+    const bool *uses;
+    struct accumulator *rows; // [samples of the file]
+    double *tables;           // [n_runs + 1][COLUMNS][report->samples], the last of a re-run
+    const double **tables_at; // [n_runs]
+    struct bootstrap *bootstrap;
+    struct demands *demands;
+};
+
+static int most_runs(const struct sweep_report *report)
+{
+    int most = 1;
+    for (int f = 0; f < report->n_families; f++)
+        most = report->families[f].count > most ? report->families[f].count : most;
+    for (int t = 0; t < report->n_trends; t++)
+        most = report->trends[t].count > most ? report->trends[t].count : most;
+    return most;
+}
+
+enum status sweep_measure_open(struct sweep_measure **measure, const struct sweep_report *report,
+                               struct samples *samples, const bool *uses, struct error *err)
+{
+    size_t rows = (size_t)result_samples(report->result),
+           cells = ((size_t)report->n_runs + 1) * COLUMNS * (size_t)report->samples;
+    struct sweep_measure *m = calloc(1, sizeof *m);
+    if (!m) return error_memory(err, sizeof *m, "the statistics");
+    *m = (struct sweep_measure){.report = report, .samples = samples, .uses = uses};
+    m->rows = malloc(rows * sizeof *m->rows);
+    m->tables = malloc(cells * sizeof *m->tables);
+    m->tables_at = calloc((size_t)report->n_runs + 1, sizeof *m->tables_at);
+    if (!m->rows || !m->tables || !m->tables_at)
+        error_memory(err, rows * sizeof *m->rows + cells * sizeof *m->tables, "the statistics");
+    else if (bootstrap_open(&m->bootstrap, report->seed, report->replicates, report->samples,
+                            most_runs(report), err) == STATUS_OK)
+        demands_open(&m->demands, 1 - BOOTSTRAP_LEVEL, RANKING_POWER, pair_count(most_runs(report)), err);
+    if (err->status)
+        sweep_measure_close(m);
+    else
+        *measure = m;
+    return err->status;
+}
+
+void sweep_measure_close(struct sweep_measure *measure)
+{
+    if (!measure) return;
+    demands_close(measure->demands);
+    bootstrap_close(measure->bootstrap);
+    free(measure->rows);
+    free(measure->tables);
+    free(measure->tables_at);
+    free(measure);
+}
+
+size_t sweep_measure_bytes(int runs, int most_runs, int samples, int replicates)
+{
+    const size_t each = (size_t)samples;
+    return each * sizeof(struct accumulator) + (size_t)runs * COLUMNS * each * sizeof(double) +
+           bootstrap_bytes(replicates, samples, most_runs);
+}
+
+static double *table_of(struct sweep_measure *m, int run)
+{
+    return m->tables + (size_t)run * COLUMNS * (size_t)m->report->samples;
+}
+
+// ---- values ----
+
+static void set_profile(struct sweep_entry *entry, const struct profile *profile)
+{
+    for (int p = 0; p < SWEEP_PERCENTILES; p++) {
+        double *bounds = entry->percentiles[p];
+        if (!profile_percentile(profile, sweep_percentiles[p], &bounds[0], &bounds[1]))
+            bounds[0] = bounds[1] = NAN;
+    }
+    for (int b = 0; b < PROFILE_POSITIONS; b++) {
+        double count = (double)profile->position_count[b];
+        entry->position_count[b] = count;
+        entry->position_mse[b] = profile->position_squares[b] / count;
+        entry->position_mae[b] = profile->position_abs[b] / count;
+    }
+}
+
+// Values as in the other reports, to the last bit.
+static void set_values(struct sweep_entry *entry, const struct accumulator *total)
+{
+    static const double no_percentiles[PERCENTILES] = {NAN, NAN, NAN, NAN};
+    const struct record record = record_make(total, no_percentiles);
+    entry->elements = record.count;
+    entry->nonfinite[0] = record.fp_nonfinite;
+    entry->nonfinite[1] = record.mode_nonfinite;
+    entry->largest = record.abs_diff_max;
+    entry->top1_correct = NAN;
+    for (int k = 0; k < MOMENT_STATISTICS; k++) {
+        const char *name = moment_statistics[k].name;
+        entry->intervals[k].value = metric_value(&record, metric_find(name, strlen(name)));
+    }
+}
+
+// From m->rows, those of all samples.
+static void fill_moments(struct sweep_measure *m, double *table, struct accumulator *total)
+{
+    int n = 0;
+    accumulator_clear(total);
+    for (int s = 0; s < result_samples(m->report->result); s++) {
+        if (!m->uses[s]) continue;
+        accumulator_merge(total, &m->rows[s]);
+        m->rows[n++] = m->rows[s];
+    }
+    moments_fill(m->rows, n, table);
+}
+
+// The table of a run of the file and, unless `entry` is NULL, what needs no resamples.
+static enum status read_layer(struct sweep_measure *m, const struct sweep_unit *unit, int run, double *table,
+                              struct sweep_entry *entry, struct error *err)
+{
+    struct accumulator total;
+    struct profile profile;
+    if (samples_read(m->samples, run, unit->layer, unit->component, m->uses, m->rows, entry ? &profile : NULL,
+                     err))
+        return err->status;
+    fill_moments(m, table, &total);
+    if (!entry) return STATUS_OK;
+    set_values(entry, &total);
+    set_profile(entry, &profile);
+    return STATUS_OK;
+}
+
+// ---- the whole model ----
+
+static void fill_text(double *table, int samples, int i, const struct end_of_model *ref,
+                      const struct end_of_model *mode)
+{
+    const double row[TEXT_COLUMNS] = {[TEXT_TOKENS] = (double)mode->tokens,
+                                      [TEXT_NLL_REF] = ref->nll,
+                                      [TEXT_NLL_MODE] = mode->nll,
+                                      [TEXT_KL] = mode->kl,
+                                      [TEXT_TOP1_AGREE] = (double)mode->top1_agree};
+    for (int c = 0; c < TEXT_COLUMNS; c++) // a NaN among the logits spoils the sample
+        table[c * samples + i] = ref->nonfinite || mode->nonfinite ? (double)NAN : row[c];
+}
+
+static void set_text_values(struct sweep_entry *entry, const struct end_of_model *total)
+{
+    struct profile kl;
+    profile_clear(&kl);
+    memcpy(kl.bins, total->kl_bins, sizeof kl.bins);
+    set_profile(entry, &kl);
+    entry->elements = (double)total->tokens;
+    entry->nonfinite[1] = (double)total->nonfinite;
+    entry->largest = total->kl_max;
+    entry->top1_correct = (double)total->top1_correct / (double)total->tokens;
+}
+
+// Predictions of a run against those of another one.
+struct text_pair {
+    int ref, run; // of the file; ref -1: only distances are asked for
+    enum status (*read)(struct samples *, int, struct sample_range, struct end_of_model *, struct error *);
+};
+
+static enum status read_text_pair(struct sweep_measure *m, const struct text_pair *pair, double *table,
+                                  struct sweep_entry *entry, struct error *err)
+{
+    const struct sweep_report *report = m->report;
+    const int samples = result_samples(report->result);
+    struct end_of_model total, ref[AT_ONCE], mode[AT_ONCE];
+    int n = 0;
+    end_of_model_clear(&total);
+    for (int first = 0; first < samples; first += AT_ONCE) {
+        const struct sample_range range = {first, samples - first < AT_ONCE ? samples - first : AT_ONCE};
+        if (pair->read(m->samples, pair->run, range, mode, err)) return err->status;
+        if (pair->ref >= 0 && samples_read_end_of_model(m->samples, pair->ref, range, ref, err))
+            return err->status;
+        for (int i = 0; i < range.count; i++) {
+            if (!m->uses[first + i]) continue;
+            end_of_model_merge(&total, &mode[i]);
+            fill_text(table, report->samples, n++, pair->ref < 0 ? &mode[i] : &ref[i], &mode[i]);
+        }
+    }
+    if (entry) set_text_values(entry, &total);
+    return STATUS_OK;
+}
+
+static enum status read_text(struct sweep_measure *m, int run, double *table, struct sweep_entry *entry,
+                             struct error *err)
+{
+    const struct text_pair pair = {compare_reference_of(m->report->result, m->report->reference, run), run,
+                                   samples_read_end_of_model};
+    return read_text_pair(m, &pair, table, entry, err);
+}
+
+static enum status read_run(struct sweep_measure *m, const struct sweep_unit *unit, int run, double *table,
+                            struct sweep_entry *entry, struct error *err)
+{
+    if (unit->layer == SWEEP_END_OF_MODEL) return read_text(m, run, table, entry, err);
+    return read_layer(m, unit, run, table, entry, err);
+}
+
+// ---- noise ----
+
+// The table of a re-run against the run that it repeats.
+static enum status read_apart(struct sweep_measure *m, const struct sweep_unit *unit,
+                              const struct sweep_rerun *rerun, double *table, struct error *err)
+{
+    struct accumulator unused;
+    const struct text_pair pair = {-1, rerun->run, samples_read_end_apart};
+    if (unit->layer == SWEEP_END_OF_MODEL) return read_text_pair(m, &pair, table, NULL, err);
+    if (samples_read_apart(m->samples, rerun->run, unit->layer, unit->component, m->rows, err))
+        return err->status;
+    fill_moments(m, table, &unused);
+    return STATUS_OK;
+}
+
+// Of a run, from its re-runs.
+static enum status measure_noise(struct sweep_measure *m, const struct sweep_unit *unit, int run,
+                                 struct sweep_entry *entry, struct error *err)
+{
+    const struct sweep_report *report = m->report;
+    const struct statistic *statistics = sweep_statistics(unit);
+    double against_reference[SWEEP_STATISTICS][SWEEP_MOST_RERUNS],
+        against_self[SWEEP_STATISTICS][SWEEP_MOST_RERUNS], *table = table_of(m, report->n_runs);
+    int reruns = 0, count = sweep_statistic_count(unit);
+    for (int i = 0; i < report->n_reruns && reruns < SWEEP_MOST_RERUNS; i++) {
+        const struct sweep_rerun *rerun = &report->reruns[i];
+        if (rerun->of != run) continue;
+        if (read_run(m, unit, rerun->run, table, NULL, err)) return err->status;
+        for (int k = 0; k < count; k++)
+            against_reference[k][reruns] = statistic_value(&statistics[k], table, report->samples);
+        if (read_apart(m, unit, rerun, table, err)) return err->status;
+        for (int k = 0; k < count; k++)
+            against_self[k][reruns] = statistic_value(&statistics[k], table, report->samples);
+        reruns++;
+    }
+    for (int k = 0; k < count; k++)
+        entry->floors[k] = noise_floor_make(
+            &statistics[k], statistic_value(&statistics[k], table_of(m, run), report->samples),
+            against_reference[k], sweep_is_distance(unit, k) ? against_self[k] : NULL, reruns, 1);
+    return STATUS_OK;
+}
+
+enum status sweep_measure_unit(struct sweep_measure *measure, struct sweep_report *report, int unit,
+                               struct error *err)
+{
+    const struct sweep_unit *u = &report->units[unit];
+    for (int i = 0; i < report->n_runs; i++) {
+        struct sweep_entry *entry = sweep_entry_at(report, unit, i);
+        measure->tables_at[i] = table_of(measure, i);
+        if (read_run(measure, u, report->runs[i], table_of(measure, i), entry, err) ||
+            measure_noise(measure, u, i, entry, err))
+            return err->status;
+    }
+    sweep_judge(report, unit, measure->bootstrap, measure->demands, measure->tables_at);
+    return STATUS_OK;
+}

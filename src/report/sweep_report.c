@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/report/sweep_report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/report/view.h"
+#include "sweep_parts.h"
+
+const double sweep_percentiles[SWEEP_PERCENTILES] = {50, 90, 95, 99, 99.9};
+
+const struct statistic *sweep_statistics(const struct sweep_unit *unit)
+{
+    return unit->layer == SWEEP_END_OF_MODEL ? text_statistics : moment_statistics;
+}
+
+int sweep_statistic_count(const struct sweep_unit *unit)
+{
+    return unit->layer == SWEEP_END_OF_MODEL ? (int)TEXT_STATISTICS : (int)MOMENT_STATISTICS;
+}
+
+bool sweep_is_distance(const struct sweep_unit *unit, int statistic)
+{
+    static const char other[] = "perplexity";
+    return strncmp(sweep_statistics(unit)[statistic].name, other, sizeof other - 1) != 0;
+}
+
+int sweep_ranked_place(const struct sweep_unit *unit, int statistic)
+{
+    static const char *const layers[SWEEP_RANKED] = {"mse", "mae", "correlation", "cosine_similarity"},
+                             *const texts[SWEEP_RANKED] = {"perplexity", "kl_mean", "top1_agreement"};
+    const char *const *names = unit->layer == SWEEP_END_OF_MODEL ? texts : layers;
+    for (int i = 0; i < SWEEP_RANKED && names[i]; i++)
+        if (strcmp(names[i], sweep_statistics(unit)[statistic].name) == 0) return i;
+    return -1;
+}
+
+// ---- what is compared: the same on every rank ----
+
+static enum status choose_runs(struct sweep_report *report, const struct compare_request *request,
+                               struct error *err)
+{
+    const struct result *result = report->result;
+    size_t runs = (size_t)result_runs(result) + 1;
+    bool *chosen = calloc(runs, sizeof *chosen);
+    report->runs = calloc(runs, sizeof *report->runs);
+    if (!chosen || !report->runs)
+        error_memory(err, runs, "the runs of a comparison");
+    else if (!compare_choose(result, request, chosen, err))
+        for (int r = 0; r < result_runs(result); r++)
+            if (chosen[r] && strcmp(result_run_at(result, r)->mode, report->reference) != 0)
+                report->runs[report->n_runs++] = r;
+    free(chosen);
+    return err->status;
+}
+
+// Those that every run and its reference have: pairs of modes are compared sample by sample.
+static void choose_samples(struct sweep_report *report, bool *uses)
+{
+    for (int s = 0; s < result_samples(report->result); s++) {
+        uses[s] = true;
+        for (int r = 0; r < report->n_runs && uses[s]; r++) {
+            int reference = compare_reference_of(report->result, report->reference, report->runs[r]);
+            uses[s] = compare_uses(report->result, reference, report->runs[r], s);
+        }
+        if (!uses[s]) continue;
+        report->samples++;
+        report->tokens += result_length(report->result, s);
+    }
+}
+
+static enum status list_units(struct sweep_report *report, const struct samples *samples, struct error *err)
+{
+    int layers = samples_layers(samples);
+    size_t most = (size_t)layers * COMPONENT_COUNT + 1;
+    report->units = calloc(most, sizeof *report->units);
+    if (!report->units) return error_memory(err, most * sizeof *report->units, "the layers of a report");
+    if (report->samples == 0 || report->n_runs == 0) return STATUS_OK;
+    for (int l = 0; l < layers; l++)
+        for (int c = 0; c < COMPONENT_COUNT; c++)
+            if (samples_components(samples, l) & 1u << c)
+                report->units[report->n_units++] =
+                    (struct sweep_unit){samples_layer_at(samples, l), (enum component)c};
+    if (samples_has_end_of_model(samples))
+        report->units[report->n_units++] = (struct sweep_unit){.layer = SWEEP_END_OF_MODEL};
+    return STATUS_OK;
+}
+
+static const struct result_run *run_of(const struct sweep_report *report, int place)
+{
+    return result_run_at(report->result, report->runs[place]);
+}
+
+static bool same_cell(const struct result_run *a, const struct result_run *b)
+{
+    return cell_compare(view_cell(a), view_cell(b)) == 0;
+}
+
+// Float runs join every cell whose reference is theirs.
+static bool belongs(const struct sweep_report *report, int place, const struct result_run *cell)
+{
+    const struct result_run *run = run_of(report, place);
+    if (!cell) return run->calib_data_num == 0;
+    if (same_cell(run, cell)) return true;
+    if (run->calib_data_num > 0) return false;
+    int first = (int)(cell - result_run_at(report->result, 0));
+    return compare_reference_of(report->result, report->reference, report->runs[place]) ==
+           compare_reference_of(report->result, report->reference, first);
+}
+
+static void add_family(struct sweep_report *report, const struct result_run *cell)
+{
+    struct sweep_family *family = &report->families[report->n_families];
+    *family =
+        (struct sweep_family){.cell = cell, .first_rank = report->n_ranks, .first_pair = report->n_pairs};
+    for (int i = 0; i < report->n_runs && family->count < BOOTSTRAP_MAX_RUNS; i++)
+        if (belongs(report, i, cell)) family->runs[family->count++] = i;
+    if (family->count == 0) return;
+    report->n_families++;
+    report->n_ranks += family->count;
+    report->n_pairs += pair_count(family->count);
+}
+
+// One for each set of scales; one of the float modes alone where no other takes them in.
+static enum status list_families(struct sweep_report *report, struct error *err)
+{
+    size_t most = (size_t)report->n_runs + 1;
+    report->families = calloc(most, sizeof *report->families);
+    if (!report->families)
+        return error_memory(err, most * sizeof *report->families, "the families of a report");
+    const struct result_run *last = NULL;
+    bool taken = false;
+    for (int i = 0; i < report->n_runs; i++) {
+        const struct result_run *run = run_of(report, i);
+        if (run->calib_data_num == 0 || (last && same_cell(last, run))) continue;
+        add_family(report, run);
+        last = run;
+        taken =
+            taken || run_of(report, report->families[report->n_families - 1].runs[0])->calib_data_num == 0;
+    }
+    if (!taken) add_family(report, NULL);
+    return STATUS_OK;
+}
+
+// Of samples in the order of the text.
+static bool is_point(const struct result_run *run, const char *mode)
+{
+    return run->calib_data_num > 0 && run->order == 0 && strcmp(run->mode, mode) == 0;
+}
+
+static enum status list_trends(struct sweep_report *report, struct error *err)
+{
+    report->trends = calloc((size_t)mode_count(), sizeof *report->trends);
+    if (!report->trends) return error_memory(err, 1u << 12, "the trends of a report");
+    for (int m = 0; m < mode_count(); m++) {
+        struct sweep_trend *trend = &report->trends[report->n_trends];
+        for (int i = 0; i < report->n_runs && trend->count < BOOTSTRAP_MAX_RUNS; i++)
+            if (is_point(run_of(report, i), mode_at(m)->name)) trend->runs[trend->count++] = i;
+        if (trend->count > 1)
+            report->n_trends++;
+        else
+            *trend = (struct sweep_trend){0};
+    }
+    return STATUS_OK;
+}
+
+// The run that a re-run repeats, or -1.
+static int place_of(const struct sweep_report *report, const struct result_run *rerun)
+{
+    for (int i = 0; i < report->n_runs; i++)
+        if (same_cell(run_of(report, i), rerun) && strcmp(run_of(report, i)->mode, rerun->mode) == 0)
+            return i;
+    return -1;
+}
+
+// Of an unfinished sweep those that have every sample of the report.
+static enum status list_reruns(struct sweep_report *report, const struct samples *samples, const bool *uses,
+                               struct error *err)
+{
+    const struct result *result = report->result;
+    const int first = result_runs(result),
+              count = samples_have_reruns(samples) ? result_noise_runs(result) : 0;
+    report->reruns = calloc((size_t)count + 1, sizeof *report->reruns);
+    if (!report->reruns) return error_memory(err, 1u << 12, "the re-runs of a report");
+    for (int r = first; r < first + count; r++) {
+        const int of = place_of(report, result_run_at(result, r));
+        bool whole = of >= 0;
+        for (int s = 0; s < result_samples(result) && whole; s++)
+            whole = !uses[s] || result_state(result, r, s) == STORE_ITEM_DONE;
+        if (whole) report->reruns[report->n_reruns++] = (struct sweep_rerun){r, of};
+    }
+    return STATUS_OK;
+}
+
+static enum status reserve(struct sweep_report *report, const struct comm *comm, struct error *err)
+{
+    report->first_unit = comm->rank;
+    report->unit_step = comm->rank == 0 ? 1 : comm->ranks;
+    for (int u = report->first_unit; u < report->n_units; u += report->unit_step)
+        report->held_units++;
+    size_t units = (size_t)report->held_units + 1, each = units * SWEEP_RANKED;
+    report->entries = calloc(units * ((size_t)report->n_runs + 1), sizeof *report->entries);
+    report->pairs = calloc(each * ((size_t)report->n_pairs + 1), sizeof *report->pairs);
+    report->ranks = calloc(each * ((size_t)report->n_ranks + 1), sizeof *report->ranks);
+    report->settles = calloc(each * ((size_t)report->n_trends + 1), sizeof *report->settles);
+    if (report->entries && report->pairs && report->ranks && report->settles) return STATUS_OK;
+    return error_memory(err, units * (size_t)report->n_runs * sizeof *report->entries, "a report");
+}
+
+static enum status prepare(struct sweep_report *report, struct samples **samples, bool **uses,
+                           const struct comm *comm, struct result *result,
+                           const struct sweep_report_request *request, struct error *err)
+{
+    *report = (struct sweep_report){.result = result,
+                                    .reference = request->compare.reference,
+                                    .seed = request->seed,
+                                    .replicates = request->replicates};
+    *uses = calloc((size_t)result_samples(result) + 1, sizeof **uses);
+    if (!*uses) return error_memory(err, (unsigned)result_samples(result), "the samples of a report");
+    if (choose_runs(report, &request->compare, err)) return err->status;
+    choose_samples(report, *uses);
+    if (samples_open(samples, result, report->reference, request->compare.stop, err) ||
+        list_units(report, *samples, err) || list_families(report, err) || list_trends(report, err) ||
+        list_reruns(report, *samples, *uses, err))
+        return err->status;
+    return reserve(report, comm, err);
+}
+
+// Where the numbers of a unit are.
+static size_t held(const struct sweep_report *report, int unit)
+{
+    return (size_t)((unit - report->first_unit) / report->unit_step);
+}
+
+// ---- measuring ----
+
+static enum status measure_own(struct sweep_report *report, const struct comm *comm, struct samples *samples,
+                               const bool *uses, struct error *err)
+{
+    struct sweep_measure *measure = NULL;
+    if (comm->rank >= report->n_units || sweep_measure_open(&measure, report, samples, uses, err))
+        return err->status;
+    for (int u = comm->rank; u < report->n_units && !err->status; u += comm->ranks)
+        sweep_measure_unit(measure, report, u, err);
+    sweep_measure_close(measure);
+    return err->status;
+}
+
+// A piece of a report on its way from its owner to rank 0.
+static void move(void *block, size_t bytes, int owner, const struct comm *comm)
+{
+    const size_t most = (size_t)1 << 24;
+    for (size_t at = 0; at < bytes; at += most) {
+        const int part = (int)(bytes - at < most ? bytes - at : most);
+        unsigned char *piece = (unsigned char *)block + at;
+        if (comm->rank == 0)
+            MPI_Recv(piece, part, MPI_BYTE, owner, 0, comm->world, MPI_STATUS_IGNORE);
+        else
+            MPI_Send(piece, part, MPI_BYTE, 0, 0, comm->world);
+    }
+}
+
+// Collective.  Rank 0 gets the units of the others, in the order of the units.
+static void collect(struct sweep_report *report, const struct comm *comm)
+{
+    const size_t pairs = SWEEP_RANKED * (size_t)report->n_pairs,
+                 ranks = SWEEP_RANKED * (size_t)report->n_ranks,
+                 settles = SWEEP_RANKED * (size_t)report->n_trends, runs = (size_t)report->n_runs;
+    for (int u = 0; u < report->n_units; u++) {
+        const int owner = u % comm->ranks;
+        if (owner == 0 || (comm->rank != 0 && comm->rank != owner)) continue;
+        const size_t row = held(report, u);
+        move(report->entries + row * runs, runs * sizeof *report->entries, owner, comm);
+        move(report->pairs + row * pairs, pairs * sizeof *report->pairs, owner, comm);
+        move(report->ranks + row * ranks, ranks * sizeof *report->ranks, owner, comm);
+        move(report->settles + row * settles, settles * sizeof *report->settles, owner, comm);
+    }
+}
+
+enum status sweep_report_make(struct sweep_report *report, const struct comm *comm, struct result *result,
+                              const struct sweep_report_request *request, struct error *err)
+{
+    struct sweep_report made = {0};
+    struct samples *samples = NULL;
+    bool *uses = NULL;
+    prepare(&made, &samples, &uses, comm, result, request, err);
+    if (comm_agree(comm, err)) goto close_samples;
+    measure_own(&made, comm, samples, uses, err);
+    if (comm_agree(comm, err)) goto close_samples;
+    collect(&made, comm);
+    *report = made;
+    made = (struct sweep_report){0};
+close_samples:
+    sweep_report_clear(&made);
+    samples_close(samples);
+    free(uses);
+    return err->status;
+}
+
+void sweep_report_clear(struct sweep_report *report)
+{
+    free(report->runs);
+    free(report->units);
+    free(report->families);
+    free(report->trends);
+    free(report->reruns);
+    free(report->entries);
+    free(report->pairs);
+    free(report->ranks);
+    free(report->settles);
+    *report = (struct sweep_report){0};
+}
+
+size_t sweep_report_bytes(const struct sweep_report_size *size, int rank, int ranks)
+{
+    const int own = rank < size->units ? (size->units - rank - 1) / ranks + 1 : 0;
+    const size_t held = (size_t)(rank == 0 ? size->units : own), families = (size_t)size->families;
+    const size_t pairs = families * (size_t)pair_count(size->of_family) * sizeof(struct sweep_pair),
+                 places = families * (size_t)size->of_family * sizeof(struct rank),
+                 settles = (size_t)size->trends * sizeof(int64_t);
+    const size_t bytes =
+        held * ((size_t)size->runs * sizeof(struct sweep_entry) + SWEEP_RANKED * (pairs + places + settles));
+    const int most = size->of_family > size->families ? size->of_family : size->families;
+    if (own == 0 || size->samples == 0 || size->runs == 0) return bytes;
+    return bytes + sweep_measure_bytes(size->runs, most, size->samples, size->replicates);
+}
+
+// ---- looking up ----
+
+struct sweep_entry *sweep_entry_at(const struct sweep_report *report, int unit, int run)
+{
+    return &report->entries[held(report, unit) * (size_t)report->n_runs + (size_t)run];
+}
+
+static size_t row_of(const struct sweep_report *report, int unit, int statistic)
+{
+    const int place = sweep_ranked_place(&report->units[unit], statistic);
+    return held(report, unit) * SWEEP_RANKED + (size_t)place;
+}
+
+struct sweep_pair *sweep_pairs_at(const struct sweep_report *report, int unit, int statistic,
+                                  const struct sweep_family *family)
+{
+    return &report->pairs[row_of(report, unit, statistic) * (size_t)report->n_pairs +
+                          (size_t)family->first_pair];
+}
+
+struct rank *sweep_ranks_at(const struct sweep_report *report, int unit, int statistic,
+                            const struct sweep_family *family)
+{
+    return &report->ranks[row_of(report, unit, statistic) * (size_t)report->n_ranks +
+                          (size_t)family->first_rank];
+}
+
+int64_t *sweep_settles_at(const struct sweep_report *report, int unit, int statistic, int trend)
+{
+    return &report->settles[row_of(report, unit, statistic) * (size_t)report->n_trends + (size_t)trend];
+}

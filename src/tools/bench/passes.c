@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes.h"
+
+#include <stdlib.h>
+
+#include "gemms.h"
+#include "machine.h"
+#include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/forward/forward.h"
+#include "vectors.h"
+
+// Weights of one precision and what the passes share.
+struct engine {
+    struct setting *setting;
+    struct arena memory;
+    struct weights *weights;
+    int32_t *ids;  // [length]
+    float *scales; // [n_layer][SITE_COUNT]
+};
+
+// ---- weights, one precision at a time: together they may not fit ----
+
+static void unpack(struct engine *engine)
+{
+    weights_close(engine->weights);
+    arena_clear(&engine->memory);
+    engine->weights = NULL;
+}
+
+static enum status pack(struct engine *engine, unsigned part, struct error *err)
+{
+    const struct model *model = engine->setting->model;
+    const size_t bytes = weights_bytes(model, part);
+    if (arena_init(&engine->memory, bytes, "the weights", err)) return err->status;
+    if (weights_open(&engine->weights, model, part, arena_take(&engine->memory, bytes), err)) {
+        arena_clear(&engine->memory);
+        return err->status;
+    }
+    for (int t = 0; t < weights_tasks(engine->weights) && !err->status; t++)
+        weights_pack(engine->weights, t, NULL, err);
+    if (err->status) unpack(engine);
+    return err->status;
+}
+
+static unsigned part_of(enum precision precision)
+{
+    switch (precision) {
+    case PRECISION_FP32:
+        return WEIGHTS_FP32;
+    case PRECISION_FP16:
+        return WEIGHTS_FP16;
+    case PRECISION_W8A8:
+        return WEIGHTS_W8A8;
+    }
+    return 0;
+}
+
+// ---- calibration on the one sample ----
+
+static enum status calibrate(struct engine *engine, struct error *err)
+{
+    struct observers observers = {.percentile_alpha = 0.9995};
+    const struct setting *setting = engine->setting;
+    const size_t count = (size_t)setting->model->dims.n_layer * SITE_COUNT;
+    struct forward *forward = NULL;
+    float *observed = calloc(count, sizeof *observed);
+    if (!observed) return error_memory(err, count * sizeof *observed, "the observations");
+    if (observers_parse(&observers, NULL, err) || pack(engine, WEIGHTS_FP32, err)) goto free_observed;
+    if (forward_open(&forward, engine->weights, setting->length, setting->threads, err) == STATUS_OK) {
+        const struct observation observation = {.observers = &observers, .numbers = observed};
+        const struct calibration_set set = {.observed = observed, .samples = 1};
+        forward_observe(forward, &observation, engine->ids, setting->length, NULL);
+        calibrate_scales(&observers, &set, setting->model->dims.n_layer, engine->scales);
+    }
+    forward_close(forward);
+    unpack(engine);
+free_observed:
+    free(observed);
+    return err->status;
+}
+
+// ---- one mode ----
+
+struct pass_work {
+    const struct engine *engine;
+    struct forward *forward;
+    const struct mode *mode;
+};
+
+static void pass_run(void *context)
+{
+    const struct pass_work *w = context;
+    const struct engine *e = w->engine;
+    forward_run(w->forward, w->mode, mode_is_float(w->mode) ? NULL : e->scales, e->ids, e->setting->length,
+                NULL);
+}
+
+static enum status measure_pass(struct engine *engine, const struct mode *mode, int threads,
+                                struct error *err)
+{
+    static const struct unit unit = {"token/s", 1};
+    struct setting *setting = engine->setting;
+    const struct dims *dims = &setting->model->dims;
+    struct peak peak;
+    struct exps exps;
+    struct pass_work work = {.engine = engine, .mode = mode};
+    if (forward_open(&work.forward, engine->weights, setting->length, threads, err)) return err->status;
+    struct load loads[] = {peak_load(&peak, setting, threads, !mode_is_float(mode)),
+                           exps_load(&exps, setting, threads),
+                           {.run = pass_run, .context = &work, .work = setting->length, .team = threads > 1}};
+    measure(loads, 3, 2 * setting->seconds); // a pass is long
+    const double bound = dims->n_layer * (gemms_operations(dims, setting->length) / load_rate(&loads[0]) +
+                                          vectors_exps(dims, setting->length) / load_rate(&loads[1]));
+    forward_close(work.forward);
+    return rows_add(&setting->rows, "forward", mode->name, threads, &loads[2], unit, bound, err);
+}
+
+static bool any_chosen(const bool *chosen, enum precision precision)
+{
+    for (int m = 0; m < mode_count(); m++)
+        if (chosen[m] && mode_at(m)->precision == precision) return true;
+    return false;
+}
+
+static enum status measure_precision(struct engine *engine, const bool *chosen, enum precision precision,
+                                     struct error *err)
+{
+    int sizes[2];
+    const int teams = team_sizes(engine->setting, sizes);
+    if (!any_chosen(chosen, precision)) return STATUS_OK;
+    if (precision == PRECISION_W8A8 && calibrate(engine, err)) return err->status;
+    if (pack(engine, part_of(precision), err)) return err->status;
+    for (int team = 0; team < teams; team++)
+        for (int m = 0; m < mode_count() && !err->status; m++)
+            if (chosen[m] && mode_at(m)->precision == precision)
+                measure_pass(engine, mode_at(m), sizes[team], err);
+    unpack(engine);
+    return err->status;
+}
+
+enum status passes_measure(struct setting *setting, const bool *chosen, struct error *err)
+{
+    static const enum precision precisions[] = {PRECISION_FP32, PRECISION_FP16, PRECISION_W8A8};
+    const struct dims *dims = &setting->model->dims;
+    struct engine engine = {.setting = setting};
+    engine.ids = calloc((size_t)setting->length, sizeof *engine.ids);
+    engine.scales = calloc((size_t)dims->n_layer * SITE_COUNT, sizeof *engine.scales);
+    if (!engine.ids || !engine.scales) {
+        error_memory(err, sizeof *engine.ids, "the bench");
+        goto free_all;
+    }
+    for (int t = 0; t < setting->length; t++)
+        engine.ids[t] = (int32_t)((unsigned)t * 7919u % (unsigned)dims->vocab_size);
+    rows_title(&setting->rows, "Forward pass: bound is GEMM at its peak plus the scan's exponentials");
+    for (int i = 0; i < 3 && !err->status; i++)
+        measure_precision(&engine, chosen, precisions[i], err);
+free_all:
+    free(engine.scales);
+    free(engine.ids);
+    return err->status;
+}

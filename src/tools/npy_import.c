@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: Apache-2.0
+// A folder of arrays -> a list of them -> sizes and a plan -> a result file.
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/base/json.h"
+#include "ssmsweep/base/npy.h"
+#include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/tools/npy_files.h"
+
+enum { FLOAT_RUN = 0, MAX_LAYERS = 1 << 16, MAX_SAMPLES = 1 << 24 };
+
+// One file of the folder.
+struct array {
+    char *path;
+    struct npy npy;
+    int mode;           // index of the mode table
+    int calib_data_num; // FLOAT_RUN: float modes
+    int order;          // of the calibration samples
+    int layer;
+    enum component component;
+};
+
+struct import {
+    const char *folder;
+    struct array *arrays; // by calib_data_num, mode, layer, component
+    int n_arrays, room;
+    struct json *manifest; // export.json, or NULL
+    struct json *stats;    // of some mode, or NULL
+    struct corpus corpus;
+    struct plan plan;
+    struct dims dims;
+};
+
+// ---- the names of files ----
+
+static int find_component(const char *name, size_t length)
+{
+    for (int c = 0; c < COMPONENT_COUNT; c++)
+        if (strlen(component_name((enum component)c)) == length &&
+            strncmp(component_name((enum component)c), name, length) == 0)
+            return c;
+    return -1;
+}
+
+static enum status odd_name(const char *path, const char *what, struct error *err)
+{
+    return error_set(err, STATUS_INPUT,
+                     "%s: %s; expected mode_<mode>_layer_<number>.npy or "
+                     "mode_<mode>_layer_<number>_<component>.npy, rename or remove it",
+                     path, what);
+}
+
+// "mode_2-1_n10_layer_3_ssm_input.npy"
+static enum status parse_name(struct array *array, const char *name, struct error *err)
+{
+    char mode[32] = "";
+    const char *layer = strstr(name, "_layer_"), *at = name + strlen("mode_");
+    size_t length = layer && layer > at ? (size_t)(layer - at) : 0;
+    const char *cell = length ? memchr(at, '_', length) : NULL;
+    if (cell && sscanf(cell, "_n%9d_order%9d", &array->calib_data_num, &array->order) >= 1)
+        length = (size_t)(cell - at);
+    if (length == 0 || length >= sizeof mode) return odd_name(array->path, "unknown kind of name", err);
+    memcpy(mode, at, length);
+    for (array->mode = 0; array->mode < mode_count(); array->mode++)
+        if (strcmp(mode_at(array->mode)->name, mode) == 0) break;
+    if (array->mode == mode_count()) return odd_name(array->path, "unknown mode", err);
+    char *end;
+    const char *digits = layer + strlen("_layer_");
+    long number = strtol(digits, &end, 10);
+    if (end == digits || number < 0 || number >= MAX_LAYERS) return odd_name(array->path, "no layer", err);
+    array->layer = (int)number;
+    if (strcmp(end, ".npy") == 0) return STATUS_OK; // the component of the layer: set already
+    int component = *end == '_' ? find_component(end + 1, strlen(end + 1) - strlen(".npy")) : -1;
+    if (component < 0) return odd_name(array->path, "unknown component", err);
+    array->component = (enum component)component;
+    return STATUS_OK;
+}
+
+static struct json *read_json(const char *folder, const char *name, struct error *err)
+{
+    struct json *json = NULL;
+    char *path = file_join(folder, name);
+    if (!path)
+        error_memory(err, 256, "a path");
+    else if (file_exists(path))
+        json_read_file(&json, path, err);
+    free(path);
+    return json;
+}
+
+// What the stats of the mode know and the name does not say: the component of the plain file, and the
+// calib_data_num.
+static enum status ask_stats(struct import *import, struct array *array, const char *name, struct error *err)
+{
+    const char *at = strstr(name, "_layer_");
+    char stats[300], layer[40];
+    snprintf(stats, sizeof stats, "%.*s_stats.json", (int)(at - name), name);
+    snprintf(layer, sizeof layer, "layer_%d", array->layer);
+    struct json *json = read_json(import->folder, stats, err);
+    const char *main = json_string(json_get(json_get(json_get(json, "layers"), layer), "component"));
+    int component = main ? find_component(main, strlen(main)) : -1;
+    const char *plain = strchr(at + strlen("_layer_"), '.');
+    bool is_plain = plain && strspn(at + strlen("_layer_"), "0123456789") ==
+                                 (size_t)(plain - at - (long)strlen("_layer_"));
+    if (is_plain && component >= 0) array->component = (enum component)component;
+    double told = json_number(json_get(json, "calib_data_num"));
+    if (told >= 1 && told < 1e6 && array->calib_data_num == FLOAT_RUN) array->calib_data_num = (int)told;
+    told = json_number(json_get(json, "order"));
+    if (told >= 1 && told < 1e6 && array->calib_data_num != FLOAT_RUN) array->order = (int)told;
+    if (import->stats)
+        json_close(json);
+    else
+        import->stats = json;
+    return err->status;
+}
+
+static enum status add_file(struct import *import, const char *name, struct error *err)
+{
+    if (import->n_arrays == import->room) {
+        int room = import->room ? 2 * import->room : 64;
+        struct array *grown = realloc(import->arrays, (size_t)room * sizeof *grown);
+        if (!grown) return error_memory(err, (size_t)room * sizeof *grown, "the list of arrays");
+        import->arrays = grown;
+        import->room = room;
+    }
+    struct array *array = &import->arrays[import->n_arrays];
+    *array = (struct array){.path = file_join(import->folder, name), .component = COMPONENT_MIXER_OUTPUT};
+    if (!array->path) return error_memory(err, 256, "a path");
+    import->n_arrays++;
+    if (parse_name(array, name, err) || ask_stats(import, array, name, err)) return err->status;
+    if (mode_is_float(mode_at(array->mode)))
+        array->calib_data_num = FLOAT_RUN, array->order = 0;
+    else if (array->calib_data_num == FLOAT_RUN)
+        array->calib_data_num = 1; // it had scales, from nobody knows how many samples
+    if (npy_map(&array->npy, array->path, err)) return err->status;
+    if (array->npy.dtype == NPY_FLOAT32 || array->npy.dtype == NPY_FLOAT64) return STATUS_OK;
+    return error_set(err, STATUS_INPUT, "%s: expected float32 or float64, got %s; save it as float32",
+                     array->path, npy_dtype_name(array->npy.dtype));
+}
+
+static int compare_arrays(const void *a, const void *b)
+{
+    const struct array *x = a, *y = b;
+    int xs[] = {x->calib_data_num, x->order, x->mode, x->layer, (int)x->component};
+    int ys[] = {y->calib_data_num, y->order, y->mode, y->layer, (int)y->component};
+    for (int i = 0; i < 5; i++)
+        if (xs[i] != ys[i]) return xs[i] < ys[i] ? -1 : 1;
+    return 0;
+}
+
+static enum status list_folder(struct import *import, struct error *err)
+{
+    DIR *directory = opendir(import->folder);
+    if (!directory) return error_set(err, STATUS_INPUT, "%s: no folder that can be read", import->folder);
+    for (struct dirent *entry; !err->status && (entry = readdir(directory));) {
+        size_t length = strlen(entry->d_name);
+        bool array = length > 9 && length < 256 && strncmp(entry->d_name, "mode_", 5) == 0 &&
+                     strcmp(entry->d_name + length - 4, ".npy") == 0;
+        if (array) add_file(import, entry->d_name, err);
+    }
+    closedir(directory);
+    if (!err->status && import->n_arrays == 0)
+        error_set(err, STATUS_INPUT,
+                  "%s: no mode_<mode>_layer_<number>.npy in it; make them with: ssmsweep "
+                  "export --npy",
+                  import->folder);
+    if (!err->status) qsort(import->arrays, (size_t)import->n_arrays, sizeof *import->arrays, compare_arrays);
+    return err->status;
+}
+
+// ---- sizes ----
+
+static size_t rows_of(const struct npy *npy)
+{
+    return npy->dims < 1 || npy->shape[npy->dims - 1] == 0 ? 0 : npy->count / npy->shape[npy->dims - 1];
+}
+
+// Samples of one length, where no manifest says better.
+static int equal_samples(const struct import *import, size_t rows)
+{
+    const struct npy *npy = &import->arrays[0].npy;
+    double told = json_number(json_get(import->stats, "num_samples"));
+    if (npy->dims == 3) return npy->shape[0] < MAX_SAMPLES ? (int)npy->shape[0] : 0;
+    return told >= 1 && told < MAX_SAMPLES && rows % (size_t)told == 0 ? (int)told : 1;
+}
+
+static enum status read_lengths(struct import *import, struct error *err)
+{
+    struct corpus *corpus = &import->corpus;
+    const struct json *told = json_get(import->manifest, "sample_lengths");
+    size_t rows = rows_of(&import->arrays[0].npy), total = 0;
+    size_t samples = told ? json_count(told) : (size_t)equal_samples(import, rows);
+    if (samples == 0 || samples > MAX_SAMPLES || rows == 0 || rows >= (1u << 31))
+        return error_set(err, STATUS_INPUT, "%s: expected samples with tokens, got shape of %zu rows",
+                         import->arrays[0].path, rows);
+    corpus->length = malloc(samples * sizeof *corpus->length);
+    if (!corpus->length) return error_memory(err, samples * sizeof *corpus->length, "the samples");
+    const struct json *item = json_first(told);
+    for (size_t s = 0; s < samples; s++, item = json_next(item)) {
+        double length = told ? json_number(item) : (double)(rows / samples);
+        if (!(length >= 1 && length <= (double)rows))
+            return error_set(err, STATUS_INPUT,
+                             "%s/export.json: sample_lengths: sample %zu has none that fits", import->folder,
+                             s);
+        corpus->length[s] = (int32_t)length;
+        if (corpus->length[s] > corpus->max_tokens) corpus->max_tokens = corpus->length[s];
+        total += (size_t)corpus->length[s];
+    }
+    corpus->samples = (int)samples;
+    if (total != rows)
+        return error_set(err, STATUS_INPUT, "%s: expected %zu rows, the tokens of all samples, got %zu",
+                         import->arrays[0].path, total, rows);
+    size_t ids = samples * (size_t)corpus->max_tokens;
+    corpus->ids = malloc(ids * sizeof *corpus->ids);
+    if (!corpus->ids) return error_memory(err, ids * sizeof *corpus->ids, "the token ids");
+    memset(corpus->ids, 0xff, ids * sizeof *corpus->ids); // -1: nobody knows them
+    return STATUS_OK;
+}
+
+static enum status set_width(const struct import *import, struct dims *dims, const struct array *array,
+                             struct error *err)
+{
+    static const struct dims probe = {.d_model = 0, .d_inner = 1};
+    int *width = component_width(&probe, array->component) ? &dims->d_inner : &dims->d_model;
+    const struct npy *npy = &array->npy;
+    size_t got = npy->dims > 0 ? npy->shape[npy->dims - 1] : 0, rows = rows_of(&import->arrays[0].npy);
+    if (npy->dims < 2 || npy->dims > 3 || got == 0 || got > (1u << 24))
+        return error_set(err, STATUS_INPUT, "%s: expected [tokens, width] or [samples, tokens, width]",
+                         array->path);
+    if (*width == 0) *width = (int)got;
+    if ((size_t)*width == got && rows_of(npy) == rows) return STATUS_OK;
+    return error_set(err, STATUS_INPUT, "%s: expected %zu rows of %d as the other files, got %zu of %zu",
+                     array->path, rows, *width, rows_of(npy), got);
+}
+
+static bool same_run(const struct array *a, const struct array *b)
+{
+    return a->calib_data_num == b->calib_data_num && a->order == b->order && a->mode == b->mode;
+}
+
+// Every run must bring the arrays that the first one brings.
+static enum status check_runs(const struct import *import, int per_run, struct error *err)
+{
+    for (int i = 0; i < import->n_arrays; i++) {
+        const struct array *a = &import->arrays[i], *first = &import->arrays[i % per_run];
+        bool starts = i % per_run == 0, new_run = i > 0 && !same_run(a, a - 1);
+        if (a->layer != first->layer || a->component != first->component || (i > 0 && starts != new_run) ||
+            import->n_arrays % per_run != 0)
+            return error_set(
+                err, STATUS_INPUT,
+                "%s: this mode and another do not have the same layers and components; every mode "
+                "must bring the same files",
+                a->path);
+    }
+    return STATUS_OK;
+}
+
+// ---- the plan ----
+
+static struct cell cell_of(const struct array *array)
+{
+    return (struct cell){array->calib_data_num, array->order};
+}
+
+// Arrays come in the order of their cells.
+static int add_cell(struct plan *plan, const struct array *array)
+{
+    if (array->calib_data_num == FLOAT_RUN) return PLAN_FLOAT_CELL;
+    if (plan->n_cells == 0 || cell_compare(plan->cells[plan->n_cells - 1], cell_of(array)) != 0)
+        plan->cells[plan->n_cells++] = cell_of(array);
+    return plan->n_cells - 1;
+}
+
+static enum status make_plan(struct import *import, int per_run, struct error *err)
+{
+    struct plan *plan = &import->plan;
+    int runs = import->n_arrays / per_run;
+    if (runs > PLAN_MAX_RUNS)
+        return error_set(err, STATUS_INPUT, "%s: expected at most %d modes and calib_data_num; divide it",
+                         import->folder, PLAN_MAX_RUNS);
+    plan->runs = calloc((size_t)runs, sizeof *plan->runs);
+    plan->want = calloc((size_t)import->dims.n_layer, 1);
+    plan->cells = calloc((size_t)runs, sizeof *plan->cells);
+    if (!plan->runs || !plan->want || !plan->cells)
+        return error_memory(err, (size_t)runs * sizeof *plan->runs, "the modes");
+    const char *reference = json_string(json_get(import->manifest, "reference_mode"));
+    for (int r = 0; r < runs; r++) {
+        const struct array *a = &import->arrays[r * per_run];
+        plan->runs[r] = (struct run){.cell = add_cell(plan, a), .mode = mode_at(a->mode), .repeats = r};
+        if (reference && strcmp(reference, mode_at(a->mode)->name) == 0) plan->reference_run = r;
+    }
+    for (int i = 0; i < per_run; i++)
+        plan->want[import->arrays[i].layer] |= (unsigned char)(1u << import->arrays[i].component);
+    plan->n_runs = runs;
+    plan->n_layer = import->dims.n_layer;
+    plan->samples = plan->calibration_samples = import->corpus.samples;
+    return STATUS_OK;
+}
+
+static enum status size_up(struct import *import, int *per_run, struct error *err)
+{
+    if (read_lengths(import, err)) return err->status;
+    for (int i = 0; i < import->n_arrays; i++) {
+        if (set_width(import, &import->dims, &import->arrays[i], err)) return err->status;
+        if (import->arrays[i].layer >= import->dims.n_layer)
+            import->dims.n_layer = import->arrays[i].layer + 1;
+    }
+    for (*per_run = 1; *per_run < import->n_arrays; ++*per_run)
+        if (!same_run(&import->arrays[0], &import->arrays[*per_run])) break;
+    if (check_runs(import, *per_run, err)) return err->status;
+    return make_plan(import, *per_run, err);
+}
+
+// ---- the result file ----
+
+static void copy_values(float *values, const struct npy *npy, size_t first, size_t count)
+{
+    if (npy->dtype == NPY_FLOAT32) {
+        memcpy(values, npy->data + first * sizeof(float), count * sizeof(float));
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        values[i] = (float)npy_number(npy, first + i);
+}
+
+static enum status write_sample(const struct import *import, struct store *store, int run, int per_run,
+                                int sample, size_t first_row, float *values, struct error *err)
+{
+    int length = import->corpus.length[sample];
+    for (int i = 0; i < per_run && !err->status; i++) {
+        const struct array *a = &import->arrays[run * per_run + i];
+        int width = component_width(&import->dims, a->component);
+        size_t count = (size_t)length * (size_t)width;
+        copy_values(values, &a->npy, first_row * (size_t)width, count);
+        store_write_output(store, run, a->layer, a->component, sample, values, length, width, err);
+    }
+    return err->status ? err->status : store_write_done(store, run, sample, 0, err);
+}
+
+// Rank 0.
+static enum status write_runs(const struct import *import, struct store *store, int per_run,
+                              struct error *err)
+{
+    int width = import->dims.d_model > import->dims.d_inner ? import->dims.d_model : import->dims.d_inner;
+    size_t elements = (size_t)import->corpus.max_tokens * (size_t)width;
+    float *values = malloc(elements * sizeof *values);
+    if (!values) return error_memory(err, elements * sizeof *values, "a sample to import");
+    for (int r = 0; r < import->plan.n_runs; r++) {
+        size_t row = 0;
+        for (int s = 0; s < import->corpus.samples && !err->status; s++) {
+            write_sample(import, store, r, per_run, s, row, values, err);
+            row += (size_t)import->corpus.length[s];
+        }
+    }
+    free(values);
+    return err->status;
+}
+
+static const char *told(const struct import *import, const char *key, const char *otherwise)
+{
+    const char *text = json_string(json_get(import->manifest, key));
+    if (!text) text = json_string(json_get(import->stats, key));
+    return text ? text : otherwise;
+}
+
+static enum status write_result(const struct import *import, const struct comm *comm, int per_run,
+                                const char *path, const char *tool_version, struct error *err)
+{
+    const struct store_identity identity = {.job_json = told(import, "job", "{}"),
+                                            .tool_version = told(import, "tool_version", tool_version),
+                                            .weights_hex = told(import, "weights_digest", ""),
+                                            .tokenizer_hex = told(import, "tokenizer_sha256", ""),
+                                            .ids_hex = told(import, "ids_sha256", ""),
+                                            .calibration_ids_hex = told(import, "calibration_ids_sha256", ""),
+                                            .evaluation_text = told(import, "evaluation_text", ""),
+                                            .model_dtype = told(import, "model_dtype", ""),
+                                            .scales_source = told(import, "scales_source", "unknown"),
+                                            .reference_weights = told(import, "reference_weights", ""),
+                                            .model_config = told(import, "model_config", ""),
+                                            .numerics_version = told(import, "numerics_version", "")};
+    struct store *store = NULL;
+    if (store_create(&store, comm, path, &import->plan, &import->dims, &import->corpus, &identity, err))
+        return err->status;
+    if (comm->rank == 0) write_runs(import, store, per_run, err);
+    if (comm_agree(comm, err) == STATUS_OK) store_sync(store, err);
+    store_close(store);
+    if (err->status && comm->rank == 0) unlink(path);
+    return err->status;
+}
+
+static void import_clear(struct import *import)
+{
+    for (int i = 0; i < import->n_arrays; i++) {
+        npy_unmap(&import->arrays[i].npy);
+        free(import->arrays[i].path);
+    }
+    free(import->arrays);
+    json_close(import->manifest);
+    json_close(import->stats);
+    free(import->corpus.ids);
+    free(import->corpus.length);
+    plan_clear(&import->plan);
+}
+
+enum status npy_import(const struct comm *comm, const char *folder, const char *result_path,
+                       const char *tool_version, struct error *err)
+{
+    struct import import = {.folder = folder};
+    int per_run = 0;
+    import.manifest = read_json(folder, "export.json", err);
+    if (!err->status && list_folder(&import, err) == STATUS_OK) size_up(&import, &per_run, err);
+    if (comm_agree(comm, err) == STATUS_OK)
+        write_result(&import, comm, per_run, result_path, tool_version, err);
+    import_clear(&import);
+    return err->status;
+}

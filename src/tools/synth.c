@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/tools/synth.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "ssmsweep/base/cores.h"
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/base/json.h"
+#include "ssmsweep/base/npy.h"
+#include "ssmsweep/base/random.h"
+#include "ssmsweep/base/team.h"
+#include "synth_tensors.h"
+
+enum { PIECE = 1 << 20, SAMPLES = 64, SAMPLE_TOKENS = 512, NAME_CHARS = 64, HEADER_ALIGN = 8, PREFIX = 8 };
+
+static const char *const dtype_names[] = {[SYNTH_F16] = "F16", [SYNTH_BF16] = "BF16", [SYNTH_F32] = "F32"};
+static const char *const torch_names[] = {
+    [SYNTH_F16] = "float16", [SYNTH_BF16] = "bfloat16", [SYNTH_F32] = "float32"};
+
+struct writer {
+    const struct synth_request *request;
+    struct synth_tensors tensors;
+    int *shard; // [tensors.count], ascending from 0
+    int n_shards;
+    long long bytes;
+};
+
+static long long tensor_bytes(const struct writer *w, size_t index)
+{
+    return w->tensors.items[index].elements * (long long)synth_item_bytes(w->request->dtype);
+}
+
+static void name_shard(const struct writer *w, int shard, char name[NAME_CHARS])
+{
+    if (w->n_shards == 1)
+        snprintf(name, NAME_CHARS, "model.safetensors");
+    else
+        snprintf(name, NAME_CHARS, "model-%05d-of-%05d.safetensors", shard + 1, w->n_shards);
+}
+
+// Tensors in their order; a new file where the next one no longer fits.  One tensor may be larger than a
+// file.
+static enum status divide(struct writer *w, struct error *err)
+{
+    long long filled = 0;
+    w->shard = calloc(w->tensors.count, sizeof *w->shard);
+    if (!w->shard) return error_memory(err, w->tensors.count * sizeof *w->shard, "the list of tensors");
+    for (size_t t = 0; t < w->tensors.count; t++) {
+        long long bytes = tensor_bytes(w, t);
+        if (filled > 0 && filled + bytes > w->request->shard_bytes) {
+            w->n_shards++;
+            filled = 0;
+        }
+        w->shard[t] = w->n_shards;
+        filled += bytes;
+        w->bytes += bytes;
+    }
+    w->n_shards++;
+    return STATUS_OK;
+}
+
+// ---- one file of weights ----
+
+static enum status write_at(int descriptor, const void *data, size_t bytes, off_t offset, const char *path,
+                            struct error *err)
+{
+    const char *at = data;
+    while (bytes > 0) {
+        ssize_t n = pwrite(descriptor, at, bytes, offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return error_errno(err, path, "cannot write");
+        at += n;
+        offset += n;
+        bytes -= (size_t)n;
+    }
+    return STATUS_OK;
+}
+
+// The JSON header; caller frees.
+static char *make_header(const struct writer *w, int shard)
+{
+    struct json_writer *json = json_writer_open();
+    long long at = 0;
+    if (!json) return NULL;
+    json_begin_object(json, NULL);
+    json_begin_object(json, "__metadata__");
+    json_put_string(json, "format", "pt");
+    json_end_object(json);
+    for (size_t t = 0; t < w->tensors.count; t++) {
+        const struct synth_tensor *tensor = &w->tensors.items[t];
+        if (w->shard[t] != shard) continue;
+        json_begin_object(json, tensor->name);
+        json_put_string(json, "dtype", dtype_names[w->request->dtype]);
+        json_begin_array(json, "shape");
+        for (int d = 0; d < tensor->dims; d++)
+            json_put_integer(json, NULL, tensor->shape[d]);
+        json_end_array(json);
+        json_begin_array(json, "data_offsets");
+        json_put_integer(json, NULL, at);
+        json_put_integer(json, NULL, at += tensor_bytes(w, t));
+        json_end_array(json);
+        json_end_object(json);
+    }
+    json_end_object(json);
+    return json_writer_finish(json);
+}
+
+// Length, header, and blanks that align the tensors, which begin at *start.
+static enum status write_header(const struct writer *w, int shard, int descriptor, const char *path,
+                                off_t *start, struct error *err)
+{
+    static const char blanks[] = "        ";
+    unsigned char prefix[PREFIX];
+    char *header = make_header(w, shard);
+    if (!header) return error_memory(err, w->tensors.count * 100, "a header");
+    size_t bytes = strlen(header) - 1; // without the newline at its end
+    size_t padding = (HEADER_ALIGN - bytes % HEADER_ALIGN) % HEADER_ALIGN;
+    for (int i = 0; i < PREFIX; i++)
+        prefix[i] = (unsigned char)((unsigned long long)(bytes + padding) >> (8 * i));
+    *start = (off_t)(PREFIX + bytes + padding);
+    if (!write_at(descriptor, prefix, PREFIX, 0, path, err) &&
+        !write_at(descriptor, header, bytes, PREFIX, path, err))
+        write_at(descriptor, blanks, padding, (off_t)(PREFIX + bytes), path, err);
+    free(header);
+    return err->status;
+}
+
+// Neighbouring elements of a tensor and their place in the file.
+struct piece {
+    const struct synth_tensor *tensor;
+    int64_t first, count;
+    off_t offset;
+};
+
+// The pieces of a shard, [*count]; caller frees.
+static struct piece *cut_shard(const struct writer *w, int shard, off_t offset, int *count)
+{
+    size_t item = synth_item_bytes(w->request->dtype), room = w->tensors.count + 1;
+    for (size_t t = 0; t < w->tensors.count; t++)
+        room += (size_t)(w->tensors.items[t].elements / PIECE);
+    struct piece *pieces = malloc(room * sizeof *pieces);
+    int n = 0;
+    for (size_t t = 0; pieces && t < w->tensors.count; t++) {
+        const struct synth_tensor *tensor = &w->tensors.items[t];
+        if (w->shard[t] != shard) continue;
+        for (int64_t first = 0; first < tensor->elements; first += PIECE) {
+            int64_t elements = tensor->elements - first < PIECE ? tensor->elements - first : PIECE;
+            pieces[n++] = (struct piece){tensor, first, elements, offset};
+            offset += (off_t)((size_t)elements * item);
+        }
+    }
+    *count = n;
+    return pieces;
+}
+
+// What the threads that write a shard share.
+struct shard_work {
+    const struct writer *writer;
+    const struct piece *pieces;
+    int count, descriptor;
+    const char *path;
+    atomic_int next; // piece
+    pthread_mutex_t lock;
+    struct error err; // of one of the threads that failed
+};
+
+// Each thread makes and writes pieces as it comes to them: none waits for another.
+static void write_pieces(void *context, int part)
+{
+    struct shard_work *work = context;
+    const struct synth_request *r = work->writer->request;
+    const size_t item = synth_item_bytes(r->dtype);
+    struct error own = {0};
+    void *buffer = malloc(PIECE * item);
+    (void)part;
+    if (!buffer) error_memory(&own, PIECE * item, "a piece of a tensor");
+    while (!own.status) {
+        const int p = atomic_fetch_add(&work->next, 1);
+        if (p >= work->count) break;
+        const struct piece *piece = &work->pieces[p];
+        synth_fill(buffer, piece->tensor, r->seed, r->dtype, piece->first, piece->count);
+        write_at(work->descriptor, buffer, (size_t)piece->count * item, piece->offset, work->path, &own);
+    }
+    free(buffer);
+    if (!own.status) return;
+    pthread_mutex_lock(&work->lock);
+    work->err = own;
+    pthread_mutex_unlock(&work->lock);
+}
+
+static enum status write_together(struct shard_work *work, struct error *err)
+{
+    const int asked = work->writer->request->threads, threads = asked > 0 ? asked : cores_usable();
+    struct team *team = NULL;
+    if (team_open(&team, threads, err)) return err->status;
+    team_run(team, threads, write_pieces, work);
+    team_close(team);
+    if (work->err.status) *err = work->err;
+    return err->status;
+}
+
+// No fsync: gigabytes that can be made again.
+static enum status write_shard(const struct writer *w, int shard, const char *path, struct error *err)
+{
+    int count = 0;
+    off_t start = 0;
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor < 0) return error_errno(err, path, "cannot create");
+    write_header(w, shard, descriptor, path, &start, err);
+    struct piece *pieces = cut_shard(w, shard, start, &count);
+    if (!pieces) error_memory(err, w->tensors.count * sizeof *pieces, "the pieces of a file");
+    struct shard_work work = {.writer = w,
+                              .pieces = pieces,
+                              .count = count,
+                              .descriptor = descriptor,
+                              .path = path,
+                              .lock = PTHREAD_MUTEX_INITIALIZER};
+    if (!err->status) write_together(&work, err);
+    free(pieces);
+    if (close(descriptor) != 0) error_errno(err, path, "cannot close");
+    return err->status;
+}
+
+// ---- the other files ----
+
+static char *make_index(const struct writer *w)
+{
+    struct json_writer *json = json_writer_open();
+    char name[NAME_CHARS];
+    if (!json) return NULL;
+    json_begin_object(json, NULL);
+    json_begin_object(json, "metadata");
+    json_put_integer(json, "total_size", w->bytes);
+    json_end_object(json);
+    json_begin_object(json, "weight_map");
+    for (size_t t = 0; t < w->tensors.count; t++) {
+        name_shard(w, w->shard[t], name);
+        json_put_string(json, w->tensors.items[t].name, name);
+    }
+    json_end_object(json);
+    json_end_object(json);
+    return json_writer_finish(json);
+}
+
+static char *make_config(const struct writer *w)
+{
+    const struct dims *m = &w->tensors.dims;
+    struct json_writer *json = json_writer_open();
+    if (!json) return NULL;
+    json_begin_object(json, NULL);
+    json_begin_array(json, "architectures");
+    json_put_string(json, NULL, "MambaForCausalLM");
+    json_end_array(json);
+    json_put_integer(json, "conv_kernel", m->d_conv);
+    json_put_integer(json, "expand", m->d_inner / m->d_model);
+    json_put_string(json, "hidden_act", "silu");
+    json_put_integer(json, "hidden_size", m->d_model);
+    json_put_integer(json, "intermediate_size", m->d_inner);
+    json_put_double(json, "layer_norm_epsilon", 1e-5);
+    json_put_string(json, "model_type", "mamba");
+    json_put_integer(json, "num_hidden_layers", m->n_layer);
+    json_put_integer(json, "state_size", m->d_state);
+    json_put_bool(json, "tie_word_embeddings", true);
+    json_put_integer(json, "time_step_rank", m->dt_rank);
+    json_put_string(json, "torch_dtype", torch_names[w->request->dtype]);
+    json_put_bool(json, "use_bias", false);
+    json_put_bool(json, "use_conv_bias", true);
+    json_put_integer(json, "vocab_size", m->vocab_size);
+    json_end_object(json);
+    return json_writer_finish(json);
+}
+
+// Takes over `text`.
+static enum status put_text(const char *path, char *text, struct error *err)
+{
+    if (!text) return error_memory(err, 0, "a JSON text");
+    file_replace(path, text, strlen(text), err);
+    free(text);
+    return err->status;
+}
+
+static enum status put_ids(const struct writer *w, const char *path, struct error *err)
+{
+    const uint64_t stream = random_stream(w->request->seed, "calibration");
+    const size_t count = (size_t)SAMPLES * SAMPLE_TOKENS;
+    int32_t *ids = malloc(count * sizeof *ids);
+    if (!ids) return error_memory(err, count * sizeof *ids, "token ids");
+    for (size_t i = 0; i < count; i++)
+        ids[i] = (int32_t)random_below(stream, i, (uint64_t)w->tensors.tokens);
+    npy_write(path, NPY_INT32, 2, (size_t[]){SAMPLES, SAMPLE_TOKENS}, ids, err);
+    free(ids);
+    return err->status;
+}
+
+// ---- the folder ----
+
+static enum status check_folder(const char *path, struct error *err)
+{
+    if (!path) return error_set(err, STATUS_USAGE, "--out: expected the folder to make; see ssmsweep --help");
+    if (file_make_directories(path, err)) return err->status;
+    DIR *folder = opendir(path);
+    if (!folder) return error_errno(err, path, "cannot list the folder");
+    for (struct dirent *entry; (entry = readdir(folder)) && !err->status;)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            error_set(err, STATUS_USAGE, "%s: expected a new or empty folder, got one with '%.80s' in it",
+                      path, entry->d_name);
+    closedir(folder);
+    return err->status;
+}
+
+static enum status check_room(const struct writer *w, struct error *err)
+{
+    const char *path = w->request->out;
+    struct statvfs info;
+    if (statvfs(path, &info) != 0) return error_errno(err, path, "cannot ask for free space");
+    unsigned long long have = (unsigned long long)info.f_bavail * info.f_frsize;
+    unsigned long long need = (unsigned long long)w->bytes + (16U << 20);
+    if (have >= need) return STATUS_OK;
+    return error_set(err, STATUS_IO,
+                     "%s: expected %llu bytes of free disk space, got %llu; choose another --out", path, need,
+                     have);
+}
+
+enum part { PART_WEIGHTS, PART_INDEX, PART_IDS, PART_CONFIG };
+
+static enum status write_part(const struct writer *w, enum part part, int shard, struct error *err)
+{
+    static const char *const names[] = {[PART_INDEX] = "model.safetensors.index.json",
+                                        [PART_IDS] = "calibration.npy",
+                                        [PART_CONFIG] = "config.json"};
+    char name[NAME_CHARS];
+    if (part == PART_WEIGHTS) name_shard(w, shard, name);
+    char *path = file_join(w->request->out, part == PART_WEIGHTS ? name : names[part]);
+    if (!path) return error_memory(err, strlen(w->request->out) + NAME_CHARS, "a path");
+    if (part == PART_WEIGHTS)
+        write_shard(w, shard, path, err);
+    else if (part == PART_IDS)
+        put_ids(w, path, err);
+    else
+        put_text(path, part == PART_INDEX ? make_index(w) : make_config(w), err);
+    if (err->status && part == PART_WEIGHTS) unlink(path);
+    free(path);
+    return err->status;
+}
+
+static void remove_shards(const struct writer *w, int count)
+{
+    for (int shard = 0; shard < count; shard++) {
+        char name[NAME_CHARS];
+        name_shard(w, shard, name);
+        char *path = file_join(w->request->out, name);
+        if (path) unlink(path);
+        free(path);
+    }
+}
+
+// config.json comes last: with it the folder is a model.
+static enum status write_folder(const struct writer *w, struct error *err)
+{
+    int shard = 0;
+    for (; shard < w->n_shards; shard++)
+        if (write_part(w, PART_WEIGHTS, shard, err)) break;
+    if (err->status || (w->n_shards > 1 && write_part(w, PART_INDEX, 0, err)) ||
+        write_part(w, PART_IDS, 0, err) || write_part(w, PART_CONFIG, 0, err))
+        remove_shards(w, shard);
+    return err->status;
+}
+
+enum status synth_write(const struct synth_request *request, struct synth_summary *summary, struct error *err)
+{
+    struct writer w = {.request = request};
+    if (check_folder(request->out, err) || synth_tensors_make(&w.tensors, request->preset, err))
+        return err->status;
+    if (divide(&w, err) || check_room(&w, err) || write_folder(&w, err)) goto clear;
+    *summary = (struct synth_summary){.weight_bytes = w.bytes, .files = w.n_shards};
+    summary->parameters = w.bytes / (long long)synth_item_bytes(request->dtype);
+clear:
+    free(w.shard);
+    synth_tensors_clear(&w.tensors);
+    return err->status;
+}
