@@ -81,9 +81,26 @@ def arrays(_):
             yield npy_of(header, bytes(16), version)
 
 
+def configs(demo):
+    with open(os.path.join(demo, "config.json"), encoding="utf-8") as f:
+        own = json.load(f)
+    original = {"d_model": 64, "n_layer": 2, "vocab_size": 256, "ssm_cfg": {"d_state": 16, "dt_rank": "auto"}, "rms_norm": True,
+                "residual_in_fp32": True, "fused_add_norm": True, "pad_vocab_size_multiple": 8, "tie_embeddings": False}
+    changes = [{}, {"expand": 1.5, "intermediate_size": 96}, {"torch_dtype": "float16", "tie_word_embeddings": False},
+               {"architectures": ["FalconMambaForCausalLM"], "mixer_rms_eps": 1e-6}, {"model_type": "mamba2", "n_groups": 1},
+               {"time_step_rank": "auto", "time_step_limit": [0.0, float("inf")]}, {"layer_norm_epsilon": float("nan")}]
+    for change in changes:
+        yield json.dumps(dict(own, **change)).encode()
+        yield json.dumps(dict(original, **change)).encode()
+    quantized = {"embedding": 8, "lm_head": 8, "w_bits": 8, "a_bits": 8}
+    for ssm_cfg in (None, {}, {"layer": "Mamba1", "d_conv": 4}, {"layer": "Mamba2"}):
+        yield json.dumps(dict(original, ssm_cfg=ssm_cfg, quant_config=quantized, is_quamba=True)).encode()
+    yield json.dumps({"model_type": "mamba", "hidden_size": "\ud83d", "num_hidden_layers": 1e300}).encode()
+
+
 def main():
     out, demo = sys.argv[1:3]
-    for name, make in (("text", texts), ("tokenizer", tokenizers), ("npy", arrays)):
+    for name, make in (("text", texts), ("tokenizer", tokenizers), ("npy", arrays), ("config", configs)):
         folder = os.path.join(out, name)
         os.makedirs(folder, exist_ok=True)
         made = 0
