@@ -214,13 +214,14 @@ static enum status remove_result(const struct job *job, const char *path, const 
     return STATUS_OK;
 }
 
-enum status report_folder_prepare(const struct job *job, const char *result_path, const struct plan *plan,
-                                  const struct store_identity *identity, const struct log *log,
+enum status report_folder_prepare(const struct sweep *sweep, const struct store_identity *identity,
                                   struct error *err)
 {
+    const struct job *job = sweep->job;
     if (job->overwrite)
-        return remove_result(job, result_path, log, err) ? err->status : remove_reports(job, log, err);
-    struct owner owner = {.job = parse_job(identity->job_json), .plan = plan};
+        return remove_result(job, sweep->result_path, sweep->log, err) ? err->status
+                                                                       : remove_reports(job, sweep->log, err);
+    struct owner owner = {.job = parse_job(identity->job_json), .plan = &sweep->plan};
     owner.values[WEIGHTS] = identity->weights_hex;
     owner.values[REFERENCE] = identity->reference_weights;
     owner.values[TEXT] = identity->ids_hex;

@@ -60,7 +60,7 @@ def may_include(path, header):
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 FOR_PEOPLE = re.compile(r"\b(?:error_set|log_job|log_rank|bad_number)\((?:[^;\"]|\"(?:[^\"\\]|\\.)*\")*;")
 # They print tables and sentences; a number in any other file is one of a result, an input or an identity.
-PRINTS_FOR_PEOPLE = re.compile(r"src/tools/(?:bench/\w+|info\w*)\.c|src/main\.c|src/sweep/(?:progress|sweep_open|time_plan)\.c|src/store/store_resume\.c|src/report/(?:table\w*|present|"
+PRINTS_FOR_PEOPLE = re.compile(r"src/tools/(?:bench/\w+|info\w*)\.c|src/tools/commands\.c|src/sweep/(?:progress|sweep_open|time_plan)\.c|src/store/store_resume\.c|src/report/(?:table\w*|present|"
                                r"format_markdown|memory_plan|scales|gate|baseline)\.c")
 FLOATS = re.compile(r"%(?!\.0f)[-+ #0]*[\d.*]*l?[eEfFgGaA]")    # %.0f has no decimal point
 THREADS = re.compile(r"pthread_create\([^,]+,[^,]+,\s*(\w+)")
@@ -98,11 +98,11 @@ def unsettled_threads(path, text):
     return found
 
 
-# Opens or makes a file for writing; each place is reached behind main()'s check_job() alone.
+# Opens or makes a file for writing; each place is reached behind main()'s command_check() alone.
 MAKES_FILES = re.compile(r'O_CREAT|\bfopen\([^;]*"[wa]|\bfdopen\([^;]*"[wa]|\bH5Fcreate\(|\bmkdir\(|\bfreopen\(|\btmpfile\(')
 MAKERS = ["src/base/file.c", "src/tools/synth.c", "src/store/claim.c", "src/comm/node_block.c", "src/store/store_create.c",
           "src/store/store_extend.c"]
-# What the user's options name beside model and texts: read in one place, which check_job() calls.
+# What the user's options name beside model and texts: read in one place, which command_check() calls.
 READ_AT_START = {"gates": "src/report/verdict.c", "gate_file": "src/report/verdict.c", "baseline": "src/report/verdict.c"}
 
 
@@ -120,14 +120,16 @@ def check_inputs_first(checks, found):
         for member, reader in READ_AT_START.items():
             used = re.findall(r"\bjob->%s\b" % member, text)
             checks.check(not used or path in (reader, "src/report/job_files.c"), path + ": leaves reading %s to the start" % member)
-    verdict, main_c, files = (found["src/" + name] for name in ("report/verdict.c", "main.c", "report/job_files.c"))
+    verdict, main_c, commands, files = (found["src/" + name] for name in ("report/verdict.c", "main.c", "tools/commands.c",
+                                                                                "report/job_files.c"))
     late = [name for name in ("verdict_judge", "verdict_tell") if re.search("gates_parse|gates_read|baseline_open|_map|read_file",
                                                                            function(verdict, name))]
     checks.check(function(verdict, "verdict_judge") and not late, "verdict.c: judging reads nothing", late)
-    checked = function(main_c, "check_job")
-    checks.check(0 < checked.find("verdict_open(") < checked.find("job_files_check("), "main.c: check_job() reads, then compares")
-    order = [function(main_c, "main").find(call) for call in ("job_parse(", "check_job(", "answer_alone(", "run_under_mpi(")]
-    checks.check(-1 not in order and order == sorted(order), "main.c: check_job() comes before all work", order)
+    checked = function(commands, "command_check")
+    checks.check(0 < checked.find("verdict_open(") < checked.find("job_files_check("), "commands.c: command_check() reads, then compares")
+    order = [function(main_c, "main").find(call) for call in ("job_parse(", "command_check(", "command_alone(", "run_under_mpi(")]
+    checks.check(main_c.count("\n") <= 150, "main.c: the commands, in order, and nothing else")
+    checks.check(-1 not in order and order == sorted(order), "main.c: command_check() comes before all work", order)
     # Every option that names a file is in the list of inputs and outputs.
     rows = re.findall(r'\{"([\w-]+)", (?:0|\'\w\'), OPTION_(?:TEXT|FILE),[^{}]*?OFFSET\((\w+)\),\s*\.argument = "([^"]*)"',
                       found["src/input/option.c"], re.S)

@@ -5,8 +5,8 @@
 
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/input/job.h"
-#include "ssmsweep/plan/plan.h"
 #include "ssmsweep/store/store.h"
+#include "ssmsweep/sweep/sweep.h"
 
 // Local, for one rank; the reports of a result are about to be written into --comparison-dir.  STATUS_INPUT:
 // there are some of another model, text or calibration, or of a mode that this result lacks; with --overwrite
@@ -16,8 +16,7 @@ enum status report_folder_take(const struct job *job, const struct result *resul
 
 // The same before a sweep, of the result that it will make.  With --overwrite the result file of before and
 // its statistics go as well: only what ssmsweep itself wrote.  The claim to the result file is held.
-enum status report_folder_prepare(const struct job *job, const char *result_path, const struct plan *plan,
-                                  const struct store_identity *identity, const struct log *log,
+enum status report_folder_prepare(const struct sweep *sweep, const struct store_identity *identity,
                                   struct error *err);
 
 #endif

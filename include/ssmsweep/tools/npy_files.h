@@ -12,7 +12,6 @@
 
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/comm/comm.h"
-#include "ssmsweep/input/job.h"
 #include "ssmsweep/report/report_json.h"
 #include "ssmsweep/store/store.h"
 
@@ -25,10 +24,5 @@ enum status npy_export(const struct report *report, struct result *result, struc
 // float32 or float64.  STATUS_INPUT names the file that is missing, torn, of an unknown mode or another size.
 enum status npy_import(const struct comm *comm, const char *folder, const char *result_path,
                        const char *tool_version, struct error *err);
-
-// Collective.  The commands `export --npy` and `import-npy`.
-enum status npy_export_job(const struct job *job, const struct comm *comm, struct error *err);
-enum status npy_import_job(const struct job *job, const struct comm *comm, const char *tool_version,
-                           struct error *err);
 
 #endif

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/report/reporting.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/base/footprint.h"
+#include "ssmsweep/report/equalities.h"
+#include "ssmsweep/report/per_sample.h"
+#include "ssmsweep/report/present.h"
+#include "ssmsweep/report/report_folder.h"
+#include "ssmsweep/report/report_json.h"
+#include "ssmsweep/report/scales.h"
+#include "ssmsweep/report/sweep_files.h"
+#include "ssmsweep/store/claim.h"
+#include "ssmsweep/sweep/sweep.h"
+
+// ---- read back ----
+
+enum status reporting_look_for_run(bool *under_way, struct result *result, const char *path,
+                                   const struct comm *comm, const struct log *log, struct error *err)
+{
+    char holder[CLAIM_HOLDER_ROOM];
+    int found = comm->rank == 0 && claim_look(path, holder);
+    MPI_Bcast(&found, 1, MPI_INT, 0, comm->world);
+    *under_way = found != 0;
+    if (!found) return STATUS_OK;
+    if (comm->rank == 0)
+        log_job(log, LOG_NORMAL, "%s: a run is under way (%s): results are partial", path, holder);
+    return result_agree(result, comm, err);
+}
+
+enum status reporting_read_back(struct reporting *r, struct error *err)
+{
+    char *path = sweep_result_path(r->job, err);
+    if (path) result_open(&r->result, path, err);
+    if (comm_agree(r->comm, err) == STATUS_OK)
+        reporting_look_for_run(&r->under_way, r->result, path, r->comm, r->log, err);
+    free(path);
+    if (!err->status) footprint_log(r->log, "the result file is open for reading");
+    return err->status;
+}
+
+// ---- measure, statistics ----
+
+// Without names `compare` takes what the file holds, which need not be every mode there is.
+static struct compare_request request_of(const struct reporting *r)
+{
+    const bool named = r->job->command == COMMAND_COMPARE && strcmp(r->job->modes, "all") != 0;
+    return (struct compare_request){.reference = r->job->reference,
+                                    .modes = named ? r->job->modes : NULL,
+                                    .partial = r->partial || r->under_way,
+                                    .output_dir = r->job->output_dir,
+                                    .stop = r->stop};
+}
+
+enum status reporting_measure(struct reporting *r, struct error *err)
+{
+    const struct compare_request request = request_of(r);
+    log_job(r->log, LOG_VERBOSE, "compares");
+    if (result_layers(r->result) == 0)
+        log_job(r->log, LOG_NORMAL,
+                "the result file keeps no tensors (--store none): compares by its metrics");
+    if (compare_all(&r->comparison, r->comm, r->result, &request, err)) return err->status;
+    footprint_log(r->log, "compared");
+    return STATUS_OK;
+}
+
+enum status reporting_statistics(struct reporting *r, struct error *err)
+{
+    const struct sweep_report_request request = {
+        .compare = request_of(r), .replicates = r->job->bootstrap, .seed = (uint64_t)r->job->seed};
+    if (r->job->command == COMMAND_SAVE) return STATUS_OK;
+    log_job(r->log, LOG_VERBOSE, "computes intervals");
+    sweep_report_make(&r->sweep, r->comm, r->result, &request, &r->late);
+    if (r->late.status && r->late.status != STATUS_STOPPED) *err = r->late;
+    return err->status;
+}
+
+// ---- write ----
+
+static enum status write_files(const struct reporting *r, const struct report *report, struct error *err)
+{
+    const struct job *job = r->job;
+    const char *folder = job->comparison_dir;
+    if (r->comparison.count > 0 && report_write(report, err)) return err->status;
+    if (r->sweep.result && sweep_files_write(&r->sweep, folder, err)) return err->status;
+    if (scales_write(r->result, folder, err)) return err->status;
+    return job->per_sample ? per_sample_write(&r->comparison, r->result, folder, err) : STATUS_OK;
+}
+
+// The verdict is made before anything is printed, and told behind it: a reader that leaves costs neither.
+static enum status write_all(struct reporting *r, struct error *err)
+{
+    const struct job *job = r->job;
+    const struct log log = {.level = job->verbosity, .ranks = 1};
+    const struct report report = {.result = r->result,
+                                  .comparison = &r->comparison,
+                                  .output_dir = job->output_dir,
+                                  .comparison_dir = job->comparison_dir,
+                                  .save_comparison = job->save_comparison,
+                                  .without_stats =
+                                      job->command == COMMAND_COMPARE && !file_is_writable(job->output_dir),
+                                  .time = time(NULL)};
+    if (job->command == COMMAND_SAVE) return report_write_stats(&report, err);
+    if (report.without_stats)
+        log_job(&log, LOG_NORMAL, "%s: cannot be written to, the statistics of its modes are left out",
+                job->output_dir);
+    if (report_folder_take(job, r->result, &log, err) || write_files(r, &report, err)) return err->status;
+    if (verdict_judge(r->verdict, job, &r->comparison, r->result, err)) return err->status;
+    if (present(stdout, job, &report, &r->sweep, err)) return err->status;
+    if (job->format == FORMAT_TABLE && job->verbosity != LOG_QUIET && scales_print(stdout, r->result, err))
+        return err->status;
+    log_job(&log, LOG_NORMAL, "result: %s/sweep.h5; reports: %s%s%s", job->output_dir, job->comparison_dir,
+            job->save_comparison ? ", " : "", job->save_comparison ? job->save_comparison : "");
+    return verdict_tell(r->verdict, &log, err);
+}
+
+enum status reporting_write(struct reporting *r, struct error *err)
+{
+    log_job(r->log, LOG_VERBOSE, "writes the reports");
+    footprint_log(r->log, "intervals are there");
+    if (r->comm->rank == 0 && (r->comparison.count > 0 || r->sweep.n_units > 0))
+        write_all(r, err);
+    else if (r->under_way)
+        log_job(r->log, LOG_NORMAL, "no sample is finished in two modes yet; nothing to compare");
+    footprint_log(r->log, "reports are written");
+    comm_agree(r->comm, err);
+    if (!err->status || err->status == STATUS_GATE) {
+        struct error violated = {0}; // a broken gate does not hide a violated equality
+        if (equalities_check(r->comm, r->log, r->result, &violated) && !err->status) *err = violated;
+    }
+    if (r->late.status && !err->status) *err = r->late;
+    return err->status;
+}
+
+void reporting_close(struct reporting *r)
+{
+    sweep_report_clear(&r->sweep);
+    compare_clear(&r->comparison);
+    result_close(r->result);
+    r->result = NULL;
+}

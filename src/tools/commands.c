@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/tools/commands.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/plan/plan.h"
+#include "ssmsweep/recipe/mode_table.h"
+#include "ssmsweep/report/job_files.h"
+#include "ssmsweep/report/memory_plan.h"
+#include "ssmsweep/report/reporting.h"
+#include "ssmsweep/store/claim.h"
+#include "ssmsweep/store/store.h"
+#include "ssmsweep/sweep/progress.h"
+#include "ssmsweep/sweep/time_plan.h"
+#include "ssmsweep/tools/info.h"
+#include "ssmsweep/tools/npy_files.h"
+#include "ssmsweep/tools/synth.h"
+
+enum status command_check(const struct job *job, struct verdict *verdict, bool writes, struct error *err)
+{
+    if (job->overwrite && job->resume)
+        return error_set(err, STATUS_USAGE, "--overwrite contradicts --resume; give one of them");
+    if (job->command == COMMAND_EXPORT && !job->npy)
+        return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
+    if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
+        job->command != COMMAND_BENCH)
+        return STATUS_OK;
+    if (plan_check_names(job, err) || verdict_open(verdict, job, err)) return err->status;
+    return writes ? job_files_check(job, err) : STATUS_OK;
+}
+
+enum status command_check_kernels(const struct comm *comm, struct error *err)
+{
+    const struct kernels *kernels;
+    kernels_choose(&kernels, err);
+    return comm_agree(comm, err);
+}
+
+// ---- without MPI ----
+
+static void info(const struct job *job, struct error *err)
+{
+    const struct info_request request = {
+        .path = job->model_dir, .json = job->json, .tokens = job->calib_seqlen, .threads = job->threads};
+    if (job->cpu)
+        info_print_cpu(stdout, job->json, err);
+    else
+        info_print(stdout, &request, err);
+}
+
+static void synth(const struct job *job, const struct log *log, struct error *err)
+{
+    const struct synth_request request = {.preset = (enum synth_preset)job->preset,
+                                          .dtype = (enum synth_dtype)job->synth_dtype,
+                                          .seed = (unsigned)job->seed,
+                                          .out = job->out,
+                                          .shard_bytes = job->shard_bytes,
+                                          .threads = job->threads};
+    struct synth_summary made;
+    double started = progress_clock();
+    signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
+    if (synth_write(&request, &made, err)) return;
+    double seconds = progress_clock() - started;
+    log_job(log, LOG_NORMAL, "%s: %lld parameters, %.3f GB of weights in %d file%s, %.1f s (%.0f MB/s)",
+            job->out, made.parameters, (double)made.weight_bytes * 1e-9, made.files,
+            made.files == 1 ? "" : "s", seconds, (double)made.weight_bytes * 1e-6 / (seconds + 1e-9));
+}
+
+bool command_alone(const struct job *job, const struct log *log, const char *tool_version, struct error *err)
+{
+    const bool speaks = log->rank == 0;
+    switch (job->command) {
+    case COMMAND_HELP:
+        if (speaks) job_print_help(stdout, job->topic);
+        return true;
+    case COMMAND_VERSION:
+        if (speaks) printf("ssmsweep %s\n", tool_version);
+        return true;
+    case COMMAND_MODES:
+        if (speaks) mode_table_print(stdout, job->json, err);
+        return true;
+    case COMMAND_INFO:
+        if (speaks) info(job, err);
+        return true;
+    case COMMAND_SYNTH:
+        if (speaks) synth(job, log, err);
+        return true;
+    default:
+        return false;
+    }
+}
+
+// ---- export and import ----
+
+static const char *npy_folder(const struct job *job)
+{
+    return job->npy_dir ? job->npy_dir : job->output_dir;
+}
+
+// While a run still writes to the file: what is complete.
+static enum status check_some(const struct comparison *comparison, const char *path, struct error *err)
+{
+    if (comparison->count > 0) return STATUS_OK;
+    return error_set(err, STATUS_BUSY,
+                     "%s: no mode is complete yet; export when the run that makes it has ended", path);
+}
+
+// Statistics are those of a comparison, with whatever mode comes first.
+enum status command_export(const struct job *job, const struct comm *comm, struct error *err)
+{
+    struct result *result = NULL;
+    struct comparison comparison = {0};
+    char *path = sweep_result_path(job, err);
+    if (path && result_open(&result, path, err) == STATUS_OK && result_layers(result) == 0)
+        error_set(
+            err, STATUS_INPUT,
+            "%s: the result file keeps no tensors (--store none): nothing to export; sweep again without "
+            "it",
+            path);
+    bool under_way = false;
+    const struct log log = {.level = job->verbosity, .rank = comm->rank, .ranks = comm->ranks};
+    if (comm_agree(comm, err) || reporting_look_for_run(&under_way, result, path, comm, &log, err))
+        goto close_result;
+    const char *first = result_runs(result) > 0 ? result_run_at(result, 0)->mode : job->reference;
+    const struct compare_request request = {
+        .reference = first, .partial = under_way, .whole_runs = under_way, .output_dir = job->output_dir};
+    if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
+    const struct report report = {
+        .result = result, .comparison = &comparison, .output_dir = npy_folder(job), .time = time(NULL)};
+    if (comm->rank == 0 && (!under_way || check_some(&comparison, path, err) == STATUS_OK))
+        npy_export(&report, result, err);
+    if (comm_agree(comm, err) == STATUS_OK)
+        log_job(&log, LOG_NORMAL, "exported %d arrays to %s; read them back with: ssmsweep import-npy",
+                comparison.count, npy_folder(job));
+    compare_clear(&comparison);
+close_result:
+    result_close(result);
+    free(path);
+    return err->status;
+}
+
+enum status command_import(const struct job *job, const struct comm *comm, const char *tool_version,
+                           struct error *err)
+{
+    const struct log log = {.level = job->verbosity, .rank = comm->rank, .ranks = comm->ranks};
+    struct claim claim = {0};
+    char *path = sweep_result_path(job, err);
+    if (comm->rank == 0 && path && file_make_directories(job->output_dir, err) == STATUS_OK)
+        claim_take(&claim, path, &log, err);
+    if (claim.path) store_discard_part(path); // of an import that was interrupted
+    if (comm->rank == 0 && !err->status && file_exists(path))
+        error_set(err, STATUS_INPUT,
+                  "%s: the result file exists already; remove it, or choose another --output_dir", path);
+    if (comm_agree(comm, err) == STATUS_OK) npy_import(comm, npy_folder(job), path, tool_version, err);
+    claim_drop(&claim);
+    if (!err->status) command_tell_compare(&log, "imported into", path, job);
+    free(path);
+    return err->status;
+}
+
+// ---- around a sweep ----
+
+// Memory first: to measure the time takes some.
+enum status command_print_plan(const struct sweep *sweep, struct error *err)
+{
+    struct time_plan time;
+    const struct memory_plan memory = memory_plan_make(sweep);
+    if (time_plan_make(&time, sweep, err) || sweep->comm->rank != 0) return err->status;
+    sweep_print_plan(sweep, stdout);
+    memory_plan_print(stdout, &memory);
+    time_plan_print(stdout, &time, sweep);
+    return STATUS_OK;
+}
+
+void command_tell_compare(const struct log *log, const char *done, const char *path, const struct job *job)
+{
+    char *line = job_compare_line(job->output_dir, job->reference);
+    log_job(log, LOG_NORMAL, "%s %s; compare its modes with: %s", done, path,
+            line ? line : "ssmsweep compare");
+    free(line);
+}
