@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/base/json.h"
 
 // Bounds keep every later product of sizes far from overflow.
@@ -395,7 +396,7 @@ static enum status read_root(struct config *config, const struct source *in, str
 {
     if (!json_is_object(in->root))
         return error_set(err, STATUS_INPUT, "%s: expected a JSON object", in->path);
-    struct config found = {0};
+    struct config found = {.dims.arch = &arch_mamba1};
     if (check_architecture(in, &found, err)) return err->status;
     const bool classes = !is_empty(json_get(in->root, "architectures"));
     if (!is_there(json_get(in->root, "model_type")) && !is_there(json_get(in->root, "d_model")) && !classes)

@@ -14,61 +14,34 @@
 
 // ---- the tensors of a layer ----
 
-// Sizes in terms of the dims.
-enum extent { END, ONE, D, D_INNER, TWO_D_INNER, N, K, R, R_PLUS_2N, VOCAB };
-
 struct field {
     const char *name; // after "backbone.layers.<l>." or, for the outer ones, whole
     size_t offset;    // in struct model_layer or struct model
-    enum extent shape[4];
+    enum arch_extent shape[4];
 };
 
 static const struct field layer_fields[] = {
-    {"norm.weight", offsetof(struct model_layer, norm), {D}},
-    {"mixer.in_proj.weight", offsetof(struct model_layer, in_proj), {TWO_D_INNER, D}},
-    {"mixer.conv1d.weight", offsetof(struct model_layer, conv_w), {D_INNER, ONE, K}},
-    {"mixer.conv1d.bias", offsetof(struct model_layer, conv_b), {D_INNER}},
-    {"mixer.x_proj.weight", offsetof(struct model_layer, x_proj), {R_PLUS_2N, D_INNER}},
-    {"mixer.dt_proj.weight", offsetof(struct model_layer, dt_proj), {D_INNER, R}},
-    {"mixer.dt_proj.bias", offsetof(struct model_layer, dt_bias), {D_INNER}},
-    {"mixer.A_log", offsetof(struct model_layer, A_log), {D_INNER, N}},
-    {"mixer.D", offsetof(struct model_layer, D_skip), {D_INNER}},
-    {"mixer.out_proj.weight", offsetof(struct model_layer, out_proj), {D, D_INNER}},
+    {"norm.weight", offsetof(struct model_layer, norm), {EXTENT_D}},
+    {"mixer.in_proj.weight", offsetof(struct model_layer, in_proj), {EXTENT_2I, EXTENT_D}},
+    {"mixer.conv1d.weight", offsetof(struct model_layer, conv_w), {EXTENT_I, EXTENT_ONE, EXTENT_K}},
+    {"mixer.conv1d.bias", offsetof(struct model_layer, conv_b), {EXTENT_I}},
+    {"mixer.x_proj.weight", offsetof(struct model_layer, x_proj), {EXTENT_R_2N, EXTENT_I}},
+    {"mixer.dt_proj.weight", offsetof(struct model_layer, dt_proj), {EXTENT_I, EXTENT_R}},
+    {"mixer.dt_proj.bias", offsetof(struct model_layer, dt_bias), {EXTENT_I}},
+    {"mixer.A_log", offsetof(struct model_layer, A_log), {EXTENT_I, EXTENT_N}},
+    {"mixer.D", offsetof(struct model_layer, D_skip), {EXTENT_I}},
+    {"mixer.out_proj.weight", offsetof(struct model_layer, out_proj), {EXTENT_D, EXTENT_I}},
 };
 enum { LAYER_FIELDS = sizeof layer_fields / sizeof layer_fields[0] };
 
 static const struct field embedding_field = {
-    "backbone.embedding.weight", offsetof(struct model, embedding), {VOCAB, D}};
+    "backbone.embedding.weight", offsetof(struct model, embedding), {EXTENT_VOCAB, EXTENT_D}};
 static const struct field embeddings_field = {
-    "backbone.embeddings.weight", offsetof(struct model, embedding), {VOCAB, D}};
-static const struct field norm_f_field = {"backbone.norm_f.weight", offsetof(struct model, norm_f), {D}};
-static const struct field lm_head_field = {"lm_head.weight", offsetof(struct model, lm_head), {VOCAB, D}};
-
-static int64_t extent_size(enum extent extent, const struct dims *dims)
-{
-    switch (extent) {
-    case END:
-    case ONE:
-        return 1;
-    case D:
-        return dims->d_model;
-    case D_INNER:
-        return dims->d_inner;
-    case TWO_D_INNER:
-        return 2 * (int64_t)dims->d_inner;
-    case N:
-        return dims->d_state;
-    case K:
-        return dims->d_conv;
-    case R:
-        return dims->dt_rank;
-    case R_PLUS_2N:
-        return dims->dt_rank + 2 * (int64_t)dims->d_state;
-    case VOCAB:
-        return dims->vocab_size;
-    }
-    return 1;
-}
+    "backbone.embeddings.weight", offsetof(struct model, embedding), {EXTENT_VOCAB, EXTENT_D}};
+static const struct field norm_f_field = {
+    "backbone.norm_f.weight", offsetof(struct model, norm_f), {EXTENT_D}};
+static const struct field lm_head_field = {
+    "lm_head.weight", offsetof(struct model, lm_head), {EXTENT_VOCAB, EXTENT_D}};
 
 // The same shape but for dimensions of size 1, which layouts add or leave out ([I, 1, K] and [I, K])?
 static bool same_shape(const struct tensor *tensor, const int64_t *shape, int dims)
@@ -89,9 +62,9 @@ static enum status check_tensor(struct model *model, const struct field *field, 
     const char *path = checkpoint_path(model->checkpoint);
     int64_t shape[4];
     int dims = 0;
-    for (; field->shape[dims] != END; dims++)
-        shape[dims] = extent_size(field->shape[dims], &model->dims);
-    bool squeezable = field->offset == offsetof(struct model_layer, conv_w) && field->shape[1] == ONE;
+    for (; field->shape[dims] != EXTENT_END; dims++)
+        shape[dims] = arch_size(field->shape[dims], &model->dims);
+    bool squeezable = field->offset == offsetof(struct model_layer, conv_w) && field->shape[1] == EXTENT_ONE;
     bool same = squeezable
                     ? same_shape(tensor, shape, dims)
                     : tensor->dims == dims && memcmp(tensor->shape, shape, (size_t)dims * sizeof *shape) == 0;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/arch/model.h"
 
 // Number i of a set at one site of one layer; `stride` floats lie between samples.
@@ -50,10 +51,10 @@ static float mean(const struct numbers *numbers)
 }
 
 float calibrate_scale(const struct observers *observers, const struct calibration_set *set, int n_layer,
-                      int layer, enum scale_site site)
+                      int layer, int site)
 {
-    const long at = (long)layer * SITE_COUNT + (long)site;
-    const struct numbers numbers = {set->observed + at, set->order, (long)n_layer * SITE_COUNT, set->samples};
+    const long sites = observers->n_sites, at = layer * sites + site;
+    const struct numbers numbers = {set->observed + at, set->order, n_layer * sites, set->samples};
     const uint64_t *bins = set->histogram ? set->histogram + at * HISTOGRAM_BINS : NULL;
     float value = 0;
     switch (observers->of_site[site]) {
@@ -80,14 +81,14 @@ void calibrate_scales(const struct observers *observers, const struct calibratio
                       float *scales)
 {
     for (int l = 0; l < n_layer; l++)
-        for (int s = 0; s < SITE_COUNT; s++)
-            scales[l * SITE_COUNT + s] = calibrate_scale(observers, set, n_layer, l, (enum scale_site)s);
+        for (int s = 0; s < observers->n_sites; s++)
+            scales[l * observers->n_sites + s] = calibrate_scale(observers, set, n_layer, l, s);
 }
 
 void calibrate_from_checkpoint(const struct w8a8_scales *given, int n_layer, float *scales)
 {
     for (int l = 0; l < n_layer; l++) {
-        float *of_layer = scales + (long)l * SITE_COUNT;
+        float *of_layer = scales + (long)l * MAMBA1_SITES;
         of_layer[SITE_IN_PROJ_INPUT] = given[l].in_proj_input;
         of_layer[SITE_IN_PROJ_OUTPUT] = given[l].in_proj_output;
         of_layer[SITE_X_PROJ_INPUT] = given[l].x_proj_input;

@@ -1,29 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/calibrate/observer.h"
 
+#include <stdio.h>
 #include <string.h>
-
-static const struct {
-    const char *name, *option; // in result files; on the command line
-    enum observer reference;
-} sites[SITE_COUNT] = {
-    [SITE_IN_PROJ_INPUT] = {"in_proj:input", "in_proj_input", OBSERVER_MINMAX},
-    [SITE_IN_PROJ_OUTPUT] = {"in_proj:output", "in_proj_output", OBSERVER_MINMAX},
-    [SITE_X_PROJ_INPUT] = {"x_proj:input", "x_proj_input", OBSERVER_EMA_PERCENTILE},
-    [SITE_X_PROJ_OUTPUT] = {"x_proj:output", "x_proj_output", OBSERVER_MINMAX},
-    [SITE_DT_PROJ_OUTPUT] = {"dt_proj:output", "dt_proj_output", OBSERVER_MINMAX},
-    [SITE_OUT_PROJ_INPUT] = {"out_proj:input", "out_proj_input", OBSERVER_MINMAX},
-    [SITE_SSM_STATE] = {"ssm_state_act:input", "ssm_state", OBSERVER_EMA_PERCENTILE},
-};
-
-static const struct {
-    const char *name;
-    unsigned sites; // mask
-} groups[] = {
-    {"all", (1u << SITE_COUNT) - 1},
-    {"inputs", 1u << SITE_IN_PROJ_INPUT | 1u << SITE_X_PROJ_INPUT | 1u << SITE_OUT_PROJ_INPUT},
-    {"outputs", 1u << SITE_IN_PROJ_OUTPUT | 1u << SITE_X_PROJ_OUTPUT | 1u << SITE_DT_PROJ_OUTPUT},
-};
 
 static const char *const names[OBSERVER_COUNT] = {
     [OBSERVER_MINMAX] = "minmax",
@@ -32,11 +11,6 @@ static const char *const names[OBSERVER_COUNT] = {
     [OBSERVER_MSE] = "mse",
     [OBSERVER_ENTROPY] = "entropy",
 };
-
-const char *site_name(enum scale_site site)
-{
-    return sites[site].name;
-}
 
 const char *observer_name(enum observer observer)
 {
@@ -55,7 +29,7 @@ bool observer_takes_histogram(enum observer observer)
 
 bool observers_take_histogram(const struct observers *observers)
 {
-    for (int s = 0; s < SITE_COUNT; s++)
+    for (int s = 0; s < observers->n_sites; s++)
         if (observer_takes_histogram(observers->of_site[s])) return true;
     return false;
 }
@@ -71,22 +45,42 @@ static bool same(const char *name, const char *text, size_t length)
     return true;
 }
 
-static unsigned find_sites(const char *text, size_t length)
+static uint32_t find_sites(const struct arch *arch, const char *text, size_t length)
 {
-    for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++)
-        if (same(groups[g].name, text, length)) return groups[g].sites;
-    for (int s = 0; s < SITE_COUNT; s++)
-        if (same(sites[s].option, text, length) || same(sites[s].name, text, length)) return 1u << s;
-    return 0;
+    const unsigned group = same("inputs", text, length)    ? SITE_INPUT
+                           : same("outputs", text, length) ? SITE_OUTPUT
+                                                           : 0;
+    const bool all = same("all", text, length);
+    uint32_t found = 0;
+    for (int s = 0; s < arch->n_sites; s++) {
+        const struct arch_site *site = &arch->sites[s];
+        if (all || (site->groups & group) || same(site->option, text, length) ||
+            same(site->name, text, length))
+            found |= 1u << s;
+    }
+    return found;
+}
+
+static enum status unknown_site(const struct arch *arch, const char *text, size_t length, struct error *err)
+{
+    char known[ARCH_MOST_SITES * (ARCH_NAME_CHARS + 2)] = "";
+    for (int s = 0; s < arch->n_sites; s++) {
+        const size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s, ", arch->sites[s].option);
+    }
+    return error_set(err, STATUS_USAGE,
+                     "--observer: unknown site '%.*s'; there are %sand the groups inputs, outputs and all",
+                     (int)(length < 64 ? length : 64), text, known);
 }
 
 // "KIND" or "SITE=KIND"
-static enum status parse_word(struct observers *observers, const char *word, size_t length, struct error *err)
+static enum status parse_word(struct observers *observers, const struct arch *arch, const char *word,
+                              size_t length, struct error *err)
 {
     const char *equals = memchr(word, '=', length);
     const char *kind = equals ? equals + 1 : word;
     const size_t kind_length = length - (size_t)(kind - word);
-    const unsigned chosen = equals ? find_sites(word, (size_t)(equals - word)) : groups[0].sites;
+    const uint32_t chosen = equals ? find_sites(arch, word, (size_t)(equals - word)) : UINT32_MAX;
     int observer = 0;
     while (observer < OBSERVER_COUNT && !same(names[observer], kind, kind_length))
         observer++;
@@ -95,27 +89,37 @@ static enum status parse_word(struct observers *observers, const char *word, siz
                          "--observer: unknown observer '%.*s'; there are minmax, percentile, ema-percentile, "
                          "mse and entropy",
                          (int)(kind_length < 64 ? kind_length : 64), kind);
-    if (!chosen)
-        return error_set(err, STATUS_USAGE,
-                         "--observer: unknown site '%.*s'; there are in_proj_input, in_proj_output, "
-                         "x_proj_input, x_proj_output, dt_proj_output, out_proj_input, ssm_state, and the "
-                         "groups inputs, outputs and all",
-                         (int)(equals - word < 64 ? equals - word : 64), word);
-    for (int s = 0; s < SITE_COUNT; s++)
+    if (!chosen) return unknown_site(arch, word, (size_t)(equals - word), err);
+    for (int s = 0; s < arch->n_sites; s++)
         if (chosen & 1u << s) observers->of_site[s] = (enum observer)observer;
     return STATUS_OK;
 }
 
-enum status observers_parse(struct observers *observers, const char *text, struct error *err)
+static enum status parse(struct observers *observers, const struct arch *arch, const char *text,
+                         struct error *err)
 {
-    struct observers parsed = *observers;
-    for (int s = 0; s < SITE_COUNT; s++)
-        parsed.of_site[s] = sites[s].reference;
+    struct observers parsed = {.n_sites = arch->n_sites, .percentile_alpha = observers->percentile_alpha};
+    for (int s = 0; s < arch->n_sites; s++)
+        parsed.of_site[s] =
+            arch->sites[s].kind == SITE_OF_QUANTILES ? OBSERVER_EMA_PERCENTILE : OBSERVER_MINMAX;
     for (const char *at = text; at;) {
         const size_t length = strcspn(at, ",");
-        if (parse_word(&parsed, at, length, err)) return err->status;
+        if (parse_word(&parsed, arch, at, length, err)) return err->status;
         at = at[length] ? at + length + 1 : NULL;
     }
     *observers = parsed;
     return STATUS_OK;
+}
+
+enum status observers_parse(struct observers *observers, const struct arch *arch, const char *text,
+                            struct error *err)
+{
+    if (arch) return parse(observers, arch, text, err);
+    for (int i = 0; (arch = arch_at(i)); i++) {
+        struct error others = {0};
+        if (parse(observers, arch, text, i ? &others : err)) continue;
+        *err = (struct error){0};
+        return STATUS_OK;
+    }
+    return err->status;
 }

@@ -2,6 +2,7 @@
 // One layer of the float model (docs/numerics.md, "The float model"), with the observers of calibration.
 #include <string.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "workspace.h"
 
 // ---- observers ----
@@ -38,11 +39,11 @@ static float quantile(const struct seen *seen, double alpha)
 }
 
 // The histogram first: the quantile may reorder the values.
-static void observe_site(const struct forward *f, const struct observation *observation, int layer,
-                         enum scale_site site, const struct seen *seen)
+static void observe_site(const struct forward *f, const struct observation *observation, int layer, int site,
+                         const struct seen *seen)
 {
     const enum observer observer = observation->observers->of_site[site];
-    const long at = (long)layer * SITE_COUNT + (long)site;
+    const long at = (long)layer * MAMBA1_SITES + (long)site;
     for (long t = 0; observer_takes_histogram(observer) && t < seen->rows; t++)
         for (int p = 0; p < seen->parts; p++)
             histogram_add(observation->histogram + at * HISTOGRAM_BINS,
@@ -54,8 +55,8 @@ static void observe_site(const struct forward *f, const struct observation *obse
 
 // had(values); the rotation takes place in f->captured.
 static void observe_rotated(const struct forward *f, const struct observation *observation, int layer,
-                            enum scale_site site, const struct rotation *rotation, const float *values,
-                            long ld, int width)
+                            int site, const struct rotation *rotation, const float *values, long ld,
+                            int width)
 {
     for (int t = 0; t < f->length; t++)
         memcpy(f->captured + t * ld, values + t * ld, (size_t)ld * sizeof *values);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "workspace.h"
 
 // What one layer's steps share.
@@ -11,7 +12,7 @@ struct pass {
     struct forward *f;
     const struct weights *w;
     const struct w8a8_layer *p;
-    const float *scale; // [SITE_COUNT] of this layer
+    const float *scale; // [MAMBA1_SITES] of this layer
     float x_scale;      // of the conv1d input
     const struct mode *mode;
 };
@@ -254,8 +255,8 @@ static bool give_mixer_input(const struct pass *p, int layer, const struct captu
     return give_rotated(f, capture, layer, COMPONENT_MIXER_INPUT, f->xhat);
 }
 
-static bool give_operand(const struct pass *p, int layer, enum component component,
-                         const struct scan_operand *o, const struct capture *capture)
+static bool give_operand(const struct pass *p, int layer, int component, const struct scan_operand *o,
+                         const struct capture *capture)
 {
     const int width = p->w->model->dims.d_inner;
     return o->values ? give_values(p->f, capture, layer, component, o->values, o->ld, width)
@@ -267,7 +268,7 @@ bool layer_w8a8(struct forward *f, const struct mode *mode, const float *scales,
 {
     const struct weights *w = f->weights;
     struct pass p = {
-        .f = f, .w = w, .p = &w->w8a8[layer], .scale = scales + (long)layer * SITE_COUNT, .mode = mode};
+        .f = f, .w = w, .p = &w->w8a8[layer], .scale = scales + (long)layer * MAMBA1_SITES, .mode = mode};
     const struct scan_operand conv_codes = {
         .codes = f->u_codes, .scale = p.scale[SITE_X_PROJ_INPUT], .ld = w->ld_inner};
     const struct scan_operand conv_values = {.values = f->v, .ld = w->ld_inner};

@@ -193,12 +193,12 @@ void break_rest(const struct forward *f, float *rows, long ld, int width)
 
 // ---- captures ----
 
-bool wanted(const struct capture *capture, int layer, enum component component)
+bool wanted(const struct capture *capture, int layer, int component)
 {
     return capture && capture->want && (capture->want[layer] >> component & 1u);
 }
 
-bool give_values(const struct forward *f, const struct capture *capture, int layer, enum component component,
+bool give_values(const struct forward *f, const struct capture *capture, int layer, int component,
                  const float *values, long ld, int width)
 {
     if (!wanted(capture, layer, component)) return true;
@@ -211,7 +211,7 @@ bool give_values(const struct forward *f, const struct capture *capture, int lay
     return capture->take(capture->context, layer, component, values, f->length, width);
 }
 
-bool give_codes(const struct forward *f, const struct capture *capture, int layer, enum component component,
+bool give_codes(const struct forward *f, const struct capture *capture, int layer, int component,
                 const int8_t *codes, long ld, int width, float scale)
 {
     if (!wanted(capture, layer, component)) return true;
@@ -222,7 +222,7 @@ bool give_codes(const struct forward *f, const struct capture *capture, int laye
     return capture->take(capture->context, layer, component, f->captured, f->length, width);
 }
 
-bool give_rotated(const struct forward *f, const struct capture *capture, int layer, enum component component,
+bool give_rotated(const struct forward *f, const struct capture *capture, int layer, int component,
                   const float *rows)
 {
     if (!wanted(capture, layer, component)) return true;

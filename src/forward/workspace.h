@@ -68,13 +68,13 @@ void break_rows(const struct forward *f, const float *from, long ld_from, int wi
 void break_rest(const struct forward *f, float *rows, long ld, int width);
 
 // Captures: nothing happens where it is not wanted; rows from f->broken on are NaN.  False: stopped.
-bool wanted(const struct capture *capture, int layer, enum component component);
-bool give_values(const struct forward *f, const struct capture *capture, int layer, enum component component,
+bool wanted(const struct capture *capture, int layer, int component);
+bool give_values(const struct forward *f, const struct capture *capture, int layer, int component,
                  const float *values, long ld, int width);
-bool give_codes(const struct forward *f, const struct capture *capture, int layer, enum component component,
+bool give_codes(const struct forward *f, const struct capture *capture, int layer, int component,
                 const int8_t *codes, long ld, int width, float scale);
 // The same for rotated [length][ldD] rows, which are turned back; `rows` is left alone.
-bool give_rotated(const struct forward *f, const struct capture *capture, int layer, enum component component,
+bool give_rotated(const struct forward *f, const struct capture *capture, int layer, int component,
                   const float *rows);
 
 // One layer: residual and h in, residual and h out.  observation may be NULL.

@@ -5,7 +5,7 @@ void lane_carve(struct lane *lane, struct arena *arena, const struct plan *plan,
                 int max_tokens)
 {
     const size_t stream = stream_floats(dims, max_tokens) * sizeof(float);
-    const size_t places = (size_t)plan->n_layer * COMPONENT_COUNT;
+    const size_t places = (size_t)plan->n_layer * (size_t)plan->arch->n_components;
     const bool reruns = plan_reruns(plan) > 0;
     lane->stream.residual = arena_take(arena, stream);
     lane->stream.h = arena_take(arena, stream);

@@ -35,12 +35,12 @@ static enum status choose_modes(const struct job *job, bool **chosen, struct err
 enum status plan_check_names(const struct job *job, struct error *err)
 {
     bool *chosen = NULL;
-    unsigned mask;
+    uint32_t mask;
     struct observers observers;
     if (choose_modes(job, &chosen, err)) return err->status;
     free(chosen);
-    if (observers_parse(&observers, job->observer, err)) return err->status;
-    return component_select(job->components, &mask, err);
+    if (observers_parse(&observers, NULL, job->observer, err)) return err->status;
+    return component_select(NULL, job->components, &mask, err);
 }
 
 // ---- runs ----
@@ -119,7 +119,7 @@ static enum status make_cells(struct plan *plan, const struct job *job, struct e
 {
     plan->n_orders = count_orders(job);
     plan->observers.percentile_alpha = job->percentile_alpha;
-    if (observers_parse(&plan->observers, job->observer, err)) return err->status;
+    if (observers_parse(&plan->observers, plan->arch, job->observer, err)) return err->status;
     for (int r = 0; r < plan->n_runs; r++)
         if (plan->runs[r].cell != PLAN_FLOAT_CELL) plan->n_cells = job->n_cells * plan->n_orders;
     plan->cells = calloc((size_t)plan->n_cells + 1, sizeof *plan->cells);
@@ -173,21 +173,22 @@ const char *plan_cell_name(const struct plan *plan, int cell, char name[CELL_NAM
 static enum status make_want(struct plan *plan, const struct job *job, const struct dims *dims,
                              struct error *err)
 {
-    unsigned mask = 0;
+    uint32_t mask = 0;
     plan->n_layer = dims->n_layer;
-    plan->want = calloc((size_t)dims->n_layer, 1);
+    plan->want = calloc((size_t)dims->n_layer, sizeof *plan->want);
     if (!plan->want) return error_memory(err, (unsigned long long)dims->n_layer, "the plan");
-    if (component_select(job->components, &mask, err)) return err->status;
+    if (component_select(plan->arch, job->components, &mask, err)) return err->status;
     if (layer_select(job->layers, dims->n_layer, plan->want, err)) return err->status;
     for (int l = 0; l < dims->n_layer; l++)
-        plan->want[l] = plan->want[l] && job->store == JOB_STORE_SELECTED ? (unsigned char)mask : 0;
+        plan->want[l] = plan->want[l] && job->store == JOB_STORE_SELECTED ? mask : 0;
     return STATUS_OK;
 }
 
 enum status plan_make(struct plan *plan, const struct job *job, const struct dims *dims,
                       const struct corpus *corpus, int ranks, struct error *err)
 {
-    struct plan made = {.samples = corpus->samples,
+    struct plan made = {.arch = dims->arch,
+                        .samples = corpus->samples,
                         .calibration_samples = job_calibration_samples(job),
                         .metrics = true,
                         .logits = !job->no_logits};

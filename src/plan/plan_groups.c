@@ -28,8 +28,8 @@ static double pass_cost(const struct plan *plan, const struct dims *dims, int ru
 static double measure_cost(const struct plan *plan, const struct dims *dims)
 {
     double values = 0;
-    for (int c = 0; c < COMPONENT_COUNT; c++)
-        values += component_width(dims, (enum component)c);
+    for (int c = 0; c < dims->arch->n_components; c++)
+        values += arch_width(dims, c);
     return dims->n_layer * values * MEASURED_VALUE + (plan->logits ? dims->vocab_size * MEASURED_LOGIT : 0);
 }
 

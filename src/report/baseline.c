@@ -55,7 +55,7 @@ static void note_absence(struct absence *absence, const struct place *place)
 static struct place place_of(const struct result *result, const struct comparison_entry *entry)
 {
     const struct result_run *run = result_run_at(result, entry->run);
-    return (struct place){run->mode, component_name(entry->component), view_cell(run), entry->layer};
+    return (struct place){run->mode, entry->name, view_cell(run), entry->layer};
 }
 
 // -1: there is none.

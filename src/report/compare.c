@@ -157,16 +157,20 @@ static int list_entries(const struct result *result, const struct samples *sums,
                         struct comparison_entry *entries)
 {
     const int layers = sums ? samples_layers(sums) : result_layers(result);
+    const struct arch *arch = result_arch(result);
     int n = 0;
     for (int r = 0; r < result_runs(result); r++)
         for (int l = 0; chosen[r] && l < layers; l++) {
             const unsigned components = sums ? samples_components(sums, l) : result_components(result, l);
             const int layer = sums ? samples_layer_at(sums, l) : result_layer_at(result, l);
-            for (int c = 0; c < COMPONENT_COUNT; c++) {
+            for (int c = 0; c < arch->n_components; c++) {
                 if (!(components & 1u << c)) continue;
                 if (entries)
-                    entries[n] =
-                        (struct comparison_entry){.run = r, .layer = layer, .component = (enum component)c};
+                    entries[n] = (struct comparison_entry){.run = r,
+                                                           .layer = layer,
+                                                           .component = c,
+                                                           .name = arch->components[c].name,
+                                                           .is_output = c == arch_output(arch)};
                 n++;
             }
         }
@@ -231,9 +235,9 @@ static enum status reader_open(struct reader *reader, struct result *result, str
 {
     int width = 0;
     for (int l = 0; l < result_layers(result); l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++) {
+        for (int c = 0; c < result_arch(result)->n_components; c++) {
             if (!(result_components(result, l) & 1u << c)) continue;
-            int w = result_width(result, result_layer_at(result, l), (enum component)c);
+            int w = result_width(result, result_layer_at(result, l), c);
             width = w > width ? w : width;
         }
     size_t elements = (size_t)result_max_tokens(result) * (size_t)width;

@@ -15,7 +15,7 @@ enum { NONE = -1, NOWHERE = INT_MAX };
 struct equality {
     int run, other;
     int layer;
-    enum component component;
+    int component;
     bool stored;
 };
 
@@ -52,15 +52,16 @@ static int list_equalities(const struct result *result, struct equality *equalit
 {
     const bool metrics = result_has_metrics(result);
     const int layers = metrics ? result_model_layers(result) : result_layers(result);
+    const int components = result_arch(result)->n_components;
     int n = 0;
     for (int r = 0; r < result_runs(result); r++) {
         int other = other_of(result, r);
         for (int l = 0; other != NONE && l < layers; l++)
-            for (int c = 0; c < COMPONENT_COUNT; c++) {
+            for (int c = 0; c < components; c++) {
                 const int layer = metrics ? l : result_layer_at(result, l);
                 const bool stored = is_stored(result, layer, c);
                 if (!stored && !metrics) continue;
-                if (equalities) equalities[n] = (struct equality){r, other, layer, (enum component)c, stored};
+                if (equalities) equalities[n] = (struct equality){r, other, layer, c, stored};
                 n++;
             }
     }
@@ -108,7 +109,7 @@ static enum status look_at_metrics(struct difference *differences, const struct 
         return err->status;
     for (int i = 0; i < count; i++) {
         const struct equality *e = &equalities[i];
-        const size_t at = (size_t)e->layer * COMPONENT_COUNT + (size_t)e->component;
+        const size_t at = (size_t)e->layer * (size_t)result_arch(result)->n_components + (size_t)e->component;
         if (!e->stored && differences[i].sample == NOWHERE && memcmp(&a[at], &b[at], sizeof *a) != 0)
             differences[i].sample = sample;
     }
@@ -120,7 +121,7 @@ static enum status find_in_metrics(struct difference *differences, const struct 
                                    const struct comm *comm, struct result *result, struct error *err)
 {
     _Static_assert(sizeof(struct accumulator) == 25 * 8, "no padding: its bytes are its value");
-    const size_t row = (size_t)result_model_layers(result) * COMPONENT_COUNT;
+    const size_t row = (size_t)result_model_layers(result) * (size_t)result_arch(result)->n_components;
     struct accumulator *rows = calloc(2 * row + 1, sizeof *rows);
     if (!rows) error_memory(err, 2 * row * sizeof *rows, "the metrics of two samples");
     for (int i = 0, count; i < n; i += count) { // the equalities of a run lie together
@@ -148,7 +149,7 @@ static int report(const struct equality *equalities, const struct difference *di
                 "at sample %d%s",
                 result_run_at(result, e->run)->mode, result_run_at(result, e->other)->mode,
                 cell_name(view_cell(result_run_at(result, e->run)), cell), e->layer,
-                component_name(e->component), differences[i].sample, token);
+                result_arch(result)->components[e->component].name, differences[i].sample, token);
     }
     return violated;
 }

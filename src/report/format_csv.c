@@ -7,7 +7,7 @@
 #include "ssmsweep/report/view.h"
 #include "table_chosen.h"
 
-typedef bool property(const struct sweep_report *, int, int, enum component, const char *);
+typedef bool property(const struct sweep_report *, int, int, int, const char *);
 
 // "mse mae": the metrics that have it.
 static void put_having(FILE *out, property *has, const struct sweep_report *sweep,
@@ -28,7 +28,7 @@ static void put_entry(FILE *out, const struct result *result, const struct sweep
     fprintf(out, "%s,", run->mode);
     char cell[CELL_NAME_ROOM];
     if (run->calib_data_num > 0) fputs(cell_name(view_cell(run), cell), out);
-    fprintf(out, ",%d,%s,%.0f", entry->layer, component_name(entry->component), entry->record.count);
+    fprintf(out, ",%d,%s,%.0f", entry->layer, entry->name, entry->record.count);
     for (int m = 0; m < METRICS; m++) {
         char digits[NUMBER_ROOM];
         double v = metric_value(&entry->record, m);

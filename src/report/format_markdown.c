@@ -41,7 +41,7 @@ static void put_name(FILE *out, const struct result *result, int run)
 static void put_entry(FILE *out, const struct comparison_entry *entry, const struct sweep_report *sweep)
 {
     const struct record *r = &entry->record;
-    fprintf(out, "| %d | %s", entry->layer, component_name(entry->component));
+    fprintf(out, "| %d | %s", entry->layer, entry->name);
     put_metric(out, "%.3e", r->mse, sweep, entry, "mse");
     put_metric(out, "%.3e", r->mae, sweep, entry, "mae");
     put_metric(out, "%.3f %%", 100 * r->relative_mae, sweep, entry, "relative_mae");

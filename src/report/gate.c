@@ -132,7 +132,7 @@ static enum status read_cell(struct gate *gate, const char *text, const char *wh
 static bool is_selected(const struct gate *gate, const char *word)
 {
     return (begins(word, "mode=") && !gate->any_mode) || (begins(word, "layer=") && gate->layers[0]) ||
-           (begins(word, "component=") && gate->components) ||
+           (begins(word, "component=") && gate->components[0]) ||
            (begins(word, "calib_data_num=") && gate->calib_data_num);
 }
 
@@ -147,7 +147,11 @@ static enum status read_word(struct gate *gate, const char *word, const char *wh
     if (begins(word, "calib_data_num=")) return read_cell(gate, word + 15, where, err);
     if (!begins(word, "component=")) return read_limit(gate, word, where, err);
     struct error found = {0};
-    if (component_select(word + 10, &gate->components, &found) == STATUS_OK) return STATUS_OK;
+    uint32_t mask;
+    if (component_select(NULL, word + 10, &mask, &found) == STATUS_OK) {
+        snprintf(gate->components, sizeof gate->components, "%s", word + 10);
+        return STATUS_OK;
+    }
     return error_set(err, STATUS_USAGE, "%s: %.64s: %.300s", where, word, found.text);
 }
 
@@ -258,7 +262,7 @@ static void check_entry(struct finding *finding, const struct gate *gate, const 
         if (finding->broken++) continue;
         const struct result_run *run = result_run_at(result, entry->run);
         snprintf(finding->check.text, sizeof finding->check.text, "mode %s, layer %d, %s: %s is %.6g",
-                 run->mode, entry->layer, component_name(entry->component), metric_name(limit->metric),
+                 run->mode, entry->layer, entry->name, metric_name(limit->metric),
                  metric_value(&entry->record, limit->metric));
     }
 }
@@ -271,7 +275,7 @@ static void check_run(struct finding *finding, const struct gate *gate, const st
         if (!layer_wanted(gate->layers, layer.layer, summary.first.layer, summary.last.layer)) continue;
         for (int i = 0; i < layer.count; i++) {
             const struct comparison_entry *entry = &layer.entries[i];
-            if (gate->components ? (gate->components >> entry->component & 1) != 0 : entry == layer.main)
+            if (gate->components[0] ? component_listed(gate->components, entry->name) : entry == layer.main)
                 check_entry(finding, gate, result, entry);
         }
     }
@@ -315,7 +319,7 @@ static int count_entries(const struct gate *gate, const struct selected *selecte
     if (strcmp(selected->key, "mode") == 0)
         mode_select(selected->text, narrow.modes, &known);
     else if (strcmp(selected->key, "component") == 0)
-        component_select(selected->text, &narrow.components, &known);
+        snprintf(narrow.components, sizeof narrow.components, "%s", selected->text);
     else
         snprintf(narrow.layers, sizeof narrow.layers, "%s", selected->text);
     for (struct run_view run = {0}; view_next_run(comparison, &run);)

@@ -21,11 +21,12 @@ static int count_units(const struct sweep *sweep)
 {
     const struct plan *plan = &sweep->plan;
     struct error ignored = {0};
-    unsigned asked = 0;
+    uint32_t asked = 0;
     int stored = 0;
     for (int l = 0; l < plan->n_layer; l++)
         stored += __builtin_popcount(plan->want[l]);
-    if (!plan->metrics || component_select(sweep->job->components, &asked, &ignored)) return stored;
+    if (!plan->metrics || component_select(plan->arch, sweep->job->components, &asked, &ignored))
+        return stored;
     return plan->n_layer * __builtin_popcount(asked) + plan->logits;
 }
 
@@ -62,9 +63,9 @@ static size_t widest_output(const struct sweep *sweep)
 {
     size_t widest = 0;
     for (int l = 0; l < sweep->plan.n_layer; l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++)
+        for (int c = 0; c < sweep->plan.arch->n_components; c++)
             if (sweep->plan.want[l] & 1u << c)
-                widest = larger(widest, (size_t)component_width(&sweep->model.dims, (enum component)c));
+                widest = larger(widest, (size_t)arch_width(&sweep->model.dims, c));
     return widest * (size_t)sweep->corpus.max_tokens * sizeof(float);
 }
 

@@ -74,7 +74,7 @@ static void put_csv(struct writer *w, const struct comparison_entry *e, const st
     fprintf(w->csv, "%s,", run->mode);
     char cell[CELL_NAME_ROOM], digits[NUMBER_ROOM];
     if (run->calib_data_num > 0) fputs(cell_name(view_cell(run), cell), w->csv);
-    fprintf(w->csv, ",%d,%s,%d,%d", e->layer, component_name(e->component), sample->index, sample->tokens);
+    fprintf(w->csv, ",%d,%s,%d,%d", e->layer, e->name, sample->index, sample->tokens);
     for (int i = 0; i < NAMES; i++)
         if (isnan(sample->values[i]))
             fputc(',', w->csv);
@@ -90,7 +90,7 @@ static void put_entry(struct writer *w, const struct comparison_entry *e)
     json_put_string(w->json, "mode", run->mode);
     view_put_cell(w->json, run);
     json_put_integer(w->json, "layer", e->layer);
-    json_put_string(w->json, "component", component_name(e->component));
+    json_put_string(w->json, "component", e->name);
     json_begin_array(w->json, "samples");
     for (int s = 0; s < result_samples(w->result); s++) {
         json_begin_object(w->json, NULL);

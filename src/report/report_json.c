@@ -147,7 +147,7 @@ static void put_other_components(struct json_writer *w, const struct report *rep
     for (int i = 0; i < layer->count; i++) {
         const struct comparison_entry *entry = &layer->entries[i];
         if (entry == layer->main) continue;
-        json_begin_object(w, component_name(entry->component));
+        json_begin_object(w, entry->name);
         put(w, report, entry);
         json_end_object(w);
     }
@@ -162,7 +162,7 @@ static void put_layers(struct json_writer *w, const struct report *report, const
         char name[32];
         snprintf(name, sizeof name, "layer_%d", layer.layer);
         json_begin_object(w, name);
-        json_put_string(w, "component", component_name(layer.main->component));
+        json_put_string(w, "component", layer.main->name);
         put(w, report, layer.main);
         put_other_components(w, report, &layer, put);
         json_end_object(w);
@@ -286,7 +286,7 @@ static void put_summary_layer(struct json_writer *w, const char *key, const stru
     const struct record *r = &layer->main->record;
     json_begin_object(w, key);
     json_put_integer(w, "layer", layer->layer);
-    json_put_string(w, "component", component_name(layer->main->component));
+    json_put_string(w, "component", layer->main->name);
     json_put_double(w, "mse", r->mse);
     json_put_double(w, "mae", r->mae);
     json_put_double(w, "relative_mae", r->relative_mae);

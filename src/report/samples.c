@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ssmsweep/arch/component.h"
+#include "ssmsweep/arch/arch.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/measure/pairs.h"
 #include "ssmsweep/report/compare.h"
@@ -26,8 +26,8 @@ static int max_width(const struct result *result)
 {
     int width = 0;
     for (int l = 0; l < result_layers(result); l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++) {
-            int w = result_width(result, result_layer_at(result, l), (enum component)c);
+        for (int c = 0; c < result_arch(result)->n_components; c++) {
+            int w = result_width(result, result_layer_at(result, l), c);
             width = w > width ? w : width;
         }
     return width;
@@ -39,11 +39,12 @@ static unsigned asked_components(const struct result *result)
     const char *text = result_attribute(result, "job");
     struct error ignored = {0};
     struct json *job = NULL;
-    unsigned mask = 1u << COMPONENT_MIXER_OUTPUT;
+    const struct arch *arch = result_arch(result);
+    uint32_t mask = 1u << arch_output(arch);
     if (result_layers(result) > 0) return result_components(result, 0);
     if (text[0]) json_parse(&job, text, strlen(text), "job", &ignored);
     const char *list = json_string(json_get(job, "components"));
-    if (list) component_select(list, &mask, &ignored);
+    if (list) component_select(arch, list, &mask, &ignored);
     json_close(job);
     return mask;
 }
@@ -105,8 +106,8 @@ unsigned samples_components(const struct samples *samples, int index)
 
 // ---- from the metrics ----
 
-static enum status add_profiles(struct samples *s, int run, int layer, enum component component,
-                                const bool *uses, struct profile *total, struct error *err)
+static enum status add_profiles(struct samples *s, int run, int layer, int component, const bool *uses,
+                                struct profile *total, struct error *err)
 {
     for (int first = 0; first < result_samples(s->result) && !err->status; first += AT_ONCE) {
         const int rest = result_samples(s->result) - first;
@@ -118,9 +119,8 @@ static enum status add_profiles(struct samples *s, int run, int layer, enum comp
     return err->status;
 }
 
-static enum status read_metrics(struct samples *s, int run, int layer, enum component component,
-                                const bool *uses, struct accumulator *rows, struct profile *total,
-                                struct error *err)
+static enum status read_metrics(struct samples *s, int run, int layer, int component, const bool *uses,
+                                struct accumulator *rows, struct profile *total, struct error *err)
 {
     const struct sample_range all = {0, result_samples(s->result)};
     if (result_read_moments(s->result, run, layer, component, all, rows, err)) return err->status;
@@ -134,7 +134,7 @@ bool samples_have_reruns(const struct samples *samples)
     return samples->metrics;
 }
 
-enum status samples_read_apart(struct samples *samples, int run, int layer, enum component component,
+enum status samples_read_apart(struct samples *samples, int run, int layer, int component,
                                struct accumulator *rows, struct error *err)
 {
     const struct sample_range all = {0, result_samples(samples->result)};
@@ -160,8 +160,8 @@ enum status samples_read_end_apart(struct samples *samples, int run, struct samp
 
 // ---- from the stored outputs ----
 
-static enum status add_outputs(struct samples *s, const int runs[2], int layer, enum component component,
-                               int sample, struct accumulator *row, struct profile *total, struct error *err)
+static enum status add_outputs(struct samples *s, const int runs[2], int layer, int component, int sample,
+                               struct accumulator *row, struct profile *total, struct error *err)
 {
     bool self = runs[0] == runs[1];
     if (result_read(s->result, runs[0], layer, component, sample, s->ref, err)) return err->status;
@@ -172,9 +172,8 @@ static enum status add_outputs(struct samples *s, const int runs[2], int layer, 
     return STATUS_OK;
 }
 
-static enum status read_outputs(struct samples *s, int run, int layer, enum component component,
-                                const bool *uses, struct accumulator *rows, struct profile *total,
-                                struct error *err)
+static enum status read_outputs(struct samples *s, int run, int layer, int component, const bool *uses,
+                                struct accumulator *rows, struct profile *total, struct error *err)
 {
     const int runs[2] = {compare_reference_of(s->result, s->reference, run), run};
     for (int i = 0; i < result_samples(s->result); i++) {
@@ -184,8 +183,8 @@ static enum status read_outputs(struct samples *s, int run, int layer, enum comp
     return STATUS_OK;
 }
 
-enum status samples_read(struct samples *samples, int run, int layer, enum component component,
-                         const bool *uses, struct accumulator *rows, struct profile *total, struct error *err)
+enum status samples_read(struct samples *samples, int run, int layer, int component, const bool *uses,
+                         struct accumulator *rows, struct profile *total, struct error *err)
 {
     if (samples->stop && stop_overdue(samples->stop, samples->graces))
         return error_set(err, STATUS_STOPPED,

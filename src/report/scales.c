@@ -12,7 +12,8 @@
 // The cells of a file in their order: by number of samples, then by order.
 struct scales {
     struct cell *cells;
-    float **of_cell; // [n_layer][SITE_COUNT], each
+    const struct arch *arch;
+    float **of_cell; // [n_layer][n_sites], each
     int count, n_layer;
     int reference;  // the most samples, in the order of the text
     double *layers; // [n_layer], scratch
@@ -50,7 +51,7 @@ static enum status read_cell(struct scales *scales, struct result *result, struc
 static bool scales_open(struct scales *scales, struct result *result, struct error *err)
 {
     const size_t runs = (size_t)result_runs(result);
-    *scales = (struct scales){0};
+    *scales = (struct scales){.arch = result_arch(result)};
     if (strcmp(result_attribute(result, "scales_source"), "calibration") != 0) return false;
     scales->cells = calloc(runs + 1, sizeof *scales->cells);
     scales->of_cell = calloc(runs + 1, sizeof *scales->of_cell);
@@ -88,7 +89,7 @@ static struct range range_of(const struct scales *scales)
 
 static double scale_at(const struct scales *scales, int cell, int layer, int site)
 {
-    return (double)scales->of_cell[cell][(size_t)layer * SITE_COUNT + (size_t)site];
+    return (double)scales->of_cell[cell][(size_t)layer * (size_t)scales->arch->n_sites + (size_t)site];
 }
 
 // Of a scale to that of the most samples.
@@ -133,9 +134,9 @@ static void put_sites(struct json_writer *w, const char *key, const struct scale
                       measure measured)
 {
     json_begin_object(w, key);
-    for (int s = 0; s < SITE_COUNT; s++) {
+    for (int s = 0; s < scales->arch->n_sites; s++) {
         const struct range range = measured(scales, cell, s);
-        json_begin_object(w, site_name((enum scale_site)s));
+        json_begin_object(w, scales->arch->sites[s].name);
         json_put_double(w, "min", range.min);
         json_put_double(w, "median", range.median);
         json_put_double(w, "max", range.max);
@@ -163,15 +164,16 @@ static void put_cells(struct json_writer *w, const struct scales *scales)
 static void put_observers(struct json_writer *w, const struct result *result)
 {
     const char *text = result_attribute(result, "job");
+    const struct arch *arch = result_arch(result);
     struct observers observers = {.percentile_alpha = 0};
     struct error ignored = {0};
     struct json *job = NULL;
     if (json_parse(&job, text, strlen(text), "job", &ignored) ||
-        observers_parse(&observers, json_string(json_get(job, "observer")), &ignored))
+        observers_parse(&observers, arch, json_string(json_get(job, "observer")), &ignored))
         goto close_job;
     json_begin_object(w, "observers");
-    for (int s = 0; s < SITE_COUNT; s++)
-        json_put_string(w, site_name((enum scale_site)s), observer_name(observers.of_site[s]));
+    for (int s = 0; s < arch->n_sites; s++)
+        json_put_string(w, arch->sites[s].name, observer_name(observers.of_site[s]));
     json_end_object(w);
     json_put_double(w, "percentile_alpha", json_number(json_get(job, "percentile_alpha")));
 close_job:
@@ -213,25 +215,19 @@ enum status scales_write(struct result *result, const char *directory, struct er
 
 enum { COLUMN = 10, LABEL = 15 };
 
-static void rule(FILE *out)
+static void rule(FILE *out, const struct scales *scales)
 {
-    for (int i = 0; i < LABEL + SITE_COUNT * COLUMN; i++)
+    for (int i = 0; i < LABEL + scales->arch->n_sites * COLUMN; i++)
         fputc('-', out);
     fputc('\n', out);
 }
 
-// "ssm_state_act:input" in two lines.
-static void print_sites(FILE *out)
+static void print_sites(FILE *out, const struct scales *scales)
 {
     for (int line = 0; line < 2; line++) {
         fprintf(out, "%-*s", LABEL, line ? "samples" : "");
-        for (int s = 0; s < SITE_COUNT; s++) {
-            const char *name = site_name((enum scale_site)s), *colon = strchr(name, ':');
-            if (line)
-                fprintf(out, "%*s", COLUMN, s == SITE_SSM_STATE ? "state" : colon + 1);
-            else
-                fprintf(out, "%*.*s", COLUMN, s == SITE_SSM_STATE ? 3 : (int)(colon - name), name);
-        }
+        for (int s = 0; s < scales->arch->n_sites; s++)
+            fprintf(out, "%*s", COLUMN, scales->arch->sites[s].heading[line]);
         fputc('\n', out);
     }
 }
@@ -243,7 +239,7 @@ static void print_cell(FILE *out, const struct scales *scales, int cell)
         char samples[16] = "";
         if (line == 0) snprintf(samples, sizeof samples, "%d", scales->cells[cell].calib_data_num);
         fprintf(out, "%-8s%-*s", samples, LABEL - 8, names[line]);
-        for (int s = 0; s < SITE_COUNT; s++) {
+        for (int s = 0; s < scales->arch->n_sites; s++) {
             const struct range range = ratio_of(scales, cell, s);
             fprintf(out, "%*.4f", COLUMN, line == 0 ? range.min : line == 1 ? range.median : range.max);
         }
@@ -251,7 +247,7 @@ static void print_cell(FILE *out, const struct scales *scales, int cell)
     }
     if (orders_of(scales, cell) == 1) return;
     fprintf(out, "%-8s%-*s", "", LABEL - 8, "orders");
-    for (int s = 0; s < SITE_COUNT; s++)
+    for (int s = 0; s < scales->arch->n_sites; s++)
         fprintf(out, "%*.2f %%", COLUMN - 2, 100 * spread_of(scales, cell, s).max);
     fputc('\n', out);
 }
@@ -262,12 +258,12 @@ static void print_all(FILE *out, const struct scales *scales)
     const int orders = orders_of(scales, scales->reference);
     fprintf(out, "\nScales as parts of those of %d calibration sample%s, over %d layers\n", most,
             most == 1 ? "" : "s", scales->n_layer);
-    rule(out);
-    print_sites(out);
-    rule(out);
+    rule(out, scales);
+    print_sites(out, scales);
+    rule(out, scales);
     for (int c = 0; c < scales->count; c += orders_of(scales, c))
         print_cell(out, scales, c);
-    rule(out);
+    rule(out, scales);
     if (orders > 1)
         fprintf(out,
                 "orders: largest minus smallest scale of %d orders of the samples, at the layer where it is "

@@ -41,7 +41,7 @@ static void put_estimate(const struct row *row, const char *metric, double value
     if (row->unit->layer == SWEEP_END_OF_MODEL)
         fputc(',', row->out);
     else
-        fprintf(row->out, "%d,%s", row->unit->layer, component_name(row->unit->component));
+        fprintf(row->out, "%d,%s", row->unit->layer, row->unit->name);
     fprintf(row->out, ",%s", metric);
     put_number(row->out, value);
     put_number(row->out, low);

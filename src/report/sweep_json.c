@@ -31,7 +31,7 @@ static void put_unit(struct json_writer *w, const struct sweep_unit *unit)
 {
     if (unit->layer == SWEEP_END_OF_MODEL) return;
     json_put_integer(w, "layer", unit->layer);
-    json_put_string(w, "component", component_name(unit->component));
+    json_put_string(w, "component", unit->name);
 }
 
 // ---- values ----

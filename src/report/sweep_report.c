@@ -73,15 +73,16 @@ static void choose_samples(struct sweep_report *report, bool *uses)
 static enum status list_units(struct sweep_report *report, const struct samples *samples, struct error *err)
 {
     int layers = samples_layers(samples);
-    size_t most = (size_t)layers * COMPONENT_COUNT + 1;
+    const struct arch *arch = result_arch(report->result);
+    size_t most = (size_t)layers * (size_t)arch->n_components + 1;
     report->units = calloc(most, sizeof *report->units);
     if (!report->units) return error_memory(err, most * sizeof *report->units, "the layers of a report");
     if (report->samples == 0 || report->n_runs == 0) return STATUS_OK;
     for (int l = 0; l < layers; l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++)
+        for (int c = 0; c < arch->n_components; c++)
             if (samples_components(samples, l) & 1u << c)
                 report->units[report->n_units++] =
-                    (struct sweep_unit){samples_layer_at(samples, l), (enum component)c};
+                    (struct sweep_unit){samples_layer_at(samples, l), c, arch->components[c].name};
     if (samples_has_end_of_model(samples))
         report->units[report->n_units++] = (struct sweep_unit){.layer = SWEEP_END_OF_MODEL};
     return STATUS_OK;

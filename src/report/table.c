@@ -103,7 +103,7 @@ static void print_layer(FILE *out, const struct comparison_entry *entry, const s
             table_error_cell(p99, r->abs_diff_p99), table_error_cell(max, r->abs_diff_max));
 }
 
-static double average(const struct run_view *run, enum component component, size_t offset)
+static double average(const struct run_view *run, int component, size_t offset)
 {
     struct layer_average average = {0};
     for (int i = 0; i < run->count; i++) {
@@ -114,7 +114,7 @@ static double average(const struct run_view *run, enum component component, size
     return view_average(&average);
 }
 
-static void print_average(FILE *out, const struct run_view *run, enum component component)
+static void print_average(FILE *out, const struct run_view *run, int component)
 {
     char mse[CELL_CHARS], correlation[CELL_CHARS], relative[CELL_CHARS], mae[CELL_CHARS];
     fprintf(out, "%5s  %9s %-9s  %9s %-9s %9s %-9s %9s\n", "avg",
@@ -133,14 +133,15 @@ static void print_nonfinite(FILE *out, const struct comparison_entry *entry)
 }
 
 static void print_component(FILE *out, const struct comparison *comparison, const struct result *result,
-                            const struct run_view *run, enum component component,
-                            const struct sweep_report *sweep, bool color)
+                            const struct run_view *run, int component, const struct sweep_report *sweep,
+                            bool color)
 {
     const struct mode *mode = mode_find(result_run_at(result, run->run)->mode);
     char name[CELL_CHARS * 2], weights[VIEW_WEIGHTS_CHARS];
     view_reference_weights(result, weights);
     fprintf(out, "\nMode %s against %s%s, %s\n", mode_cell(name, result, run->run),
-            view_reference_name(comparison, result), weights, component_name(component));
+            view_reference_name(comparison, result), weights,
+            result_arch(result)->components[component].name);
     if (mode) fprintf(out, "%s\n", mode->summary);
     table_rule(out, TABLE_WIDTH);
     fprintf(out, "%5s  %9s %-9s  %-19s %-19s %9s %10s %10s\n", "layer", "MSE", "", "correlation",
@@ -153,7 +154,7 @@ static void print_component(FILE *out, const struct comparison *comparison, cons
     table_rule(out, TABLE_WIDTH);
 }
 
-static bool captured(const struct run_view *run, enum component component)
+static bool captured(const struct run_view *run, int component)
 {
     for (int i = 0; i < run->count; i++)
         if (run->entries[i].component == component) return true;
@@ -165,9 +166,8 @@ void table_print_modes(FILE *out, const struct comparison *comparison, const str
 {
     for (struct run_view run = {0}; view_next_run(comparison, &run);) {
         if (view_is_reference(comparison, result, run.run)) continue;
-        for (int c = 0; c < COMPONENT_COUNT; c++)
-            if (captured(&run, (enum component)c))
-                print_component(out, comparison, result, &run, (enum component)c, sweep, color);
+        for (int c = 0; c < result_arch(result)->n_components; c++)
+            if (captured(&run, c)) print_component(out, comparison, result, &run, c, sweep, color);
     }
 }
 
@@ -212,8 +212,8 @@ static int print_header(FILE *out, const struct comparison *comparison, const st
     char first[CELL_CHARS], last[CELL_CHARS], weights[VIEW_WEIGHTS_CHARS];
     view_reference_weights(result, weights);
     fprintf(out, "\nAll modes against %s%s: %s, %d sample%s, %lld tokens\n",
-            view_reference_name(comparison, result), weights, component_name(s->first.main->component),
-            result_samples(result), result_samples(result) == 1 ? "" : "s", view_tokens(result));
+            view_reference_name(comparison, result), weights, s->first.main->name, result_samples(result),
+            result_samples(result) == 1 ? "" : "s", view_tokens(result));
     const int columns = s->layers > 1 ? 2 : 1, width = name_width + columns * (3 + 23) + 3 + 11 + 3 + 11;
     table_rule(out, width);
     table_centre(first, 23, s->first.layer);

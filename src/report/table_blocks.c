@@ -85,7 +85,7 @@ static void print_entry(FILE *out, const struct comparison *comparison, const st
     char cell[VIEW_CELL_CHARS];
     if (run->calib_data_num > 0 && view_cells(result) > 1) fprintf(out, " (%s)", view_cell_text(run, cell));
     fprintf(out, " against %s, layer %d, %s, %.0f values\n", view_reference_name(comparison, result),
-            entry->layer, component_name(entry->component), entry->record.count);
+            entry->layer, entry->name, entry->record.count);
     for (size_t b = 0; b < sizeof blocks / sizeof blocks[0]; b++) {
         fprintf(out, "  %s\n", blocks[b].title);
         for (int r = 0; r < BLOCK_ROWS && blocks[b].rows[r].label; r++)

@@ -32,11 +32,11 @@ static bool captured(const struct sweep_report *report, int layer)
 static bool is_main(const struct sweep_report *report, int unit)
 {
     const struct sweep_unit *u = &report->units[unit];
+    const int output = arch_output(result_arch(report->result));
     if (u->layer == SWEEP_END_OF_MODEL || !captured(report, u->layer)) return false;
     for (int i = 0; i < report->n_units; i++)
         if (report->units[i].layer == u->layer && i != unit &&
-            (report->units[i].component == COMPONENT_MIXER_OUTPUT || i < unit) &&
-            u->component != COMPONENT_MIXER_OUTPUT)
+            (report->units[i].component == output || i < unit) && u->component != output)
             return false;
     return true;
 }
@@ -104,7 +104,7 @@ static int find_run(const struct sweep_report *report, int run)
     return -1;
 }
 
-static int find_unit(const struct sweep_report *report, int layer, enum component component)
+static int find_unit(const struct sweep_report *report, int layer, int component)
 {
     for (int u = 0; u < report->n_units; u++)
         if (report->units[u].layer == layer && report->units[u].component == component) return u;
@@ -124,7 +124,7 @@ struct place {
 
 // False where it has none, or nothing is known of noise.
 static bool find_place(struct place *place, const struct sweep_report *report, int run, int layer,
-                       enum component component, const char *metric)
+                       int component, const char *metric)
 {
     const struct statistic *found = statistic_find(moment_statistics, MOMENT_STATISTICS, metric);
     if (!report || report->n_reruns == 0 || !found) return false;
@@ -133,7 +133,7 @@ static bool find_place(struct place *place, const struct sweep_report *report, i
     return place->unit >= 0 && place->run >= 0;
 }
 
-bool table_within_noise(const struct sweep_report *report, int run, int layer, enum component component,
+bool table_within_noise(const struct sweep_report *report, int run, int layer, int component,
                         const char *metric)
 {
     struct place at;
@@ -141,7 +141,7 @@ bool table_within_noise(const struct sweep_report *report, int run, int layer, e
            sweep_within_noise(report, at.unit, at.statistic, at.run);
 }
 
-bool table_within_apart(const struct sweep_report *report, int run, int layer, enum component component,
+bool table_within_apart(const struct sweep_report *report, int run, int layer, int component,
                         const char *metric)
 {
     struct place at;
@@ -149,8 +149,8 @@ bool table_within_apart(const struct sweep_report *report, int run, int layer, e
            sweep_within_apart(report, at.unit, at.statistic, at.run);
 }
 
-const char *table_value_sign_of(const struct sweep_report *report, int run, int layer,
-                                enum component component, const char *metric)
+const char *table_value_sign_of(const struct sweep_report *report, int run, int layer, int component,
+                                const char *metric)
 {
     struct place at;
     if (!find_place(&at, report, run, layer, component, metric)) return table_sign(false, false);

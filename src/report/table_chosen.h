@@ -39,12 +39,12 @@ const char *table_sign(bool within_apart, bool within_noise);
 const char *table_value_sign(const struct sweep_report *report, int unit, int statistic, int run);
 
 // Of a value in the comparison, `run` of the result file.  report may be NULL.
-bool table_within_noise(const struct sweep_report *report, int run, int layer, enum component component,
+bool table_within_noise(const struct sweep_report *report, int run, int layer, int component,
                         const char *metric);
-bool table_within_apart(const struct sweep_report *report, int run, int layer, enum component component,
+bool table_within_apart(const struct sweep_report *report, int run, int layer, int component,
                         const char *metric);
-const char *table_value_sign_of(const struct sweep_report *report, int run, int layer,
-                                enum component component, const char *metric);
+const char *table_value_sign_of(const struct sweep_report *report, int run, int layer, int component,
+                                const char *metric);
 
 // Below a table: what the signs of values say; "~" alone, of what is near to `other`; "#" alone.
 void table_print_value_legend(FILE *out, const struct sweep_report *report);

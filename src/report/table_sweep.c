@@ -224,7 +224,7 @@ void table_print_ranking(FILE *out, const struct sweep_report *report, bool all)
     const struct sweep_family *family = n > 0 ? table_main_family(report) : NULL;
     if (family) {
         fprintf(out, "\nWhich modes can be told apart?  %s against %s, %d sample%s",
-                component_name(report->units[units[0]].component), report->reference, report->samples,
+                report->units[units[0]].name, report->reference, report->samples,
                 report->samples == 1 ? "" : "s");
         table_print_cell(out, report, family);
         for (int i = 0; i < n; i += BLOCK_LAYERS)

@@ -162,7 +162,7 @@ void table_print_trends(FILE *out, const struct sweep_report *report)
     if (shown > 0 && n > 0) {
         const struct sweep_unit *unit = &report->units[units[shown - 1]];
         fprintf(out, "\nMSE of layer %d, %s, against calib_data_num: 95 %% intervals over %d samples\n",
-                unit->layer, component_name(unit->component), report->samples);
+                unit->layer, unit->name, report->samples);
         for (int i = 0; i < n; i += BLOCK_MODES)
             print_trend_block(out, report, units[shown - 1], trends + i,
                               n - i < BLOCK_MODES ? n - i : BLOCK_MODES);

@@ -24,7 +24,7 @@ bool view_next_layer(const struct run_view *run, struct layer_view *layer)
     *layer = (struct layer_view){.entries = next, .layer = next->layer, .main = next};
     for (; next < end && next->layer == layer->layer; next++) {
         layer->count++;
-        if (next->component == COMPONENT_MIXER_OUTPUT) layer->main = next;
+        if (next->is_output) layer->main = next;
     }
     return true;
 }

@@ -35,10 +35,10 @@ static int count_captured(const struct plan *plan, const struct dims *dims, unsi
     int tensors = 0;
     *row_elements = 0;
     for (int l = 0; l < plan->n_layer; l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++) {
+        for (int c = 0; c < plan->arch->n_components; c++) {
             if (!(plan->want[l] & 1u << c)) continue;
             tensors++;
-            *row_elements += (unsigned long long)component_width(dims, (enum component)c);
+            *row_elements += (unsigned long long)arch_width(dims, c);
         }
     return tensors;
 }
@@ -46,7 +46,8 @@ static int count_captured(const struct plan *plan, const struct dims *dims, unsi
 static unsigned long long calibration_bytes(const struct plan *plan)
 {
     unsigned long long observed = (unsigned long long)plan->calibration_samples;
-    unsigned long long row_bytes = (unsigned long long)plan->n_layer * SITE_COUNT * sizeof(float);
+    unsigned long long row_bytes =
+        (unsigned long long)plan->n_layer * (unsigned long long)plan->arch->n_sites * sizeof(float);
     unsigned long long histogram = observers_take_histogram(&plan->observers) ? HISTOGRAM_BINS : 0;
     if (plan->n_cells == 0) return 0;
     return (unsigned long long)plan->n_cells * row_bytes +
@@ -88,7 +89,7 @@ static unsigned long long metric_bytes(const struct plan *plan)
     for (int r = 0; r < plan->n_runs; r++)
         for (int m = 0; m < STORE_METRICS; m++)
             if (store_keeps_metric(plan, r, (enum store_metric)m))
-                bytes += store_metric_row_bytes((enum store_metric)m, plan->n_layer);
+                bytes += store_metric_row_bytes((enum store_metric)m, plan->arch, plan->n_layer);
     return bytes;
 }
 
@@ -202,10 +203,10 @@ static void put_version(struct making *making, struct error *err)
 
 enum { NAME_ROOM = 32 };
 
-static void put_names(struct making *making, hid_t data, const char *attribute,
-                      const char names[SITE_COUNT][NAME_ROOM], struct error *err)
+static void put_names(struct making *making, hid_t data, const char *attribute, int n,
+                      const char (*names)[NAME_ROOM], struct error *err)
 {
-    const hsize_t count = SITE_COUNT;
+    const hsize_t count = (hsize_t)n;
     hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate_simple(1, &count, NULL);
     H5Tset_size(type, NAME_ROOM);
     put_attribute(making, data, attribute, type, space, names, err);
@@ -215,18 +216,20 @@ static void put_names(struct making *making, hid_t data, const char *attribute,
 
 static void put_site_names(struct making *making, hid_t data, struct error *err)
 {
-    char names[SITE_COUNT][NAME_ROOM] = {{0}};
-    for (int s = 0; s < SITE_COUNT; s++)
-        snprintf(names[s], NAME_ROOM, "%s", site_name((enum scale_site)s));
-    put_names(making, data, "sites", names, err);
+    const struct arch *arch = making->plan->arch;
+    char names[ARCH_MOST_SITES][NAME_ROOM] = {{0}};
+    for (int s = 0; s < arch->n_sites; s++)
+        snprintf(names[s], NAME_ROOM, "%s", arch->sites[s].name);
+    put_names(making, data, "sites", arch->n_sites, names, err);
 }
 
 static void put_observers(struct making *making, hid_t data, struct error *err)
 {
-    char names[SITE_COUNT][NAME_ROOM] = {{0}};
-    for (int s = 0; s < SITE_COUNT; s++)
+    const struct arch *arch = making->plan->arch;
+    char names[ARCH_MOST_SITES][NAME_ROOM] = {{0}};
+    for (int s = 0; s < arch->n_sites; s++)
         snprintf(names[s], NAME_ROOM, "%s", observer_name(making->plan->observers.of_site[s]));
-    put_names(making, data, "observers", names, err);
+    put_names(making, data, "observers", arch->n_sites, names, err);
 }
 
 // ---- contents ----
@@ -259,7 +262,7 @@ static void create_samples(struct making *making, struct error *err)
 
 static void create_scales(struct making *making, struct error *err)
 {
-    const hsize_t shape[2] = {(hsize_t)making->plan->n_layer, SITE_COUNT};
+    const hsize_t shape[2] = {(hsize_t)making->plan->n_layer, (hsize_t)making->plan->arch->n_sites};
     for (int c = 0; c < making->plan->n_cells; c++) {
         char name[STORE_PATH_ROOM];
         store_scales_name(making->plan, c, name);
@@ -274,7 +277,8 @@ static void create_scales(struct making *making, struct error *err)
 static void create_observed(struct making *making, struct error *err)
 {
     const hsize_t samples = (hsize_t)making->plan->calibration_samples;
-    const hsize_t shape[4] = {samples, (hsize_t)making->plan->n_layer, SITE_COUNT, HISTOGRAM_BINS};
+    const hsize_t shape[4] = {samples, (hsize_t)making->plan->n_layer, (hsize_t)making->plan->arch->n_sites,
+                              HISTOGRAM_BINS};
     const hsize_t row[2] = {samples, HASH_BYTES};
     if (making->plan->n_cells == 0) return;
     hid_t data = create_data(making, STORE_OBSERVED, H5T_IEEE_F32LE, 3, shape, err);
@@ -293,7 +297,7 @@ static void create_metrics(struct making *making, int run, struct error *err)
     for (int m = 0; m < STORE_METRICS; m++) {
         const enum store_metric metric = (enum store_metric)m;
         const struct store_expected expected =
-            store_metric_expected(metric, making->corpus->samples, plan->n_layer);
+            store_metric_expected(metric, plan->arch, making->corpus->samples, plan->n_layer);
         hsize_t shape[STORE_RANKS];
         char name[STORE_PATH_ROOM];
         if (!store_keeps_metric(plan, run, metric)) continue;
@@ -309,11 +313,11 @@ static void create_metrics(struct making *making, int run, struct error *err)
 
 static void create_widths(struct making *making, struct error *err)
 {
-    const hsize_t shape = COMPONENT_COUNT;
-    int32_t width[COMPONENT_COUNT];
+    const hsize_t shape = (hsize_t)making->plan->arch->n_components;
+    int32_t width[ARCH_MOST_COMPONENTS];
     if (!making->plan->metrics) return;
-    for (int c = 0; c < COMPONENT_COUNT; c++)
-        width[c] = component_width(making->dims, (enum component)c);
+    for (int c = 0; c < making->plan->arch->n_components; c++)
+        width[c] = arch_width(making->dims, c);
     put_data(making, STORE_WIDTHS, H5T_STD_I32LE, 1, &shape, width, err);
 }
 
@@ -323,11 +327,11 @@ static void create_run(struct making *making, int run, struct error *err)
     const struct corpus *corpus = making->corpus;
     char name[STORE_PATH_ROOM];
     for (int l = 0; l < plan->n_layer; l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++) {
+        for (int c = 0; c < plan->arch->n_components; c++) {
             if (!(plan_wants(plan, run, l) & 1u << c)) continue;
-            int width = component_width(making->dims, (enum component)c);
+            int width = arch_width(making->dims, c);
             const hsize_t shape[3] = {(hsize_t)corpus->samples, (hsize_t)corpus->max_tokens, (hsize_t)width};
-            store_output_name(plan, run, l, (enum component)c, name);
+            store_output_name(plan, run, l, c, name);
             put_data(making, name, H5T_IEEE_F32LE, 3, shape, NULL, err);
         }
     const hsize_t shape[2] = {(hsize_t)corpus->samples, HASH_BYTES};

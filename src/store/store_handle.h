@@ -21,9 +21,10 @@ struct store {
     hid_t file; // read-only
     int locked; // descriptor that holds the lock of the file, on rank 0 alone; else -1
     int n_runs, n_cells, n_layer, samples, max_tokens;
-    int width[COMPONENT_COUNT];
+    const struct arch *arch;
+    int width[ARCH_MOST_COMPONENTS];
     // Where raw data lies in the file, 0 where there is none: a dataset that is open takes 17 KiB and more.
-    long long *outputs;       // [n_runs][n_layer][COMPONENT_COUNT]
+    long long *outputs;       // [n_runs][n_layer][n_components]
     long long *metrics;       // [n_runs][STORE_METRICS]
     struct store_rows *items; // [n_runs]
     hid_t *scales;            // [n_cells]

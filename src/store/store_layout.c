@@ -3,13 +3,12 @@
 
 #include <stdio.h>
 
-void store_output_name(const struct plan *plan, int run, int layer, enum component component,
-                       char name[STORE_PATH_ROOM])
+void store_output_name(const struct plan *plan, int run, int layer, int component, char name[STORE_PATH_ROOM])
 {
     char cell[CELL_NAME_ROOM];
     plan_cell_name(plan, plan->runs[run].cell, cell);
     snprintf(name, STORE_PATH_ROOM, "/outputs/%s/%.40s/layer_%d/%s", cell, plan->runs[run].mode->name, layer,
-             component_name(component));
+             plan->arch->components[component].name);
 }
 
 const char *store_run_name(const struct plan *plan, int run, const char *group, const char *dataset,

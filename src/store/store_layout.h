@@ -18,7 +18,7 @@ enum { STORE_SCHEMA_VERSION = 5, STORE_PATH_ROOM = 160 };
 
 // Paths of the datasets, in `name`.
 enum store_item_part { STORE_STATE, STORE_DIGEST, STORE_SECONDS };
-void store_output_name(const struct plan *plan, int run, int layer, enum component component,
+void store_output_name(const struct plan *plan, int run, int layer, int component,
                        char name[STORE_PATH_ROOM]);
 const char *store_item_name(const struct plan *plan, int run, enum store_item_part part,
                             char name[STORE_PATH_ROOM]); // gives `name` back

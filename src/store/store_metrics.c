@@ -127,9 +127,9 @@ size_t store_metric_element_bytes(enum store_metric metric)
     return layouts[metric].bytes;
 }
 
-static size_t layer_bytes(enum store_metric metric)
+static size_t layer_bytes(enum store_metric metric, const struct arch *arch)
 {
-    const size_t components = is_end(metric) ? 1 : COMPONENT_COUNT;
+    const size_t components = is_end(metric) ? 1 : (size_t)arch->n_components;
     return components * (size_t)(layouts[metric].further[0] * layouts[metric].further[1]) *
            layouts[metric].bytes;
 }
@@ -139,12 +139,13 @@ static int layers_of(enum store_metric metric, int n_layer)
     return is_end(metric) ? 1 : n_layer;
 }
 
-size_t store_metric_row_bytes(enum store_metric metric, int n_layer)
+size_t store_metric_row_bytes(enum store_metric metric, const struct arch *arch, int n_layer)
 {
-    return (size_t)layers_of(metric, n_layer) * layer_bytes(metric);
+    return (size_t)layers_of(metric, n_layer) * layer_bytes(metric, arch);
 }
 
-struct store_expected store_metric_expected(enum store_metric metric, int samples, int n_layer)
+struct store_expected store_metric_expected(enum store_metric metric, const struct arch *arch, int samples,
+                                            int n_layer)
 {
     struct store_expected expected = {.type_class = layouts[metric].type_class,
                                       .type_bytes = layouts[metric].bytes,
@@ -152,7 +153,7 @@ struct store_expected store_metric_expected(enum store_metric metric, int sample
                                       .shape = {samples, 1, 1, 1, 1}};
     if (is_end(metric)) return expected;
     expected.shape[1] = n_layer;
-    expected.shape[2] = COMPONENT_COUNT;
+    expected.shape[2] = arch->n_components;
     expected.shape[3] = layouts[metric].further[0];
     expected.shape[4] = layouts[metric].further[1];
     return expected;

@@ -27,9 +27,10 @@ const char *store_metric_name(enum store_metric metric);
 hid_t store_metric_type(enum store_metric metric);
 void store_close_metric_type(hid_t type); // 0 and below are fine
 size_t store_metric_element_bytes(enum store_metric metric);
-size_t store_metric_row_bytes(enum store_metric metric, int n_layer); // of a row
+size_t store_metric_row_bytes(enum store_metric metric, const struct arch *arch, int n_layer); // of a row
 // Its shape; n_layer -1 takes any.
-struct store_expected store_metric_expected(enum store_metric metric, int samples, int n_layer);
+struct store_expected store_metric_expected(enum store_metric metric, const struct arch *arch, int samples,
+                                            int n_layer);
 // As store_open_data(), and the type must be this very one.
 hid_t store_open_metric(const struct store_file *file, const char *name, struct store_expected *expected,
                         hid_t type, struct error *err);

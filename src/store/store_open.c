@@ -17,7 +17,8 @@
 
 long long *store_output_at(const struct store *store, int run, int layer, int component)
 {
-    return &store->outputs[((size_t)run * (size_t)store->n_layer + (size_t)layer) * COMPONENT_COUNT +
+    return &store->outputs[((size_t)run * (size_t)store->n_layer + (size_t)layer) *
+                               (size_t)store->arch->n_components +
                            (size_t)component];
 }
 
@@ -59,7 +60,8 @@ static long long place_of(const struct store_file *file, const char *name, hid_t
 static void open_calibration(struct store *store, const struct store_file *file, const struct plan *plan,
                              struct error *err)
 {
-    const long long observed[4] = {plan->calibration_samples, store->n_layer, SITE_COUNT, HISTOGRAM_BINS};
+    const long long observed[4] = {plan->calibration_samples, store->n_layer, plan->arch->n_sites,
+                                   HISTOGRAM_BINS};
     const long long row[2] = {plan->calibration_samples, HASH_BYTES};
     if (store->n_cells == 0) return;
     for (int c = 0; c < store->n_cells; c++) {
@@ -81,10 +83,10 @@ static void open_run(struct store *store, const struct store_file *file, const s
     char name[STORE_PATH_ROOM];
     struct store_rows *items = &store->items[run];
     for (int l = 0; l < store->n_layer; l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++) {
+        for (int c = 0; c < plan->arch->n_components; c++) {
             if (!(plan_wants(plan, run, l) & 1u << c)) continue;
             const long long shape[3] = {store->samples, store->max_tokens, store->width[c]};
-            store_output_name(plan, run, l, (enum component)c, name);
+            store_output_name(plan, run, l, c, name);
             *store_output_at(store, run, l, c) =
                 place_of(file, name, open_floats(file, name, 3, shape, err), err);
         }
@@ -99,7 +101,8 @@ static void find_metrics(struct store *store, const struct store_file *file, con
 {
     for (int m = 0; m < STORE_METRICS && !err->status; m++) {
         const enum store_metric metric = (enum store_metric)m;
-        struct store_expected expected = store_metric_expected(metric, store->samples, store->n_layer);
+        struct store_expected expected =
+            store_metric_expected(metric, store->arch, store->samples, store->n_layer);
         char name[STORE_PATH_ROOM];
         if (!store_keeps_metric(plan, run, metric)) continue;
         store_run_name(plan, run, STORE_METRICS_GROUP, store_metric_name(metric), name);
@@ -168,12 +171,11 @@ static size_t most_bytes(const struct plan *plan, const struct dims *dims, const
 {
     int width = 0;
     for (int l = 0; l < plan->n_layer; l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++)
-            if ((plan->want[l] & 1u << c) && component_width(dims, (enum component)c) > width)
-                width = component_width(dims, (enum component)c);
+        for (int c = 0; c < plan->arch->n_components; c++)
+            if ((plan->want[l] & 1u << c) && arch_width(dims, c) > width) width = arch_width(dims, c);
     size_t most = (size_t)corpus->max_tokens * (size_t)width * sizeof(float);
     for (int m = 0; m < STORE_METRICS; m++) {
-        size_t row = store_metric_row_bytes((enum store_metric)m, plan->n_layer);
+        size_t row = store_metric_row_bytes((enum store_metric)m, plan->arch, plan->n_layer);
         if (store_keeps_metric(plan, plan->n_runs - 1, (enum store_metric)m) && row > most) most = row;
     }
     return most;
@@ -241,11 +243,12 @@ struct store *store_new(const struct comm *comm, const char *path, const struct 
     store->n_runs = plan->n_runs;
     store->n_cells = plan->n_cells;
     store->n_layer = plan->n_layer;
+    store->arch = plan->arch;
     store->samples = corpus->samples;
     store->max_tokens = corpus->max_tokens;
-    for (int c = 0; c < COMPONENT_COUNT; c++)
-        store->width[c] = component_width(dims, (enum component)c);
-    size_t tensors = (size_t)plan->n_runs * (size_t)plan->n_layer * COMPONENT_COUNT;
+    for (int c = 0; c < plan->arch->n_components; c++)
+        store->width[c] = arch_width(dims, c);
+    size_t tensors = (size_t)plan->n_runs * (size_t)plan->n_layer * (size_t)plan->arch->n_components;
     store->path = strdup(path);
     store->outputs = calloc(tensors + 1, sizeof *store->outputs);
     store->metrics = calloc((size_t)plan->n_runs * STORE_METRICS + 1, sizeof *store->metrics);

@@ -166,16 +166,9 @@ static enum status read_states(struct result *result, struct error *err)
 
 // ---- layers and outputs ----
 
-static int find_component(const char *name)
-{
-    for (int c = 0; c < COMPONENT_COUNT; c++)
-        if (strcmp(component_name((enum component)c), name) == 0) return c;
-    return -1;
-}
-
 static void add_component(struct result *result, const char *name, const char *group, struct error *err)
 {
-    int component = find_component(name);
+    int component = arch_find_component(result->arch, name, strlen(name));
     if (component < 0)
         store_torn(&result->file, group, "holds an unknown component", err);
     else
@@ -220,7 +213,7 @@ static void output_name(const struct result *result, int run, int layer, int com
     result_run_group(&result->runs[run], "/outputs", name);
     const size_t used = strlen(name);
     snprintf(name + used, STORE_PATH_ROOM - used, "/layer_%d/%s", result->layers[layer].number,
-             component_name((enum component)component));
+             result->arch->components[component].name);
 }
 
 // The width is the first run's; the others must have the same.
@@ -245,7 +238,7 @@ static enum status check_outputs(struct result *result, struct error *err)
 {
     for (int r = 0; r < result->n_ordinary; r++)
         for (int l = 0; l < result->n_layers; l++)
-            for (int c = 0; c < COMPONENT_COUNT; c++)
+            for (int c = 0; c < result->arch->n_components; c++)
                 if (result->layers[l].components & 1u << c && check_output(result, r, l, c, err))
                     return err->status;
     return STATUS_OK;
@@ -310,6 +303,7 @@ enum status result_open(struct result **result, const char *path, struct error *
     struct result *opened = calloc(1, sizeof *opened);
     if (!opened) return error_memory(err, sizeof *opened, "a result file");
     opened->file.id = -1;
+    opened->arch = arch_at(0);
     opened->file.path = strdup(path);
     if (!opened->file.path) error_memory(err, strlen(path) + 1, "a path");
     if (!err->status && open_file(opened, err) == STATUS_OK) read_structure(opened, err);
@@ -336,6 +330,11 @@ void result_close(struct result *result)
     free(result->length);
     free(result->file.path);
     free(result);
+}
+
+const struct arch *result_arch(const struct result *result)
+{
+    return result->arch;
 }
 
 int result_samples(const struct result *result)
@@ -390,7 +389,7 @@ int result_layer_at(const struct result *result, int index)
     return result->layers[index].number;
 }
 
-unsigned result_components(const struct result *result, int index)
+uint32_t result_components(const struct result *result, int index)
 {
     return result->layers[index].components;
 }
@@ -402,7 +401,7 @@ static int layer_index(const struct result *result, int number)
     return -1;
 }
 
-int result_width(const struct result *result, int layer, enum component component)
+int result_width(const struct result *result, int layer, int component)
 {
     int index = layer_index(result, layer);
     return index < 0 ? 0 : result->layers[index].width[component];
@@ -412,12 +411,12 @@ enum status result_read_scales(struct result *result, struct cell cell, float **
                                struct error *err)
 {
     char label[CELL_NAME_ROOM], name[STORE_PATH_ROOM];
-    struct store_expected expected = {H5T_FLOAT, 4, 2, {-1, SITE_COUNT, 1, 1}};
+    struct store_expected expected = {H5T_FLOAT, 4, 2, {-1, result->arch->n_sites, 1, 1}};
     snprintf(name, sizeof name, STORE_SCALES, cell_name(cell, label));
     hid_t data = store_open_data(&result->file, name, &expected, err);
     if (!data) return err->status;
     H5Dclose(data);
-    const size_t count = (size_t)expected.shape[0] * SITE_COUNT;
+    const size_t count = (size_t)(expected.shape[0] * result->arch->n_sites);
     float *values = calloc(count, sizeof *values);
     if (!values) return error_memory(err, count * sizeof *values, "the scales");
     if (store_read_all(&result->file, name, &expected, H5T_NATIVE_FLOAT, values, err)) {
@@ -429,12 +428,12 @@ enum status result_read_scales(struct result *result, struct cell cell, float **
     return STATUS_OK;
 }
 
-static void unreadable(const struct result *result, int layer, enum component component, struct error *err)
+static void unreadable(const struct result *result, int layer, int component, struct error *err)
 {
     char reason[400];
     store_hdf5_reason(reason, sizeof reason);
     error_set(err, STATUS_IO, "%s: cannot read layer %d %s: %s", result->file.path, layer,
-              component_name(component), reason);
+              result->arch->components[component].name, reason);
 }
 
 // 0 where it cannot be opened.
@@ -455,16 +454,16 @@ static hid_t open_output(struct result *result, int run, int layer, int componen
     return data;
 }
 
-enum status result_read(struct result *result, int run, int layer, enum component component, int sample,
-                        float *values, struct error *err)
+enum status result_read(struct result *result, int run, int layer, int component, int sample, float *values,
+                        struct error *err)
 {
     int index = layer_index(result, layer);
     if (index < 0 || run >= result->n_ordinary || !(result->layers[index].components & 1u << component))
         return error_set(err, STATUS_INPUT, "%s: layer %d %s was not stored", result->file.path, layer,
-                         component_name(component));
+                         result->arch->components[component].name);
     hsize_t start[3] = {(hsize_t)sample, 0, 0};
     hsize_t count[3] = {1, (hsize_t)result->length[sample], (hsize_t)result->layers[index].width[component]};
-    const hid_t data = open_output(result, run, index, (int)component);
+    const hid_t data = open_output(result, run, index, component);
     const hid_t file_space = H5Dget_space(data), memory_space = H5Screate_simple(3, count, NULL);
     if (file_space < 0 || H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
         H5Dread(data, H5T_NATIVE_FLOAT, memory_space, file_space, H5P_DEFAULT, values) < 0)

@@ -11,11 +11,13 @@
 
 static enum status read_widths(struct result *result, struct error *err)
 {
-    struct store_expected expected = {
-        .type_class = H5T_INTEGER, .type_bytes = sizeof(int32_t), .rank = 1, .shape = {COMPONENT_COUNT}};
+    struct store_expected expected = {.type_class = H5T_INTEGER,
+                                      .type_bytes = sizeof(int32_t),
+                                      .rank = 1,
+                                      .shape = {result->arch->n_components}};
     if (store_read_all(&result->file, STORE_WIDTHS, &expected, H5T_NATIVE_INT32, result->width, err))
         return err->status;
-    for (int c = 0; c < COMPONENT_COUNT; c++)
+    for (int c = 0; c < result->arch->n_components; c++)
         if (result->width[c] < 1 || result->width[c] > RESULT_MOST_WIDTH)
             return store_torn(&result->file, STORE_WIDTHS, "unexpected width", err);
     return STATUS_OK;
@@ -33,8 +35,8 @@ static void metric_path(const struct result *result, int run, enum store_metric 
 static enum status open_metric(struct result *result, int run, enum store_metric metric, struct error *err)
 {
     char name[STORE_PATH_ROOM];
-    struct store_expected expected =
-        store_metric_expected(metric, result->samples, result->n_model_layers ? result->n_model_layers : -1);
+    struct store_expected expected = store_metric_expected(
+        metric, result->arch, result->samples, result->n_model_layers ? result->n_model_layers : -1);
     metric_path(result, run, metric, name);
     result->metrics[run * STORE_METRICS + (int)metric] =
         store_open_metric(&result->file, name, &expected, result->metric_types[metric], err);
@@ -110,7 +112,7 @@ static enum status read_block(const struct result *result, int run, enum store_m
                               const struct block *block, void *rows, struct error *err)
 {
     const hid_t data = result->metrics ? result->metrics[run * STORE_METRICS + (int)metric] : 0;
-    const struct store_expected shape = store_metric_expected(metric, result->samples, 1);
+    const struct store_expected shape = store_metric_expected(metric, result->arch, result->samples, 1);
     const hsize_t layer = block->start[1];
     hsize_t start[STORE_RANKS] = {0}, count[STORE_RANKS];
     if (data <= 0 || (shape.rank > 1 && layer + block->count[1] > (hsize_t)result->n_model_layers))
@@ -135,15 +137,14 @@ static enum status read_block(const struct result *result, int run, enum store_m
 
 // The elements of some samples at one layer and component.
 static enum status read_rows(const struct result *result, int run, enum store_metric metric, int layer,
-                             enum component component, struct sample_range range, void *rows,
-                             struct error *err)
+                             int component, struct sample_range range, void *rows, struct error *err)
 {
     const struct block block = {{(hsize_t)range.first, (hsize_t)layer, (hsize_t)component},
                                 {(hsize_t)range.count, 1, 1}};
     return read_block(result, run, metric, &block, rows, err);
 }
 
-enum status result_read_moments(struct result *result, int run, int layer, enum component component,
+enum status result_read_moments(struct result *result, int run, int layer, int component,
                                 struct sample_range range, struct accumulator *rows, struct error *err)
 {
     return read_rows(result, run, STORE_MOMENTS, layer, component, range, rows, err);
@@ -153,17 +154,17 @@ enum status result_read_sample_moments(struct result *result, int run, int sampl
                                        struct error *err)
 {
     const struct block block = {{(hsize_t)sample, 0, 0},
-                                {1, (hsize_t)result->n_model_layers, COMPONENT_COUNT}};
+                                {1, (hsize_t)result->n_model_layers, (hsize_t)result->arch->n_components}};
     return read_block(result, run, STORE_MOMENTS, &block, rows, err);
 }
 
 enum status result_read_end_of_model(struct result *result, int run, struct sample_range range,
                                      struct end_of_model *rows, struct error *err)
 {
-    return read_rows(result, run, STORE_END_OF_MODEL, 0, (enum component)0, range, rows, err);
+    return read_rows(result, run, STORE_END_OF_MODEL, 0, 0, range, rows, err);
 }
 
-enum status result_read_moments_apart(struct result *result, int run, int layer, enum component component,
+enum status result_read_moments_apart(struct result *result, int run, int layer, int component,
                                       struct sample_range range, struct accumulator *rows, struct error *err)
 {
     return read_rows(result, run, STORE_APART, layer, component, range, rows, err);
@@ -172,7 +173,7 @@ enum status result_read_moments_apart(struct result *result, int run, int layer,
 enum status result_read_end_apart(struct result *result, int run, struct sample_range range,
                                   struct end_of_model *rows, struct error *err)
 {
-    return read_rows(result, run, STORE_END_APART, 0, (enum component)0, range, rows, err);
+    return read_rows(result, run, STORE_END_APART, 0, 0, range, rows, err);
 }
 
 // Elements by position follow from the length of the sample.
@@ -191,7 +192,7 @@ static void fill_profile(struct profile *profile, const uint32_t *histogram, con
     }
 }
 
-enum status result_read_profiles(struct result *result, int run, int layer, enum component component,
+enum status result_read_profiles(struct result *result, int run, int layer, int component,
                                  struct sample_range range, struct profile *rows, struct error *err)
 {
     const size_t samples = (size_t)range.count;

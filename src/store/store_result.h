@@ -15,12 +15,13 @@ enum { RESULT_ATTRIBUTES = 13, RESULT_MOST_WIDTH = 1 << 24 };
 // One layer that was captured, as the first run has it; every run must have the same.
 struct result_layer {
     int number;
-    unsigned components; // mask
-    int width[COMPONENT_COUNT];
+    uint32_t components; // mask
+    int width[ARCH_MOST_COMPONENTS];
 };
 
 struct result {
     struct store_file file;
+    const struct arch *arch;
     int samples, max_tokens;
     int32_t *length;
     unsigned char *state; // [n_runs][samples]
@@ -38,7 +39,7 @@ struct result {
     hid_t *metrics; // [n_runs][STORE_METRICS], 0 where absent
     hid_t metric_types[STORE_METRICS];
     int n_model_layers;
-    int32_t width[COMPONENT_COUNT];
+    int32_t width[ARCH_MOST_COMPONENTS];
     char *attributes[RESULT_ATTRIBUTES];
 };
 

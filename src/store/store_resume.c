@@ -371,7 +371,7 @@ static bool hash_metric(const struct store *store, int run, enum store_metric me
                         struct hash *hash)
 {
     const long long first = store->metrics[run * STORE_METRICS + (int)metric];
-    const size_t row = store_metric_row_bytes(metric, store->n_layer);
+    const size_t row = store_metric_row_bytes(metric, store->arch, store->n_layer);
     return !first || hash_raw(store, first + sample * (long long)row, row, hash);
 }
 
@@ -379,7 +379,7 @@ bool store_sample_is_whole(struct store *store, int run, int sample, int length,
 {
     bool good = true;
     for (int l = 0; l < store->n_layer && good; l++)
-        for (int c = 0; c < COMPONENT_COUNT && good; c++) {
+        for (int c = 0; c < store->arch->n_components && good; c++) {
             const long long first = *store_output_at(store, run, l, c);
             if (first) good = hash_output(store, first, c, sample, length, hash);
         }
@@ -391,9 +391,9 @@ bool store_sample_is_whole(struct store *store, int run, int sample, int length,
 bool store_read_observed(struct store *store, int sample, float *observed, uint32_t *histogram,
                          struct hash *hash)
 {
-    const size_t row = (size_t)store->n_layer * SITE_COUNT;
+    const size_t row = (size_t)(store->n_layer * store->arch->n_sites);
     hsize_t start[4] = {(hsize_t)sample, 0, 0, 0};
-    hsize_t count[4] = {1, (hsize_t)store->n_layer, SITE_COUNT, HISTOGRAM_BINS};
+    hsize_t count[4] = {1, (hsize_t)store->n_layer, (hsize_t)store->arch->n_sites, HISTOGRAM_BINS};
     bool good = read_block(store->observed, 3, start, count, H5T_NATIVE_FLOAT, observed);
     hash_update(hash, observed, row * sizeof *observed);
     if (histogram) {

@@ -146,7 +146,7 @@ enum status store_write_samples(struct store *store, const struct corpus *corpus
 
 enum status store_write_scales(struct store *store, const float *scales, struct error *err)
 {
-    size_t per_cell = (size_t)store->n_layer * SITE_COUNT;
+    size_t per_cell = (size_t)(store->n_layer * store->arch->n_sites);
     for (int c = 0; store->comm.rank == 0 && c < store->n_cells && !err->status; c++)
         write_row(store, store->scales[c], 0, scales + (size_t)c * per_cell, per_cell * sizeof *scales,
                   "cannot write the scales", err);
@@ -167,7 +167,7 @@ static enum status mark_row(struct store *store, const struct store_rows *rows, 
 enum status store_write_observed(struct store *store, int sample, const float *observed,
                                  const uint32_t *histogram, const unsigned char digest[32], struct error *err)
 {
-    const size_t sites = (size_t)store->n_layer * SITE_COUNT;
+    const size_t sites = (size_t)(store->n_layer * store->arch->n_sites);
     if (write_row(store, store->observed, sample, observed, sites * sizeof *observed,
                   "cannot write observations", err))
         return err->status;
@@ -201,14 +201,14 @@ void store_mark_failed(struct store *store, int run, int sample)
     if (!stored) store_write_state(store, run, sample, STORE_ITEM_FAILED, &ignored);
 }
 
-enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
+enum status store_write_output(struct store *store, int run, int layer, int component, int sample,
                                const float *values, int length, int width, struct error *err)
 {
-    const long long first = *store_output_at(store, run, layer, (int)component),
+    const long long first = *store_output_at(store, run, layer, component),
                     index = (long long)sample * store->max_tokens * width;
     if (!first)
         return error_set(err, STATUS_INTERNAL, "%s: layer %d %s is not in the plan", store->path, layer,
-                         component_name(component));
+                         store->arch->components[component].name);
     return writer_put(store->writer, run, first + index * (long long)sizeof *values, values,
                       (size_t)length * (size_t)width * sizeof *values, err);
 }
@@ -222,7 +222,7 @@ enum status store_write_metrics(struct store *store, int run, int sample, const 
         [STORE_END_OF_MODEL] = metrics->end_of_model, [STORE_END_APART] = metrics->end_apart};
     for (int m = 0; m < STORE_METRICS; m++) {
         const long long first = store->metrics[run * STORE_METRICS + m];
-        const size_t bytes = store_metric_row_bytes((enum store_metric)m, store->n_layer);
+        const size_t bytes = store_metric_row_bytes((enum store_metric)m, store->arch, store->n_layer);
         if (first && writer_put(store->writer, run, first + sample * (long long)bytes, rows[m], bytes, err))
             return err->status;
     }

@@ -9,7 +9,7 @@
 
 static size_t row_of(const struct plan *plan)
 {
-    return (size_t)plan->n_layer * SITE_COUNT;
+    return plan_observed(plan);
 }
 
 static size_t counts_of(const struct plan *plan)
@@ -133,8 +133,8 @@ static void scales_of_layer(const struct observations *known, const struct plan 
         .order = plan->orders + order,
         .samples = plan->cells[cell].calib_data_num,
         .histogram = known->histogram ? known->histogram + (size_t)cell * counts_of(plan) : NULL};
-    for (int s = 0; s < SITE_COUNT; s++)
-        scales[s] = calibrate_scale(&plan->observers, &set, plan->n_layer, layer, (enum scale_site)s);
+    for (int s = 0; s < plan->arch->n_sites; s++)
+        scales[s] = calibrate_scale(&plan->observers, &set, plan->n_layer, layer, s);
 }
 
 enum status calibration_scales(struct observations *known, const struct plan *plan, const struct comm *comm,
@@ -149,7 +149,8 @@ enum status calibration_scales(struct observations *known, const struct plan *pl
     }
     add_up(known, plan);
     for (int i = comm->rank; i < plan->n_cells * plan->n_layer; i += comm->ranks)
-        scales_of_layer(known, plan, i / plan->n_layer, i % plan->n_layer, made + (size_t)i * SITE_COUNT);
+        scales_of_layer(known, plan, i / plan->n_layer, i % plan->n_layer,
+                        made + (size_t)(i * plan->arch->n_sites));
     for (int c = 0; c < plan->n_cells; c++) // as above: bits of one rank, zeros of the others
         MPI_Allreduce(MPI_IN_PLACE, made + (size_t)c * row_of(plan), (int)row_of(plan), MPI_UINT32_T, MPI_BOR,
                       comm->world);

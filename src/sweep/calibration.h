@@ -12,10 +12,10 @@
 
 // What is known of the activations.
 struct observations {
-    float *observed;        // [samples][n_layer][SITE_COUNT]
+    float *observed;        // [samples][n_layer][n_sites]
     unsigned char *present; // [samples]; where 0, the row above is zero
     int samples;
-    // [n_cells][n_layer][SITE_COUNT][HISTOGRAM_BINS]: each sample is counted in the first cell of each order
+    // [n_cells][n_layer][n_sites][HISTOGRAM_BINS]: each sample is counted in the first cell of each order
     // that has it.  NULL where no observer takes a histogram.
     uint64_t *histogram;
     int added; // samples that worker_observe() observed, also when it failed
@@ -30,7 +30,7 @@ size_t observations_bytes(const struct plan *plan, int samples);
 
 int observations_absent(const struct observations *known); // how many
 
-// Local.  Counts a sample: counts[n_layer][SITE_COUNT][HISTOGRAM_BINS], or NULL where there is none.
+// Local.  Counts a sample: counts[n_layer][n_sites][HISTOGRAM_BINS], or NULL where there is none.
 void observations_count(struct observations *known, const struct plan *plan, int sample,
                         const uint32_t *counts);
 
@@ -39,7 +39,7 @@ void observations_share(struct observations *known, const struct plan *plan, con
 // Collective.  Rank 0 brings all.
 void observations_spread(struct observations *known, const struct plan *plan, const struct comm *comm);
 
-// Collective, once.  scales[n_cells][n_layer][SITE_COUNT] (caller frees), the same bits for any number of
+// Collective, once.  scales[n_cells][n_layer][n_sites] (caller frees), the same bits for any number of
 // ranks; adds the histograms up, cell by cell.
 enum status calibration_scales(struct observations *known, const struct plan *plan, const struct comm *comm,
                                float **scales, struct error *err);

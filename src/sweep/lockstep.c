@@ -53,8 +53,8 @@ static void carve(struct lockstep *l, const struct plan *plan, const struct dims
     struct lane unused;
     const size_t block = plan->logits ? (size_t)LOGITS_TOKENS * PREDICTION_PIECE * sizeof(float) : 0;
     const bool reruns = plan_reruns(plan) > 0;
-    for (int c = 0; c < COMPONENT_COUNT; c++) {
-        const size_t width = (size_t)component_width(dims, (enum component)c);
+    for (int c = 0; c < dims->arch->n_components; c++) {
+        const size_t width = (size_t)arch_width(dims, c);
         const size_t bytes = (size_t)max_tokens * width * sizeof(float);
         l->reference[c] = arena_take(&l->arena, bytes);
         l->repeated[c] = arena_take(&l->arena, reruns ? bytes : 0);
@@ -86,13 +86,14 @@ enum status lockstep_open(struct lockstep **lockstep, const struct worker *worke
     if (!l) return error_memory(err, sizeof *l, "the runs of a group");
     *l = (struct lockstep){.worker = worker, .store = store, .scales = scales};
     l->lanes = calloc((size_t)most_lanes(plan), sizeof *l->lanes);
-    l->all = malloc((size_t)plan->n_layer);
+    l->all = calloc((size_t)plan->n_layer, sizeof *l->all);
     if (!l->lanes || !l->all) error_memory(err, bytes, "the runs of a group");
     if (err->status || arena_init(&l->arena, bytes, "the runs of a group", err)) {
         lockstep_close(l);
         return err->status;
     }
-    memset(l->all, (1 << COMPONENT_COUNT) - 1, (size_t)plan->n_layer);
+    for (int layer = 0; layer < plan->n_layer; layer++)
+        l->all[layer] = arch_all_components(plan->arch);
     carve(l, plan, worker->dims, max_tokens, worker->threads);
     *lockstep = l;
     return STATUS_OK;
@@ -213,7 +214,9 @@ static const float *scales_of(const struct lockstep *l, int run)
 {
     const struct plan *plan = l->worker->plan;
     const int cell = plan->runs[run].cell;
-    return cell == PLAN_FLOAT_CELL ? NULL : l->scales + (size_t)cell * (size_t)plan->n_layer * SITE_COUNT;
+    return cell == PLAN_FLOAT_CELL
+               ? NULL
+               : l->scales + (size_t)cell * (size_t)plan->n_layer * (size_t)plan->arch->n_sites;
 }
 
 static void fail(struct lockstep *l, struct lane *lane)
@@ -240,12 +243,12 @@ static float *const *kept_of(const struct lockstep *l, const struct lane *lane)
     return lane_is_reference(l, lane) ? l->reference : lane->repeated ? l->repeated : l->values;
 }
 
-static void measure_component(const struct lockstep *l, int layer, enum component component,
-                              const float *values)
+static void measure_component(const struct lockstep *l, int layer, int component, const float *values)
 {
     const struct lane *lane = l->lane;
-    const size_t place = (size_t)layer * COMPONENT_COUNT + component, tokens = (size_t)l->length;
-    const int width = component_width(l->worker->dims, component);
+    const size_t place = (size_t)(layer * l->worker->dims->arch->n_components + component),
+                 tokens = (size_t)l->length;
+    const int width = arch_width(l->worker->dims, component);
     struct profile profile;
     profile_clear(&profile);
     accumulator_clear(&lane->moments[place]);
@@ -256,8 +259,7 @@ static void measure_component(const struct lockstep *l, int layer, enum componen
     pairs_add_sample(&lane->apart[place], NULL, kept_of(l, lane->repeats)[component], values, tokens, width);
 }
 
-static bool take(void *context, int layer, enum component component, const float *values, int length,
-                 int width)
+static bool take(void *context, int layer, int component, const float *values, int length, int width)
 {
     struct lockstep *l = context;
     struct lane *lane = l->lane;
@@ -281,7 +283,7 @@ static void measure_part(void *context, int component)
 {
     const struct measuring *m = context;
     const float *values = kept_of(m->lockstep, m->lockstep->lane)[component];
-    measure_component(m->lockstep, m->layer, (enum component)component, values);
+    measure_component(m->lockstep, m->layer, component, values);
 }
 
 // What take() left.
@@ -289,7 +291,7 @@ static void measure(const struct lockstep *l, int layer)
 {
     struct measuring measuring = {l, layer};
     if (measures_at_once(l->worker->threads)) return;
-    team_run(forward_team(l->worker->forward), COMPONENT_COUNT, measure_part, &measuring);
+    team_run(forward_team(l->worker->forward), l->worker->dims->arch->n_components, measure_part, &measuring);
 }
 
 // Of a noisy re-run: the same for every schedule, and for all modes, so that equal modes stay equal.

@@ -19,10 +19,10 @@ struct lockstep {
     const float *scales;
     struct arena arena;
     struct lane *lanes; // the reference first, re-runs behind those that they repeat
-    unsigned char *all; // [n_layer] every component
+    uint32_t *all;      // [n_layer] every component
     // Of the layer at hand, [max tokens][width]: of the reference, of the last run that is repeated, of the
     // lane at work.
-    float *reference[COMPONENT_COUNT], *repeated[COMPONENT_COUNT], *values[COMPONENT_COUNT];
+    float *reference[ARCH_MOST_COMPONENTS], *repeated[ARCH_MOST_COMPONENTS], *values[ARCH_MOST_COMPONENTS];
     float *reference_logits, *repeated_logits, *logits; // [LOGITS_TOKENS][PREDICTION_PIECE]
     // the sample at work
     int n_lanes, sample, length;

@@ -85,7 +85,7 @@ struct predicted_sweep predict_sweep(const struct sweep *sweep)
 {
     const struct plan *plan = &sweep->plan;
     const struct dims *dims = &sweep->model.dims;
-    const size_t row = (size_t)plan->n_layer * SITE_COUNT;
+    const size_t row = plan_observed(plan);
     const size_t histogram =
         observers_take_histogram(&plan->observers) ? row * HISTOGRAM_BINS * sizeof(uint32_t) : 0;
     const size_t observed = observations_bytes(plan, texts_calibrate(sweep) ? plan->calibration_samples : 0);

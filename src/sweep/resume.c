@@ -15,7 +15,7 @@ static void read_observations(const struct worker *worker, struct store *store, 
                               unsigned char *state, uint32_t *counts, struct hash *hash,
                               struct resume_count *count, struct error *err)
 {
-    size_t per_sample = (size_t)worker->plan->n_layer * SITE_COUNT;
+    size_t per_sample = plan_observed(worker->plan);
     if (store_read_states(store, STORE_CALIBRATION, state, err)) return;
     for (int s = 0; s < known->samples; s++) {
         float *observed = known->observed + (size_t)s * per_sample;
@@ -39,7 +39,7 @@ static enum status look_at_observations(const struct worker *worker, struct stor
 {
     if (known->samples == 0) return STATUS_OK;
     const size_t counted =
-        known->histogram ? (size_t)worker->plan->n_layer * SITE_COUNT * HISTOGRAM_BINS * sizeof(uint32_t) : 0;
+        known->histogram ? plan_observed(worker->plan) * HISTOGRAM_BINS * sizeof(uint32_t) : 0;
     unsigned char *state = malloc((size_t)known->samples);
     uint32_t *counts = counted ? malloc(counted) : NULL;
     if (!state || (counted && !counts))

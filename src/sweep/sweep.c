@@ -186,7 +186,7 @@ static enum status obey_stop(const struct sweep *sweep, struct error *err)
 // The scales that a W8A8 checkpoint brings.
 static enum status take_scales(const struct sweep *sweep, float **scales, struct error *err)
 {
-    const size_t count = (size_t)sweep->plan.n_layer * SITE_COUNT;
+    const size_t count = plan_observed(&sweep->plan);
     float *taken = calloc(count, sizeof *taken);
     if (!taken) error_memory(err, count * sizeof *taken, "the scales");
     if (comm_agree(sweep->comm, err)) {

@@ -160,8 +160,8 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     int tensors = 0, layers = 0;
     for (int l = 0; l < plan->n_layer; l++) {
         layers += plan->want[l] != 0;
-        for (int c = 0; c < COMPONENT_COUNT; c++)
-            tensors += (plan->want[l] >> c) & 1;
+        for (int c = 0; c < dims->arch->n_components; c++)
+            tensors += (plan->want[l] >> c & 1u) != 0;
     }
     plan_print_runs(plan, out);
     fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);

@@ -23,8 +23,8 @@ struct stand {
     struct arena arena;
     int tokens;
     int32_t ids[MOST_TOKENS];
-    float scales[SITE_COUNT];
-    float *reference[COMPONENT_COUNT], *values[COMPONENT_COUNT];
+    float scales[ARCH_MOST_SITES];
+    float *reference[ARCH_MOST_COMPONENTS], *values[ARCH_MOST_COMPONENTS];
     float *normed, *logits, *observed;
     uint32_t *counts;
     struct observers observers;
@@ -39,11 +39,16 @@ static float *take_floats(struct arena *arena, size_t count)
     return arena_take(arena, count * sizeof(float));
 }
 
+static size_t counts_bytes(const struct dims *dims)
+{
+    return (size_t)dims->arch->n_sites * HISTOGRAM_BINS * sizeof(uint32_t);
+}
+
 static void carve(struct stand *s, struct arena *arena)
 {
     const struct dims *dims = &s->model.dims;
-    for (int c = 0; c < COMPONENT_COUNT; c++) {
-        const size_t values = (size_t)s->tokens * (size_t)component_width(dims, (enum component)c);
+    for (int c = 0; c < dims->arch->n_components; c++) {
+        const size_t values = (size_t)s->tokens * (size_t)arch_width(dims, c);
         s->reference[c] = take_floats(arena, values);
         s->values[c] = take_floats(arena, values);
     }
@@ -51,8 +56,8 @@ static void carve(struct stand *s, struct arena *arena)
     s->stream.h = take_floats(arena, stream_floats(dims, s->tokens));
     s->normed = take_floats(arena, stream_floats(dims, PREDICTED_TOKENS));
     s->logits = take_floats(arena, (size_t)PREDICTED_TOKENS * PREDICTION_PIECE);
-    s->observed = take_floats(arena, SITE_COUNT);
-    s->counts = arena_take(arena, sizeof *s->counts * SITE_COUNT * HISTOGRAM_BINS);
+    s->observed = take_floats(arena, (size_t)dims->arch->n_sites);
+    s->counts = arena_take(arena, counts_bytes(dims));
 }
 
 static enum status open_memory(struct stand *s, struct error *err)
@@ -62,14 +67,13 @@ static enum status open_memory(struct stand *s, struct error *err)
     const size_t bytes = s->arena.used_bytes;
     if (arena_init(&s->arena, bytes, "the measurement", err)) return err->status;
     carve(s, &s->arena);
-    memset(s->counts, 0, sizeof *s->counts * SITE_COUNT * HISTOGRAM_BINS);
+    memset(s->counts, 0, counts_bytes(&s->model.dims));
     return STATUS_OK;
 }
 
 // ---- what is timed ----
 
-static bool take(void *context, int layer, enum component component, const float *values, int length,
-                 int width)
+static bool take(void *context, int layer, int component, const float *values, int length, int width)
 {
     const struct stand *s = context;
     (void)layer;
@@ -86,16 +90,17 @@ static void measure_component(void *context, int part)
     accumulator_clear(&moments);
     profile_clear(&profile);
     pairs_add_sample(&moments, &profile, s->reference[part], s->values[part], (size_t)s->tokens,
-                     component_width(&s->model.dims, (enum component)part));
+                     arch_width(&s->model.dims, part));
 }
 
 static void run_layer(struct stand *s, const struct mode *mode, bool measures)
 {
-    static const unsigned char all[1] = {(1 << COMPONENT_COUNT) - 1};
+    const uint32_t all[1] = {arch_all_components(s->model.dims.arch)};
     const struct capture capture = {.want = all, .take = take, .context = s};
     s->measures = measures;
     forward_step(s->engine.forward, &s->stream, mode, s->scales, 0, s->tokens, &capture, NULL);
-    if (measures) team_run(forward_team(s->engine.forward), COMPONENT_COUNT, measure_component, s);
+    if (measures)
+        team_run(forward_team(s->engine.forward), s->model.dims.arch->n_components, measure_component, s);
 }
 
 static void run_observation(struct stand *s)
@@ -244,7 +249,7 @@ static enum status open_stand(struct stand *s, struct time_plan *time, struct er
     s->seconds = MEASURED_SECONDS / (2 * mode_count() + 2);
     for (int t = 0; t < s->tokens; t++)
         s->ids[t] = t % s->model.dims.vocab_size;
-    for (int i = 0; i < SITE_COUNT; i++)
+    for (int i = 0; i < s->model.dims.arch->n_sites; i++)
         s->scales[i] = 0.05f; // the time does not depend on it
     s->observers = sweep->plan.observers;
     open_memory(s, err);

@@ -52,7 +52,7 @@ static enum status store_observation(struct calibration *calibration, int sample
                                      const struct observation *observation, struct error *err)
 {
     unsigned char digest[HASH_BYTES];
-    const size_t row = (size_t)calibration->worker->plan->n_layer * SITE_COUNT;
+    const size_t row = plan_observed(calibration->worker->plan);
     hash_update(calibration->hash, observation->numbers, row * sizeof *observation->numbers);
     if (observation->histogram)
         hash_update(calibration->hash, observation->histogram,
@@ -67,7 +67,7 @@ static enum status observe_sample(void *context, int item, struct scheduler *sch
     struct calibration *calibration = context;
     const struct worker *worker = calibration->worker;
     const int sample = calibration->samples[item];
-    const size_t row = (size_t)worker->plan->n_layer * SITE_COUNT;
+    const size_t row = plan_observed(worker->plan);
     const struct observation observation = {.observers = &worker->plan->observers,
                                             .numbers = calibration->known->observed + (size_t)sample * row,
                                             .histogram = calibration->counts};
@@ -99,7 +99,7 @@ static int list_absent(const struct observations *known, int *samples)
 static enum status open_calibration(struct calibration *calibration, struct error *err)
 {
     const struct observations *known = calibration->known;
-    const size_t counts = (size_t)calibration->worker->plan->n_layer * SITE_COUNT * HISTOGRAM_BINS;
+    const size_t counts = plan_observed(calibration->worker->plan) * HISTOGRAM_BINS;
     calibration->samples = calloc((size_t)known->samples + 1, sizeof *calibration->samples);
     calibration->hash = hash_open();
     if (known->histogram) calibration->counts = malloc(counts * sizeof *calibration->counts);
@@ -118,7 +118,7 @@ static void close_calibration(struct calibration *calibration)
 enum status worker_observe(const struct worker *worker, struct store *store, struct observations *known,
                            struct progress *progress, struct error *err)
 {
-    size_t per_sample = (size_t)worker->plan->n_layer * SITE_COUNT;
+    size_t per_sample = plan_observed(worker->plan);
     struct calibration calibration = {.worker = worker, .store = store, .known = known};
     if (open_calibration(&calibration, err)) goto close_calibration;
     if (worker->comm->rank != 0) // rank 0 alone contributes what is known

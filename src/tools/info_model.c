@@ -82,16 +82,16 @@ static enum status open_stand(struct stand *stand, const struct model *model, un
 
 static double time_layer(struct stand *stand, const struct mode *mode)
 {
-    float scales[SITE_COUNT];
+    float scales[ARCH_MOST_SITES];
     double best = 0;
-    for (int i = 0; i < SITE_COUNT; i++)
+    for (int i = 0; i < ARCH_MOST_SITES; i++)
         scales[i] = 0.05f; // the time does not depend on it
     for (int repeat = 0; repeat < REPEATS; repeat++) {
         for (long i = 0; i < (long)stand->tokens * stand->model.dims.d_model; i++)
             stand->residual[i] = (float)(i % 17) - 8.0f;
         double started = progress_clock();
         forward_layer(stand->forward, mode, scales, 0, stand->tokens, stand->residual, stand->h,
-                      &(struct capture){.want = (const unsigned char[1]){0}});
+                      &(struct capture){.want = (const uint32_t[1]){0}});
         double seconds = progress_clock() - started;
         if (repeat == 0 || seconds < best) best = seconds;
     }

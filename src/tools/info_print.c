@@ -32,7 +32,7 @@ static int size_at(const struct dims *dims, int index)
     return value;
 }
 
-static void model_scales(const struct model *model, int layer, float scales[SITE_COUNT])
+static void model_scales(const struct model *model, int layer, float scales[ARCH_MOST_SITES])
 {
     calibrate_from_checkpoint(&model->scales[layer], 1, scales);
 }
@@ -48,13 +48,13 @@ static void print_hadamard(FILE *out, const char *name, int dim)
 static void print_scales(FILE *out, const struct model *model)
 {
     fprintf(out, "\nactivation scales of the checkpoint\n%5s", "layer");
-    for (int s = 0; s < SITE_COUNT; s++)
-        fprintf(out, " %19s", site_name((enum scale_site)s));
+    for (int s = 0; s < model->dims.arch->n_sites; s++)
+        fprintf(out, " %19s", model->dims.arch->sites[s].name);
     for (int l = 0; l < model->dims.n_layer; l++) {
-        float scales[SITE_COUNT];
+        float scales[ARCH_MOST_SITES];
         model_scales(model, l, scales);
         fprintf(out, "\n%5d", l);
-        for (int s = 0; s < SITE_COUNT; s++)
+        for (int s = 0; s < model->dims.arch->n_sites; s++)
             fprintf(out, " %19.9g", (double)scales[s]);
     }
     fputc('\n', out);
@@ -131,11 +131,11 @@ static void put_scales(struct json_writer *w, const struct model *model)
 {
     json_begin_array(w, "scales");
     for (int l = 0; l < model->dims.n_layer; l++) {
-        float scales[SITE_COUNT];
+        float scales[ARCH_MOST_SITES];
         model_scales(model, l, scales);
         json_begin_object(w, NULL);
-        for (int s = 0; s < SITE_COUNT; s++)
-            json_put_double(w, site_name((enum scale_site)s), (double)scales[s]);
+        for (int s = 0; s < model->dims.arch->n_sites; s++)
+            json_put_double(w, model->dims.arch->sites[s].name, (double)scales[s]);
         json_end_object(w);
     }
     json_end_array(w);

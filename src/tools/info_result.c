@@ -42,13 +42,13 @@ static void print_runs(FILE *out, const struct result *result)
 
 static void print_layers(FILE *out, const struct result *result)
 {
+    const struct arch *arch = result_arch(result);
     for (int l = 0; l < result_layers(result); l++) {
         const int layer = result_layer_at(result, l);
         fprintf(out, "  layer %-4d", layer);
-        for (int c = 0; c < COMPONENT_COUNT; c++)
+        for (int c = 0; c < arch->n_components; c++)
             if (result_components(result, l) & 1u << c)
-                fprintf(out, " %s[%d]", component_name((enum component)c),
-                        result_width(result, layer, (enum component)c));
+                fprintf(out, " %s[%d]", arch->components[c].name, result_width(result, layer, c));
         fputc('\n', out);
     }
 }
@@ -86,16 +86,16 @@ static void put_runs(struct json_writer *w, const struct result *result)
 
 static void put_layers(struct json_writer *w, const struct result *result)
 {
+    const struct arch *arch = result_arch(result);
     json_begin_array(w, "layers");
     for (int l = 0; l < result_layers(result); l++) {
         const int layer = result_layer_at(result, l);
         json_begin_object(w, NULL);
         json_put_integer(w, "layer", layer);
         json_begin_object(w, "width");
-        for (int c = 0; c < COMPONENT_COUNT; c++)
+        for (int c = 0; c < arch->n_components; c++)
             if (result_components(result, l) & 1u << c)
-                json_put_integer(w, component_name((enum component)c),
-                                 result_width(result, layer, (enum component)c));
+                json_put_integer(w, arch->components[c].name, result_width(result, layer, c));
         json_end_object(w);
         json_end_object(w);
     }

@@ -49,7 +49,7 @@ static enum status export_entry(const struct report *report, struct result *resu
     char stem[REPORT_STEM_CHARS], name[REPORT_STEM_CHARS + 64];
     report_stem(report, entry->run, stem);
     snprintf(name, sizeof name, "%s_layer_%d%s%s.npy", stem, entry->layer, main ? "" : "_",
-             main ? "" : component_name(entry->component));
+             main ? "" : entry->name);
     return write_array(result, entry, report->output_dir, name, err);
 }
 

@@ -22,7 +22,7 @@ struct array {
     int calib_data_num; // FLOAT_RUN: float modes
     int order;          // of the calibration samples
     int layer;
-    enum component component;
+    int component;
 };
 
 struct import {
@@ -37,15 +37,6 @@ struct import {
 };
 
 // ---- the names of files ----
-
-static int find_component(const char *name, size_t length)
-{
-    for (int c = 0; c < COMPONENT_COUNT; c++)
-        if (strlen(component_name((enum component)c)) == length &&
-            strncmp(component_name((enum component)c), name, length) == 0)
-            return c;
-    return -1;
-}
 
 static enum status odd_name(const char *path, const char *what, struct error *err)
 {
@@ -75,9 +66,10 @@ static enum status parse_name(struct array *array, const char *name, struct erro
     if (end == digits || number < 0 || number >= MAX_LAYERS) return odd_name(array->path, "no layer", err);
     array->layer = (int)number;
     if (strcmp(end, ".npy") == 0) return STATUS_OK; // the component of the layer: set already
-    int component = *end == '_' ? find_component(end + 1, strlen(end + 1) - strlen(".npy")) : -1;
+    int component =
+        *end == '_' ? arch_find_component(arch_at(0), end + 1, strlen(end + 1) - strlen(".npy")) : -1;
     if (component < 0) return odd_name(array->path, "unknown component", err);
-    array->component = (enum component)component;
+    array->component = component;
     return STATUS_OK;
 }
 
@@ -103,11 +95,11 @@ static enum status ask_stats(struct import *import, struct array *array, const c
     snprintf(layer, sizeof layer, "layer_%d", array->layer);
     struct json *json = read_json(import->folder, stats, err);
     const char *main = json_string(json_get(json_get(json_get(json, "layers"), layer), "component"));
-    int component = main ? find_component(main, strlen(main)) : -1;
+    int component = main ? arch_find_component(arch_at(0), main, strlen(main)) : -1;
     const char *plain = strchr(at + strlen("_layer_"), '.');
     bool is_plain = plain && strspn(at + strlen("_layer_"), "0123456789") ==
                                  (size_t)(plain - at - (long)strlen("_layer_"));
-    if (is_plain && component >= 0) array->component = (enum component)component;
+    if (is_plain && component >= 0) array->component = component;
     double told = json_number(json_get(json, "calib_data_num"));
     if (told >= 1 && told < 1e6 && array->calib_data_num == FLOAT_RUN) array->calib_data_num = (int)told;
     told = json_number(json_get(json, "order"));
@@ -129,7 +121,7 @@ static enum status add_file(struct import *import, const char *name, struct erro
         import->room = room;
     }
     struct array *array = &import->arrays[import->n_arrays];
-    *array = (struct array){.path = file_join(import->folder, name), .component = COMPONENT_MIXER_OUTPUT};
+    *array = (struct array){.path = file_join(import->folder, name), .component = arch_output(arch_at(0))};
     if (!array->path) return error_memory(err, 256, "a path");
     import->n_arrays++;
     if (parse_name(array, name, err) || ask_stats(import, array, name, err)) return err->status;
@@ -225,8 +217,7 @@ static enum status read_lengths(struct import *import, struct error *err)
 static enum status set_width(const struct import *import, struct dims *dims, const struct array *array,
                              struct error *err)
 {
-    static const struct dims probe = {.d_model = 0, .d_inner = 1};
-    int *width = component_width(&probe, array->component) ? &dims->d_inner : &dims->d_model;
+    int *width = dims->arch->components[array->component].width == EXTENT_I ? &dims->d_inner : &dims->d_model;
     const struct npy *npy = &array->npy;
     size_t got = npy->dims > 0 ? npy->shape[npy->dims - 1] : 0, rows = rows_of(&import->arrays[0].npy);
     if (npy->dims < 2 || npy->dims > 3 || got == 0 || got > (1u << 24))
@@ -284,7 +275,8 @@ static enum status make_plan(struct import *import, int per_run, struct error *e
         return error_set(err, STATUS_INPUT, "%s: expected at most %d modes and calib_data_num; divide it",
                          import->folder, PLAN_MAX_RUNS);
     plan->runs = calloc((size_t)runs, sizeof *plan->runs);
-    plan->want = calloc((size_t)import->dims.n_layer, 1);
+    plan->arch = import->dims.arch;
+    plan->want = calloc((size_t)import->dims.n_layer, sizeof *plan->want);
     plan->cells = calloc((size_t)runs, sizeof *plan->cells);
     if (!plan->runs || !plan->want || !plan->cells)
         return error_memory(err, (size_t)runs * sizeof *plan->runs, "the modes");
@@ -295,7 +287,7 @@ static enum status make_plan(struct import *import, int per_run, struct error *e
         if (reference && strcmp(reference, mode_at(a->mode)->name) == 0) plan->reference_run = r;
     }
     for (int i = 0; i < per_run; i++)
-        plan->want[import->arrays[i].layer] |= (unsigned char)(1u << import->arrays[i].component);
+        plan->want[import->arrays[i].layer] |= 1u << import->arrays[i].component;
     plan->n_runs = runs;
     plan->n_layer = import->dims.n_layer;
     plan->samples = plan->calibration_samples = import->corpus.samples;
@@ -334,7 +326,7 @@ static enum status write_sample(const struct import *import, struct store *store
     int length = import->corpus.length[sample];
     for (int i = 0; i < per_run && !err->status; i++) {
         const struct array *a = &import->arrays[run * per_run + i];
-        int width = component_width(&import->dims, a->component);
+        int width = arch_width(&import->dims, a->component);
         size_t count = (size_t)length * (size_t)width;
         copy_values(values, &a->npy, first_row * (size_t)width, count);
         store_write_output(store, run, a->layer, a->component, sample, values, length, width, err);
@@ -410,7 +402,7 @@ static void import_clear(struct import *import)
 enum status npy_import(const struct comm *comm, const char *folder, const char *result_path,
                        const char *tool_version, struct error *err)
 {
-    struct import import = {.folder = folder};
+    struct import import = {.folder = folder, .dims.arch = arch_at(0)};
     int per_run = 0;
     import.manifest = read_json(folder, "export.json", err);
     if (!err->status && list_folder(&import, err) == STATUS_OK) size_up(&import, &per_run, err);

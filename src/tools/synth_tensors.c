@@ -69,7 +69,8 @@ enum status synth_tensors_make(struct synth_tensors *tensors, enum synth_preset 
                  .d_conv = D_CONV,
                  .dt_rank = (D + 15) / 16,
                  .vocab_size = (tokens + VOCAB_MULTIPLE - 1) / VOCAB_MULTIPLE * VOCAB_MULTIPLE,
-                 .norm_eps = 1e-5F}};
+                 .norm_eps = 1e-5F,
+                 .arch = arch_at(0)}};
     size_t room = 2 + (size_t)n_layer * TENSORS_OF_LAYER;
     t.items = calloc(room, sizeof *t.items);
     if (!t.items) return error_memory(err, room * sizeof *t.items, "the list of tensors");

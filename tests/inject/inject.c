@@ -238,8 +238,8 @@ WRAP(enum status, store_write_observed,
 WRAP(enum status, store_write_scales, (struct store * store, const float *scales, struct error *err),
      (store, scales, err), point("scales"))
 WRAP(enum status, store_write_output,
-     (struct store * store, int run, int layer, enum component component, int sample, const float *values,
-      int length, int width, struct error *err),
+     (struct store * store, int run, int layer, int component, int sample, const float *values, int length,
+      int width, struct error *err),
      (store, run, layer, component, sample, values, length, width, err), point("store");
      if (is_item(run, sample)) return error_set(err, STATUS_IO, "sweep.h5: a bad place on the disk"))
 WRAP(enum status, store_write_metrics,

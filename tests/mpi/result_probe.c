@@ -3,19 +3,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/store/store.h"
 
 static enum status read_everything(struct result *result, struct error *err)
 {
     for (int r = 0; r < result_runs(result); r++)
         for (int l = 0; l < result_layers(result); l++)
-            for (int c = 0; c < COMPONENT_COUNT; c++) {
+            for (int c = 0; c < MAMBA1_COMPONENTS; c++) {
                 if (!(result_components(result, l) & 1u << c)) continue;
-                size_t width = (size_t)result_width(result, result_layer_at(result, l), (enum component)c);
+                size_t width = (size_t)result_width(result, result_layer_at(result, l), c);
                 float *values = malloc((size_t)result_max_tokens(result) * width * sizeof *values);
                 if (!values) return error_memory(err, width, "a sample");
                 for (int s = 0; s < result_samples(result) && !err->status; s++)
-                    result_read(result, r, result_layer_at(result, l), (enum component)c, s, values, err);
+                    result_read(result, r, result_layer_at(result, l), c, s, values, err);
                 free(values);
                 if (err->status) return err->status;
             }
@@ -32,9 +33,9 @@ static enum status read_metrics(struct result *result, struct error *err)
     if (!moments || !profiles || !ends) error_memory(err, samples, "metrics");
     for (int r = 0; r < result_runs(result) && !err->status; r++) {
         for (int l = 0; l < result_model_layers(result) && !err->status; l++)
-            for (int c = 0; c < COMPONENT_COUNT && !err->status; c++)
-                if (!result_read_moments(result, r, l, (enum component)c, every, moments, err))
-                    result_read_profiles(result, r, l, (enum component)c, every, profiles, err);
+            for (int c = 0; c < MAMBA1_COMPONENTS && !err->status; c++)
+                if (!result_read_moments(result, r, l, c, every, moments, err))
+                    result_read_profiles(result, r, l, c, every, profiles, err);
         if (result_has_end_of_model(result) && !err->status)
             result_read_end_of_model(result, r, every, ends, err);
     }

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/calibrate/calibrate.h"
 
 struct weights {
@@ -15,17 +16,16 @@ struct forward {
     uint64_t dither;
 };
 
-float standin_value(const struct mode *mode, float scale, int layer, enum component component, int first_id,
-                    long index)
+float standin_value(const struct mode *mode, float scale, int layer, int component, int first_id, long index)
 {
     int letter = mode->name[0] + 3 * mode->name[mode->name[1] ? 2 : 0];
-    return (float)(letter * 100 + layer * 10 + (int)component) + (float)first_id / 4096.0f +
+    return (float)(letter * 100 + layer * 10 + component) + (float)first_id / 4096.0f +
            (float)(index % 8191) * 0.5f + scale;
 }
 
 float standin_observation(int first_id, int length, int layer, int site)
 {
-    return (float)(first_id % 97) + (float)length * 0.25f + (float)(layer * SITE_COUNT + site) / 64.0f;
+    return (float)(first_id % 97) + (float)length * 0.25f + (float)(layer * MAMBA1_SITES + site) / 64.0f;
 }
 
 const struct dims *weights_dims(const struct weights *weights)
@@ -96,10 +96,10 @@ void forward_close(struct forward *forward)
     free(forward);
 }
 
-static bool give(struct forward *forward, const struct mode *mode, float scale, int layer,
-                 enum component component, const int32_t *ids, int length, const struct capture *capture)
+static bool give(struct forward *forward, const struct mode *mode, float scale, int layer, int component,
+                 const int32_t *ids, int length, const struct capture *capture)
 {
-    int width = component_width(&forward->weights->dims, component);
+    int width = arch_width(&forward->weights->dims, component);
     for (long i = 0; i < (long)length * width; i++)
         forward->values[i] =
             standin_value(mode, scale, layer, component, ids[0], i) + (float)(forward->dither >> 44);
@@ -140,9 +140,9 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct m
     if ((int)stream->h[0] != layer) abort(); // every layer once
     stream->h[0] = (float)(layer + 1);
     stream->residual[1] = standin_value(mode, 0, 0, COMPONENT_MIXER_INPUT, 0, 0);
-    for (int c = 0; c < COMPONENT_COUNT; c++)
-        if (capture->want[layer] & 1u << c && !give(forward, mode, scales ? scales[layer * SITE_COUNT] : 0,
-                                                    layer, (enum component)c, &first_id, length, capture))
+    for (int c = 0; c < MAMBA1_COMPONENTS; c++)
+        if (capture->want[layer] & 1u << c && !give(forward, mode, scales ? scales[layer * MAMBA1_SITES] : 0,
+                                                    layer, c, &first_id, length, capture))
             return false;
     return true;
 }
@@ -173,18 +173,18 @@ bool forward_observe(struct forward *forward, const struct observation *observat
 {
     for (int l = 0; l < forward->weights->dims.n_layer; l++) {
         if (!go_on(capture, l)) return false;
-        for (int s = 0; s < SITE_COUNT; s++)
-            observation->numbers[l * SITE_COUNT + s] = standin_observation(ids[0], length, l, s);
+        for (int s = 0; s < MAMBA1_SITES; s++)
+            observation->numbers[l * MAMBA1_SITES + s] = standin_observation(ids[0], length, l, s);
     }
     return true;
 }
 
 // The order of the samples matters to the last bit, as it does in the true one.
 float calibrate_scale(const struct observers *observers, const struct calibration_set *set, int n_layer,
-                      int layer, enum scale_site site)
+                      int layer, int site)
 {
-    const float *numbers = set->observed + layer * SITE_COUNT + (int)site;
-    const long stride = (long)n_layer * SITE_COUNT;
+    const float *numbers = set->observed + layer * MAMBA1_SITES + (int)site;
+    const long stride = (long)n_layer * MAMBA1_SITES;
     (void)observers;
     float m = numbers[set->order ? set->order[0] * stride : 0];
     for (int s = 1; s < set->samples; s++)
@@ -195,7 +195,6 @@ float calibrate_scale(const struct observers *observers, const struct calibratio
 void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,
                       float *scales)
 {
-    for (int i = 0; i < n_layer * SITE_COUNT; i++)
-        scales[i] =
-            calibrate_scale(observers, set, n_layer, i / SITE_COUNT, (enum scale_site)(i % SITE_COUNT));
+    for (int i = 0; i < n_layer * MAMBA1_SITES; i++)
+        scales[i] = calibrate_scale(observers, set, n_layer, i / MAMBA1_SITES, (i % MAMBA1_SITES));
 }

@@ -7,8 +7,7 @@
 #include "ssmsweep/forward/forward.h"
 
 // scale: what forward_step() got for this layer's first site, 0 in float modes.
-float standin_value(const struct mode *mode, float scale, int layer, enum component component, int first_id,
-                    long index);
+float standin_value(const struct mode *mode, float scale, int layer, int component, int first_id, long index);
 float standin_observation(int first_id, int length, int layer, int site);
 
 #endif

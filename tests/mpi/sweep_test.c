@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "check.h"
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/store/store.h"
 #include "standin.h"
@@ -18,7 +19,8 @@
 
 enum { SAMPLES = 11, MAX_TOKENS = 29, LAYERS = 5 };
 
-static const struct dims dims = {.n_layer = LAYERS, .d_model = 6, .d_inner = 12, .vocab_size = 4096};
+static const struct dims dims = {
+    .n_layer = LAYERS, .d_model = 6, .d_inner = 12, .vocab_size = 4096, .arch = &arch_mamba1};
 
 static struct corpus make_corpus(void)
 {
@@ -50,26 +52,26 @@ static struct job make_job(int shard)
 // The scales as one process computes them.
 static void expect_scales(const struct corpus *corpus, int samples, float *scales)
 {
-    static float observed[SAMPLES * LAYERS * SITE_COUNT];
+    static float observed[SAMPLES * LAYERS * MAMBA1_SITES];
     for (int s = 0; s < SAMPLES; s++)
         for (int l = 0; l < LAYERS; l++)
-            for (int site = 0; site < SITE_COUNT; site++)
-                observed[(s * LAYERS + l) * SITE_COUNT + site] =
+            for (int site = 0; site < MAMBA1_SITES; site++)
+                observed[(s * LAYERS + l) * MAMBA1_SITES + site] =
                     standin_observation(corpus->ids[s * MAX_TOKENS], corpus->length[s], l, site);
     const struct calibration_set set = {.observed = observed, .samples = samples};
     calibrate_scales(NULL, &set, LAYERS, scales);
 }
 
 static void check_tensor(struct result *result, const struct corpus *corpus, int run, int layer,
-                         enum component component)
+                         int component)
 {
-    static float values[MAX_TOKENS * 12], scales[LAYERS * SITE_COUNT];
+    static float values[MAX_TOKENS * 12], scales[LAYERS * MAMBA1_SITES];
     const struct result_run *about = result_run_at(result, run);
     struct error err = {0};
     float scale = 0;
     if (about->calib_data_num) {
         expect_scales(corpus, about->calib_data_num, scales);
-        scale = scales[layer * SITE_COUNT];
+        scale = scales[layer * MAMBA1_SITES];
     }
     for (int s = 0; s < SAMPLES; s++) {
         int count = corpus->length[s] * result_width(result, layer, component);
@@ -83,15 +85,15 @@ static void check_tensor(struct result *result, const struct corpus *corpus, int
 
 // A tensor as the stand-in gives it.
 static void expect_tensor(const struct result_run *about, const struct corpus *corpus, int layer,
-                          enum component component, int sample, float *values)
+                          int component, int sample, float *values)
 {
-    static float scales[LAYERS * SITE_COUNT];
+    static float scales[LAYERS * MAMBA1_SITES];
     float scale = 0;
     if (about->calib_data_num) {
         expect_scales(corpus, about->calib_data_num, scales);
-        scale = scales[layer * SITE_COUNT];
+        scale = scales[layer * MAMBA1_SITES];
     }
-    for (int i = 0; i < corpus->length[sample] * component_width(&dims, component); i++)
+    for (int i = 0; i < corpus->length[sample] * arch_width(&dims, component); i++)
         values[i] = standin_value(mode_find(about->mode), scale, layer, component,
                                   corpus->ids[sample * MAX_TOKENS], i);
 }
@@ -100,12 +102,12 @@ static const struct sample_range every = {0, SAMPLES};
 
 // Every bit, in layers that were captured and in others.
 static void check_metrics(struct result *result, const struct corpus *corpus, int run, int layer,
-                          enum component component)
+                          int component)
 {
     static float ref[MAX_TOKENS * 12], values[MAX_TOKENS * 12];
     static struct accumulator moments[SAMPLES];
     static struct profile profiles[SAMPLES];
-    const int width = component_width(&dims, component);
+    const int width = arch_width(&dims, component);
     struct error err = {0};
     CHECK(result_read_moments(result, run, layer, component, every, moments, &err) == STATUS_OK);
     CHECK(result_read_profiles(result, run, layer, component, every, profiles, &err) == STATUS_OK);
@@ -148,8 +150,8 @@ static void check_all_metrics(struct result *result, const struct corpus *corpus
     CHECK(result_model_layers(result) == LAYERS);
     for (int r = 0; r < result_runs(result); r++) {
         for (int l = 0; l < LAYERS; l++)
-            for (int c = 0; c < COMPONENT_COUNT; c++)
-                check_metrics(result, corpus, r, l, (enum component)c);
+            for (int c = 0; c < MAMBA1_COMPONENTS; c++)
+                check_metrics(result, corpus, r, l, c);
         check_predictions(result, corpus, r);
     }
     CHECK(result_read_moments(result, 0, LAYERS, COMPONENT_SSM_INPUT, every, unused, &err) == STATUS_INPUT);
@@ -212,19 +214,16 @@ static void check_file(const char *path, const struct corpus *corpus)
 }
 
 // Linked in place of store_write_output() by --wrap.
-enum status __real_store_write_output(struct store *store, int run, int layer, enum component component,
-                                      int sample, const float *values, int length, int width,
-                                      struct error *err);
-enum status __wrap_store_write_output(struct store *store, int run, int layer, enum component component,
-                                      int sample, const float *values, int length, int width,
-                                      struct error *err);
+enum status __real_store_write_output(struct store *store, int run, int layer, int component, int sample,
+                                      const float *values, int length, int width, struct error *err);
+enum status __wrap_store_write_output(struct store *store, int run, int layer, int component, int sample,
+                                      const float *values, int length, int width, struct error *err);
 
 static int writes_before_failure = INT_MAX;
 static bool fails_once;
 
-enum status __wrap_store_write_output(struct store *store, int run, int layer, enum component component,
-                                      int sample, const float *values, int length, int width,
-                                      struct error *err)
+enum status __wrap_store_write_output(struct store *store, int run, int layer, int component, int sample,
+                                      const float *values, int length, int width, struct error *err)
 {
     if (fails_once ? writes_before_failure == 0 : writes_before_failure <= 0) {
         writes_before_failure--;

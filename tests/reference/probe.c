@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The core library behind a command line, so that the Python reference can drive it: raw little-endian arrays
 // in and out.  Usage:
-//   probe observe MODEL ALPHA IDS OUT              -> float32 observed[samples][n_layer][SITE_COUNT], then
-//                                                     scales[n_layer][SITE_COUNT] of all samples
+//   probe observe MODEL ALPHA IDS OUT              -> float32 observed[samples][n_layer][MAMBA1_SITES], then
+//                                                     scales[n_layer][MAMBA1_SITES] of all samples
 //   probe forward MODEL MODE SCALES IDS OUT        -> per sample: components of all layers in order, then
 //                                                     logits
 //   probe rerun MODEL MODE K SCALES IDS OUT        -> the same of the K-th noisy re-run
@@ -10,12 +10,13 @@
 //                                                     the six components, then residual, h
 //   probe hadamard DIM IN OUT                      -> rows of DIM, forward then inverse of each
 //   probe int8 ROWS DEPTH OUTPUTS A W OUT          -> INT8 GEMM as float with both factors 1
-// IDS: int32 length, ids, length, ids, ...   SCALES: float32 [n_layer][SITE_COUNT], or - for float modes.
+// IDS: int32 length, ids, length, ids, ...   SCALES: float32 [n_layer][MAMBA1_SITES], or - for float modes.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../src/compute/cpu/rotation.h"
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/calibrate/calibrate.h"
@@ -78,8 +79,7 @@ static void close_probe(struct probe *p)
     model_close(&p->model);
 }
 
-static bool take(void *context, int layer, enum component component, const float *values, int length,
-                 int width)
+static bool take(void *context, int layer, int component, const float *values, int length, int width)
 {
     (void)layer, (void)component;
     write_floats(((struct probe *)context)->out, values, (size_t)length * (size_t)width);
@@ -88,8 +88,8 @@ static bool take(void *context, int layer, enum component component, const float
 
 static struct capture capture_all(struct probe *p)
 {
-    unsigned char *want = malloc((size_t)p->model.dims.n_layer);
-    memset(want, (1u << COMPONENT_COUNT) - 1, (size_t)p->model.dims.n_layer);
+    uint32_t *want = calloc((size_t)p->model.dims.n_layer, sizeof *want);
+    memset(want, 0xff, (size_t)p->model.dims.n_layer * sizeof *want);
     return (struct capture){.want = want, .take = take, .context = p};
 }
 
@@ -114,11 +114,11 @@ static void observe(char **a)
     struct file_map ids = map_file(a[2]);
     struct probe p;
     open_probe(&p, a[0], a[3], longest(&ids));
-    const size_t per_sample = (size_t)p.model.dims.n_layer * SITE_COUNT;
+    const size_t per_sample = (size_t)p.model.dims.n_layer * MAMBA1_SITES;
     float *observed = NULL;
     struct observers observers = {.percentile_alpha = atof(a[1])};
     struct error err = {0};
-    if (observers_parse(&observers, NULL, &err)) exit(1);
+    if (observers_parse(&observers, &arch_mamba1, NULL, &err)) exit(1);
     int samples = 0;
     const int32_t *at = (const int32_t *)(const void *)ids.data, *end = at + ids.size_bytes / 4;
     for (; at < end; at += 1 + *at) {

@@ -5,21 +5,9 @@
 
 #include <stdbool.h>
 
+#include "ssmsweep/arch/arch.h"
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/input/checkpoint.h"
-
-// The letters of the equations: L tokens of a sample, D = d_model, I = d_inner, N = d_state, K = d_conv, R =
-// dt_rank.
-struct dims {
-    int n_layer;
-    int d_model; // D
-    int d_inner; // I = expand * D
-    int d_state; // N
-    int d_conv;  // K
-    int dt_rank; // R
-    int vocab_size;
-    float norm_eps;
-};
 
 enum model_kind {
     MODEL_FLOAT,

@@ -12,23 +12,23 @@ struct w8a8_scales;
 // Where a pass puts what it sees of a sample.  `histogram` is added to.
 struct observation {
     const struct observers *observers;
-    float *numbers;      // [n_layer][SITE_COUNT]: max |v|, or its alpha-quantile, as the observer of the site
-    uint32_t *histogram; // [n_layer][SITE_COUNT][HISTOGRAM_BINS]; NULL where no observer takes one
+    float *numbers;      // [n_layer][n_sites]: max |v|, or its alpha-quantile, as the observer of the site
+    uint32_t *histogram; // [n_layer][n_sites][HISTOGRAM_BINS]; NULL where no observer takes one
 };
 
 // The samples behind one set of scales.
 struct calibration_set {
-    const float *observed;     // [all samples][n_layer][SITE_COUNT]: their numbers
+    const float *observed;     // [all samples][n_layer][n_sites]: their numbers
     const int *order;          // the samples of the set in their order; NULL: 0, 1, ...
     int samples;               // in the set
-    const uint64_t *histogram; // [n_layer][SITE_COUNT][HISTOGRAM_BINS] of the set; NULL as above
+    const uint64_t *histogram; // [n_layer][n_sites][HISTOGRAM_BINS] of the set; NULL as above
 };
 
 // One scale, that of a site of a layer.
 float calibrate_scale(const struct observers *observers, const struct calibration_set *set, int n_layer,
-                      int layer, enum scale_site site);
+                      int layer, int site);
 
-// scales: [n_layer][SITE_COUNT].
+// scales: [n_layer][n_sites].
 void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,
                       float *scales);
 

@@ -7,22 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ssmsweep/arch/arch.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/calibrate/histogram.h"
-
-// The order in which scales are stored; beside each the observer that the reference has there.
-enum scale_site {
-    SITE_IN_PROJ_INPUT,  // had(x̂)                     minmax
-    SITE_IN_PROJ_OUTPUT, // xz                          minmax
-    SITE_X_PROJ_INPUT,   // c                           ema-percentile
-    SITE_X_PROJ_OUTPUT,  // dbl                         minmax
-    SITE_DT_PROJ_OUTPUT, // dt before its bias          minmax
-    SITE_OUT_PROJ_INPUT, // had(y)                      minmax
-    SITE_SSM_STATE,      // state after the last token  ema-percentile
-    SITE_COUNT
-};
-
-const char *site_name(enum scale_site site); // "in_proj:input", ..., as in docs/numerics.md
 
 enum observer {
     OBSERVER_MINMAX,         // maximum of |v|
@@ -34,16 +21,19 @@ enum observer {
 };
 
 struct observers {
-    enum observer of_site[SITE_COUNT];
+    int n_sites;
+    enum observer of_site[ARCH_MOST_SITES];
     double percentile_alpha;
 };
 
 const char *observer_name(enum observer observer);
 
 // text: NULL, or a comma list of KIND (every site) and SITE=KIND or GROUP=KIND, of which the later ones win;
-// sites that are not named keep what the reference has.  percentile_alpha is left alone.  STATUS_USAGE: an
+// sites that are not named keep what the reference has.  arch NULL: before the model is known; some family
+// must have all the sites.  percentile_alpha is left alone.  STATUS_USAGE: an
 // unknown site or kind.
-enum status observers_parse(struct observers *observers, const char *text, struct error *err);
+enum status observers_parse(struct observers *observers, const struct arch *arch, const char *text,
+                            struct error *err);
 
 bool observer_takes_quantile(enum observer observer);  // else the maximum
 bool observer_takes_histogram(enum observer observer); // besides the maximum

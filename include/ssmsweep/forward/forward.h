@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ssmsweep/arch/component.h"
+#include "ssmsweep/arch/arch.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/calibrate/calibrate.h"
@@ -22,9 +22,8 @@ struct forward; // opaque: workspace of one thread team, sized for the longest s
 // false stops the pass.  between_layers (NULL: none) is called in front of every layer of a whole pass, for
 // what has to be seen to meanwhile; false stops the pass too.
 struct capture {
-    const unsigned char *want; // [n_layer], bit mask 1u << component; NULL: nothing is captured
-    bool (*take)(void *context, int layer, enum component component, const float *values, int length,
-                 int width);
+    const uint32_t *want; // [n_layer], bit mask 1u << component; NULL: nothing is captured
+    bool (*take)(void *context, int layer, int component, const float *values, int length, int width);
     bool (*between_layers)(void *context, int layer);
     void *context;
 };
@@ -35,7 +34,7 @@ enum status forward_open(struct forward **forward, const struct weights *weights
 void forward_close(struct forward *forward);
 struct team *forward_team(const struct forward *forward); // free between two calls
 
-// One sample through all layers.  scales: [n_layer][SITE_COUNT] for W8A8 modes, else NULL.  ids: [length],
+// One sample through all layers.  scales: [n_layer][n_sites] for W8A8 modes, else NULL.  ids: [length],
 // each below vocab_size, 1 <= length <= max_tokens.  False: capture stopped it.
 bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
                  int length, const struct capture *capture);

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "ssmsweep/arch/component.h"
+#include "ssmsweep/arch/arch.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/calibrate/observer.h"
 #include "ssmsweep/input/corpus.h"
@@ -50,7 +50,8 @@ struct stretch {
 
 struct finished;
 struct plan {
-    struct cell *cells; // ascending; as many orders at every calib_data_num
+    const struct arch *arch; // the family of the model
+    struct cell *cells;      // ascending; as many orders at every calib_data_num
     int n_cells;
     struct observers observers;
     int *orders, *places; // [n_orders][calibration_samples], as orders_make() gives them
@@ -65,11 +66,11 @@ struct plan {
     // Items are computed, not kept: plan_item().
     struct stretch stretches[PLAN_STRETCHES];
     int n_stretches;
-    int n_items;         // that are left
-    int *order;          // [samples] sample at each place; NULL: as they are; after plan_renew() fewer
-    uint64_t *left;      // a bit for each item; NULL: all are left
-    int *left_before;    // how many are before each block of these bits
-    unsigned char *want; // [n_layer] component masks whose tensors are stored
+    int n_items;      // that are left
+    int *order;       // [samples] sample at each place; NULL: as they are; after plan_renew() fewer
+    uint64_t *left;   // a bit for each item; NULL: all are left
+    int *left_before; // how many are before each block of these bits
+    uint32_t *want;   // [n_layer] component masks whose tensors are stored
     int n_layer;
     int samples; // S, evaluated
     int calibration_samples;
@@ -99,9 +100,15 @@ enum status plan_renew(struct plan *plan, const struct job *job, const struct di
 void plan_clear(struct plan *plan);
 
 // Local.  Mask of the components whose tensors a run stores at a layer.
-static inline unsigned plan_wants(const struct plan *plan, int run, int layer)
+static inline uint32_t plan_wants(const struct plan *plan, int run, int layer)
 {
     return plan->runs[run].dither ? 0 : plan->want[layer];
+}
+
+// Local.  Numbers that a sample shows, and scales of a cell: [n_layer][n_sites].
+static inline size_t plan_observed(const struct plan *plan)
+{
+    return (size_t)plan->n_layer * (size_t)plan->arch->n_sites;
 }
 
 // Local.  Re-runs that each W8A8 run has.

@@ -15,9 +15,11 @@
 
 // One (run, layer, component) against the reference.
 struct comparison_entry {
-    int run;   // of the result file
-    int layer; // model layer number
-    enum component component;
+    int run;          // of the result file
+    int layer;        // model layer number
+    int component;    // of the family of the model
+    const char *name; // its
+    bool is_output;   // is it the output of the layer?
     struct record record;
 };
 

@@ -30,7 +30,7 @@ struct gate {
     bool any_mode;
     bool modes[GATE_MODES]; // by place in the mode table
     char layers[96];        // empty: all
-    unsigned components;    // mask; 0: the one that stands for a layer
+    char components[160];   // a list; empty: the one that stands for a layer
     int calib_data_num;     // 0: any
     struct gate_limit limits[GATE_LIMITS];
     int n_limits;

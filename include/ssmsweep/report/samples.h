@@ -29,13 +29,12 @@ unsigned samples_components(const struct samples *samples, int index);
 // rows[result_samples()]: cleared where uses[sample] is false; what is used must be done in both runs.
 // *total: the profile of those that are used; may be NULL.  STATUS_STOPPED: a signal came, and the time of
 // grace is over.
-enum status samples_read(struct samples *samples, int run, int layer, enum component component,
-                         const bool *uses, struct accumulator *rows, struct profile *total,
-                         struct error *err);
+enum status samples_read(struct samples *samples, int run, int layer, int component, const bool *uses,
+                         struct accumulator *rows, struct profile *total, struct error *err);
 
 // Noisy re-runs can be read as other runs can, and against the runs that they repeat.
 bool samples_have_reruns(const struct samples *samples);
-enum status samples_read_apart(struct samples *samples, int run, int layer, enum component component,
+enum status samples_read_apart(struct samples *samples, int run, int layer, int component,
                                struct accumulator *rows, struct error *err); // rows[result_samples()]
 
 // The predictions of the whole model; rows[range.count].

@@ -28,8 +28,9 @@ extern const double sweep_percentiles[SWEEP_PERCENTILES]; // 50 ... 99.9
 // What the numbers are of: a component of a layer, or the predictions of the whole model.
 enum { SWEEP_END_OF_MODEL = -1 };
 struct sweep_unit {
-    int layer; // or SWEEP_END_OF_MODEL
-    enum component component;
+    int layer;        // or SWEEP_END_OF_MODEL
+    int component;    // of the family of the model
+    const char *name; // its
 };
 // The metrics that a unit has, in the order of everything below: moment_statistics or text_statistics.
 const struct statistic *sweep_statistics(const struct sweep_unit *unit);

@@ -5,15 +5,15 @@
 //      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version,
 //      calibration_ids_sha256, evaluation_text
 //   /samples/token_ids int32[S, L]  /samples/length int32[S]
-//   /calibration/<cell>/scales float32[n_layer, SITE_COUNT]   attributes sites, observers
-//   /calibration/observed float32[N, n_layer, SITE_COUNT]  state uint8[N], digest uint8[N, 32]
+//   /calibration/<cell>/scales float32[n_layer, n_sites]   attributes sites, observers
+//   /calibration/observed float32[N, n_layer, n_sites]  state uint8[N], digest uint8[N, 32]
 //      of the N = plan->calibration_samples samples of the calibration
-//   /calibration/histogram uint32[N, n_layer, SITE_COUNT, HISTOGRAM_BINS]   where an observer takes it
+//   /calibration/histogram uint32[N, n_layer, n_sites, HISTOGRAM_BINS]   where an observer takes it
 //   /outputs/<cell>/<mode>/layer_<l>/<component> float32[S, L, width]   <cell>: cell_name()
-//   /metrics/width int32[COMPONENT_COUNT]
-//   /metrics/<cell>/<mode>/moments compound[S, n_layer, COMPONENT_COUNT], as struct accumulator
-//      histogram uint32[S, n_layer, COMPONENT_COUNT, PROFILE_BINS]
-//      position float64[S, n_layer, COMPONENT_COUNT, PROFILE_POSITIONS, 2] (squares, abs)
+//   /metrics/width int32[n_components]
+//   /metrics/<cell>/<mode>/moments compound[S, n_layer, n_components], as struct accumulator
+//      histogram uint32[S, n_layer, n_components, PROFILE_BINS]
+//      position float64[S, n_layer, n_components, PROFILE_POSITIONS, 2] (squares, abs)
 //      end_of_model compound[S], as struct end_of_model (not with --no-logits)
 //      of (reference, run) pairs, all layers and components, whether their tensors are stored or not
 //      <mode> may be <mode>_dither<k>, as in /items; that has further
@@ -96,8 +96,8 @@ enum status store_extend(struct store **store, const struct comm *comm, const ch
 enum status store_read_states(struct store *store, int run, unsigned char *state, struct error *err);
 // Local.  Is what is stored what its digest says?  False also where it cannot be read.
 bool store_sample_is_whole(struct store *store, int run, int sample, int length, struct hash *hash);
-// The same of what a sample showed, which it gives: observed[n_layer, SITE_COUNT] and
-// histogram[n_layer, SITE_COUNT, HISTOGRAM_BINS], NULL where the plan has none.
+// The same of what a sample showed, which it gives: observed[n_layer, n_sites] and
+// histogram[n_layer, n_sites, HISTOGRAM_BINS], NULL where the plan has none.
 bool store_read_observed(struct store *store, int sample, float *observed, uint32_t *histogram,
                          struct hash *hash);
 
@@ -108,19 +108,19 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
 // samples.
 enum status store_read_ids(struct store *store, int sample, int length, int32_t *ids, struct error *err);
 
-// Collective.  scales: [n_cells][n_layer][SITE_COUNT], equal on all ranks.
+// Collective.  scales: [n_cells][n_layer][n_sites], equal on all ranks.
 enum status store_write_scales(struct store *store, const float *scales, struct error *err);
 
 // Local: values[length, width] of one sample at (run, layer, component).  They are copied, and written while
 // the caller computes.  Of each run one sample at a time, its outputs in the order in which the digest takes
 // them; runs may take turns.  The error may be that of an output of the run before.
-enum status store_write_output(struct store *store, int run, int layer, enum component component, int sample,
+enum status store_write_output(struct store *store, int run, int layer, int component, int sample,
                                const float *values, int length, int width, struct error *err);
 // What a run shows of a sample, against its reference.
 struct store_metrics {
-    const struct accumulator *moments;       // [n_layer][COMPONENT_COUNT]
-    const uint32_t *histogram;               // [n_layer][COMPONENT_COUNT][PROFILE_BINS]
-    const double *position;                  // [n_layer][COMPONENT_COUNT][PROFILE_POSITIONS][2]
+    const struct accumulator *moments;       // [n_layer][n_components]
+    const uint32_t *histogram;               // [n_layer][n_components][PROFILE_BINS]
+    const double *position;                  // [n_layer][n_components][PROFILE_POSITIONS][2]
     const struct end_of_model *end_of_model; // unused with --no-logits
     // Of a re-run, in the same way against the run that it repeats; else unused.
     const struct accumulator *apart;
@@ -175,6 +175,7 @@ void result_close(struct result *result);
 // Collective.  Of a file that is still written to, all ranks see what rank 0 saw when it opened it.
 // STATUS_BUSY: modes were added meanwhile.
 enum status result_agree(struct result *result, const struct comm *comm, struct error *err);
+const struct arch *result_arch(const struct result *result); // the family of its model
 int result_samples(const struct result *result);
 int result_length(const struct result *result, int sample);
 int result_max_tokens(const struct result *result);
@@ -187,13 +188,13 @@ const struct result_run *result_run_at(const struct result *result, int run);
 enum store_state result_state(const struct result *result, int run, int sample); // others are absent
 int result_layers(const struct result *result);                     // how many layers were captured
 int result_layer_at(const struct result *result, int index);        // ascending model layer numbers
-unsigned result_components(const struct result *result, int index); // mask at that layer
-int result_width(const struct result *result, int layer, enum component component);
+uint32_t result_components(const struct result *result, int index); // mask at that layer
+int result_width(const struct result *result, int layer, int component);
 // Root attribute of the list above, except schema_version, as text ("" if absent); valid until
 // result_close().
 const char *result_attribute(const struct result *result, const char *name);
 const char *result_attribute_name(int index); // of all of them, from 0; NULL: there are no more
-// scales[*n_layer, SITE_COUNT] of a cell, zeros before the calibration has ended; caller frees.
+// scales[*n_layer, n_sites] of a cell, zeros before the calibration has ended; caller frees.
 enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
                                struct error *err);
 // ---- metrics of (reference, run) pairs; the reference is compare_reference_of() of the file's reference
@@ -206,23 +207,23 @@ struct sample_range {
     int first, count;
 };
 // rows[range.count], each.
-enum status result_read_moments(struct result *result, int run, int layer, enum component component,
+enum status result_read_moments(struct result *result, int run, int layer, int component,
                                 struct sample_range range, struct accumulator *rows, struct error *err);
-// rows[n_layer of the model][COMPONENT_COUNT] of one sample.
+// rows[n_layer of the model][n_components] of one sample.
 enum status result_read_sample_moments(struct result *result, int run, int sample, struct accumulator *rows,
                                        struct error *err);
 // The same of a noisy re-run against the run that it repeats.
-enum status result_read_moments_apart(struct result *result, int run, int layer, enum component component,
+enum status result_read_moments_apart(struct result *result, int run, int layer, int component,
                                       struct sample_range range, struct accumulator *rows, struct error *err);
 enum status result_read_end_apart(struct result *result, int run, struct sample_range range,
                                   struct end_of_model *rows, struct error *err);
-enum status result_read_profiles(struct result *result, int run, int layer, enum component component,
+enum status result_read_profiles(struct result *result, int run, int layer, int component,
                                  struct sample_range range, struct profile *rows, struct error *err);
 enum status result_read_end_of_model(struct result *result, int run, struct sample_range range,
                                      struct end_of_model *rows, struct error *err);
 
 // values[length(sample), width] of one sample.
-enum status result_read(struct result *result, int run, int layer, enum component component, int sample,
-                        float *values, struct error *err);
+enum status result_read(struct result *result, int run, int layer, int component, int sample, float *values,
+                        struct error *err);
 
 #endif

@@ -15,7 +15,7 @@ struct engine {
     struct arena memory;
     struct weights *weights;
     int32_t *ids;  // [length]
-    float *scales; // [n_layer][SITE_COUNT]
+    float *scales; // [n_layer][n_sites]
 };
 
 // ---- weights, one precision at a time: together they may not fit ----
@@ -61,11 +61,12 @@ static enum status calibrate(struct engine *engine, struct error *err)
 {
     struct observers observers = {.percentile_alpha = 0.9995};
     const struct setting *setting = engine->setting;
-    const size_t count = (size_t)setting->model->dims.n_layer * SITE_COUNT;
+    const size_t count = (size_t)(setting->model->dims.n_layer * setting->model->dims.arch->n_sites);
     struct forward *forward = NULL;
     float *observed = calloc(count, sizeof *observed);
     if (!observed) return error_memory(err, count * sizeof *observed, "the observations");
-    if (observers_parse(&observers, NULL, err) || pack(engine, WEIGHTS_FP32, err)) goto free_observed;
+    if (observers_parse(&observers, setting->model->dims.arch, NULL, err) || pack(engine, WEIGHTS_FP32, err))
+        goto free_observed;
     if (forward_open(&forward, engine->weights, setting->length, setting->threads, err) == STATUS_OK) {
         const struct observation observation = {.observers = &observers, .numbers = observed};
         const struct calibration_set set = {.observed = observed, .samples = 1};
@@ -144,7 +145,7 @@ enum status passes_measure(struct setting *setting, const bool *chosen, struct e
     const struct dims *dims = &setting->model->dims;
     struct engine engine = {.setting = setting};
     engine.ids = calloc((size_t)setting->length, sizeof *engine.ids);
-    engine.scales = calloc((size_t)dims->n_layer * SITE_COUNT, sizeof *engine.scales);
+    engine.scales = calloc((size_t)(dims->n_layer * dims->arch->n_sites), sizeof *engine.scales);
     if (!engine.ids || !engine.scales) {
         error_memory(err, sizeof *engine.ids, "the bench");
         goto free_all;

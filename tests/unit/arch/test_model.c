@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
@@ -42,10 +43,10 @@ static void opens(const char *directory, const struct dims *expected, enum dtype
 static void opens_good_models(void **state)
 {
     (void)state;
-    opens("models/f32", &(struct dims){2, 64, 128, 16, 4, 4, 256, 0}, DTYPE_F32, true);
-    opens("models/f16", &(struct dims){3, 96, 192, 16, 4, 6, 300, 0}, DTYPE_F16, false);
-    opens("models/bf16", &(struct dims){1, 160, 320, 8, 3, 10, 64, 0}, DTYPE_BF16, true);
-    opens("models/original", &(struct dims){2, 40, 160, 5, 2, 3, 64, 0}, DTYPE_F32, true);
+    opens("models/f32", &(struct dims){2, 64, 128, 16, 4, 4, 256, 0, &arch_mamba1}, DTYPE_F32, true);
+    opens("models/f16", &(struct dims){3, 96, 192, 16, 4, 6, 300, 0, &arch_mamba1}, DTYPE_F16, false);
+    opens("models/bf16", &(struct dims){1, 160, 320, 8, 3, 10, 64, 0, &arch_mamba1}, DTYPE_BF16, true);
+    opens("models/original", &(struct dims){2, 40, 160, 5, 2, 3, 64, 0, &arch_mamba1}, DTYPE_F32, true);
 }
 
 static void opens_the_demo_model(void **state)
@@ -55,7 +56,7 @@ static void opens_the_demo_model(void **state)
     char *directory = NULL;
     struct error err = {0};
     assert_int_equal(model_demo_directory(&directory, &err), STATUS_OK);
-    opens(directory, &(struct dims){24, 96, 192, 16, 4, 6, 2048, 0}, DTYPE_F16, true);
+    opens(directory, &(struct dims){24, 96, 192, 16, 4, 6, 2048, 0, &arch_mamba1}, DTYPE_F16, true);
     struct model model = {0};
     assert_int_equal(model_open(&model, directory, &err), STATUS_OK);
     assert_string_equal(model.digest_hex, "121df6e88031d0760519c54ccf5f20c95c909c386f0c2cd1519a59dcb9cf0587");
@@ -222,7 +223,7 @@ static void auto_rank_is_understood(void **state)
     put("config.json", changed, bytes);
     put("model.safetensors", weights, weights_bytes);
     free(changed);
-    opens(broken, &(struct dims){2, 64, 128, 16, 4, 4, 256, 0}, DTYPE_F32, true);
+    opens(broken, &(struct dims){2, 64, 128, 16, 4, 4, 256, 0, &arch_mamba1}, DTYPE_F32, true);
 }
 
 static void hadamard_needs_its_sizes(void **state)

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/calibrate/observer.h"
 
 // ---- the option ----
@@ -16,7 +17,7 @@ static struct observers parsed(const char *text)
 {
     struct observers observers = {.percentile_alpha = 0.5};
     struct error err = {0};
-    assert_int_equal(observers_parse(&observers, text, &err), STATUS_OK);
+    assert_int_equal(observers_parse(&observers, &arch_mamba1, text, &err), STATUS_OK);
     assert_true(observers.percentile_alpha == 0.5);
     return observers;
 }
@@ -25,7 +26,7 @@ static void sites_get_their_observers(void **state)
 {
     (void)state;
     struct observers o = parsed(NULL);
-    for (int s = 0; s < SITE_COUNT; s++)
+    for (int s = 0; s < MAMBA1_SITES; s++)
         assert_int_equal(o.of_site[s], s == SITE_X_PROJ_INPUT || s == SITE_SSM_STATE ? OBSERVER_EMA_PERCENTILE
                                                                                      : OBSERVER_MINMAX);
     assert_false(observers_take_histogram(&o));
@@ -49,7 +50,7 @@ static void other_words_are_refused(void **state)
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         struct observers observers = {.of_site = {OBSERVER_ENTROPY}};
         struct error err = {0};
-        assert_int_equal(observers_parse(&observers, words[i], &err), STATUS_USAGE);
+        assert_int_equal(observers_parse(&observers, &arch_mamba1, words[i], &err), STATUS_USAGE);
         assert_non_null(strstr(err.text, "--observer: unknown"));
         assert_int_equal(observers.of_site[0], OBSERVER_ENTROPY);
     }

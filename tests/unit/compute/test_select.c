@@ -10,7 +10,8 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/arch/component.h"
+#include "ssmsweep/arch/arch.h"
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/recipe/mode.h"
 
 enum { LAYERS = 8 };
@@ -18,7 +19,7 @@ enum { LAYERS = 8 };
 // What is wanted, as one letter per layer.
 static void layers(const char *list, const char *wanted)
 {
-    unsigned char found[LAYERS];
+    uint32_t found[LAYERS];
     char shown[LAYERS + 1] = "";
     struct error err = {0};
     if (layer_select(list, LAYERS, found, &err)) fail_msg("'%s': %s", list, err.text);
@@ -29,7 +30,7 @@ static void layers(const char *list, const char *wanted)
 
 static void no_layers(const char *list, const char *words)
 {
-    unsigned char found[LAYERS];
+    uint32_t found[LAYERS];
     struct error err = {0};
     if (layer_select(list, LAYERS, found, &err) != STATUS_USAGE) fail_msg("'%s': accepted", list);
     if (!strstr(err.text, words)) fail_msg("'%s': %s", list, err.text);
@@ -111,14 +112,14 @@ static void modes_by_name_and_set(void **state)
 
 static void components_by_name(void **state)
 {
-    unsigned mask = 0;
+    uint32_t mask = 0;
     struct error err = {0};
     (void)state;
-    assert_int_equal(component_select("all", &mask, &err), STATUS_OK);
-    assert_int_equal(mask, (1u << COMPONENT_COUNT) - 1);
-    assert_int_equal(component_select("mixer_output,ssm_input", &mask, &err), STATUS_OK);
+    assert_int_equal(component_select(&arch_mamba1, "all", &mask, &err), STATUS_OK);
+    assert_int_equal(mask, (1u << MAMBA1_COMPONENTS) - 1);
+    assert_int_equal(component_select(&arch_mamba1, "mixer_output,ssm_input", &mask, &err), STATUS_OK);
     assert_int_equal(mask, 1u << COMPONENT_MIXER_OUTPUT | 1u << COMPONENT_SSM_INPUT);
-    assert_int_equal(component_select("mixer", &mask, &err), STATUS_USAGE);
+    assert_int_equal(component_select(&arch_mamba1, "mixer", &mask, &err), STATUS_USAGE);
 }
 
 int main(void)

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "../support.h"
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/forward/forward.h"
 
@@ -59,8 +60,7 @@ void *__wrap_mmap(void *address, size_t bytes, int protection, int flags, int de
     return __real_mmap(address, bytes, protection, flags, descriptor, offset);
 }
 
-static bool count_tensor(void *context, int layer, enum component component, const float *values, int length,
-                         int width)
+static bool count_tensor(void *context, int layer, int component, const float *values, int length, int width)
 {
     (void)layer, (void)component, (void)values, (void)length, (void)width;
     ++*(int *)context;
@@ -70,16 +70,16 @@ static bool count_tensor(void *context, int layer, enum component component, con
 static void run_modes(struct forward *forward, const struct dims *dims, const int32_t *ids)
 {
     int tensors = 0;
-    unsigned char want[256];
-    float *observed = calloc(2 * (size_t)dims->n_layer * SITE_COUNT, sizeof *observed);
-    float *scales = observed + (size_t)dims->n_layer * SITE_COUNT;
+    uint32_t want[256];
+    float *observed = calloc(2 * (size_t)dims->n_layer * MAMBA1_SITES, sizeof *observed);
+    float *scales = observed + (size_t)dims->n_layer * MAMBA1_SITES;
     assert_true(observed && dims->n_layer <= 256);
-    memset(want, (1 << COMPONENT_COUNT) - 1, sizeof want);
+    memset(want, 0xff, sizeof want);
     const struct capture capture = {.want = want, .take = count_tensor, .context = &tensors};
     allocations = 0;
     struct observers observers = {.percentile_alpha = 0.9995};
     struct error err = {0};
-    assert_int_equal(observers_parse(&observers, NULL, &err), STATUS_OK);
+    assert_int_equal(observers_parse(&observers, &arch_mamba1, NULL, &err), STATUS_OK);
     const struct observation observation = {.observers = &observers, .numbers = observed};
     const struct calibration_set set = {.observed = observed, .samples = 1};
     assert_true(forward_observe(forward, &observation, ids, LENGTH, &capture));
@@ -89,7 +89,7 @@ static void run_modes(struct forward *forward, const struct dims *dims, const in
         assert_true(forward_run(forward, mode_at(m), given, ids, LENGTH, &capture));
     }
     assert_int_equal(allocations, 0);
-    assert_int_equal(tensors, (1 + mode_count()) * dims->n_layer * COMPONENT_COUNT);
+    assert_int_equal(tensors, (1 + mode_count()) * dims->n_layer * MAMBA1_COMPONENTS);
     free(observed);
 }
 

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/forward/forward.h"
@@ -55,10 +56,10 @@ static int open_all(void **state)
     if (forward_open(&forward, weights, 64, 1, &err)) return -1;
     for (int t = 0; t < LENGTH; t++)
         ids[t] = (t * 7919 + 13) % model.dims.vocab_size;
-    const size_t numbers = (size_t)model.dims.n_layer * SITE_COUNT;
+    const size_t numbers = (size_t)model.dims.n_layer * MAMBA1_SITES;
     float *observed = calloc(2 * numbers, sizeof *observed);
     struct observers observers = {.percentile_alpha = 0.9995};
-    assert_int_equal(observers_parse(&observers, NULL, &err), STATUS_OK);
+    assert_int_equal(observers_parse(&observers, &arch_mamba1, NULL, &err), STATUS_OK);
     const struct observation observation = {.observers = &observers, .numbers = observed};
     const struct calibration_set set = {.observed = observed, .samples = 1};
     forward_observe(forward, &observation, ids, LENGTH, NULL);
@@ -86,8 +87,7 @@ struct record {
     size_t count, room;
 };
 
-static bool keep(void *context, int layer, enum component component, const float *values, int length,
-                 int width)
+static bool keep(void *context, int layer, int component, const float *values, int length, int width)
 {
     (void)layer, (void)component;
     struct record *record = context;
@@ -102,12 +102,12 @@ static bool keep(void *context, int layer, enum component component, const float
     return true;
 }
 
-static unsigned char want[1024];
+static uint32_t want[1024];
 
 static struct record run(const struct mode *mode)
 {
     struct record record = {0};
-    memset(want, (1 << COMPONENT_COUNT) - 1, sizeof want);
+    memset(want, 0xff, sizeof want);
     const struct capture capture = {.want = want, .take = keep, .context = &record};
     assert_true(forward_run(forward, mode, scales, ids, LENGTH, &capture));
     return record;
@@ -150,7 +150,7 @@ static void test_streams(void **state)
             memset(streams[m].h, 0xff, floats * sizeof(float));
         forward_start(forward, &streams[m], mode_at(m), ids, LENGTH);
     }
-    memset(want, (1 << COMPONENT_COUNT) - 1, sizeof want);
+    memset(want, 0xff, sizeof want);
     for (int layer = 0; layer < model.dims.n_layer; layer++)
         for (int m = 0; m < mode_count(); m++) {
             const struct capture capture = {.want = want, .take = keep, .context = &records[m]};
@@ -219,11 +219,11 @@ enum { BROKEN = 11, LAYERS = 3 }; // the first token that is not finite
 
 // Every component of the first layers.
 struct kept {
-    float *values[LAYERS][COMPONENT_COUNT];
+    float *values[LAYERS][MAMBA1_COMPONENTS];
 };
 
-static bool keep_component(void *context, int layer, enum component component, const float *values,
-                           int length, int width)
+static bool keep_component(void *context, int layer, int component, const float *values, int length,
+                           int width)
 {
     struct kept *kept = context;
     const size_t bytes = (size_t)length * (size_t)width * sizeof *values;
@@ -240,7 +240,7 @@ static struct kept run_spoiled(const struct mode *mode, float spoil)
     struct kept kept;
     struct stream stream = {.residual = malloc(floats * sizeof(float)), .h = malloc(floats * sizeof(float))};
     const struct capture capture = {.want = want, .take = keep_component, .context = &kept};
-    memset(want, (1 << COMPONENT_COUNT) - 1, sizeof want);
+    memset(want, 0xff, sizeof want);
     forward_start(forward, &stream, mode, ids, LENGTH);
     if (spoil != 0) stream.h[floats / LENGTH * BROKEN + 3] = spoil;
     for (int layer = 0; layer < LAYERS; layer++)
@@ -252,7 +252,7 @@ static struct kept run_spoiled(const struct mode *mode, float spoil)
 static void free_kept(struct kept *kept)
 {
     for (int l = 0; l < LAYERS; l++)
-        for (int c = 0; c < COMPONENT_COUNT; c++)
+        for (int c = 0; c < MAMBA1_COMPONENTS; c++)
             free(kept->values[l][c]);
 }
 
@@ -265,10 +265,10 @@ static int count_finite(const float *row, int width)
 }
 
 // Tokens before `first` are as they were, from it on there is none with a finite number.
-static void assert_broken(const struct kept *kept, const struct kept *whole, int layer,
-                          enum component component, int first)
+static void assert_broken(const struct kept *kept, const struct kept *whole, int layer, int component,
+                          int first)
 {
-    const int width = component_width(&model.dims, component);
+    const int width = arch_width(&model.dims, component);
     const float *values = kept->values[layer][component];
     assert_memory_equal(values, whole->values[layer][component],
                         (size_t)first * (size_t)width * sizeof *values);
@@ -284,8 +284,8 @@ static void assert_stream_breaks(const struct mode *mode, float spoil)
     const bool whole_sample = mode->conv1d_input == CONV1D_IN_DYNAMIC;
     for (int l = 0; l < LAYERS; l++) {
         assert_broken(&kept, &whole, l, COMPONENT_MIXER_OUTPUT, whole_sample ? 0 : BROKEN);
-        for (int c = 0; c < COMPONENT_COUNT && !mode_is_float(mode); c++)
-            assert_broken(&kept, &whole, l, (enum component)c,
+        for (int c = 0; c < MAMBA1_COMPONENTS && !mode_is_float(mode); c++)
+            assert_broken(&kept, &whole, l, c,
                           whole_sample && (c != COMPONENT_MIXER_INPUT || l > 0) ? 0 : BROKEN);
     }
     free_kept(&whole), free_kept(&kept);

@@ -3,6 +3,7 @@
 #include "../support.h"
 #include "least.h"
 #include "plan_groups.h"
+#include "ssmsweep/arch/mamba1.h"
 
 enum { MOST = 100, STEPS = 300 };
 
@@ -27,8 +28,10 @@ static void the_least_is_in_front(void **state)
 }
 
 // Passes that take about the same, and float ones that take five times as long as the others.
-static const struct dims demo = {.n_layer = 4, .d_model = 96, .d_inner = 192, .d_state = 16, .dt_rank = 6},
-                         wide = {.n_layer = 4, .d_model = 8192, .d_inner = 16384, .d_state = 1, .dt_rank = 6};
+static const struct dims
+    demo = {.n_layer = 4, .d_model = 96, .d_inner = 192, .d_state = 16, .dt_rank = 6, .arch = &arch_mamba1},
+    wide = {
+        .n_layer = 4, .d_model = 8192, .d_inner = 16384, .d_state = 1, .dt_rank = 6, .arch = &arch_mamba1};
 
 // The reference, its own run or not, and at most so many others; runs without their re-runs only where there
 // are more groups than `whole`.

@@ -9,12 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/plan/finished.h"
 #include "ssmsweep/plan/plan.h"
 
 enum { SAMPLES = 23 };
 
-static const struct dims dims = {.n_layer = 24, .d_model = 96, .d_inner = 192};
+static const struct dims dims = {.n_layer = 24, .d_model = 96, .d_inner = 192, .arch = &arch_mamba1};
 static int32_t lengths[SAMPLES];
 
 static struct corpus make_corpus(void)
@@ -193,9 +194,10 @@ static int largest_item(const struct dims *of, int samples, int ranks, int *item
 static void shards_follow_the_cost(void **state)
 {
     (void)state;
-    static const struct dims tiny = {.n_layer = 2, .d_model = 32, .d_inner = 64, .d_state = 16, .dt_rank = 2};
+    static const struct dims tiny = {
+        .n_layer = 2, .d_model = 32, .d_inner = 64, .d_state = 16, .dt_rank = 2, .arch = &arch_mamba1};
     static const struct dims large = {
-        .n_layer = 24, .d_model = 768, .d_inner = 1536, .d_state = 16, .dt_rank = 48};
+        .n_layer = 24, .d_model = 768, .d_inner = 1536, .d_state = 16, .dt_rank = 48, .arch = &arch_mamba1};
     int items;
     assert_int_equal(largest_item(&large, 400, 4, &items), 1);
     assert_in_range(largest_item(&tiny, 400, 4, &items), 8, 64);
@@ -247,9 +249,15 @@ static int count_groups(const struct dims *of, int samples, int ranks)
 static void groups_follow_the_ranks(void **state)
 {
     (void)state;
-    static const struct dims large = {
-        .n_layer = 24, .d_model = 768, .d_inner = 1536, .d_state = 16, .dt_rank = 48, .vocab_size = 50280};
-    static const struct dims vast = {.n_layer = 64, .d_model = 1 << 20, .d_inner = 1 << 21, .d_state = 16};
+    static const struct dims large = {.n_layer = 24,
+                                      .d_model = 768,
+                                      .d_inner = 1536,
+                                      .d_state = 16,
+                                      .dt_rank = 48,
+                                      .vocab_size = 50280,
+                                      .arch = &arch_mamba1};
+    static const struct dims vast = {
+        .n_layer = 64, .d_model = 1 << 20, .d_inner = 1 << 21, .d_state = 16, .arch = &arch_mamba1};
     assert_int_equal(count_groups(&large, 100, 1), 1);
     assert_int_equal(count_groups(&large, 100, 16), 1);
     assert_int_equal(count_groups(&large, 16, 16), 1);

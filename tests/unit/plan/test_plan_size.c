@@ -13,13 +13,19 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/plan/finished.h"
 #include "ssmsweep/plan/plan.h"
 
 enum { ROOM_BYTES = 20 << 20 };
 
-static const struct dims dims = {
-    .n_layer = 2, .d_model = 32, .d_inner = 64, .d_state = 16, .dt_rank = 2, .vocab_size = 512};
+static const struct dims dims = {.n_layer = 2,
+                                 .d_model = 32,
+                                 .d_inner = 64,
+                                 .d_state = 16,
+                                 .dt_rank = 2,
+                                 .vocab_size = 512,
+                                 .arch = &arch_mamba1};
 
 // The process may take so many more bytes, for allocations that the allocator cannot serve from what it has.
 // Sanitizers need address space of their own: there it does nothing.

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/plan/finished.h"
 #include "ssmsweep/plan/plan.h"
 
@@ -164,10 +165,20 @@ static double shortest_uniform(const struct plan *plan, const struct shape *shap
     return shortest;
 }
 
-static const struct dims demo = {
-    .n_layer = 24, .d_model = 96, .d_inner = 192, .d_state = 16, .dt_rank = 6, .vocab_size = 2048};
-static const struct dims large = {
-    .n_layer = 24, .d_model = 768, .d_inner = 1536, .d_state = 16, .dt_rank = 48, .vocab_size = 50280};
+static const struct dims demo = {.n_layer = 24,
+                                 .d_model = 96,
+                                 .d_inner = 192,
+                                 .d_state = 16,
+                                 .dt_rank = 6,
+                                 .vocab_size = 2048,
+                                 .arch = &arch_mamba1};
+static const struct dims large = {.n_layer = 24,
+                                  .d_model = 768,
+                                  .d_inner = 1536,
+                                  .d_state = 16,
+                                  .dt_rank = 48,
+                                  .vocab_size = 50280,
+                                  .arch = &arch_mamba1};
 
 // No division that is the same for all samples ends before the plan does by more than 3 %: a short tail may
 // cost a little.  Tails in parts of the sweep; they cannot be short where there is hardly a sample for each
@@ -205,8 +216,13 @@ static void all_ranks_end_together(void **state)
 static void shards_are_cut_at_the_end(void **state)
 {
     (void)state;
-    static const struct dims small = {
-        .n_layer = 1, .d_model = 16, .d_inner = 32, .d_state = 16, .dt_rank = 1, .vocab_size = 512};
+    static const struct dims small = {.n_layer = 1,
+                                      .d_model = 16,
+                                      .d_inner = 32,
+                                      .d_state = 16,
+                                      .dt_rank = 1,
+                                      .vocab_size = 512,
+                                      .arch = &arch_mamba1};
     const struct shape shape = {&small, 400, 4, false, 0};
     struct plan plan = make_plan(&shape, 0);
     const struct item first = plan_item(&plan, 0), last = plan_item(&plan, plan.n_items - 1);

@@ -35,7 +35,7 @@ static void words_fill_the_gate(void **state)
         assert_int_equal(gate->modes[m],
                          strcmp(mode_at(m)->name, "2-4") == 0 || strcmp(mode_at(m)->name, "fp16") == 0);
     assert_string_equal(gate->layers, "last,0,3-5");
-    assert_int_equal(gate->components, 1u << COMPONENT_SSM_INPUT);
+    assert_string_equal(gate->components, "ssm_input");
     assert_int_equal(gate->calib_data_num, 7);
     static const struct {
         const char *metric;
@@ -71,7 +71,7 @@ static void lines_and_semicolons_divide(void **state)
     assert_string_equal(gates.items[1].text, "mae<2");
     assert_string_equal(gates.items[2].text, "mode=all rmse<5");
     assert_true(gates.items[0].any_mode && gates.items[0].layers[0] == '\0' &&
-                gates.items[0].components == 0);
+                gates.items[0].components[0] == '\0');
     assert_int_equal(gates_parse(&gates, "mse<7", "f", &err), STATUS_OK); // adds
     assert_int_equal(gates.count, 4);
     gates_clear(&gates);

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/arch/arch.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/arch/mamba1.h"
+
+static const struct arch *const families[] = {&arch_mamba1};
+enum { FAMILIES = sizeof families / sizeof families[0] };
+
+_Static_assert((int)MAMBA1_COMPONENTS <= (int)ARCH_MOST_COMPONENTS &&
+                   (int)MAMBA1_SITES <= (int)ARCH_MOST_SITES,
+               "masks have 32 bits");
+
+const struct arch *arch_at(int index)
+{
+    return index < FAMILIES ? families[index] : NULL;
+}
+
+const struct arch *arch_find(const char *name)
+{
+    for (int i = 0; i < FAMILIES; i++)
+        if (strcmp(families[i]->name, name) == 0) return families[i];
+    return NULL;
+}
+
+int64_t arch_size(enum arch_extent extent, const struct dims *dims)
+{
+    switch (extent) {
+    case EXTENT_END:
+    case EXTENT_ONE:
+        return 1;
+    case EXTENT_D:
+        return dims->d_model;
+    case EXTENT_I:
+        return dims->d_inner;
+    case EXTENT_2I:
+        return 2 * (int64_t)dims->d_inner;
+    case EXTENT_N:
+        return dims->d_state;
+    case EXTENT_K:
+        return dims->d_conv;
+    case EXTENT_R:
+        return dims->dt_rank;
+    case EXTENT_R_2N:
+        return dims->dt_rank + 2 * (int64_t)dims->d_state;
+    case EXTENT_VOCAB:
+        return dims->vocab_size;
+    }
+    return 1;
+}
+
+int arch_find_component(const struct arch *arch, const char *name, size_t length)
+{
+    for (int c = 0; c < arch->n_components; c++)
+        if (strlen(arch->components[c].name) == length &&
+            strncmp(arch->components[c].name, name, length) == 0)
+            return c;
+    return -1;
+}
+
+int arch_width(const struct dims *dims, int component)
+{
+    return (int)arch_size(dims->arch->components[component].width, dims);
+}
+
+// ---- lists of components and layers ----
+
+// A part of a list of commas or blanks, where it stands there.
+struct word {
+    const char *text;
+    size_t length;
+};
+
+// The next one, behind which *at moves; false at the end of the list.
+static bool next_word(const char **at, struct word *word)
+{
+    word->text = *at + strspn(*at, ", ");
+    word->length = strcspn(word->text, ", ");
+    *at = word->text + word->length;
+    return word->length > 0;
+}
+
+static bool is(struct word word, const char *name)
+{
+    return strlen(name) == word.length && memcmp(word.text, name, word.length) == 0;
+}
+
+// For messages.
+static int shown(struct word word)
+{
+    return word.length < 64 ? (int)word.length : 64;
+}
+
+static enum status unknown_component(const struct arch *arch, struct word word, struct error *err)
+{
+    char known[ARCH_MOST_COMPONENTS * (ARCH_NAME_CHARS + 2)] = "";
+    for (int c = 0; c < arch->n_components; c++) {
+        const size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s", c ? ", " : "", arch->components[c].name);
+    }
+    return error_set(err, STATUS_USAGE, "unknown component '%.*s': expected %s or all", shown(word),
+                     word.text, known);
+}
+
+static enum status select_of(const struct arch *arch, const char *list, uint32_t *mask, struct error *err)
+{
+    struct word word;
+    uint32_t chosen = 0;
+    while (next_word(&list, &word)) {
+        const int component = arch_find_component(arch, word.text, word.length);
+        if (component < 0 && !is(word, "all")) return unknown_component(arch, word, err);
+        chosen |= component < 0 ? arch_all_components(arch) : 1u << component;
+    }
+    if (!chosen)
+        return error_set(err, STATUS_USAGE, "--components: the list is empty; name a component, or all");
+    *mask = chosen;
+    return STATUS_OK;
+}
+
+enum status component_select(const struct arch *arch, const char *list, uint32_t *mask, struct error *err)
+{
+    if (arch) return select_of(arch, list, mask, err);
+    for (int i = 0; i < FAMILIES; i++) {
+        struct error others = {0};
+        if (select_of(families[i], list, mask, i ? &others : err) == STATUS_OK) {
+            *err = (struct error){0};
+            return STATUS_OK;
+        }
+    }
+    return err->status;
+}
+
+bool component_listed(const char *list, const char *name)
+{
+    struct word word;
+    while (next_word(&list, &word))
+        if (is(word, "all") || is(word, name)) return true;
+    return false;
+}
+
+// One index: a number (negative from the end), `first` or `last`.
+static enum status parse_index(struct word part, struct word word, int n_layer, int *index, struct error *err)
+{
+    char *end = NULL;
+    errno = 0;
+    const bool first = is(part, "first"), named = first || is(part, "last");
+    long value = named ? (first ? 0 : n_layer - 1) : strtol(part.text, &end, 10);
+    if (!named && (part.length == 0 || end != part.text + part.length))
+        return error_set(err, STATUS_USAGE,
+                         "--layers: '%.*s' is no layer; expected an index, a-b, first, last or all",
+                         shown(word), word.text);
+    if (errno == ERANGE || value < -n_layer || value >= n_layer)
+        return error_set(err, STATUS_USAGE,
+                         "--layers: layer '%.*s' does not exist; the model has layers 0 to %d", shown(word),
+                         word.text, n_layer - 1);
+    *index = (int)(value < 0 ? value + n_layer : value);
+    return STATUS_OK;
+}
+
+static void want_range(uint32_t *wanted, int from, int to)
+{
+    for (int l = from; l <= to; l++)
+        wanted[l] = 1;
+}
+
+static enum status select_range(struct word word, int n_layer, uint32_t *wanted, struct error *err)
+{
+    const char *dash = memchr(word.text + 1, '-', word.length - 1); // a leading '-' is a sign
+    struct word first = word, last = word;
+    if (dash) {
+        first.length = (size_t)(dash - word.text);
+        last = (struct word){dash + 1, word.length - first.length - 1};
+    }
+    int from, to;
+    if (parse_index(first, word, n_layer, &from, err) || parse_index(last, word, n_layer, &to, err))
+        return err->status;
+    if (from > to)
+        return error_set(err, STATUS_USAGE, "--layers: range '%.*s' runs backwards", shown(word), word.text);
+    want_range(wanted, from, to);
+    return STATUS_OK;
+}
+
+enum status layer_select(const char *list, int n_layer, uint32_t *wanted, struct error *err)
+{
+    struct word word;
+    bool any = false;
+    memset(wanted, 0, (size_t)n_layer * sizeof *wanted);
+    while (next_word(&list, &word)) {
+        any = true;
+        if (is(word, "all"))
+            want_range(wanted, 0, n_layer - 1);
+        else if (select_range(word, n_layer, wanted, err))
+            return err->status;
+    }
+    return any ? STATUS_OK
+               : error_set(err, STATUS_USAGE, "--layers: the list is empty; name a layer, or all");
+}
