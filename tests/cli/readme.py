@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs every command line of README.md and README.zh-CN.md, and looks for the output that they show.  Each chapter starts in
-an empty folder with the scripts of the checkout; both texts must have the same commands and the same output."""
+"""Runs every command line of README.md, README.zh-CN.md and the first sections of docs/user_guide.md, and looks for the output
+that they show.  Each chapter starts in an empty folder with the scripts of the checkout, but for the guide's commands, which
+go on where the README's last chapter ends.  Both languages must have the same commands and the same output."""
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import harness
 
 LIMIT = harness.LIMIT
 NAMES = ["README.md", "README.zh-CN.md"]
+GUIDE = "docs/user_guide.md"
 FOLDERS = ["jobs", "slurm"]    # of the checkout, which commands start
 STARTERS = ("ssmsweep", "mpirun", "sbatch", "srun", "cmake", "ctest", "jobs/", "./", "slurm/", "tests/", "pip", "apt")
 
@@ -54,6 +56,13 @@ def outputs(text):
     return ["\n".join(block) for kind, block in documents.blocks(text) if kind == ""]
 
 
+def guide():
+    """(lines of its chapter about building, lines that go on with the README's commands, outputs)"""
+    text = documents.read(GUIDE)
+    building, commands = (sum(chapters(documents.section(text, title)), []) for title in ("Building and installing", "Commands"))
+    return building, commands, outputs(text)
+
+
 def spans(text):
     """Commands inside of sentences."""
     return {span for span in re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
@@ -61,12 +70,15 @@ def spans(text):
 
 
 def check_texts(checks):
+    """Returns the commands of each folder, and the outputs that they are to print."""
     english, chinese = (documents.read(name) for name in NAMES)
-    checks.check(chapters(english) == chapters(chinese) and sum(map(len, chapters(english))) > 15, "the same commands",
+    checks.check(chapters(english) == chapters(chinese) and sum(map(len, chapters(english))) > 10, "the same commands",
                  "%s\n%s" % (chapters(english), chapters(chinese)))
     checks.check(outputs(english) == outputs(chinese) and outputs(english), "the same output")
     checks.check(spans(english) == spans(chinese), "the same commands in sentences", spans(english) ^ spans(chinese))
-    run = {line for lines in chapters(english) for line in lines}
+    building, commands, shown = guide()
+    checks.check(len(building) > 1 and len(commands) > 5 and shown, "commands and output of " + GUIDE)
+    run = {line for lines in chapters(english) + [building, commands] for line in lines}
     checks.check(spans(english) <= run, "commands in sentences are among those that are run", spans(english) - run)
     checks.check(set(LEFT_OUT) | set(CHANGED) <= run, "no exception for a command that is not there", set(LEFT_OUT) - run)
     for name, text in zip(NAMES, (english, chinese)):
@@ -78,7 +90,7 @@ def check_texts(checks):
     checks.check(heads[0] == heads[1], "the same chapters", heads)
     options = [sorted(set(re.findall(r"--[a-z][a-z_-]+", text))) for text in (english, chinese)]
     checks.check(options[0] == options[1], "the same options are named", set(options[0]) ^ set(options[1]))
-    return english
+    return chapters(english)[:-1] + [building, chapters(english)[-1] + commands], outputs(english) + shown
 
 
 def prepare(folder):
@@ -107,11 +119,10 @@ def environment(work):
 
 def main():
     checks = harness.Checks()
-    english = check_texts(checks)
-    printed = ""
+    (runs, shown), printed = check_texts(checks), ""
     with harness.Workplace() as work:
         surroundings = environment(work)
-        for number, lines in enumerate(chapters(english)):
+        for number, lines in enumerate(runs):
             folder = os.path.join(work, str(number))
             prepare(folder)
             for line in lines:
@@ -122,7 +133,7 @@ def main():
                 checks.check(status == 0, command, out[-1000:] + err)
                 printed += out
         checks.check(os.path.exists(os.path.join(folder, "gates.xml")), "JUnit XML")
-    for output in outputs(english):
+    for output in shown:
         checks.check(output in printed, "the output that is shown", output)
     checks.finish()
 
