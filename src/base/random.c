@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/base/random.h"
 
+#include <float.h>
 #include <math.h>
 
 uint64_t random_stream(uint64_t seed, const char *name)
@@ -33,4 +34,18 @@ double random_log(double x)
     for (int k = 25; k > 0; k -= 2)
         sum = sum * square + 1.0 / k;
     return exponent * 0x1.62e42fefa39efp-1 + 2 * s * sum;
+}
+
+double portable_log(double x)
+{
+    if (isnan(x) || x < 0) return NAN;
+    if (x < DBL_MIN) return -INFINITY;
+    return isinf(x) ? (double)INFINITY : random_log(x);
+}
+
+double portable_exp(double x)
+{
+    if (isnan(x)) return NAN;
+    if (x > 700) return INFINITY;
+    return x < -700 ? 0 : random_exp(x);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/measure/accumulate.h"
 
+#include <stdbool.h>
+
 #include "ssmsweep/measure/pairs.h"
 #include "wide.h"
 
@@ -66,4 +68,90 @@ void accumulator_merge(struct accumulator *total, const struct accumulator *part
 void accumulator_add_sample(struct accumulator *total, const float *ref, const float *mode, size_t count)
 {
     pairs_add_sample(total, NULL, ref, mode, count, 1);
+}
+
+// ---- sums of samples side by side ----
+
+// What all samples share: centres (any constant near the mean will do) and which sides are constant.
+struct pooled {
+    double ref_mean, mode_mean, diff_mean;
+    bool ref_constant, mode_constant, diff_constant;
+};
+
+static double value(struct wide sum)
+{
+    return sum.hi + sum.lo;
+}
+
+static struct wide diff_sum(const struct accumulator *a)
+{
+    return (struct wide){a->mode.sum.hi - a->ref.sum.hi, a->mode.sum.lo - a->ref.sum.lo};
+}
+
+static bool usable(const struct accumulator *a)
+{
+    return a->count > 0 && !a->ref.nonfinite && !a->mode.nonfinite;
+}
+
+static struct pooled pool(const struct accumulator *samples, int count)
+{
+    struct accumulator all;
+    accumulator_clear(&all);
+    for (int i = 0; i < count; i++)
+        if (usable(&samples[i])) accumulator_merge(&all, &samples[i]);
+    double n = (double)all.count;
+    if (all.count == 0) return (struct pooled){0};
+    return (struct pooled){value(all.ref.sum) / n,       value(all.mode.sum) / n,
+                           value(diff_sum(&all)) / n,    all.ref.min == all.ref.max,
+                           all.mode.min == all.mode.max, all.diff_min == all.diff_max};
+}
+
+// Sum and squares around `centre`, and squares around 0, of n numbers with this sum and with `squares` around
+// their own mean.  fma: the difference is rounded once.
+struct around {
+    double sum, squares, raw;
+};
+
+static struct around around(struct wide sum, double squares, double n, double centre, bool constant)
+{
+    double shift = fma(-n, centre, sum.hi) + sum.lo, mean = value(sum) / n;
+    return constant ? (struct around){0, 0, n * mean * mean}
+                    : (struct around){shift, squares + shift * (shift / n), squares + n * mean * mean};
+}
+
+static void put(double *table, int count, int sample, enum moment_column column, double v)
+{
+    table[(int)column * (long)count + sample] = v;
+}
+
+static void fill_sample(const struct accumulator *a, const struct pooled *p, int count, int i, double *table)
+{
+    double n = (double)a->count;
+    struct around ref = around(a->ref.sum, value(a->ref.squares), n, p->ref_mean, p->ref_constant);
+    struct around mode = around(a->mode.sum, value(a->mode.squares), n, p->mode_mean, p->mode_constant);
+    double squares = a->diff_min == a->diff_max ? 0 : value(a->diff_squares);
+    struct around diff = around(diff_sum(a), squares, n, p->diff_mean, p->diff_constant);
+    put(table, count, i, MOMENT_ABS_DIFF, value(a->abs_diff));
+    put(table, count, i, MOMENT_DIFF_SQUARES, diff.raw);
+    put(table, count, i, MOMENT_REF_ABS, value(a->ref.abs_sum));
+    put(table, count, i, MOMENT_REF_SQUARES, ref.raw);
+    put(table, count, i, MOMENT_MODE_SQUARES, mode.raw);
+    put(table, count, i, MOMENT_REF_SUM, ref.sum);
+    put(table, count, i, MOMENT_MODE_SUM, mode.sum);
+    put(table, count, i, MOMENT_DIFF_SUM, diff.sum);
+    put(table, count, i, MOMENT_REF_CENTRED, ref.squares);
+    put(table, count, i, MOMENT_MODE_CENTRED, mode.squares);
+    put(table, count, i, MOMENT_DIFF_CENTRED, diff.squares);
+}
+
+void moments_fill(const struct accumulator *samples, int count, double *table)
+{
+    struct pooled p = pool(samples, count);
+    for (int i = 0; i < count; i++) {
+        const struct accumulator *a = &samples[i];
+        put(table, count, i, MOMENT_COUNT, (double)a->count);
+        for (int c = MOMENT_COUNT + 1; c < MOMENT_COLUMNS; c++)
+            put(table, count, i, (enum moment_column)c, a->count == 0 ? 0 : (double)NAN);
+        if (usable(a)) fill_sample(a, &p, count, i, table);
+    }
 }

@@ -133,3 +133,15 @@ void end_of_model_add(struct end_of_model *total, const float *reference_logits,
         end_of_model_take(total, &prediction, next + t, 1);
     }
 }
+
+void end_of_model_fill(const struct end_of_model *reference, const struct end_of_model *mode, int samples,
+                       int sample, double *table)
+{
+    const double row[TEXT_COLUMNS] = {[TEXT_TOKENS] = (double)mode->tokens,
+                                      [TEXT_NLL_REF] = reference->nll,
+                                      [TEXT_NLL_MODE] = mode->nll,
+                                      [TEXT_KL] = mode->kl,
+                                      [TEXT_TOP1_AGREE] = (double)mode->top1_agree};
+    for (int c = 0; c < TEXT_COLUMNS; c++)
+        table[c * samples + sample] = reference->nonfinite || mode->nonfinite ? (double)NAN : row[c];
+}

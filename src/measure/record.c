@@ -2,107 +2,34 @@
 #include "ssmsweep/measure/record.h"
 
 #include <math.h>
+#include <string.h>
 
-#define KEY(name)                                                                                            \
-    {                                                                                                        \
-#name, offsetof(struct record, name)                                                                 \
-    }
-const struct record_key record_keys[RECORD_KEYS] = {
-    KEY(fp_mean),       KEY(fp_std),       KEY(fp_min),      KEY(fp_max),       KEY(mode_mean),
-    KEY(mode_std),      KEY(mode_min),     KEY(mode_max),    KEY(diff_mean),    KEY(diff_std),
-    KEY(abs_diff_mean), KEY(abs_diff_max), KEY(mse),         KEY(rmse),         KEY(mae),
-    KEY(relative_mse),  KEY(relative_mae), KEY(correlation), KEY(abs_diff_p50), KEY(abs_diff_p90),
-    KEY(abs_diff_p95),  KEY(abs_diff_p99),
-};
-#undef KEY
-
-double record_value(const struct record *record, int key)
+struct measurement measurement_of_sums(const struct accumulator *sums)
 {
-    return *(const double *)((const char *)record + record_keys[key].offset);
+    const double p = sums->diff_min == sums->diff_max ? fabs(sums->diff_min) : (double)NAN;
+    return (struct measurement){.moments = *sums, .abs_diff_percentiles = {p, p, p, p}, .max_ulp = NAN};
 }
 
-static double value(struct wide sum)
+struct record record_make(const struct measurement *measurement)
 {
-    return sum.hi + sum.lo;
-}
-
-struct moments {
-    double mean, std, min, max, abs_mean, mean_square;
-};
-
-static struct moments side_moments(const struct side *side, double n)
-{
-    if (n == 0 || side->nonfinite) return (struct moments){NAN, NAN, NAN, NAN, NAN, NAN};
-    double mean = value(side->sum) / n, variance = side->min == side->max ? 0 : value(side->squares) / n;
-    return (struct moments){mean,
-                            sqrt(variance),
-                            (double)side->min,
-                            (double)side->max,
-                            value(side->abs_sum) / n,
-                            variance + mean * mean};
-}
-
-static double correlation_of(const struct accumulator *acc)
-{
-    if (acc->ref.min == acc->ref.max || acc->mode.min == acc->mode.max) return NAN;
-    double scale = sqrt(value(acc->ref.squares) * value(acc->mode.squares));
-    if (!(scale > 0)) return NAN;
-    return fmin(1, fmax(-1, value(acc->products) / scale)); // rounding may pass 1 by a bit
-}
-
-// docs/numerics.md, section 6, for a count above 0 and finite sides.
-static void set_shared(struct record *r, const struct accumulator *acc, double ref_mean_square,
-                       const double *percentiles)
-{
-    double n = r->count;
-    r->diff_mean = ((acc->mode.sum.hi - acc->ref.sum.hi) + (acc->mode.sum.lo - acc->ref.sum.lo)) / n;
-    double variance = acc->diff_min == acc->diff_max ? 0 : value(acc->diff_squares) / n;
-    r->diff_std = sqrt(variance);
-    r->mae = r->abs_diff_mean = value(acc->abs_diff) / n;
-    r->abs_diff_max = fmax(fabs(acc->diff_min), fabs(acc->diff_max));
-    r->mse = variance + r->diff_mean * r->diff_mean;
-    r->rmse = sqrt(r->mse);
-    r->relative_mse = r->mse / (ref_mean_square + 1e-8);
-    r->relative_mae = r->mae / (r->fp_abs_mean + 1e-8);
-    r->correlation = correlation_of(acc);
-    r->abs_diff_p50 = percentiles[0];
-    r->abs_diff_p90 = percentiles[1];
-    r->abs_diff_p95 = percentiles[2];
-    r->abs_diff_p99 = percentiles[3];
-}
-
-static void clear_shared(struct record *r)
-{
-    r->diff_mean = r->diff_std = r->abs_diff_mean = r->abs_diff_max = NAN;
-    r->mse = r->rmse = r->mae = r->relative_mse = r->relative_mae = r->correlation = NAN;
-    r->abs_diff_p50 = r->abs_diff_p90 = r->abs_diff_p95 = r->abs_diff_p99 = NAN;
-}
-
-struct record record_make(const struct accumulator *acc, const double abs_diff_percentiles[PERCENTILES])
-{
-    double n = (double)acc->count;
-    struct moments a = side_moments(&acc->ref, n), b = side_moments(&acc->mode, n);
+    const struct accumulator *acc = &measurement->moments;
+    const struct side *mode = &acc->mode;
+    const bool known = acc->count > 0 && !mode->nonfinite;
     struct record r = {
-        .count = n,
+        .count = (double)acc->count,
         .fp_nonfinite = (double)acc->ref.nonfinite,
-        .mode_nonfinite = (double)acc->mode.nonfinite,
-        .fp_mean = a.mean,
-        .fp_std = a.std,
-        .fp_min = a.min,
-        .fp_max = a.max,
-        .mode_mean = b.mean,
-        .mode_std = b.std,
-        .mode_min = b.min,
-        .mode_max = b.max,
-        .fp_abs_mean = a.abs_mean,
-        .mode_abs_mean = b.abs_mean,
-        .max_ulp = NAN,
+        .mode_nonfinite = (double)mode->nonfinite,
+        .mode_abs_mean = known ? (mode->abs_sum.hi + mode->abs_sum.lo) / (double)acc->count : (double)NAN,
     };
-    if (acc->count == 0 || acc->ref.nonfinite || acc->mode.nonfinite)
-        clear_shared(&r);
-    else
-        set_shared(&r, acc, a.mean_square, abs_diff_percentiles);
+    for (int m = 0; m < METRICS; m++)
+        r.value[m] = metric_table[m].value ? metric_table[m].value(measurement) : (double)NAN;
     return r;
+}
+
+double record_judged(const struct record *record, enum metric_id metric)
+{
+    const double v = record->value[metric];
+    return metric_table[metric].one_if_equal && isnan(v) && record->value[METRIC_MSE] == 0 ? 1 : v;
 }
 
 // ---- grades ----
@@ -113,32 +40,84 @@ const char *grade_name(enum grade grade)
     return names[grade];
 }
 
-// Limits of excellent, good, fair; NaN is poor.
-static enum grade grade_below(double v, double excellent, double good, double fair)
+// NaN is poor.
+enum grade record_grade(const struct record *record, enum metric_id metric)
 {
-    return v < excellent ? GRADE_EXCELLENT : v < good ? GRADE_GOOD : v < fair ? GRADE_FAIR : GRADE_POOR;
-}
-
-enum grade record_grade_mse(const struct record *record)
-{
-    return grade_below(record->mse, 1e-4, 1e-3, 1e-2);
-}
-
-enum grade record_grade_correlation(const struct record *record)
-{
-    if (isnan(record->correlation)) return record->mse == 0 ? GRADE_EXCELLENT : GRADE_POOR;
-    return grade_below(-record->correlation, -0.9999, -0.999, -0.99);
-}
-
-enum grade record_grade_relative_mae(const struct record *record)
-{
-    return grade_below(record->relative_mae, 1e-3, 1e-2, 5e-2);
+    const double v = record_judged(record, metric);
+    for (int g = GRADE_EXCELLENT; g < GRADE_POOR; g++) {
+        const double limit = metric_table[metric].grades[g];
+        if (metric_table[metric].better == BETTER_LARGER ? v > limit : v < limit) return (enum grade)g;
+    }
+    return GRADE_POOR;
 }
 
 enum grade record_worst_grade(const struct record *record)
 {
-    enum grade worst = record_grade_mse(record), correlation = record_grade_correlation(record),
-               relative_mae = record_grade_relative_mae(record);
-    if (correlation > worst) worst = correlation;
-    return relative_mae > worst ? relative_mae : worst;
+    enum grade worst = GRADE_EXCELLENT;
+    for (int i = 1, m; (m = metric_at(LIST_GRADED, i)) >= 0; i++) {
+        const enum grade grade = record_grade(record, (enum metric_id)m);
+        worst = grade > worst ? grade : worst;
+    }
+    return worst;
+}
+
+// ---- of samples, wherever they come from ----
+
+// Numbers the float32: neighbours differ by 1, both zeros are 0.
+static int64_t float_place(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    int64_t magnitude = (int64_t)(bits & 0x7fffffffu);
+    return bits >> 31 ? -magnitude : magnitude;
+}
+
+double record_ulp_distance(const float *ref, const float *mode, size_t count)
+{
+    int64_t most = 0;
+    for (size_t i = 0; i < count; i++) {
+        int64_t distance = float_place(mode[i]) - float_place(ref[i]);
+        if (distance < 0) distance = -distance;
+        if (distance > most) most = distance;
+    }
+    return (double)most;
+}
+
+// Moments and the largest distance come from the first pass only (sums != NULL).
+static enum status feed(const struct pair_source *source, struct accumulator *sums, double *max_ulp,
+                        struct percentile *percentile, struct error *err)
+{
+    for (int i = 0; i < source->samples; i++) {
+        struct output_pair pair = {0};
+        if (source->sample(source->context, i, &pair, err)) return err->status;
+        if (sums) {
+            accumulator_add_sample(sums, pair.ref, pair.mode, pair.count);
+            *max_ulp = fmax(*max_ulp, record_ulp_distance(pair.ref, pair.mode, pair.count));
+        }
+        percentile_add(percentile, pair.ref, pair.mode, pair.count);
+    }
+    return STATUS_OK;
+}
+
+enum status measure_pairs(struct record *record, const struct pair_source *source,
+                          struct percentile *percentile, struct error *err)
+{
+    struct accumulator sums;
+    double max_ulp = 0;
+    accumulator_clear(&sums);
+    percentile_start(percentile);
+    if (feed(source, &sums, &max_ulp, percentile, err)) return err->status;
+    struct measurement measurement = measurement_of_sums(&sums);
+    measurement.max_ulp = max_ulp;
+    // Where all differences are the same, or some are not finite, nothing is left to find out.
+    if (sums.diff_min != sums.diff_max && !sums.ref.nonfinite && !sums.mode.nonfinite) {
+        while (percentile_next_pass(percentile))
+            if (feed(source, NULL, NULL, percentile, err)) return err->status;
+        if (!percentile_values(percentile, measurement.abs_diff_percentiles))
+            return error_set(err, STATUS_INPUT,
+                             "comparison: the outputs changed while they were read; "
+                             "wait until the sweep that writes them ends, then compare again");
+    }
+    *record = record_make(&measurement);
+    return STATUS_OK;
 }

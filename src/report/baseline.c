@@ -86,23 +86,22 @@ static bool is_left_out(const struct walk *walk, const struct place *place)
     return held;
 }
 
-// Of a correlation that is undefined, equal outputs make 1.
-static double settled(double value, double mse, bool correlation)
-{
-    return correlation && isnan(value) && mse == 0 ? 1 : value;
-}
-
 // A value that is no longer a number is worse; what was none can only be as bad.
-static bool worse(double now, double old, bool higher_is_better)
+static bool worse(double now, double old, enum better better)
 {
     if (isnan(old)) return false;
-    return isnan(now) || (higher_is_better ? now < old : now > old);
+    return isnan(now) || (better == BETTER_LARGER ? now < old : now > old);
 }
 
-static double old_value(const struct json *object, const char *name)
+// What the old file has of the metrics that are judged; NaN: nothing.
+static struct record old_record(const struct json *object)
 {
-    const struct json *value = json_get(object, name);
-    return json_is_number(value) ? json_number(value) : (double)NAN;
+    struct record record = {0};
+    for (int m = 0; m < METRICS; m++) {
+        const struct json *value = json_get(object, metric_table[m].name);
+        record.value[m] = json_is_number(value) ? json_number(value) : (double)NAN;
+    }
+    return record;
 }
 
 // Two numbers with as many digits as tell them apart.
@@ -121,7 +120,6 @@ static void put_worse(char *text, size_t room, const char *name, double now, dou
 static enum status check_object(struct walk *walk, const struct json *object, const struct place *place,
                                 struct error *err)
 {
-    static const char *const names[] = {"mse", "mae", "relative_mae", "correlation"};
     if (strcmp(place->mode, view_reference_name(walk->comparison, walk->result)) == 0) return STATUS_OK;
     const int at = find_entry(walk, place);
     if (at < 0) {
@@ -133,13 +131,12 @@ static enum status check_object(struct walk *walk, const struct json *object, co
     walk->seen[at] = true;
     walk->common++;
     name_place(check.name, place);
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        bool correlation = i == 3;
-        double old = settled(old_value(object, names[i]), old_value(object, "mse"), correlation);
-        double now = settled(metric_value(&entry->record, metric_find(names[i], strlen(names[i]))),
-                             entry->record.mse, correlation);
-        if (!worse(now, old, correlation)) continue;
-        put_worse(check.text, sizeof check.text, names[i], now, old);
+    const struct record before = old_record(object);
+    for (int i = 1, m; (m = metric_at(LIST_JUDGED, i)) >= 0; i++) {
+        const double old = record_judged(&before, (enum metric_id)m);
+        const double now = record_judged(&entry->record, (enum metric_id)m);
+        if (!worse(now, old, metric_table[m].better)) continue;
+        put_worse(check.text, sizeof check.text, metric_table[m].name, now, old);
         check.good = false;
     }
     return checks_add(walk->checks, &check, err);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "ssmsweep/input/job.h"
-#include "ssmsweep/measure/measure.h"
+#include "ssmsweep/measure/record.h"
 #include "ssmsweep/recipe/mode.h"
 #include "ssmsweep/report/samples.h"
 #include "ssmsweep/report/view.h"
@@ -203,7 +203,7 @@ struct reader {
     float *ref, *mode; // [max tokens, max width]
 };
 
-static enum status read_sample(void *context, int place, struct pairs *pairs, struct error *err)
+static enum status read_sample(void *context, int place, struct output_pair *pair, struct error *err)
 {
     struct reader *r = context;
     int index = r->samples[place];
@@ -217,8 +217,8 @@ static enum status read_sample(void *context, int place, struct pairs *pairs, st
         return err->status;
     if (!self && result_read(r->result, e->run, e->layer, e->component, index, r->mode, err))
         return err->status;
-    *pairs = (struct pairs){r->ref, self ? r->ref : r->mode,
-                            (size_t)result_length(r->result, index) * (size_t)r->width};
+    *pair = (struct output_pair){r->ref, self ? r->ref : r->mode,
+                                 (size_t)result_length(r->result, index) * (size_t)r->width};
     return STATUS_OK;
 }
 
@@ -257,6 +257,13 @@ static void reader_close(struct reader *reader)
     free(reader->mode);
 }
 
+// Of modes that do not compute in float.
+static void forget_float_metrics(struct record *record)
+{
+    for (int m = 0; m < METRICS; m++)
+        if (metric_table[m].needs == NEEDS_FLOAT_OUTPUTS) record->value[m] = NAN;
+}
+
 static enum status measure_own(struct comparison_entry *entries, const int *owner, int n,
                                const struct compare_request *request, int rank, struct result *result,
                                struct error *err)
@@ -273,7 +280,8 @@ static enum status measure_own(struct comparison_entry *entries, const int *owne
         choose_samples(&reader);
         const struct pair_source source = {reader.n_samples, read_sample, &reader};
         measure_pairs(&entries[i].record, &source, percentile, err);
-        if (result_run_at(result, entries[i].run)->calib_data_num > 0) entries[i].record.max_ulp = NAN;
+        if (result_run_at(result, entries[i].run)->calib_data_num > 0)
+            forget_float_metrics(&entries[i].record);
     }
     reader_close(&reader);
     percentile_close(percentile);
@@ -282,27 +290,13 @@ static enum status measure_own(struct comparison_entry *entries, const int *owne
 
 // ---- measuring without outputs ----
 
-// What the sums do not tell, percentiles and distances in ULP, is NaN.
-static struct record record_of_sums(const struct accumulator *total)
-{
-    const double percentile = total->diff_min == total->diff_max ? fabs(total->diff_min) : (double)NAN;
-    const double percentiles[PERCENTILES] = {percentile, percentile, percentile, percentile};
-    return record_make(total, percentiles);
-}
-
 static enum status add_sums(struct comparison_entry *entry, const struct result *result, int reference_run,
                             struct samples *sums, bool *uses, struct accumulator *rows, struct error *err)
 {
-    struct accumulator total;
     for (int s = 0; s < result_samples(result); s++)
         uses[s] = compare_uses(result, reference_run, entry->run, s);
-    if (samples_read(sums, entry->run, entry->layer, entry->component, uses, rows, NULL, err))
-        return err->status;
-    accumulator_clear(&total);
-    for (int s = 0; s < result_samples(result); s++)
-        if (uses[s]) accumulator_merge(&total, &rows[s]);
-    entry->record = record_of_sums(&total);
-    return STATUS_OK;
+    return samples_measure(sums, entry->run, entry->layer, entry->component, uses, rows, NULL, &entry->record,
+                           err);
 }
 
 static enum status measure_own_sums(struct comparison_entry *entries, const int *owner, int n,

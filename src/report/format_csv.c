@@ -7,7 +7,7 @@
 #include "ssmsweep/report/view.h"
 #include "table_chosen.h"
 
-typedef bool property(const struct sweep_report *, int, int, int, const char *);
+typedef bool property(const struct sweep_report *, int, int, int, enum metric_id);
 
 // "mse mae": the metrics that have it.
 static void put_having(FILE *out, property *has, const struct sweep_report *sweep,
@@ -15,8 +15,8 @@ static void put_having(FILE *out, property *has, const struct sweep_report *swee
 {
     const char *before = "";
     for (int m = 0; m < METRICS; m++) {
-        if (!has(sweep, entry->run, entry->layer, entry->component, metric_name(m))) continue;
-        fprintf(out, "%s%s", before, metric_name(m));
+        if (!has(sweep, entry->run, entry->layer, entry->component, (enum metric_id)m)) continue;
+        fprintf(out, "%s%s", before, metric_table[m].name);
         before = " ";
     }
 }
@@ -31,7 +31,8 @@ static void put_entry(FILE *out, const struct result *result, const struct sweep
     fprintf(out, ",%d,%s,%.0f", entry->layer, entry->name, entry->record.count);
     for (int m = 0; m < METRICS; m++) {
         char digits[NUMBER_ROOM];
-        double v = metric_value(&entry->record, m);
+        const double v = entry->record.value[m];
+        if (metric_table[m].subject != SUBJECT_OUTPUTS) continue;
         if (isnan(v))
             fputc(',', out);
         else
@@ -49,7 +50,7 @@ void present_csv(FILE *out, const struct comparison *comparison, const struct re
 {
     fputs("mode,calib_data_num,layer,component,elements", out);
     for (int m = 0; m < METRICS; m++)
-        fprintf(out, ",%s", metric_name(m));
+        if (metric_table[m].subject == SUBJECT_OUTPUTS) fprintf(out, ",%s", metric_table[m].name);
     fputs(",worst_grade,within_noise,within_apart\n", out);
     for (int i = 0; i < comparison->count; i++)
         if (!view_is_reference(comparison, result, comparison->entries[i].run))

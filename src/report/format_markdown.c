@@ -17,7 +17,7 @@ static void put_number(FILE *out, const char *format, double v)
 
 // With the sign of noise behind it.
 static void put_metric(FILE *out, const char *format, double v, const struct sweep_report *sweep,
-                       const struct comparison_entry *entry, const char *metric)
+                       const struct comparison_entry *entry, enum metric_id metric)
 {
     put_number(out, format, v);
     const char *sign = table_value_sign_of(sweep, entry->run, entry->layer, entry->component, metric);
@@ -42,13 +42,13 @@ static void put_entry(FILE *out, const struct comparison_entry *entry, const str
 {
     const struct record *r = &entry->record;
     fprintf(out, "| %d | %s", entry->layer, entry->name);
-    put_metric(out, "%.3e", r->mse, sweep, entry, "mse");
-    put_metric(out, "%.3e", r->mae, sweep, entry, "mae");
-    put_metric(out, "%.3f %%", 100 * r->relative_mae, sweep, entry, "relative_mae");
-    put_metric(out, "%.6f", cut(r->correlation), sweep, entry, "correlation");
-    put_metric(out, "%.2f", metric_value(r, METRIC_SQNR_DB), sweep, entry, "sqnr_db");
-    put_number(out, "%.3e", r->abs_diff_p99);
-    put_number(out, "%.3e", r->abs_diff_max);
+    put_metric(out, "%.3e", r->value[METRIC_MSE], sweep, entry, METRIC_MSE);
+    put_metric(out, "%.3e", r->value[METRIC_MAE], sweep, entry, METRIC_MAE);
+    put_metric(out, "%.3f %%", 100 * r->value[METRIC_RELATIVE_MAE], sweep, entry, METRIC_RELATIVE_MAE);
+    put_metric(out, "%.6f", cut(r->value[METRIC_CORRELATION]), sweep, entry, METRIC_CORRELATION);
+    put_metric(out, "%.2f", r->value[METRIC_SQNR_DB], sweep, entry, METRIC_SQNR_DB);
+    put_number(out, "%.3e", r->value[METRIC_ABS_DIFF_P99]);
+    put_number(out, "%.3e", r->value[METRIC_ABS_DIFF_MAX]);
     fprintf(out, " | %s |\n", grade_name(record_worst_grade(r)));
 }
 
@@ -73,11 +73,11 @@ static void put_summary(FILE *out, const struct result *result, const struct run
     const struct comparison_entry *first = s.first.main, *last = s.last.main;
     fputs("| ", out);
     put_name(out, result, run->run);
-    put_metric(out, "%.3e", first->record.mse, sweep, first, "mse");
-    put_metric(out, "%.3e", last->record.mse, sweep, last, "mse");
-    put_number(out, "%.3e", s.avg_mse);
-    put_number(out, "%.3e", s.avg_mae);
-    put_number(out, "%.6f", cut(s.avg_correlation));
+    put_metric(out, "%.3e", first->record.value[METRIC_MSE], sweep, first, METRIC_MSE);
+    put_metric(out, "%.3e", last->record.value[METRIC_MSE], sweep, last, METRIC_MSE);
+    put_number(out, "%.3e", s.average[METRIC_MSE]);
+    put_number(out, "%.3e", s.average[METRIC_MAE]);
+    put_number(out, "%.6f", cut(s.average[METRIC_CORRELATION]));
     fprintf(out, " | %s |\n", grade_name(s.worst));
 }
 

@@ -25,6 +25,7 @@ static enum status read_limit(struct gate *gate, const char *word, const char *w
 {
     size_t length = strcspn(word, "<>=");
     int metric = metric_find(word, length);
+    if (metric >= 0 && metric_table[metric].subject != SUBJECT_OUTPUTS) metric = -1;
     if (word[length] != '<' && word[length] != '>')
         return error_set(err, STATUS_USAGE,
                          "%s: expected METRIC<NUMBER, METRIC>=NUMBER, mode=, layer=, component= or "
@@ -228,8 +229,7 @@ void gates_clear(struct gates *gates)
 
 bool gate_limit_kept(const struct gate_limit *limit, const struct record *record)
 {
-    double v = metric_value(record, limit->metric);
-    if (isnan(v) && record->mse == 0 && strcmp(metric_name(limit->metric), "correlation") == 0) v = 1;
+    const double v = record_judged(record, (enum metric_id)limit->metric);
     if (limit->above) return limit->or_equal ? v >= limit->limit : v > limit->limit;
     return limit->or_equal ? v <= limit->limit : v < limit->limit;
 }
@@ -262,8 +262,8 @@ static void check_entry(struct finding *finding, const struct gate *gate, const 
         if (finding->broken++) continue;
         const struct result_run *run = result_run_at(result, entry->run);
         snprintf(finding->check.text, sizeof finding->check.text, "mode %s, layer %d, %s: %s is %.6g",
-                 run->mode, entry->layer, entry->name, metric_name(limit->metric),
-                 metric_value(&entry->record, limit->metric));
+                 run->mode, entry->layer, entry->name, metric_table[limit->metric].name,
+                 entry->record.value[limit->metric]);
     }
 }
 
@@ -382,12 +382,12 @@ enum status gates_check_sums(const struct gates *gates, struct error *err)
 {
     for (int g = 0; g < gates->count; g++)
         for (int i = 0; i < gates->items[g].n_limits; i++) {
-            const int metric = gates->items[g].limits[i].metric;
-            if (metric_needs_outputs(metric))
+            const struct metric *metric = &metric_table[gates->items[g].limits[i].metric];
+            if (metric->needs != NEEDS_SUMS)
                 return error_set(err, STATUS_USAGE,
                                  "gate '%s': %s needs layer outputs, and with --store none there are none; "
                                  "leave it out, or keep outputs",
-                                 gates->items[g].text, metric_name(metric));
+                                 gates->items[g].text, metric->name);
         }
     return STATUS_OK;
 }

@@ -13,13 +13,9 @@
 #include "ssmsweep/report/samples.h"
 #include "ssmsweep/report/view.h"
 
-static const char *const names[] = {"mse",         "mae",     "relative_mae",      "abs_diff_max",
-                                    "correlation", "sqnr_db", "cosine_similarity", "psnr_db"};
-enum { NAMES = sizeof names / sizeof names[0] };
-
 struct sample {
     int index, tokens;
-    double values[NAMES];
+    struct record record;
 };
 
 struct writer {
@@ -36,23 +32,19 @@ struct writer {
 
 // ---- measuring ----
 
-static struct sample make_sample(const struct accumulator *acc, int index, int tokens)
+static struct sample make_sample(const struct accumulator *sums, int index, int tokens)
 {
-    static const double no_percentiles[PERCENTILES] = {NAN, NAN, NAN, NAN};
-    struct record record = record_make(acc, no_percentiles);
-    struct sample sample = {.index = index, .tokens = tokens};
-    for (int i = 0; i < NAMES; i++)
-        sample.values[i] = metric_value(&record, metric_find(names[i], strlen(names[i])));
-    return sample;
+    const struct measurement measurement = measurement_of_sums(sums);
+    return (struct sample){index, tokens, record_make(&measurement)};
 }
 
 // NaN is the worst; equal ones stay in the order of the samples.
 static int compare_samples(const void *a, const void *b)
 {
     const struct sample *x = a, *y = b;
-    bool x_nan = isnan(x->values[0]), y_nan = isnan(y->values[0]);
-    if (x_nan != y_nan) return x_nan ? -1 : 1;
-    if (!x_nan && x->values[0] != y->values[0]) return x->values[0] > y->values[0] ? -1 : 1;
+    const double of_x = x->record.value[METRIC_MSE], of_y = y->record.value[METRIC_MSE];
+    if (isnan(of_x) != isnan(of_y)) return isnan(of_x) ? -1 : 1;
+    if (!isnan(of_x) && of_x != of_y) return of_x > of_y ? -1 : 1;
     return x->index - y->index;
 }
 
@@ -75,11 +67,11 @@ static void put_csv(struct writer *w, const struct comparison_entry *e, const st
     char cell[CELL_NAME_ROOM], digits[NUMBER_ROOM];
     if (run->calib_data_num > 0) fputs(cell_name(view_cell(run), cell), w->csv);
     fprintf(w->csv, ",%d,%s,%d,%d", e->layer, e->name, sample->index, sample->tokens);
-    for (int i = 0; i < NAMES; i++)
-        if (isnan(sample->values[i]))
+    for (int i = 1, m; (m = metric_at(LIST_PER_SAMPLE, i)) >= 0; i++)
+        if (isnan(sample->record.value[m]))
             fputc(',', w->csv);
         else
-            fprintf(w->csv, ",%s", number_text(sample->values[i], NUMBER_EXACT, digits));
+            fprintf(w->csv, ",%s", number_text(sample->record.value[m], NUMBER_EXACT, digits));
     fputc('\n', w->csv);
 }
 
@@ -96,8 +88,8 @@ static void put_entry(struct writer *w, const struct comparison_entry *e)
         json_begin_object(w->json, NULL);
         json_put_integer(w->json, "sample", w->samples[s].index);
         json_put_integer(w->json, "tokens", w->samples[s].tokens);
-        for (int i = 0; i < NAMES; i++)
-            json_put_double(w->json, names[i], w->samples[s].values[i]);
+        for (int i = 1, m; (m = metric_at(LIST_PER_SAMPLE, i)) >= 0; i++)
+            json_put_double(w->json, metric_table[m].name, w->samples[s].record.value[m]);
         json_end_object(w->json);
         put_csv(w, e, &w->samples[s]);
     }
@@ -108,8 +100,8 @@ static void put_entry(struct writer *w, const struct comparison_entry *e)
 static enum status write_entries(struct writer *w, const struct comparison *comparison, struct error *err)
 {
     fputs("mode,calib_data_num,layer,component,sample,tokens", w->csv);
-    for (int i = 0; i < NAMES; i++)
-        fprintf(w->csv, ",%s", names[i]);
+    for (int i = 1, m; (m = metric_at(LIST_PER_SAMPLE, i)) >= 0; i++)
+        fprintf(w->csv, ",%s", metric_table[m].name);
     fputc('\n', w->csv);
     json_begin_object(w->json, NULL);
     json_put_string(w->json, "reference_mode", w->reference);

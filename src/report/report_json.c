@@ -91,9 +91,8 @@ void report_put_provenance(struct json_writer *writer, const struct result *resu
 static void put_grades(struct json_writer *w, const struct record *record)
 {
     json_begin_object(w, "grades");
-    json_put_string(w, "mse", grade_name(record_grade_mse(record)));
-    json_put_string(w, "correlation", grade_name(record_grade_correlation(record)));
-    json_put_string(w, "relative_mae", grade_name(record_grade_relative_mae(record)));
+    for (int i = 1, m; (m = metric_at(LIST_GRADED, i)) >= 0; i++)
+        json_put_string(w, metric_table[m].name, grade_name(record_grade(record, (enum metric_id)m)));
     json_put_string(w, "worst", grade_name(record_worst_grade(record)));
     json_end_object(w);
 }
@@ -101,6 +100,12 @@ static void put_grades(struct json_writer *w, const struct record *record)
 // What is said of one (layer, component), into the object that is open.
 typedef void (*put_entry)(struct json_writer *w, const struct report *report,
                           const struct comparison_entry *entry);
+
+static bool is_reported(const struct metric *metric, double value, bool outputs)
+{
+    return metric->subject == SUBJECT_OUTPUTS &&
+           (metric->needs == NEEDS_SUMS || (metric->needs == NEEDS_OUTPUTS ? outputs : !isnan(value)));
+}
 
 static void put_record(struct json_writer *w, const struct report *report,
                        const struct comparison_entry *entry)
@@ -110,10 +115,9 @@ static void put_record(struct json_writer *w, const struct report *report,
     json_put_integer(w, "elements", (long long)r->count);
     if (r->fp_nonfinite > 0) json_put_integer(w, "fp_nonfinite", (long long)r->fp_nonfinite);
     if (r->mode_nonfinite > 0) json_put_integer(w, "mode_nonfinite", (long long)r->mode_nonfinite);
-    for (int k = 0; k < RECORD_KEYS; k++)
-        if (outputs || !metric_needs_outputs(k)) json_put_double(w, record_keys[k].name, record_value(r, k));
-    for (int m = RECORD_KEYS; m < METRICS; m++)
-        if (m != METRIC_MAX_ULP || !isnan(r->max_ulp)) json_put_double(w, metric_name(m), metric_value(r, m));
+    for (int m = 0; m < METRICS; m++)
+        if (is_reported(&metric_table[m], r->value[m], outputs))
+            json_put_double(w, metric_table[m].name, r->value[m]);
     put_grades(w, r);
 }
 
@@ -132,10 +136,10 @@ static void put_stats(struct json_writer *w, const struct report *report,
     }
     json_put_integer(w, "elements", (long long)r->count); // without padding
     if (r->mode_nonfinite > 0) json_put_integer(w, "nonfinite", (long long)r->mode_nonfinite);
-    json_put_double(w, "mean", r->mode_mean);
-    json_put_double(w, "std", r->mode_std);
-    json_put_double(w, "min", r->mode_min);
-    json_put_double(w, "max", r->mode_max);
+    json_put_double(w, "mean", r->value[METRIC_MODE_MEAN]);
+    json_put_double(w, "std", r->value[METRIC_MODE_STD]);
+    json_put_double(w, "min", r->value[METRIC_MODE_MIN]);
+    json_put_double(w, "max", r->value[METRIC_MODE_MAX]);
     json_put_double(w, "abs_mean", r->mode_abs_mean);
 }
 
@@ -172,9 +176,11 @@ static void put_layers(struct json_writer *w, const struct report *report, const
 
 static void put_averages(struct json_writer *w, const struct run_summary *summary)
 {
-    json_put_double(w, "avg_mse", summary->avg_mse);
-    json_put_double(w, "avg_mae", summary->avg_mae);
-    json_put_double(w, "avg_correlation", summary->avg_correlation);
+    for (int i = 1, m; (m = metric_at(LIST_AVERAGED, i)) >= 0; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "avg_%s", metric_table[m].name);
+        json_put_double(w, key, summary->average[m]);
+    }
 }
 
 static void put_coverage(struct json_writer *w, const struct report *report, int run)
@@ -287,10 +293,8 @@ static void put_summary_layer(struct json_writer *w, const char *key, const stru
     json_begin_object(w, key);
     json_put_integer(w, "layer", layer->layer);
     json_put_string(w, "component", layer->main->name);
-    json_put_double(w, "mse", r->mse);
-    json_put_double(w, "mae", r->mae);
-    json_put_double(w, "relative_mae", r->relative_mae);
-    json_put_double(w, "correlation", r->correlation);
+    for (int i = 1, m; (m = metric_at(LIST_JUDGED, i)) >= 0; i++)
+        json_put_double(w, metric_table[m].name, r->value[m]);
     json_end_object(w);
 }
 

@@ -194,3 +194,18 @@ enum status samples_read(struct samples *samples, int run, int layer, int compon
     return (samples->metrics ? read_metrics : read_outputs)(samples, run, layer, component, uses, rows, total,
                                                             err);
 }
+
+enum status samples_measure(struct samples *samples, int run, int layer, int component, const bool *uses,
+                            struct accumulator *rows, struct profile *total, struct record *record,
+                            struct error *err)
+{
+    struct measurement measurement;
+    struct accumulator sums;
+    if (samples_read(samples, run, layer, component, uses, rows, total, err)) return err->status;
+    accumulator_clear(&sums);
+    for (int s = 0; record && s < result_samples(samples->result); s++)
+        if (uses[s]) accumulator_merge(&sums, &rows[s]);
+    measurement = measurement_of_sums(&sums);
+    if (record) *record = record_make(&measurement);
+    return STATUS_OK;
+}

@@ -88,20 +88,20 @@ static void put_entry(FILE *out, const struct sweep_report *report, int unit, in
     const struct row row = {out, report, &report->units[unit],
                             result_run_at(report->result, report->runs[run])};
     const struct sweep_entry *entry = sweep_entry_at(report, unit, run);
-    const struct statistic *statistics = sweep_statistics(row.unit);
     bool text = row.unit->layer == SWEEP_END_OF_MODEL;
-    for (int k = 0; k < sweep_statistic_count(row.unit); k++) {
+    for (int k = 0; k < sweep_metric_count(row.unit); k++) {
+        const struct metric *metric = sweep_metric(row.unit, k);
         const struct interval *v = &entry->intervals[k];
-        const bool reruns = entry->floors[k].reruns > 0, apart = reruns && sweep_is_distance(row.unit, k);
-        put_estimate(&row, statistics[k].name, v->value, v->low, v->high,
+        const bool reruns = entry->floors[k].reruns > 0, apart = reruns && !metric->no_distance;
+        put_estimate(&row, metric->name, v->value, v->low, v->high,
                      (struct nearness){report->n_reruns > 0 ? sweep_within_noise(report, unit, k, run) : -1,
                                        apart ? sweep_within_apart(report, unit, k, run) : -1});
         if (!reruns) continue;
         char name[48];
-        snprintf(name, sizeof name, "%s_noise", statistics[k].name);
-        put_row(&row, name, scale_change(statistics[k].scale, entry->floors[k].change), NAN, NAN);
+        snprintf(name, sizeof name, "%s_noise", metric->name);
+        put_row(&row, name, scale_change(metric->scale, entry->floors[k].change), NAN, NAN);
         if (!apart) continue;
-        snprintf(name, sizeof name, "%s_apart", statistics[k].name);
+        snprintf(name, sizeof name, "%s_apart", metric->name);
         put_row(&row, name, entry->floors[k].value, NAN, NAN);
     }
     if (text) put_row(&row, "top1_correct", entry->top1_correct, NAN, NAN);

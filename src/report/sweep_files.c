@@ -6,9 +6,9 @@
 
 #include "ssmsweep/base/file.h"
 
-bool sweep_ranks_by(const struct sweep_unit *unit, int statistic)
+bool sweep_ranks_by(const struct sweep_unit *unit, int k)
 {
-    return sweep_ranked_place(unit, statistic) >= 0;
+    return sweep_metric(unit, k)->place[LIST_RANKED] > 0;
 }
 
 enum sweep_verdict sweep_verdict(const struct rank *ranks, const struct sweep_pair *pair, int first,
@@ -42,12 +42,12 @@ int sweep_orders(const struct sweep_report *report, int run, int *places)
     return places[0] == run ? n : 0;
 }
 
-void sweep_orders_range(const struct sweep_report *report, int unit, int statistic, const int *places,
-                        int count, double *least, double *most)
+void sweep_orders_range(const struct sweep_report *report, int unit, int k, const int *places, int count,
+                        double *least, double *most)
 {
     *least = *most = NAN; // which fmin and fmax pass over
     for (int i = 0; i < count; i++) {
-        double v = sweep_entry_at(report, unit, places[i])->intervals[statistic].value;
+        double v = sweep_entry_at(report, unit, places[i])->intervals[k].value;
         *least = fmin(*least, v);
         *most = fmax(*most, v);
     }
@@ -59,52 +59,48 @@ bool sweep_is_noise(const struct sweep_pair *pair)
 }
 
 // Of values that differ.
-static bool only_noise_between(const struct sweep_report *report, int unit, int statistic, int a, int b)
+static bool only_noise_between(const struct sweep_report *report, int unit, int k, int a, int b)
 {
     const struct sweep_entry *x = sweep_entry_at(report, unit, a), *y = sweep_entry_at(report, unit, b);
-    const double phi = x->intervals[statistic].phi - y->intervals[statistic].phi;
-    return phi != 0 && change_below_floor(phi, &x->floors[statistic], &y->floors[statistic]);
+    const double phi = x->intervals[k].phi - y->intervals[k].phi;
+    return phi != 0 && change_below_floor(phi, &x->floors[k], &y->floors[k]);
 }
 
-uint64_t sweep_noise_set(const struct sweep_report *report, int unit, int statistic,
+uint64_t sweep_noise_set(const struct sweep_report *report, int unit, int k,
                          const struct sweep_family *family, int mode)
 {
     uint64_t set = 0;
     for (int i = 0; i < family->count; i++)
-        if (only_noise_between(report, unit, statistic, family->runs[mode], family->runs[i]))
-            set |= UINT64_C(1) << i;
+        if (only_noise_between(report, unit, k, family->runs[mode], family->runs[i])) set |= UINT64_C(1) << i;
     return set;
 }
 
-bool sweep_within_noise(const struct sweep_report *report, int unit, int statistic, int run)
+bool sweep_within_noise(const struct sweep_report *report, int unit, int k, int run)
 {
     for (int f = 0; report->n_reruns > 0 && f < report->n_families; f++) {
         const struct sweep_family *family = &report->families[f];
         for (int i = 0; i < family->count; i++)
-            if (family->runs[i] == run && sweep_noise_set(report, unit, statistic, family, i)) return true;
+            if (family->runs[i] == run && sweep_noise_set(report, unit, k, family, i)) return true;
     }
     return false;
 }
 
-bool sweep_within_apart(const struct sweep_report *report, int unit, int statistic, int run)
+bool sweep_within_apart(const struct sweep_report *report, int unit, int k, int run)
 {
     const struct sweep_entry *entry = sweep_entry_at(report, unit, run);
-    const struct interval *v = &entry->intervals[statistic];
+    const struct interval *v = &entry->intervals[k];
     return !isinf(v->phi) && // which stands for equal
-           value_below_floor(&sweep_statistics(&report->units[unit])[statistic], v->value,
-                             &entry->floors[statistic]);
+           value_below_floor(sweep_metric(&report->units[unit], k), v->value, &entry->floors[k]);
 }
 
-bool sweep_runs_within_noise(const struct sweep_report *report, int unit, int statistic, const int *runs,
-                             int count)
+bool sweep_runs_within_noise(const struct sweep_report *report, int unit, int k, const int *runs, int count)
 {
     for (int a = 0; a < count; a++)
         for (int b = a + 1; b < count; b++) {
             const struct sweep_entry *x = sweep_entry_at(report, unit, runs[a]),
                                      *y = sweep_entry_at(report, unit, runs[b]);
-            if (x->floors[statistic].reruns == 0 || y->floors[statistic].reruns == 0 ||
-                !change_below_floor(x->intervals[statistic].phi - y->intervals[statistic].phi,
-                                    &x->floors[statistic], &y->floors[statistic]))
+            if (x->floors[k].reruns == 0 || y->floors[k].reruns == 0 ||
+                !change_below_floor(x->intervals[k].phi - y->intervals[k].phi, &x->floors[k], &y->floors[k]))
                 return false;
         }
     return true;

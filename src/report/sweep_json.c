@@ -38,16 +38,16 @@ static void put_unit(struct json_writer *w, const struct sweep_unit *unit)
 
 static void put_estimate(struct json_writer *w, const struct sweep_report *report, int unit, int k, int run)
 {
-    const struct statistic *statistic = &sweep_statistics(&report->units[unit])[k];
+    const struct metric *metric = sweep_metric(&report->units[unit], k);
     const struct interval *interval = &sweep_entry_at(report, unit, run)->intervals[k];
     const struct noise_floor *floor = &sweep_entry_at(report, unit, run)->floors[k];
-    json_begin_object(w, statistic->name);
+    json_begin_object(w, metric->name);
     json_put_double(w, "value", interval->value);
     json_put_double(w, "low", interval->low);
     json_put_double(w, "high", interval->high);
     json_put_string(w, "interval", interval_state_name(interval->state));
-    if (floor->reruns > 0) json_put_double(w, "noise", scale_change(statistic->scale, floor->change));
-    if (floor->reruns > 0 && sweep_is_distance(&report->units[unit], k)) {
+    if (floor->reruns > 0) json_put_double(w, "noise", scale_change(metric->scale, floor->change));
+    if (floor->reruns > 0 && !metric->no_distance) {
         json_put_double(w, "apart", floor->value);
         json_put_bool(w, "within_apart", sweep_within_apart(report, unit, k, run));
     }
@@ -104,7 +104,7 @@ static void put_entry(struct json_writer *w, const struct sweep_report *report, 
     if (entry->nonfinite[0] > 0) json_put_integer(w, "fp_nonfinite", (long long)entry->nonfinite[0]);
     if (entry->nonfinite[1] > 0) json_put_integer(w, "mode_nonfinite", (long long)entry->nonfinite[1]);
     json_begin_object(w, "metrics");
-    for (int k = 0; k < sweep_statistic_count(u); k++)
+    for (int k = 0; k < sweep_metric_count(u); k++)
         put_estimate(w, report, unit, k, run);
     json_end_object(w);
     if (text) json_put_double(w, "top1_correct", entry->top1_correct);
@@ -176,15 +176,15 @@ static void put_family(struct json_writer *w, const struct sweep_report *report,
                        const struct sweep_family *family)
 {
     const struct sweep_unit *u = &report->units[unit];
-    const struct statistic *statistic = &sweep_statistics(u)[k];
+    const struct metric *metric = sweep_metric(u, k);
     const struct rank *ranks = sweep_ranks_at(report, unit, k, family);
     const struct sweep_pair *pairs = sweep_pairs_at(report, unit, k, family);
     json_begin_object(w, NULL);
     put_cell(w, family->cell);
     put_unit(w, u);
-    json_put_string(w, "metric", statistic->name);
+    json_put_string(w, "metric", metric->name);
     put_places(w, report, family, unit, k);
-    json_put_string(w, "change", scale_change_name(statistic->scale));
+    json_put_string(w, "change", scale_change_name(metric->scale));
     json_begin_array(w, "pairs");
     for (int a = 0; a < family->count; a++)
         for (int b = a + 1; b < family->count; b++)
@@ -198,7 +198,7 @@ static void put_rankings(struct json_writer *w, const struct sweep_report *repor
     json_begin_array(w, "rankings");
     for (int f = 0; f < report->n_families; f++)
         for (int u = 0; u < report->n_units; u++)
-            for (int k = 0; k < sweep_statistic_count(&report->units[u]); k++)
+            for (int k = 0; k < sweep_metric_count(&report->units[u]); k++)
                 if (sweep_ranks_by(&report->units[u], k)) put_family(w, report, u, k, &report->families[f]);
     json_end_array(w);
 }
@@ -214,7 +214,7 @@ static void put_trend(struct json_writer *w, const struct sweep_report *report, 
     json_begin_object(w, NULL);
     json_put_string(w, "mode", run_of(report, trend->runs[0])->mode);
     put_unit(w, u);
-    json_put_string(w, "metric", sweep_statistics(u)[k].name);
+    json_put_string(w, "metric", sweep_metric(u, k)->name);
     json_begin_array(w, "points");
     for (int i = 0; i < trend->count; i++) {
         const struct interval *interval = &sweep_entry_at(report, unit, trend->runs[i])->intervals[k];
@@ -245,7 +245,7 @@ static void put_trends(struct json_writer *w, const struct sweep_report *report)
     json_begin_array(w, "trends");
     for (int t = 0; t < report->n_trends; t++)
         for (int u = 0; u < report->n_units; u++)
-            for (int k = 0; k < sweep_statistic_count(&report->units[u]); k++)
+            for (int k = 0; k < sweep_metric_count(&report->units[u]); k++)
                 if (sweep_ranks_by(&report->units[u], k)) put_trend(w, report, u, k, t);
     json_end_array(w);
 }
@@ -261,7 +261,7 @@ static void put_order_range(struct json_writer *w, const struct sweep_report *re
     json_put_string(w, "mode", run_of(report, places[0])->mode);
     json_put_integer(w, "calib_data_num", run_of(report, places[0])->calib_data_num);
     put_unit(w, &report->units[unit]);
-    json_put_string(w, "metric", sweep_statistics(&report->units[unit])[k].name);
+    json_put_string(w, "metric", sweep_metric(&report->units[unit], k)->name);
     json_put_integer(w, "orders", count);
     json_put_double(w, "least", least);
     json_put_double(w, "most", most);
@@ -277,7 +277,7 @@ static void put_orders(struct json_writer *w, const struct sweep_report *report)
     for (int r = 0; places && r < report->n_runs; r++) {
         int count = sweep_orders(report, r, places);
         for (int u = 0; count > 1 && u < report->n_units; u++)
-            for (int k = 0; k < sweep_statistic_count(&report->units[u]); k++)
+            for (int k = 0; k < sweep_metric_count(&report->units[u]); k++)
                 if (sweep_ranks_by(&report->units[u], k)) put_order_range(w, report, u, k, places, count);
     }
     json_end_array(w);

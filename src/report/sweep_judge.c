@@ -16,21 +16,14 @@ struct source {
     const double *const *tables; // [report->n_runs]
 };
 
-static void resample(const struct source *source, const struct statistic *statistic, const int *runs,
-                     int count, struct interval *intervals, struct change *changes)
+// values[count]: those of the runs, where they are known; else NULL.
+static void resample(const struct source *source, const struct metric *metric, const int *runs,
+                     const double *values, int count, struct interval *intervals, struct change *changes)
 {
     const double *tables[BOOTSTRAP_MAX_RUNS];
     for (int i = 0; i < count; i++)
         tables[i] = source->tables[runs[i]];
-    bootstrap_run(source->bootstrap, statistic, tables, count, intervals, changes);
-}
-
-// A value that the records of the other reports have stays as it is there.
-static void take_interval(struct interval *to, const struct interval *from, bool has_value)
-{
-    double value = has_value ? to->value : from->value;
-    *to = *from;
-    to->value = value;
+    bootstrap_run(source->bootstrap, metric, tables, values, count, intervals, changes);
 }
 
 // ---- modes that are one by definition ----
@@ -82,7 +75,7 @@ static void copy_twin(struct rank *ranks, double *adjusted, int count, int o, in
 
 // Ranks and corrected p-values, each mode counted once.  Returns the number of tests.
 static int rank_family(const struct sweep_report *report, const struct sweep_family *family,
-                       const struct statistic *statistic, const struct interval *intervals,
+                       const struct metric *metric, const struct interval *intervals,
                        const struct change *changes, struct rank *ranks, double *adjusted)
 {
     struct change tested[MOST_PAIRS];
@@ -94,7 +87,7 @@ static int rank_family(const struct sweep_report *report, const struct sweep_fam
         for (int j = 0; j < count && twins[i] >= 0; j++)
             if (j != i) tested[pair_of(count, i, j)].p = NAN; // no test
     }
-    ranking_make(statistic, intervals, tested, count, 1 - BOOTSTRAP_LEVEL, ranks, adjusted);
+    ranking_make(metric, intervals, tested, count, 1 - BOOTSTRAP_LEVEL, ranks, adjusted);
     for (int i = 0; i < count; i++)
         if (twins[i] >= 0) copy_twin(ranks, adjusted, count, twins[i], i);
     for (int i = 0; i < count; i++)
@@ -123,17 +116,19 @@ static void judge_family(const struct source *source, struct sweep_report *repor
                          const struct sweep_family *family)
 {
     const struct sweep_unit *u = &report->units[unit];
-    const struct statistic *statistic = &sweep_statistics(u)[k];
+    const struct metric *metric = sweep_metric(u, k);
     struct interval intervals[BOOTSTRAP_MAX_RUNS];
     struct change changes[MOST_PAIRS];
-    double adjusted[MOST_PAIRS];
+    double adjusted[MOST_PAIRS], values[BOOTSTRAP_MAX_RUNS];
     const bool ranked = sweep_ranks_by(u, k);
-    resample(source, statistic, family->runs, family->count, intervals, ranked ? changes : NULL);
     for (int i = 0; i < family->count; i++)
-        take_interval(&sweep_entry_at(report, unit, family->runs[i])->intervals[k], &intervals[i],
-                      u->layer != SWEEP_END_OF_MODEL);
+        values[i] = sweep_entry_at(report, unit, family->runs[i])->intervals[k].value;
+    resample(source, metric, family->runs, metric->value ? values : NULL, family->count, intervals,
+             ranked ? changes : NULL);
+    for (int i = 0; i < family->count; i++)
+        sweep_entry_at(report, unit, family->runs[i])->intervals[k] = intervals[i];
     if (!ranked) return;
-    int tests = rank_family(report, family, statistic, intervals, changes,
+    int tests = rank_family(report, family, metric, intervals, changes,
                             sweep_ranks_at(report, unit, k, family), adjusted);
     judge_pairs(source->demands, report, unit, k, family, changes, adjusted, tests);
 }
@@ -141,25 +136,25 @@ static void judge_family(const struct source *source, struct sweep_report *repor
 static void judge_trend(const struct source *source, struct sweep_report *report, int unit, int k, int t)
 {
     const struct sweep_trend *trend = &report->trends[t];
-    const struct statistic *statistic = &sweep_statistics(&report->units[unit])[k];
+    const struct metric *metric = sweep_metric(&report->units[unit], k);
     struct interval intervals[BOOTSTRAP_MAX_RUNS];
     struct change changes[MOST_PAIRS];
     double noise[MOST_PAIRS];
-    resample(source, statistic, trend->runs, trend->count, intervals, changes);
+    resample(source, metric, trend->runs, NULL, trend->count, intervals, changes);
     for (int a = 0; a < trend->count; a++)
         for (int b = a + 1; b < trend->count; b++)
             noise[pair_index(trend->count, a, b)] =
                 change_floor(&sweep_entry_at(report, unit, trend->runs[a])->floors[k],
                              &sweep_entry_at(report, unit, trend->runs[b])->floors[k]);
     *sweep_settles_at(report, unit, k, t) =
-        trend_settles(statistic, changes, noise, trend->count, 1 - BOOTSTRAP_LEVEL);
+        trend_settles(metric, changes, noise, trend->count, 1 - BOOTSTRAP_LEVEL);
 }
 
 void sweep_judge(struct sweep_report *report, int unit, struct bootstrap *bootstrap, struct demands *demands,
                  const double *const *tables)
 {
     const struct source source = {bootstrap, demands, tables};
-    for (int k = 0; k < sweep_statistic_count(&report->units[unit]); k++) {
+    for (int k = 0; k < sweep_metric_count(&report->units[unit]); k++) {
         for (int f = 0; f < report->n_families; f++)
             judge_family(&source, report, unit, k, &report->families[f]);
         for (int t = 0; t < report->n_trends && sweep_ranks_by(&report->units[unit], k); t++)

@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ssmsweep/measure/metric.h"
+#include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/measure/record.h"
-#include "ssmsweep/statistics/moments.h"
 #include "sweep_parts.h"
 
 enum {
@@ -98,32 +97,23 @@ static void set_profile(struct sweep_entry *entry, const struct profile *profile
     }
 }
 
-// Values as in the other reports, to the last bit.
-static void set_values(struct sweep_entry *entry, const struct accumulator *total)
+static void set_values(struct sweep_entry *entry, const struct sweep_unit *unit, const struct record *record)
 {
-    static const double no_percentiles[PERCENTILES] = {NAN, NAN, NAN, NAN};
-    const struct record record = record_make(total, no_percentiles);
-    entry->elements = record.count;
-    entry->nonfinite[0] = record.fp_nonfinite;
-    entry->nonfinite[1] = record.mode_nonfinite;
-    entry->largest = record.abs_diff_max;
+    entry->elements = record->count;
+    entry->nonfinite[0] = record->fp_nonfinite;
+    entry->nonfinite[1] = record->mode_nonfinite;
+    entry->largest = record->value[METRIC_ABS_DIFF_MAX];
     entry->top1_correct = NAN;
-    for (int k = 0; k < MOMENT_STATISTICS; k++) {
-        const char *name = moment_statistics[k].name;
-        entry->intervals[k].value = metric_value(&record, metric_find(name, strlen(name)));
-    }
+    for (int k = 0; k < sweep_metric_count(unit); k++)
+        entry->intervals[k].value = record->value[sweep_metric(unit, k) - metric_table];
 }
 
-// From m->rows, those of all samples.
-static void fill_moments(struct sweep_measure *m, double *table, struct accumulator *total)
+// The table of those samples in m->rows that are used; they move to its front.
+static void fill_moments(struct sweep_measure *m, double *table)
 {
     int n = 0;
-    accumulator_clear(total);
-    for (int s = 0; s < result_samples(m->report->result); s++) {
-        if (!m->uses[s]) continue;
-        accumulator_merge(total, &m->rows[s]);
-        m->rows[n++] = m->rows[s];
-    }
+    for (int s = 0; s < result_samples(m->report->result); s++)
+        if (m->uses[s]) m->rows[n++] = m->rows[s];
     moments_fill(m->rows, n, table);
 }
 
@@ -131,31 +121,19 @@ static void fill_moments(struct sweep_measure *m, double *table, struct accumula
 static enum status read_layer(struct sweep_measure *m, const struct sweep_unit *unit, int run, double *table,
                               struct sweep_entry *entry, struct error *err)
 {
-    struct accumulator total;
+    struct record record;
     struct profile profile;
-    if (samples_read(m->samples, run, unit->layer, unit->component, m->uses, m->rows, entry ? &profile : NULL,
-                     err))
+    if (samples_measure(m->samples, run, unit->layer, unit->component, m->uses, m->rows,
+                        entry ? &profile : NULL, entry ? &record : NULL, err))
         return err->status;
-    fill_moments(m, table, &total);
+    fill_moments(m, table);
     if (!entry) return STATUS_OK;
-    set_values(entry, &total);
+    set_values(entry, unit, &record);
     set_profile(entry, &profile);
     return STATUS_OK;
 }
 
 // ---- the whole model ----
-
-static void fill_text(double *table, int samples, int i, const struct end_of_model *ref,
-                      const struct end_of_model *mode)
-{
-    const double row[TEXT_COLUMNS] = {[TEXT_TOKENS] = (double)mode->tokens,
-                                      [TEXT_NLL_REF] = ref->nll,
-                                      [TEXT_NLL_MODE] = mode->nll,
-                                      [TEXT_KL] = mode->kl,
-                                      [TEXT_TOP1_AGREE] = (double)mode->top1_agree};
-    for (int c = 0; c < TEXT_COLUMNS; c++) // a NaN among the logits spoils the sample
-        table[c * samples + i] = ref->nonfinite || mode->nonfinite ? (double)NAN : row[c];
-}
 
 static void set_text_values(struct sweep_entry *entry, const struct end_of_model *total)
 {
@@ -191,7 +169,7 @@ static enum status read_text_pair(struct sweep_measure *m, const struct text_pai
         for (int i = 0; i < range.count; i++) {
             if (!m->uses[first + i]) continue;
             end_of_model_merge(&total, &mode[i]);
-            fill_text(table, report->samples, n++, pair->ref < 0 ? &mode[i] : &ref[i], &mode[i]);
+            end_of_model_fill(pair->ref < 0 ? &mode[i] : &ref[i], &mode[i], report->samples, n++, table);
         }
     }
     if (entry) set_text_values(entry, &total);
@@ -219,39 +197,48 @@ static enum status read_run(struct sweep_measure *m, const struct sweep_unit *un
 static enum status read_apart(struct sweep_measure *m, const struct sweep_unit *unit,
                               const struct sweep_rerun *rerun, double *table, struct error *err)
 {
-    struct accumulator unused;
     const struct text_pair pair = {-1, rerun->run, samples_read_end_apart};
     if (unit->layer == SWEEP_END_OF_MODEL) return read_text_pair(m, &pair, table, NULL, err);
     if (samples_read_apart(m->samples, rerun->run, unit->layer, unit->component, m->rows, err))
         return err->status;
-    fill_moments(m, table, &unused);
+    fill_moments(m, table);
     return STATUS_OK;
 }
 
-// Of a run, from its re-runs.
+// Every metric of a unit, by its table.
+static void evaluate(const struct sweep_measure *m, const struct sweep_unit *unit, const double *table,
+                     double values[METRIC_INTERVALS][SWEEP_MOST_RERUNS], int rerun)
+{
+    for (int k = 0; k < sweep_metric_count(unit); k++)
+        values[k][rerun] = metric_of_table(sweep_metric(unit, k), table, m->report->samples);
+}
+
+// The floors of a run, from its re-runs.
 static enum status measure_noise(struct sweep_measure *m, const struct sweep_unit *unit, int run,
                                  struct sweep_entry *entry, struct error *err)
 {
     const struct sweep_report *report = m->report;
-    const struct statistic *statistics = sweep_statistics(unit);
-    double against_reference[SWEEP_STATISTICS][SWEEP_MOST_RERUNS],
-        against_self[SWEEP_STATISTICS][SWEEP_MOST_RERUNS], *table = table_of(m, report->n_runs);
-    int reruns = 0, count = sweep_statistic_count(unit);
+    double against_reference[METRIC_INTERVALS][SWEEP_MOST_RERUNS],
+        against_self[METRIC_INTERVALS][SWEEP_MOST_RERUNS], own[METRIC_INTERVALS][SWEEP_MOST_RERUNS];
+    double *table = table_of(m, report->n_runs);
+    int reruns = 0;
     for (int i = 0; i < report->n_reruns && reruns < SWEEP_MOST_RERUNS; i++) {
         const struct sweep_rerun *rerun = &report->reruns[i];
         if (rerun->of != run) continue;
         if (read_run(m, unit, rerun->run, table, NULL, err)) return err->status;
-        for (int k = 0; k < count; k++)
-            against_reference[k][reruns] = statistic_value(&statistics[k], table, report->samples);
+        evaluate(m, unit, table, against_reference, reruns);
         if (read_apart(m, unit, rerun, table, err)) return err->status;
-        for (int k = 0; k < count; k++)
-            against_self[k][reruns] = statistic_value(&statistics[k], table, report->samples);
-        reruns++;
+        evaluate(m, unit, table, against_self, reruns++);
     }
-    for (int k = 0; k < count; k++)
-        entry->floors[k] = noise_floor_make(
-            &statistics[k], statistic_value(&statistics[k], table_of(m, run), report->samples),
-            against_reference[k], sweep_is_distance(unit, k) ? against_self[k] : NULL, reruns, 1);
+    for (int k = 0; k < METRIC_INTERVALS; k++)
+        entry->floors[k] = (struct noise_floor){NAN, NAN, 0};
+    if (reruns == 0) return STATUS_OK;
+    evaluate(m, unit, table_of(m, run), own, 0);
+    for (int k = 0; k < sweep_metric_count(unit); k++) {
+        const struct metric *metric = sweep_metric(unit, k);
+        entry->floors[k] = noise_floor_make(metric, own[k][0], against_reference[k],
+                                            metric->no_distance ? NULL : against_self[k], reruns, 1);
+    }
     return STATUS_OK;
 }
 

@@ -19,7 +19,7 @@ enum status sweep_measure_unit(struct sweep_measure *measure, struct sweep_repor
                                struct error *err);
 
 // Local.  Intervals, pairs, ranks and trends of a unit whose values and noise floors are there.
-// tables[n_runs], as the unit's statistics want them.
+// tables[n_runs], as the unit's metrics want them.
 void sweep_judge(struct sweep_report *report, int unit, struct bootstrap *bootstrap, struct demands *demands,
                  const double *const *tables);
 

@@ -10,30 +10,19 @@
 
 const double sweep_percentiles[SWEEP_PERCENTILES] = {50, 90, 95, 99, 99.9};
 
-const struct statistic *sweep_statistics(const struct sweep_unit *unit)
+static enum metric_subject subject_of(const struct sweep_unit *unit)
 {
-    return unit->layer == SWEEP_END_OF_MODEL ? text_statistics : moment_statistics;
+    return unit->layer == SWEEP_END_OF_MODEL ? SUBJECT_PREDICTIONS : SUBJECT_OUTPUTS;
 }
 
-int sweep_statistic_count(const struct sweep_unit *unit)
+const struct metric *sweep_metric(const struct sweep_unit *unit, int k)
 {
-    return unit->layer == SWEEP_END_OF_MODEL ? (int)TEXT_STATISTICS : (int)MOMENT_STATISTICS;
+    return metric_with_interval(subject_of(unit), k);
 }
 
-bool sweep_is_distance(const struct sweep_unit *unit, int statistic)
+int sweep_metric_count(const struct sweep_unit *unit)
 {
-    static const char other[] = "perplexity";
-    return strncmp(sweep_statistics(unit)[statistic].name, other, sizeof other - 1) != 0;
-}
-
-int sweep_ranked_place(const struct sweep_unit *unit, int statistic)
-{
-    static const char *const layers[SWEEP_RANKED] = {"mse", "mae", "correlation", "cosine_similarity"},
-                             *const texts[SWEEP_RANKED] = {"perplexity", "kl_mean", "top1_agreement"};
-    const char *const *names = unit->layer == SWEEP_END_OF_MODEL ? texts : layers;
-    for (int i = 0; i < SWEEP_RANKED && names[i]; i++)
-        if (strcmp(names[i], sweep_statistics(unit)[statistic].name) == 0) return i;
-    return -1;
+    return metric_intervals(subject_of(unit));
 }
 
 // ---- what is compared: the same on every rank ----
@@ -200,7 +189,7 @@ static enum status reserve(struct sweep_report *report, const struct comm *comm,
     report->unit_step = comm->rank == 0 ? 1 : comm->ranks;
     for (int u = report->first_unit; u < report->n_units; u += report->unit_step)
         report->held_units++;
-    size_t units = (size_t)report->held_units + 1, each = units * SWEEP_RANKED;
+    size_t units = (size_t)report->held_units + 1, each = units * (size_t)report->ranked;
     report->entries = calloc(units * ((size_t)report->n_runs + 1), sizeof *report->entries);
     report->pairs = calloc(each * ((size_t)report->n_pairs + 1), sizeof *report->pairs);
     report->ranks = calloc(each * ((size_t)report->n_ranks + 1), sizeof *report->ranks);
@@ -216,7 +205,8 @@ static enum status prepare(struct sweep_report *report, struct samples **samples
     *report = (struct sweep_report){.result = result,
                                     .reference = request->compare.reference,
                                     .seed = request->seed,
-                                    .replicates = request->replicates};
+                                    .replicates = request->replicates,
+                                    .ranked = metric_ranked_most()};
     *uses = calloc((size_t)result_samples(result) + 1, sizeof **uses);
     if (!*uses) return error_memory(err, (unsigned)result_samples(result), "the samples of a report");
     if (choose_runs(report, &request->compare, err)) return err->status;
@@ -265,9 +255,9 @@ static void move(void *block, size_t bytes, int owner, const struct comm *comm)
 // Collective.  Rank 0 gets the units of the others, in the order of the units.
 static void collect(struct sweep_report *report, const struct comm *comm)
 {
-    const size_t pairs = SWEEP_RANKED * (size_t)report->n_pairs,
-                 ranks = SWEEP_RANKED * (size_t)report->n_ranks,
-                 settles = SWEEP_RANKED * (size_t)report->n_trends, runs = (size_t)report->n_runs;
+    const size_t ranked = (size_t)report->ranked, pairs = ranked * (size_t)report->n_pairs,
+                 ranks = ranked * (size_t)report->n_ranks, settles = ranked * (size_t)report->n_trends,
+                 runs = (size_t)report->n_runs;
     for (int u = 0; u < report->n_units; u++) {
         const int owner = u % comm->ranks;
         if (owner == 0 || (comm->rank != 0 && comm->rank != owner)) continue;
@@ -320,8 +310,8 @@ size_t sweep_report_bytes(const struct sweep_report_size *size, int rank, int ra
     const size_t pairs = families * (size_t)pair_count(size->of_family) * sizeof(struct sweep_pair),
                  places = families * (size_t)size->of_family * sizeof(struct rank),
                  settles = (size_t)size->trends * sizeof(int64_t);
-    const size_t bytes =
-        held * ((size_t)size->runs * sizeof(struct sweep_entry) + SWEEP_RANKED * (pairs + places + settles));
+    const size_t bytes = held * ((size_t)size->runs * sizeof(struct sweep_entry) +
+                                 (size_t)metric_ranked_most() * (pairs + places + settles));
     const int most = size->of_family > size->families ? size->of_family : size->families;
     if (own == 0 || size->samples == 0 || size->runs == 0) return bytes;
     return bytes + sweep_measure_bytes(size->runs, most, size->samples, size->replicates);
@@ -334,27 +324,25 @@ struct sweep_entry *sweep_entry_at(const struct sweep_report *report, int unit, 
     return &report->entries[held(report, unit) * (size_t)report->n_runs + (size_t)run];
 }
 
-static size_t row_of(const struct sweep_report *report, int unit, int statistic)
+static size_t row_of(const struct sweep_report *report, int unit, int k)
 {
-    const int place = sweep_ranked_place(&report->units[unit], statistic);
-    return held(report, unit) * SWEEP_RANKED + (size_t)place;
+    const int place = sweep_metric(&report->units[unit], k)->place[LIST_RANKED];
+    return held(report, unit) * (size_t)report->ranked + (size_t)place - 1;
 }
 
-struct sweep_pair *sweep_pairs_at(const struct sweep_report *report, int unit, int statistic,
+struct sweep_pair *sweep_pairs_at(const struct sweep_report *report, int unit, int k,
                                   const struct sweep_family *family)
 {
-    return &report->pairs[row_of(report, unit, statistic) * (size_t)report->n_pairs +
-                          (size_t)family->first_pair];
+    return &report->pairs[row_of(report, unit, k) * (size_t)report->n_pairs + (size_t)family->first_pair];
 }
 
-struct rank *sweep_ranks_at(const struct sweep_report *report, int unit, int statistic,
+struct rank *sweep_ranks_at(const struct sweep_report *report, int unit, int k,
                             const struct sweep_family *family)
 {
-    return &report->ranks[row_of(report, unit, statistic) * (size_t)report->n_ranks +
-                          (size_t)family->first_rank];
+    return &report->ranks[row_of(report, unit, k) * (size_t)report->n_ranks + (size_t)family->first_rank];
 }
 
-int64_t *sweep_settles_at(const struct sweep_report *report, int unit, int statistic, int trend)
+int64_t *sweep_settles_at(const struct sweep_report *report, int unit, int k, int trend)
 {
-    return &report->settles[row_of(report, unit, statistic) * (size_t)report->n_trends + (size_t)trend];
+    return &report->settles[row_of(report, unit, k) * (size_t)report->n_trends + (size_t)trend];
 }

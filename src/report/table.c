@@ -81,7 +81,7 @@ void table_print_grade(FILE *out, enum grade grade, int width, bool color)
 }
 
 static const char *sign_of(const struct sweep_report *sweep, const struct comparison_entry *entry,
-                           const char *metric)
+                           enum metric_id metric)
 {
     return table_value_sign_of(sweep, entry->run, entry->layer, entry->component, metric);
 }
@@ -92,24 +92,26 @@ static void print_layer(FILE *out, const struct comparison_entry *entry, const s
     const struct record *r = &entry->record;
     char mse[CELL_CHARS], correlation[CELL_CHARS], relative[CELL_CHARS], mae[CELL_CHARS], p99[CELL_CHARS],
         max[CELL_CHARS];
-    fprintf(out, "%5d  %9s%s", entry->layer, table_error_cell(mse, r->mse), sign_of(sweep, entry, "mse"));
-    table_print_grade(out, record_grade_mse(r), 9, color);
-    fprintf(out, "  %9s%s", correlation_cell(correlation, r->correlation),
-            sign_of(sweep, entry, "correlation"));
-    table_print_grade(out, record_grade_correlation(r), 9, color);
-    fprintf(out, " %9s%s", percent_cell(relative, r->relative_mae), sign_of(sweep, entry, "relative_mae"));
-    table_print_grade(out, record_grade_relative_mae(r), 9, color);
-    fprintf(out, " %9s%s%10s %10s\n", table_error_cell(mae, r->mae), sign_of(sweep, entry, "mae"),
-            table_error_cell(p99, r->abs_diff_p99), table_error_cell(max, r->abs_diff_max));
+    fprintf(out, "%5d  %9s%s", entry->layer, table_error_cell(mse, r->value[METRIC_MSE]),
+            sign_of(sweep, entry, METRIC_MSE));
+    table_print_grade(out, record_grade(r, METRIC_MSE), 9, color);
+    fprintf(out, "  %9s%s", correlation_cell(correlation, r->value[METRIC_CORRELATION]),
+            sign_of(sweep, entry, METRIC_CORRELATION));
+    table_print_grade(out, record_grade(r, METRIC_CORRELATION), 9, color);
+    fprintf(out, " %9s%s", percent_cell(relative, r->value[METRIC_RELATIVE_MAE]),
+            sign_of(sweep, entry, METRIC_RELATIVE_MAE));
+    table_print_grade(out, record_grade(r, METRIC_RELATIVE_MAE), 9, color);
+    fprintf(out, " %9s%s%10s %10s\n", table_error_cell(mae, r->value[METRIC_MAE]),
+            sign_of(sweep, entry, METRIC_MAE), table_error_cell(p99, r->value[METRIC_ABS_DIFF_P99]),
+            table_error_cell(max, r->value[METRIC_ABS_DIFF_MAX]));
 }
 
-static double average(const struct run_view *run, int component, size_t offset)
+static double average(const struct run_view *run, int component, enum metric_id metric)
 {
     struct layer_average average = {0};
     for (int i = 0; i < run->count; i++) {
         const struct record *r = &run->entries[i].record;
-        if (run->entries[i].component == component)
-            view_add_layer(&average, r, *(const double *)(const void *)((const char *)r + offset));
+        if (run->entries[i].component == component) view_add_layer(&average, r, r->value[metric]);
     }
     return view_average(&average);
 }
@@ -118,10 +120,10 @@ static void print_average(FILE *out, const struct run_view *run, int component)
 {
     char mse[CELL_CHARS], correlation[CELL_CHARS], relative[CELL_CHARS], mae[CELL_CHARS];
     fprintf(out, "%5s  %9s %-9s  %9s %-9s %9s %-9s %9s\n", "avg",
-            table_error_cell(mse, average(run, component, offsetof(struct record, mse))), "",
-            correlation_cell(correlation, average(run, component, offsetof(struct record, correlation))), "",
-            percent_cell(relative, average(run, component, offsetof(struct record, relative_mae))), "",
-            table_error_cell(mae, average(run, component, offsetof(struct record, mae))));
+            table_error_cell(mse, average(run, component, METRIC_MSE)), "",
+            correlation_cell(correlation, average(run, component, METRIC_CORRELATION)), "",
+            percent_cell(relative, average(run, component, METRIC_RELATIVE_MAE)), "",
+            table_error_cell(mae, average(run, component, METRIC_MAE)));
 }
 
 static void print_nonfinite(FILE *out, const struct comparison_entry *entry)
@@ -182,13 +184,13 @@ static void print_run(FILE *out, const struct comparison *comparison, const stru
     char name[CELL_CHARS * 2], cells[5][CELL_CHARS];
     bool reference = view_is_reference(comparison, result, run->run);
     fprintf(out, "%-*s   %11s%s%11s%s", name_width, mode_cell(name, result, run->run),
-            table_error_cell(cells[0], first->record.mse), sign_of(sweep, first, "mse"),
-            table_error_cell(cells[1], first->record.mae), sign_of(sweep, first, "mae"));
+            table_error_cell(cells[0], first->record.value[METRIC_MSE]), sign_of(sweep, first, METRIC_MSE),
+            table_error_cell(cells[1], first->record.value[METRIC_MAE]), sign_of(sweep, first, METRIC_MAE));
     if (s.layers > 1)
-        fprintf(out, "  %11s%s%11s%s", table_error_cell(cells[2], last->record.mse),
-                sign_of(sweep, last, "mse"), table_error_cell(cells[3], last->record.mae),
-                sign_of(sweep, last, "mae"));
-    fprintf(out, "  %11s   ", correlation_cell(cells[4], s.avg_correlation));
+        fprintf(out, "  %11s%s%11s%s", table_error_cell(cells[2], last->record.value[METRIC_MSE]),
+                sign_of(sweep, last, METRIC_MSE), table_error_cell(cells[3], last->record.value[METRIC_MAE]),
+                sign_of(sweep, last, METRIC_MAE));
+    fprintf(out, "  %11s   ", correlation_cell(cells[4], s.average[METRIC_CORRELATION]));
     if (reference)
         fputs("(reference)", out);
     else

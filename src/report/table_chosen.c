@@ -15,9 +15,7 @@ const struct result_run *table_run_of(const struct sweep_report *report, int pla
 
 int table_main_statistic(const struct sweep_unit *unit)
 {
-    for (int k = 0; k < sweep_statistic_count(unit); k++)
-        if (strcmp(sweep_statistics(unit)[k].name, "mse") == 0) return k;
-    return 0;
+    return unit->layer == SWEEP_END_OF_MODEL ? 0 : metric_interval_place(METRIC_MSE);
 }
 
 static bool captured(const struct sweep_report *report, int layer)
@@ -69,12 +67,10 @@ int table_name_width(const struct sweep_report *report)
     return width;
 }
 
-bool table_any_unbounded(const struct sweep_report *report, int unit, int statistic, const int *runs,
-                         int count)
+bool table_any_unbounded(const struct sweep_report *report, int unit, int k, const int *runs, int count)
 {
     for (int i = 0; i < count; i++)
-        if (sweep_entry_at(report, unit, runs[i])->intervals[statistic].state == INTERVAL_UNBOUNDED)
-            return true;
+        if (sweep_entry_at(report, unit, runs[i])->intervals[k].state == INTERVAL_UNBOUNDED) return true;
     return false;
 }
 
@@ -111,50 +107,48 @@ static int find_unit(const struct sweep_report *report, int layer, int component
     return -1;
 }
 
-const char *table_value_sign(const struct sweep_report *report, int unit, int statistic, int run)
+const char *table_value_sign(const struct sweep_report *report, int unit, int k, int run)
 {
-    return table_sign(sweep_within_apart(report, unit, statistic, run),
-                      sweep_within_noise(report, unit, statistic, run));
+    return table_sign(sweep_within_apart(report, unit, k, run), sweep_within_noise(report, unit, k, run));
 }
 
 // Where the report has a value of the comparison.
 struct place {
-    int unit, statistic, run;
+    int unit, k, run;
 };
 
 // False where it has none, or nothing is known of noise.
 static bool find_place(struct place *place, const struct sweep_report *report, int run, int layer,
-                       int component, const char *metric)
+                       int component, enum metric_id metric)
 {
-    const struct statistic *found = statistic_find(moment_statistics, MOMENT_STATISTICS, metric);
-    if (!report || report->n_reruns == 0 || !found) return false;
-    *place = (struct place){find_unit(report, layer, component), (int)(found - moment_statistics),
+    if (!report || report->n_reruns == 0 || metric_table[metric].scale == SCALE_NONE) return false;
+    *place = (struct place){find_unit(report, layer, component), metric_interval_place(metric),
                             find_run(report, run)};
     return place->unit >= 0 && place->run >= 0;
 }
 
 bool table_within_noise(const struct sweep_report *report, int run, int layer, int component,
-                        const char *metric)
+                        enum metric_id metric)
 {
     struct place at;
     return find_place(&at, report, run, layer, component, metric) &&
-           sweep_within_noise(report, at.unit, at.statistic, at.run);
+           sweep_within_noise(report, at.unit, at.k, at.run);
 }
 
 bool table_within_apart(const struct sweep_report *report, int run, int layer, int component,
-                        const char *metric)
+                        enum metric_id metric)
 {
     struct place at;
     return find_place(&at, report, run, layer, component, metric) &&
-           sweep_within_apart(report, at.unit, at.statistic, at.run);
+           sweep_within_apart(report, at.unit, at.k, at.run);
 }
 
 const char *table_value_sign_of(const struct sweep_report *report, int run, int layer, int component,
-                                const char *metric)
+                                enum metric_id metric)
 {
     struct place at;
     if (!find_place(&at, report, run, layer, component, metric)) return table_sign(false, false);
-    return table_value_sign(report, at.unit, at.statistic, at.run);
+    return table_value_sign(report, at.unit, at.k, at.run);
 }
 
 void table_print_noise_legend(FILE *out, const struct sweep_report *report, const char *other)
@@ -169,7 +163,7 @@ void table_print_noise_legend(FILE *out, const struct sweep_report *report, cons
 static bool any_within_apart(const struct sweep_report *report)
 {
     for (int u = 0; u < report->n_units; u++)
-        for (int k = 0; k < sweep_statistic_count(&report->units[u]); k++)
+        for (int k = 0; k < sweep_metric_count(&report->units[u]); k++)
             for (int r = 0; r < report->n_runs; r++)
                 if (sweep_within_apart(report, u, k, r)) return true;
     return false;
@@ -201,23 +195,23 @@ void table_print_apart_row_legend(FILE *out, const struct sweep_report *report)
               out);
 }
 
-double table_apart(const struct sweep_report *report, int unit, int statistic, const int *runs, int count)
+double table_apart(const struct sweep_report *report, int unit, int k, const int *runs, int count)
 {
-    const bool larger = sweep_statistics(&report->units[unit])[statistic].larger_is_better;
+    const bool larger = sweep_metric(&report->units[unit], k)->better == BETTER_LARGER;
     double worst = NAN;
     for (int i = 0; i < count; i++) {
-        const struct noise_floor *floor = &sweep_entry_at(report, unit, runs[i])->floors[statistic];
+        const struct noise_floor *floor = &sweep_entry_at(report, unit, runs[i])->floors[k];
         if (floor->reruns > 0) worst = larger ? fmin(worst, floor->value) : fmax(worst, floor->value);
     }
     return worst;
 }
 
-const char *table_noise_cell(char *cell, size_t bytes, const struct sweep_report *report, int unit,
-                             int statistic, const int *runs, int count)
+const char *table_noise_cell(char *cell, size_t bytes, const struct sweep_report *report, int unit, int k,
+                             const int *runs, int count)
 {
     double most = -1;
     for (int i = 0; i < count; i++) {
-        const struct noise_floor *floor = &sweep_entry_at(report, unit, runs[i])->floors[statistic];
+        const struct noise_floor *floor = &sweep_entry_at(report, unit, runs[i])->floors[k];
         if (floor->reruns > 0) most = fmax(most, floor->change); // which passes over what is not known
     }
     snprintf(cell, bytes, "+-%.2g %%", 100 * (scale_change(SCALE_LOG, most) - 1));

@@ -10,21 +10,22 @@
 
 // A column: `scale` (value - offset) with its interval, both as `format` has them.
 static const struct column {
-    const char *title, *metric;
+    const char *title;
+    enum metric_id metric;
     int width;
     const char *format;
     double scale, offset;
 } columns[] = {
-    {"perplexity", "perplexity", 18, "%.2f", 1, 0},
-    {"change of it, %", "perplexity_ratio", 21, "%+.2f", 100, 1},
-    {"KL, nats", "kl_mean", 24, "%.1e", 1, 0},
-    {"same top token, %", "top1_agreement", 18, "%.2f", 100, 0},
+    {"perplexity", METRIC_PERPLEXITY, 18, "%.2f", 1, 0},
+    {"change of it, %", METRIC_PERPLEXITY_RATIO, 21, "%+.2f", 100, 1},
+    {"KL, nats", METRIC_KL_MEAN, 24, "%.1e", 1, 0},
+    {"same top token, %", METRIC_TOP1_AGREEMENT, 18, "%.2f", 100, 0},
 };
 enum { COLUMNS = sizeof columns / sizeof columns[0], NAME_WIDTH = 5 };
 
 static int statistic_of(const struct column *column)
 {
-    return (int)(statistic_find(text_statistics, TEXT_STATISTICS, column->metric) - text_statistics);
+    return metric_interval_place(column->metric);
 }
 
 // The value alone where there is no interval.
@@ -70,7 +71,7 @@ static const char *noise_cell(char cell[CELL_CHARS], const struct column *c,
         if (entry->floors[k].reruns == 0) continue;
         for (int sign = -1; sign <= 1; sign += 2) {
             double moved =
-                scale_value(text_statistics[k].scale, phi + sign * step) - entry->intervals[k].value;
+                scale_value(metric_table[c->metric].scale, phi + sign * step) - entry->intervals[k].value;
             most = fmax(most, fabs(moved)); // which passes over what is not known
         }
     }

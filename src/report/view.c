@@ -45,19 +45,17 @@ double view_average(const struct layer_average *average)
 struct run_summary view_summarize(const struct run_view *run)
 {
     struct run_summary s = {.worst = GRADE_EXCELLENT};
-    struct layer_average mse = {0}, mae = {0}, correlation = {0};
+    struct layer_average averages[METRICS] = {0};
     for (struct layer_view layer = {0}; view_next_layer(run, &layer); s.layers++) {
         const struct record *r = &layer.main->record;
         if (s.layers == 0) s.first = layer;
         s.last = layer;
-        view_add_layer(&mse, r, r->mse);
-        view_add_layer(&mae, r, r->mae);
-        view_add_layer(&correlation, r, r->correlation);
+        for (int m = 0; m < METRICS; m++)
+            view_add_layer(&averages[m], r, r->value[m]);
         if (record_worst_grade(r) > s.worst) s.worst = record_worst_grade(r);
     }
-    s.avg_mse = view_average(&mse);
-    s.avg_mae = view_average(&mae);
-    s.avg_correlation = view_average(&correlation);
+    for (int m = 0; m < METRICS; m++)
+        s.average[m] = view_average(&averages[m]);
     return s;
 }
 

@@ -28,9 +28,10 @@ struct bootstrap {
 
 // The runs of one call, as they are before resampling.
 struct group {
-    const struct statistic *statistic;
+    const struct metric *metric;
     const double *const *tables;
     int runs;
+    const double *values;            // [runs], or NULL
     struct interval *intervals;      // [runs]
     struct change *changes;          // [pairs] or NULL
     double size[BOOTSTRAP_MAX_RUNS]; // of the terms of the influences: what rounding is measured by
@@ -131,16 +132,16 @@ static double standard_error(const struct bootstrap *b, double variance)
 
 static bool columns_finite(const struct group *g, int run, int samples)
 {
-    for (int c = 0; c < g->statistic->columns; c++)
+    for (int c = 0; c < g->metric->columns; c++)
         for (int i = 0; i < samples; i++)
-            if (!isfinite(g->tables[run][(long)g->statistic->column[c] * samples + i])) return false;
+            if (!isfinite(g->tables[run][(long)g->metric->column[c] * samples + i])) return false;
     return true;
 }
 
 static bool columns_equal(const struct group *g, int a, int b, int samples)
 {
-    for (int c = 0; c < g->statistic->columns; c++) {
-        long at = (long)g->statistic->column[c] * samples;
+    for (int c = 0; c < g->metric->columns; c++) {
+        long at = (long)g->metric->column[c] * samples;
         for (int i = 0; i < samples; i++)
             if (g->tables[a][at + i] != g->tables[b][at + i]) return false;
     }
@@ -150,15 +151,15 @@ static bool columns_equal(const struct group *g, int a, int b, int samples)
 // Root of the sum of squares of the influences' terms, taken without their signs.
 static double term_size(const struct group *g, int run, int samples)
 {
-    double sums[STATISTIC_MAX_COLUMNS] = {0}, slope[STATISTIC_MAX_COLUMNS] = {0}, total = 0;
-    for (int c = 0; c < g->statistic->columns; c++)
+    double sums[METRIC_MAX_COLUMNS] = {0}, slope[METRIC_MAX_COLUMNS] = {0}, total = 0;
+    for (int c = 0; c < g->metric->columns; c++)
         for (int i = 0; i < samples; i++)
-            sums[c] += g->tables[run][(long)g->statistic->column[c] * samples + i];
-    g->statistic->evaluate(sums, slope);
+            sums[c] += g->tables[run][(long)g->metric->column[c] * samples + i];
+    g->metric->phi(sums, slope);
     for (int i = 0; i < samples; i++) {
         double terms = 0;
-        for (int c = 0; c < g->statistic->columns; c++)
-            terms += fabs(slope[c] * g->tables[run][(long)g->statistic->column[c] * samples + i]);
+        for (int c = 0; c < g->metric->columns; c++)
+            terms += fabs(slope[c] * g->tables[run][(long)g->metric->column[c] * samples + i]);
         total += terms * terms;
     }
     return sqrt(total);
@@ -177,13 +178,17 @@ static void start_run(struct bootstrap *b, struct group *g, int run)
 {
     struct interval *interval = &g->intervals[run];
     struct resampled all;
-    resample_run(g->statistic, g->tables[run], b->samples, b->weights, influence_of(b, run), &all);
+    resample_run(g->metric, g->tables[run], b->samples, b->weights, influence_of(b, run), &all);
     g->size[run] = term_size(g, run, b->samples);
     double phi = all.phi[0], se = standard_error(b, all.variance[0]);
     enum interval_state state =
         state_of(columns_finite(g, run, b->samples), phi, se, g->size[run], b->samples);
-    double value = state == INTERVAL_NONFINITE ? (double)NAN : scale_value(g->statistic->scale, phi);
-    double end = state == INTERVAL_EXACT ? value : (double)NAN;
+    double value = NAN, end = NAN;
+    if (g->values)
+        value = g->values[run];
+    else if (state != INTERVAL_NONFINITE)
+        value = scale_value(g->metric->scale, phi);
+    if (state == INTERVAL_EXACT) end = scale_value(g->metric->scale, phi);
     *interval = (struct interval){.value = value,
                                   .low = end,
                                   .high = end,
@@ -197,12 +202,12 @@ static void start_run(struct bootstrap *b, struct group *g, int run)
 // not would be as likely to be so the other way round (sign test).
 static double sign_test(const struct bootstrap *b, const struct group *g, int run)
 {
-    const struct statistic *s = g->statistic;
-    double sum[STATISTIC_MAX_COLUMNS], slope[STATISTIC_MAX_COLUMNS], p = 2;
+    const struct metric *s = g->metric;
+    double sum[METRIC_MAX_COLUMNS], slope[METRIC_MAX_COLUMNS], p = 2;
     for (int i = 0; i < b->samples; i++) {
         for (int c = 0; c < s->columns; c++)
             sum[c] = g->tables[run][(long)s->column[c] * b->samples + i];
-        if (!isinf(s->evaluate(sum, slope))) p /= 2;
+        if (!isinf(s->phi(sum, slope))) p /= 2;
     }
     return fmin(1, fmax(BOOTSTRAP_SMALLEST_P, p));
 }
@@ -233,7 +238,7 @@ static void start_pair(struct bootstrap *b, struct group *g, int i, int j)
                             .p = NAN,
                             .samples = b->samples,
                             .state = state};
-    change.value = scale_change(g->statistic->scale, change.phi);
+    change.value = scale_change(g->metric->scale, change.phi);
     if (state == INTERVAL_EQUAL) {
         change.low = change.high = change.value;
         change.p = 1;
@@ -293,7 +298,7 @@ static void resample_block(struct bootstrap *b, const struct group *g, int first
     resample_weights(b->seed, first, b->samples, b->weights);
     for (int run = 0; run < g->runs; run++) {
         if (!takes_part(&g->intervals[run])) continue;
-        resample_run(g->statistic, g->tables[run], b->samples, b->weights, influence_of(b, run), &runs[run]);
+        resample_run(g->metric, g->tables[run], b->samples, b->weights, influence_of(b, run), &runs[run]);
         if (g->intervals[run].state != INTERVAL_OK) continue;
         double distance[LANES];
         for (int lane = 0; lane < LANES; lane++)
@@ -342,10 +347,10 @@ static double interval_t(const struct bootstrap *b, double *t)
     return t[k];
 }
 
-// Infinite beyond what the statistic lets pass for an interval.
-static double bounded(const struct statistic *statistic, double width)
+// Infinite beyond what the metric lets pass for an interval.
+static double bounded(const struct metric *metric, double width)
 {
-    return width <= statistic->reach ? width : (double)INFINITY;
+    return width <= metric->reach ? width : (double)INFINITY;
 }
 
 // Where hardly any replicate lies beyond, Student's tail goes on from the tail-th largest, scaled to meet it.
@@ -362,7 +367,7 @@ static double two_sided_p(const struct bootstrap *b, double *t, double observed)
     return fmax(BOOTSTRAP_SMALLEST_P, p);
 }
 
-static void finish_run(struct bootstrap *b, const struct statistic *s, struct interval *interval, double *t)
+static void finish_run(struct bootstrap *b, const struct metric *s, struct interval *interval, double *t)
 {
     const double width = bounded(s, interval_t(b, t) * interval->se);
     interval->low = scale_value(s->scale, interval->phi - width);
@@ -371,7 +376,7 @@ static void finish_run(struct bootstrap *b, const struct statistic *s, struct in
 }
 
 // One that leaves out "no change" stays, however wide: its test is passed.
-static void finish_change(struct bootstrap *b, const struct statistic *s, struct change *change, double *t)
+static void finish_change(struct bootstrap *b, const struct metric *s, struct change *change, double *t)
 {
     const double observed = fabs(change->phi) / change->se, quantile = interval_t(b, t);
     double width = quantile * change->se;
@@ -386,17 +391,21 @@ static void finish(struct bootstrap *b, struct group *g)
 {
     for (int run = 0; run < g->runs; run++)
         if (g->intervals[run].state == INTERVAL_OK)
-            finish_run(b, g->statistic, &g->intervals[run], replicates_of(b, run));
+            finish_run(b, g->metric, &g->intervals[run], replicates_of(b, run));
     for (int pair = 0; g->changes && pair < pair_count(g->runs); pair++)
         if (g->changes[pair].state == INTERVAL_OK)
-            finish_change(b, g->statistic, &g->changes[pair], replicates_of(b, g->runs + pair));
+            finish_change(b, g->metric, &g->changes[pair], replicates_of(b, g->runs + pair));
 }
 
-void bootstrap_run(struct bootstrap *b, const struct statistic *statistic, const double *const *tables,
-                   int runs, struct interval *intervals, struct change *changes)
+void bootstrap_run(struct bootstrap *b, const struct metric *metric, const double *const *tables,
+                   const double *values, int runs, struct interval *intervals, struct change *changes)
 {
-    struct group g = {
-        .statistic = statistic, .tables = tables, .runs = runs, .intervals = intervals, .changes = changes};
+    struct group g = {.metric = metric,
+                      .tables = tables,
+                      .values = values,
+                      .runs = runs,
+                      .intervals = intervals,
+                      .changes = changes};
     start(b, &g);
     for (int first = 0; first < b->replicates; first += LANES)
         resample_block(b, &g, first);

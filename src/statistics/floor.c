@@ -42,27 +42,26 @@ static double order_statistic(const struct keys *keys, int count, double quantil
     return NAN;
 }
 
-struct noise_floor noise_floor_make(const struct statistic *statistic, double own,
-                                    const double *against_reference, const double *against_self, int reruns,
-                                    double quantile)
+struct noise_floor noise_floor_make(const struct metric *metric, double own, const double *against_reference,
+                                    const double *against_self, int reruns, double quantile)
 {
     struct noise_floor floor = {NAN, NAN, reruns};
-    double phi = scale_phi(statistic->scale, own);
-    bool larger = statistic->larger_is_better;
+    double phi = scale_phi(metric->scale, own);
+    bool larger = metric->better == BETTER_LARGER;
     if (against_reference && !isnan(phi))
-        floor.change = order_statistic(&(struct keys){against_reference, phi, statistic->scale, larger},
-                                       reruns, quantile);
+        floor.change =
+            order_statistic(&(struct keys){against_reference, phi, metric->scale, larger}, reruns, quantile);
     if (against_self) {
         double worst =
-            order_statistic(&(struct keys){against_self, NAN, statistic->scale, larger}, reruns, quantile);
+            order_statistic(&(struct keys){against_self, NAN, metric->scale, larger}, reruns, quantile);
         floor.value = larger ? -worst : worst;
     }
     return floor;
 }
 
-bool value_below_floor(const struct statistic *statistic, double value, const struct noise_floor *floor)
+bool value_below_floor(const struct metric *metric, double value, const struct noise_floor *floor)
 {
-    return statistic->larger_is_better ? value >= floor->value : value <= floor->value;
+    return metric->better == BETTER_LARGER ? value >= floor->value : value <= floor->value;
 }
 
 static double known(const struct noise_floor *floor)

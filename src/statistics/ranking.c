@@ -47,17 +47,17 @@ static void adjust_changes(const struct change *changes, int count, double *adju
 // ---- ranks ----
 
 // Is the first of the pair better, were the change real?
-static bool first_better(const struct statistic *statistic, const struct change *change)
+static bool first_better(const struct metric *metric, const struct change *change)
 {
-    return statistic->larger_is_better ? change->phi > 0 : change->phi < 0;
+    return metric->better == BETTER_LARGER ? change->phi > 0 : change->phi < 0;
 }
 
-static void judge(const struct statistic *statistic, const struct change *change, bool significant, int a,
-                  int b, struct rank *ranks)
+static void judge(const struct metric *metric, const struct change *change, bool significant, int a, int b,
+                  struct rank *ranks)
 {
     uint64_t bit_a = UINT64_C(1) << a, bit_b = UINT64_C(1) << b;
     if (significant) {
-        bool a_better = first_better(statistic, change);
+        bool a_better = first_better(metric, change);
         ranks[a_better ? b : a].better |= a_better ? bit_a : bit_b;
         return;
     }
@@ -68,8 +68,8 @@ static void judge(const struct statistic *statistic, const struct change *change
     ranks[b].equal |= bit_a;
 }
 
-void ranking_make(const struct statistic *statistic, const struct interval *intervals,
-                  const struct change *changes, int runs, double alpha, struct rank *ranks, double *adjusted)
+void ranking_make(const struct metric *metric, const struct interval *intervals, const struct change *changes,
+                  int runs, double alpha, struct rank *ranks, double *adjusted)
 {
     double own[MAX_PAIRS], *p = adjusted ? adjusted : own;
     adjust_changes(changes, pair_count(runs), p);
@@ -78,18 +78,18 @@ void ranking_make(const struct statistic *statistic, const struct interval *inte
     for (int a = 0; a < runs; a++)
         for (int b = a + 1; b < runs; b++) {
             int pair = pair_index(runs, a, b);
-            if (!isnan(intervals[a].value) && !isnan(intervals[b].value))
-                judge(statistic, &changes[pair], p[pair] <= alpha, a, b, ranks);
+            if (!isnan(intervals[a].phi) && !isnan(intervals[b].phi))
+                judge(metric, &changes[pair], p[pair] <= alpha, a, b, ranks);
         }
     for (int r = 0; r < runs; r++)
-        ranks[r].rank = isnan(intervals[r].value) ? 0 : 1 + __builtin_popcountll(ranks[r].better);
+        ranks[r].rank = isnan(intervals[r].phi) ? 0 : 1 + __builtin_popcountll(ranks[r].better);
 }
 
 // ---- trend ----
 
 // What a trend is judged by.
 struct steps {
-    const struct statistic *statistic;
+    const struct metric *metric;
     const struct change *changes;
     const double *noise; // or NULL
     const double *p;     // corrected
@@ -103,16 +103,16 @@ static bool later_is_better(const struct steps *steps, int from)
         const int pair = pair_index(steps->runs, from, later);
         const struct change *change = &steps->changes[pair];
         bool noise = steps->noise && fabs(change->phi) <= steps->noise[pair];
-        if (steps->p[pair] <= steps->alpha && !noise && !first_better(steps->statistic, change)) return true;
+        if (steps->p[pair] <= steps->alpha && !noise && !first_better(steps->metric, change)) return true;
     }
     return false;
 }
 
-int trend_settles(const struct statistic *statistic, const struct change *changes, const double *noise,
-                  int runs, double alpha)
+int trend_settles(const struct metric *metric, const struct change *changes, const double *noise, int runs,
+                  double alpha)
 {
     double p[MAX_PAIRS];
-    const struct steps steps = {statistic, changes, noise, p, runs, alpha};
+    const struct steps steps = {metric, changes, noise, p, runs, alpha};
     adjust_changes(changes, pair_count(runs), p);
     for (int i = 0; i < pair_count(runs); i++)
         if (isnan(p[i])) return -1;

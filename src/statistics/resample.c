@@ -61,22 +61,22 @@ static void weighted_squares(const double *weights, const double *influence, int
     memcpy(sum, total, sizeof total);
 }
 
-void resample_run(const struct statistic *statistic, const double *table, int samples, const double *weights,
+void resample_run(const struct metric *metric, const double *table, int samples, const double *weights,
                   double *influence, struct resampled *out)
 {
-    double sums[STATISTIC_MAX_COLUMNS][LANES], slopes[STATISTIC_MAX_COLUMNS][LANES];
-    for (int c = 0; c < statistic->columns; c++)
-        weighted_sum(weights, table + (long)statistic->column[c] * samples, samples, sums[c]);
+    double sums[METRIC_MAX_COLUMNS][LANES], slopes[METRIC_MAX_COLUMNS][LANES];
+    for (int c = 0; c < metric->columns; c++)
+        weighted_sum(weights, table + (long)metric->column[c] * samples, samples, sums[c]);
     for (int lane = 0; lane < LANES; lane++) {
-        double sum[STATISTIC_MAX_COLUMNS] = {0}, slope[STATISTIC_MAX_COLUMNS] = {0};
-        for (int c = 0; c < statistic->columns; c++)
+        double sum[METRIC_MAX_COLUMNS] = {0}, slope[METRIC_MAX_COLUMNS] = {0};
+        for (int c = 0; c < metric->columns; c++)
             sum[c] = sums[c][lane];
-        out->phi[lane] = statistic->evaluate(sum, slope);
-        for (int c = 0; c < statistic->columns; c++)
+        out->phi[lane] = metric->phi(sum, slope);
+        for (int c = 0; c < metric->columns; c++)
             slopes[c][lane] = slope[c];
     }
-    for (int c = 0; c < statistic->columns; c++)
-        add_influence(influence, slopes[c], table + (long)statistic->column[c] * samples, samples, c == 0);
+    for (int c = 0; c < metric->columns; c++)
+        add_influence(influence, slopes[c], table + (long)metric->column[c] * samples, samples, c == 0);
     weighted_squares(weights, influence, samples, out->variance);
 }
 

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-#include "ssmsweep/statistics/statistic.h"
+#include "ssmsweep/measure/metric.h"
 
 enum { LANES = 8 };
 
@@ -20,7 +20,7 @@ struct resampled {
 };
 
 // influence[samples][LANES]: gradient * the sample's columns, whose weighted sum is 0.
-void resample_run(const struct statistic *statistic, const double *table, int samples, const double *weights,
+void resample_run(const struct metric *metric, const double *table, int samples, const double *weights,
                   double *influence, struct resampled *out);
 
 // variance[LANES]: sum over samples of weight * (influence a - influence b)^2.

@@ -1,24 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/statistics/student.h"
 
-#include <float.h>
 #include <math.h>
-
-#include "ssmsweep/base/random.h"
-
-double portable_log(double x)
-{
-    if (isnan(x) || x < 0) return NAN;
-    if (x < DBL_MIN) return -INFINITY;
-    return isinf(x) ? (double)INFINITY : random_log(x);
-}
-
-double portable_exp(double x)
-{
-    if (isnan(x)) return NAN;
-    if (x > 700) return INFINITY;
-    return x < -700 ? 0 : random_exp(x);
-}
 
 // atan x = 2 atan(x / (1 + sqrt(1 + x^2))), until the series is short.
 static double arc_tangent(double x)

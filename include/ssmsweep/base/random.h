@@ -46,4 +46,8 @@ static inline double random_normal(uint64_t stream, uint64_t index)
 double random_exp(double x);
 double random_log(double x);
 
+// The same for every x, and as portable.
+double portable_log(double x); // natural; -INFINITY for 0 and what is subnormal, NaN below 0
+double portable_exp(double x); // 0 or INFINITY beyond +-700
+
 #endif

@@ -49,4 +49,22 @@ void end_of_model_take(struct end_of_model *total, const struct prediction *pred
 void end_of_model_add(struct end_of_model *total, const float *reference_logits, const float *mode_logits,
                       const int32_t *next, int count, int vocab, int stride);
 
+// ---- sums of samples side by side ----
+
+// Columns of a table of the whole model's numbers, [TEXT_COLUMNS][samples]: sums over
+// the predicted tokens of a sample, logarithms natural.
+enum text_column {
+    TEXT_TOKENS,     // predicted tokens
+    TEXT_NLL_REF,    // sum of -log p(token) under the reference
+    TEXT_NLL_MODE,   // the same under the mode
+    TEXT_KL,         // sum of KL(reference || mode), nats
+    TEXT_TOP1_AGREE, // tokens whose most likely successor is the same
+    TEXT_COLUMNS
+};
+
+// Fills column `sample` of table [TEXT_COLUMNS][samples]; NaN where logits of either side are not finite.
+// Local; no memory is taken.
+void end_of_model_fill(const struct end_of_model *reference, const struct end_of_model *mode, int samples,
+                       int sample, double *table);
+
 #endif

@@ -1,27 +1,127 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every metric that gates, baselines and reports know by name: the keys of a record, and what follows from
-// them.
+// The catalogue of metrics: the one list that JSON keys, CSV columns, tables, gates, baselines, per-sample
+// files, intervals and rankings follow.  A metric is one row of metrics.def and its formulas in metric.c;
+// docs/design.md, "Adding a metric", says what else it takes.
 #ifndef SSMSWEEP_MEASURE_METRIC_H
 #define SSMSWEEP_MEASURE_METRIC_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "ssmsweep/measure/record.h"
+#include "ssmsweep/measure/accumulate.h"
+#include "ssmsweep/measure/percentile.h"
 
-// Follow the RECORD_KEYS: sqnr_db (power of the reference over that of the difference), cosine_similarity,
-// psnr_db (range of the reference over rmse), max_ulp (of float32, float modes only; else NaN).
-enum { METRIC_SQNR_DB = RECORD_KEYS, METRIC_COSINE, METRIC_PSNR_DB, METRIC_MAX_ULP, METRICS };
+enum metric_id {
+#define METRIC(id, ...) METRIC_##id,
+#include "ssmsweep/measure/metrics.def"
+#undef METRIC
+    METRICS
+};
 
-const char *metric_name(int metric);
-int metric_find(const char *name, size_t length); // -1: no such metric
-// NaN where undefined; the ratios in dB are infinite where nothing differs.
-double metric_value(const struct record *record, int metric);
+// What it is of: a pair of outputs (a component of a layer), or the predictions of the whole model.
+enum metric_subject { SUBJECT_OUTPUTS, SUBJECT_PREDICTIONS };
 
-// Can it be told from stored outputs alone?  The others follow from sums too.
-bool metric_needs_outputs(int metric);
+enum better { BETTER_NEITHER, BETTER_SMALLER, BETTER_LARGER };
 
-// The most representable float32 between a pair; 0 for none.  No NaN, no Inf.
-double metric_ulp_distance(const float *ref, const float *mode, size_t count);
+// Beyond the sums of every sample, which are always there: outputs that were stored (percentiles), and those
+// of float modes alone.
+enum metric_needs { NEEDS_SUMS, NEEDS_OUTPUTS, NEEDS_FLOAT_OUTPUTS };
+
+// On which scale phi a metric v is nearly normal, where its standard error is taken; and how two of them are
+// compared ("change"), which is always phi(a) - phi(b) carried back.
+enum scale {
+    SCALE_IDENTITY, // phi = v; change: v_a - v_b
+    SCALE_LOG,      // phi = log v; change: v_a / v_b
+    SCALE_FISHER,   // phi = atanh v; change: atanh v_a - atanh v_b
+    SCALE_LOGIT,    // phi = log(v / (1 - v)); change: ratio of the odds
+    SCALE_NONE,     // no interval
+};
+
+// Listings that hold some of the metrics in an order of their own.
+enum metric_list {
+    LIST_RANKED,          // modes are ranked, and trends judged, by these; one list for each subject
+    LIST_GRADED,          // excellent, good, fair, poor
+    LIST_JUDGED,          // against a baseline; the numbers of a layer in a summary
+    LIST_AVERAGED,        // over the layers of a run
+    LIST_PER_SAMPLE,      // of every sample by itself; the first decides their order
+    LIST_BLOCK_REFERENCE, // blocks of the detailed table
+    LIST_BLOCK_MODE,
+    LIST_BLOCK_DIFFERENCE,
+    LIST_BLOCK_ERROR,
+    LIST_BLOCK_RELATIVE,
+    LIST_BLOCK_PERCENTILES,
+    METRIC_LISTS
+};
+
+// What is measured of a (reference, mode) pair of outputs, over any samples.
+struct measurement {
+    struct accumulator moments;
+    double abs_diff_percentiles[PERCENTILES]; // NaN: not known
+    double max_ulp;                           // of float32; NaN: not known
+};
+
+enum { METRIC_MAX_COLUMNS = 7 };
+
+struct metric {
+    const char *name;  // key of JSON, column of CSV, word of a gate
+    const char *label; // in tables
+    const char *unit;  // behind a label; NULL: that of the outputs, or none
+    enum metric_subject subject;
+    enum better better;
+    enum metric_needs needs;
+    bool no_distance;        // does not say how far two outputs are apart
+    bool one_if_equal;       // undefined for some equal outputs: judged as 1 there
+    double grades[3];        // excellent, good, fair: what is better than this; of LIST_GRADED
+    int place[METRIC_LISTS]; // from 1; 0: not in it
+    // Of outputs: the value.  NaN where undefined; the ratios in dB are infinite where nothing differs.
+    double (*value)(const struct measurement *measurement);
+    // With an interval: a smooth function of sums over samples, of degree 0 (the same for sums and for
+    // means); docs/statistics.md has the formulas.  sums[columns] -> phi, and gradient[columns] = d phi /
+    // d sums.  NaN where undefined; infinite at the end of the scale (mse 0, correlation 1), the gradient is
+    // then meaningless.  The value of predictions is phi carried back.
+    enum scale scale;
+    double reach;                   // half width in phi beyond which an interval bounds nothing
+    int columns;                    // of the table of its subject (enum moment_column, enum text_column)
+    int column[METRIC_MAX_COLUMNS]; // which
+    double (*phi)(const double *sums, double *gradient);
+};
+extern const struct metric metric_table[METRICS];
+
+// -1: no such metric.
+int metric_find(const char *name, size_t length);
+// The metric at place 1, 2, ... of a list (LIST_RANKED: of the outputs); -1: the list has ended.
+int metric_at(enum metric_list list, int place);
+
+// Those of a subject that have an interval, in the order of the catalogue: which is the k-th, how many, and
+// what place, from 0, a metric has.  METRIC_INTERVALS is the most of a subject.
+const struct metric *metric_with_interval(enum metric_subject subject, int k);
+int metric_intervals(enum metric_subject subject);
+int metric_interval_place(enum metric_id metric);
+enum {
+    METRIC_OUTPUT_INTERVALS = 0
+#define METRIC(id, subject, scale, ...) +(SUBJECT_##subject == SUBJECT_OUTPUTS && SCALE_##scale != SCALE_NONE)
+#include "ssmsweep/measure/metrics.def"
+#undef METRIC
+    ,
+    METRIC_TEXT_INTERVALS = 0
+#define METRIC(id, subject, scale, ...) +(SUBJECT_##subject != SUBJECT_OUTPUTS && SCALE_##scale != SCALE_NONE)
+#include "ssmsweep/measure/metrics.def"
+#undef METRIC
+    ,
+    METRIC_INTERVALS = (int)METRIC_OUTPUT_INTERVALS > (int)METRIC_TEXT_INTERVALS
+                           ? (int)METRIC_OUTPUT_INTERVALS
+                           : (int)METRIC_TEXT_INTERVALS
+};
+// By how many metrics modes are ranked: of the subject that has the most.
+int metric_ranked_most(void);
+
+// phi carried back, over all samples of a table [..][samples]; NaN where undefined.
+double metric_of_table(const struct metric *metric, const double *table, int samples);
+
+double scale_value(enum scale scale, double phi);  // phi -> v
+double scale_phi(enum scale scale, double v);      // v -> phi
+double scale_change(enum scale scale, double phi); // phi_a - phi_b -> change
+const char *scale_change_name(enum scale scale);   // "difference", "ratio", "atanh_difference", "odds_ratio"
+double scale_no_change(enum scale scale);          // 0 or 1
 
 #endif

@@ -1,49 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
-// One comparison record: the keys of docs/numerics.md, section 6, and their grades.
-#ifndef SSMSWEEP_REPORT_RECORD_H
-#define SSMSWEEP_REPORT_RECORD_H
+// One comparison record: every metric of a (reference, mode) pair of outputs, computed once, and its grades.
+#ifndef SSMSWEEP_MEASURE_RECORD_H
+#define SSMSWEEP_MEASURE_RECORD_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
-#include "ssmsweep/measure/accumulate.h"
-#include "ssmsweep/measure/percentile.h"
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/measure/metric.h"
 
-// `fp_*` are of the reference, `mode_*` of the compared mode, `diff` is mode - reference.  std is the
-// population one. correlation is NaN where it is undefined (a constant side).  Nothing but doubles: ranks
-// exchange it as such.
+// Nothing but doubles: ranks exchange it as such.
 struct record {
     double count; // elements compared
     // NaN or Inf among them; above 0 the metrics of that side and the shared ones are NaN.
     double fp_nonfinite, mode_nonfinite;
-    double fp_mean, fp_std, fp_min, fp_max;
-    double mode_mean, mode_std, mode_min, mode_max;
-    double fp_abs_mean, mode_abs_mean; // for *_stats.json; not among the 22 keys
-    double diff_mean, diff_std, abs_diff_mean, abs_diff_max;
-    double mse, rmse, mae, relative_mse, relative_mae, correlation;
-    double abs_diff_p50, abs_diff_p90, abs_diff_p95, abs_diff_p99;
-    double max_ulp; // of float32, set by who measures float modes; NaN elsewhere
+    double mode_abs_mean;  // for *_stats.json
+    double value[METRICS]; // NaN: undefined, not known, or a metric of predictions
 };
 
-// The 22 published keys, in the order of docs/numerics.md, section 6: name and offset of the double in struct
-// record.
-struct record_key {
-    const char *name;
-    size_t offset;
-};
-enum { RECORD_KEYS = 22 };
-extern const struct record_key record_keys[RECORD_KEYS];
-double record_value(const struct record *record, int key); // key: index into record_keys
-
-// The record of what was accumulated; all NaN but the counts where nothing was.
-struct record record_make(const struct accumulator *accumulator,
-                          const double abs_diff_percentiles[PERCENTILES]);
+// What sums alone tell: percentiles only where all differences are the same, no distance in ULP.
+struct measurement measurement_of_sums(const struct accumulator *sums);
+struct record record_make(const struct measurement *measurement);
+// The value by which gates, baselines and grades judge: 1 for the undefined correlation of equal outputs.
+double record_judged(const struct record *record, enum metric_id metric);
 
 enum grade { GRADE_EXCELLENT, GRADE_GOOD, GRADE_FAIR, GRADE_POOR };
 const char *grade_name(enum grade grade);
-enum grade record_grade_mse(const struct record *record);
-enum grade record_grade_correlation(const struct record *record); // undefined: GRADE_POOR unless mse is 0
-enum grade record_grade_relative_mae(const struct record *record);
+enum grade record_grade(const struct record *record, enum metric_id metric); // one of LIST_GRADED
 enum grade record_worst_grade(const struct record *record);
+
+// The outputs of one sample; valid until the next is asked for.
+struct output_pair {
+    const float *ref, *mode; // [count]; may be the same array
+    size_t count;
+};
+
+// Every sample is asked for once per pass, in order, for as many passes as the percentiles take.
+struct pair_source {
+    int samples;
+    enum status (*sample)(void *context, int index, struct output_pair *pair, struct error *err);
+    void *context;
+};
+
+// Local.  `percentile` is scratch, used again from one call to the next.  STATUS_INPUT if the passes see
+// different values.
+enum status measure_pairs(struct record *record, const struct pair_source *source,
+                          struct percentile *percentile, struct error *err);
+
+// The most representable float32 between a pair; 0 for none.  No NaN, no Inf.
+double record_ulp_distance(const float *ref, const float *mode, size_t count);
 
 #endif

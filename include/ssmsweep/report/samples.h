@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every statistic comes from: sums of each sample by itself, of (reference, run) pairs.  They are read
-// from the metrics of the result file; where it has none (imported arrays), or those of another reference,
-// they are made from the stored outputs, with the same bits.
+// What every number of a report comes from: sums of each sample by itself, of (reference, run) pairs.  They
+// are read from the metrics of the result file; where it has none (imported arrays), or those of another
+// reference, they are made from the stored outputs, with the same bits.
 #ifndef SSMSWEEP_REPORT_SAMPLES_H
 #define SSMSWEEP_REPORT_SAMPLES_H
 
@@ -11,6 +11,7 @@
 #include "ssmsweep/base/stop.h"
 #include "ssmsweep/measure/accumulate.h"
 #include "ssmsweep/measure/profile.h"
+#include "ssmsweep/measure/record.h"
 #include "ssmsweep/store/store.h"
 
 struct samples; // opaque
@@ -31,6 +32,11 @@ unsigned samples_components(const struct samples *samples, int index);
 // grace is over.
 enum status samples_read(struct samples *samples, int run, int layer, int component, const bool *uses,
                          struct accumulator *rows, struct profile *total, struct error *err);
+
+// The same, and unless it is NULL the record over all samples that are used.
+enum status samples_measure(struct samples *samples, int run, int layer, int component, const bool *uses,
+                            struct accumulator *rows, struct profile *total, struct record *record,
+                            struct error *err);
 
 // Noisy re-runs can be read as other runs can, and against the runs that they repeat.
 bool samples_have_reruns(const struct samples *samples);

@@ -14,15 +14,9 @@
 #include "ssmsweep/statistics/bootstrap.h"
 #include "ssmsweep/statistics/floor.h"
 #include "ssmsweep/statistics/ranking.h"
-#include "ssmsweep/statistics/statistic.h"
 #include "ssmsweep/store/store.h"
 
-enum {
-    SWEEP_STATISTICS = MOMENT_STATISTICS,
-    SWEEP_RANKED = 4, // of them, at most, those by which modes are ranked
-    SWEEP_PERCENTILES = 5,
-    SWEEP_MOST_RERUNS = 64
-};
+enum { SWEEP_PERCENTILES = 5, SWEEP_MOST_RERUNS = 64 };
 extern const double sweep_percentiles[SWEEP_PERCENTILES]; // 50 ... 99.9
 
 // What the numbers are of: a component of a layer, or the predictions of the whole model.
@@ -32,14 +26,9 @@ struct sweep_unit {
     int component;    // of the family of the model
     const char *name; // its
 };
-// The metrics that a unit has, in the order of everything below: moment_statistics or text_statistics.
-const struct statistic *sweep_statistics(const struct sweep_unit *unit);
-int sweep_statistic_count(const struct sweep_unit *unit);
-// Does it say how far two outputs are apart?  A perplexity does not.
-bool sweep_is_distance(const struct sweep_unit *unit, int statistic);
-// Its place among those by which modes are ranked, or -1: the others follow them (rmse, relative_mse and
-// sqnr_db are decided as mse, relative_mae as mae).
-int sweep_ranked_place(const struct sweep_unit *unit, int statistic);
+// The metrics that a unit has, in the order of everything below: those of its subject that have an interval.
+const struct metric *sweep_metric(const struct sweep_unit *unit, int k);
+int sweep_metric_count(const struct sweep_unit *unit);
 
 // Of one (unit, run).
 struct sweep_entry {
@@ -47,14 +36,14 @@ struct sweep_entry {
     double nonfinite[2]; // of the reference, of the mode; or predictions (both the same)
     double largest;      // |d|, or KL
     double top1_correct; // share of the predictions, end of model only
-    struct interval intervals[SWEEP_STATISTICS];
-    struct noise_floor floors[SWEEP_STATISTICS]; // 0 re-runs: not known; values of distances alone
+    struct interval intervals[METRIC_INTERVALS];
+    struct noise_floor floors[METRIC_INTERVALS]; // 0 re-runs: not known; values of distances alone
     double percentiles[SWEEP_PERCENTILES][2];    // of |d|, or KL: bounds between which the exact one lies
     double position_count[PROFILE_POSITIONS];    // elements
     double position_mse[PROFILE_POSITIONS], position_mae[PROFILE_POSITIONS];
 };
 
-// Of one (unit, pair of runs, statistic by which modes are ranked).
+// Of one (unit, pair of runs, metric by which modes are ranked: of LIST_RANKED).
 struct sweep_pair {
     struct change change;
     double adjusted; // p, corrected for the family
@@ -94,14 +83,15 @@ struct sweep_report {
     struct sweep_trend *trends;
     struct sweep_rerun *reruns;
     int n_runs, n_units, n_families, n_trends, n_reruns;
-    int n_ranks, n_pairs; // of a unit and a statistic
+    int n_ranks, n_pairs; // of a unit and a metric
+    int ranked;           // metrics by which modes are ranked, of the unit that has the most
 
     // Rank 0 holds every unit, another rank those that it measured: first_unit, first_unit + unit_step, ...
     int first_unit, unit_step, held_units;
     struct sweep_entry *entries; // [held_units][n_runs]
-    struct sweep_pair *pairs;    // [held_units][SWEEP_RANKED][n_pairs]
-    struct rank *ranks;          // [held_units][SWEEP_RANKED][n_ranks]
-    int64_t *settles;            // [held_units][SWEEP_RANKED][n_trends], as trend_settles()
+    struct sweep_pair *pairs;    // [held_units][ranked][n_pairs]
+    struct rank *ranks;          // [held_units][ranked][n_ranks]
+    int64_t *settles;            // [held_units][ranked][n_trends], as trend_settles()
 };
 
 struct sweep_report_request {
@@ -123,12 +113,12 @@ struct sweep_report_size {
 };
 size_t sweep_report_bytes(const struct sweep_report_size *size, int rank, int ranks);
 
-// Local.  run is a place in report->runs; the unit is one that this rank holds, the statistic ranks modes.
+// Local.  run is a place in report->runs; the unit is one that this rank holds, metric k ranks modes.
 struct sweep_entry *sweep_entry_at(const struct sweep_report *report, int unit, int run);
-struct sweep_pair *sweep_pairs_at(const struct sweep_report *report, int unit, int statistic,
+struct sweep_pair *sweep_pairs_at(const struct sweep_report *report, int unit, int k,
                                   const struct sweep_family *family); // as pair_index() orders them
-struct rank *sweep_ranks_at(const struct sweep_report *report, int unit, int statistic,
+struct rank *sweep_ranks_at(const struct sweep_report *report, int unit, int k,
                             const struct sweep_family *family);
-int64_t *sweep_settles_at(const struct sweep_report *report, int unit, int statistic, int trend);
+int64_t *sweep_settles_at(const struct sweep_report *report, int unit, int k, int trend);
 
 #endif

@@ -42,7 +42,7 @@ double view_average(const struct layer_average *average);
 struct run_summary {
     int layers;
     struct layer_view first, last;
-    double avg_mse, avg_mae, avg_correlation;
+    double average[METRICS];
     enum grade worst;
 };
 struct run_summary view_summarize(const struct run_view *run);

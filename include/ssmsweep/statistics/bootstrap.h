@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "ssmsweep/base/status.h"
-#include "ssmsweep/statistics/statistic.h"
+#include "ssmsweep/measure/metric.h"
 
 enum {
     BOOTSTRAP_REPLICATES = 999, // default; (replicates + 1) * (1 - level) should be whole
@@ -72,10 +72,10 @@ enum status bootstrap_open(struct bootstrap **bootstrap, uint64_t seed, int repl
 void bootstrap_close(struct bootstrap *bootstrap);
 size_t bootstrap_bytes(int replicates, int samples, int max_runs);
 
-// Local.  tables[runs], runs <= max_runs, each [..][samples] as the statistic's columns want; all over the
-// same samples in the same order.  Fills intervals[runs] and, unless NULL, changes[pair_count(runs)]: change
-// of a to b, a < b.
-void bootstrap_run(struct bootstrap *bootstrap, const struct statistic *statistic,
-                   const double *const *tables, int runs, struct interval *intervals, struct change *changes);
+// Local.  tables[runs], runs <= max_runs, each [..][samples] as the metric's columns want; all over the same
+// samples in the same order.  values[runs]: those of the metric, where they are known; NULL: phi carried
+// back. Fills intervals[runs] and, unless NULL, changes[pair_count(runs)]: change of a to b, a < b.
+void bootstrap_run(struct bootstrap *bootstrap, const struct metric *metric, const double *const *tables,
+                   const double *values, int runs, struct interval *intervals, struct change *changes);
 
 #endif

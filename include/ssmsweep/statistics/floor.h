@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-#include "ssmsweep/statistics/statistic.h"
+#include "ssmsweep/measure/metric.h"
 
 // Of one (run, layer, component, metric), from K re-runs of the run.  NaN: not known.
 struct noise_floor {
@@ -20,13 +20,12 @@ struct noise_floor {
 // (the order statistic ceil(K quantile)).  A NaN among the values makes that floor NaN; reruns 0 makes both
 // so.  A re-run infinitely far away does not count: it or the run is the reference in every bit, and that
 // says nothing of a noise that others could have; where all are, the change is NaN.
-struct noise_floor noise_floor_make(const struct statistic *statistic, double own,
-                                    const double *against_reference, const double *against_self, int reruns,
-                                    double quantile);
+struct noise_floor noise_floor_make(const struct metric *metric, double own, const double *against_reference,
+                                    const double *against_self, int reruns, double quantile);
 
 // The run is as near to the reference as to its own re-runs: its value is not above the floor (for metrics
 // that are better when larger: not below it).  False where either is NaN.
-bool value_below_floor(const struct statistic *statistic, double value, const struct noise_floor *floor);
+bool value_below_floor(const struct metric *metric, double value, const struct noise_floor *floor);
 
 // A change phi of run a to run b lies within what the noise of both can make: |phi| <= a->change + b->change.
 // NULL or NaN floors count as 0 (a float mode has none).  A change of exactly 0 is always below.

@@ -26,15 +26,15 @@ struct rank {
 };
 
 // changes as from bootstrap_run(); adjusted (or NULL) gets the corrected p-values, [pair_count(runs)].
-void ranking_make(const struct statistic *statistic, const struct interval *intervals,
-                  const struct change *changes, int runs, double alpha, struct rank *ranks, double *adjusted);
+void ranking_make(const struct metric *metric, const struct interval *intervals, const struct change *changes,
+                  int runs, double alpha, struct rank *ranks, double *adjusted);
 
 // Runs are the same mode at rising calib_data_num, changes their pairs.  Returns the smallest index from
 // which on no later one is better, significantly (family: all pairs) and by more than noise[pairs], which is
 // in |phi| (NULL: not known, then significance decides); `runs - 1` where even the last step improves, or
 // runs is 1.  -1: runs is 0, or some pair cannot be judged (NaN).
-int trend_settles(const struct statistic *statistic, const struct change *changes, const double *noise,
-                  int runs, double alpha);
+int trend_settles(const struct metric *metric, const struct change *changes, const double *noise, int runs,
+                  double alpha);
 
 // What tests at level alpha / family with probability `power` of success ask of a change: the same for every
 // change, and dear, so that each number of samples and each family is computed once.  families: the largest.

@@ -12,7 +12,4 @@ double student_two_sided(double t, int freedom);
 // t with P(|T| > t) = p, 1e-9 <= p <= 1.
 double student_quantile(double p, int freedom);
 
-double portable_log(double x); // natural; -INFINITY for 0 and what is subnormal, NaN below 0
-double portable_exp(double x); // 0 or INFINITY beyond +-700
-
 #endif

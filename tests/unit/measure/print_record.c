@@ -6,16 +6,16 @@
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
-#include "ssmsweep/measure/measure.h"
+#include "ssmsweep/measure/record.h"
 
-static enum status next_sample(void *context, int index, struct pairs *pairs, struct error *err)
+static enum status next_sample(void *context, int index, struct output_pair *pair, struct error *err)
 {
     (void)err;
     const long long *counts = (const long long *)context + 1;
     const float *values = (const float *)(counts + counts[-1]);
     for (int i = 0; i < index; i++)
         values += 2 * counts[i];
-    *pairs = (struct pairs){values, values + counts[index], (size_t)counts[index]};
+    *pair = (struct output_pair){values, values + counts[index], (size_t)counts[index]};
     return STATUS_OK;
 }
 
@@ -34,8 +34,8 @@ int main(int argc, char **argv)
         return 1;
     }
     json_begin_object(w, NULL);
-    for (int k = 0; k < RECORD_KEYS; k++)
-        json_put_double(w, record_keys[k].name, record_value(&record, k));
+    for (int m = 0; m <= METRIC_ABS_DIFF_P99; m++)
+        json_put_double(w, metric_table[m].name, record.value[m]);
     json_end_object(w);
     char *text = json_writer_finish(w);
     if (!text) return 1;

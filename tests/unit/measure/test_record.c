@@ -21,13 +21,18 @@ static void keys_are_the_published_ones(void **state)
         "rmse mae relative_mse relative_mae correlation abs_diff_p50 abs_diff_p90 abs_diff_p95 abs_diff_p99 ";
     char joined[512] = "";
     (void)state;
-    for (int k = 0; k < RECORD_KEYS; k++) {
-        strcat(joined, record_keys[k].name);
+    for (int m = 0; m <= METRIC_ABS_DIFF_P99; m++) {
+        strcat(joined, metric_table[m].name);
         strcat(joined, " ");
     }
     assert_string_equal(joined, names);
-    struct record record = {.mse = 5, .abs_diff_p99 = 7};
-    assert_true(record_value(&record, 12) == 5 && record_value(&record, RECORD_KEYS - 1) == 7);
+}
+
+static struct record graded(double mse, double correlation, double relative_mae)
+{
+    return (struct record){
+        .value = {
+            [METRIC_MSE] = mse, [METRIC_CORRELATION] = correlation, [METRIC_RELATIVE_MAE] = relative_mae}};
 }
 
 static void limits_belong_to_the_lower_grade(void **state)
@@ -44,11 +49,10 @@ static void limits_belong_to_the_lower_grade(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const struct record r = {
-            .mse = rows[i].mse, .correlation = rows[i].correlation, .relative_mae = rows[i].relative_mae};
-        assert_int_equal(record_grade_mse(&r), rows[i].grade);
-        assert_int_equal(record_grade_correlation(&r), rows[i].grade);
-        assert_int_equal(record_grade_relative_mae(&r), rows[i].grade);
+        const struct record r = graded(rows[i].mse, rows[i].correlation, rows[i].relative_mae);
+        assert_int_equal(record_grade(&r, METRIC_MSE), rows[i].grade);
+        assert_int_equal(record_grade(&r, METRIC_CORRELATION), rows[i].grade);
+        assert_int_equal(record_grade(&r, METRIC_RELATIVE_MAE), rows[i].grade);
         assert_int_equal(record_worst_grade(&r), rows[i].grade);
     }
 }
@@ -56,9 +60,8 @@ static void limits_belong_to_the_lower_grade(void **state)
 static void worst_grade_is_the_worst(void **state)
 {
     (void)state;
-    const struct record mse = {.mse = 1, .correlation = 1}, correlation = {.correlation = 0.995},
-                        relative = {.correlation = 1, .relative_mae = 0.005},
-                        undefined = {.correlation = NAN};
+    const struct record mse = graded(1, 1, 0), correlation = graded(0, 0.995, 0),
+                        relative = graded(0, 1, 0.005), undefined = graded(0, NAN, 0);
     assert_int_equal(record_worst_grade(&mse), GRADE_POOR);
     assert_int_equal(record_worst_grade(&correlation), GRADE_FAIR);
     assert_int_equal(record_worst_grade(&relative), GRADE_GOOD);
@@ -68,11 +71,10 @@ static void worst_grade_is_the_worst(void **state)
 
 static struct record record_of(const float *ref, const float *mode, size_t n)
 {
-    const double percentiles[PERCENTILES] = {1, 2, 3, 4};
-    struct accumulator acc;
-    accumulator_clear(&acc);
-    accumulator_add_sample(&acc, ref, mode, n);
-    return record_make(&acc, percentiles);
+    struct measurement m = {.abs_diff_percentiles = {1, 2, 3, 4}, .max_ulp = 5};
+    accumulator_clear(&m.moments);
+    accumulator_add_sample(&m.moments, ref, mode, n);
+    return record_make(&m);
 }
 
 static void a_damaged_side_leaves_the_other(void **state)
@@ -80,13 +82,16 @@ static void a_damaged_side_leaves_the_other(void **state)
     const float good[] = {1, 2, 3, 6}, bad[] = {1, NAN, INFINITY, 6};
     (void)state;
     struct record r = record_of(good, bad, 4);
-    assert_true(r.fp_mean == 3 && r.fp_max == 6 && r.fp_nonfinite == 0 && r.mode_nonfinite == 2);
-    assert_true(isnan(r.mode_mean) && isnan(r.mode_min) && isnan(r.mse) && isnan(r.correlation) &&
-                isnan(r.abs_diff_p50));
+    assert_true(r.value[METRIC_FP_MEAN] == 3 && r.value[METRIC_FP_MAX] == 6 && r.fp_nonfinite == 0 &&
+                r.mode_nonfinite == 2);
+    assert_true(isnan(r.value[METRIC_MODE_MEAN]) && isnan(r.value[METRIC_MODE_MIN]) &&
+                isnan(r.value[METRIC_MSE]) && isnan(r.value[METRIC_CORRELATION]) &&
+                isnan(r.value[METRIC_ABS_DIFF_P50]));
     r = record_of(bad, good, 4);
-    assert_true(isnan(r.fp_mean) && isnan(r.relative_mae) && r.mode_mean == 3 && r.mode_abs_mean == 3);
+    assert_true(isnan(r.value[METRIC_FP_MEAN]) && isnan(r.value[METRIC_RELATIVE_MAE]) &&
+                r.value[METRIC_MODE_MEAN] == 3 && r.mode_abs_mean == 3);
     r = record_of(NULL, NULL, 0);
-    assert_true(r.count == 0 && isnan(r.fp_mean) && isnan(r.mse));
+    assert_true(r.count == 0 && isnan(r.value[METRIC_FP_MEAN]) && isnan(r.value[METRIC_MSE]));
 }
 
 static void equal_sides_are_exact(void **state)
@@ -94,8 +99,9 @@ static void equal_sides_are_exact(void **state)
     const float v[] = {0.1f, -7.3f, 1e-3f, 12.5f, 3.3f};
     (void)state;
     struct record r = record_of(v, v, 5);
-    assert_true(r.correlation == 1 && r.mse == 0 && r.diff_std == 0 && r.relative_mse == 0 &&
-                r.abs_diff_max == 0);
+    assert_true(r.value[METRIC_CORRELATION] == 1 && r.value[METRIC_MSE] == 0 &&
+                r.value[METRIC_DIFF_STD] == 0 && r.value[METRIC_RELATIVE_MSE] == 0 &&
+                r.value[METRIC_ABS_DIFF_MAX] == 0);
 }
 
 // One layer that holds NaN spoils them all; one that is merely undefined is left out.

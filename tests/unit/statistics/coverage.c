@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/random.h"
-#include "ssmsweep/statistics/moments.h"
+#include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/statistics/ranking.h"
 #include "ssmsweep/statistics/student.h"
 
@@ -179,12 +179,11 @@ static void fill_agreement(struct trial *t, double spread, double effect)
 static const double sizes[] = {10, 30, 100};
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
-static const struct statistic *find(const char *name)
+static const struct metric *find(const char *name)
 {
-    const struct statistic *s = statistic_find(moment_statistics, MOMENT_STATISTICS, name);
-    if (!s) s = statistic_find(text_statistics, TEXT_STATISTICS, name);
-    if (!s) abort();
-    return s;
+    const int m = metric_find(name, strlen(name));
+    if (m < 0) abort();
+    return &metric_table[m];
 }
 
 static void run(struct bootstrap *b, const struct scenario *s, struct trial *t, int number,
@@ -196,7 +195,7 @@ static void run(struct bootstrap *b, const struct scenario *s, struct trial *t, 
     s->fill(t, s->spread, s->effect);
     for (int r = 0; r < t->runs; r++)
         tables[r] = t->tables[r];
-    bootstrap_run(b, find(s->metric), tables, t->runs, intervals, changes);
+    bootstrap_run(b, find(s->metric), tables, NULL, t->runs, intervals, changes);
 }
 
 static struct bootstrap *open(int n, int runs)

@@ -6,7 +6,6 @@
 #include "../support.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/statistics/bootstrap.h"
-#include "ssmsweep/statistics/moments.h"
 
 enum { MAX_N = 24, RUNS = 4, MAX_PAIRS = RUNS * (RUNS - 1) / 2, B = 999 };
 
@@ -17,9 +16,9 @@ struct group {
     struct change changes[MAX_PAIRS];
 };
 
-static const struct statistic *moment(const char *name)
+static const struct metric *moment(const char *name)
 {
-    return statistic_find(moment_statistics, MOMENT_STATISTICS, name);
+    return &metric_table[metric_find(name, strlen(name))];
 }
 
 // Runs whose errors grow by a tenth each, over shared texts.
@@ -43,7 +42,7 @@ static void fill(struct group *g, int n, int runs, uint64_t seed)
     }
 }
 
-static void run_replicates(struct group *g, const struct statistic *s, uint64_t seed, int replicates)
+static void run_replicates(struct group *g, const struct metric *s, uint64_t seed, int replicates)
 {
     struct bootstrap *b = NULL;
     struct error err = {0};
@@ -51,16 +50,16 @@ static void run_replicates(struct group *g, const struct statistic *s, uint64_t 
     for (int r = 0; r < g->runs; r++)
         tables[r] = g->tables[r];
     assert_int_equal(bootstrap_open(&b, seed, replicates, g->n, RUNS, &err), STATUS_OK);
-    bootstrap_run(b, s, tables, g->runs, g->intervals, g->changes);
+    bootstrap_run(b, s, tables, NULL, g->runs, g->intervals, g->changes);
     bootstrap_close(b);
 }
 
-static void run_seed(struct group *g, const struct statistic *s, uint64_t seed)
+static void run_seed(struct group *g, const struct metric *s, uint64_t seed)
 {
     run_replicates(g, s, seed, B);
 }
 
-static void run(struct group *g, const struct statistic *s)
+static void run(struct group *g, const struct metric *s)
 {
     run_seed(g, s, 1);
 }
@@ -68,17 +67,17 @@ static void run(struct group *g, const struct statistic *s)
 // ---- from the definition ----
 
 // phi of the weighted samples and the variance of its linearisation; b < 0: of one run.
-static double plain(const struct group *g, const struct statistic *s, int a, int b, const double *w,
+static double plain(const struct group *g, const struct metric *s, int a, int b, const double *w,
                     double *variance)
 {
-    double phi[2] = {0, 0}, slope[2][STATISTIC_MAX_COLUMNS] = {{0}};
+    double phi[2] = {0, 0}, slope[2][METRIC_MAX_COLUMNS] = {{0}};
     const int which[2] = {a, b};
     for (int side = 0; side < 2 && which[side] >= 0; side++) {
-        double sums[STATISTIC_MAX_COLUMNS] = {0};
+        double sums[METRIC_MAX_COLUMNS] = {0};
         for (int c = 0; c < s->columns; c++)
             for (int i = 0; i < g->n; i++)
                 sums[c] += w[i] * g->tables[which[side]][s->column[c] * g->n + i];
-        phi[side] = s->evaluate(sums, slope[side]);
+        phi[side] = s->phi(sums, slope[side]);
     }
     *variance = 0;
     for (int i = 0; i < g->n; i++) {
@@ -104,7 +103,7 @@ static void assert_near(double got, double want)
     if (!(fabs(got - want) <= 1e-9 * fabs(want))) fail_msg("got %.17g, expected %.17g", got, want);
 }
 
-static void assert_plain(const struct group *g, const struct statistic *s, int a, int b)
+static void assert_plain(const struct group *g, const struct metric *s, int a, int b)
 {
     double w[MAX_N], t[B], variance;
     for (int i = 0; i < g->n; i++)
@@ -134,15 +133,15 @@ static void assert_plain(const struct group *g, const struct statistic *s, int a
 static void is_the_bootstrap_of_its_definition(void **state)
 {
     (void)state;
-    for (int m = 0; m < MOMENT_STATISTICS; m++)
+    for (int m = 0; m < METRIC_OUTPUT_INTERVALS; m++)
         for (int n = 10; n <= MAX_N; n += 13) {
             struct group g;
             fill(&g, n, 3, 5);
-            run(&g, &moment_statistics[m]);
+            run(&g, metric_with_interval(SUBJECT_OUTPUTS, m));
             for (int a = 0; a < 3; a++) {
-                assert_plain(&g, &moment_statistics[m], a, -1);
+                assert_plain(&g, metric_with_interval(SUBJECT_OUTPUTS, m), a, -1);
                 for (int b = a + 1; b < 3; b++)
-                    assert_plain(&g, &moment_statistics[m], a, b);
+                    assert_plain(&g, metric_with_interval(SUBJECT_OUTPUTS, m), a, b);
             }
         }
 }
@@ -199,10 +198,10 @@ static void bits_are_the_same_everywhere(void **state)
 {
     uint64_t hash = 0;
     (void)state;
-    for (int m = 0; m < MOMENT_STATISTICS; m++) {
+    for (int m = 0; m < METRIC_OUTPUT_INTERVALS; m++) {
         struct group g;
         fill(&g, 17, 3, 5);
-        run(&g, &moment_statistics[m]);
+        run(&g, metric_with_interval(SUBJECT_OUTPUTS, m));
         for (int r = 0; r < 3; r++)
             hash = add_bits(add_bits(hash, g.intervals[r].low), g.intervals[r].high);
         for (int p = 0; p < 3; p++)
@@ -298,13 +297,13 @@ static void samples_that_are_all_alike(void **state)
 {
     struct group g;
     (void)state;
-    for (int m = 0; m < MOMENT_STATISTICS; m++) {
+    for (int m = 0; m < METRIC_OUTPUT_INTERVALS; m++) {
         fill(&g, 12, 3, 5);
         for (int run = 0; run < 2; run++) // the third has a spread
             for (int c = 0; c < MOMENT_COLUMNS; c++)
                 for (int i = 1; i < g.n; i++)
                     g.tables[run][c * g.n + i] = g.tables[run][c * g.n];
-        run(&g, &moment_statistics[m]);
+        run(&g, metric_with_interval(SUBJECT_OUTPUTS, m));
         assert_int_equal(g.intervals[0].state, INTERVAL_NO_SPREAD);
         assert_int_equal(g.changes[0].state, INTERVAL_NO_SPREAD);
         assert_true(isfinite(g.intervals[0].value) && isnan(g.intervals[0].low) && isnan(g.changes[0].p));
@@ -316,8 +315,8 @@ static void equal_runs(void **state)
 {
     struct group g;
     (void)state;
-    for (int m = 0; m < MOMENT_STATISTICS; m++) {
-        const struct statistic *s = &moment_statistics[m];
+    for (int m = 0; m < METRIC_OUTPUT_INTERVALS; m++) {
+        const struct metric *s = metric_with_interval(SUBJECT_OUTPUTS, m);
         fill(&g, 12, 2, 5);
         memcpy(g.tables[1], g.tables[0], sizeof g.tables[0]);
         run(&g, s);
@@ -407,14 +406,14 @@ static void two_samples_with_all_the_error(void **state)
     (void)state;
     for (uint64_t seed = 0; seed < 50; seed++)
         for (size_t k = 0; k < sizeof metrics / sizeof metrics[0]; k++) {
-            const struct statistic *s = moment(metrics[k]);
-            double sums[STATISTIC_MAX_COLUMNS] = {0}, slope[STATISTIC_MAX_COLUMNS];
+            const struct metric *s = moment(metrics[k]);
+            double sums[METRIC_MAX_COLUMNS] = {0}, slope[METRIC_MAX_COLUMNS];
             struct group g;
             fill_two_errors(&g, seed);
             for (int c = 0; c < s->columns; c++)
                 for (int i = 2; i < 6; i++)
                     sums[c] += (1 + i % 2) * g.tables[0][s->column[c] * 6 + i];
-            assert_true(isinf(s->evaluate(sums, slope)));
+            assert_true(isinf(s->phi(sums, slope)));
             run(&g, s);
             assert_int_equal(g.intervals[0].state, INTERVAL_UNBOUNDED);
         }

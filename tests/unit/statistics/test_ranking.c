@@ -5,12 +5,11 @@
 #include "../support.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/statistics/floor.h"
-#include "ssmsweep/statistics/moments.h"
 #include "ssmsweep/statistics/ranking.h"
 
-static const struct statistic *moment(const char *name)
+static const struct metric *moment(const char *name)
 {
-    return statistic_find(moment_statistics, MOMENT_STATISTICS, name);
+    return &metric_table[metric_find(name, strlen(name))];
 }
 
 static void holm(void **state)
@@ -37,7 +36,7 @@ static struct series make(const double *v, int runs, const char *apart)
 {
     struct series s = {0};
     for (int a = 0, pair = 0; a < runs; a++) {
-        s.intervals[a].value = v[a];
+        s.intervals[a].value = s.intervals[a].phi = v[a];
         for (int b = a + 1; b < runs; b++, pair++) {
             bool equal = apart[pair] == '=';
             s.changes[pair] = (struct change){.phi = v[a] - v[b],
@@ -64,7 +63,7 @@ static void ranks_show_ties(void **state)
     assert_true(fabs(p[2] - 6e-4) < 1e-15 && p[0] > 0.5 && p[3] == 1);
     ranking_make(moment("correlation"), s.intervals, s.changes, 4, 0.05, r, NULL);
     assert_true(r[3].rank == 1 && r[0].rank == 2 && r[1].rank == 2 && r[0].better == 8);
-    s.intervals[1].value = NAN;
+    s.intervals[1].value = s.intervals[1].phi = NAN;
     s.changes[0].p = s.changes[3].p = s.changes[4].p = NAN;
     ranking_make(moment("mse"), s.intervals, s.changes, 4, 0.05, r, NULL);
     assert_true(r[1].rank == 0 && r[1].tied == 0 && r[0].tied == 4 && r[3].rank == 3);
@@ -186,7 +185,7 @@ static int count_found(int n, double effect, int family, int trials)
             tables[1][MOMENT_DIFF_SQUARES * n + i] =
                 random_exp(3 + 0.31 * random_normal(stream, 2 * (uint64_t)i + 1));
         }
-        bootstrap_run(b, moment("mse"), pointers, 2, intervals, &change);
+        bootstrap_run(b, moment("mse"), pointers, NULL, 2, intervals, &change);
         found += change.p <= 0.05 / family;
     }
     bootstrap_close(b);
@@ -256,7 +255,7 @@ static void floors_of_differences(void **state)
 static void a_run_that_is_the_reference_has_no_floor(void **state)
 {
     const double moved[] = {1e-9, 3e-9}, one_equal[] = {2, 0}, agreement[] = {1, 0.98};
-    const struct statistic *agree = statistic_find(text_statistics, TEXT_STATISTICS, "top1_agreement");
+    const struct metric *agree = &metric_table[METRIC_TOP1_AGREEMENT];
     struct noise_floor exact = noise_floor_make(moment("mse"), 0, moved, moved, 2, 1), other = {0.2, NAN, 2};
     (void)state;
     assert_true(isnan(exact.change) && exact.value == 3e-9 && exact.reruns == 2);

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "../support.h"
+#include "ssmsweep/base/random.h"
 #include "ssmsweep/statistics/student.h"
 
 static double density(double x, double freedom)

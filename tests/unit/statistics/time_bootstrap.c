@@ -2,11 +2,11 @@
 // Seconds of one core per (replicate, sample) of an entry, for the sizes of docs/statistics.md.
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/statistics/bootstrap.h"
-#include "ssmsweep/statistics/moments.h"
 
 enum { RUNS = 8, MAX_N = 512 };
 
@@ -38,11 +38,11 @@ static void measure(const char *name, int n, struct change *changes)
         fill(tables[r], n, (uint64_t)r);
         pointers[r] = tables[r];
     }
-    const struct statistic *s = statistic_find(moment_statistics, MOMENT_STATISTICS, name);
+    const struct metric *s = &metric_table[metric_find(name, strlen(name))];
     int repeats = 1 + 2000 / n;
     double start = seconds();
     for (int i = 0; i < repeats; i++)
-        bootstrap_run(b, s, pointers, RUNS, intervals, changes);
+        bootstrap_run(b, s, pointers, NULL, RUNS, intervals, changes);
     double each = (seconds() - start) / repeats / RUNS;
     printf("%-12s n %3d %s: %6.3f ms per run, %6.2f ns per replicate and sample\n", name, n,
            changes ? "with all pairs" : "values only   ", 1e3 * each, 1e9 * each / BOOTSTRAP_REPLICATES / n);

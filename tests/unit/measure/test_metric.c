@@ -5,10 +5,9 @@
 
 #include "../support.h"
 #include "ssmsweep/base/random.h"
-#include "ssmsweep/measure/metric.h"
+#include "ssmsweep/measure/end_of_model.h"
+#include "ssmsweep/measure/record.h"
 #include "ssmsweep/statistics/bootstrap.h"
-#include "ssmsweep/statistics/moments.h"
-#include "ssmsweep/statistics/student.h"
 
 enum { SAMPLES = 12, MAX_ELEMENTS = 700 };
 
@@ -37,11 +36,11 @@ static void make(struct texts *t, double mean, double spread, double error)
 
 static double of_record(const struct accumulator *all, const char *name)
 {
-    static const double none[PERCENTILES] = {NAN, NAN, NAN, NAN};
-    struct record record = record_make(all, none);
+    const struct measurement measurement = measurement_of_sums(all);
+    const struct record record = record_make(&measurement);
     int metric = metric_find(name, strlen(name));
     assert_true(metric >= 0);
-    return metric_value(&record, metric);
+    return record.value[metric];
 }
 
 static void assert_near(const char *what, double got, double want, double tolerance)
@@ -50,13 +49,13 @@ static void assert_near(const char *what, double got, double want, double tolera
         fail_msg("%s: %.17g, expected %.17g", what, got, want);
 }
 
-static double weighted(const struct statistic *s, const double *table, const double *weights)
+static double weighted(const struct metric *s, const double *table, const double *weights)
 {
-    double sums[STATISTIC_MAX_COLUMNS] = {0}, gradient[STATISTIC_MAX_COLUMNS];
+    double sums[METRIC_MAX_COLUMNS] = {0}, gradient[METRIC_MAX_COLUMNS];
     for (int c = 0; c < s->columns; c++)
         for (int i = 0; i < SAMPLES; i++)
             sums[c] += weights[i] * table[s->column[c] * SAMPLES + i];
-    return scale_value(s->scale, s->evaluate(sums, gradient));
+    return scale_value(s->scale, s->phi(sums, gradient));
 }
 
 // All samples, then resamples, merged one after the other as often as they were drawn.
@@ -72,11 +71,11 @@ static void assert_as_records(const struct texts *t)
             for (int k = 0; k < weights[i]; k++)
                 accumulator_merge(&all, &t->samples[i]);
         }
-        for (int m = 0; m < MOMENT_STATISTICS; m++) {
-            const struct statistic *s = &moment_statistics[m];
+        for (int m = 0; m < METRIC_OUTPUT_INTERVALS; m++) {
+            const struct metric *s = metric_with_interval(SUBJECT_OUTPUTS, m);
             assert_near(s->name, weighted(s, t->table, weights), of_record(&all, s->name), 1e-12);
             if (replicate < 0)
-                assert_near(s->name, statistic_value(s, t->table, SAMPLES), of_record(&all, s->name), 1e-12);
+                assert_near(s->name, metric_of_table(s, t->table, SAMPLES), of_record(&all, s->name), 1e-12);
         }
     }
 }
@@ -100,25 +99,25 @@ static void values_are_those_of_records(void **state)
 // 1 - r and its gradient keep their digits where r itself has none left.
 static void correlation_near_one(void **state)
 {
-    const struct statistic *s = statistic_find(moment_statistics, MOMENT_STATISTICS, "cosine_similarity");
+    const struct metric *s = &metric_table[METRIC_COSINE_SIMILARITY];
     double sums[3] = {1e4, 1e4, 1e-14}, gradient[3]; // 1 - r = d / 2 sqrt(a b) = 5e-19
     (void)state;
-    double phi = s->evaluate(sums, gradient);
+    double phi = s->phi(sums, gradient);
     assert_near("atanh", phi, log(2 / 5e-19) / 2, 1e-14);
     assert_near("slope", gradient[2], -0.5 / 1e-14, 1e-12);
 }
 
-static void assert_gradient(const struct statistic *s, const double *sums)
+static void assert_gradient(const struct metric *s, const double *sums)
 {
-    double gradient[STATISTIC_MAX_COLUMNS], none[STATISTIC_MAX_COLUMNS], euler = 0, size = 0;
-    assert_true(isfinite(s->evaluate(sums, gradient)));
+    double gradient[METRIC_MAX_COLUMNS], none[METRIC_MAX_COLUMNS], euler = 0, size = 0;
+    assert_true(isfinite(s->phi(sums, gradient)));
     for (int c = 0; c < s->columns; c++) {
-        double moved[STATISTIC_MAX_COLUMNS], step = 1e-5 * (fabs(sums[c]) + 1e-3);
+        double moved[METRIC_MAX_COLUMNS], step = 1e-5 * (fabs(sums[c]) + 1e-3);
         memcpy(moved, sums, sizeof moved);
         moved[c] = sums[c] + step;
-        double up = s->evaluate(moved, none);
+        double up = s->phi(moved, none);
         moved[c] = sums[c] - step;
-        double slope = (up - s->evaluate(moved, none)) / (2 * step);
+        double slope = (up - s->phi(moved, none)) / (2 * step);
         if (!(fabs(slope - gradient[c]) <= 1e-5 * fabs(slope) + 1e-7))
             fail_msg("%s, sum %d: slope %.10g, expected %.10g", s->name, c, gradient[c], slope);
         euler += gradient[c] * sums[c];
@@ -134,18 +133,18 @@ static void gradients_are_slopes(void **state)
     make(&t, 0.3, 0.5, 0.05);
     double weights[SAMPLES];
     bootstrap_weights(5, 1, SAMPLES, weights, 1); // else the centred sums are 0
-    for (int m = 0; m < MOMENT_STATISTICS; m++) {
-        const struct statistic *s = &moment_statistics[m];
-        double sums[STATISTIC_MAX_COLUMNS] = {0};
+    for (int m = 0; m < METRIC_OUTPUT_INTERVALS; m++) {
+        const struct metric *s = metric_with_interval(SUBJECT_OUTPUTS, m);
+        double sums[METRIC_MAX_COLUMNS] = {0};
         for (int c = 0; c < s->columns; c++)
             for (int i = 0; i < SAMPLES; i++)
                 sums[c] += weights[i] * t.table[s->column[c] * SAMPLES + i];
         assert_gradient(s, sums);
     }
     const double text[TEXT_COLUMNS] = {500, 1510, 1530, 4, 460};
-    for (int m = 0; m < TEXT_STATISTICS; m++) {
-        const struct statistic *s = &text_statistics[m];
-        double sums[STATISTIC_MAX_COLUMNS] = {0};
+    for (int m = 0; m < METRIC_TEXT_INTERVALS; m++) {
+        const struct metric *s = metric_with_interval(SUBJECT_PREDICTIONS, m);
+        double sums[METRIC_MAX_COLUMNS] = {0};
         for (int c = 0; c < s->columns; c++)
             sums[c] = text[s->column[c]];
         assert_gradient(s, sums);
@@ -158,9 +157,11 @@ static void text_values(void **state)
     (void)state;
     const double exact[] = {exp(1212.0 / 400), exp(12.0 / 400), exp(1212.0 / 400) - exp(1200.0 / 400), 0.01,
                             0.95};
-    for (int m = 0; m < TEXT_STATISTICS; m++)
-        assert_near(text_statistics[m].name, statistic_value(&text_statistics[m], table, 2), exact[m], 1e-12);
-    assert_null(statistic_find(text_statistics, TEXT_STATISTICS, "mse"));
+    for (int m = 0; m < METRIC_TEXT_INTERVALS; m++) {
+        const struct metric *s = metric_with_interval(SUBJECT_PREDICTIONS, m);
+        assert_near(s->name, metric_of_table(s, table, 2), exact[m], 1e-12);
+    }
+    assert_null(metric_with_interval(SUBJECT_PREDICTIONS, METRIC_TEXT_INTERVALS));
 }
 
 static void scales_come_back(void **state)
@@ -183,17 +184,17 @@ static void ends_of_the_scales(void **state)
     struct texts t;
     (void)state;
     make(&t, 0, 1, 0); // nothing differs
-    for (int m = 0; m < MOMENT_STATISTICS; m++) {
-        const struct statistic *s = &moment_statistics[m];
-        double v = statistic_value(s, t.table, SAMPLES);
-        assert_true(strcmp(s->name, "sqnr_db") == 0 ? v == INFINITY : v == (s->larger_is_better ? 1 : 0));
+    for (int m = 0; m < METRIC_OUTPUT_INTERVALS; m++) {
+        const struct metric *s = metric_with_interval(SUBJECT_OUTPUTS, m);
+        double v = metric_of_table(s, t.table, SAMPLES);
+        assert_true(strcmp(s->name, "sqnr_db") == 0 ? v == INFINITY
+                                                    : v == (s->better == BETTER_LARGER ? 1 : 0));
     }
     const float ref[] = {2, 2, 2}, mode[] = {1, 2, 4}; // a constant side has no correlation
     accumulator_clear(&t.samples[0]);
     accumulator_add_sample(&t.samples[0], ref, mode, 3);
     moments_fill(t.samples, 1, t.table);
-    assert_true(isnan(
-        statistic_value(statistic_find(moment_statistics, MOMENT_STATISTICS, "correlation"), t.table, 1)));
+    assert_true(isnan(metric_of_table(&metric_table[METRIC_CORRELATION], t.table, 1)));
 }
 
 static void damaged_and_empty_samples(void **state)
