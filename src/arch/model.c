@@ -10,6 +10,7 @@
 
 #include "ssmsweep/arch/config.h"
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/compute/rotation.h"
 #include "w8a8.h"
 
 // ---- the tensors of a layer ----
@@ -325,23 +326,10 @@ void model_release(const struct model *model)
     if (model->reference) checkpoint_release(model->reference->checkpoint);
 }
 
-bool dims_hadamard(int dim, int *base, int *power_of_two)
-{
-    static const int bases[] = {12, 40, 1};
-    for (size_t i = 0; i < sizeof bases / sizeof bases[0]; i++) {
-        int n = dim > 0 && dim % bases[i] == 0 ? dim / bases[i] : 0;
-        if (n == 0 || (n & (n - 1)) != 0) continue;
-        *base = bases[i];
-        *power_of_two = n;
-        return true;
-    }
-    return false;
-}
-
 static enum status check_hadamard(const char *directory, const char *name, int dim, struct error *err)
 {
     int base, power_of_two;
-    if (dims_hadamard(dim, &base, &power_of_two)) return STATUS_OK;
+    if (rotation_exists(dim, &base, &power_of_two)) return STATUS_OK;
     return error_set(
         err, STATUS_INPUT,
         "%s: no Hadamard transform for %s = %d: expected 2^k, 12 * 2^k or 40 * 2^k; this model cannot be "

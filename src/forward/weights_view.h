@@ -4,8 +4,8 @@
 #ifndef SSMSWEEP_FORWARD_WEIGHTS_VIEW_H
 #define SSMSWEEP_FORWARD_WEIGHTS_VIEW_H
 
-#include "../compute/cpu/rotation.h"
 #include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/compute/rotation.h"
 #include "ssmsweep/forward/weights.h"
 
 struct float_layer {

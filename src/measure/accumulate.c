@@ -3,8 +3,7 @@
 
 #include <stdbool.h>
 
-#include "ssmsweep/measure/pairs.h"
-#include "wide.h"
+#include "ssmsweep/measure/wide.h"
 
 void accumulator_clear(struct accumulator *total)
 {
@@ -63,11 +62,6 @@ void accumulator_merge(struct accumulator *total, const struct accumulator *part
     total->diff_min = part->diff_min < total->diff_min ? part->diff_min : total->diff_min;
     total->diff_max = part->diff_max > total->diff_max ? part->diff_max : total->diff_max;
     total->count += part->count;
-}
-
-void accumulator_add_sample(struct accumulator *total, const float *ref, const float *mode, size_t count)
-{
-    pairs_add_sample(total, NULL, ref, mode, count, 1);
 }
 
 // ---- sums of samples side by side ----

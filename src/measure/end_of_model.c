@@ -2,9 +2,6 @@
 #include "ssmsweep/measure/end_of_model.h"
 
 #include <math.h>
-#include <stddef.h>
-
-#include "ssmsweep/compute/kernels.h"
 
 void end_of_model_clear(struct end_of_model *total)
 {
@@ -54,7 +51,7 @@ static double natural_exp(double x)
 }
 
 // Both are brought to the larger of their largest logits.
-static void merge_sums(struct logit_sums *total, const struct logit_sums *part, int first_id)
+void logit_sums_merge(struct logit_sums *total, const struct logit_sums *part, int first_id)
 {
     double of_total[2], of_part[2]; // most of each - the new one
     total->finite = total->finite && part->finite;
@@ -72,24 +69,6 @@ static void merge_sums(struct logit_sums *total, const struct logit_sums *part, 
                      comes * (part->product + part->sum[0] * (of_part[0] - of_part[1]));
     total->sum[0] = was * total->sum[0] + comes * part->sum[0];
     total->sum[1] = natural_exp(of_total[1]) * total->sum[1] + natural_exp(of_part[1]) * part->sum[1];
-}
-
-void predictions_add(struct prediction *predictions, const float *reference_logits, const float *mode_logits,
-                     const int32_t *next, int count, int first_id, int ids, int stride)
-{
-    const struct kernels *kernels = kernels_default();
-    for (int t = 0; t < count; t++) {
-        struct prediction *p = &predictions[t];
-        const float *reference = reference_logits + (ptrdiff_t)t * stride;
-        const float *mode = mode_logits + (ptrdiff_t)t * stride;
-        struct logit_sums sums;
-        kernels->logit_sums(reference, mode, ids, &sums);
-        if (first_id == 0)
-            p->sums = sums;
-        else
-            merge_sums(&p->sums, &sums, first_id);
-        if (next[t] >= first_id && next[t] < first_id + ids) p->next_logit = mode[next[t] - first_id];
-    }
 }
 
 // log p = v - most - log sum;  KL = sum p_ref (log p_ref - log p_mode), which rounding may take below zero.
@@ -117,20 +96,6 @@ void end_of_model_take(struct end_of_model *total, const struct prediction *pred
             take_prediction(total, &predictions[t], next[t]);
         else
             total->nonfinite++;
-    }
-}
-
-void end_of_model_add(struct end_of_model *total, const float *reference_logits, const float *mode_logits,
-                      const int32_t *next, int count, int vocab, int stride)
-{
-    for (int t = 0; t < count; t++) {
-        struct prediction prediction;
-        for (int first = 0; first < vocab; first += PREDICTION_PIECE) {
-            const ptrdiff_t at = (ptrdiff_t)t * stride + first;
-            predictions_add(&prediction, reference_logits + at, mode_logits + at, next + t, 1, first,
-                            vocab - first < PREDICTION_PIECE ? vocab - first : PREDICTION_PIECE, stride);
-        }
-        end_of_model_take(total, &prediction, next + t, 1);
     }
 }
 

@@ -5,8 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "ssmsweep/measure/pairs.h"
-
 enum { MANTISSA_BITS = 52, EXPONENT_BIAS = 1023 };
 
 void profile_clear(struct profile *total)
@@ -60,11 +58,6 @@ void profile_tokens(int bucket, int *first, int *last)
 {
     *first = bucket ? 1 << (bucket - 1) : 0;
     *last = bucket == PROFILE_POSITIONS - 1 ? INT_MAX : bucket ? (1 << bucket) - 1 : 0;
-}
-
-void profile_add_sample(struct profile *total, const float *ref, const float *mode, int length, int width)
-{
-    pairs_add_sample(NULL, total, ref, mode, (size_t)length, width);
 }
 
 int profile_percentile(const struct profile *profile, double p, double *low, double *high)

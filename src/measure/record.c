@@ -61,8 +61,6 @@ enum grade record_worst_grade(const struct record *record)
     return worst;
 }
 
-// ---- of samples, wherever they come from ----
-
 // Numbers the float32: neighbours differ by 1, both zeros are 0.
 static int64_t float_place(float v)
 {
@@ -81,43 +79,4 @@ double record_ulp_distance(const float *ref, const float *mode, size_t count)
         if (distance > most) most = distance;
     }
     return (double)most;
-}
-
-// Moments and the largest distance come from the first pass only (sums != NULL).
-static enum status feed(const struct pair_source *source, struct accumulator *sums, double *max_ulp,
-                        struct percentile *percentile, struct error *err)
-{
-    for (int i = 0; i < source->samples; i++) {
-        struct output_pair pair = {0};
-        if (source->sample(source->context, i, &pair, err)) return err->status;
-        if (sums) {
-            accumulator_add_sample(sums, pair.ref, pair.mode, pair.count);
-            *max_ulp = fmax(*max_ulp, record_ulp_distance(pair.ref, pair.mode, pair.count));
-        }
-        percentile_add(percentile, pair.ref, pair.mode, pair.count);
-    }
-    return STATUS_OK;
-}
-
-enum status measure_pairs(struct record *record, const struct pair_source *source,
-                          struct percentile *percentile, struct error *err)
-{
-    struct accumulator sums;
-    double max_ulp = 0;
-    accumulator_clear(&sums);
-    percentile_start(percentile);
-    if (feed(source, &sums, &max_ulp, percentile, err)) return err->status;
-    struct measurement measurement = measurement_of_sums(&sums);
-    measurement.max_ulp = max_ulp;
-    // Where all differences are the same, or some are not finite, nothing is left to find out.
-    if (sums.diff_min != sums.diff_max && !sums.ref.nonfinite && !sums.mode.nonfinite) {
-        while (percentile_next_pass(percentile))
-            if (feed(source, NULL, NULL, percentile, err)) return err->status;
-        if (!percentile_values(percentile, measurement.abs_diff_percentiles))
-            return error_set(err, STATUS_INPUT,
-                             "comparison: the outputs changed while they were read; "
-                             "wait until the sweep that writes them ends, then compare again");
-    }
-    *record = record_make(&measurement);
-    return STATUS_OK;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/measure/record.h"
 #include "ssmsweep/recipe/mode.h"

@@ -6,7 +6,7 @@
 
 #include "ssmsweep/arch/arch.h"
 #include "ssmsweep/base/json.h"
-#include "ssmsweep/measure/pairs.h"
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/report/compare.h"
 
 enum { AT_ONCE = 32 }; // samples of which profiles are in memory

@@ -9,7 +9,7 @@
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/compute/kernels.h"
-#include "ssmsweep/measure/pairs.h"
+#include "ssmsweep/compute/measure.h"
 
 // ---- memory ----
 

@@ -4,6 +4,7 @@
 #include "../plan/plan_groups.h"
 #include "lockstep_lane.h"
 #include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/compute/measure.h"
 
 // ---- who predicts ----
 

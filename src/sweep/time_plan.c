@@ -6,8 +6,9 @@
 
 #include "engine.h"
 #include "ssmsweep/base/team.h"
+#include "ssmsweep/compute/measure.h"
+#include "ssmsweep/compute/steps.h"
 #include "ssmsweep/measure/end_of_model.h"
-#include "ssmsweep/measure/pairs.h"
 #include "ssmsweep/sweep/progress.h"
 #include "texts.h"
 
@@ -122,16 +123,16 @@ static void run_predictions(struct stand *s)
                     (ids + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES);
 }
 
-enum subject { SUBJECT_LAYER, SUBJECT_COMPARED_LAYER, SUBJECT_OBSERVATION, SUBJECT_PREDICTIONS };
+enum subject { TIMED_LAYER, TIMED_COMPARED_LAYER, TIMED_OBSERVATION, TIMED_PREDICTIONS };
 
 static void run_subject(struct stand *s, enum subject subject, const struct mode *mode)
 {
-    if (subject == SUBJECT_OBSERVATION)
+    if (subject == TIMED_OBSERVATION)
         run_observation(s);
-    else if (subject == SUBJECT_PREDICTIONS)
+    else if (subject == TIMED_PREDICTIONS)
         run_predictions(s);
     else
-        run_layer(s, mode, subject == SUBJECT_COMPARED_LAYER);
+        run_layer(s, mode, subject == TIMED_COMPARED_LAYER);
 }
 
 // The mean, as other work on the machine takes its share of the sweep too.  A first run warms the caches.
@@ -173,15 +174,15 @@ static void measure_rates(struct stand *s, struct rates *rates)
         while (!same_mode(plan, first, r))
             first++;
         const struct mode *mode = plan->runs[r].mode;
-        rates->alone[r] = first < r ? rates->alone[first] : layers * time_subject(s, SUBJECT_LAYER, mode);
+        rates->alone[r] = first < r ? rates->alone[first] : layers * time_subject(s, TIMED_LAYER, mode);
         rates->compared[r] =
-            first < r ? rates->compared[first] : layers * time_subject(s, SUBJECT_COMPARED_LAYER, mode);
+            first < r ? rates->compared[first] : layers * time_subject(s, TIMED_COMPARED_LAYER, mode);
     }
     if (plan->n_cells > 0 && s->sweep->model.kind == MODEL_FLOAT)
-        rates->observation = layers * time_subject(s, SUBJECT_OBSERVATION, NULL);
+        rates->observation = layers * time_subject(s, TIMED_OBSERVATION, NULL);
     const int predicted = s->tokens < PREDICTED_TOKENS ? s->tokens : PREDICTED_TOKENS;
     if (plan->logits)
-        rates->prediction = time_subject(s, SUBJECT_PREDICTIONS, NULL) / predicted * dims->vocab_size /
+        rates->prediction = time_subject(s, TIMED_PREDICTIONS, NULL) / predicted * dims->vocab_size /
                             (dims->vocab_size < PREDICTION_PIECE ? dims->vocab_size : PREDICTION_PIECE);
 }
 

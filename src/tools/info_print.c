@@ -5,6 +5,7 @@
 #include "info_parts.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/compute/rotation.h"
 
 static double mebibytes(unsigned long long bytes)
 {
@@ -42,7 +43,7 @@ static void model_scales(const struct model *model, int layer, float scales[ARCH
 static void print_hadamard(FILE *out, const char *name, int dim)
 {
     int base = 0, power = 0;
-    if (dims_hadamard(dim, &base, &power)) fprintf(out, " %s = %d * %d", name, base, power);
+    if (rotation_exists(dim, &base, &power)) fprintf(out, " %s = %d * %d", name, base, power);
 }
 
 static void print_scales(FILE *out, const struct model *model)

@@ -10,11 +10,10 @@ import tempfile
 import harness
 
 # Each may use those before it.
-FOLDERS = ["base", "input", "arch", "recipe", "compute", "measure", "calibrate", "forward", "statistics", "plan", "comm", "store",
+FOLDERS = ["base", "input", "recipe", "measure", "compute", "arch", "calibrate", "forward", "statistics", "plan", "comm", "store",
            "sweep", "report", "tools"]
 # But for these.
-SHARED = {"include/ssmsweep/compute/kernels.h": ["ssmsweep/measure/profile.h"],
-          "src/forward/weights_view.h": ["../compute/cpu/rotation.h"], "src/sweep/lockstep.c": ["../plan/plan_groups.h"],
+SHARED = {"src/sweep/lockstep.c": ["../plan/plan_groups.h"],
           "src/sweep/lockstep_predictions.c": ["../plan/plan_groups.h"]}
 MODE_NAME = re.compile(r'"(2-[0-9]|fp16)"')
 COMMENT = re.compile(r"^\s*//.*$", re.M)

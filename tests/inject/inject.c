@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #include "ssmsweep/base/file.h"
-#include "ssmsweep/measure/record.h"
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/store/store.h"
 
 int program_main(int argc, char **argv); // src/main.c

@@ -13,6 +13,7 @@
 #include "check.h"
 #include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/store/store.h"
 #include "standin.h"
 #include "worker.h"

@@ -15,12 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../src/compute/cpu/rotation.h"
 #include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/compute/rotation.h"
 #include "ssmsweep/forward/forward.h"
 
 static _Noreturn void fail(const char *what, const struct error *err)

@@ -96,10 +96,6 @@ enum status model_digest_join(struct model *model, unsigned char **digests, size
 enum status model_digest_finish(struct model *model, struct error *err);
 void model_digest_cancel(struct model *model); // model_close() does so too
 
-// The Hadamard rotation of docs/numerics.md, section 2, exists for dim = base * power_of_two with base 12, 40
-// or 1, tried in this order.  False: it does not exist for `dim`, and the outputs are untouched.
-bool dims_hadamard(int dim, int *base, int *power_of_two);
-
 // Folder of the embedded demo model: $SSMSWEEP_DEMO where it is set, else share/ssmsweep/demo of the prefix
 // that holds the program or the source tree's jobs/demo, whichever exists first.  Caller frees.  STATUS_INPUT
 // if it is in none of them.

@@ -7,7 +7,6 @@
 #ifndef SSMSWEEP_MEASURE_ACCUMULATE_H
 #define SSMSWEEP_MEASURE_ACCUMULATE_H
 
-#include <stddef.h>
 #include <stdint.h>
 
 // An unevaluated sum hi + lo, |lo| <= ulp(hi)/2.
@@ -38,10 +37,6 @@ void accumulator_clear(struct accumulator *total);
 
 // total <- total followed by part.
 void accumulator_merge(struct accumulator *total, const struct accumulator *part);
-
-// Adds one sample: ref[count] and mode[count].  NaN and Inf are counted and spoil only the metrics of their
-// side.
-void accumulator_add_sample(struct accumulator *total, const float *ref, const float *mode, size_t count);
 
 // ---- sums of samples side by side ----
 

@@ -29,8 +29,6 @@ struct profile {
 
 void profile_clear(struct profile *total);
 void profile_merge(struct profile *total, const struct profile *part); // total <- total followed by part
-// Adds one sample, ref and mode [length][width].
-void profile_add_sample(struct profile *total, const float *ref, const float *mode, int length, int width);
 
 int profile_bin(double abs_difference);                  // the bin that holds it
 void profile_bounds(int bin, double *low, double *high); // [low, high); PROFILE_ABOVE ends at infinity

@@ -28,24 +28,6 @@ const char *grade_name(enum grade grade);
 enum grade record_grade(const struct record *record, enum metric_id metric); // one of LIST_GRADED
 enum grade record_worst_grade(const struct record *record);
 
-// The outputs of one sample; valid until the next is asked for.
-struct output_pair {
-    const float *ref, *mode; // [count]; may be the same array
-    size_t count;
-};
-
-// Every sample is asked for once per pass, in order, for as many passes as the percentiles take.
-struct pair_source {
-    int samples;
-    enum status (*sample)(void *context, int index, struct output_pair *pair, struct error *err);
-    void *context;
-};
-
-// Local.  `percentile` is scratch, used again from one call to the next.  STATUS_INPUT if the passes see
-// different values.
-enum status measure_pairs(struct record *record, const struct pair_source *source,
-                          struct percentile *percentile, struct error *err);
-
 // The most representable float32 between a pair; 0 for none.  No NaN, no Inf.
 double record_ulp_distance(const float *ref, const float *mode, size_t count);
 

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "machine.h"
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/measure/end_of_model.h"
-#include "ssmsweep/measure/pairs.h"
 
 enum { HEAD_TOKENS = 64 }; // logits that are held at a time
 

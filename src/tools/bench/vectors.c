@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "machine.h"
+#include "ssmsweep/compute/rotation.h"
 
 double vectors_exps(const struct dims *dims, int length)
 {
@@ -241,7 +242,7 @@ static bool prepare_hadamard(struct vectors *v)
 {
     const int dim = v->setting->model->dims.d_inner;
     int base, power;
-    if (!dims_hadamard(dim, &base, &power) || base > MAX_BASE) return false;
+    if (!rotation_exists(dim, &base, &power) || base > MAX_BASE) return false;
     // Signs would not change the time; rows are turned in place again and again and must keep their length.
     for (int i = 0; i < base * base; i++)
         v->matrix[i] = i % (base + 1) ? 0.0f : sqrtf((float)base);

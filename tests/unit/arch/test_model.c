@@ -8,6 +8,7 @@
 #include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
+#include "ssmsweep/compute/rotation.h"
 
 static const char broken[] = "models/broken"; // rewritten by every case
 
@@ -247,13 +248,13 @@ static void hadamard_needs_its_sizes(void **state)
                 {12, 12, 1},   {40, 40, 1},     {1, 1, 1},      {96, 12, 8},     {160, 40, 4}};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         int base = 0, power = 0;
-        assert_true(dims_hadamard(good[i].dim, &base, &power));
+        assert_true(rotation_exists(good[i].dim, &base, &power));
         assert_int_equal(base, good[i].base);
         assert_int_equal(power, good[i].power);
     }
     static const int bad[] = {0, -12, 3, 36, 72, 120, 480, 100, 1000, 2147483647};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_false(dims_hadamard(bad[i], &(int){0}, &(int){0}));
+        assert_false(rotation_exists(bad[i], &(int){0}, &(int){0}));
 }
 
 static void weights_must_agree_with_config(void **state)

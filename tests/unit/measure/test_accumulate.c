@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/measure/accumulate.h"
 
 enum { N = 30011 };

@@ -6,6 +6,7 @@
 #include "../support.h"
 
 #include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/measure/end_of_model.h"
 
 static uint32_t random_next(uint32_t *seed)

@@ -5,6 +5,7 @@
 
 #include "../support.h"
 #include "ssmsweep/base/random.h"
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/measure/record.h"
 #include "ssmsweep/statistics/bootstrap.h"

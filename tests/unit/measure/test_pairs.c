@@ -6,7 +6,7 @@
 #include "../support.h"
 
 #include "ssmsweep/compute/kernels.h"
-#include "ssmsweep/measure/pairs.h"
+#include "ssmsweep/compute/measure.h"
 
 static const char *const isas[] = {"avx512", "avx2", "scalar"};
 enum { ISAS = 3, MOST = 3 * PAIR_BLOCK + 77 };

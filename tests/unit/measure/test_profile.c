@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/measure/profile.h"
 
 static void test_bins(void **state)

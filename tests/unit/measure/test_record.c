@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/measure/record.h"
 #include "ssmsweep/report/view.h"
 

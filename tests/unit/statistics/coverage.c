@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/random.h"
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/statistics/ranking.h"
 #include "ssmsweep/statistics/student.h"

@@ -5,6 +5,7 @@
 
 #include "../support.h"
 #include "ssmsweep/base/random.h"
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/statistics/bootstrap.h"
 
 enum { MAX_N = 24, RUNS = 4, MAX_PAIRS = RUNS * (RUNS - 1) / 2, B = 999 };

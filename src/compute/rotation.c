@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "rotation.h"
+#include "ssmsweep/compute/rotation.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stddef.h>
-
-#include "ssmsweep/arch/model.h"
 
 // Quadratic character of d mod q: 0, +1 for a residue, -1 otherwise.
 static int character(int d, int q)
@@ -43,10 +40,23 @@ static float hadamard_40(int i, int j)
     return i >= 20 && j >= 20 ? -p : p;
 }
 
+bool rotation_exists(int dim, int *base, int *power_of_two)
+{
+    static const int bases[] = {12, 40, 1};
+    for (size_t i = 0; i < sizeof bases / sizeof bases[0]; i++) {
+        int n = dim > 0 && dim % bases[i] == 0 ? dim / bases[i] : 0;
+        if (n == 0 || (n & (n - 1)) != 0) continue;
+        *base = bases[i];
+        *power_of_two = n;
+        return true;
+    }
+    return false;
+}
+
 void rotation_init(struct rotation *rotation, int dim)
 {
     int base = 1, power = dim;
-    dims_hadamard(dim, &base, &power);
+    rotation_exists(dim, &base, &power);
     for (int i = 0; i < base; i++)
         for (int j = 0; j < base; j++) {
             const float entry = base == 12 ? hadamard_12(i, j) : base == 40 ? hadamard_40(i, j) : 1.0f;

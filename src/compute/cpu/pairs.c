@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ssmsweep/measure/pairs.h"
-
+#include <math.h>
 #include <string.h>
 
 #include "ssmsweep/compute/fold.h"
 #include "ssmsweep/compute/kernels.h"
-#include "wide.h"
+#include "ssmsweep/compute/measure.h"
+#include "ssmsweep/measure/wide.h"
 
 // A histogram gets one pair of a step at most.
 enum { BLOCKS_PER_FOLD = UINT16_MAX / (PAIR_BLOCK / PAIR_STEP) };
@@ -260,4 +260,14 @@ void pairs_add_sample(struct accumulator *moments, struct profile *profile, cons
     // By way of a sample of its own, so that merging samples gives the bits of adding them.
     if (moments) accumulator_merge(moments, &p.moments);
     if (profile) profile_merge(profile, &p.profile);
+}
+
+void accumulator_add_sample(struct accumulator *total, const float *ref, const float *mode, size_t count)
+{
+    pairs_add_sample(total, NULL, ref, mode, count, 1);
+}
+
+void profile_add_sample(struct profile *total, const float *ref, const float *mode, int length, int width)
+{
+    pairs_add_sample(NULL, total, ref, mode, (size_t)length, width);
 }

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Measuring over tensors: sums of (reference, mode) pairs and of predictions, at the speed of the machine's
+// instruction set and with bits that do not depend on it.  What the sums mean, and how those of samples are
+// merged, is measure/.  These are the processor's; a sweep asks its backend (backend.h).
+#ifndef SSMSWEEP_COMPUTE_MEASURE_H
+#define SSMSWEEP_COMPUTE_MEASURE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/measure/accumulate.h"
+#include "ssmsweep/measure/end_of_model.h"
+#include "ssmsweep/measure/percentile.h"
+#include "ssmsweep/measure/profile.h"
+#include "ssmsweep/measure/record.h"
+
+// Local.  Adds one sample, ref and mode [length][width] (may be the same array), to both in one sweep over
+// memory; either may be NULL.  NaN and Inf are counted and spoil only the metrics of their side.  The moments
+// do not depend on how the sample is divided into length and width.
+void pairs_add_sample(struct accumulator *moments, struct profile *profile, const float *ref,
+                      const float *mode, size_t length, int width);
+// One of the two alone.
+void accumulator_add_sample(struct accumulator *total, const float *ref, const float *mode, size_t count);
+void profile_add_sample(struct profile *total, const float *ref, const float *mode, int length, int width);
+
+// Local.  The next piece of `count` predictions: logits[count][stride] of ids [first_id, first_id + ids), of
+// the reference and of the mode (may be the same array), and next[count], each in the vocabulary.  first_id
+// is 0 at first, then grows by PREDICTION_PIECE; only the last piece may have fewer ids.
+void predictions_add(struct prediction *predictions, const float *reference_logits, const float *mode_logits,
+                     const int32_t *next, int count, int first_id, int ids, int stride);
+// Local.  All pieces at once, then end_of_model_take(): logits[count][stride], of which the first `vocab` of
+// a row count.  In double throughout, within 1e-14 of the exact KL and log-likelihood of a prediction
+// (relative to max(1, the largest term)); sums in a fixed order: the same bits everywhere, and in whatever
+// pieces the predictions come.
+void end_of_model_add(struct end_of_model *total, const float *reference_logits, const float *mode_logits,
+                      const int32_t *next, int count, int vocab, int stride);
+
+// ---- one record from a source of samples, wherever they come from ----
+
+// The outputs of one sample; valid until the next is asked for.
+struct output_pair {
+    const float *ref, *mode; // [count]; may be the same array
+    size_t count;
+};
+
+// Every sample is asked for once per pass, in order, for as many passes as the percentiles take.
+struct pair_source {
+    int samples;
+    enum status (*sample)(void *context, int index, struct output_pair *pair, struct error *err);
+    void *context;
+};
+
+// Local.  `percentile` is scratch, used again from one call to the next.  STATUS_INPUT if the passes see
+// different values.
+enum status measure_pairs(struct record *record, const struct pair_source *source,
+                          struct percentile *percentile, struct error *err);
+
+#endif

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// The steps of a layer, each with its formula: what a backend is asked to do (backend.h), and what a kernel
+// does of it.  Plain values and pointers to memory of the backend.
+//
+// Layout: activations are row-major [L][ld], ld a multiple of 16 elements, and the elements between the
+// logical width and ld are zero.  Packed weights are panels of 16 outputs, [panel][k][16] (FP32),
+// [panel][k/4][16][4] (INT8).
+#ifndef SSMSWEEP_COMPUTE_STEPS_H
+#define SSMSWEEP_COMPUTE_STEPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { KERNEL_LANES = 16 }; // panel width and granularity of every leading dimension
+enum { SUM_LANES = 8 };     // lanes of sums in double
+
+// out[m][n] = round(sum_k a[m][k] * w[n][k]), k = 0, 1, ... by FMA from 0.  Panels are outputs in groups
+// of 16.
+struct gemm_f32 {
+    const float *a; // [rows][lda]
+    long lda;
+    const float *w; // [panels][depth][16]
+    int depth;      // K
+    float *out;     // [rows][ldo]
+    long ldo;
+    bool half; // round the sums to FP16
+};
+
+enum gemm_s8_result {
+    GEMM_S8_CODES, // int8: sat8(rint((acc * first) * second)), NaN gives 127
+    GEMM_S8_FLOAT, // float: (acc * first) * second
+    GEMM_S8_HALF,  // the same, rounded to FP16
+};
+
+// acc[m][n] = sum_k a[m][k] * w[n][k], exact in INT32.  Weights are stored as code + 128 (unsigned), which
+// VNNI wants; bias128[m] = -128 * sum_k a[m][k] takes it out again.
+struct gemm_s8 {
+    const int8_t *a; // [rows][lda], zero for depth <= k < depth rounded up to 4
+    long lda;
+    const uint8_t *w; // [panels][depth / 4 rounded up][16][4]
+    int depth;
+    const int32_t *bias128; // [rows]
+    enum gemm_s8_result result;
+    float first, second;
+    void *out; // int8_t or float [rows][ldo]
+    long ldo;
+};
+
+// residual += h; xhat = residual / sqrt(mean(residual^2) + eps).  The mean is over `width`, summed by FMA in
+// 16 lanes (element i in lane i mod 16), folded 8, 4, 2, 1.  Any of the outputs may be NULL.
+struct norm {
+    float *residual; // [rows][ld], updated
+    const float *h;  // [rows][ld]; NULL adds nothing
+    long ld;
+    int width;
+    float eps;
+    float *xhat;         // [rows][ld]
+    const float *weight; // [ld], for scaled
+    float *scaled;       // [rows][ld] = xhat * weight, rounded to FP16 if half
+    bool half;
+    int8_t *codes; // [rows][ld] = sat8(rint(xhat / step))
+    float step;
+};
+
+// v = silu(b + sum_k w[k][i] x[t - (K-1) + k][i]).  FP32: sum by FMA from 0 in k, then + b.  INT8: sum exact,
+// v = silu(tap_scale * sum + b).  x points at t = 0; the K-1 rows in front of it must exist and hold zeros.
+struct conv1d {
+    const float *x_float; // one of the two is NULL
+    const int8_t *x_codes;
+    long ldx;
+    const float *w; // [K][ldw]; for codes: integers
+    const float *b; // [ldw]
+    long ldw;
+    int d_conv;
+    float tap_scale; // for codes
+    bool half;       // FP32: round v to FP16
+    float *v;        // [rows][ldv], may be NULL for codes
+    long ldv;
+    int8_t *codes; // [rows][ldq] = sat8(round(v / step)), may be NULL
+    long ldq;
+    float step;
+    bool ties_away; // round half away from zero: sign(q) * floor(|q| + 0.5); else ties to even
+};
+
+// delta = softplus(dt + dt_bias); s = exp(delta A) s + (delta u) B; y = (sum_n C s + D u) silu(z), rounded to
+// FP16 if half.  Each of u, dt, z is float, or codes with a scale.  Sequential: s by FMA, y = sum over n by
+// FMA from 0, then FMA with D u.  Blocked: docs/numerics.md, section 5.
+struct scan_operand {
+    const float *values; // NULL: codes * scale
+    const int8_t *codes;
+    float scale;
+    long ld;
+};
+struct scan {
+    int length, d_state;
+    struct scan_operand u, dt, z; // [length][ld]
+    const float *dt_bias, *D;     // [ld_inner]
+    const float *A;               // [d_state][ld_inner], negative
+    long ld_inner;
+    const float *B, *C; // [length][ld_bc]
+    long ld_bc;
+    float *y; // [length][ldy]
+    long ldy;
+    bool half;
+    float *last_state; // [d_state][ld_inner], may be NULL (sequential only)
+};
+
+// out = H x / sqrt(dim) along rows (docs/numerics.md, section 2), Sylvester stages h = 1, 2, 4, ..., then the
+// base matrix by FMA over its columns in order, then the factor.
+struct hadamard {
+    int dim;         // base * power
+    int base, power; // base 1, 12 or 40
+    const float
+        *matrix;  // [base][base] of +-1, row-major; transposed by the caller for the inverse; NULL for base 1
+    float factor; // 1 / sqrt(dim)
+};
+
+#endif
