@@ -5,8 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ssmsweep/report/table.h"
-#include "ssmsweep/report/table_sweep.h"
+#include "ssmsweep/report/render.h"
 
 bool present_in_color(enum present_color wanted, FILE *out)
 {
@@ -18,37 +17,27 @@ bool present_in_color(enum present_color wanted, FILE *out)
     return isatty(fileno(out)) && !(terminal && strcmp(terminal, "dumb") == 0);
 }
 
-static void tables(FILE *out, const struct job *job, const struct report *report,
-                   const struct sweep_report *sweep)
+static void tables(FILE *out, const struct job *job, const struct report *report)
 {
-    const struct comparison *comparison = report->comparison;
-    bool color = present_in_color((enum present_color)job->color, out);
-    const bool in_detail = job->verbosity == LOG_VERBOSE || report_count_compared(report) == 1;
-    if (in_detail) table_print_blocks(out, comparison, report->result, sweep, color);
-    // Without outputs all layers of the model are there, of all sets of scales.
-    if (in_detail || result_layers(report->result) > 0)
-        table_print_modes(out, comparison, report->result, sweep, color);
-    table_print_summary(out, comparison, report->result, sweep, color);
-    table_print_ranking(out, sweep, job->verbosity == LOG_VERBOSE);
-    table_print_trends(out, sweep);
-    table_print_orders(out, sweep);
-    table_print_end_of_model(out, sweep);
+    const struct page_style style = {.color = present_in_color((enum present_color)job->color, out),
+                                     .detailed = job->verbosity == LOG_VERBOSE};
+    render_text(out, report, &style);
 }
 
 enum status present(FILE *out, const struct job *job, const struct report *report,
-                    const struct sweep_report *sweep, struct error *err)
+                    const struct report_files *files, struct error *err)
 {
     switch ((enum present_format)job->format) {
     case FORMAT_TABLE:
-        if (job->verbosity != LOG_QUIET) tables(out, job, report, sweep);
+        if (job->verbosity != LOG_QUIET) tables(out, job, report);
         break;
     case FORMAT_JSON:
-        return report_print(out, report, err);
+        return report_print(out, files, err);
     case FORMAT_CSV:
-        present_csv(out, report->comparison, report->result, sweep);
+        render_csv(out, report);
         break;
     case FORMAT_MARKDOWN:
-        present_markdown(out, report->comparison, report->result, sweep);
+        render_markdown(out, report);
         break;
     }
     return STATUS_OK;

@@ -14,7 +14,7 @@
 
 // ---- parts that several files share ----
 
-static void put_timestamp(struct json_writer *w, const struct report *report)
+static void put_timestamp(struct json_writer *w, const struct report_files *report)
 {
     struct tm utc;
     char text[32] = "";
@@ -98,7 +98,7 @@ static void put_grades(struct json_writer *w, const struct record *record)
 }
 
 // What is said of one (layer, component), into the object that is open.
-typedef void (*put_entry)(struct json_writer *w, const struct report *report,
+typedef void (*put_entry)(struct json_writer *w, const struct report_files *report,
                           const struct comparison_entry *entry);
 
 static bool is_reported(const struct metric *metric, double value, bool outputs)
@@ -107,7 +107,7 @@ static bool is_reported(const struct metric *metric, double value, bool outputs)
            (metric->needs == NEEDS_SUMS || (metric->needs == NEEDS_OUTPUTS ? outputs : !isnan(value)));
 }
 
-static void put_record(struct json_writer *w, const struct report *report,
+static void put_record(struct json_writer *w, const struct report_files *report,
                        const struct comparison_entry *entry)
 {
     const struct record *r = &entry->record;
@@ -121,7 +121,7 @@ static void put_record(struct json_writer *w, const struct report *report,
     put_grades(w, r);
 }
 
-static void put_stats(struct json_writer *w, const struct report *report,
+static void put_stats(struct json_writer *w, const struct report_files *report,
                       const struct comparison_entry *entry)
 {
     const struct result *result = report->result;
@@ -143,7 +143,7 @@ static void put_stats(struct json_writer *w, const struct report *report,
     json_put_double(w, "abs_mean", r->mode_abs_mean);
 }
 
-static void put_other_components(struct json_writer *w, const struct report *report,
+static void put_other_components(struct json_writer *w, const struct report_files *report,
                                  const struct layer_view *layer, put_entry put)
 {
     if (layer->count < 2) return;
@@ -158,7 +158,7 @@ static void put_other_components(struct json_writer *w, const struct report *rep
     json_end_object(w);
 }
 
-static void put_layers(struct json_writer *w, const struct report *report, const struct run_view *run,
+static void put_layers(struct json_writer *w, const struct report_files *report, const struct run_view *run,
                        put_entry put)
 {
     json_begin_object(w, "layers");
@@ -183,7 +183,7 @@ static void put_averages(struct json_writer *w, const struct run_summary *summar
     }
 }
 
-static void put_coverage(struct json_writer *w, const struct report *report, int run)
+static void put_coverage(struct json_writer *w, const struct report_files *report, int run)
 {
     const char *reference = view_reference_name(report->comparison, report->result);
     coverage_put_run(w, report->result, compare_reference_of(report->result, reference, run), run);
@@ -201,7 +201,7 @@ static enum status save(struct json_writer *w, const char *path, struct error *e
     return err->status;
 }
 
-void report_stem(const struct report *report, int run, char stem[REPORT_STEM_CHARS])
+void report_stem(const struct report_files *report, int run, char stem[REPORT_STEM_CHARS])
 {
     const struct result_run *r = result_run_at(report->result, run);
     char cell[CELL_NAME_ROOM];
@@ -212,7 +212,8 @@ void report_stem(const struct report *report, int run, char stem[REPORT_STEM_CHA
 }
 
 // "mode_<m>[_n<N>]ENDING.json" in a directory; caller frees.
-static char *report_path(const struct report *report, const char *directory, int run, const char *ending)
+static char *report_path(const struct report_files *report, const char *directory, int run,
+                         const char *ending)
 {
     char stem[REPORT_STEM_CHARS], name[REPORT_STEM_CHARS + 96];
     report_stem(report, run, stem);
@@ -220,7 +221,8 @@ static char *report_path(const struct report *report, const char *directory, int
     return file_join(directory, name);
 }
 
-static void put_comparison(struct json_writer *w, const struct report *report, const struct run_view *run)
+static void put_comparison(struct json_writer *w, const struct report_files *report,
+                           const struct run_view *run)
 {
     struct run_summary summary = view_summarize(run);
     json_begin_object(w, NULL);
@@ -239,8 +241,8 @@ static void put_comparison(struct json_writer *w, const struct report *report, c
     json_end_object(w);
 }
 
-static enum status write_comparison(const struct report *report, const struct run_view *run, const char *path,
-                                    struct error *err)
+static enum status write_comparison(const struct report_files *report, const struct run_view *run,
+                                    const char *path, struct error *err)
 {
     struct json_writer *w = json_writer_open();
     if (!w) return error_memory(err, 1, path);
@@ -248,7 +250,7 @@ static enum status write_comparison(const struct report *report, const struct ru
     return save(w, path, err);
 }
 
-enum status report_print(FILE *out, const struct report *report, struct error *err)
+enum status report_print(FILE *out, const struct report_files *report, struct error *err)
 {
     struct json_writer *w = json_writer_open();
     if (!w) return error_memory(err, 1, "the comparisons");
@@ -266,8 +268,8 @@ enum status report_print(FILE *out, const struct report *report, struct error *e
     return STATUS_OK;
 }
 
-static enum status write_stats(const struct report *report, const struct run_view *run, const char *path,
-                               struct error *err)
+static enum status write_stats(const struct report_files *report, const struct run_view *run,
+                               const char *path, struct error *err)
 {
     struct json_writer *w = json_writer_open();
     if (!w) return error_memory(err, 1, path);
@@ -298,7 +300,8 @@ static void put_summary_layer(struct json_writer *w, const char *key, const stru
     json_end_object(w);
 }
 
-static void put_summary_run(struct json_writer *w, const struct report *report, const struct run_view *run)
+static void put_summary_run(struct json_writer *w, const struct report_files *report,
+                            const struct run_view *run)
 {
     struct run_summary summary = view_summarize(run);
     json_begin_object(w, NULL);
@@ -313,7 +316,7 @@ static void put_summary_run(struct json_writer *w, const struct report *report, 
     json_end_object(w);
 }
 
-static enum status write_summary(const struct report *report, const char *path, struct error *err)
+static enum status write_summary(const struct report_files *report, const char *path, struct error *err)
 {
     struct json_writer *w = json_writer_open();
     if (!w) return error_memory(err, 1, path);
@@ -332,7 +335,7 @@ static enum status write_summary(const struct report *report, const char *path, 
     return save(w, path, err);
 }
 
-static enum status write_run(const struct report *report, const struct run_view *run,
+static enum status write_run(const struct report_files *report, const struct run_view *run,
                              const char *comparison_file, struct error *err)
 {
     char ending[80];
@@ -350,7 +353,7 @@ static enum status write_run(const struct report *report, const struct run_view 
     return err->status;
 }
 
-enum status report_write_stats(const struct report *report, struct error *err)
+enum status report_write_stats(const struct report_files *report, struct error *err)
 {
     if (file_make_directories(report->output_dir, err)) return err->status;
     for (struct run_view run = {0}; view_next_run(report->comparison, &run) && !err->status;) {
@@ -364,7 +367,7 @@ enum status report_write_stats(const struct report *report, struct error *err)
     return err->status;
 }
 
-int report_count_compared(const struct report *report)
+int report_count_compared(const struct report_files *report)
 {
     int compared = 0;
     for (struct run_view run = {0}; view_next_run(report->comparison, &run);)
@@ -372,7 +375,7 @@ int report_count_compared(const struct report *report)
     return compared;
 }
 
-enum status report_write(const struct report *report, struct error *err)
+enum status report_write(const struct report_files *report, struct error *err)
 {
     if (file_make_directories(report->output_dir, err) || file_make_directories(report->comparison_dir, err))
         return err->status;

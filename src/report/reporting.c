@@ -81,36 +81,36 @@ enum status reporting_statistics(struct reporting *r, struct error *err)
 
 // ---- write ----
 
-static enum status write_files(const struct reporting *r, const struct report *report, struct error *err)
+static enum status write_files(const struct reporting *r, const struct report_files *files, struct error *err)
 {
     const struct job *job = r->job;
     const char *folder = job->comparison_dir;
-    if (r->comparison.count > 0 && report_write(report, err)) return err->status;
+    if (r->comparison.count > 0 && report_write(files, err)) return err->status;
     if (r->sweep.result && sweep_files_write(&r->sweep, folder, err)) return err->status;
     if (scales_write(r->result, folder, err)) return err->status;
     return job->per_sample ? per_sample_write(&r->comparison, r->result, folder, err) : STATUS_OK;
 }
 
 // The verdict is made before anything is printed, and told behind it: a reader that leaves costs neither.
-static enum status write_all(struct reporting *r, struct error *err)
+static enum status write_all(struct reporting *r, const struct report *report, struct error *err)
 {
     const struct job *job = r->job;
     const struct log log = {.level = job->verbosity, .ranks = 1};
-    const struct report report = {.result = r->result,
-                                  .comparison = &r->comparison,
-                                  .output_dir = job->output_dir,
-                                  .comparison_dir = job->comparison_dir,
-                                  .save_comparison = job->save_comparison,
-                                  .without_stats =
-                                      job->command == COMMAND_COMPARE && !file_is_writable(job->output_dir),
-                                  .time = time(NULL)};
-    if (job->command == COMMAND_SAVE) return report_write_stats(&report, err);
-    if (report.without_stats)
+    const struct report_files files = {.result = r->result,
+                                       .comparison = &r->comparison,
+                                       .output_dir = job->output_dir,
+                                       .comparison_dir = job->comparison_dir,
+                                       .save_comparison = job->save_comparison,
+                                       .without_stats = job->command == COMMAND_COMPARE &&
+                                                        !file_is_writable(job->output_dir),
+                                       .time = time(NULL)};
+    if (job->command == COMMAND_SAVE) return report_write_stats(&files, err);
+    if (files.without_stats)
         log_job(&log, LOG_NORMAL, "%s: cannot be written to, the statistics of its modes are left out",
                 job->output_dir);
-    if (report_folder_take(job, r->result, &log, err) || write_files(r, &report, err)) return err->status;
+    if (report_folder_take(job, r->result, &log, err) || write_files(r, &files, err)) return err->status;
     if (verdict_judge(r->verdict, job, &r->comparison, r->result, err)) return err->status;
-    if (present(stdout, job, &report, &r->sweep, err)) return err->status;
+    if (present(stdout, job, report, &files, err)) return err->status;
     if (job->format == FORMAT_TABLE && job->verbosity != LOG_QUIET && scales_print(stdout, r->result, err))
         return err->status;
     log_job(&log, LOG_NORMAL, "result: %s/sweep.h5; reports: %s%s%s", job->output_dir, job->comparison_dir,
@@ -118,12 +118,21 @@ static enum status write_all(struct reporting *r, struct error *err)
     return verdict_tell(r->verdict, &log, err);
 }
 
+static void report(struct reporting *r, struct error *err)
+{
+    const struct measurements measured = {r->result, &r->comparison, &r->sweep,
+                                          r->job->verbosity == LOG_VERBOSE};
+    struct report report = {0};
+    if (report_build(&report, &measured, err) == STATUS_OK) write_all(r, &report, err);
+    report_clear(&report);
+}
+
 enum status reporting_write(struct reporting *r, struct error *err)
 {
     log_job(r->log, LOG_VERBOSE, "writes the reports");
     footprint_log(r->log, "intervals are there");
     if (r->comm->rank == 0 && (r->comparison.count > 0 || r->sweep.n_units > 0))
-        write_all(r, err);
+        report(r, err);
     else if (r->under_way)
         log_job(r->log, LOG_NORMAL, "no sample is finished in two modes yet; nothing to compare");
     footprint_log(r->log, "reports are written");

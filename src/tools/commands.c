@@ -130,7 +130,7 @@ enum status command_export(const struct job *job, const struct comm *comm, struc
     const struct compare_request request = {
         .reference = first, .partial = under_way, .whole_runs = under_way, .output_dir = job->output_dir};
     if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
-    const struct report report = {
+    const struct report_files report = {
         .result = result, .comparison = &comparison, .output_dir = npy_folder(job), .time = time(NULL)};
     if (comm->rank == 0 && (!under_way || check_some(&comparison, path, err) == STATUS_OK))
         npy_export(&report, result, err);

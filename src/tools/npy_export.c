@@ -43,7 +43,7 @@ static enum status write_array(struct result *result, const struct comparison_en
     return file_replacement_end(&array, err);
 }
 
-static enum status export_entry(const struct report *report, struct result *result,
+static enum status export_entry(const struct report_files *report, struct result *result,
                                 const struct comparison_entry *entry, bool main, struct error *err)
 {
     char stem[REPORT_STEM_CHARS], name[REPORT_STEM_CHARS + 64];
@@ -55,7 +55,7 @@ static enum status export_entry(const struct report *report, struct result *resu
 
 // ---- the folder ----
 
-static enum status write_manifest(const struct report *report, const struct result *result, struct error *err)
+static enum status write_manifest(const struct report_files *report, const struct result *result, struct error *err)
 {
     char *path = file_join(report->output_dir, "export.json");
     struct json_writer *w = path ? json_writer_open() : NULL;
@@ -79,7 +79,7 @@ static enum status write_manifest(const struct report *report, const struct resu
     return err->status;
 }
 
-enum status npy_export(const struct report *report, struct result *result, struct error *err)
+enum status npy_export(const struct report_files *report, struct result *result, struct error *err)
 {
     if (report_write_stats(report, err) || write_manifest(report, result, err)) return err->status;
     for (struct run_view run = {0}; view_next_run(report->comparison, &run);)

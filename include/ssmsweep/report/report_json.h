@@ -16,7 +16,7 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/report/compare.h"
 
-struct report {
+struct report_files {
     const struct result *result;
     const struct comparison *comparison;
     const char *output_dir, *comparison_dir; // made if they do not exist
@@ -28,20 +28,20 @@ struct report {
 };
 
 // Local: for one rank.  Every file is written whole or not at all.  STATUS_IO names the file.
-enum status report_write(const struct report *report, struct error *err);
+enum status report_write(const struct report_files *report, struct error *err);
 // Local.  The stats files alone.
-enum status report_write_stats(const struct report *report, struct error *err);
+enum status report_write_stats(const struct report_files *report, struct error *err);
 
 // Local.  The object "provenance" of what is not of one run.
 void report_put_provenance(struct json_writer *writer, const struct result *result);
 
 // "mode_<m>" or "mode_<m>_n<N>": how the names of a run's files begin.
 enum { REPORT_STEM_CHARS = 64 };
-void report_stem(const struct report *report, int run, char stem[REPORT_STEM_CHARS]);
+void report_stem(const struct report_files *report, int run, char stem[REPORT_STEM_CHARS]);
 
 // Local.  One object with the content of all comparisons: "reference_mode", "comparisons" (array).
-enum status report_print(FILE *out, const struct report *report, struct error *err);
+enum status report_print(FILE *out, const struct report_files *report, struct error *err);
 
-int report_count_compared(const struct report *report); // runs that are not the reference
+int report_count_compared(const struct report_files *report); // runs that are not the reference
 
 #endif

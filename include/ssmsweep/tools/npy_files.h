@@ -17,7 +17,7 @@
 
 // Local: for one rank.  Writes every compared run of the report into report->output_dir, which is made.  Each
 // file is written whole or not at all; memory is that of one sample.
-enum status npy_export(const struct report *report, struct result *result, struct error *err);
+enum status npy_export(const struct report_files *report, struct result *result, struct error *err);
 
 // Collective.  Makes a result file from a folder.  Without export.json (files of the original tool) arrays
 // are [samples, tokens, width], or [rows, width] of the samples of equal length that a stats file tells.

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <math.h>
+#include <string.h>
+
+#include "ssmsweep/report/render.h"
+
+// A column and its heading; NULL: the column's own.
+struct pick {
+    const char *key, *title;
+};
+
+// ---- cells ----
+
+static void put_number(FILE *out, enum report_format format, double v)
+{
+    if (isnan(v))
+        fputs("n/a", out);
+    else if (format == REPORT_SHARE)
+        fprintf(out, "%.3f %%", 100 * v);
+    else if (format == REPORT_CORRELATION)
+        fprintf(out, "%.6f", v > 0 ? floor(v * 1e6) / 1e6 : v); // cut: 1.000000 stands for exactly 1
+    else if (format == REPORT_DECIBEL)
+        fprintf(out, "%.2f", v);
+    else
+        fprintf(out, "%.3e", v);
+}
+
+// With its sign behind it.
+static void put_cell(FILE *out, enum report_format format, const struct report_cell *cell, unsigned *shown)
+{
+    const char sign = report_sign(cell->marks);
+    fputs(" | ", out);
+    if (cell->text)
+        fputs(cell->text, out);
+    else
+        put_number(out, format, cell->value);
+    if (sign != ' ') fputc(sign, out);
+    *shown |= sign == '#' ? REPORT_APART : sign == '~' ? REPORT_NOISE : 0u;
+}
+
+// A bar would end the cell.
+static void put_title(FILE *out, const char *title)
+{
+    for (; *title; title++)
+        if (*title != '|') fputc(*title, out);
+}
+
+static void put_cells(FILE *out, const struct report_table *table, const struct report_row *row,
+                      const struct pick *picks, int count, unsigned *shown)
+{
+    for (int i = 0; i < count; i++) {
+        const int c = report_column(table, picks[i].key);
+        put_cell(out, table->columns[c].format, &row->cells[c], shown);
+    }
+    fputs(" |\n", out);
+}
+
+// ---- tables ----
+
+static void put_run(FILE *out, const struct report_table *table, unsigned *shown)
+{
+    static const struct pick picks[] = {{"mse", NULL},          {"mae", NULL},        {"relative_mae", NULL},
+                                        {"correlation", NULL},  {"sqnr_db", NULL},    {"abs_diff_p99", NULL},
+                                        {"abs_diff_max", NULL}, {"worst_grade", NULL}};
+    enum { PICKS = sizeof picks / sizeof picks[0] };
+    fprintf(out, "## %s\n\n| layer | component", table->title);
+    for (int i = 0; i < PICKS; i++) {
+        fputs(" | ", out);
+        put_title(out, table->columns[report_column(table, picks[i].key)].title);
+    }
+    fputs(" |\n|---:|---|---:|---:|---:|---:|---:|---:|---:|---|\n", out);
+    for (int r = 0; r < table->n_rows; r++) {
+        fprintf(out, "| %d | %s", table->rows[r].layer, table->rows[r].component);
+        put_cells(out, table, &table->rows[r], picks, PICKS, shown);
+    }
+    fputc('\n', out);
+}
+
+static void put_summary(FILE *out, const struct report *report, unsigned *shown)
+{
+    static const struct pick picks[] = {{"first_layer.mse", "first layer MSE"},
+                                        {"last_layer.mse", "last layer MSE"},
+                                        {"avg_mse", "average MSE"},
+                                        {"avg_mae", "average MAE"},
+                                        {"avg_correlation", "average correlation"},
+                                        {"worst_grade", "worst grade"}};
+    enum { PICKS = sizeof picks / sizeof picks[0] };
+    const struct report_section *summary = &report->sections[REPORT_SUMMARY];
+    fprintf(out, "## All modes against %s\n\n| mode", report->reference);
+    for (int i = 0; i < PICKS; i++)
+        fprintf(out, " | %s", picks[i].title);
+    fputs(" |\n|---|---:|---:|---:|---:|---:|---|\n", out);
+    for (int r = 0; summary->n_tables > 0 && r < summary->tables->n_rows; r++) {
+        const struct report_row *row = &summary->tables->rows[r];
+        if (row->run->is_reference) continue;
+        fprintf(out, "| %s", row->name);
+        put_cells(out, summary->tables, row, picks, PICKS, shown);
+    }
+}
+
+void render_markdown(FILE *out, const struct report *report)
+{
+    const struct report_section *layers = &report->sections[REPORT_LAYERS];
+    const char *before = "\n";
+    unsigned shown = 0;
+    for (int t = 0; t < layers->n_tables; t++)
+        if (!layers->tables[t].run->is_reference) put_run(out, &layers->tables[t], &shown);
+    put_summary(out, report, &shown);
+    for (int i = 0; i < layers->notes.count; i++) {
+        const struct report_note *note = &layers->notes.items[i];
+        if (note->mark && !(note->mark & shown)) continue;
+        fprintf(out, "%s%s\n", before, note->text);
+        before = "";
+    }
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/report/report.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report_parts.h"
+#include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/report/view.h"
+
+// ---- memory ----
+
+// A chain of allocations.
+struct report_block {
+    struct report_block *next;
+    max_align_t content[];
+};
+
+void *builder_take(struct builder *b, size_t count, size_t bytes)
+{
+    if (b->err->status) return NULL;
+    const size_t wanted = count * bytes + 1;
+    struct report_block *block = calloc(1, sizeof *block + wanted);
+    if (!block) {
+        error_memory(b->err, wanted, "the report");
+        return NULL;
+    }
+    block->next = b->report->memory;
+    b->report->memory = block;
+    return block->content;
+}
+
+const char *builder_text(struct builder *b, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    const int length = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    char *text = length < 0 ? NULL : builder_take(b, (size_t)length + 1, 1);
+    if (!text) return "";
+    va_start(arguments, format);
+    vsnprintf(text, (size_t)length + 1, format, arguments);
+    va_end(arguments);
+    return text;
+}
+
+void report_clear(struct report *report)
+{
+    while (report->memory) {
+        struct report_block *next = report->memory->next;
+        free(report->memory);
+        report->memory = next;
+    }
+    *report = (struct report){0};
+}
+
+// ---- sections ----
+
+static const struct report_cell blank = {.value = (double)NAN,
+                                         .low = (double)NAN,
+                                         .high = (double)NAN,
+                                         .noise = (double)NAN,
+                                         .apart = (double)NAN,
+                                         .text = "",
+                                         .grade = REPORT_NO_GRADE,
+                                         .state = INTERVAL_TOO_FEW};
+
+struct report_table *builder_table(struct builder *b, enum report_section_id section, int most,
+                                   const char *title, const struct builder_shape *shape)
+{
+    struct report_section *s = &b->report->sections[section];
+    const size_t rows = (size_t)shape->n_rows, columns = (size_t)shape->n_columns;
+    if (!s->tables) s->tables = builder_take(b, (size_t)most, sizeof *s->tables);
+    struct report_row *row = builder_take(b, rows, sizeof *row);
+    struct report_cell *cells = builder_take(b, rows * columns, sizeof *cells);
+    if (!s->tables || !row || !cells || s->n_tables == most) return NULL;
+    for (size_t i = 0; i < rows * columns; i++)
+        cells[i] = blank;
+    for (size_t i = 0; i < rows; i++)
+        row[i] = (struct report_row){
+            .name = "", .layer = REPORT_NO_LAYER, .cells = cells + i * columns, .count = shape->n_columns};
+    struct report_table *table = &s->tables[s->n_tables++];
+    *table = (struct report_table){.title = title,
+                                   .columns = shape->columns,
+                                   .n_columns = shape->n_columns,
+                                   .rows = row,
+                                   .n_rows = shape->n_rows};
+    return table;
+}
+
+void builder_note(struct builder *b, enum report_section_id section, unsigned mark, const char *text)
+{
+    enum { STEP = 16 };
+    struct report_notes *notes = &b->report->sections[section].notes;
+    if (notes->count % STEP == 0) {
+        struct report_note *grown = builder_take(b, (size_t)notes->count + STEP, sizeof *grown);
+        if (!grown) return;
+        if (notes->count) memcpy(grown, notes->items, (size_t)notes->count * sizeof *grown);
+        notes->items = grown;
+    }
+    notes->items[notes->count++] = (struct report_note){mark, text};
+}
+
+unsigned builder_marks(const struct builder *b, enum report_section_id section)
+{
+    const struct report_section *s = &b->report->sections[section];
+    unsigned marks = 0;
+    for (int t = 0; t < s->n_tables; t++)
+        for (int r = 0; r < s->tables[t].n_rows; r++)
+            for (int c = 0; c < s->tables[t].rows[r].count; c++)
+                marks |= s->tables[t].rows[r].cells[c].marks;
+    return marks;
+}
+
+const struct report_run *builder_run(const struct builder *b, int run)
+{
+    const struct comparison *comparison = b->from->comparison;
+    int at = 0;
+    for (struct run_view view = {0}; view_next_run(comparison, &view); at++)
+        if (view.run == run) return &b->report->runs[at];
+    return NULL;
+}
+
+int report_column(const struct report_table *table, const char *key)
+{
+    for (int c = 0; c < table->n_columns; c++)
+        if (strcmp(table->columns[c].key, key) == 0) return c;
+    return -1;
+}
+
+// ---- cells ----
+
+struct report_cell report_number(double value)
+{
+    struct report_cell cell = blank;
+    cell.value = value;
+    cell.text = NULL;
+    return cell;
+}
+
+struct report_cell report_words(const char *text)
+{
+    struct report_cell cell = blank;
+    cell.text = text;
+    return cell;
+}
+
+struct report_cell report_estimate(const struct interval *interval)
+{
+    struct report_cell cell = report_number(interval->value);
+    cell.low = interval->low;
+    cell.high = interval->high;
+    cell.state = interval->state;
+    if (interval->state == INTERVAL_UNBOUNDED) cell.marks = REPORT_UNBOUNDED;
+    return cell;
+}
+
+char report_sign(unsigned marks)
+{
+    return marks & REPORT_APART ? '#' : marks & REPORT_NOISE ? '~' : ' ';
+}
+
+// ---- the whole ----
+
+static void build_run(struct builder *b, struct report_run *run, int place)
+{
+    const struct result *result = b->from->result;
+    const struct result_run *r = result_run_at(result, place);
+    const struct mode *mode = mode_find(r->mode);
+    char cell[VIEW_CELL_CHARS], name[CELL_NAME_ROOM];
+    const bool of_several = r->calib_data_num > 0 && b->report->n_cells > 1;
+    *run = (struct report_run){
+        .mode = r->mode,
+        .name = of_several ? builder_text(b, "%s (%s)", r->mode, view_cell_text(r, cell)) : r->mode,
+        .stem = of_several ? builder_text(b, "mode_%s_n%s", r->mode, cell_name(view_cell(r), name))
+                           : builder_text(b, "mode_%s", r->mode),
+        .summary = mode ? mode->summary : NULL,
+        .cell = view_cell(r),
+        .is_reference = view_is_reference(b->from->comparison, result, place)};
+}
+
+static void build_runs(struct builder *b)
+{
+    struct report *report = b->report;
+    const struct comparison *comparison = b->from->comparison;
+    int runs = 0;
+    for (struct run_view view = {0}; view_next_run(comparison, &view);)
+        runs++;
+    report->runs = builder_take(b, (size_t)runs, sizeof *report->runs);
+    for (struct run_view view = {0}; report->runs && view_next_run(comparison, &view);) {
+        struct report_run *run = &report->runs[report->n_runs++];
+        build_run(b, run, view.run);
+        report->n_compared += !run->is_reference;
+    }
+}
+
+enum status report_build(struct report *report, const struct measurements *from, struct error *err)
+{
+    char weights[VIEW_WEIGHTS_CHARS];
+    struct builder b = {report, from, err};
+    view_reference_weights(from->result, weights);
+    *report = (struct report){.reference = view_reference_name(from->comparison, from->result),
+                              .samples = result_samples(from->result),
+                              .tokens = view_tokens(from->result),
+                              .n_cells = view_cells(from->result),
+                              .has_outputs = result_layers(from->result) > 0};
+    report->reference_weights = builder_text(&b, "%s", weights);
+    build_runs(&b);
+    build_layers(&b);
+    build_summary(&b);
+    if (from->sweep->n_units > 0) {
+        build_ranking(&b);
+        build_trends(&b);
+        build_orders(&b);
+        build_predictions(&b);
+    }
+    if (err->status) report_clear(report);
+    return err->status;
+}
