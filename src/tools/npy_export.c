@@ -55,7 +55,8 @@ static enum status export_entry(const struct report_files *report, struct result
 
 // ---- the folder ----
 
-static enum status write_manifest(const struct report_files *report, const struct result *result, struct error *err)
+static enum status write_manifest(const struct report_files *report, const struct result *result,
+                                  struct error *err)
 {
     char *path = file_join(report->output_dir, "export.json");
     struct json_writer *w = path ? json_writer_open() : NULL;

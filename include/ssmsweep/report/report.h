@@ -85,8 +85,8 @@ struct report_column {
 // One run of the result file.
 struct report_run {
     const char *mode;
-    const char *name;    // for people: "2-1", or "2-1 (n=16)" where the file has several sets of scales
-    const char *stem;    // how the names of its files begin: "mode_2-1", "mode_2-1_n16"
+    const char *name;    // for people: MODE, or "MODE (n=16)" where the file has several sets of scales
+    const char *stem;    // how the names of its files begin: "mode_MODE", "mode_MODE_n16"
     const char *summary; // what the mode is, one line; NULL: unknown
     struct cell cell;    // its scales; zeroed: a float mode
     bool is_reference;
