@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "orders.h"
-#include "plan_items.h"
+#include "plan_parts.h"
+#include "ssmsweep/base/random.h"
 
 static const struct mode *find_reference(const struct job *job, struct error *err)
 {
@@ -68,7 +68,6 @@ static void add_noise(struct plan *plan, int times)
             if (mode_is_float(plan->runs[r].mode)) continue;
             plan->runs[plan->n_runs] = plan->runs[r];
             plan->runs[plan->n_runs++].dither = k;
-            plan->n_repeated += k == 1;
         }
 }
 
@@ -115,6 +114,46 @@ static enum status make_runs(struct plan *plan, const struct job *job, struct er
                      plan->n_runs, PLAN_MAX_RUNS);
 }
 
+// ---- cells ----
+
+// Fisher and Yates.
+static void shuffle(int *order, int samples, uint64_t stream)
+{
+    for (int i = samples - 1; i > 0; i--) {
+        const uint32_t other = random_below(stream, (uint64_t)i, (uint64_t)i + 1);
+        const int sample = order[i];
+        order[i] = order[other];
+        order[other] = sample;
+    }
+}
+
+// orders[n][samples]: the first one is 0, 1, ..., the others are drawn, each from a stream of its own, so
+// that it does not depend on n.  places[n][samples]: where an order has a sample.
+static enum status make_orders(int **orders, int **places, int n, int samples, uint64_t seed,
+                               struct error *err)
+{
+    const size_t count = (size_t)n * (size_t)samples;
+    int *made = malloc((count + 1) * sizeof *made), *found = malloc((count + 1) * sizeof *found);
+    if (!made || !found) {
+        free(made);
+        free(found);
+        return error_memory(err, 2 * count * sizeof *made, "the orders of the samples");
+    }
+    for (int k = 0; k < n; k++) {
+        int *order = made + (size_t)k * (size_t)samples, *place = found + (size_t)k * (size_t)samples;
+        char name[40];
+        snprintf(name, sizeof name, "calibration order %d", k);
+        for (int i = 0; i < samples; i++)
+            order[i] = i;
+        if (k > 0) shuffle(order, samples, random_stream(seed, name));
+        for (int i = 0; i < samples; i++)
+            place[order[i]] = i;
+    }
+    *orders = made;
+    *places = found;
+    return STATUS_OK;
+}
+
 static enum status make_cells(struct plan *plan, const struct job *job, struct error *err)
 {
     plan->n_orders = count_orders(job);
@@ -126,7 +165,7 @@ static enum status make_cells(struct plan *plan, const struct job *job, struct e
     if (!plan->cells) return error_memory(err, (size_t)plan->n_cells * sizeof *plan->cells, "the plan");
     for (int c = 0; c < plan->n_cells; c++)
         plan->cells[c] = (struct cell){job->calib_data_num[c / plan->n_orders], c % plan->n_orders};
-    return orders_make(&plan->orders, &plan->places, plan->n_orders, plan->calibration_samples,
+    return make_orders(&plan->orders, &plan->places, plan->n_orders, plan->calibration_samples,
                        (uint64_t)job->seed, err);
 }
 
@@ -190,11 +229,12 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
     struct plan made = {.arch = dims->arch,
                         .samples = corpus->samples,
                         .calibration_samples = job_calibration_samples(job),
+                        .shard = job->shard > 0 ? job->shard : 1,
                         .metrics = true,
                         .logits = !job->no_logits};
     if (make_runs(&made, job, err) || make_cells(&made, job, err) || make_want(&made, job, dims, err))
         goto clear_plan;
-    if (plan_make_items(&made, job, dims, corpus, ranks, err)) goto clear_plan;
+    if (plan_make_items(&made, dims, corpus, ranks, err)) goto clear_plan;
     *plan = made;
     return STATUS_OK;
 clear_plan:
@@ -211,8 +251,6 @@ void plan_clear(struct plan *plan)
     free(plan->members);
     free(plan->groups);
     free(plan->order);
-    free(plan->left);
-    free(plan->left_before);
     free(plan->want);
     *plan = (struct plan){0};
 }

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../plan/plan_groups.h"
 #include "lockstep_lane.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/calibrate/calibrate.h"
@@ -16,7 +15,7 @@
 // Is it the first run of the group that repeats what it repeats?  A run repeats itself.
 static bool is_first_of(const struct plan *plan, const struct group *group, int member)
 {
-    const int *members = plan->members + group->first; // ascending
+    const int *members = plan->members + group->first; // a run in front of its re-runs
     if (plan->runs[members[member]].dither == 0) return true;
     for (int i = 0; i < member; i++)
         if (plan->runs[members[i]].repeats == plan->runs[members[member]].repeats) return false;
@@ -319,14 +318,6 @@ static double step_cost(const struct lockstep *l, const struct lane *lane)
     const struct plan *plan = l->worker->plan;
     const struct dims *dims = l->worker->dims;
     return (plan_run_cost(plan, dims, lane->run) - plan_predictions_cost(plan, dims)) / plan->n_layer;
-}
-
-double lockstep_cost(const struct plan *plan, const struct dims *dims, const struct group *group, int length)
-{
-    double cost = plan_run_cost(plan, dims, group->reference);
-    for (int i = 0; i < group->count; i++)
-        cost += plan_run_cost(plan, dims, plan->members[group->first + i]);
-    return cost * length;
 }
 
 static bool run_layers(struct lockstep *l, struct scheduler *scheduler)

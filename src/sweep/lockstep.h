@@ -26,9 +26,6 @@ void lockstep_close(struct lockstep *lockstep); // NULL is fine
 enum status lockstep_sample(struct lockstep *lockstep, const struct group *group, int sample,
                             struct finished *finished, struct scheduler *scheduler, struct error *err);
 
-// Local.  Roughly what a sample of so many tokens costs in a group, as scheduler_advance() is told of it.
-double lockstep_cost(const struct plan *plan, const struct dims *dims, const struct group *group, int length);
-
 // Local, after STATUS_IO: the index-th of the runs that could not be stored, and why.  False: there are no
 // more.
 bool lockstep_failure(const struct lockstep *lockstep, int index, int *run, const struct error **why);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string.h>
 
-#include "../plan/plan_groups.h"
 #include "lockstep_lane.h"
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/compute/measure.h"

@@ -164,8 +164,7 @@ static enum status take_stock(struct sweep *sweep, const struct worker *worker, 
     if (err->status) return err->status;
     log_kept(sweep, &count, stock->known.samples);
     stock->kept = count.kept;
-    plan_renew(plan, sweep->job, &sweep->model.dims, &sweep->corpus, sweep->comm->ranks, &stock->finished,
-               err);
+    plan_renew(plan, &sweep->model.dims, &sweep->corpus, sweep->comm->ranks, &stock->finished, err);
     return comm_agree(sweep->comm, err);
 }
 

@@ -168,7 +168,7 @@ void sweep_print_plan(const struct sweep *sweep, FILE *out)
     for (int i = 0; i < plan->n_stretches; i++) {
         const struct stretch *stretch = &plan->stretches[i];
         fprintf(out, "  samples: %d, in %d %s of runs, %d to an item\n", stretch->samples, stretch->n_groups,
-                stretch->n_groups == 1 ? "group" : "groups", stretch->shard);
+                stretch->n_groups == 1 ? "group" : "groups", plan->shard);
     }
     fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
     fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,

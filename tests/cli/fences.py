@@ -12,9 +12,6 @@ import harness
 # Each may use those before it.
 FOLDERS = ["base", "input", "recipe", "measure", "compute", "arch", "calibrate", "forward", "statistics", "plan", "comm", "store",
            "sweep", "report", "tools"]
-# But for these.
-SHARED = {"src/sweep/lockstep.c": ["../plan/plan_groups.h"],
-          "src/sweep/lockstep_predictions.c": ["../plan/plan_groups.h"]}
 MODE_NAME = re.compile(r'"(2-[0-9]|fp16)"')
 COMMENT = re.compile(r"^\s*//.*$", re.M)
 
@@ -46,8 +43,6 @@ def may_include(path, header):
         return path == "src/base/json.c"
     if header == "mpi.h":
         return folder not in FOLDERS[:FOLDERS.index("comm")]
-    if header in SHARED.get(path, []):
-        return True
     own = re.fullmatch(r"ssmsweep/(\w+)/\w+\.h", header)
     if own and folder in FOLDERS:
         return own.group(1) in FOLDERS[:FOLDERS.index(folder) + 1]

@@ -315,7 +315,8 @@ static void check_whole_sweep(struct bench *bench, int failing_write)
                        &err) == STATUS_OK);
     CHECK(count.stored == (long long)bench->plan.n_runs * SAMPLES);
     store_mark_failed(bench->store, 0, 1); // another attempt stored it: so it stays
-    CHECK(plan_drop(&bench->plan, &bench->finished, &err) == STATUS_OK);
+    CHECK(plan_renew(&bench->plan, &dims, &bench->corpus, bench->comm.ranks, &bench->finished, &err) ==
+          STATUS_OK);
     CHECK(bench->plan.n_items == 0);
     bench_close(bench, false);
     CHECK(store_create(&again, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus, &identity,

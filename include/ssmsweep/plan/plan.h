@@ -31,6 +31,7 @@ struct run {
 struct group {
     int reference;    // run
     int first, count; // of plan->members
+    double cost;      // of a token, roughly, in multiplications of a float mode
 };
 
 // A shard of samples in a group of runs.  Places count the samples in the order of hand-out.
@@ -39,12 +40,12 @@ struct item {
     int first_place, samples;
 };
 
-// A part of the order of hand-out: so many samples, in shards of so many, each shard in all groups of one
-// division.  The first stretches have large items, the last ones small ones, so that all ranks end together.
-enum { PLAN_STRETCHES = 4 };
+// A part of the order of hand-out, each shard in all groups of one division of the runs.  There are two where
+// the last samples are in more groups, so that all ranks end together.
+enum { PLAN_STRETCHES = 2 };
 struct stretch {
-    int first_item, n_items;
-    int first_place, samples, shard;
+    int first_item;
+    int first_place, samples;
     int first_group, n_groups; // of plan->groups
 };
 
@@ -54,23 +55,23 @@ struct plan {
     struct cell *cells;      // ascending; as many orders at every calib_data_num
     int n_cells;
     struct observers observers;
-    int *orders, *places; // [n_orders][calibration_samples], as orders_make() gives them
+    int *orders,
+        *places; // [n_orders][calibration_samples], sample at each place of an order, and the inverse
     int n_orders;
-    struct run *runs; // the reference mode first, then the other float modes, cells in order, noisy re-runs
-    int n_runs, n_repeated; // so many have re-runs; those stand in rounds behind all others, in their order
-    int reference_run;      // index into runs; for a W8A8 reference: that of the first cell
-    int *members; // of the groups.  A division has every run once; there are one or more, coarse to fine
-    struct group *groups; // division by division
+    struct run *runs;  // the reference mode first, then the other float modes, cells in order, noisy re-runs
+    int n_runs;        // re-runs stand in rounds behind all others, in their order
+    int reference_run; // index into runs; for a W8A8 reference: that of the first cell
+    int *members;      // of the groups; each stretch has every run once, a run in front of its re-runs
+    struct group *groups; // stretch by stretch, the costly ones first
     int n_groups;
     bool metrics, logits; // are kept of every run and sample
     // Items are computed, not kept: plan_item().
     struct stretch stretches[PLAN_STRETCHES];
     int n_stretches;
-    int n_items;      // that are left
-    int *order;       // [samples] sample at each place; NULL: as they are; after plan_renew() fewer
-    uint64_t *left;   // a bit for each item; NULL: all are left
-    int *left_before; // how many are before each block of these bits
-    uint32_t *want;   // [n_layer] component masks whose tensors are stored
+    int n_items;
+    int shard;      // samples of an item; the last one of a stretch may have fewer
+    int *order;     // [samples] sample at each place; NULL: as they are; after plan_renew() fewer
+    uint32_t *want; // [n_layer] component masks whose tensors are stored
     int n_layer;
     int samples; // S, evaluated
     int calibration_samples;
@@ -89,14 +90,12 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
 struct item plan_item(const struct plan *plan, int index);
 int plan_sample(const struct plan *plan, int place);
 
-// Local, and the same on every rank for the same arguments.  Takes away the items of whose samples and runs
-// all are finished; the others keep their order.
-enum status plan_drop(struct plan *plan, const struct finished *finished, struct error *err);
-// Local, likewise.  The same, and where few samples are left the plan has these alone, divided as those of a
-// sweep of their own.  The arguments are those of plan_make().
-enum status plan_renew(struct plan *plan, const struct job *job, const struct dims *dims,
-                       const struct corpus *corpus, int ranks, const struct finished *finished,
-                       struct error *err);
+// Local, and the same on every rank for the same arguments.  Items for what is not finished: of the runs and
+// samples of which something is left, divided as those of a sweep of their own.  n_items is 0 where nothing
+// is left; an item may hold runs and samples that are finished, beside others or alone.  What was finished
+// before must be so still.
+enum status plan_renew(struct plan *plan, const struct dims *dims, const struct corpus *corpus, int ranks,
+                       const struct finished *finished, struct error *err);
 void plan_clear(struct plan *plan);
 
 // Local.  Mask of the components whose tensors a run stores at a layer.
@@ -113,6 +112,11 @@ static inline size_t plan_observed(const struct plan *plan)
 
 // Local.  Re-runs that each W8A8 run has.
 int plan_reruns(const struct plan *plan);
+
+// Local.  Roughly what a token takes, in multiplications of a float mode: a run with what is measured beside
+// it, and the predictions in that.
+double plan_run_cost(const struct plan *plan, const struct dims *dims, int run);
+double plan_predictions_cost(const struct plan *plan, const struct dims *dims);
 
 // Local.  The name of a run in its cell: the mode's, or that with "_dither<k>".  Gives `name` back.
 enum { RUN_NAME_ROOM = 48 };

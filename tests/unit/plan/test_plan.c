@@ -170,43 +170,6 @@ static void items_cover_all_once_in_order(void **state)
         }
 }
 
-static int largest_item(const struct dims *of, int samples, int ranks, int *items)
-{
-    static int32_t same[400];
-    for (int s = 0; s < samples; s++)
-        same[s] = 64;
-    const struct corpus corpus = {.samples = samples, .max_tokens = 64, .length = same};
-    struct job job = make_job();
-    struct plan plan = {0};
-    struct error err = {0};
-    job.calib_data_num[0] = samples;
-    job.n_cells = 1;
-    assert_int_equal(plan_make(&plan, &job, of, &corpus, ranks, &err), STATUS_OK);
-    int largest = 0;
-    for (int i = 0; i < plan.n_items; i++)
-        if (plan_item(&plan, i).samples > largest) largest = plan_item(&plan, i).samples;
-    *items = plan.n_items;
-    plan_clear(&plan);
-    return largest;
-}
-
-// Short work is handed out in larger pieces, but not in so few that ranks wait at the end.
-static void shards_follow_the_cost(void **state)
-{
-    (void)state;
-    static const struct dims tiny = {
-        .n_layer = 2, .d_model = 32, .d_inner = 64, .d_state = 16, .dt_rank = 2, .arch = &arch_mamba1};
-    static const struct dims large = {
-        .n_layer = 24, .d_model = 768, .d_inner = 1536, .d_state = 16, .dt_rank = 48, .arch = &arch_mamba1};
-    int items;
-    assert_int_equal(largest_item(&large, 400, 4, &items), 1);
-    assert_in_range(largest_item(&tiny, 400, 4, &items), 8, 64);
-    assert_true(items >= 8 * 4);
-    assert_int_equal(largest_item(&tiny, 16, 16, &items), 1);
-    assert_in_range(largest_item(&tiny, 400, 16, &items), 2, 10);
-    assert_true(items >= 8 * 16);
-}
-
 // Float modes have one reference for all cells; quantized ones that of their own scales.
 static void references_are_of_the_same_scales(void **state)
 {
@@ -266,10 +229,11 @@ static void groups_follow_the_ranks(void **state)
     assert_int_equal(count_groups(&vast, 100, 1), 2);  // of four beside the reference
 }
 
-static void drop(struct plan *plan, const struct finished *finished)
+static void renew(struct plan *plan, const struct finished *finished)
 {
+    const struct corpus corpus = make_corpus();
     struct error err = {0};
-    assert_int_equal(plan_drop(plan, finished, &err), STATUS_OK);
+    assert_int_equal(plan_renew(plan, &dims, &corpus, 2, finished, &err), STATUS_OK);
 }
 
 static void finish(const struct plan *plan, const struct item *item, struct finished *finished)
@@ -280,37 +244,36 @@ static void finish(const struct plan *plan, const struct item *item, struct fini
             finished_set(finished, plan->members[group->first + m], plan_sample(plan, p), true);
 }
 
-// What is finished leaves the plan item by item.
+// Samples and runs of which nothing is left leave the plan.
 static void finished_items_are_dropped(void **state)
 {
     (void)state;
     struct job job = make_job();
-    job.shard = 4;
     struct plan plan = make_plan(&job, 2);
     const int items = plan.n_items;
     struct error err = {0};
     struct finished finished;
     assert_int_equal(finished_open(&finished, plan.n_runs, SAMPLES, &err), STATUS_OK);
-    drop(&plan, &finished);
+    renew(&plan, &finished);
     assert_int_equal(plan.n_items, items);
     const struct item first = plan_item(&plan, 0), second = plan_item(&plan, 1);
+    const int sample = plan_sample(&plan, second.first_place);
     finish(&plan, &first, &finished);
-    drop(&plan, &finished);
-    assert_int_equal(plan.n_items, items - 1);
-    const struct item now = plan_item(&plan, 0);
-    assert_memory_equal(&now, &second, sizeof second);
+    renew(&plan, &finished);
+    assert_int_equal(plan_sample(&plan, plan_item(&plan, 0).first_place), sample);
     for (int i = 0; i < plan.n_runs * SAMPLES; i++)
         finished_set(&finished, i / SAMPLES, i % SAMPLES, true);
     assert_int_equal(finished_count(&finished), plan.n_runs * SAMPLES);
     finished_set(&finished, 0, 5, false); // of the reference
     assert_false(finished_has(&finished, 0, 5));
-    drop(&plan, &finished);
+    renew(&plan, &finished);
     assert_int_equal(plan.n_items, 1);
     const struct item left = plan_item(&plan, 0);
-    int found = 0;
-    for (int p = left.first_place; p < left.first_place + left.samples; p++)
-        found += plan_sample(&plan, p) == 5;
-    assert_int_equal(found, 1);
+    assert_true(left.samples == 1 && plan_sample(&plan, left.first_place) == 5);
+    assert_int_equal(plan.groups[left.group].count, 1);
+    finished_set(&finished, 0, 5, true);
+    renew(&plan, &finished);
+    assert_int_equal(plan.n_items, 0);
     finished_close(&finished);
     plan_clear(&plan);
 }
@@ -407,7 +370,6 @@ int main(void)
         cmocka_unit_test(noise_repeats_quantized_runs),
         cmocka_unit_test(nothing_is_stored_on_demand),
         cmocka_unit_test(items_cover_all_once_in_order),
-        cmocka_unit_test(shards_follow_the_cost),
         cmocka_unit_test(want_is_layers_by_components),
         cmocka_unit_test(unknown_names_are_refused),
     };
