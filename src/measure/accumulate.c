@@ -64,6 +64,12 @@ void accumulator_merge(struct accumulator *total, const struct accumulator *part
     total->count += part->count;
 }
 
+struct measurement measurement_of_sums(const struct accumulator *sums)
+{
+    const double p = sums->diff_min == sums->diff_max ? fabs(sums->diff_min) : (double)NAN;
+    return (struct measurement){.moments = *sums, .abs_diff_percentiles = {p, p, p, p}, .max_ulp = NAN};
+}
+
 // ---- sums of samples side by side ----
 
 // What all samples share: centres (any constant near the mean will do) and which sides are constant.

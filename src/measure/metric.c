@@ -215,6 +215,14 @@ static double max_ulp(const struct measurement *m)
     return comparable(m) ? m->max_ulp : (double)NAN;
 }
 
+#ifdef SSMSWEEP_TOY_METRIC
+// Root of the power of the difference over that of the reference.
+static double noise_ratio(const struct measurement *m)
+{
+    return sqrt(mse(m) / mean_square(of_ref(m)));
+}
+#endif
+
 // ---- phi and its gradient: errors, logarithms of ratios of sums ----
 
 // log(s1 / s0)

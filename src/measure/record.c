@@ -2,13 +2,6 @@
 #include "ssmsweep/measure/record.h"
 
 #include <math.h>
-#include <string.h>
-
-struct measurement measurement_of_sums(const struct accumulator *sums)
-{
-    const double p = sums->diff_min == sums->diff_max ? fabs(sums->diff_min) : (double)NAN;
-    return (struct measurement){.moments = *sums, .abs_diff_percentiles = {p, p, p, p}, .max_ulp = NAN};
-}
 
 struct record record_make(const struct measurement *measurement)
 {
@@ -59,24 +52,4 @@ enum grade record_worst_grade(const struct record *record)
         worst = grade > worst ? grade : worst;
     }
     return worst;
-}
-
-// Numbers the float32: neighbours differ by 1, both zeros are 0.
-static int64_t float_place(float v)
-{
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    int64_t magnitude = (int64_t)(bits & 0x7fffffffu);
-    return bits >> 31 ? -magnitude : magnitude;
-}
-
-double record_ulp_distance(const float *ref, const float *mode, size_t count)
-{
-    int64_t most = 0;
-    for (size_t i = 0; i < count; i++) {
-        int64_t distance = float_place(mode[i]) - float_place(ref[i]);
-        if (distance < 0) distance = -distance;
-        if (distance > most) most = distance;
-    }
-    return (double)most;
 }

@@ -258,13 +258,6 @@ static void reader_close(struct reader *reader)
     free(reader->mode);
 }
 
-// Of modes that do not compute in float.
-static void forget_float_metrics(struct record *record)
-{
-    for (int m = 0; m < METRICS; m++)
-        if (metric_table[m].needs == NEEDS_FLOAT_OUTPUTS) record->value[m] = NAN;
-}
-
 static enum status measure_own(struct comparison_entry *entries, const int *owner, int n,
                                const struct compare_request *request, int rank, struct result *result,
                                struct error *err)
@@ -280,9 +273,11 @@ static enum status measure_own(struct comparison_entry *entries, const int *owne
         reader.width = result_width(result, entries[i].layer, entries[i].component);
         choose_samples(&reader);
         const struct pair_source source = {reader.n_samples, read_sample, &reader};
-        measure_pairs(&entries[i].record, &source, percentile, err);
-        if (result_run_at(result, entries[i].run)->calib_data_num > 0)
-            forget_float_metrics(&entries[i].record);
+        struct measurement measurement;
+        if (measure_pairs(&measurement, &source, percentile, err)) break;
+        // Distances in ULP are those of float modes alone.
+        if (result_run_at(result, entries[i].run)->calib_data_num > 0) measurement.max_ulp = NAN;
+        entries[i].record = record_make(&measurement);
     }
     reader_close(&reader);
     percentile_close(percentile);

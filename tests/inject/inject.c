@@ -250,8 +250,8 @@ WRAP(enum status, store_write_done,
      (struct store * store, int run, int sample, float seconds, struct error *err),
      (store, run, sample, seconds, err), point("mark"))
 WRAP(enum status, measure_pairs,
-     (struct record * record, const struct pair_source *source, struct percentile *percentile,
+     (struct measurement * measurement, const struct pair_source *source, struct percentile *percentile,
       struct error *err),
-     (record, source, percentile, err), point("compare"))
+     (measurement, source, percentile, err), point("compare"))
 WRAP(enum status, file_replace, (const char *path, const void *data, size_t bytes, struct error *err),
      (path, data, bytes, err), point("report"))

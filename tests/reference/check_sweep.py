@@ -74,8 +74,25 @@ SCALES = {"correlation": "fisher", "cosine_similarity": "fisher", "sqnr_db": "id
 # Half the width, on the metric's scale, of the widest interval: ten times an error; what is equivalent for the others.
 REACH = {"rmse": math.log(10) / 2, "correlation": math.log(10) / 2, "cosine_similarity": math.log(10) / 2, "sqnr_db": 10,
          "perplexity_change": math.inf}    # all others: log 10
-SMALLER_IS_BETTER = {"mse", "mae", "perplexity", "kl_mean"}
-LARGER_IS_BETTER = {"correlation", "cosine_similarity", "sqnr_db", "top1_agreement"}
+LARGER_IS_BETTER = {"correlation", "cosine_similarity", "sqnr_db", "top1_agreement"}    # all others: smaller
+
+
+def correlation(a, b):
+    x, y = a - a.mean(), b - b.mean()
+    return np.mean(x * y) / math.sqrt(np.mean(x * x) * np.mean(y * y))
+
+
+# Of outputs, from all values of the reference, of the mode, and their differences.
+VALUES = {
+    "mse": lambda a, b, d: np.mean(d * d),
+    "rmse": lambda a, b, d: math.sqrt(np.mean(d * d)),
+    "mae": lambda a, b, d: np.mean(np.abs(d)),
+    "relative_mse": lambda a, b, d: np.mean(d * d) / (np.mean(a * a) + 1e-8),
+    "relative_mae": lambda a, b, d: np.mean(np.abs(d)) / (np.mean(np.abs(a)) + 1e-8),
+    "correlation": lambda a, b, d: correlation(a, b),
+    "sqnr_db": lambda a, b, d: 10 * math.log10(np.mean(a * a) / np.mean(d * d)),
+    "cosine_similarity": lambda a, b, d: np.mean(a * b) / math.sqrt(np.mean(a * a) * np.mean(b * b)),
+}
 
 
 def value_of(metric, phi):
@@ -302,12 +319,7 @@ class Check:
             self.same(where + ": samples needed", pair["samples_needed"] is None, want or pair["interval"] == "unbounded")
 
     def moments(self, where, metrics, a, b, d):
-        mse, mae = np.mean(d * d), np.mean(np.abs(d))
-        x, y = a - a.mean(), b - b.mean()
-        want = {"mse": mse, "rmse": math.sqrt(mse), "mae": mae, "relative_mse": mse / (np.mean(a * a) + 1e-8),
-                "relative_mae": mae / (np.mean(np.abs(a)) + 1e-8), "sqnr_db": 10 * math.log10(np.mean(a * a) / mse),
-                "correlation": np.mean(x * y) / math.sqrt(np.mean(x * x) * np.mean(y * y)),
-                "cosine_similarity": np.mean(a * b) / math.sqrt(np.mean(a * a) * np.mean(b * b))}
+        want = {name: value(a, b, d) for name, value in VALUES.items()}
         self.same(where + ": metrics", sorted(metrics), sorted(want))
         for name, v in want.items():
             self.close("%s: %s" % (where, name), metrics[name]["value"], v, 1e-12)
@@ -403,7 +415,7 @@ class Check:
             want = 1.0 if ends[0] == ends[1] else corrected[ends if ends in corrected else ends[::-1]]
             self.close("%s: corrected p of %s and %s" % (where, a, b), pair["p_adjusted"], want, 1e-12)
             if want <= 0.05:
-                smaller = metric in SMALLER_IS_BETTER
+                smaller = metric not in LARGER_IS_BETTER
                 improves = (pair["change"] < (0 if SCALES.get(metric) in ("fisher", "identity") else 1)) == smaller
                 better[b if improves else a].add(a if improves else b)
                 self.same("%s: %s and %s" % (where, a, b), pair["better"], "first" if improves else "second")
@@ -447,7 +459,7 @@ class Check:
                 if phi == 0 or math.isinf(phi):
                     return    # equal bits; the table of modes has the same rule
                 p[a, b] = self.tests.p(abs(phi) / se, t)
-                smaller = metric in SMALLER_IS_BETTER
+                smaller = metric not in LARGER_IS_BETTER
                 better[a, b] = (phi > 0) == smaller and abs(phi) > floors[a] + floors[b]
                 if b == a + 1 and known:
                     self.same("%s: step to %s within noise" % (where, cells[b]), trend["points"][b]["within_noise"], abs(phi) <= floors[a] + floors[b])

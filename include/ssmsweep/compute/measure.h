@@ -13,7 +13,6 @@
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/measure/percentile.h"
 #include "ssmsweep/measure/profile.h"
-#include "ssmsweep/measure/record.h"
 
 // Local.  Adds one sample, ref and mode [length][width] (may be the same array), to both in one sweep over
 // memory; either may be NULL.  NaN and Inf are counted and spoil only the metrics of their side.  The moments
@@ -36,7 +35,7 @@ void predictions_add(struct prediction *predictions, const float *reference_logi
 void end_of_model_add(struct end_of_model *total, const float *reference_logits, const float *mode_logits,
                       const int32_t *next, int count, int vocab, int stride);
 
-// ---- one record from a source of samples, wherever they come from ----
+// ---- what is measured of a source of samples, wherever they come from ----
 
 // The outputs of one sample; valid until the next is asked for.
 struct output_pair {
@@ -53,7 +52,7 @@ struct pair_source {
 
 // Local.  `percentile` is scratch, used again from one call to the next.  STATUS_INPUT if the passes see
 // different values.
-enum status measure_pairs(struct record *record, const struct pair_source *source,
+enum status measure_pairs(struct measurement *measurement, const struct pair_source *source,
                           struct percentile *percentile, struct error *err);
 
 #endif

@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#include "ssmsweep/measure/percentile.h"
+
 // An unevaluated sum hi + lo, |lo| <= ulp(hi)/2.
 struct wide {
     double hi, lo;
@@ -37,6 +39,16 @@ void accumulator_clear(struct accumulator *total);
 
 // total <- total followed by part.
 void accumulator_merge(struct accumulator *total, const struct accumulator *part);
+
+// What is measured of a (reference, mode) pair of outputs, over any samples.
+struct measurement {
+    struct accumulator moments;
+    double abs_diff_percentiles[PERCENTILES]; // NaN: not known
+    double max_ulp;                           // of float32; NaN: not known
+};
+
+// What sums alone tell: percentiles only where all differences are the same, no distance in ULP.
+struct measurement measurement_of_sums(const struct accumulator *sums);
 
 // ---- sums of samples side by side ----
 

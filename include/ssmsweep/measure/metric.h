@@ -9,7 +9,6 @@
 #include <stddef.h>
 
 #include "ssmsweep/measure/accumulate.h"
-#include "ssmsweep/measure/percentile.h"
 
 enum metric_id {
 #define METRIC(id, ...) METRIC_##id,
@@ -51,13 +50,6 @@ enum metric_list {
     LIST_BLOCK_RELATIVE,
     LIST_BLOCK_PERCENTILES,
     METRIC_LISTS
-};
-
-// What is measured of a (reference, mode) pair of outputs, over any samples.
-struct measurement {
-    struct accumulator moments;
-    double abs_diff_percentiles[PERCENTILES]; // NaN: not known
-    double max_ulp;                           // of float32; NaN: not known
 };
 
 enum { METRIC_MAX_COLUMNS = 7 };

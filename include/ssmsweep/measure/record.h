@@ -17,8 +17,6 @@ struct record {
     double value[METRICS]; // NaN: undefined, not known, or a metric of predictions
 };
 
-// What sums alone tell: percentiles only where all differences are the same, no distance in ULP.
-struct measurement measurement_of_sums(const struct accumulator *sums);
 struct record record_make(const struct measurement *measurement);
 // The value by which gates, baselines and grades judge: 1 for the undefined correlation of equal outputs.
 double record_judged(const struct record *record, enum metric_id metric);
@@ -27,8 +25,5 @@ enum grade { GRADE_EXCELLENT, GRADE_GOOD, GRADE_FAIR, GRADE_POOR };
 const char *grade_name(enum grade grade);
 enum grade record_grade(const struct record *record, enum metric_id metric); // one of LIST_GRADED
 enum grade record_worst_grade(const struct record *record);
-
-// The most representable float32 between a pair; 0 for none.  No NaN, no Inf.
-double record_ulp_distance(const float *ref, const float *mode, size_t count);
 
 #endif

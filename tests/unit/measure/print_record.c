@@ -7,6 +7,7 @@
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/compute/measure.h"
+#include "ssmsweep/measure/record.h"
 
 static enum status next_sample(void *context, int index, struct output_pair *pair, struct error *err)
 {
@@ -23,16 +24,17 @@ int main(int argc, char **argv)
 {
     struct error err = {0};
     struct file_map map = {0};
-    struct record record = {0};
+    struct measurement measurement;
     struct percentile *percentile = percentile_open();
     struct json_writer *w = json_writer_open();
     if (argc != 2 || !percentile || !w || file_map(&map, argv[1], &err)) return 1;
     const struct pair_source source = {(int)*(const long long *)(const void *)map.data, next_sample,
                                        (void *)(size_t)map.data};
-    if (measure_pairs(&record, &source, percentile, &err)) {
+    if (measure_pairs(&measurement, &source, percentile, &err)) {
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
+    const struct record record = record_make(&measurement);
     json_begin_object(w, NULL);
     for (int m = 0; m <= METRIC_ABS_DIFF_P99; m++)
         json_put_double(w, metric_table[m].name, record.value[m]);
