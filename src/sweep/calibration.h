@@ -18,7 +18,7 @@ struct observations {
     // [n_cells][n_layer][n_sites][HISTOGRAM_BINS]: each sample is counted in the first cell of each order
     // that has it.  NULL where no observer takes a histogram.
     uint64_t *histogram;
-    int added; // samples that worker_observe() observed, also when it failed
+    int added; // samples that calibration_observe() observed, also when it failed
 };
 
 // Local.  For the samples of the calibration, or for none; the longest has max_tokens.  STATUS_USAGE: too
@@ -33,6 +33,14 @@ int observations_absent(const struct observations *known); // how many
 // Local.  Counts a sample: counts[n_layer][n_sites][HISTOGRAM_BINS], or NULL where there is none.
 void observations_count(struct observations *known, const struct plan *plan, int sample,
                         const uint32_t *counts);
+
+struct worker;
+struct store;
+struct progress;
+// Collective.  Observes the samples that are not present and stores each; afterwards all are present on every
+// rank. `present` must be equal on all ranks; rows are needed on rank 0 alone.
+enum status calibration_observe(const struct worker *worker, struct store *store, struct observations *known,
+                                struct progress *progress, struct error *err);
 
 // Collective.  Every rank brings samples that the others have not; all get all of them.
 void observations_share(struct observations *known, const struct plan *plan, const struct comm *comm);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/store/store.h"
 
 // Collective.  The digests of the pieces, each from the rank that made it.
 static void gather_digests(unsigned char *digests, size_t size_bytes, const struct comm *comm)
@@ -255,4 +256,34 @@ enum status inputs_texts(struct corpus *evaluation, struct corpus *calibration, 
         (job->eval_data ? read_two_texts : read_one_text)(evaluation, calibration, job, model, err);
     if (comm_agree(comm, err) || share_corpus(evaluation, comm, err)) return err->status;
     return share_corpus(calibration, comm, err);
+}
+
+// ---- the two texts of a sweep ----
+
+const struct corpus *sweep_calibration_text(const struct sweep *sweep)
+{
+    return sweep->calibration.samples > 0 || sweep->job->eval_data ? &sweep->calibration : &sweep->corpus;
+}
+
+bool sweep_calibrates(const struct sweep *sweep)
+{
+    return sweep->plan.n_cells > 0 && sweep->model.kind == MODEL_FLOAT;
+}
+
+const char *sweep_evaluation_text(const struct sweep *sweep)
+{
+    if (sweep->job->eval_data) return STORE_EVALUATES_OTHERS;
+    return sweep->calibration.samples > 0 ? STORE_EVALUATES_ITS_TEXT : STORE_EVALUATES_CALIBRATION;
+}
+
+const char *sweep_tokenizer_hex(const struct sweep *sweep)
+{
+    const char *hex = sweep->corpus.tokenizer_hex;
+    return hex[0] ? hex : sweep_calibration_text(sweep)->tokenizer_hex;
+}
+
+int sweep_longest_sample(const struct sweep *sweep)
+{
+    const int calibration = sweep->calibration.max_tokens, evaluation = sweep->corpus.max_tokens;
+    return calibration > evaluation ? calibration : evaluation;
 }

@@ -3,12 +3,12 @@
 
 #include "calibration.h"
 #include "engine.h"
+#include "inputs.h"
 #include "lockstep.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/forward/forward.h"
 #include "ssmsweep/forward/weights.h"
 #include "ssmsweep/store/store.h"
-#include "texts.h"
 
 // Of HDF5 1.10 and Open MPI's input and output, as measured; nothing tells them.  A run has three open
 // datasets while it is written, and four more while it is read, a re-run two further ones; headers are cached
@@ -88,14 +88,14 @@ struct predicted_sweep predict_sweep(const struct sweep *sweep)
     const size_t row = plan_observed(plan);
     const size_t histogram =
         observers_take_histogram(&plan->observers) ? row * HISTOGRAM_BINS * sizeof(uint32_t) : 0;
-    const size_t observed = observations_bytes(plan, texts_calibrate(sweep) ? plan->calibration_samples : 0);
+    const size_t observed = observations_bytes(plan, sweep_calibrates(sweep) ? plan->calibration_samples : 0);
     const size_t items = lockstep_bytes(plan, dims, sweep->corpus.max_tokens, sweep->threads) +
                          store_room_bytes(plan, dims, &sweep->corpus) +
                          (size_t)plan->n_cells * row * sizeof(float);
     const size_t ids = sum_ids(sweep);
     const size_t states = (size_t)plan->n_runs * (size_t)plan->samples;
     const size_t finished = (size_t)plan->n_runs * (((size_t)plan->samples + 63) / 64) * sizeof(uint64_t);
-    const size_t always = forward_bytes(dims, texts_most_tokens(sweep), sweep->threads) + open_file(plan) +
+    const size_t always = forward_bytes(dims, sweep_longest_sample(sweep), sweep->threads) + open_file(plan) +
                           finished + MESSAGES_BYTES + THREAD_BYTES * (size_t)(sweep->threads - 1);
     return (struct predicted_sweep){.weights = weights_room(sweep),
                                     .rank = always + larger(observed + histogram + ids, items) - ids,

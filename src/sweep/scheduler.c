@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "handout.h"
-#include "wire.h"
+#include "batches.h"
 
 // A rank that asked and was not answered: an item at work elsewhere may come back and be its own.
 struct parked {
@@ -27,7 +26,7 @@ struct scheduler {
     bool final;                // its failure ends the phase
     struct error failed, lost; // the last failure on this rank; the first one of an item that was given up
     // rank 0
-    struct handout handout;
+    struct batches batches;
     long long requests;
     int workers; // ranks that were not told that no more comes
     struct wire_stop news;
@@ -124,7 +123,7 @@ static enum wire_outcome run_item(struct scheduler *scheduler, int item, int att
 // Nothing new begins: known on rank 0 for all reasons, elsewhere for wishes to stop.
 static bool stops(struct scheduler *scheduler)
 {
-    return scheduler->handout.ended || stop_wanted(scheduler->stop);
+    return scheduler->batches.ended || stop_wanted(scheduler->stop);
 }
 
 static void poll_between(struct scheduler *scheduler, double now)
@@ -147,7 +146,7 @@ static struct wire_request run_batch(struct scheduler *scheduler, const struct w
         report.done++;
         if (report.done < batch->count) poll_between(scheduler, now);
     }
-    scheduler->wish = report.wish = handout_wish(&report, scheduler->wish, now - began);
+    scheduler->wish = report.wish = batches_wish(&report, scheduler->wish, now - began);
     report.signal = stop_wanted(scheduler->stop) ? scheduler->stop->signal : 0;
     report.work = take_work(scheduler);
     return report;
@@ -182,12 +181,12 @@ static void dismiss(struct scheduler *scheduler, int rank)
 static struct wire_batch take(struct scheduler *scheduler, int rank, int wish)
 {
     if (stops(scheduler)) return (struct wire_batch){0};
-    return handout_take(&scheduler->handout, rank, wish);
+    return batches_take(&scheduler->batches, rank, wish);
 }
 
 static void note(struct scheduler *scheduler, const struct wire_request *report, int rank)
 {
-    handout_note(&scheduler->handout, report, rank, &scheduler->failed);
+    batches_note(&scheduler->batches, report, rank, &scheduler->failed);
     progress_step(scheduler->progress, report->done, report->work);
 }
 
@@ -195,7 +194,7 @@ static void note(struct scheduler *scheduler, const struct wire_request *report,
 static bool answer(struct scheduler *scheduler, int rank, int wish)
 {
     struct wire_answer next = {.batch = take(scheduler, rank, wish)};
-    if (next.batch.count == 0 && !stops(scheduler) && handout_waits(&scheduler->handout)) return false;
+    if (next.batch.count == 0 && !stops(scheduler) && batches_waits(&scheduler->batches)) return false;
     MPI_Send(&next, (int)sizeof next, MPI_BYTE, rank, WIRE_ANSWER, scheduler->comm->world);
     if (next.batch.count == 0) dismiss(scheduler, rank);
     return true;
@@ -331,9 +330,9 @@ static void wait_for_all(const struct comm *comm)
 static enum status end_phase(struct scheduler *scheduler, struct error *err)
 {
     struct task *task = scheduler->task;
-    struct wire_verdict verdict = {.done = scheduler->handout.done,
-                                   .given_up = scheduler->handout.given_up,
-                                   .ended = scheduler->handout.ended,
+    struct wire_verdict verdict = {.done = scheduler->batches.done,
+                                   .given_up = scheduler->batches.given_up,
+                                   .ended = scheduler->batches.ended,
                                    .signal = scheduler->stop->signal,
                                    .requests = scheduler->requests};
     MPI_Bcast(&verdict, (int)sizeof verdict, MPI_BYTE, 0, scheduler->comm->world);
@@ -359,7 +358,7 @@ static enum status open_phase(struct scheduler *scheduler, struct error *err)
     size_t ranks = (size_t)scheduler->comm->ranks;
     scheduler->hears = MPI_REQUEST_NULL;
     if (scheduler->comm->rank == 0) {
-        handout_open(&scheduler->handout, scheduler->task->n_items, scheduler->comm->ranks,
+        batches_open(&scheduler->batches, scheduler->task->n_items, scheduler->comm->ranks,
                      attempts(scheduler), scheduler->task->batch_limit);
         scheduler->told = malloc(ranks * sizeof *scheduler->told);
         scheduler->dismissed = calloc(ranks, sizeof *scheduler->dismissed);
@@ -374,7 +373,7 @@ static enum status open_phase(struct scheduler *scheduler, struct error *err)
 
 static void close_phase(struct scheduler *scheduler)
 {
-    handout_close(&scheduler->handout);
+    batches_close(&scheduler->batches);
     free(scheduler->parked);
     free(scheduler->dismissed);
     free(scheduler->told);

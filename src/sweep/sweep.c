@@ -8,8 +8,8 @@
 #include "calibration.h"
 #include "engine.h"
 #include "inputs.h"
-#include "place.h"
 #include "resume.h"
+#include "setup.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/footprint.h"
 #include "ssmsweep/base/number.h"
@@ -17,7 +17,6 @@
 #include "ssmsweep/compute/version.h"
 #include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/progress.h"
-#include "texts.h"
 #include "worker.h"
 
 // ---- the result file ----
@@ -58,7 +57,7 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
         struct store_identity identity = {.job_json = job_json,
                                           .tool_version = sweep->tool_version,
                                           .weights_hex = sweep->model.digest_hex,
-                                          .tokenizer_hex = texts_tokenizer_hex(sweep),
+                                          .tokenizer_hex = sweep_tokenizer_hex(sweep),
                                           .ids_hex = sweep->corpus.ids_hex,
                                           .model_dtype = model_dtype_name(&sweep->model),
                                           .scales_source =
@@ -66,8 +65,8 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
                                           .reference_weights = reference_weights(&sweep->model),
                                           .model_config = config_text(sweep, config, sizeof config),
                                           .numerics_version = version,
-                                          .calibration_ids_hex = texts_calibration(sweep)->ids_hex,
-                                          .evaluation_text = texts_evaluated(sweep)};
+                                          .calibration_ids_hex = sweep_calibration_text(sweep)->ids_hex,
+                                          .evaluation_text = sweep_evaluation_text(sweep)};
         enum status (*open)(struct store **, const struct comm *, const char *, const struct plan *,
                             const struct dims *, const struct corpus *, const struct store_identity *,
                             struct error *) = store_create;
@@ -138,8 +137,8 @@ static enum status stock_open(struct stock *stock, const struct sweep *sweep, st
     *stock = (struct stock){.total = (long long)plan->n_runs * plan->samples};
     if (finished_open(&stock->finished, plan->n_runs, plan->samples, err)) return err->status;
     return observations_open(&stock->known, plan, &sweep->model.dims,
-                             texts_calibrate(sweep) ? plan->calibration_samples : 0,
-                             texts_calibration(sweep)->max_tokens, err);
+                             sweep_calibrates(sweep) ? plan->calibration_samples : 0,
+                             sweep_calibration_text(sweep)->max_tokens, err);
 }
 
 static void log_kept(const struct sweep *sweep, const struct resume_count *count, int observed)
@@ -211,7 +210,7 @@ static enum status observe(struct sweep *sweep, const struct worker *worker, str
 {
     struct progress progress;
     start_phase(&progress, sweep, "calibrate", observations_absent(&stock->known));
-    worker_observe(worker, store, &stock->known, &progress, err);
+    calibration_observe(worker, store, &stock->known, &progress, err);
     end_phase(&progress, times);
     times->calibrate_seconds = times->items_seconds;
     return err->status;
@@ -266,7 +265,7 @@ static enum status open_engine(const struct sweep *sweep, struct engine *engine,
 {
     const double started = progress_clock();
     engine_open(engine, sweep->comm, &sweep->model, engine_parts(&sweep->plan, &sweep->model),
-                texts_most_tokens(sweep), sweep->threads, err);
+                sweep_longest_sample(sweep), sweep->threads, err);
     times->pack_seconds = progress_clock() - started;
     footprint_log(sweep->log, "weights are packed");
     return err->status;
@@ -278,7 +277,7 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
     struct worker worker = {.comm = sweep->comm,
                             .plan = &sweep->plan,
                             .corpus = &sweep->corpus,
-                            .calibration = texts_calibration(sweep),
+                            .calibration = sweep_calibration_text(sweep),
                             .model = &sweep->model,
                             .dims = &sweep->model.dims,
                             .threads = sweep->threads,
@@ -358,7 +357,7 @@ enum status sweep_run(struct sweep *sweep, struct error *err)
     struct engine engine = {0};
     struct sweep_times times = {.load_seconds = sweep->load_seconds};
     double started = progress_clock();
-    if (place_make(sweep, err) || obey_stop(sweep, err)) goto close_engine;
+    if (output_folders_make(sweep, err) || obey_stop(sweep, err)) goto close_engine;
     // Weights are packed while they are hashed.  What a resumed sweep has to pack, if anything, is not known
     // yet.
     if (!sweep->job->resume && open_engine(sweep, &engine, &times, err)) goto close_engine;
@@ -381,6 +380,6 @@ enum status sweep_run(struct sweep *sweep, struct error *err)
     stock_clear(&stock);
 close_engine:
     engine_close(&engine);
-    if (err->status) place_leave(sweep);
+    if (err->status) output_folders_leave(sweep);
     return err->status;
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "inputs.h"
-#include "place.h"
+#include "setup.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/footprint.h"
 #include "ssmsweep/compute/kernels.h"
@@ -12,7 +12,6 @@
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/sweep.h"
 #include "threads.h"
-#include "widen.h"
 
 // ---- opening ----
 
@@ -107,8 +106,8 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     const struct threads threads = threads_choose(job->threads, comm);
     sweep->threads = threads.per_rank;
     sweep->result_path = sweep_result_path(job, err);
-    if (comm_agree(comm, err) || place_claim(sweep, err) || refuse_existing(sweep, err) ||
-        widen_job(sweep, err) || check_job_bytes(sweep, err) || refuse_locked(sweep, err))
+    if (comm_agree(comm, err) || output_folders_claim(sweep, err) || refuse_existing(sweep, err) ||
+        job_modes_settle(sweep, err) || check_job_bytes(sweep, err) || refuse_locked(sweep, err))
         return err->status;
     job = sweep->job;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err)) return err->status;

@@ -5,12 +5,12 @@
 #include <string.h>
 
 #include "engine.h"
+#include "inputs.h"
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/compute/measure.h"
 #include "ssmsweep/compute/steps.h"
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/sweep/progress.h"
-#include "texts.h"
 
 enum { MOST_TOKENS = 128, MOST_VOCAB = 4096, PREDICTED_TOKENS = 64, LEAST_RUNS = 2 };
 static const double MEASURED_SECONDS = 1.5; // all of it, where a layer is short
@@ -233,7 +233,7 @@ static void add_up(struct time_plan *time, const struct sweep *sweep, const stru
         if (seconds > time->item) time->item = seconds;
     }
     time->sweep = all / sweep->comm->ranks > time->item ? all / sweep->comm->ranks : time->item;
-    time->calibrate = tokens_of(texts_calibration(sweep)) * rates->observation / sweep->comm->ranks;
+    time->calibrate = tokens_of(sweep_calibration_text(sweep)) * rates->observation / sweep->comm->ranks;
 }
 
 // ---- the whole ----

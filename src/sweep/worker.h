@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a rank does with an item: observe a sample, or run the samples of a shard in a group of runs and store
-// what they show.
+// What a rank does with an item: it runs the samples of a shard in a group of runs and stores what they show.
 #ifndef SSMSWEEP_SWEEP_WORKER_H
 #define SSMSWEEP_SWEEP_WORKER_H
 
@@ -35,13 +34,9 @@ enum { WORKER_ATTEMPTS = 3 }; // of an item that fails with STATUS_IO
 // Local.  STATUS_STOPPED: the time of grace is over.
 enum status worker_overdue(const struct worker *worker, struct error *err);
 
-// Collective.  Observes the samples that are not present and stores each; afterwards all are present on every
-// rank. `present` must be equal on all ranks; rows are needed on rank 0 alone.
-enum status worker_observe(const struct worker *worker, struct store *store, struct observations *known,
-                           struct progress *progress, struct error *err);
-
-// Collective.  Runs and stores what the plan's items have that is not finished.  scales as above; NULL where
-// no run needs them.  What is finished is equal on all ranks, also afterwards, with what was stored.
+// Collective.  Runs and stores what the plan's items have that is not finished.
+// scales[n_cells][n_layer][sites]; NULL where no run needs them.  What is finished is equal on all ranks,
+// also afterwards, with what was stored.
 struct sweep_count {
     long long stored; // samples of runs, on all ranks together, also after a failure
     long long failed; // those that were marked as failed

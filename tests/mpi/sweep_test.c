@@ -273,7 +273,7 @@ static void bench_open(struct bench *bench)
     progress_start(&progress, "calibrate", SAMPLES, -1, true);
     CHECK(observations_open(&bench->known, &bench->plan, &dims, SAMPLES, MAX_TOKENS, &err) == STATUS_OK);
     CHECK(finished_open(&bench->finished, bench->plan.n_runs, SAMPLES, &err) == STATUS_OK);
-    CHECK(worker_observe(&bench->worker, bench->store, &bench->known, &progress, &err) == STATUS_OK);
+    CHECK(calibration_observe(&bench->worker, bench->store, &bench->known, &progress, &err) == STATUS_OK);
     CHECK(bench->known.added == SAMPLES);
     CHECK(calibration_scales(&bench->known, &bench->plan, &bench->comm, &bench->scales, &err) == STATUS_OK);
     CHECK(store_write_scales(bench->store, bench->scales, &err) == STATUS_OK);

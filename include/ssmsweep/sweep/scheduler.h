@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hands out items 0 .. n_items-1 over the ranks, on request, in batches of neighbours: long items one by one,
 // short ones so that a batch takes about 50 ms, fewer towards the end.  It does not know what an item does.
-// Nothing is kept for each item, on no rank.  src/sweep/wire.h describes the messages.
+// Nothing is kept for each item, on no rank.  src/sweep/batches.h describes the messages.
 #ifndef SSMSWEEP_SWEEP_SCHEDULER_H
 #define SSMSWEEP_SWEEP_SCHEDULER_H
 

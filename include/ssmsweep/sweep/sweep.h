@@ -33,12 +33,12 @@ enum { SWEEP_MODES_ROOM = 256 };
 
 // What is to be done and with what.  In caller memory; job, comm and log are borrowed.
 struct sweep {
-    const struct job *job; // after sweep_open(): `widened`
+    const struct job *job; // after sweep_open(): `settled`
     const struct comm *comm;
     const struct log *log;
     struct stop *stop;
     const char *tool_version;
-    struct job widened;                                             // the job with all its modes by name
+    struct job settled;                                             // the job with all its modes by name
     char modes[SWEEP_MODES_ROOM], reference_mode[SWEEP_MODES_ROOM]; // its texts
     bool adds;                                                      // `save`, and there is a result file
     char added[SWEEP_MODES_ROOM];                                   // modes that it lacks

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rank 0's book without messages: batches, what is handed back, failures, and that nothing is kept per item.
 #include "../support.h"
-#include "handout.h"
+#include "batches.h"
 #include "ssmsweep/base/random.h"
 
 enum { HUGE_WISH = 1 << 20 };
@@ -11,22 +11,22 @@ static struct wire_request report(struct wire_batch batch, int done, enum wire_o
     return (struct wire_request){.batch = batch, .done = done, .outcome = outcome};
 }
 
-static void note(struct handout *handout, const struct wire_request *request, int rank)
+static void note(struct batches *batches, const struct wire_request *request, int rank)
 {
     struct error err = {0};
-    handout_note(handout, request, rank, &err);
+    batches_note(batches, request, rank, &err);
     assert_int_equal(err.status, STATUS_OK);
 }
 
 static void batches_are_neighbours_and_shrink(void **state)
 {
     (void)state;
-    struct handout handout;
+    struct batches batches;
     const int n = 1000 * 1000, ranks = 16;
-    int next = 0, batches = 0, before = n, single = 0;
-    handout_open(&handout, n, ranks, 1, 0);
+    int next = 0, times = 0, before = n, single = 0;
+    batches_open(&batches, n, ranks, 1, 0);
     for (;;) {
-        struct wire_batch batch = handout_take(&handout, batches % ranks, HUGE_WISH);
+        struct wire_batch batch = batches_take(&batches, times % ranks, HUGE_WISH);
         if (batch.count == 0) break;
         assert_int_equal(batch.first, next);
         assert_true(batch.count <= before &&
@@ -34,84 +34,84 @@ static void batches_are_neighbours_and_shrink(void **state)
         single += batch.count == 1;
         before = batch.count;
         next += batch.count;
-        batches++;
+        times++;
         struct wire_request all = report(batch, batch.count, WIRE_DONE);
-        note(&handout, &all, batches % ranks);
+        note(&batches, &all, times % ranks);
     }
     assert_int_equal(next, n);
-    assert_int_equal(handout.done, n);
-    assert_true(batches < n / 1000);  // far fewer than items
+    assert_int_equal(batches.done, n);
+    assert_true(times < n / 1000);    // far fewer than items
     assert_true(single >= 2 * ranks); // the tail: each rank gets its last items one by one
-    assert_null(handout.leftovers);   // nothing per item
-    handout_close(&handout);
+    assert_null(batches.leftovers);   // nothing per item
+    batches_close(&batches);
 }
 
 static void limits_are_kept(void **state)
 {
     (void)state;
-    struct handout handout;
-    handout_open(&handout, 10000, 2, 1, 7);
-    assert_int_equal(handout_take(&handout, 0, 5).count, 5);         // the wish
-    assert_int_equal(handout_take(&handout, 0, HUGE_WISH).count, 7); // the limit
-    assert_int_equal(handout_take(&handout, 0, 0).count, 1);
-    handout_close(&handout);
-    handout_open(&handout, 0, 2, 3, 0);
-    assert_int_equal(handout_take(&handout, 0, HUGE_WISH).count, 0);
-    assert_false(handout_waits(&handout));
-    handout_close(&handout);
+    struct batches batches;
+    batches_open(&batches, 10000, 2, 1, 7);
+    assert_int_equal(batches_take(&batches, 0, 5).count, 5);         // the wish
+    assert_int_equal(batches_take(&batches, 0, HUGE_WISH).count, 7); // the limit
+    assert_int_equal(batches_take(&batches, 0, 0).count, 1);
+    batches_close(&batches);
+    batches_open(&batches, 0, 2, 3, 0);
+    assert_int_equal(batches_take(&batches, 0, HUGE_WISH).count, 0);
+    assert_false(batches_waits(&batches));
+    batches_close(&batches);
 }
 
 static void a_failure_hands_the_rest_back(void **state)
 {
     (void)state;
-    struct handout handout;
-    handout_open(&handout, 1000, 2, 3, 0);
-    struct wire_batch batch = handout_take(&handout, 0, 100);
+    struct batches batches;
+    batches_open(&batches, 1000, 2, 3, 0);
+    struct wire_batch batch = batches_take(&batches, 0, 100);
     assert_int_equal(batch.count, 100);
     struct wire_request failed = report(batch, 30, WIRE_FAILED);
-    note(&handout, &failed, 0);
-    assert_int_equal(handout.done, 30);
-    assert_int_equal(handout.left, 970);
-    batch = handout_take(&handout, 0, 50); // the rest first, and not what failed here
+    note(&batches, &failed, 0);
+    assert_int_equal(batches.done, 30);
+    assert_int_equal(batches.left, 970);
+    batch = batches_take(&batches, 0, 50); // the rest first, and not what failed here
     assert_int_equal(batch.first, 31);
     assert_int_equal(batch.count, 50);
-    batch = handout_take(&handout, 1, 100);
+    batch = batches_take(&batches, 1, 100);
     assert_int_equal(batch.first, 81);
     assert_int_equal(batch.count, 19);
-    batch = handout_take(&handout, 1, 100);
+    batch = batches_take(&batches, 1, 100);
     assert_int_equal(batch.first, 30);
     assert_int_equal(batch.count, 1);
     assert_int_equal(batch.attempt, 1);
-    batch = handout_take(&handout, 1, 1);
+    batch = batches_take(&batches, 1, 1);
     assert_int_equal(batch.first, 100);
     assert_int_equal(batch.attempt, 0);
-    handout_close(&handout);
+    batches_close(&batches);
 }
 
 static void those_without_work_wait_for_what_may_come_back(void **state)
 {
     (void)state;
-    struct handout handout;
-    handout_open(&handout, 16, 2, 1, 0);
-    struct wire_batch batch = handout_take(&handout, 0, 8);
+    struct batches batches;
+    batches_open(&batches, 16, 2, 1, 0);
+    struct wire_batch batch = batches_take(&batches, 0, 8);
     assert_int_equal(batch.count, 2);
-    while (handout.left > 0) {
-        struct wire_batch other = handout_take(&handout, 1, 1);
+    while (batches.left > 0) {
+        struct wire_batch other = batches_take(&batches, 1, 1);
         struct wire_request all = report(other, 1, WIRE_DONE);
-        note(&handout, &all, 1);
+        note(&batches, &all, 1);
     }
-    assert_true(handout_waits(&handout)); // one of the two may be handed back
+    assert_true(batches_waits(&batches)); // one of the two may be handed back
     struct wire_request first = report(batch, 1, WIRE_DONE);
-    note(&handout, &first, 0);
-    assert_true(handout_waits(&handout)); // it was
-    batch = handout_take(&handout, 1, 8);
+    note(&batches, &first, 0);
+    assert_true(batches_waits(&batches)); // it was
+    batch = batches_take(&batches, 1, 8);
     assert_int_equal(batch.count, 1);
-    assert_false(handout_waits(&handout)); // a single item with one attempt
-    handout_close(&handout);
-    handout_open(&handout, 1, 2, 2, 0);
-    handout_take(&handout, 0, 1);
-    assert_true(handout_waits(&handout)); // it may fail, and be another rank's
-    handout_close(&handout);
+    assert_false(batches_waits(&batches)); // a single item with one attempt
+    batches_close(&batches);
+    batches_open(&batches, 1, 2, 2, 0);
+    batches_take(&batches, 0, 1);
+    assert_true(batches_waits(&batches)); // it may fail, and be another rank's
+    batches_close(&batches);
 }
 
 // ---- many items, ranks that work in any order ----
@@ -119,7 +119,7 @@ static void those_without_work_wait_for_what_may_come_back(void **state)
 enum { ITEMS = 100 * 1000, RANKS = 8, ATTEMPTS = 3, BATCH_TURNS = 6 };
 
 struct walk {
-    struct handout handout;
+    struct batches batches;
     struct wire_batch at[RANKS];
     int *runs, *last_rank; // [ITEMS]
     uint64_t stream, index;
@@ -159,14 +159,14 @@ static struct wire_request run(struct walk *walk, int rank, int most)
 static void step(struct walk *walk, int rank)
 {
     if (walk->at[rank].count == 0) {
-        walk->at[rank] = handout_take(&walk->handout, rank, 1 + below(walk, 2000));
+        walk->at[rank] = batches_take(&walk->batches, rank, 1 + below(walk, 2000));
         return;
     }
     bool early = below(walk, BATCH_TURNS) == 0;
     struct wire_request done = run(walk, rank, early ? 1 + below(walk, walk->at[rank].count) : ITEMS);
-    note(&walk->handout, &done, rank);
+    note(&walk->batches, &done, rank);
     walk->at[rank].count = 0;
-    if (walk->handout.n_leftovers > walk->most_leftovers) walk->most_leftovers = walk->handout.n_leftovers;
+    if (walk->batches.n_leftovers > walk->most_leftovers) walk->most_leftovers = walk->batches.n_leftovers;
 }
 
 static void every_item_is_done_or_given_up(void **state)
@@ -177,22 +177,22 @@ static void every_item_is_done_or_given_up(void **state)
     walk.runs = calloc(ITEMS, sizeof *walk.runs);
     walk.last_rank = calloc(ITEMS, sizeof *walk.last_rank);
     assert_true(walk.runs && walk.last_rank);
-    handout_open(&walk.handout, ITEMS, RANKS, ATTEMPTS, 0);
-    for (long steps = 0; handout_waits(&walk.handout); steps++) {
+    batches_open(&walk.batches, ITEMS, RANKS, ATTEMPTS, 0);
+    for (long steps = 0; batches_waits(&walk.batches); steps++) {
         assert_true(steps < 10L * ITEMS);
         step(&walk, below(&walk, RANKS));
     }
-    assert_false(walk.handout.ended);
+    assert_false(walk.batches.ended);
     for (int item = 0; item < ITEMS; item++) {
         bool lost = failures(&walk, item) >= ATTEMPTS;
         assert_int_equal(walk.runs[item], lost ? ATTEMPTS : failures(&walk, item) + 1);
         given_up += lost;
     }
     assert_true(given_up > 0);
-    assert_int_equal(walk.handout.given_up, given_up);
-    assert_int_equal(walk.handout.done, ITEMS - given_up);
+    assert_int_equal(walk.batches.given_up, given_up);
+    assert_int_equal(walk.batches.done, ITEMS - given_up);
     assert_true(walk.most_leftovers > 0 && walk.most_leftovers < 20 * RANKS); // not a matter of items
-    handout_close(&walk.handout);
+    batches_close(&walk.batches);
     free(walk.runs);
     free(walk.last_rank);
 }
@@ -202,38 +202,38 @@ static void every_item_is_done_or_given_up(void **state)
 static void one_bad_rank_spoils_nothing(void **state)
 {
     (void)state;
-    struct handout handout;
+    struct batches batches;
     const int n = 20000;
-    handout_open(&handout, n, 2, 2, 0);
+    batches_open(&batches, n, 2, 2, 0);
     int wish = 1;
-    for (int turn = 0; handout_waits(&handout); turn++) {
+    for (int turn = 0; batches_waits(&batches); turn++) {
         assert_true(turn < 12 * n);
         int rank = turn % 11 != 0; // rank 1 fails ten times while rank 0 does one item
-        struct wire_batch batch = handout_take(&handout, rank, rank ? wish : 1);
+        struct wire_batch batch = batches_take(&batches, rank, rank ? wish : 1);
         struct wire_request came = report(batch, rank ? 0 : batch.count, rank ? WIRE_FAILED : WIRE_DONE);
-        note(&handout, &came, rank);
+        note(&batches, &came, rank);
     }
-    assert_false(handout.ended);
-    assert_int_equal(handout.given_up, 0);
-    assert_int_equal(handout.done, n);
-    handout_close(&handout);
+    assert_false(batches.ended);
+    assert_int_equal(batches.given_up, 0);
+    assert_int_equal(batches.done, n);
+    batches_close(&batches);
 }
 
 static void nothing_but_failures_ends_the_phase(void **state)
 {
     (void)state;
-    struct handout handout;
-    handout_open(&handout, 1000, 4, 3, 0);
+    struct batches batches;
+    batches_open(&batches, 1000, 4, 3, 0);
     int failed = 0;
-    for (; !handout.ended; failed++) {
+    for (; !batches.ended; failed++) {
         assert_true(failed < 100);
-        struct wire_request bad = report(handout_take(&handout, failed % 4, 10), 0, WIRE_FAILED);
-        note(&handout, &bad, failed % 4);
+        struct wire_request bad = report(batches_take(&batches, failed % 4, 10), 0, WIRE_FAILED);
+        note(&batches, &bad, failed % 4);
     }
     assert_int_equal(failed, 3 * 4 + 9);
-    assert_int_equal(handout_take(&handout, 0, 10).count, 0);
-    assert_false(handout_waits(&handout));
-    handout_close(&handout);
+    assert_int_equal(batches_take(&batches, 0, 10).count, 0);
+    assert_false(batches_waits(&batches));
+    batches_close(&batches);
 }
 
 static void the_wish_follows_the_time(void **state)
@@ -242,15 +242,15 @@ static void the_wish_follows_the_time(void **state)
     struct wire_batch hundred = {.count = 100};
     struct wire_request all = report(hundred, 100, WIRE_DONE), bad = report(hundred, 99, WIRE_FAILED);
     struct wire_request none = report(hundred, 0, WIRE_DONE);
-    assert_int_equal(handout_wish(&all, 100, 1e-4), 200); // twice as much at most
-    assert_int_equal(handout_wish(&all, 100, 0), 200);
-    assert_int_equal(handout_wish(&all, 100, 0.0401), 124); // 50 ms
-    assert_int_equal(handout_wish(&all, 100, 10), 1);       // long items
-    assert_int_equal(handout_wish(&bad, 100, 1e-4), 1);
-    assert_int_equal(handout_wish(&none, 100, 1e-4), 1);
+    assert_int_equal(batches_wish(&all, 100, 1e-4), 200); // twice as much at most
+    assert_int_equal(batches_wish(&all, 100, 0), 200);
+    assert_int_equal(batches_wish(&all, 100, 0.0401), 124); // 50 ms
+    assert_int_equal(batches_wish(&all, 100, 10), 1);       // long items
+    assert_int_equal(batches_wish(&bad, 100, 1e-4), 1);
+    assert_int_equal(batches_wish(&none, 100, 1e-4), 1);
     int wish = 1;
     for (int i = 0; i < 64; i++)
-        wish = handout_wish(&all, wish, 1e-9);
+        wish = batches_wish(&all, wish, 1e-9);
     assert_true(wish > 1 << 16 && wish <= HUGE_WISH); // no overflow
 }
 

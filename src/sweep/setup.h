@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is settled before anything is read: the folders that a sweep writes to, with the claim to the result
+// file, and its modes.
+#ifndef SSMSWEEP_SWEEP_SETUP_H
+#define SSMSWEEP_SWEEP_SETUP_H
+
+#include "ssmsweep/sweep/sweep.h"
+
+// Collective.  As early as can be: `save` reads the file before it writes.  Without a folder there is nothing
+// to claim yet.  STATUS_BUSY: another run holds it.
+enum status output_folders_claim(struct sweep *sweep, struct error *err);
+
+// Collective.  Makes the folders, and claims the result file.
+enum status output_folders_make(struct sweep *sweep, struct error *err);
+
+// Local.  After a failure without a result file: drops the claim, and removes the folders that
+// output_folders_make() made.
+void output_folders_leave(struct sweep *sweep);
+
+// Collective.  Sets sweep->settled, and sweep->job to it: its modes are those of the job, the reference among
+// them, in the order of the table.  `save` on a file that is there: also those of the file, whose reference
+// it takes over. STATUS_INPUT: the file is none, or has modes that are not in the table.
+enum status job_modes_settle(struct sweep *sweep, struct error *err);
+
+#endif
