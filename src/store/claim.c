@@ -7,13 +7,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "store_create.h"
+#include "ssmsweep/store/store.h"
 
 static const char ENDING[] = ".lock";
+
+char *claim_path_beside(const char *path, const char *ending, struct error *err)
+{
+    size_t room = strlen(path) + strlen(ending) + 1;
+    char *beside = malloc(room);
+    if (beside)
+        snprintf(beside, room, "%s%s", path, ending);
+    else
+        error_memory(err, room, "a path");
+    return beside;
+}
 
 // ---- the lock ----
 
@@ -104,7 +116,7 @@ enum status claim_take(struct claim *claim, const char *result_path, const struc
     char holder[CLAIM_HOLDER_ROOM];
     int descriptor;
     if (claim->path || claim->futile) return STATUS_OK;
-    char *path = store_path_beside(result_path, ENDING, err);
+    char *path = claim_path_beside(result_path, ENDING, err);
     if (!path) return err->status;
     switch (open_locked(path, &descriptor)) {
     case LOCKED:
@@ -141,7 +153,7 @@ bool claim_look(const char *result_path, char holder[CLAIM_HOLDER_ROOM])
 {
     struct error no_memory = {0};
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    char *path = store_path_beside(result_path, ENDING, &no_memory);
+    char *path = claim_path_beside(result_path, ENDING, &no_memory);
     int descriptor = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
     bool held =
         descriptor >= 0 && control(descriptor, F_OFD_GETLK, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
@@ -155,4 +167,45 @@ enum status claim_refuse(const char *result_path, struct error *err)
 {
     char holder[CLAIM_HOLDER_ROOM];
     return claim_look(result_path, holder) ? refuse(result_path, holder, err) : STATUS_OK;
+}
+
+// ---- the lock of the file itself ----
+
+static enum status refuse_open(const char *path, enum file_lock kind, struct error *err)
+{
+    return error_set(
+        err, STATUS_BUSY, "%.500s: another program has it open%s (HDF5's lock); close it there, then %s",
+        path, kind == FILE_LOCK_SHARED ? " for writing" : ", and adding modes changes what it has read",
+        "repeat the command");
+}
+
+// As HDF5 does with HDF5_USE_FILE_LOCKING=BEST_EFFORT: where there are no locks nobody can hold one.
+enum status file_lock(int descriptor, const char *path, enum file_lock kind, struct error *err)
+{
+    const int how = (kind == FILE_LOCK_SHARED ? LOCK_SH : LOCK_EX) | LOCK_NB;
+    int code;
+    do
+        code = flock(descriptor, how);
+    while (code != 0 && errno == EINTR);
+    return code != 0 && errno == EWOULDBLOCK ? refuse_open(path, kind, err) : STATUS_OK;
+}
+
+enum status file_lock_open(int *descriptor, const char *path, enum file_lock kind, struct error *err)
+{
+    const int opened = open(path, O_RDWR | O_CLOEXEC);
+    if (opened < 0) return error_errno(err, path, "cannot open the result file for writing");
+    if (file_lock(opened, path, kind, err))
+        close(opened);
+    else
+        *descriptor = opened;
+    return err->status;
+}
+
+enum status store_look_for_lock(const char *path, bool adds_modes, struct error *err)
+{
+    int descriptor = -1;
+    if (file_lock_open(&descriptor, path, adds_modes ? FILE_LOCK_EXCLUSIVE : FILE_LOCK_SHARED, err))
+        return err->status;
+    close(descriptor);
+    return STATUS_OK;
 }

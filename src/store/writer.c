@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "writer.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/thread.h"
@@ -22,9 +18,11 @@ struct record {
     size_t room_bytes; // the record with all behind it
     size_t data_bytes;
     int run;
-    long long offset;
-    struct writer_account account;
     float seconds;
+    union {
+        struct slot slot;              // of KIND_DATA
+        struct writer_account account; // of KIND_ACCOUNT
+    };
 };
 
 // Room in the ring is handed out in units that hold a record, so that a SKIP fits wherever anything is left.
@@ -38,8 +36,7 @@ struct under_way {
 };
 
 struct writer {
-    int descriptor;
-    char *path;
+    struct sink *sink;
     struct under_way *runs;
     int n_runs;
     unsigned char *ring; // NULL: no thread
@@ -64,36 +61,11 @@ size_t writer_room_bytes(size_t most_bytes)
 
 // ---- to the file ----
 
-static enum status fail(const struct writer *writer, const char *what, int code, struct error *err)
-{
-    struct statvfs disk;
-    double free_mebibytes = 0;
-    if (fstatvfs(writer->descriptor, &disk) == 0)
-        free_mebibytes = (double)disk.f_bavail * (double)disk.f_frsize / (1024.0 * 1024.0);
-    return error_set(err, STATUS_IO, "%s: %s: %s (%.1f MiB free there)", writer->path, what, strerror(code),
-                     free_mebibytes);
-}
-
-enum status writer_write(struct writer *writer, long long offset, const void *data, size_t bytes,
-                         const char *what, struct error *err)
-{
-    const char *at = data;
-    while (bytes > 0) {
-        ssize_t n = pwrite(writer->descriptor, at, bytes, (off_t)offset);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return fail(writer, what, n < 0 ? errno : ENOSPC, err);
-        at += n;
-        offset += n;
-        bytes -= (size_t)n;
-    }
-    return STATUS_OK;
-}
-
-static enum status write_data(struct writer *writer, int run, long long offset, const void *data,
+static enum status write_data(struct writer *writer, int run, const struct slot *slot, const void *data,
                               size_t bytes, struct error *err)
 {
     hash_update(writer->runs[run].hash, data, bytes);
-    return writer_write(writer, offset, data, bytes, "cannot write layer outputs", err);
+    return sink_put(writer->sink, slot, data, bytes, "cannot write layer outputs", err);
 }
 
 static enum status write_account(struct writer *writer, int run, const struct writer_account *account,
@@ -101,10 +73,10 @@ static enum status write_account(struct writer *writer, int run, const struct wr
 {
     unsigned char digest[HASH_BYTES];
     hash_finish(writer->runs[run].hash, digest);
-    if (writer_write(writer, account->digest, digest, sizeof digest, "cannot write a digest", err) ||
-        writer_write(writer, account->seconds, &seconds, sizeof seconds, "cannot write a time", err))
+    if (sink_put(writer->sink, &account->digest, digest, sizeof digest, "cannot write a digest", err) ||
+        sink_put(writer->sink, &account->seconds, &seconds, sizeof seconds, "cannot write a time", err))
         return err->status;
-    return writer_write(writer, account->state, &account->done, 1, "cannot mark an item", err);
+    return sink_put(writer->sink, &account->state, &account->done, 1, "cannot mark an item", err);
 }
 
 static void forget_sample(struct writer *writer, int run)
@@ -113,27 +85,13 @@ static void forget_sample(struct writer *writer, int run)
     hash_finish(writer->runs[run].hash, unused);
 }
 
-bool writer_read(const struct writer *writer, long long offset, void *data, size_t bytes)
-{
-    char *at = data;
-    while (bytes > 0) {
-        const ssize_t n = pread(writer->descriptor, at, bytes, (off_t)offset);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        at += n;
-        offset += n;
-        bytes -= (size_t)n;
-    }
-    return true;
-}
-
 // ---- the thread ----
 
 static void run_record(struct writer *writer, const struct record *record, struct error *err)
 {
     if (record->kind == KIND_DATA)
-        write_data(writer, record->run, record->offset, (const char *)record + RECORD_ROOM,
-                   record->data_bytes, err);
+        write_data(writer, record->run, &record->slot, (const char *)record + RECORD_ROOM, record->data_bytes,
+                   err);
     else if (record->kind == KIND_ACCOUNT)
         write_account(writer, record->run, &record->account, record->seconds, err);
 }
@@ -203,19 +161,19 @@ static void publish(struct writer *writer, const struct record *record)
     pthread_mutex_unlock(&writer->lock);
 }
 
-enum status writer_put(struct writer *writer, int run, long long offset, const void *data, size_t bytes,
-                       struct error *err)
+enum status writer_put(struct writer *writer, int run, const struct slot *slot, const void *data,
+                       size_t bytes, struct error *err)
 {
     if (!writer->ring) {
         struct error *failure = &writer->runs[run].failure;
-        if (!failure->status) write_data(writer, run, offset, data, bytes, failure);
+        if (!failure->status) write_data(writer, run, slot, data, bytes, failure);
         if (failure->status) *err = *failure;
         return err->status;
     }
     struct record *record = begin_record(writer, run, bytes, err);
     if (!record) return err->status;
     record->kind = KIND_DATA;
-    record->offset = offset;
+    record->slot = *slot;
     memcpy((char *)record + RECORD_ROOM, data, bytes);
     publish(writer, record);
     return STATUS_OK;
@@ -249,12 +207,6 @@ enum status writer_settle(struct writer *writer, int run, struct error *err)
     pthread_mutex_unlock(&writer->lock);
     forget_sample(writer, run); // the thread sleeps
     return err->status;
-}
-
-enum status writer_sync(struct writer *writer, struct error *err)
-{
-    if (fsync(writer->descriptor) == 0 || errno == EINVAL || errno == EROFS) return STATUS_OK;
-    return fail(writer, "cannot sync layer outputs", errno, err);
 }
 
 // ---- life ----
@@ -298,7 +250,7 @@ static enum status open_runs(struct writer *writer, int runs, struct error *err)
     return STATUS_OK;
 }
 
-enum status writer_open(struct writer **writer, const char *path, size_t most_bytes, int runs, bool threaded,
+enum status writer_open(struct writer **writer, struct sink *sink, size_t most_bytes, int runs, bool threaded,
                         struct error *err)
 {
     struct writer *made = calloc(1, sizeof *made);
@@ -306,14 +258,8 @@ enum status writer_open(struct writer **writer, const char *path, size_t most_by
     pthread_mutex_init(&made->lock, NULL);
     pthread_cond_init(&made->filled, NULL);
     pthread_cond_init(&made->emptied, NULL);
-    made->path = strdup(path);
-    made->descriptor = open(path, O_RDWR | O_CLOEXEC);
-    if (made->descriptor < 0)
-        error_errno(err, path, "cannot open for writing");
-    else if (!made->path)
-        error_memory(err, HASH_BYTES, "a writer");
-    else if (open_runs(made, runs, err) == STATUS_OK && threaded)
-        open_ring(made, most_bytes, err);
+    made->sink = sink;
+    if (open_runs(made, runs, err) == STATUS_OK && threaded) open_ring(made, most_bytes, err);
     if (err->status)
         writer_close(made);
     else
@@ -331,12 +277,10 @@ void writer_close(struct writer *writer)
         pthread_mutex_unlock(&writer->lock);
         pthread_join(writer->thread, NULL);
     }
-    if (writer->descriptor >= 0) close(writer->descriptor);
     free(writer->ring);
     for (int r = 0; r < writer->n_runs; r++)
         hash_close(writer->runs[r].hash);
     free(writer->runs);
-    free(writer->path);
     pthread_cond_destroy(&writer->emptied);
     pthread_cond_destroy(&writer->filled);
     pthread_mutex_destroy(&writer->lock);

@@ -1,41 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes outputs into the result file while the next ones are computed: a ring of bytes and a thread that
-// empties it.  Samples of several runs may be under way, one of each.  It knows places in a file, neither
-// HDF5 nor MPI.  One producer.
+// Writes outputs while the next ones are computed: a ring of bytes, and a thread that empties it into a sink.
+// Samples of several runs may be under way, one of each.  It knows neither HDF5 nor MPI.  One producer.
 #ifndef SSMSWEEP_STORE_WRITER_H
 #define SSMSWEEP_STORE_WRITER_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "sink.h"
 #include "ssmsweep/base/status.h"
 
 struct writer; // opaque
 
-// Where the account of a sample lies, as byte offsets in the file.
+// Where the account of a sample goes.
 struct writer_account {
-    long long digest, seconds, state; // 32 bytes, a float, a byte
-    unsigned char done;               // what `state` becomes
+    struct slot digest, seconds, state; // 32 bytes, a float, a byte
+    unsigned char done;                 // what `state` becomes
 };
 
-// Opens the file once more; it must exist.  most_bytes: the largest writer_put(); the ring holds several.
-// Without a thread every call writes before it returns.
+// The sink must stay open until writer_close().  most_bytes: the largest writer_put(); the ring holds
+// several. Without a thread every call writes before it returns.
 size_t writer_room_bytes(size_t most_bytes);
-enum status writer_open(struct writer **writer, const char *path, size_t most_bytes, int runs, bool threaded,
+enum status writer_open(struct writer **writer, struct sink *sink, size_t most_bytes, int runs, bool threaded,
                         struct error *err);
 // Waits for what is under way; loses what writer_settle() did not ask about.  NULL is fine.
 void writer_close(struct writer *writer);
 
-// Writes before it returns, by the caller's own thread, and in no digest.  `what` begins the words of an
-// error.
-enum status writer_write(struct writer *writer, long long offset, const void *data, size_t bytes,
-                         const char *what, struct error *err);
-
-// Copies `bytes` of data, to be written at `offset` and to count in the digest of the sample of this run (0
-// to runs - 1); waits while the ring is full.  An error is that of an earlier write of the run: nothing more
-// is written of it until writer_settle().
-enum status writer_put(struct writer *writer, int run, long long offset, const void *data, size_t bytes,
-                       struct error *err);
+// Copies `bytes` of data, to be put into the slot and to count in the digest of the sample of this run (0 to
+// runs - 1); waits while the ring is full.  An error is that of an earlier write of the run: nothing more is
+// written of it until writer_settle().
+enum status writer_put(struct writer *writer, int run, const struct slot *slot, const void *data,
+                       size_t bytes, struct error *err);
 
 // Ends a sample: digest, seconds and state, in this order and behind its data.
 enum status writer_put_account(struct writer *writer, int run, const struct writer_account *account,
@@ -44,11 +39,5 @@ enum status writer_put_account(struct writer *writer, int run, const struct writ
 // Waits until all is written.  Afterwards the run is as new: a sample begun is forgotten, and so is a
 // failure.
 enum status writer_settle(struct writer *writer, int run, struct error *err);
-
-// What is in the file there; false where that cannot be read.
-bool writer_read(const struct writer *writer, long long offset, void *data, size_t bytes);
-
-// Settled data to the disk.
-enum status writer_sync(struct writer *writer, struct error *err);
 
 #endif

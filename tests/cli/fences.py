@@ -54,7 +54,7 @@ def may_include(path, header):
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 FOR_PEOPLE = re.compile(r"\b(?:error_set|log_job|log_rank|bad_number)\((?:[^;\"]|\"(?:[^\"\\]|\\.)*\")*;")
 # They print tables and sentences; a number in any other file is one of a result, an input or an identity.
-PRINTS_FOR_PEOPLE = re.compile(r"src/tools/(?:bench/\w+|info\w*)\.c|src/tools/commands\.c|src/sweep/(?:progress|sweep_open|time_plan)\.c|src/store/store_resume\.c|src/report/(?:render_(?:text|markdown)|report|"
+PRINTS_FOR_PEOPLE = re.compile(r"src/tools/(?:bench/\w+|info\w*)\.c|src/tools/commands\.c|src/sweep/(?:progress|sweep_open|time_plan)\.c|src/store/identity\.c|src/report/(?:render_(?:text|markdown)|report|"
                                r"report_(?:layers|tables|trends)|memory_plan|scales|gate|baseline)\.c")
 FLOATS = re.compile(r"%(?!\.0f)[-+ #0]*[\d.*]*l?[eEfFgGaA]")    # %.0f has no decimal point
 THREADS = re.compile(r"pthread_create\([^,]+,[^,]+,\s*(\w+)")
@@ -94,8 +94,8 @@ def unsettled_threads(path, text):
 
 # Opens or makes a file for writing; each place is reached behind main()'s command_check() alone.
 MAKES_FILES = re.compile(r'O_CREAT|\bfopen\([^;]*"[wa]|\bfdopen\([^;]*"[wa]|\bH5Fcreate\(|\bmkdir\(|\bfreopen\(|\btmpfile\(')
-MAKERS = ["src/base/file.c", "src/tools/synth.c", "src/store/claim.c", "src/comm/node_block.c", "src/store/store_create.c",
-          "src/store/store_extend.c"]
+MAKERS = ["src/base/file.c", "src/tools/synth.c", "src/store/claim.c", "src/comm/node_block.c", "src/store/create.c",
+          "src/store/extend.c"]
 # What the user's options name beside model and texts: read in one place, which command_check() calls.
 READ_AT_START = {"gates": "src/report/verdict.c", "gate_file": "src/report/verdict.c", "baseline": "src/report/verdict.c"}
 

@@ -130,6 +130,12 @@ WRAP(herr_t, H5Dread, (hid_t data, hid_t type, hid_t memory, hid_t file, hid_t l
 WRAP(hid_t, H5Fopen, (const char *path, unsigned flags, hid_t list), (path, flags, list), point("resume");
      if (fires("read")) return -1)
 WRAP(
+    ssize_t, pread, (int file, void *data, size_t bytes, off_t offset), (file, data, bytes, offset),
+    if (fires("read")) {
+        errno = EIO;
+        return -1;
+    })
+WRAP(
     void *, mmap, (void *at, size_t bytes, int protection, int flags, int file, off_t offset),
     (at, bytes, protection, flags, file, offset), if (fires("read")) {
         errno = EIO;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The writer alone, with and without its thread: what it writes, in which order, and what becomes of
-// failures.
+// The writer and its sink alone, with and without the thread: what they write, in which order, and what
+// becomes of failures.
 #include "writer.h"
 
 #include <signal.h>
@@ -46,10 +46,37 @@ static const long long STATES = (long long)SAMPLES * OUTPUTS * STRIDE + (long lo
 
 static struct writer_account account_of(int sample)
 {
-    return (struct writer_account){.digest = DIGESTS + (long long)sample * HASH_BYTES,
-                                   .seconds = SECONDS + (long long)sample * 4,
-                                   .state = STATES + sample,
+    return (struct writer_account){.digest = {DIGESTS, sample, HASH_BYTES},
+                                   .seconds = {SECONDS, sample, sizeof(float)},
+                                   .state = {STATES, sample, 1},
                                    .done = 9};
+}
+
+static enum status put_at(struct writer *writer, int run, long long offset, const void *data, size_t bytes,
+                          struct error *err)
+{
+    const struct slot slot = {offset, 0, bytes};
+    return writer_put(writer, run, &slot, data, bytes, err);
+}
+
+struct open {
+    struct sink *sink;
+    struct writer *writer;
+};
+
+static struct open open_both(const char *at, bool threaded)
+{
+    struct open open = {0};
+    struct error err = {0};
+    assert_int_equal(sink_open_posix(&open.sink, at, &err), STATUS_OK);
+    assert_int_equal(writer_open(&open.writer, open.sink, MOST_BYTES, RUNS, threaded, &err), STATUS_OK);
+    return open;
+}
+
+static void close_both(struct open *open)
+{
+    writer_close(open->writer);
+    sink_close(open->sink);
 }
 
 static void put_output(struct writer *writer, int run, int sample, int output)
@@ -57,9 +84,8 @@ static void put_output(struct writer *writer, int run, int sample, int output)
     unsigned char values[MOST_BYTES];
     struct error err = {0};
     fill(values, sample, output);
-    assert_int_equal(writer_put(writer, run, (long long)(sample * OUTPUTS + output) * STRIDE, values,
-                                size_of(sample, output), &err),
-                     STATUS_OK);
+    const struct slot slot = {0, sample * OUTPUTS + output, STRIDE};
+    assert_int_equal(writer_put(writer, run, &slot, values, size_of(sample, output), &err), STATUS_OK);
     memset(values, 0, sizeof values); // the writer has a copy
 }
 
@@ -96,10 +122,10 @@ static void check_sample(const unsigned char *data, int sample)
 
 static void check_samples(bool threaded, int settle_each)
 {
-    struct writer *writer = NULL;
     struct error err = {0};
     make_file((long)(STATES + SAMPLES));
-    assert_int_equal(writer_open(&writer, path, MOST_BYTES, RUNS, threaded, &err), STATUS_OK);
+    struct open open = open_both(path, threaded);
+    struct writer *writer = open.writer;
     for (int s = 0; s < SAMPLES; s++) {
         put_sample(writer, s);
         if (s % settle_each == 0) assert_int_equal(writer_settle(writer, 0, &err), STATUS_OK);
@@ -109,8 +135,8 @@ static void check_samples(bool threaded, int settle_each)
     for (int s = 0; s < SAMPLES; s++)
         check_sample(data, s);
     free(data);
-    assert_int_equal(writer_sync(writer, &err), STATUS_OK);
-    writer_close(writer);
+    assert_int_equal(sink_sync(open.sink, &err), STATUS_OK);
+    close_both(&open);
 }
 
 static void test_samples(void **state)
@@ -126,18 +152,18 @@ static void test_forgotten(void **state)
 {
     (void)state;
     for (int threaded = 0; threaded < 2; threaded++) {
-        struct writer *writer = NULL;
         struct error err = {0};
         make_file((long)(STATES + SAMPLES));
-        assert_int_equal(writer_open(&writer, path, MOST_BYTES, RUNS, threaded, &err), STATUS_OK);
-        assert_int_equal(writer_put(writer, 0, STRIDE, "torn", 4, &err), STATUS_OK);
+        struct open open = open_both(path, threaded);
+        struct writer *writer = open.writer;
+        assert_int_equal(put_at(writer, 0, STRIDE, "torn", 4, &err), STATUS_OK);
         assert_int_equal(writer_settle(writer, 0, &err), STATUS_OK);
         put_sample(writer, 5);
         assert_int_equal(writer_settle(writer, 0, &err), STATUS_OK);
         unsigned char *data = read_file((size_t)STATES + SAMPLES);
         check_sample(data, 5);
         free(data);
-        writer_close(writer);
+        close_both(&open);
     }
 }
 
@@ -147,14 +173,14 @@ static void test_turns(void **state)
 {
     (void)state;
     for (int threaded = 0; threaded < 2; threaded++) {
-        struct writer *writer = NULL;
         struct error err = {0}, failed = {0}, ignored = {0};
         make_file((long)(STATES + SAMPLES));
-        assert_int_equal(writer_open(&writer, path, MOST_BYTES, RUNS, threaded, &err), STATUS_OK);
+        struct open open = open_both(path, threaded);
+        struct writer *writer = open.writer;
         for (int o = 0; o < OUTPUTS; o++) {
             put_output(writer, 0, 10, o);
             put_output(writer, 1, 20, o);
-            writer_put(writer, 2, o == 4 ? -1 : STRIDE, "lost", 4, &ignored); // no such place
+            put_at(writer, 2, o == 4 ? -1 : STRIDE, "lost", 4, &ignored); // no such place
         }
         put_account(writer, 1, 20);
         assert_int_equal(writer_settle(writer, 1, &err), STATUS_OK);
@@ -173,7 +199,7 @@ static void test_turns(void **state)
         check_sample(data, 20);
         check_sample(data, 12);
         free(data);
-        writer_close(writer);
+        close_both(&open);
     }
 }
 
@@ -182,20 +208,20 @@ static void test_full(void **state)
 {
     (void)state;
     for (int threaded = 0; threaded < 2; threaded++) {
-        struct writer *writer = NULL;
         struct error err = {0}, later = {0};
         unsigned char values[MOST_BYTES] = {0};
         struct writer_account account = account_of(0);
-        assert_int_equal(writer_open(&writer, "/dev/full", MOST_BYTES, RUNS, threaded, &err), STATUS_OK);
+        struct open open = open_both("/dev/full", threaded);
+        struct writer *writer = open.writer;
         for (int i = 0; i < 50; i++) {
             struct error ignored = {0};
-            writer_put(writer, 0, 0, values, sizeof values, &ignored);
+            put_at(writer, 0, 0, values, sizeof values, &ignored);
         }
         writer_put_account(writer, 0, &account, 1, &err);
         writer_settle(writer, 0, &err);
         expect_error(&err, STATUS_IO, "/dev/full: cannot write layer outputs: No space left on device (");
         assert_int_equal(writer_settle(writer, 0, &later), STATUS_OK);
-        writer_close(writer);
+        close_both(&open);
     }
 }
 
@@ -208,14 +234,15 @@ static void test_no_account_of_lost_data(void **state)
     getrlimit(RLIMIT_FSIZE, &before);
     limit = (struct rlimit){.rlim_cur = 4096, .rlim_max = before.rlim_max};
     for (int threaded = 0; threaded < 2; threaded++) {
-        struct writer *writer = NULL;
         struct error err = {0}, ignored = {0};
-        struct writer_account account = {.digest = 0, .seconds = 64, .state = 128, .done = 9};
+        struct writer_account account = {
+            .digest = {0, 0, 32}, .seconds = {0, 16, 4}, .state = {128, 0, 1}, .done = 9};
         make_file(STRIDE);
-        assert_int_equal(writer_open(&writer, path, MOST_BYTES, RUNS, threaded, &err), STATUS_OK);
+        struct open open = open_both(path, threaded);
+        struct writer *writer = open.writer;
         setrlimit(RLIMIT_FSIZE, &limit);
-        writer_put(writer, 0, 4000, "astride the limit", 8, &err);
-        writer_put(writer, 0, 5000, "lost", 4, &err);
+        put_at(writer, 0, 4000, "astride the limit", 8, &err);
+        put_at(writer, 0, 5000, "lost", 4, &err);
         writer_put_account(writer, 0, &account, 1, &ignored);
         writer_settle(writer, 0, &err);
         setrlimit(RLIMIT_FSIZE, &before);
@@ -224,18 +251,36 @@ static void test_no_account_of_lost_data(void **state)
         for (int i = 0; i < 129; i++)
             assert_int_equal(data[i], 0);
         free(data);
-        writer_close(writer);
+        close_both(&open);
     }
 }
 
 static void test_missing_file(void **state)
 {
     (void)state;
-    struct writer *writer = NULL;
+    struct sink *sink = NULL;
     struct error err = {0};
-    assert_int_equal(writer_open(&writer, "nowhere.bin", MOST_BYTES, RUNS, true, &err), STATUS_IO);
-    assert_null(writer);
+    assert_int_equal(sink_open_posix(&sink, "nowhere.bin", &err), STATUS_IO);
+    assert_null(sink);
+    sink_close(NULL);
     writer_close(NULL);
+}
+
+// Rows are read back from any byte on, and not behind the end of the file.
+static void test_reading(void **state)
+{
+    (void)state;
+    struct open open;
+    const struct slot slot = {.data = 8, .row = 3, .row_bytes = 16};
+    struct error err = {0};
+    char read[16] = "";
+    make_file(8 + 4 * 16);
+    open = open_both(path, false);
+    assert_int_equal(sink_put(open.sink, &slot, "sixteen letters.", 16, "cannot", &err), STATUS_OK);
+    assert_true(sink_get(open.sink, &slot, 8, read, 7));
+    assert_string_equal(read, "letters");
+    assert_false(sink_get(open.sink, &slot, 8, read, 9));
+    close_both(&open);
 }
 
 int main(void)
@@ -244,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_samples),      cmocka_unit_test(test_forgotten),
         cmocka_unit_test(test_full),         cmocka_unit_test(test_no_account_of_lost_data),
         cmocka_unit_test(test_missing_file), cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_reading),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(path);

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "store_extend.h"
+// Adds the datasets of further runs to a result file.  HDF5 cannot be interrupted while it changes a file, so
+// it changes a shadow: a copy of all bytes but the raw data, with holes there.  A whole shadow is called
+// PATH.extension, and its bytes are then copied over those of the file; whoever opens the file next finishes
+// what was interrupted.  Raw data are never touched, moved or copied.
+#include "handle.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,10 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hdf.h"
 #include "ssmsweep/base/file.h"
-#include "store_create.h"
-#include "store_layout.h"
-#include "store_lock.h"
+#include "ssmsweep/store/claim.h"
 
 static const char EXTENSION[] = ".extension"; // of a whole shadow
 
@@ -63,9 +65,9 @@ static int compare_extents(const void *a, const void *b)
 static enum status find_extents(struct extents *extents, const char *path, struct error *err)
 {
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (file < 0) return store_hdf5_error(err, path, "cannot open as HDF5");
+    if (file < 0) return hdf_error(err, path, "cannot open as HDF5");
     if (H5Ovisit1(file, H5_INDEX_NAME, H5_ITER_NATIVE, visit_object, extents) < 0)
-        store_hdf5_error(err, path, "cannot list the datasets");
+        hdf_error(err, path, "cannot list the datasets");
     H5Fclose(file);
     if (extents->n) qsort(extents->items, extents->n, sizeof *extents->items, compare_extents);
     return err->status;
@@ -290,7 +292,7 @@ static enum status append(const struct copy *copy, const struct extents *raw, of
                           struct error *err)
 {
     if (start >= end) return STATUS_OK; // an interrupted one: all is copied again
-    store_allocate(copy->to, (unsigned long long)end, copy->to_path, err);
+    create_room(copy->to, (unsigned long long)end, copy->to_path, err);
     if (!err->status && ftruncate(copy->to, end) != 0) error_errno(err, copy->to_path, "cannot grow");
     if (!err->status &&
         copy_gaps(copy, raw, (unsigned long long)start, (unsigned long long)end, err) == STATUS_OK)
@@ -308,7 +310,7 @@ static enum status lay_over(struct copy *copy, bool locked, bool *dropped, struc
     struct stat file;
     copy->to = open(copy->to_path, O_RDWR | O_CLOEXEC);
     if (copy->to < 0) return error_errno(err, copy->to_path, "cannot open the result file for writing");
-    if (!locked) store_lock(copy->to, copy->to_path, STORE_LOCK_EXCLUSIVE, err);
+    if (!locked) file_lock(copy->to, copy->to_path, FILE_LOCK_EXCLUSIVE, err);
     if (!err->status && fstat(copy->to, &file) != 0) error_errno(err, copy->to_path, "cannot stat");
     if (err->status) goto close_to;
     if (!read_trailer(copy, &trailer, err) && !find_extents(&raw, copy->from_path, err) &&
@@ -345,17 +347,17 @@ static enum status finish(const char *shadow_path, const char *path, bool locked
 
 // ---- the whole ----
 
-enum status store_finish_extension(const char *path, struct error *err)
+enum status extend_finish(const char *path, struct error *err)
 {
-    char *shadow = store_path_beside(path, EXTENSION, err);
+    char *shadow = claim_path_beside(path, EXTENSION, err);
     if (shadow) finish(shadow, path, false, err);
     free(shadow);
     return err->status;
 }
 
-enum status store_discard_extension(const char *path, struct error *err)
+enum status extend_discard(const char *path, struct error *err)
 {
-    char *shadow = store_path_beside(path, EXTENSION, err);
+    char *shadow = claim_path_beside(path, EXTENSION, err);
     // A read-only file system refuses before it looks whether there is anything to remove.
     if (shadow && file_exists(shadow) && unlink(shadow) != 0 && errno != ENOENT)
         error_errno(err, shadow, "cannot remove");
@@ -363,15 +365,12 @@ enum status store_discard_extension(const char *path, struct error *err)
     return err->status;
 }
 
-enum status store_extend_file(const char *path, const struct plan *plan, const struct dims *dims,
-                              const struct corpus *corpus, const struct store_identity *identity,
-                              struct error *err)
+enum status extend_file(const char *path, const struct contents *contents, struct error *err)
 {
-    char *part = store_path_beside(path, STORE_PART, err), *whole = store_path_beside(path, EXTENSION, err);
+    char *part = claim_path_beside(path, STORE_PART, err), *whole = claim_path_beside(path, EXTENSION, err);
     if (part && whole && make_shadow(path, part, err) == STATUS_OK &&
-        store_add_runs(part, plan, dims, corpus, identity, err) == STATUS_OK &&
-        append_base(path, part, err) == STATUS_OK && sync_path(part, err) == STATUS_OK &&
-        rename(part, whole) != 0)
+        create_missing(part, contents, err) == STATUS_OK && append_base(path, part, err) == STATUS_OK &&
+        sync_path(part, err) == STATUS_OK && rename(part, whole) != 0)
         error_errno(err, whole, "cannot rename the extension into place");
     if (err->status && part) unlink(part);
     if (!err->status) {

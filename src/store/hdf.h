@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Access to datasets and attributes of an HDF5 file that nobody vouches for: checked before it is used.
+// Knows no dataset by name.
+#ifndef SSMSWEEP_STORE_HDF_H
+#define SSMSWEEP_STORE_HDF_H
+
+#include <hdf5.h>
+#include <stdbool.h>
+
+#include "ssmsweep/base/status.h"
+
+enum { HDF_RANKS = 5 };
+
+struct hdf_file {
+    char *path;
+    hid_t id;
+    unsigned long long size_bytes;
+};
+
+// What a dataset must be; entries of the shape of -1 take any size and are set to what was found.
+struct hdf_expected {
+    hid_t type; // of an element, as in memory
+    bool exact; // the file has this very type; else one of its class and size
+    int rank;   // at most HDF_RANKS
+    long long shape[HDF_RANKS];
+};
+
+// Local, as all of these.  HDF5 prints its error stacks by itself unless told not to.
+void hdf_silence(void);
+
+// How a file is opened whose datasets are looked at once: little of what was read of their headers stays in
+// memory.  The caller closes it.
+hid_t hdf_access(void);
+
+// Gives back what HDF5 keeps for later.
+void hdf_tidy(void);
+
+// The deepest message of HDF5's error stack, which it clears: call it before anything else of HDF5.
+enum { HDF_REASON_ROOM = 400 };
+void hdf_reason(char text[HDF_REASON_ROOM]);
+
+// After a failed write.  STATUS_IO: "PATH: WHAT: the deepest message of HDF5's error stack (N MiB free
+// there)".
+enum status hdf_error(struct error *err, const char *path, const char *what);
+
+// STATUS_INPUT: "PATH: NAME: WHAT; the file is torn or ...".
+enum status hdf_torn(const struct hdf_file *file, const char *name, const char *what, struct error *err);
+
+// HDF5 itself looks for a path only below groups that are there.
+bool hdf_exists(hid_t file, const char *path);
+
+// 0 with *err set where the dataset is missing or is not what is expected.  The caller closes it.
+hid_t hdf_open(const struct hdf_file *file, const char *name, struct hdf_expected *expected,
+               struct error *err);
+
+// Reads a whole small dataset; `values` holds what `expected` says.
+enum status hdf_read_all(const struct hdf_file *file, const char *name, struct hdf_expected *expected,
+                         void *values, struct error *err);
+
+// Elements from start[rank] on, count[rank] of them.  False where HDF5 fails, for this reason.
+struct hdf_block {
+    int rank;
+    hsize_t start[HDF_RANKS], count[HDF_RANKS];
+};
+bool hdf_read_block(hid_t data, const struct hdf_block *block, hid_t type, void *values,
+                    char reason[HDF_REASON_ROOM]);
+
+// A root attribute in malloc'ed memory, "" if it is absent or no text; NULL when memory is out.
+char *hdf_read_text(const struct hdf_file *file, const char *name);
+
+// A root attribute that is one integer; false if it is absent or something else.
+bool hdf_read_integer(const struct hdf_file *file, const char *name, int *value);
+
+#endif
