@@ -27,7 +27,7 @@ struct target {
 };
 
 // Values that share a prefix with a target that is not yet exact.
-struct group {
+struct prefix_group {
     uint64_t prefix, count;
     size_t first, used; // range of candidates[]
 };
@@ -41,7 +41,7 @@ struct percentile {
     bool changed;
     uint64_t n;
     struct target targets[TARGETS];
-    struct group groups[TARGETS];
+    struct prefix_group groups[TARGETS];
     int n_groups;
     unsigned char first_group[DIGITS]; // top digit -> 1 + index of the first group that has it, 0: none
     uint64_t *counts;                  // [TARGETS][DIGITS]
@@ -86,7 +86,7 @@ void percentile_start(struct percentile *p)
     p->changed = false;
     p->n = 0;
     p->n_groups = 1;
-    p->groups[0] = (struct group){0};
+    p->groups[0] = (struct prefix_group){0};
     memset(p->counts, 0, sizeof *p->counts * DIGITS);
 }
 
@@ -101,7 +101,7 @@ static void count_first(struct percentile *p, const uint64_t *keys, size_t n)
 
 static void take(struct percentile *p, int g, uint64_t key)
 {
-    struct group *group = &p->groups[g];
+    struct prefix_group *group = &p->groups[g];
     if (p->phase == PHASE_COUNT)
         p->counts[g * DIGITS + (int)(key >> (KEY_BITS - p->bits - p->digits) & ((1u << p->digits) - 1))]++;
     else if (group->used < group->count)
@@ -194,7 +194,7 @@ static void insert_group(struct percentile *p, const struct target *t)
     if (group_of(p, t) >= 0) return;
     for (; at > 0 && p->groups[at - 1].prefix > t->prefix; at--)
         p->groups[at] = p->groups[at - 1];
-    p->groups[at] = (struct group){.prefix = t->prefix, .count = t->count};
+    p->groups[at] = (struct prefix_group){.prefix = t->prefix, .count = t->count};
     p->n_groups++;
 }
 
@@ -224,7 +224,7 @@ static int compare_keys(const void *a, const void *b)
 static void sort_candidates(struct percentile *p)
 {
     for (int g = 0; g < p->n_groups; g++) {
-        struct group *group = &p->groups[g];
+        struct prefix_group *group = &p->groups[g];
         if (group->used != group->count) p->changed = true;
         qsort(p->candidates + group->first, group->used, sizeof *p->candidates, compare_keys);
     }
@@ -254,7 +254,7 @@ static double target_value(const struct percentile *p, const struct target *t)
 {
     uint64_t key = t->prefix;
     if (!target_exact(p, t)) {
-        const struct group *group = &p->groups[group_of(p, t)];
+        const struct prefix_group *group = &p->groups[group_of(p, t)];
         key = p->candidates[group->first + (size_t)(t->rank - t->below)];
     }
     double value;

@@ -9,7 +9,7 @@
 
 #include "ssmsweep/compute/measure.h"
 #include "ssmsweep/input/job.h"
-#include "ssmsweep/measure/record.h"
+#include "ssmsweep/measure/metric.h"
 #include "ssmsweep/recipe/mode.h"
 #include "ssmsweep/report/samples.h"
 #include "ssmsweep/report/view.h"

@@ -354,7 +354,7 @@ static enum status check_coverage(const struct gate *gate, const struct comparis
     return STATUS_OK;
 }
 
-// Of a set it is enough that one of its modes is there.
+// A set is swept where one of its modes is.
 static bool is_swept(const char *word, const bool *swept, const char *reference)
 {
     bool chosen[GATE_MODES] = {false};

@@ -176,7 +176,7 @@ static struct report_table *family_table(struct builder *b, enum report_section_
 
 // ---- which modes can be told apart ----
 
-static struct report_cell place_cell(struct builder *b, const struct rank *ranks, int count, int mode)
+static struct report_cell place_cell(struct builder *b, const struct standing *ranks, int count, int mode)
 {
     int best, worst;
     sweep_places(ranks, count, mode, &best, &worst);
@@ -194,7 +194,7 @@ static void fill_ranking(struct builder *b, struct report_table *table, const st
 {
     const struct sweep_report *sweep = b->from->sweep;
     const int k = build_main_metric(&sweep->units[unit]);
-    const struct rank *ranks = sweep_ranks_at(sweep, unit, k, family);
+    const struct standing *ranks = sweep_ranks_at(sweep, unit, k, family);
     for (int mode = 0; mode < family->count; mode++) {
         struct report_cell *cells = table->rows[mode].cells + column;
         cells[0] = place_cell(b, ranks, family->count, mode);
@@ -238,8 +238,8 @@ static const char *tie_text(struct builder *b, double needed, int samples)
     return builder_text(b, "?%.0f", ceil(least / unit) * unit);
 }
 
-static const char *relation_text(struct builder *b, const struct rank *ranks, const struct sweep_pair *pair,
-                                 int first, int second)
+static const char *relation_text(struct builder *b, const struct standing *ranks,
+                                 const struct sweep_pair *pair, int first, int second)
 {
     const enum sweep_verdict verdict = sweep_verdict(ranks, pair, first, second);
     if (verdict == VERDICT_EQUAL) return "=";
@@ -255,7 +255,7 @@ static const char *neighbours_text(struct builder *b, const struct sweep_family 
     const struct sweep_report *sweep = b->from->sweep;
     const int k = build_main_metric(&sweep->units[unit]);
     int order[BOOTSTRAP_MAX_RUNS];
-    const struct rank *ranks = sweep_ranks_at(sweep, unit, k, family);
+    const struct standing *ranks = sweep_ranks_at(sweep, unit, k, family);
     const struct sweep_pair *pairs = sweep_pairs_at(sweep, unit, k, family);
     const char *text = builder_text(b, "  layer %-3d", sweep->units[unit].layer);
     order_by_value(sweep, family, unit, k, order);

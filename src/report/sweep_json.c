@@ -134,7 +134,7 @@ static void put_set(struct json_writer *w, const char *key, const struct sweep_r
 static void put_places(struct json_writer *w, const struct sweep_report *report,
                        const struct sweep_family *family, int unit, int k)
 {
-    const struct rank *ranks = sweep_ranks_at(report, unit, k, family);
+    const struct standing *ranks = sweep_ranks_at(report, unit, k, family);
     json_begin_array(w, "places");
     for (int i = 0; i < family->count; i++) {
         int best, worst;
@@ -153,7 +153,7 @@ static void put_places(struct json_writer *w, const struct sweep_report *report,
 }
 
 static void put_pair(struct json_writer *w, const struct sweep_report *report,
-                     const struct sweep_family *family, const struct rank *ranks,
+                     const struct sweep_family *family, const struct standing *ranks,
                      const struct sweep_pair *pair, const int places[2])
 {
     json_begin_object(w, NULL);
@@ -177,7 +177,7 @@ static void put_family(struct json_writer *w, const struct sweep_report *report,
 {
     const struct sweep_unit *u = &report->units[unit];
     const struct metric *metric = sweep_metric(u, k);
-    const struct rank *ranks = sweep_ranks_at(report, unit, k, family);
+    const struct standing *ranks = sweep_ranks_at(report, unit, k, family);
     const struct sweep_pair *pairs = sweep_pairs_at(report, unit, k, family);
     json_begin_object(w, NULL);
     put_cell(w, family->cell);

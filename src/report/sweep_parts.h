@@ -18,9 +18,4 @@ size_t sweep_measure_bytes(int runs, int most_runs, int samples, int replicates)
 enum status sweep_measure_unit(struct sweep_measure *measure, struct sweep_report *report, int unit,
                                struct error *err);
 
-// Local.  Intervals, pairs, ranks and trends of a unit whose values and noise floors are there.
-// tables[n_runs], as the unit's metrics want them.
-void sweep_judge(struct sweep_report *report, int unit, struct bootstrap *bootstrap, struct demands *demands,
-                 const double *const *tables);
-
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/report/sweep_report.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,7 +134,7 @@ static enum status list_families(struct sweep_report *report, struct error *err)
     return STATUS_OK;
 }
 
-// Of samples in the order of the text.
+// Its calibration samples are in the order of the text.
 static bool is_point(const struct result_run *run, const char *mode)
 {
     return run->calib_data_num > 0 && run->order == 0 && strcmp(run->mode, mode) == 0;
@@ -164,7 +165,7 @@ static int place_of(const struct sweep_report *report, const struct result_run *
     return -1;
 }
 
-// Of an unfinished sweep those that have every sample of the report.
+// In an unfinished sweep: those that have every sample of the report.
 static enum status list_reruns(struct sweep_report *report, const struct samples *samples, const bool *uses,
                                struct error *err)
 {
@@ -308,7 +309,7 @@ size_t sweep_report_bytes(const struct sweep_report_size *size, int rank, int ra
     const int own = rank < size->units ? (size->units - rank - 1) / ranks + 1 : 0;
     const size_t held = (size_t)(rank == 0 ? size->units : own), families = (size_t)size->families;
     const size_t pairs = families * (size_t)pair_count(size->of_family) * sizeof(struct sweep_pair),
-                 places = families * (size_t)size->of_family * sizeof(struct rank),
+                 places = families * (size_t)size->of_family * sizeof(struct standing),
                  settles = (size_t)size->trends * sizeof(int64_t);
     const size_t bytes = held * ((size_t)size->runs * sizeof(struct sweep_entry) +
                                  (size_t)metric_ranked_most() * (pairs + places + settles));
@@ -336,8 +337,8 @@ struct sweep_pair *sweep_pairs_at(const struct sweep_report *report, int unit, i
     return &report->pairs[row_of(report, unit, k) * (size_t)report->n_pairs + (size_t)family->first_pair];
 }
 
-struct rank *sweep_ranks_at(const struct sweep_report *report, int unit, int k,
-                            const struct sweep_family *family)
+struct standing *sweep_ranks_at(const struct sweep_report *report, int unit, int k,
+                                const struct sweep_family *family)
 {
     return &report->ranks[row_of(report, unit, k) * (size_t)report->n_ranks + (size_t)family->first_rank];
 }
@@ -345,4 +346,113 @@ struct rank *sweep_ranks_at(const struct sweep_report *report, int unit, int k,
 int64_t *sweep_settles_at(const struct sweep_report *report, int unit, int k, int trend)
 {
     return &report->settles[row_of(report, unit, k) * (size_t)report->n_trends + (size_t)trend];
+}
+
+// ---- what the numbers say ----
+
+bool sweep_ranks_by(const struct sweep_unit *unit, int k)
+{
+    return sweep_metric(unit, k)->place[LIST_RANKED] > 0;
+}
+
+enum sweep_verdict sweep_verdict(const struct standing *ranks, const struct sweep_pair *pair, int first,
+                                 int second)
+{
+    if (ranks[first].equal & UINT64_C(1) << second) return VERDICT_EQUAL;
+    if (isnan(pair->change.p)) return VERDICT_UNKNOWN;
+    if (ranks[first].better & UINT64_C(1) << second) return VERDICT_SECOND;
+    if (ranks[second].better & UINT64_C(1) << first) return VERDICT_FIRST;
+    return VERDICT_TIE;
+}
+
+void sweep_places(const struct standing *ranks, int count, int mode, int *best, int *worst)
+{
+    int worse = 0;
+    for (int i = 0; i < count; i++)
+        worse += (ranks[i].better & UINT64_C(1) << mode) != 0;
+    *best = ranks[mode].rank;
+    *worst = *best ? count - worse : 0;
+}
+
+int sweep_orders(const struct sweep_report *report, int run, int *places)
+{
+    const struct result_run *first = result_run_at(report->result, report->runs[run]);
+    int n = 0;
+    for (int i = 0; i < report->n_runs; i++) {
+        const struct result_run *other = result_run_at(report->result, report->runs[i]);
+        if (strcmp(other->mode, first->mode) == 0 && other->calib_data_num == first->calib_data_num)
+            places[n++] = i;
+    }
+    return places[0] == run ? n : 0;
+}
+
+void sweep_orders_range(const struct sweep_report *report, int unit, int k, const int *places, int count,
+                        double *least, double *most)
+{
+    *least = *most = NAN; // which fmin and fmax pass over
+    for (int i = 0; i < count; i++) {
+        double v = sweep_entry_at(report, unit, places[i])->intervals[k].value;
+        *least = fmin(*least, v);
+        *most = fmax(*most, v);
+    }
+}
+
+bool sweep_is_noise(const struct sweep_pair *pair)
+{
+    return pair->noise > 0 && fabs(pair->change.phi) <= pair->noise;
+}
+
+// Both values differ, by no more than noise.
+static bool only_noise_between(const struct sweep_report *report, int unit, int k, int a, int b)
+{
+    const struct sweep_entry *x = sweep_entry_at(report, unit, a), *y = sweep_entry_at(report, unit, b);
+    const double phi = x->intervals[k].phi - y->intervals[k].phi;
+    return phi != 0 && change_below_floor(phi, &x->floors[k], &y->floors[k]);
+}
+
+uint64_t sweep_noise_set(const struct sweep_report *report, int unit, int k,
+                         const struct sweep_family *family, int mode)
+{
+    uint64_t set = 0;
+    for (int i = 0; i < family->count; i++)
+        if (only_noise_between(report, unit, k, family->runs[mode], family->runs[i])) set |= UINT64_C(1) << i;
+    return set;
+}
+
+bool sweep_within_noise(const struct sweep_report *report, int unit, int k, int run)
+{
+    for (int f = 0; report->n_reruns > 0 && f < report->n_families; f++) {
+        const struct sweep_family *family = &report->families[f];
+        for (int i = 0; i < family->count; i++)
+            if (family->runs[i] == run && sweep_noise_set(report, unit, k, family, i)) return true;
+    }
+    return false;
+}
+
+bool sweep_within_apart(const struct sweep_report *report, int unit, int k, int run)
+{
+    const struct sweep_entry *entry = sweep_entry_at(report, unit, run);
+    const struct interval *v = &entry->intervals[k];
+    return !isinf(v->phi) && // which stands for equal
+           value_below_floor(sweep_metric(&report->units[unit], k), v->value, &entry->floors[k]);
+}
+
+bool sweep_runs_within_noise(const struct sweep_report *report, int unit, int k, const int *runs, int count)
+{
+    for (int a = 0; a < count; a++)
+        for (int b = a + 1; b < count; b++) {
+            const struct sweep_entry *x = sweep_entry_at(report, unit, runs[a]),
+                                     *y = sweep_entry_at(report, unit, runs[b]);
+            if (x->floors[k].reruns == 0 || y->floors[k].reruns == 0 ||
+                !change_below_floor(x->intervals[k].phi - y->intervals[k].phi, &x->floors[k], &y->floors[k]))
+                return false;
+        }
+    return true;
+}
+
+bool sweep_knows_noise(const struct sweep_report *report, int unit, const struct sweep_trend *trend)
+{
+    for (int i = 0; i < trend->count; i++)
+        if (sweep_entry_at(report, unit, trend->runs[i])->floors[0].reruns == 0) return false;
+    return true;
 }

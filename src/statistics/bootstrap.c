@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "resample.h"
+#include "ssmsweep/base/random.h"
 #include "ssmsweep/statistics/student.h"
 
 // A standard error below this part of the numbers that make it is their rounding.
@@ -15,6 +15,9 @@ static const double largest_t = 1e6;
 // So many of the largest replicates are left to Student's tail: fewer of few, so that the tail begins below
 // the 5 % point and p <= 0.05 is a count, as the interval's end is.
 enum { TAIL = 10, TAIL_PART = 40 };
+// Replicates side by side, each adding over the samples in their order: vectors of any width give the same
+// bits.
+enum { LANES = 8 };
 
 struct bootstrap {
     uint64_t seed;
@@ -27,7 +30,7 @@ struct bootstrap {
 };
 
 // The runs of one call, as they are before resampling.
-struct group {
+struct runs {
     const struct metric *metric;
     const double *const *tables;
     int runs;
@@ -112,6 +115,105 @@ void bootstrap_close(struct bootstrap *b)
     free(b);
 }
 
+// ---- the inner loops: LANES replicates at once ----
+
+static void draw(uint64_t stream, int replicate, int samples, double *weights, int stride)
+{
+    uint64_t first = (uint64_t)replicate << 32;
+    for (int i = 0; i < samples; i++)
+        weights[(long)i * stride] = 0;
+    for (int i = 0; i < samples; i++)
+        weights[(long)random_below(stream, first + (uint64_t)i, (uint64_t)samples) * stride] += 1;
+}
+
+void bootstrap_weights(uint64_t seed, int replicate, int samples, double *weights, int stride)
+{
+    draw(random_stream(seed, "bootstrap"), replicate, samples, weights, stride);
+}
+
+// weights[samples][LANES] of the replicates first, first + 1, ...
+static void resample_weights(uint64_t seed, int first, int samples, double *weights)
+{
+    uint64_t stream = random_stream(seed, "bootstrap");
+    for (int lane = 0; lane < LANES; lane++)
+        draw(stream, first + lane, samples, weights + lane, LANES);
+}
+
+static void weighted_sum(const double *weights, const double *column, int samples, double *sum)
+{
+    double total[LANES] = {0};
+    for (int i = 0; i < samples; i++)
+        for (int lane = 0; lane < LANES; lane++)
+            total[lane] += weights[(long)i * LANES + lane] * column[i];
+    memcpy(sum, total, sizeof total);
+}
+
+// influence += or = slope * column
+static void add_influence(double *influence, const double *slope, const double *column, int samples,
+                          int first)
+{
+    if (first)
+        for (int i = 0; i < samples; i++)
+            for (int lane = 0; lane < LANES; lane++)
+                influence[(long)i * LANES + lane] = slope[lane] * column[i];
+    else
+        for (int i = 0; i < samples; i++)
+            for (int lane = 0; lane < LANES; lane++)
+                influence[(long)i * LANES + lane] += slope[lane] * column[i];
+}
+
+static void weighted_squares(const double *weights, const double *influence, int samples, double *sum)
+{
+    double total[LANES] = {0};
+    for (int i = 0; i < samples; i++)
+        for (int lane = 0; lane < LANES; lane++) {
+            double u = influence[(long)i * LANES + lane];
+            total[lane] += weights[(long)i * LANES + lane] * (u * u);
+        }
+    memcpy(sum, total, sizeof total);
+}
+
+// What one run's table says under the weights.
+struct resampled {
+    double phi[LANES];
+    double variance[LANES]; // sum over samples of weight * influence^2
+};
+
+// influence[samples][LANES]: gradient * the sample's columns, whose weighted sum is 0.
+static void resample_run(const struct metric *metric, const double *table, int samples, const double *weights,
+                         double *influence, struct resampled *out)
+{
+    double sums[METRIC_MAX_COLUMNS][LANES], slopes[METRIC_MAX_COLUMNS][LANES];
+    for (int c = 0; c < metric->columns; c++)
+        weighted_sum(weights, table + (long)metric->column[c] * samples, samples, sums[c]);
+    for (int lane = 0; lane < LANES; lane++) {
+        double sum[METRIC_MAX_COLUMNS] = {0}, slope[METRIC_MAX_COLUMNS] = {0};
+        for (int c = 0; c < metric->columns; c++)
+            sum[c] = sums[c][lane];
+        out->phi[lane] = metric->phi(sum, slope);
+        for (int c = 0; c < metric->columns; c++)
+            slopes[c][lane] = slope[c];
+    }
+    for (int c = 0; c < metric->columns; c++)
+        add_influence(influence, slopes[c], table + (long)metric->column[c] * samples, samples, c == 0);
+    weighted_squares(weights, influence, samples, out->variance);
+}
+
+// variance[LANES]: sum over samples of weight * (influence a - influence b)^2.
+static void resample_pair(const double *influence_a, const double *influence_b, int samples,
+                          const double *weights, double *variance)
+{
+    double total[LANES] = {0};
+    for (int i = 0; i < samples; i++)
+        for (int lane = 0; lane < LANES; lane++) {
+            double u = influence_a[(long)i * LANES + lane] - influence_b[(long)i * LANES + lane];
+            total[lane] += weights[(long)i * LANES + lane] * (u * u);
+        }
+    memcpy(variance, total, sizeof total);
+}
+
+// ---- where a run's numbers are ----
+
 static double *influence_of(const struct bootstrap *b, int run)
 {
     return b->influence + (size_t)run * (size_t)b->samples * LANES;
@@ -130,7 +232,7 @@ static double standard_error(const struct bootstrap *b, double variance)
 
 // ---- the samples as they are ----
 
-static bool columns_finite(const struct group *g, int run, int samples)
+static bool columns_finite(const struct runs *g, int run, int samples)
 {
     for (int c = 0; c < g->metric->columns; c++)
         for (int i = 0; i < samples; i++)
@@ -138,7 +240,7 @@ static bool columns_finite(const struct group *g, int run, int samples)
     return true;
 }
 
-static bool columns_equal(const struct group *g, int a, int b, int samples)
+static bool columns_equal(const struct runs *g, int a, int b, int samples)
 {
     for (int c = 0; c < g->metric->columns; c++) {
         long at = (long)g->metric->column[c] * samples;
@@ -149,7 +251,7 @@ static bool columns_equal(const struct group *g, int a, int b, int samples)
 }
 
 // Root of the sum of squares of the influences' terms, taken without their signs.
-static double term_size(const struct group *g, int run, int samples)
+static double term_size(const struct runs *g, int run, int samples)
 {
     double sums[METRIC_MAX_COLUMNS] = {0}, slope[METRIC_MAX_COLUMNS] = {0}, total = 0;
     for (int c = 0; c < g->metric->columns; c++)
@@ -174,7 +276,7 @@ static enum interval_state state_of(bool finite, double phi, double se, double s
     return se > no_spread * size ? INTERVAL_OK : INTERVAL_NO_SPREAD;
 }
 
-static void start_run(struct bootstrap *b, struct group *g, int run)
+static void start_run(struct bootstrap *b, struct runs *g, int run)
 {
     struct interval *interval = &g->intervals[run];
     struct resampled all;
@@ -200,7 +302,7 @@ static void start_run(struct bootstrap *b, struct group *g, int run)
 
 // One of the two is at the end of the scale in every sample: under equality each sample in which the other is
 // not would be as likely to be so the other way round (sign test).
-static double sign_test(const struct bootstrap *b, const struct group *g, int run)
+static double sign_test(const struct bootstrap *b, const struct runs *g, int run)
 {
     const struct metric *s = g->metric;
     double sum[METRIC_MAX_COLUMNS], slope[METRIC_MAX_COLUMNS], p = 2;
@@ -212,7 +314,7 @@ static double sign_test(const struct bootstrap *b, const struct group *g, int ru
     return fmin(1, fmax(BOOTSTRAP_SMALLEST_P, p));
 }
 
-static enum interval_state pair_state(const struct bootstrap *b, const struct group *g, int i, int j,
+static enum interval_state pair_state(const struct bootstrap *b, const struct runs *g, int i, int j,
                                       double phi, double se)
 {
     enum interval_state a = g->intervals[i].state, c = g->intervals[j].state;
@@ -224,7 +326,7 @@ static enum interval_state pair_state(const struct bootstrap *b, const struct gr
     return state_of(true, phi, se, fmax(g->size[i], g->size[j]), b->samples);
 }
 
-static void start_pair(struct bootstrap *b, struct group *g, int i, int j)
+static void start_pair(struct bootstrap *b, struct runs *g, int i, int j)
 {
     const struct interval *x = &g->intervals[i], *y = &g->intervals[j];
     double variance[LANES], phi = x->phi - y->phi;
@@ -248,7 +350,7 @@ static void start_pair(struct bootstrap *b, struct group *g, int i, int j)
     g->changes[pair_index(g->runs, i, j)] = change;
 }
 
-static void start(struct bootstrap *b, struct group *g)
+static void start(struct bootstrap *b, struct runs *g)
 {
     for (long i = 0; i < (long)b->samples * LANES; i++)
         b->weights[i] = 1;
@@ -271,8 +373,7 @@ static void keep(const struct bootstrap *b, int row, int first, const double *di
     }
 }
 
-static void resample_pairs(struct bootstrap *b, const struct group *g, int first,
-                           const struct resampled *runs)
+static void resample_pairs(struct bootstrap *b, const struct runs *g, int first, const struct resampled *runs)
 {
     for (int i = 0; i < g->runs; i++)
         for (int j = i + 1; j < g->runs; j++) {
@@ -292,7 +393,7 @@ static bool takes_part(const struct interval *interval)
     return interval->state == INTERVAL_OK || interval->state == INTERVAL_NO_SPREAD;
 }
 
-static void resample_block(struct bootstrap *b, const struct group *g, int first)
+static void resample_block(struct bootstrap *b, const struct runs *g, int first)
 {
     struct resampled runs[BOOTSTRAP_MAX_RUNS];
     resample_weights(b->seed, first, b->samples, b->weights);
@@ -387,7 +488,7 @@ static void finish_change(struct bootstrap *b, const struct metric *s, struct ch
     if (isinf(width)) change->state = INTERVAL_UNBOUNDED;
 }
 
-static void finish(struct bootstrap *b, struct group *g)
+static void finish(struct bootstrap *b, struct runs *g)
 {
     for (int run = 0; run < g->runs; run++)
         if (g->intervals[run].state == INTERVAL_OK)
@@ -400,12 +501,12 @@ static void finish(struct bootstrap *b, struct group *g)
 void bootstrap_run(struct bootstrap *b, const struct metric *metric, const double *const *tables,
                    const double *values, int runs, struct interval *intervals, struct change *changes)
 {
-    struct group g = {.metric = metric,
-                      .tables = tables,
-                      .values = values,
-                      .runs = runs,
-                      .intervals = intervals,
-                      .changes = changes};
+    struct runs g = {.metric = metric,
+                     .tables = tables,
+                     .values = values,
+                     .runs = runs,
+                     .intervals = intervals,
+                     .changes = changes};
     start(b, &g);
     for (int first = 0; first < b->replicates; first += LANES)
         resample_block(b, &g, first);

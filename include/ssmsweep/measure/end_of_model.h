@@ -9,7 +9,7 @@
 
 #include "ssmsweep/measure/profile.h"
 
-// Of one sample: sums over its predictions of a next token; tokens + nonfinite = length - 1.  Natural
+// Sums over the predictions of a next token in one sample; tokens + nonfinite = length - 1.  Natural
 // logarithms.  Plain data, merged by adding, in the order of the samples.
 struct end_of_model {
     uint64_t tokens;
@@ -26,8 +26,8 @@ struct end_of_model {
 void end_of_model_clear(struct end_of_model *total);
 void end_of_model_merge(struct end_of_model *total, const struct end_of_model *part);
 
-// Of two rows of logits: the reference's [0] and a mode's [1].  Element i goes into lane i mod 8, lanes are
-// folded 4, 2, 1; exp in double with a relative error below 4e-16.
+// Sums over two rows of logits: the reference's [0] and a mode's [1].  Element i goes into lane i mod 8,
+// lanes are folded 4, 2, 1; exp in double with a relative error below 4e-16.
 struct logit_sums {
     bool finite;    // all of both; where false, nothing of the following is set
     int top[2];     // lowest index of the largest

@@ -65,7 +65,7 @@ struct metric {
     bool one_if_equal;       // undefined for some equal outputs: judged as 1 there
     double grades[3];        // excellent, good, fair: what is better than this; of LIST_GRADED
     int place[METRIC_LISTS]; // from 1; 0: not in it
-    // Of outputs: the value.  NaN where undefined; the ratios in dB are infinite where nothing differs.
+    // The value, for outputs.  NaN where undefined; the ratios in dB are infinite where nothing differs.
     double (*value)(const struct measurement *measurement);
     // With an interval: a smooth function of sums over samples, of degree 0 (the same for sums and for
     // means); docs/statistics.md has the formulas.  sums[columns] -> phi, and gradient[columns] = d phi /
@@ -115,5 +115,25 @@ double scale_phi(enum scale scale, double v);      // v -> phi
 double scale_change(enum scale scale, double phi); // phi_a - phi_b -> change
 const char *scale_change_name(enum scale scale);   // "difference", "ratio", "atanh_difference", "odds_ratio"
 double scale_no_change(enum scale scale);          // 0 or 1
+
+// ---- one comparison record: every metric of a pair of outputs, computed once, and its grades ----
+
+// Nothing but doubles: ranks exchange it as such.
+struct record {
+    double count; // elements compared
+    // NaN or Inf among them; above 0 the metrics of that side and the shared ones are NaN.
+    double fp_nonfinite, mode_nonfinite;
+    double mode_abs_mean;  // for *_stats.json
+    double value[METRICS]; // NaN: undefined, not known, or a metric of predictions
+};
+
+struct record record_make(const struct measurement *measurement);
+// The value by which gates, baselines and grades judge: 1 for the undefined correlation of equal outputs.
+double record_judged(const struct record *record, enum metric_id metric);
+
+enum grade { GRADE_EXCELLENT, GRADE_GOOD, GRADE_FAIR, GRADE_POOR };
+const char *grade_name(enum grade grade);
+enum grade record_grade(const struct record *record, enum metric_id metric); // one of LIST_GRADED
+enum grade record_worst_grade(const struct record *record);
 
 #endif

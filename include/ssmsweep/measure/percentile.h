@@ -13,7 +13,7 @@ enum { PERCENTILES = 4 }; // p50, p90, p95, p99
 struct percentile; // opaque
 
 struct percentile *percentile_open(void); // NULL when memory is out
-// Of that, what so many values of one kind (differences of a layer, say) touch: about.
+// How much of that so many values of one kind (differences of a layer, say) touch: about.
 size_t percentile_bytes(size_t values);
 void percentile_close(struct percentile *percentile);
 

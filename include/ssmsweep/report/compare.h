@@ -10,7 +10,7 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
 #include "ssmsweep/comm/comm.h"
-#include "ssmsweep/measure/record.h"
+#include "ssmsweep/measure/metric.h"
 #include "ssmsweep/store/store.h"
 
 // One (run, layer, component) against the reference.
@@ -34,7 +34,7 @@ struct comparison {
 struct compare_request {
     const char *reference; // mode name
     const char *modes;     // comma list as in --modes; NULL: all in the file
-    // Of a sweep that did not end: only runs that share finished samples with the reference, over those
+    // For a sweep that did not end: only runs that share finished samples with the reference, over those
     // samples.
     bool partial;
     bool whole_runs;        // with it: only runs that are complete, as is their reference

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #include "ssmsweep/base/status.h"
-#include "ssmsweep/measure/record.h"
+#include "ssmsweep/measure/metric.h"
 #include "ssmsweep/plan/cell.h"
 #include "ssmsweep/report/checks.h"
 #include "ssmsweep/report/compare.h"

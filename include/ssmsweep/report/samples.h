@@ -10,8 +10,8 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
 #include "ssmsweep/measure/accumulate.h"
+#include "ssmsweep/measure/metric.h"
 #include "ssmsweep/measure/profile.h"
-#include "ssmsweep/measure/record.h"
 #include "ssmsweep/store/store.h"
 
 struct samples; // opaque

@@ -12,7 +12,6 @@
 #include "ssmsweep/measure/profile.h"
 #include "ssmsweep/report/compare.h"
 #include "ssmsweep/statistics/bootstrap.h"
-#include "ssmsweep/statistics/floor.h"
 #include "ssmsweep/statistics/ranking.h"
 #include "ssmsweep/store/store.h"
 
@@ -30,7 +29,7 @@ struct sweep_unit {
 const struct metric *sweep_metric(const struct sweep_unit *unit, int k);
 int sweep_metric_count(const struct sweep_unit *unit);
 
-// Of one (unit, run).
+// What is known of one (unit, run).
 struct sweep_entry {
     double elements;     // or predictions
     double nonfinite[2]; // of the reference, of the mode; or predictions (both the same)
@@ -43,7 +42,7 @@ struct sweep_entry {
     double position_mse[PROFILE_POSITIONS], position_mae[PROFILE_POSITIONS];
 };
 
-// Of one (unit, pair of runs, metric by which modes are ranked: of LIST_RANKED).
+// What is known of one (unit, pair of runs, metric of LIST_RANKED).
 struct sweep_pair {
     struct change change;
     double adjusted; // p, corrected for the family
@@ -90,7 +89,7 @@ struct sweep_report {
     int first_unit, unit_step, held_units;
     struct sweep_entry *entries; // [held_units][n_runs]
     struct sweep_pair *pairs;    // [held_units][ranked][n_pairs]
-    struct rank *ranks;          // [held_units][ranked][n_ranks]
+    struct standing *ranks;      // [held_units][ranked][n_ranks]
     int64_t *settles;            // [held_units][ranked][n_trends], as trend_settles()
 };
 
@@ -117,8 +116,46 @@ size_t sweep_report_bytes(const struct sweep_report_size *size, int rank, int ra
 struct sweep_entry *sweep_entry_at(const struct sweep_report *report, int unit, int run);
 struct sweep_pair *sweep_pairs_at(const struct sweep_report *report, int unit, int k,
                                   const struct sweep_family *family); // as pair_index() orders them
-struct rank *sweep_ranks_at(const struct sweep_report *report, int unit, int k,
-                            const struct sweep_family *family);
+struct standing *sweep_ranks_at(const struct sweep_report *report, int unit, int k,
+                                const struct sweep_family *family);
 int64_t *sweep_settles_at(const struct sweep_report *report, int unit, int k, int trend);
+
+// ---- what the numbers say: local ----
+
+// Which modes of a family can be told apart is reported by these metrics.
+bool sweep_ranks_by(const struct sweep_unit *unit, int k);
+
+// What is known of a pair.
+enum sweep_verdict { VERDICT_FIRST, VERDICT_SECOND, VERDICT_TIE, VERDICT_EQUAL, VERDICT_UNKNOWN };
+enum sweep_verdict sweep_verdict(const struct standing *ranks, const struct sweep_pair *pair, int first,
+                                 int second);
+
+// Runs of a mode and calib_data_num under several orders of the calibration samples.  places[report->n_runs]
+// gets them, the first being `run`; returns how many, or 0 where `run` is not the first of them.
+int sweep_orders(const struct sweep_report *report, int run, int *places);
+// The smallest and the largest value of one of their metrics.
+void sweep_orders_range(const struct sweep_report *report, int unit, int k, const int *places, int count,
+                        double *least, double *most);
+
+// The change is no larger than what another order of sums makes.  False where no noise is known.
+bool sweep_is_noise(const struct sweep_pair *pair);
+// Modes of a family, as bits, whose difference from this one is noise; those of the same value do not
+// count.
+uint64_t sweep_noise_set(const struct sweep_report *report, int unit, int k,
+                         const struct sweep_family *family, int mode);
+// Is there one, under any scales?  `run` as for sweep_entry_at().  False where no noise is known.
+bool sweep_within_noise(const struct sweep_report *report, int unit, int k, int run);
+// Is it no further from the reference than from its own re-runs?  False of a perplexity, of a run that is the
+// reference in every bit, and where no noise is known.
+bool sweep_within_apart(const struct sweep_report *report, int unit, int k, int run);
+// Runs of one mode with other scales: no two differ by more than noise.  False where that of one is not
+// known.
+bool sweep_runs_within_noise(const struct sweep_report *report, int unit, int k, const int *runs, int count);
+// Are there re-runs of every point?
+bool sweep_knows_noise(const struct sweep_report *report, int unit, const struct sweep_trend *trend);
+
+// The places that a mode may have among `count`: from 1 + those that are better for sure to the last but
+// those that are worse for sure.  0, 0: unknown.
+void sweep_places(const struct standing *ranks, int count, int mode, int *best, int *worst);
 
 #endif

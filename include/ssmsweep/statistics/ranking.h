@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decisions over families of tests: Holm's correction, a ranking that shows ties, where a series stops
-// improving, and how many samples would settle a tie.
+// improving, how many samples would settle a tie, and what is mere noise.
 #ifndef SSMSWEEP_STATISTICS_RANKING_H
 #define SSMSWEEP_STATISTICS_RANKING_H
 
@@ -18,7 +18,7 @@
 void holm_adjust(const double *p, int count, double *adjusted);
 
 // One run among `runs` of one (layer, component, cell, metric).  The family is all pairs of runs.
-struct rank {
+struct standing {
     int rank;        // 1 + number of runs that are significantly better; 0: no value (NaN)
     uint64_t tied;   // bit r: run r cannot be told from this one (EQUAL ones included, itself not)
     uint64_t equal;  // bit r: run r is equal in every sample
@@ -27,7 +27,7 @@ struct rank {
 
 // changes as from bootstrap_run(); adjusted (or NULL) gets the corrected p-values, [pair_count(runs)].
 void ranking_make(const struct metric *metric, const struct interval *intervals, const struct change *changes,
-                  int runs, double alpha, struct rank *ranks, double *adjusted);
+                  int runs, double alpha, struct standing *ranks, double *adjusted);
 
 // Runs are the same mode at rising calib_data_num, changes their pairs.  Returns the smallest index from
 // which on no later one is better, significantly (family: all pairs) and by more than noise[pairs], which is
@@ -50,5 +50,34 @@ void demands_close(struct demands *demands); // NULL is fine
 // change has no se, or is unbounded: its se says nothing then.
 #define SAMPLES_MOST 1e9
 double samples_needed(struct demands *demands, const struct change *change, double least, int family);
+
+// ---- the noise floor ----
+
+// The implementation-noise floor: what another legal order of summation, or a dither of the last bit, makes
+// of a metric.  A difference of that size means nothing.
+
+// The floor of one (run, layer, component, metric), from K re-runs of the run.  NaN: not known.
+struct noise_floor {
+    double change; // largest |phi(re-run) - phi(run)|, both measured against the reference
+    double value;  // the metric of the re-runs against the run itself: the worst of them
+    int reruns;    // K
+};
+
+// `own`: the run's metric against the reference; `against_reference[reruns]`, `against_self[reruns]`: those
+// of the re-runs (either may be NULL).  `quantile` 1 takes the largest, 0.9 the one that 90 % do not exceed
+// (the order statistic ceil(K quantile)).  A NaN among the values makes that floor NaN; reruns 0 makes both
+// so.  A re-run infinitely far away does not count: it or the run is the reference in every bit, and that
+// says nothing of a noise that others could have; where all are, the change is NaN.
+struct noise_floor noise_floor_make(const struct metric *metric, double own, const double *against_reference,
+                                    const double *against_self, int reruns, double quantile);
+
+// The run is as near to the reference as to its own re-runs: its value is not above the floor (for metrics
+// that are better when larger: not below it).  False where either is NaN.
+bool value_below_floor(const struct metric *metric, double value, const struct noise_floor *floor);
+
+// A change phi of run a to run b lies within what the noise of both can make: |phi| <= a->change + b->change.
+// NULL or NaN floors count as 0 (a float mode has none).  A change of exactly 0 is always below.
+bool change_below_floor(double phi, const struct noise_floor *a, const struct noise_floor *b);
+double change_floor(const struct noise_floor *a, const struct noise_floor *b); // a->change + b->change
 
 #endif

@@ -7,7 +7,7 @@
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/compute/measure.h"
-#include "ssmsweep/measure/record.h"
+#include "ssmsweep/measure/metric.h"
 
 static enum status next_sample(void *context, int index, struct output_pair *pair, struct error *err)
 {

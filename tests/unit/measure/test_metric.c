@@ -7,7 +7,7 @@
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/compute/measure.h"
 #include "ssmsweep/measure/end_of_model.h"
-#include "ssmsweep/measure/record.h"
+#include "ssmsweep/measure/metric.h"
 #include "ssmsweep/statistics/bootstrap.h"
 
 enum { SAMPLES = 12, MAX_ELEMENTS = 700 };

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "ssmsweep/compute/measure.h"
-#include "ssmsweep/measure/record.h"
+#include "ssmsweep/measure/metric.h"
 #include "ssmsweep/report/view.h"
 
 static void keys_are_the_published_ones(void **state)

@@ -323,7 +323,7 @@ static bool flag(const struct scenario *s, int trials)
         for (int i = 0; i < trials; i++) {
             struct interval intervals[RUNS];
             struct change changes[RUNS * (RUNS - 1) / 2];
-            struct rank ranks[RUNS];
+            struct standing ranks[RUNS];
             int told_apart = 0;
             run(b, s, &t, i, intervals, changes);
             ranking_make(find(s->metric), intervals, changes, RUNS, RANKING_ALPHA, ranks, NULL);

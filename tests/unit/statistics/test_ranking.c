@@ -4,7 +4,6 @@
 
 #include "../support.h"
 #include "ssmsweep/base/random.h"
-#include "ssmsweep/statistics/floor.h"
 #include "ssmsweep/statistics/ranking.h"
 
 static const struct metric *moment(const char *name)
@@ -51,7 +50,7 @@ static struct series make(const double *v, int runs, const char *apart)
 
 static void ranks_show_ties(void **state)
 {
-    struct rank r[4];
+    struct standing r[4];
     double p[6];
     const double v[] = {1, 2, 2, 5};
     (void)state;
@@ -73,7 +72,7 @@ static void ranks_show_ties(void **state)
 static void ties_may_overlap(void **state)
 {
     const double v[] = {1, 2, 3};
-    struct rank r[3];
+    struct standing r[3];
     (void)state;
     struct series s = make(v, 3, ".!.");
     ranking_make(moment("mse"), s.intervals, s.changes, 3, 0.05, r, NULL);
@@ -84,7 +83,7 @@ static void ties_may_overlap(void **state)
 static void only_what_holds_for_the_family_counts(void **state)
 {
     const double v[] = {1, 2, 3, 4};
-    struct rank r[4];
+    struct standing r[4];
     (void)state;
     struct series s = make(v, 4, "......");
     s.changes[2].p = 0.01; // significant alone, not among six
