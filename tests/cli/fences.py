@@ -14,6 +14,7 @@ FOLDERS = ["base", "input", "recipe", "measure", "compute", "arch", "calibrate",
            "sweep", "report", "tools"]
 MODE_NAME = re.compile(r'"(2-[0-9]|fp16)"')
 COMMENT = re.compile(r"^\s*//.*$", re.M)
+CATALOGUE = os.path.join(harness.SOURCE, "include", "ssmsweep", "measure", "metrics.def")
 
 
 def sources():
@@ -143,9 +144,17 @@ def compiles_alone(compiler, header):
     return done.stderr.decode() if done.returncode else ""
 
 
+def metric_names():
+    with open(CATALOGUE, encoding="utf-8") as f:
+        return re.findall(r'^METRIC\(.*\.name = "(\w+)"', f.read(), re.M)
+
+
 def main():
     checks = harness.Checks()
     found = sources()
+    metrics = metric_names()
+    checks.check(len(metrics) > 30 and len(set(metrics)) == len(metrics), "the catalogue of metrics is there", metrics)
+    by_name = re.compile(r'(?:\b(?:str\w*cmp|metric_find)\([^;]*|==\s*)"(?:%s)"' % "|".join(metrics))
     checks.check(len(found) > 30, "the source is there", len(found))
     for path, text in found.items():
         bad = [header for header in includes(text) if not may_include(path, header)]
@@ -154,6 +163,8 @@ def main():
         if path != "src/recipe/mode.c":
             names = MODE_NAME.findall(COMMENT.sub("", text))
             checks.check(not names, path + ": knows no mode by name", names)
+        decided = by_name.findall(COMMENT.sub("", text))
+        checks.check(not decided, path + ": decides nothing by the name of a metric", decided)
         breaches = number_breaches(path, text)
         checks.check(not breaches, path + ": numbers become text, and text numbers, by base/number.h", breaches)
         if not path.startswith("src/tools/bench/"):
