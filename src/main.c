@@ -14,6 +14,7 @@
 #include "ssmsweep/report/reporting.h"
 #include "ssmsweep/report/verdict.h"
 #include "ssmsweep/store/store.h"
+#include "ssmsweep/sweep/dry_run.h"
 #include "ssmsweep/sweep/sweep.h"
 #include "ssmsweep/tools/bench.h"
 #include "ssmsweep/tools/commands.h"
@@ -57,21 +58,19 @@ static enum status run(const struct program *program, struct error *err)
 {
     const struct job *job = program->job;
     struct sweep sweep = {0};
-    if (sweep_open(&sweep, job, program->comm, program->log, program->stop, SSMSWEEP_VERSION, err))
-        goto close_sweep;
-    if (job->dry_run) {
-        command_print_plan(&sweep, err);
-        goto close_sweep;
+    sweep_open(&sweep, job, program->comm, program->log, program->stop, SSMSWEEP_VERSION, err);
+    if (!err->status && job->dry_run) {
+        dry_run_print(&sweep, reporting_bytes(&sweep), err);
+    } else if (!err->status) {
+        if (job->command == COMMAND_RUN) sweep.admit = report_folder_prepare;
+        // What other ranks wrote can be read since sweep_run() closed the file.
+        if (sweep_run(&sweep, err) == STATUS_OK)
+            compare(program, false, err);
+        else if (sweep.comparable)
+            compare_partially(program);
+        if (!err->status && job->command == COMMAND_SAVE)
+            command_tell_compare(program->log, "saved", sweep.result_path, sweep.job);
     }
-    if (job->command == COMMAND_RUN) sweep.admit = report_folder_prepare;
-    // What other ranks wrote can be read since sweep_run() closed the file.
-    if (sweep_run(&sweep, err) == STATUS_OK)
-        compare(program, false, err);
-    else if (sweep.comparable)
-        compare_partially(program);
-    if (!err->status && job->command == COMMAND_SAVE)
-        command_tell_compare(program->log, "saved", sweep.result_path, sweep.job);
-close_sweep:
     sweep_close(&sweep);
     return err->status;
 }

@@ -6,6 +6,7 @@
 
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/plan/predict.h"
 #include "ssmsweep/sweep/scheduler.h"
 #include "worker.h"
 
@@ -26,13 +27,6 @@ static bool takes_histogram(const struct plan *plan, int samples)
     return samples > 0 && observers_take_histogram(&plan->observers);
 }
 
-size_t observations_bytes(const struct plan *plan, int samples)
-{
-    size_t bytes = (size_t)samples * row_of(plan) * sizeof(float);
-    if (takes_histogram(plan, samples)) bytes += (size_t)plan->n_cells * counts_of(plan) * sizeof(uint64_t);
-    return bytes;
-}
-
 enum status observations_open(struct observations *known, const struct plan *plan, const struct dims *dims,
                               int samples, int max_tokens, struct error *err)
 {
@@ -49,7 +43,7 @@ enum status observations_open(struct observations *known, const struct plan *pla
     known->present = calloc((size_t)samples + 1, 1);
     if (histogram) known->histogram = calloc((size_t)plan->n_cells, counts_of(plan) * sizeof(uint64_t));
     if (!known->observed || !known->present || (histogram && !known->histogram))
-        error_memory(err, observations_bytes(plan, samples), "the observations");
+        error_memory(err, plan_observations(plan, samples), "the observations");
     return err->status;
 }
 

@@ -26,7 +26,6 @@ struct observations {
 enum status observations_open(struct observations *known, const struct plan *plan, const struct dims *dims,
                               int samples, int max_tokens, struct error *err);
 void observations_clear(struct observations *known);
-size_t observations_bytes(const struct plan *plan, int samples);
 
 int observations_absent(const struct observations *known); // how many
 

@@ -5,19 +5,6 @@
 
 #include "ssmsweep/base/team.h"
 
-// Calibration is an FP32 pass, and a W8A8 checkpoint needs none.
-unsigned engine_parts(const struct plan *plan, const struct model *model)
-{
-    unsigned parts = plan->n_cells > 0 ? WEIGHTS_W8A8 : 0;
-    if (plan->n_cells > 0 && model->kind == MODEL_FLOAT) parts |= WEIGHTS_FP32;
-    if (plan->logits) parts |= WEIGHTS_LM_HEAD;
-    for (int r = 0; r < plan->n_runs; r++) {
-        if (plan->runs[r].mode->precision == PRECISION_FP32) parts |= WEIGHTS_FP32;
-        if (plan->runs[r].mode->precision == PRECISION_FP16) parts |= WEIGHTS_FP16;
-    }
-    return parts;
-}
-
 struct packing {
     const struct engine *engine;
     const struct model *model;

@@ -16,9 +16,6 @@ struct engine {
     struct forward *forward;
 };
 
-// Packings (enum weights_part) that the runs of a plan need.
-unsigned engine_parts(const struct plan *plan, const struct model *model);
-
 // Collective.  Packs the weights, by all ranks and threads of a node together.  The model must outlive the
 // engine. engine_close() frees, after a failure too.
 enum status engine_open(struct engine *engine, const struct comm *comm, const struct model *model,

@@ -21,21 +21,16 @@ struct lockstep {
     struct store *store;
     const float *scales;
     struct arena arena;
-    struct lane *lanes; // the reference first, re-runs behind those that they repeat
-    uint32_t *all;      // [n_layer] every component
-    // Of the layer at hand, [max tokens][width]: of the reference, of the last run that is repeated, of the
-    // lane at work.
-    float *reference[ARCH_MOST_COMPONENTS], *repeated[ARCH_MOST_COMPONENTS], *values[ARCH_MOST_COMPONENTS];
-    float *reference_logits, *repeated_logits, *logits; // [LOGITS_TOKENS][PREDICTION_PIECE]
+    uint32_t *all; // [n_layer] every component
+    struct group_buffers buffers;
     // the sample at work
     int n_lanes, sample, length;
-    int32_t *ids;      // [max tokens]
     struct lane *lane; // that goes through a layer
 };
 
 static bool lane_is_reference(const struct lockstep *l, const struct lane *lane)
 {
-    return lane == &l->lanes[0];
+    return lane == &l->buffers.lanes[0];
 }
 
 // Between two steps: false when the time of grace is over.
@@ -47,88 +42,25 @@ static bool look_around(struct scheduler *scheduler)
 
 // ---- memory ----
 
-// Is it the first run of the group that repeats what it repeats?  A run repeats itself.
-static bool is_first_of(const struct plan *plan, const struct group *group, int member)
-{
-    const int *members = plan->members + group->first; // a run in front of its re-runs
-    if (plan->runs[members[member]].dither == 0) return true;
-    for (int i = 0; i < member; i++)
-        if (plan->runs[members[i]].repeats == plan->runs[members[member]].repeats) return false;
-    return true;
-}
-
-// Of a group: the reference, its runs, and what these repeat.
-static int most_lanes(const struct plan *plan)
-{
-    int most = 0;
-    for (int g = 0; g < plan->n_groups; g++) {
-        const struct group *group = &plan->groups[g];
-        int lanes = 1;
-        for (int i = 0; i < group->count; i++) {
-            const struct run *run = &plan->runs[plan->members[group->first + i]];
-            lanes += run->dither != 0;
-            lanes += is_first_of(plan, group, i) && run->repeats != group->reference;
-        }
-        most = lanes > most ? lanes : most;
-    }
-    return most;
-}
-
-// One thread measures what it is given while that is in its caches; several share the components of a layer.
-static bool measures_at_once(int threads)
-{
-    return threads == 1;
-}
-
-// The one description of the buffers: measures them or gives them out.  Where lanes is NULL it measures.
-static void carve(struct lockstep *l, const struct plan *plan, const struct dims *dims, int max_tokens,
-                  int threads)
-{
-    struct lane unused;
-    const size_t block = plan->logits ? (size_t)LOGITS_TOKENS * PREDICTION_PIECE * sizeof(float) : 0;
-    const bool reruns = plan_reruns(plan) > 0;
-    for (int c = 0; c < dims->arch->n_components; c++) {
-        const size_t width = (size_t)arch_width(dims, c);
-        const size_t bytes = (size_t)max_tokens * width * sizeof(float);
-        l->reference[c] = arena_take(&l->arena, bytes);
-        l->repeated[c] = arena_take(&l->arena, reruns ? bytes : 0);
-        l->values[c] = arena_take(&l->arena, measures_at_once(threads) ? 0 : bytes);
-    }
-    for (int i = 0; i < most_lanes(plan); i++)
-        lane_carve(l->lanes ? &l->lanes[i] : &unused, &l->arena, plan, dims, max_tokens);
-    l->ids = arena_take(&l->arena, (size_t)max_tokens * sizeof *l->ids);
-    l->reference_logits = arena_take(&l->arena, block);
-    l->repeated_logits = arena_take(&l->arena, reruns ? block : 0);
-    l->logits = arena_take(&l->arena, block);
-}
-
-size_t lockstep_bytes(const struct plan *plan, const struct dims *dims, int max_tokens, int threads)
-{
-    struct lockstep measured = {0};
-    arena_init_measure(&measured.arena);
-    carve(&measured, plan, dims, max_tokens, threads);
-    return measured.arena.used_bytes;
-}
-
 enum status lockstep_open(struct lockstep **lockstep, const struct worker *worker, struct store *store,
                           const float *scales, struct error *err)
 {
     const struct plan *plan = worker->plan;
     const int max_tokens = worker->corpus->max_tokens;
-    const size_t bytes = lockstep_bytes(plan, worker->dims, max_tokens, worker->threads);
+    const size_t bytes = group_buffers_bytes(plan, worker->dims, max_tokens, worker->threads);
     struct lockstep *l = calloc(1, sizeof *l);
     if (!l) return error_memory(err, sizeof *l, "the runs of a group");
     *l = (struct lockstep){.worker = worker, .store = store, .scales = scales};
-    l->lanes = calloc((size_t)most_lanes(plan), sizeof *l->lanes);
+    l->buffers.lanes = calloc((size_t)group_most_lanes(plan), sizeof *l->buffers.lanes);
     l->all = calloc((size_t)plan->n_layer, sizeof *l->all);
-    if (!l->lanes || !l->all) error_memory(err, bytes, "the runs of a group");
+    if (!l->buffers.lanes || !l->all) error_memory(err, bytes, "the runs of a group");
     if (err->status || arena_init(&l->arena, bytes, "the runs of a group", err)) {
         lockstep_close(l);
         return err->status;
     }
     for (int layer = 0; layer < plan->n_layer; layer++)
         l->all[layer] = arch_all_components(plan->arch);
-    carve(l, plan, worker->dims, max_tokens, worker->threads);
+    group_buffers_carve(&l->buffers, &l->arena, plan, worker->dims, max_tokens, worker->threads);
     *lockstep = l;
     return STATUS_OK;
 }
@@ -137,7 +69,7 @@ void lockstep_close(struct lockstep *lockstep)
 {
     if (!lockstep) return;
     arena_clear(&lockstep->arena);
-    free(lockstep->lanes);
+    free(lockstep->buffers.lanes);
     free(lockstep->all);
     free(lockstep);
 }
@@ -151,7 +83,7 @@ static const struct run *run_of(const struct lockstep *l, const struct lane *lan
 
 static bool is_repeated(const struct lockstep *l, const struct lane *lane)
 {
-    for (const struct lane *other = lane + 1; other < l->lanes + l->n_lanes; other++)
+    for (const struct lane *other = lane + 1; other < l->buffers.lanes + l->n_lanes; other++)
         if (other->repeats == lane && other->stores) return true;
     return false;
 }
@@ -166,13 +98,13 @@ static int count_storing(const struct lockstep *l)
 {
     int storing = 0;
     for (int i = 0; i < l->n_lanes; i++)
-        storing += l->lanes[i].stores;
+        storing += l->buffers.lanes[i].stores;
     return storing;
 }
 
 static struct lane *add_lane(struct lockstep *l, int run, bool stores)
 {
-    struct lane *lane = &l->lanes[l->n_lanes++];
+    struct lane *lane = &l->buffers.lanes[l->n_lanes++];
     lane->run = run;
     lane->stores = stores;
     lane->failure = (struct error){0};
@@ -218,8 +150,8 @@ static void gather(struct lockstep *l, const struct group *group, int sample, co
     add_lane(l, group->reference, false);
     for (int i = 0; i < group->count; i++) {
         const int member = plan->members[group->first + i], run = plan->runs[member].repeats;
-        if (!is_first_of(plan, group, i)) continue;
-        struct lane *lane = run == group->reference ? &l->lanes[0] : add_lane(l, run, false);
+        if (!group_is_first_of(plan, group, i)) continue;
+        struct lane *lane = run == group->reference ? &l->buffers.lanes[0] : add_lane(l, run, false);
         lane->stores = member == run && !finished_has(finished, run, sample); // else its re-runs need it
         if (lane->stores) tell(l, lane);
         add_reruns(l, lane, group, finished);
@@ -231,15 +163,15 @@ static void gather(struct lockstep *l, const struct group *group, int sample, co
 static enum status read_ids(struct lockstep *l)
 {
     struct error err = {0};
-    store_read_ids(l->store, l->sample, l->length, l->ids, &err);
+    store_read_ids(l->store, l->sample, l->length, l->buffers.ids, &err);
     for (int t = 0; t < l->length && !err.status; t++)
-        if (l->ids[t] < 0 || l->ids[t] >= l->worker->dims->vocab_size)
+        if (l->buffers.ids[t] < 0 || l->buffers.ids[t] >= l->worker->dims->vocab_size)
             error_set(&err, STATUS_IO, "token ids of sample %d: got %d of %d; the result file was altered",
-                      l->sample, l->ids[t], l->worker->dims->vocab_size);
+                      l->sample, l->buffers.ids[t], l->worker->dims->vocab_size);
     if (!err.status) return STATUS_OK;
     for (int i = 0; i < l->n_lanes; i++) {
-        if (l->lanes[i].stores) l->lanes[i].failure = err;
-        l->lanes[i].stores = false;
+        if (l->buffers.lanes[i].stores) l->buffers.lanes[i].failure = err;
+        l->buffers.lanes[i].stores = false;
     }
     return err.status;
 }
@@ -274,7 +206,9 @@ static void keep_profile(const struct profile *profile, uint32_t *histogram, dou
 // Where the outputs of the layer at hand are kept, of a lane that others are compared with.
 static float *const *kept_of(const struct lockstep *l, const struct lane *lane)
 {
-    return lane_is_reference(l, lane) ? l->reference : lane->repeated ? l->repeated : l->values;
+    return lane_is_reference(l, lane) ? l->buffers.reference
+           : lane->repeated           ? l->buffers.repeated
+                                      : l->buffers.values;
 }
 
 static void measure_component(const struct lockstep *l, int layer, int component, const float *values)
@@ -286,7 +220,7 @@ static void measure_component(const struct lockstep *l, int layer, int component
     struct profile profile;
     profile_clear(&profile);
     accumulator_clear(&lane->moments[place]);
-    pairs_add_sample(&lane->moments[place], &profile, l->reference[component], values, tokens, width);
+    pairs_add_sample(&lane->moments[place], &profile, l->buffers.reference[component], values, tokens, width);
     keep_profile(&profile, lane->histogram + place * PROFILE_BINS, lane->position + place * PLACE_POSITIONS);
     if (!lane->repeats) return;
     accumulator_clear(&lane->apart[place]);
@@ -358,14 +292,14 @@ static double step_cost(const struct lockstep *l, const struct lane *lane)
 static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
 {
     for (int i = 0; i < l->n_lanes; i++)
-        forward_start(l->worker->forward, &l->lanes[i].stream, run_of(l, &l->lanes[i])->mode, l->ids,
-                      l->length);
+        forward_start(l->worker->forward, &l->buffers.lanes[i].stream, run_of(l, &l->buffers.lanes[i])->mode,
+                      l->buffers.ids, l->length);
     for (int layer = 0; layer < l->worker->plan->n_layer && count_storing(l) > 0; layer++)
         for (int i = 0; i < l->n_lanes; i++) {
-            if (!goes_on(l, &l->lanes[i])) continue;
+            if (!goes_on(l, &l->buffers.lanes[i])) continue;
             if (!look_around(scheduler)) return false;
-            step(l, &l->lanes[i], layer);
-            scheduler_advance(scheduler, l->length * step_cost(l, &l->lanes[i]));
+            step(l, &l->buffers.lanes[i], layer);
+            scheduler_advance(scheduler, l->length * step_cost(l, &l->buffers.lanes[i]));
         }
     return true;
 }
@@ -397,7 +331,7 @@ static bool compared_alike(const struct lane *a, const struct lane *b)
 static const struct lane *find_twin(const struct lockstep *l, const struct lane *lane)
 {
     if (lane_is_reference(l, lane)) return NULL;
-    for (const struct lane *other = l->lanes; other < lane; other++)
+    for (const struct lane *other = l->buffers.lanes; other < lane; other++)
         if (other->stores && !other->twin && compared_alike(other, lane) && same_stream(l, other, lane))
             return other;
     return NULL;
@@ -412,7 +346,7 @@ static bool adds(const struct lane *lane)
 static bool predicts(const struct lockstep *l, const struct lane *lane)
 {
     if (lane_is_reference(l, lane) || adds(lane)) return true;
-    for (const struct lane *other = l->lanes; other < l->lanes + l->n_lanes; other++)
+    for (const struct lane *other = l->buffers.lanes; other < l->buffers.lanes + l->n_lanes; other++)
         if (other->repeats == lane && adds(other)) return true;
     return false;
 }
@@ -426,8 +360,8 @@ static void start_predictions(struct lockstep *l, struct lane *lane, int first, 
 
 static float *logits_of(const struct lockstep *l, const struct lane *lane)
 {
-    if (lane_is_reference(l, lane)) return l->reference_logits;
-    return lane->repeated ? l->repeated_logits : l->logits;
+    if (lane_is_reference(l, lane)) return l->buffers.reference_logits;
+    return lane->repeated ? l->buffers.repeated_logits : l->buffers.logits;
 }
 
 // A piece of the vocabulary.
@@ -436,12 +370,13 @@ static void compare_predictions(struct lockstep *l, struct lane *lane, int first
     const int left = l->worker->dims->vocab_size - first_id,
               ids = left < PREDICTION_PIECE ? left : PREDICTION_PIECE,
               stride = (ids + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES;
-    const int32_t *next = l->ids + first + 1;
+    const int32_t *next = l->buffers.ids + first + 1;
     float *logits = logits_of(l, lane);
     const double started = progress_clock();
     head_logits(l->worker->forward, lane->stream.rotated, lane->normed, count, first_id, ids, logits);
     if (adds(lane))
-        predictions_add(lane->predictions, l->reference_logits, logits, next, count, first_id, ids, stride);
+        predictions_add(lane->predictions, l->buffers.reference_logits, logits, next, count, first_id, ids,
+                        stride);
     if (adds(lane) && lane->repeats)
         predictions_add(lane->predictions_apart, logits_of(l, lane->repeats), logits, next, count, first_id,
                         ids, stride);
@@ -452,17 +387,18 @@ static void compare_predictions(struct lockstep *l, struct lane *lane, int first
 static bool run_block(struct lockstep *l, int first, int count, struct scheduler *scheduler)
 {
     for (int i = 0; i < l->n_lanes; i++)
-        if (predicts(l, &l->lanes[i])) start_predictions(l, &l->lanes[i], first, count);
+        if (predicts(l, &l->buffers.lanes[i])) start_predictions(l, &l->buffers.lanes[i], first, count);
     for (int id = 0; id < l->worker->dims->vocab_size; id += PREDICTION_PIECE) {
         if (!look_around(scheduler)) return false;
         for (int i = 0; i < l->n_lanes; i++)
-            if (predicts(l, &l->lanes[i])) compare_predictions(l, &l->lanes[i], first, count, id);
+            if (predicts(l, &l->buffers.lanes[i]))
+                compare_predictions(l, &l->buffers.lanes[i], first, count, id);
     }
-    for (struct lane *lane = l->lanes; lane < l->lanes + l->n_lanes; lane++) {
+    for (struct lane *lane = l->buffers.lanes; lane < l->buffers.lanes + l->n_lanes; lane++) {
         if (!adds(lane)) continue;
-        end_of_model_take(&lane->end_of_model, lane->predictions, l->ids + first + 1, count);
+        end_of_model_take(&lane->end_of_model, lane->predictions, l->buffers.ids + first + 1, count);
         if (lane->repeats)
-            end_of_model_take(&lane->end_apart, lane->predictions_apart, l->ids + first + 1, count);
+            end_of_model_take(&lane->end_apart, lane->predictions_apart, l->buffers.ids + first + 1, count);
         scheduler_advance(scheduler, count * plan_predictions_cost(l->worker->plan, l->worker->dims));
     }
     return true;
@@ -473,15 +409,15 @@ static bool predict(struct lockstep *l, struct scheduler *scheduler)
 {
     bool stores = false;
     for (int i = 0; i < l->n_lanes; i++) {
-        l->lanes[i].twin = find_twin(l, &l->lanes[i]);
-        stores = stores || l->lanes[i].stores;
+        l->buffers.lanes[i].twin = find_twin(l, &l->buffers.lanes[i]);
+        stores = stores || l->buffers.lanes[i].stores;
     }
     const int predictions = l->worker->plan->logits && stores ? l->length - 1 : 0;
     for (int first = 0; first < predictions; first += LOGITS_TOKENS) {
         const int left = predictions - first;
         if (!run_block(l, first, left < LOGITS_TOKENS ? left : LOGITS_TOKENS, scheduler)) return false;
     }
-    for (struct lane *lane = l->lanes; lane < l->lanes + l->n_lanes; lane++) {
+    for (struct lane *lane = l->buffers.lanes; lane < l->buffers.lanes + l->n_lanes; lane++) {
         if (!lane->twin) continue;
         lane->end_of_model = lane->twin->end_of_model;
         lane->end_apart = lane->twin->end_apart;
@@ -512,13 +448,13 @@ static void store_lane(struct lockstep *l, struct lane *lane, struct finished *f
 static void cancel(struct lockstep *l)
 {
     for (int i = 0; i < l->n_lanes; i++)
-        if (l->lanes[i].stores) store_write_cancel(l->store, l->lanes[i].run);
+        if (l->buffers.lanes[i].stores) store_write_cancel(l->store, l->buffers.lanes[i].run);
 }
 
 bool lockstep_failure(const struct lockstep *lockstep, int index, int *run, const struct error **why)
 {
     for (int i = 0; i < lockstep->n_lanes; i++) {
-        const struct lane *lane = &lockstep->lanes[i];
+        const struct lane *lane = &lockstep->buffers.lanes[i];
         if (lane->failure.status == STATUS_OK || index-- > 0) continue;
         *run = lane->run;
         *why = &lane->failure;
@@ -540,7 +476,7 @@ enum status lockstep_sample(struct lockstep *lockstep, const struct group *group
         return worker_overdue(lockstep->worker, err);
     }
     for (int i = 0; i < lockstep->n_lanes; i++)
-        if (lockstep->lanes[i].stores) store_lane(lockstep, &lockstep->lanes[i], finished);
+        if (lockstep->buffers.lanes[i].stores) store_lane(lockstep, &lockstep->buffers.lanes[i], finished);
     if (lockstep_failure(lockstep, 0, &run, &why)) *err = *why;
     return err->status;
 }

@@ -12,9 +12,6 @@
 
 struct lockstep; // opaque: the buffers of a rank
 
-// Bytes of its buffers.
-size_t lockstep_bytes(const struct plan *plan, const struct dims *dims, int max_tokens, int threads);
-
 // Local.  The worker and the store are borrowed, so are scales (NULL where no run needs them).
 enum status lockstep_open(struct lockstep **lockstep, const struct worker *worker, struct store *store,
                           const float *scales, struct error *err);

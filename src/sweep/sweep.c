@@ -15,6 +15,7 @@
 #include "ssmsweep/base/number.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/compute/version.h"
+#include "ssmsweep/plan/predict.h"
 #include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/progress.h"
 #include "worker.h"
@@ -264,7 +265,7 @@ static enum status open_engine(const struct sweep *sweep, struct engine *engine,
                                struct error *err)
 {
     const double started = progress_clock();
-    engine_open(engine, sweep->comm, &sweep->model, engine_parts(&sweep->plan, &sweep->model),
+    engine_open(engine, sweep->comm, &sweep->model, plan_weights(&sweep->plan, &sweep->model),
                 sweep_longest_sample(sweep), sweep->threads, err);
     times->pack_seconds = progress_clock() - started;
     footprint_log(sweep->log, "weights are packed");

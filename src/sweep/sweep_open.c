@@ -144,32 +144,3 @@ void sweep_close(struct sweep *sweep)
     free(sweep->result_path);
     *sweep = (struct sweep){0};
 }
-
-// ---- what is to be done ----
-
-static double mebibytes(unsigned long long bytes)
-{
-    return (double)bytes / (1024.0 * 1024.0);
-}
-
-void sweep_print_plan(const struct sweep *sweep, FILE *out)
-{
-    const struct plan *plan = &sweep->plan;
-    const struct dims *dims = &sweep->model.dims;
-    int tensors = 0, layers = 0;
-    for (int l = 0; l < plan->n_layer; l++) {
-        layers += plan->want[l] != 0;
-        for (int c = 0; c < dims->arch->n_components; c++)
-            tensors += (plan->want[l] >> c & 1u) != 0;
-    }
-    plan_print_runs(plan, out);
-    fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
-    for (int i = 0; i < plan->n_stretches; i++) {
-        const struct stretch *stretch = &plan->stretches[i];
-        fprintf(out, "  samples: %d, in %d %s of runs, %d to an item\n", stretch->samples, stretch->n_groups,
-                stretch->n_groups == 1 ? "group" : "groups", plan->shard);
-    }
-    fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
-    fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
-            mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
-}

@@ -11,12 +11,10 @@
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/recipe/mode_table.h"
 #include "ssmsweep/report/job_files.h"
-#include "ssmsweep/report/memory_plan.h"
 #include "ssmsweep/report/reporting.h"
 #include "ssmsweep/store/claim.h"
 #include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/progress.h"
-#include "ssmsweep/sweep/time_plan.h"
 #include "ssmsweep/tools/info.h"
 #include "ssmsweep/tools/npy_files.h"
 #include "ssmsweep/tools/synth.h"
@@ -164,18 +162,6 @@ enum status command_import(const struct job *job, const struct comm *comm, const
 }
 
 // ---- around a sweep ----
-
-// Memory first: to measure the time takes some.
-enum status command_print_plan(const struct sweep *sweep, struct error *err)
-{
-    struct time_plan time;
-    const struct memory_plan memory = memory_plan_make(sweep);
-    if (time_plan_make(&time, sweep, err) || sweep->comm->rank != 0) return err->status;
-    sweep_print_plan(sweep, stdout);
-    memory_plan_print(stdout, &memory);
-    time_plan_print(stdout, &time, sweep);
-    return STATUS_OK;
-}
 
 void command_tell_compare(const struct log *log, const char *done, const char *path, const struct job *job)
 {

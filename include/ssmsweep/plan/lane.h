@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run holds in memory while a sample goes through the model: its streams, and what is measured of it.
+// What a group of runs holds in memory while a sample goes through the model: of each run its streams and
+// what is measured, of the layer at hand the outputs.
 #ifndef SSMSWEEP_PLAN_LANE_H
 #define SSMSWEEP_PLAN_LANE_H
 
@@ -35,9 +36,31 @@ struct lane {
     const struct lane *twin; // in front of it, with the same stream behind the last layer; NULL: none
 };
 
-// Local.  Takes the buffers of a lane from the arena, or measures them where the arena does.
-void lane_carve(struct lane *lane, struct arena *arena, const struct plan *plan, const struct dims *dims,
-                int max_tokens);
-size_t lane_bytes(const struct plan *plan, const struct dims *dims, int max_tokens);
+size_t lane_bytes(const struct plan *plan, const struct dims *dims, int max_tokens); // local
+
+// All buffers of a rank.  Outputs are those of the layer at hand, [max tokens][width]: of the reference, of
+// the last run that is repeated, of the lane at work (NULL where it is measured at once).
+struct group_buffers {
+    struct lane *lanes; // the reference first, re-runs behind those that they repeat
+    float *reference[ARCH_MOST_COMPONENTS], *repeated[ARCH_MOST_COMPONENTS], *values[ARCH_MOST_COMPONENTS];
+    float *reference_logits, *repeated_logits, *logits; // [LOGITS_TOKENS][PREDICTION_PIECE]
+    int32_t *ids;                                       // [max tokens]
+};
+
+// One thread measures what it is given while that is in its caches; several share the components of a layer.
+static inline bool measures_at_once(int threads)
+{
+    return threads == 1;
+}
+
+// Local.  Is it the first run of the group that repeats what it repeats?  A run repeats itself.
+bool group_is_first_of(const struct plan *plan, const struct group *group, int member);
+int group_most_lanes(
+    const struct plan *plan); // local; of the largest group: reference, runs, what they repeat
+
+// Local.  Takes the buffers from the arena, or measures them where the arena does or buffers->lanes is NULL.
+void group_buffers_carve(struct group_buffers *buffers, struct arena *arena, const struct plan *plan,
+                         const struct dims *dims, int max_tokens, int threads);
+size_t group_buffers_bytes(const struct plan *plan, const struct dims *dims, int max_tokens, int threads);
 
 #endif

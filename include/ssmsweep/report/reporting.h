@@ -14,6 +14,7 @@
 #include "ssmsweep/report/sweep_report.h"
 #include "ssmsweep/report/verdict.h"
 #include "ssmsweep/store/store.h"
+#include "ssmsweep/sweep/sweep.h"
 
 // In caller memory.  The caller sets the first part (borrowed) and zeroes the rest.
 struct reporting {
@@ -41,6 +42,9 @@ enum status reporting_statistics(struct reporting *reporting, struct error *err)
 // equality.
 enum status reporting_write(struct reporting *reporting, struct error *err);
 void reporting_close(struct reporting *reporting); // after a failure of any step, too
+
+// Local, after sweep_open().  Bytes that comparison and reports take on this rank, told beforehand.
+size_t reporting_bytes(const struct sweep *sweep);
 
 // Collective, after result_open() on every rank.  Does a run still write to the file?  Then a line says so,
 // and all ranks see the same finished samples.

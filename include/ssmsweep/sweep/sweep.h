@@ -66,9 +66,6 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
                        const struct log *log, struct stop *stop, const char *tool_version, struct error *err);
 void sweep_close(struct sweep *sweep); // a zeroed one is fine
 
-// Local.  What --dry-run shows: runs, items, bytes.
-void sweep_print_plan(const struct sweep *sweep, FILE *out);
-
 // Collective.  Makes the folders and the result file, or with --resume opens it; calibrates, runs every item
 // and closes the file.  After a failure the file stays if anything was finished.  STATUS_STOPPED: by a
 // signal.

@@ -32,9 +32,6 @@ enum status command_export(const struct job *job, const struct comm *comm, struc
 enum status command_import(const struct job *job, const struct comm *comm, const char *tool_version,
                            struct error *err);
 
-// Collective, after sweep_open().  What --dry-run prints: runs, items, memory, time.
-enum status command_print_plan(const struct sweep *sweep, struct error *err);
-
 // Local.  How to go on with a result file: "DONE PATH; compare its modes with: ...".
 void command_tell_compare(const struct log *log, const char *done, const char *path, const struct job *job);
 

@@ -1,19 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ssmsweep/sweep/time_plan.h"
+#include "ssmsweep/sweep/dry_run.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine.h"
 #include "inputs.h"
+#include "ssmsweep/base/footprint.h"
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/compute/measure.h"
 #include "ssmsweep/compute/steps.h"
 #include "ssmsweep/measure/end_of_model.h"
+#include "ssmsweep/plan/predict.h"
+#include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/progress.h"
 
 enum { MOST_TOKENS = 128, MOST_VOCAB = 4096, PREDICTED_TOKENS = 64, LEAST_RUNS = 2 };
 static const double MEASURED_SECONDS = 1.5; // all of it, where a layer is short
+
+// ---- time: one layer of each mode, computed and measured on every rank at once ----
+
+// Seconds on the slowest rank.  The reports that follow are not in it.
+struct time_plan {
+    double pack, calibrate, sweep;
+    double item; // the longest
+};
 
 // One layer of the model, and what a sample has there.
 struct stand {
@@ -32,8 +43,6 @@ struct stand {
     bool measures;  // the layer is that of a run that is compared
     double seconds; // for each measurement
 };
-
-// ---- memory ----
 
 static float *take_floats(struct arena *arena, size_t count)
 {
@@ -151,20 +160,14 @@ static double time_subject(struct stand *s, enum subject subject, const struct m
     return spent / runs;
 }
 
-// ---- the sum ----
-
-// Of a token: of each run as it is compared, of the run alone, of a prediction, of the calibration.
-struct rates {
-    double *compared, *alone; // [n_runs]
-    double prediction, observation;
-};
+// ---- the rates ----
 
 static bool same_mode(const struct plan *plan, int a, int b)
 {
     return plan->runs[a].mode == plan->runs[b].mode;
 }
 
-static void measure_rates(struct stand *s, struct rates *rates)
+static void measure_rates(struct stand *s, struct plan_rates *rates)
 {
     const struct plan *plan = &s->sweep->plan;
     const struct dims *dims = &s->sweep->model.dims;
@@ -186,54 +189,12 @@ static void measure_rates(struct stand *s, struct rates *rates)
                             (dims->vocab_size < PREDICTION_PIECE ? dims->vocab_size : PREDICTION_PIECE);
 }
 
-// Modes that give the same bits share their predictions.
-static bool predicts(const struct plan *plan, const struct group *group, int member)
-{
-    const struct run *run = &plan->runs[plan->members[group->first + member]];
-    for (int i = 0; i < group->count && run->mode->equals; i++) {
-        const struct run *other = &plan->runs[plan->members[group->first + i]];
-        if (other->cell == run->cell && other->dither == run->dither &&
-            strcmp(other->mode->name, run->mode->equals) == 0)
-            return false;
-    }
-    return true;
-}
-
-static double group_seconds(const struct plan *plan, const struct group *group, const struct rates *rates)
-{
-    double seconds = rates->alone[group->reference] + rates->prediction;
-    for (int i = 0; i < group->count; i++) {
-        const int run = plan->members[group->first + i];
-        const double twice = plan->runs[run].dither ? rates->compared[run] - rates->alone[run] : 0;
-        if (run == group->reference) continue;
-        seconds += rates->compared[run] + twice + (predicts(plan, group, i) ? rates->prediction : 0);
-    }
-    return seconds;
-}
-
 static double tokens_of(const struct corpus *corpus)
 {
     double tokens = 0;
     for (int i = 0; i < corpus->samples; i++)
         tokens += corpus->length[i];
     return tokens;
-}
-
-static void add_up(struct time_plan *time, const struct sweep *sweep, const struct rates *rates)
-{
-    const struct plan *plan = &sweep->plan;
-    double all = 0;
-    for (int i = 0; i < plan->n_items; i++) {
-        const struct item item = plan_item(plan, i);
-        double tokens = 0;
-        for (int place = item.first_place; place < item.first_place + item.samples; place++)
-            tokens += sweep->corpus.length[plan_sample(plan, place)];
-        const double seconds = tokens * group_seconds(plan, &plan->groups[item.group], rates);
-        all += seconds;
-        if (seconds > time->item) time->item = seconds;
-    }
-    time->sweep = all / sweep->comm->ranks > time->item ? all / sweep->comm->ranks : time->item;
-    time->calibrate = tokens_of(sweep_calibration_text(sweep)) * rates->observation / sweep->comm->ranks;
 }
 
 // ---- the whole ----
@@ -256,17 +217,17 @@ static enum status open_stand(struct stand *s, struct time_plan *time, struct er
     open_memory(s, err);
     if (comm_agree(sweep->comm, err)) return err->status;
     const double started = progress_clock();
-    const unsigned parts = engine_parts(&sweep->plan, &sweep->model);
+    const unsigned parts = plan_weights(&sweep->plan, &sweep->model);
     engine_open(&s->engine, sweep->comm, &s->model, parts, s->tokens, sweep->threads, err);
     time->pack = (progress_clock() - started) * sweep->model.dims.n_layer;
     return err->status;
 }
 
-enum status time_plan_make(struct time_plan *plan, const struct sweep *sweep, struct error *err)
+static enum status measure_time(struct time_plan *plan, const struct sweep *sweep, struct error *err)
 {
     struct stand *s = calloc(1, sizeof *s);
     const size_t runs = (size_t)sweep->plan.n_runs;
-    struct rates rates = {.compared = calloc(2 * runs, sizeof(double))};
+    struct plan_rates rates = {.compared = calloc(2 * runs, sizeof(double))};
     *plan = (struct time_plan){0};
     if (!s || !rates.compared) error_memory(err, sizeof *s, "the measurement");
     if (comm_agree(sweep->comm, err)) goto free_stand;
@@ -274,7 +235,11 @@ enum status time_plan_make(struct time_plan *plan, const struct sweep *sweep, st
     s->sweep = sweep;
     if (open_stand(s, plan, err) == STATUS_OK) {
         measure_rates(s, &rates);
-        add_up(plan, sweep, &rates);
+        const struct predicted_time predicted = plan_time(
+            &sweep->plan, &sweep->corpus, sweep_calibration_text(sweep), sweep->comm->ranks, &rates);
+        plan->calibrate = predicted.calibrate;
+        plan->sweep = predicted.sweep;
+        plan->item = predicted.item;
         MPI_Allreduce(MPI_IN_PLACE, plan, sizeof *plan / sizeof(double), MPI_DOUBLE, MPI_MAX,
                       sweep->comm->world);
     }
@@ -286,7 +251,7 @@ free_stand:
     return err->status;
 }
 
-void time_plan_print(FILE *out, const struct time_plan *plan, const struct sweep *sweep)
+static void print_time(FILE *out, const struct time_plan *plan, const struct sweep *sweep)
 {
     char all[32], calibrate[32], longest[32];
     progress_write_time(all, sizeof all, plan->pack + plan->calibrate + plan->sweep);
@@ -297,4 +262,108 @@ void time_plan_print(FILE *out, const struct time_plan *plan, const struct sweep
         "time: about %s with %d ranks x %d threads, and the reports; %s of it is calibration, the longest "
         "item takes %s\n",
         all, sweep->comm->ranks, sweep->threads, calibrate, longest);
+}
+
+static double mebibytes(unsigned long long bytes)
+{
+    return (double)bytes / (1024.0 * 1024.0);
+}
+
+// ---- memory of the ranks of a node ----
+
+// Bytes that nobody can take from the processes: Pss_Anon and Pss_Shmem of /proc/PID/smaps_rollup, without
+// the pages of mapped files.
+struct memory_plan {
+    int ranks;            // of the node of rank 0
+    size_t node, weights; // node 0: the system does not tell what a process holds
+    size_t rank;          // the largest of them, without the weights
+    size_t started;       // of that, what it held before the sweep
+};
+
+static struct predicted_memory predict(const struct sweep *sweep)
+{
+    return plan_memory(&(struct memory_request){
+        .plan = &sweep->plan,
+        .model = &sweep->model,
+        .evaluation = &sweep->corpus,
+        .calibration = &sweep->calibration,
+        .calibrates = sweep_calibrates(sweep),
+        .shares_weights = sweep->comm->node_ranks > 1,
+        .threads = sweep->threads,
+        .store_room_bytes = store_room_bytes(&sweep->plan, &sweep->model.dims, &sweep->corpus)});
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static struct memory_plan measure_memory(const struct sweep *sweep, size_t report_bytes)
+{
+    const struct comm *comm = sweep->comm;
+    const struct predicted_memory predicted = predict(sweep);
+    struct footprint now;
+    const bool known = footprint_read(&now);
+    const unsigned long long started = now.own_bytes + now.shared_bytes;
+    const unsigned long long items = started + predicted.rank,
+                             report = started + predicted.reader + report_bytes - predicted.ids;
+    unsigned long long sums[3] = {items, report, known}, most[1] = {larger(items, report)};
+    MPI_Allreduce(MPI_IN_PLACE, sums, 3, MPI_UNSIGNED_LONG_LONG, MPI_SUM, comm->node);
+    MPI_Allreduce(MPI_IN_PLACE, most, 1, MPI_UNSIGNED_LONG_LONG, MPI_MAX, comm->node);
+    if (sums[2] != (unsigned long long)comm->node_ranks)
+        return (struct memory_plan){.ranks = comm->node_ranks, .weights = predicted.weights};
+    return (struct memory_plan){.ranks = comm->node_ranks,
+                                .node = larger(sums[0] + predicted.weights, sums[1]),
+                                .weights = predicted.weights,
+                                .rank = most[0],
+                                .started = started};
+}
+
+static void print_memory(FILE *out, const struct memory_plan *plan)
+{
+    if (plan->node == 0) {
+        fprintf(out, "memory: %.1f MiB of weights per node; this system does not tell the rest\n",
+                mebibytes(plan->weights));
+        return;
+    }
+    fprintf(out, "memory: %.1f MiB on a node with %d rank%s: %.1f MiB of weights, up to %.1f MiB in a rank",
+            mebibytes(plan->node), plan->ranks, plan->ranks == 1 ? "" : "s", mebibytes(plan->weights),
+            mebibytes(plan->rank));
+    fprintf(out, " (%.1f MiB before the sweep)\n", mebibytes(plan->started));
+}
+
+// ---- the whole ----
+
+static void print_plan(FILE *out, const struct sweep *sweep)
+{
+    const struct plan *plan = &sweep->plan;
+    const struct dims *dims = &sweep->model.dims;
+    int tensors = 0, layers = 0;
+    for (int l = 0; l < plan->n_layer; l++) {
+        layers += plan->want[l] != 0;
+        for (int c = 0; c < dims->arch->n_components; c++)
+            tensors += (plan->want[l] >> c & 1u) != 0;
+    }
+    plan_print_runs(plan, out);
+    fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
+    for (int i = 0; i < plan->n_stretches; i++) {
+        const struct stretch *stretch = &plan->stretches[i];
+        fprintf(out, "  samples: %d, in %d %s of runs, %d to an item\n", stretch->samples, stretch->n_groups,
+                stretch->n_groups == 1 ? "group" : "groups", plan->shard);
+    }
+    fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
+    fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
+            mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
+}
+
+// Memory first: to measure the time takes some.
+enum status dry_run_print(const struct sweep *sweep, size_t report_bytes, struct error *err)
+{
+    struct time_plan time;
+    const struct memory_plan memory = measure_memory(sweep, report_bytes);
+    if (measure_time(&time, sweep, err) || sweep->comm->rank != 0) return err->status;
+    print_plan(stdout, sweep);
+    print_memory(stdout, &memory);
+    print_time(stdout, &time, sweep);
+    return STATUS_OK;
 }
