@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ssmsweep bench` runs, writes every field that docs/performance.md names with numbers that can be, and leaves no files
+"""`ssmsweep bench` runs, writes every field that docs/bench.md names with numbers that can be, and leaves no files
 behind.  No times are judged: the machine may be busy."""
 import json
 import math

@@ -10,7 +10,7 @@
 
 // Collective.  Rank 0 measures machine, kernels and forward passes while the others sleep; with more than one
 // rank, sweeps over 1, 2, 4, ... of them follow.  Rank 0 prints tables on stdout and writes job->json_file
-// (docs/performance.md describes both).  Files are made in a folder of their own in job->output_dir and
+// (docs/bench.md describes both).  Files are made in a folder of their own in job->output_dir and
 // removed.
 enum status bench_run(const struct job *job, const struct comm *comm, const char *tool_version,
                       struct error *err);
