@@ -352,7 +352,7 @@ def check_overflow(checks, work, stored):
     last = max(k for k in stored if k.endswith("selective_scan.D_scale"))
     torch_file.save(os.path.join(folder, "pytorch_model.bin"), dict(stored, **{last: np.array(stored[last] * 1e7, np.float32)}))
     result = harness.run(["--model", folder, "--tokenizer", harness.DEMO, "--calib_data_num", "1", "--calib_seqlen", "24", "--modes", "fp32,0",
-                          "--bootstrap", "199"], 1, run)
+                          *harness.FEW], 1, run)
     if not checks.check(result.status == 0, "overflow: runs", result.err):
         return
     entry = harness.report(run, "sweep.json")["end_of_model"][0]
@@ -443,7 +443,7 @@ def check_info(checks, work):
     shards = json.loads(info(os.path.join(work, "shards"), "--json"))
     checks.check(shards["files"] == 3 and shards["parameters"] == demo["parameters"], "info of shards")
     result = json.loads(info(os.path.join(work, "named", "run", "layer_outputs"), "--json"))
-    checks.check(result["complete"] and result["samples"] == 2 and len(result["runs"]) == 9 and result["reference_weights"] ==
+    checks.check(result["complete"] and result["samples"] == 2 and len(result["runs"]) == len(harness.MODES) and result["reference_weights"] ==
                  "dequantized-int8", "info of a result", result["runs"])
     checks.check("W8A8" in info(QUAMBA) and "runs " in info(os.path.join(work, "named", "run", "layer_outputs", "sweep.h5")),
                  "info as text")

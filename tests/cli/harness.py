@@ -24,6 +24,14 @@ SANITIZED = os.path.basename(os.path.dirname(PROGRAM)) == "asan"    # the preset
 # Ranks, where a failure must end all of them: sanitizers make a start five times as dear, and the third does as the second.
 SEVERAL = 2 if SANITIZED else 4
 MODES = ["fp32", "fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]    # in the order of the table
+QUANTIZED = MODES[2:]
+FEW = ["--bootstrap", "199"]    # as few resamples as may be, where nothing that is checked depends on their number
+
+
+def runs_of(cells):
+    """How many runs all modes make under so many sets of scales."""
+    return len(MODES) - len(QUANTIZED) + cells * len(QUANTIZED)
+
 
 # mpirun waits for twice the timeout after a rank that fails, always.
 OPEN_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",

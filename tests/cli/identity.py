@@ -10,7 +10,7 @@ import harness
 import sweep_files
 
 JOB = ["--all-modes", "--calib_data_num", "3,5", "--calib_seqlen", "64", "--layers", "first,7,last",
-       "--components", "all"]
+       "--components", "all"] + harness.FEW
 VARIANTS = [(1, []),  # the first is what the others are compared with
             (1, ["--threads", "2", "--shard", "7"]),
             (2, ["--threads", "2", "--shard", "1"]),

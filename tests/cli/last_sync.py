@@ -34,7 +34,7 @@ def main():
                                              None, LIMIT, program=recovery.INJECT)
             last = result.lines()[-1] if result.lines() else ""
             checks.check(result.status == recovery.IO and len(result.statuses) == ranks and "sweep.h5: cannot sync" in last and
-                         "80 of 80 samples" in last and "computes run" in result.err.split("inject: ")[0],
+                         "%d of %d samples" % (recovery.ALL, recovery.ALL) in last and "computes run" in result.err.split("inject: ")[0],
                          what + ": status and line", "%s\n%s" % (result.status, result.err))
             resumed = harness.run(recovery.job(good.folder, "--resume", "-q"), ranks, folder, limit=LIMIT)
             checks.check(resumed.status == recovery.OK and not sweep_files.differences(recovery.results(folder), good.results),

@@ -29,10 +29,9 @@ CASES = [
     (1, DEMO, "long", ["--modes", "fp32,2-1"]),
     (2, DEMO, "long", ["--modes", "all", "--layers", "all", "--store", "none", "--calib_data_num", "4,8"]),
     # The report is the largest: ten sizes of calibration.
-    (2, DEMO, "short", EVERYTHING + ["--store", "none", "--calib_data_num", "1,2,3,4,5,6,7,8,9,10", "--no-logits",
-                                     "--bootstrap", "199"]),
+    (2, DEMO, "short", EVERYTHING + ["--store", "none", "--calib_data_num", "1,2,3,4,5,6,7,8,9,10", "--no-logits"] + harness.FEW),
     (2, DEMO, "long", ["--modes", "all", "--noise", "2"]),
-    (2, DEMO, "short", EVERYTHING + ["--store", "none", "--noise", "16", "--bootstrap", "199"]),
+    (2, DEMO, "short", EVERYTHING + ["--store", "none", "--noise", "16"] + harness.FEW),
     (1, "middle", "long", ["--modes", "fp32,3", "--no-logits"]),
     (8, "middle", "long", ["--modes", "fp32,3"]),
 ]

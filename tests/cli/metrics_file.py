@@ -16,7 +16,7 @@ from numpy_metrics import wrong_moments, wrong_profile
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
 
-JOB = ["-q", "--calib_data_num", "2,3", "--calib_seqlen", "48", "--layers", "all", "--components", "all"]
+JOB = ["-q", "--calib_data_num", "2,3", "--calib_seqlen", "48", "--layers", "all", "--components", "all"] + harness.FEW
 LIMIT = harness.LIMIT
 
 
@@ -119,7 +119,8 @@ def moments_of(value):
 def check_reports_of_metrics(checks, folder):
     """Without outputs every report has the numbers that it has with them, bit by bit."""
     for what in ("whole", "none"):
-        again = harness.run(["compare", "-q", "--output_dir", what, "--comparison-dir", what + "/again", "--per-sample"], 2, folder)
+        again = harness.run(["compare", "-q", "--output_dir", what, "--comparison-dir", what + "/again", "--per-sample"] + harness.FEW, 2,
+                            folder)
         checks.check(again.status == 0, what + ": compare", again.err)
     for place in ("", "again"):
         names = [sorted(n for n in os.listdir(os.path.join(folder, what, place)) if n.endswith((".json", ".csv"))) for what in ("whole", "none")]
@@ -133,7 +134,7 @@ def check_reports_of_metrics(checks, folder):
     checks.check("mse" in layer and "abs_diff_p99" not in layer, "--store none: percentiles are left out", sorted(layer))
     for gate, status in (("mode=2-1 mse<1", 0), ("mode=2-1 mse<1e-30", 1)):
         judged = harness.run(["compare", "-q", "--output_dir", "none", "--comparison-dir", "judged", "--gate", gate,
-                              "--baseline", "whole/again/summary.json"], 1, folder)
+                              "--baseline", "whole/again/summary.json"] + harness.FEW, 1, folder)
         checks.check(judged.status == status, "--store none: gate %s, and the other's baseline" % gate, judged.err)
 
 
@@ -143,12 +144,12 @@ def check_store_none(checks, folder, whole):
     with h5py.File(none, "r") as f:
         checks.check("outputs" not in f, "--store none: no tensors", list(f))
     same = datasets(none, "metrics")
-    checks.check(len(same) == 1 + 16 * 4 and same == datasets(whole, "metrics"), "--store none: the same metrics",
+    checks.check(len(same) == 1 + harness.runs_of(2) * 4 and same == datasets(whole, "metrics"), "--store none: the same metrics",
                  [name for name, content in datasets(whole, "metrics").items() if same.get(name) != content][:10])
     checks.check(all(content[2] == bytes([1]) * 3 for name, content in datasets(none, "items").items() if name.endswith("state")),
                  "--store none: every sample is done")
     check_size(checks, folder, "none", options)
-    again = harness.run(["compare", "--output_dir", "none"], 2, folder)
+    again = harness.run(["compare", "2-1", "--output_dir", "none"] + harness.FEW, 2, folder)
     checks.check(again.status == 0 and any("keeps no tensors" in line for line in again.lines()), "compare says where it comes from",
                  again.err)
     exported = harness.run(["export", "--npy", "arrays", "--output_dir", "none"], 2, folder)
@@ -158,7 +159,7 @@ def check_store_none(checks, folder, whole):
     checks.check(resumed.status == 0 and datasets(none, "metrics") == same, "--store none: resumes", resumed.err)
     other = harness.run(JOB + ["--output_dir", "none", "--resume"], 1, folder)
     checks.check(other.status == 3 and "store is 'none' there" in other.err, "another --store is another job", other.err)
-    for arguments in (JOB + options + ["--output_dir", "gated"], ["compare", "--output_dir", "none"]):
+    for arguments in (JOB + options + ["--output_dir", "gated"], ["compare", "2-1", "--output_dir", "none"] + harness.FEW):
         for metric in ("abs_diff_p99", "max_ulp"):
             refused = harness.run(arguments + ["--gate", metric + "<1"], 1, folder)
             checks.check(refused.status == 2 and metric + " needs layer outputs" in refused.err and
@@ -202,7 +203,7 @@ def check_noise(checks, folder, whole):
 def check_unfinished_noise(checks, folder):
     """Modes that are whole do not hide re-runs that are not."""
     path = os.path.join(folder, "alone", "sweep.h5")
-    command = ["compare", "--all", "--output_dir", "alone", "--comparison-dir", "partial", "--bootstrap", "199"]
+    command = ["compare", "--all", "--output_dir", "alone", "--comparison-dir", "partial"] + harness.FEW
     before = harness.run(command, 1, folder)
     with h5py.File(path, "r+") as f:
         f["items/3/2-1_dither2/state"][1] = 0

@@ -11,7 +11,7 @@ import sweep_files
 
 SMALL = ["--calib_data_num", "2", "--calib_seqlen", "16"]
 COMPAT = os.path.join(harness.SOURCE, "jobs", "compat")
-SETS = {"all": harness.MODES, "fp_only": ["fp32", "fp16"], "quant_only": ["fp32"] + harness.MODES[2:],
+SETS = {"all": harness.MODES, "fp_only": ["fp32", "fp16"], "quant_only": ["fp32"] + harness.QUANTIZED,
         "essential": ["fp32", "0", "2-1", "2-2", "2-4"], "0 2-1 2-4": ["fp32", "0", "2-1", "2-4"]}
 LIMIT = harness.LIMIT
 

@@ -42,7 +42,7 @@ def check_additions(checks, workplace):
         checks.check(result.status == status and not result.lines(), "additions: " + what, "%s\n%s" % (result.status, result.err))
     modes = sweep_files.modes(os.path.join(folder, "layer_outputs", "sweep.h5"))
     checks.check(modes == ["0", "0", "2-1", "2-1", "fp32"], "additions: the modes of the file", modes)
-    result = harness.run(["compare", "-q", "--per-sample", "--bootstrap", "199"], 3, folder, limit=LIMIT)
+    result = harness.run(["compare", "-q", "--per-sample"] + harness.FEW, 3, folder, limit=LIMIT)
     checks.check(result.status == 0, "compare", result.err)
 
 

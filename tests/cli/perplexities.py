@@ -22,7 +22,7 @@ TEXTS = 10 if harness.LONG else 3
 RERUNS = 16             # of ssmsweep
 REFERENCE_RERUNS = 2    # with 16: were all noise normal, a right number would be outside once in 2,000 (by simulation)
 TWINS = reference.TWINS
-RUN = ["-q", "--calib_data_num", str(TEXTS), "--store", "none", "--bootstrap", "199"]
+RUN = ["-q", "--calib_data_num", str(TEXTS), "--store", "none"] + harness.FEW
 PHI = {"perplexity": math.log, "kl_mean": math.log, "top1_agreement": lambda v: math.log(v / (1 - v))}
 METRICS = {"fp32": ["perplexity"], "fp16": ["perplexity", "kl_mean"]}    # fp16: hardly a token disagrees
 
@@ -178,7 +178,7 @@ def main():
     checks.check(not wrong, "the predictions are those of the reference within the noise of both", "\n".join(wrong))
     wrong = outside(wrong_scales, noise, want, want_noise)
     found = {line.split()[0] for line in wrong}
-    checks.check(found >= set(harness.MODES[2:]), "with scales of another quantile every W8A8 mode is outside", "\n".join(wrong))
+    checks.check(found >= set(harness.QUANTIZED), "with scales of another quantile every W8A8 mode is outside", "\n".join(wrong))
     checks.finish()
 
 

@@ -16,7 +16,9 @@ import quamba_reference as reference  # noqa: E402
 INJECT = os.environ["SSMSWEEP_INJECT"]
 # For INJECT_COMMAND: a rank waits until it is told to go on; the command ends with the rank, and with the test.
 PAUSE = "touch reached; while [ ! -e go ] && kill -0 $PPID && kill -0 %d; do sleep 0.05; done" % os.getpid()
-SAMPLES, RUNS, QUANTIZED = 5, 16, 14
+SAMPLES, CELLS = 5, 2
+RUNS, QUANTIZED = harness.runs_of(CELLS), CELLS * len(harness.QUANTIZED)
+ALL = SAMPLES * RUNS    # samples of runs
 OK, INPUT, IO, STOPPED = 0, 3, 4, 5
 CONFIG = {"architectures": ["MambaForCausalLM"], "model_type": "mamba", "hidden_size": 64, "intermediate_size": 128,
           "num_hidden_layers": 2, "vocab_size": 64, "state_size": 16, "conv_kernel": 4, "expand": 2,
@@ -41,7 +43,7 @@ def make_model(folder):
 def job_without_modes(folder, *further):
     return ["--model", os.path.join(folder, "model"), "--calib-data", os.path.join(folder, "ids.npy"),
             "--calib_data_num", "3,%d" % SAMPLES, "--components", "mixer_output,ssm_input", "--layers", "all",
-            "--shard", "2"] + list(further)
+            "--shard", "2", *harness.FEW] + list(further)
 
 
 def job(folder, *further):

@@ -21,7 +21,7 @@ import quamba_reference as reference  # noqa: E402
 PROBE = sys.argv[1]
 RERUNS = 2
 JOB = ["-q", "--calib_data_num", "3", "--calib_seqlen", "40", "--modes", "2-1,2-2,2-4", "--noise", str(RERUNS), "--layers", "first",
-       "--bootstrap", "199"]
+       *harness.FEW]
 
 
 class Passes:
@@ -191,7 +191,7 @@ def check_marks(checks, folder):
 def check_nonfinite(checks, folder, path):
     """A NaN among the logits of the reference says nothing of runs and their re-runs."""
     def predictions():
-        done = harness.run(["compare", "-q", "--bootstrap", "199", "--output_dir", "plain", "--comparison-dir", "judged"], 1, folder)
+        done = harness.run(["compare", "-q", *harness.FEW, "--output_dir", "plain", "--comparison-dir", "judged"], 1, folder)
         checks.check(done.status == 0, "compare runs", done.err)
         report = harness.read_json(os.path.join(folder, "judged", "sweep.json"))
         return {e["mode"]: e["metrics"]["kl_mean"] for e in report["end_of_model"] if e["calib_data_num"] is not None}

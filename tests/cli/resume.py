@@ -109,9 +109,9 @@ def check_partial_reports(checks, good, workplace):
     done = {run["mode"]: run for run in summary["incomplete_runs"]}
     checks.check(result.status == recovery.STOPPED and summary["complete"] is False, "partial reports: marked", summary)
     checks.check("INCOMPLETE" in result.out, "partial reports: the table says so", result.out)
-    checks.check(len(done) == 9 and "missing_samples" in done["2-4"], "partial reports: what is missing", sorted(done))
+    checks.check(len(done) == len(harness.MODES) and "missing_samples" in done["2-4"], "partial reports: what is missing", sorted(done))
     modes = {run["mode"] for run in summary["modes"]}
-    checks.check(len(modes) == 9, "partial reports: what is there is compared", modes)    # a sample has all its runs or none
+    checks.check(len(modes) == len(harness.MODES), "partial reports: what is there is compared", modes)    # a sample has all its runs or none
     mode = "2-4"
     names = [n for n in os.listdir(os.path.join(case.folder, "comparisons")) if n.startswith("mode_%s_" % mode)]
     report = harness.report(case.folder, names[0])
@@ -230,22 +230,23 @@ def alter(path, name, index):
 
 
 def check_altered(checks, good, workplace):
+    whole = recovery.ALL
     changes = {
-        "one value of an output": ([("outputs/5/2-1/layer_1/ssm_input", (2, 4, 7))], (79, 1, 5, 0)),
+        "one value of an output": ([("outputs/5/2-1/layer_1/ssm_input", (2, 4, 7))], (whole - 1, 1, 5, 0)),
         "two outputs of a sample and one of another": (
             [("outputs/float/fp32/layer_0/mixer_output", (0, 0, 0)), ("outputs/float/fp32/layer_1/mixer_output", (0, 0, 0)),
-             ("outputs/3/3/layer_0/mixer_output", (4, 11, 63))], (78, 2, 5, 0)),
-        "moments": ([("metrics/5/2-1/position", (2, 1, 3, 2, 1))], (79, 1, 5, 0)),
+             ("outputs/3/3/layer_0/mixer_output", (4, 11, 63))], (whole - 2, 2, 5, 0)),
+        "moments": ([("metrics/5/2-1/position", (2, 1, 3, 2, 1))], (whole - 1, 1, 5, 0)),
         "metrics of all kinds": (
             [("metrics/float/fp32/histogram", (0, 1, 5, 130)), ("metrics/3/3/position", (1, 0, 0, 0, 0)),
-             ("metrics/3/2-1/position", (4, 1, 5, 20, 1))], (77, 3, 5, 0)),
-        "a digest": ([("items/3/0/digest", (1, 31))], (79, 1, 5, 0)),
-        "a state": ([("items/3/0/state", 1)], (79, 0, 5, 0)),
-        "a state that means nothing": ([("items/3/0/state", 1)] * 6, (79, 1, 5, 0)),
-        "an observation": ([("calibration/observed", (3, 1, 6))], (80, 0, 4, 1)),
-        "scales": ([("calibration/3/scales", (0, 0))], (80, 0, 5, 0)),
-        "token ids": ([("samples/token_ids", (0, 0))], (80, 0, 5, 0)),
-        "padding": ([("outputs/float/fp32/layer_0/mixer_output", (3, 9, 0))], (80, 0, 5, 0)),
+             ("metrics/3/2-1/position", (4, 1, 5, 20, 1))], (whole - 3, 3, 5, 0)),
+        "a digest": ([("items/3/0/digest", (1, 31))], (whole - 1, 1, 5, 0)),
+        "a state": ([("items/3/0/state", 1)], (whole - 1, 0, 5, 0)),
+        "a state that means nothing": ([("items/3/0/state", 1)] * 6, (whole - 1, 1, 5, 0)),
+        "an observation": ([("calibration/observed", (3, 1, 6))], (whole, 0, 4, 1)),
+        "scales": ([("calibration/3/scales", (0, 0))], (whole, 0, 5, 0)),
+        "token ids": ([("samples/token_ids", (0, 0))], (whole, 0, 5, 0)),
+        "padding": ([("outputs/float/fp32/layer_0/mixer_output", (3, 9, 0))], (whole, 0, 5, 0)),
     }
     for what, (edits, expected) in changes.items():
         case = Case(good, workplace, "altered " + what)
@@ -257,7 +258,7 @@ def check_altered(checks, good, workplace):
         found = tuple(kept.get(key) for key in ("kept", "torn", "observed", "torn_observed"))
         # State 2 says that the sample failed; it is tried again and counted elsewhere.
         checks.check(result.status == recovery.OK and found == expected, "altered %s: found" % what, "%s\n%s" % (found, result.err))
-        checks.check(recovery.computed(result.err) == (80 - expected[0], 5 - expected[2]), "altered %s: redone" % what,
+        checks.check(recovery.computed(result.err) == (recovery.ALL - expected[0], recovery.SAMPLES - expected[2]), "altered %s: redone" % what,
                      recovery.computed(result.err))
         checks.check(case.same() or what == "padding", "altered %s: mended" % what,
                      sweep_files.differences(recovery.results(case.folder), good.results))
@@ -281,11 +282,11 @@ def check_failing_item(checks, good, workplace):
         result = case.run(ranks=ranks, inject="item:2003")    # the third run, sample 3
         lines = errors_of(result)
         checks.check(result.status == recovery.IO and
-                     any("sample 3" in line and "a bad place" in line and "79 of 80" in line for line in lines), what + ": named", "%s\n%s" % (result.status, result.err))
+                     any("sample 3" in line and "a bad place" in line and "%d of %d" % (recovery.ALL - 1, recovery.ALL) in line for line in lines), what + ": named", "%s\n%s" % (result.status, result.err))
         checks.check(result.err.count("inject: item") == 3, what + ": tried three times", result.err)
         with h5py.File(case.file(), "r") as f:
             states = sorted(int(s) for cell in f["items"] for mode in f["items"][cell] for s in f["items"][cell][mode]["state"])
-        checks.check(states == [1] * 79 + [2], what + ": everything else is stored", states)
+        checks.check(states == [1] * (recovery.ALL - 1) + [2], what + ": everything else is stored", states)
         summary = case.summary()
         failed = [run["failed_samples"] for run in summary.get("incomplete_runs", [])]
         checks.check(summary["complete"] is False and failed == [["3"]], what + ": the report names it", summary)

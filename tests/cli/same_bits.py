@@ -30,8 +30,9 @@ def odd_model(folder):
 def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
-        cases = {"demo": (["--calib_data_num", "2", "--calib_seqlen", "24"], 9 * 24 * 6 + 9 * 4 + 1),
-                 "odd": (odd_model(workplace), 9 * 3 * 6 + 9 * 4 + 1)}
+        per_layer, further = len(harness.MODES) * 6, len(harness.MODES) * 4 + 1
+        cases = {"demo": (["--calib_data_num", "2", "--calib_seqlen", "24"], 24 * per_layer + further),
+                 "odd": (odd_model(workplace), 3 * per_layer + further)}
         missing = set()
         for case, (arguments, datasets) in cases.items():
             want = None
@@ -43,7 +44,7 @@ def main():
                         what = "%s %s, %d threads, %d ranks" % (case, isa, threads, ranks)
                         out = os.path.join(workplace, what.replace(" ", "_").replace(",", ""))
                         result = harness.run(["--all-modes", "--layers", "all", "--components", "all", "--threads", str(threads),
-                                              "--output_dir", out, "--comparison-dir", out, "-q"] + arguments, ranks, workplace,
+                                              "--output_dir", out, "--comparison-dir", out, "-q"] + harness.FEW + arguments, ranks, workplace,
                                              {"SSMSWEEP_ISA": isa})
                         if isa != "scalar" and result.status == 2 and "not on this machine" in result.err:
                             missing.add(isa)

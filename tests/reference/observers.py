@@ -44,14 +44,15 @@ def bounds(counts, top):
 
 def squared_error(counts, top, threshold):
     """Expected sum of squares for values spread evenly inside each bin, by cutting every bin where codes change."""
-    total, scale = 0.0, threshold / LEVELS
-    for low, high, count in zip(*bounds(counts, top)):
-        first, last = int(low / scale + 0.5), int(high / scale + 0.5)
-        cuts = [low] + [(k + 0.5) * scale for k in range(first, min(last, LEVELS)) if low < (k + 0.5) * scale < high] + [high]
-        cuts = np.array(cuts)
-        codes = np.minimum(np.rint((cuts[1:] + cuts[:-1]) / 2 / scale), LEVELS) * scale
-        total += count * np.sum((cuts[1:] - codes) ** 3 - (cuts[:-1] - codes) ** 3) / 3 / (high - low)
-    return total
+    scale = threshold / LEVELS
+    low, high, count = bounds(counts, top)
+    changes = (np.arange(LEVELS) + 0.5) * scale
+    cuts = np.unique(np.concatenate([low, high, changes[(changes > low[0]) & (changes < high[-1])]]))
+    middle = (cuts[1:] + cuts[:-1]) / 2
+    bin_of = np.searchsorted(low, middle) - 1
+    density = np.where(middle < high[bin_of], (count / (high - low))[bin_of], 0)    # 0 between bins that hold something
+    codes = np.minimum(np.rint(middle / scale), LEVELS) * scale
+    return float(np.sum(density * ((cuts[1:] - codes) ** 3 - (cuts[:-1] - codes) ** 3)) / 3)
 
 
 def divergence(counts, top, threshold, bins=EDGES):
