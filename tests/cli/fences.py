@@ -174,6 +174,9 @@ def main():
         checks.check(not unsettled, path + ": every thread begins with thread_settle()", unsettled)
         checks.check(text.count("\n") <= 700, path + ": at most 700 lines")
     check_inputs_first(checks, found)
+    structs = [name for path, text in found.items() if path.startswith("include/") for name in re.findall(r"^struct (\w+) \{", text, re.M)]
+    twice = {name for name in structs if structs.count(name) > 1}
+    checks.check(len(structs) > 50 and not twice, "no name of a public struct has two meanings", twice)
     for path in found:
         if path.startswith("include/"):
             wrong = compiles_alone(sys.argv[1], path[len("include/"):])

@@ -148,6 +148,10 @@ def check_catalogue(checks, report):
     names = with_interval(report) - {NAME}
     ranked = {r["metric"] for r in report["rankings"]} - {NAME}
     checks.check(len(names) > 12 and documented() == names, TABLE + ": the metrics of the program", documented() ^ names)
+    rows = re.findall(r'^METRIC\(.*\.name = "(\w+)"', source("include/ssmsweep/measure/metrics.def"), re.M)
+    text = "".join(source("docs/%s.md" % page) for page in ("numerics", "compare", "statistics"))
+    unknown = [name for name in rows if name != NAME and not re.search(r"\b%s\b" % name, text)]
+    checks.check(len(rows) > 30 and NAME in rows and not unknown, "docs: every metric of the catalogue", unknown)
     got = schema_lists(harness.read_json(os.path.join(harness.SOURCE, SCHEMA)))
     checks.check(got == (names, ranked), SCHEMA + ": the metrics of the program", got)
 

@@ -2,6 +2,10 @@
 // The catalogue of metrics: the one list that JSON keys, CSV columns, tables, gates, baselines, per-sample
 // files, intervals and rankings follow.  A metric is one row of metrics.def and its formulas in metric.c;
 // docs/design.md, "Adding a metric", says what else it takes.
+//
+// measure/ holds what was measured: sums of samples, how they merge, and the metrics that they make.  It
+// knows base/ alone: no tensors (compute/ makes the sums), no files (store/ keeps them), no mode and no
+// layer. statistics/ takes metrics over samples, report/ all of it.
 #ifndef SSMSWEEP_MEASURE_METRIC_H
 #define SSMSWEEP_MEASURE_METRIC_H
 
@@ -42,7 +46,7 @@ enum metric_list {
     LIST_GRADED,          // excellent, good, fair, poor
     LIST_JUDGED,          // against a baseline; the numbers of a layer in a summary
     LIST_AVERAGED,        // over the layers of a run
-    LIST_PER_SAMPLE,      // of every sample by itself; the first decides their order
+    LIST_PER_SAMPLE,      // of every sample by itself
     LIST_BLOCK_REFERENCE, // blocks of the detailed table
     LIST_BLOCK_MODE,
     LIST_BLOCK_DIFFERENCE,

@@ -4,6 +4,9 @@
 // the resamples gives the interval phi +- t_95% se (Efron & Tibshirani 1993, chapter 12, in Hall's symmetric
 // form, 1988).  Replicate b of a seed draws the same samples for every run, metric and layer, on every rank:
 // that makes differences paired, and the bits the same everywhere.
+//
+// statistics/ says how sure a metric is: intervals (here), ranks, trends and noise (ranking.h).  It sees
+// tables of sums over samples and rows of the catalogue, and knows neither files nor modes; report/ calls it.
 #ifndef SSMSWEEP_STATISTICS_BOOTSTRAP_H
 #define SSMSWEEP_STATISTICS_BOOTSTRAP_H
 

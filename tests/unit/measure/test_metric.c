@@ -214,16 +214,53 @@ static void damaged_and_empty_samples(void **state)
     assert_true(table[0] == 3 && table[1] == 0 && table[2] == 3);
 }
 
+// Has a name of its own, what its interval needs, and nothing else.
+static void assert_row(int m)
+{
+    const struct metric *row = &metric_table[m];
+    const bool interval = row->scale != SCALE_NONE;
+    assert_int_equal(metric_find(row->name, strlen(row->name)), m);
+    assert_true(row->label && (row->value != NULL) == (row->subject == SUBJECT_OUTPUTS));
+    assert_true((row->phi != NULL) == interval && (row->reach > 0) == interval &&
+                (row->columns > 0) == interval && row->columns <= METRIC_MAX_COLUMNS);
+    assert_true(!interval || metric_with_interval(row->subject, metric_interval_place(m)) == row);
+    assert_true(!interval || row->better != BETTER_NEITHER);
+    assert_true(row->place[LIST_RANKED] == 0 || interval);
+    assert_true((row->grades[2] != 0) == (row->place[LIST_GRADED] > 0));
+}
+
+// Places of a list are 1, 2, ... to the last.
+static void rows_are_whole(void **state)
+{
+    (void)state;
+    for (int m = 0; m < METRICS; m++)
+        assert_row(m);
+    for (int list = 0; list < METRIC_LISTS; list++)
+        for (int subject = SUBJECT_OUTPUTS; subject <= SUBJECT_PREDICTIONS; subject++) {
+            bool taken[METRICS + 1] = {false};
+            int count = 0;
+            for (int m = 0; m < METRICS; m++) {
+                const int place = metric_table[m].place[list];
+                if (metric_table[m].subject != (enum metric_subject)subject || place == 0) continue;
+                assert_in_range(place, 1, METRICS);
+                assert_false(taken[place]);
+                taken[place] = true;
+                count++;
+            }
+            for (int place = 1; place <= count; place++)
+                assert_true(taken[place] && (subject != SUBJECT_OUTPUTS || metric_at(list, place) >= 0));
+            assert_true(subject != SUBJECT_OUTPUTS || metric_at(list, count + 1) < 0);
+        }
+    assert_int_equal(metric_find("ms", 2), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_are_those_of_records),
-        cmocka_unit_test(correlation_near_one),
-        cmocka_unit_test(gradients_are_slopes),
-        cmocka_unit_test(text_values),
-        cmocka_unit_test(scales_come_back),
-        cmocka_unit_test(ends_of_the_scales),
-        cmocka_unit_test(damaged_and_empty_samples),
+        cmocka_unit_test(rows_are_whole),       cmocka_unit_test(values_are_those_of_records),
+        cmocka_unit_test(correlation_near_one), cmocka_unit_test(gradients_are_slopes),
+        cmocka_unit_test(text_values),          cmocka_unit_test(scales_come_back),
+        cmocka_unit_test(ends_of_the_scales),   cmocka_unit_test(damaged_and_empty_samples),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
