@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ssmsweep/arch/mamba1.h"
+#include "mamba1_parts.h"
 
 static const struct arch_component components[MAMBA1_COMPONENTS] = {
     [COMPONENT_MIXER_INPUT] = {"mixer_input", EXTENT_D},
@@ -26,9 +26,107 @@ static const struct arch_site sites[MAMBA1_SITES] = {
     [SITE_SSM_STATE] = {"ssm_state_act:input", "ssm_state", SITE_OF_QUANTILES, 0, {"ssm", "state"}},
 };
 
+static const struct arch_tensor tensors[MAMBA1_TENSORS] = {
+    [TENSOR_NORM] = {.name = "norm.weight", .shape = {EXTENT_D}},
+    [TENSOR_IN_PROJ] = {.name = "mixer.in_proj.weight", .shape = {EXTENT_2I, EXTENT_D}, .halves = true},
+    [TENSOR_CONV_W] = {.name = "mixer.conv1d.weight",
+                       .shape = {EXTENT_I, EXTENT_ONE, EXTENT_K},
+                       .squeezes = true,
+                       .halves = true},
+    [TENSOR_CONV_B] = {.name = "mixer.conv1d.bias", .shape = {EXTENT_I}, .halves = true},
+    [TENSOR_X_PROJ] = {.name = "mixer.x_proj.weight", .shape = {EXTENT_R_2N, EXTENT_I}, .halves = true},
+    [TENSOR_DT_PROJ] = {.name = "mixer.dt_proj.weight", .shape = {EXTENT_I, EXTENT_R}, .halves = true},
+    [TENSOR_DT_BIAS] = {.name = "mixer.dt_proj.bias", .shape = {EXTENT_I}},
+    [TENSOR_A_LOG] = {.name = "mixer.A_log", .shape = {EXTENT_I, EXTENT_N}},
+    [TENSOR_D_SKIP] = {.name = "mixer.D", .shape = {EXTENT_I}},
+    [TENSOR_OUT_PROJ] = {.name = "mixer.out_proj.weight", .shape = {EXTENT_D, EXTENT_I}, .halves = true},
+};
+
+// ---- activations ----
+
+static float *take_rows(struct arena *arena, long rows, long width)
+{
+    return arena_take(arena, (size_t)(rows * width) * sizeof(float));
+}
+
+static int8_t *take_codes(struct arena *arena, long rows, long width)
+{
+    return arena_take(arena, (size_t)(rows * width) + 4); // the INT8 kernels read groups of four
+}
+
+// Skips the d_conv - 1 rows of zeros in front of row 0 (NULL while measuring stays NULL).
+static void *behind(void *block, size_t bytes)
+{
+    return block ? (char *)block + bytes : NULL;
+}
+
+static float *carve(const struct dims *d, int max_tokens, struct arena *a, void *work)
+{
+    struct mamba1_work *w = work;
+    const struct leading ld = leading_of(d);
+    const long L = max_tokens, before = d->d_conv - 1;
+    w->xz = behind(take_rows(a, L + before, 2L * ld.I), (size_t)(before * 2 * ld.I) * sizeof(float));
+    w->v = take_rows(a, L, ld.I);
+    w->dbl = take_rows(a, L, ld.dbl);
+    w->dt = take_rows(a, L, ld.I);
+    w->xz_codes = behind(take_codes(a, L + before, 2L * ld.I), (size_t)(before * 2 * ld.I));
+    w->u_codes = take_codes(a, L, ld.I);
+    w->scan_codes = take_codes(a, L, ld.I);
+    w->dbl_codes = take_codes(a, L, ld.dbl);
+    w->dt_codes = take_codes(a, L, ld.I);
+    w->y_codes = take_codes(a, 1, L * ld.I + (long)sizeof *w->x_scale);
+    w->x_scale = behind(w->y_codes, (size_t)(L * ld.I) + 4);
+    w->state = take_rows(a, d->d_state, ld.I);
+    const long rows = L > d->d_state ? L : d->d_state; // the state is observed through the room as well
+    long wide = ld.D > ld.I ? ld.D : ld.I;
+    if (ld.dbl > wide) wide = ld.dbl;
+    w->y = take_rows(a, 1, L * ld.I + rows * wide);
+    return behind(w->y, (size_t)(L * ld.I) * sizeof(float));
+}
+
+static bool run_layer(const struct pass *pass)
+{
+    return mode_is_float(pass->mode) ? mamba1_layer_float(pass) : mamba1_layer_w8a8(pass);
+}
+
+// ---- cost ----
+
+// Measured on x86-64 with 256- and 512-bit vectors.
+static double cost(const struct dims *dims, const struct mode *mode)
+{
+    static const double INT8_PRODUCT = 0.2, SCAN_STEP = 35, BLOCKED_SCAN_STEP = 52;
+    const double I = dims->d_inner, D = dims->d_model, R = dims->dt_rank, N = dims->d_state;
+    const double products = I * (3 * D + (R + 2 * N) + R) * (mode_is_float(mode) ? 1 : INT8_PRODUCT);
+    return products + I * N * (mode->scan_order == SCAN_BLOCKED ? BLOCKED_SCAN_STEP : SCAN_STEP);
+}
+
+// The four projections and conv1d as multiply-adds; in the scan 8 operations for each channel and state.
+static double operations(const struct dims *d)
+{
+    const double D = d->d_model, I = d->d_inner, N = d->d_state, R = d->dt_rank, K = d->d_conv;
+    const double multiply_adds = 2 * I * D + K * I + (R + 2 * N) * I + I * R + I * D;
+    return 2 * multiply_adds + 8 * I * N + 20 * I + 8 * D;
+}
+
 const struct arch arch_mamba1 = {.name = "mamba1",
                                  .title = "Mamba-1",
+                                 .model_type = "mamba",
+                                 .describe = mamba1_describe,
+                                 .bind_codes = mamba1_bind_codes,
+                                 .knows_codes = mamba1_knows_codes,
+                                 .rotates_inner = true,
+                                 .tensors = tensors,
                                  .components = components,
                                  .sites = sites,
+                                 .n_tensors = MAMBA1_TENSORS,
                                  .n_components = MAMBA1_COMPONENTS,
-                                 .n_sites = MAMBA1_SITES};
+                                 .n_sites = MAMBA1_SITES,
+                                 .layer_bytes = sizeof(union mamba1_layer),
+                                 .carve_layer = mamba1_carve_layer,
+                                 .scratch_bytes = mamba1_scratch_bytes,
+                                 .pack = mamba1_pack,
+                                 .work_bytes = sizeof(struct mamba1_work),
+                                 .carve = carve,
+                                 .layer = run_layer,
+                                 .cost = cost,
+                                 .operations = operations};

@@ -11,38 +11,17 @@
 #include "ssmsweep/arch/config.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/compute/rotation.h"
-#include "w8a8.h"
 
 // ---- the tensors of a layer ----
 
-struct field {
-    const char *name; // after "backbone.layers.<l>." or, for the outer ones, whole
-    size_t offset;    // in struct model_layer or struct model
-    enum arch_extent shape[4];
-};
-
-static const struct field layer_fields[] = {
-    {"norm.weight", offsetof(struct model_layer, norm), {EXTENT_D}},
-    {"mixer.in_proj.weight", offsetof(struct model_layer, in_proj), {EXTENT_2I, EXTENT_D}},
-    {"mixer.conv1d.weight", offsetof(struct model_layer, conv_w), {EXTENT_I, EXTENT_ONE, EXTENT_K}},
-    {"mixer.conv1d.bias", offsetof(struct model_layer, conv_b), {EXTENT_I}},
-    {"mixer.x_proj.weight", offsetof(struct model_layer, x_proj), {EXTENT_R_2N, EXTENT_I}},
-    {"mixer.dt_proj.weight", offsetof(struct model_layer, dt_proj), {EXTENT_I, EXTENT_R}},
-    {"mixer.dt_proj.bias", offsetof(struct model_layer, dt_bias), {EXTENT_I}},
-    {"mixer.A_log", offsetof(struct model_layer, A_log), {EXTENT_I, EXTENT_N}},
-    {"mixer.D", offsetof(struct model_layer, D_skip), {EXTENT_I}},
-    {"mixer.out_proj.weight", offsetof(struct model_layer, out_proj), {EXTENT_D, EXTENT_I}},
-};
-enum { LAYER_FIELDS = sizeof layer_fields / sizeof layer_fields[0] };
-
-static const struct field embedding_field = {
-    "backbone.embedding.weight", offsetof(struct model, embedding), {EXTENT_VOCAB, EXTENT_D}};
-static const struct field embeddings_field = {
-    "backbone.embeddings.weight", offsetof(struct model, embedding), {EXTENT_VOCAB, EXTENT_D}};
-static const struct field norm_f_field = {
-    "backbone.norm_f.weight", offsetof(struct model, norm_f), {EXTENT_D}};
-static const struct field lm_head_field = {
-    "lm_head.weight", offsetof(struct model, lm_head), {EXTENT_VOCAB, EXTENT_D}};
+// What stands around the layers.
+static const struct arch_tensor embedding_tensor = {.name = "backbone.embedding.weight",
+                                                    .shape = {EXTENT_VOCAB, EXTENT_D}},
+                                embeddings_tensor = {.name = "backbone.embeddings.weight",
+                                                     .shape = {EXTENT_VOCAB, EXTENT_D}},
+                                norm_f_tensor = {.name = "backbone.norm_f.weight", .shape = {EXTENT_D}},
+                                lm_head_tensor = {.name = "lm_head.weight",
+                                                  .shape = {EXTENT_VOCAB, EXTENT_D}};
 
 // The same shape but for dimensions of size 1, which layouts add or leave out ([I, 1, K] and [I, K])?
 static bool same_shape(const struct tensor *tensor, const int64_t *shape, int dims)
@@ -57,16 +36,15 @@ static bool same_shape(const struct tensor *tensor, const int64_t *shape, int di
     return left[0] == left[1] && memcmp(squeezed[0], squeezed[1], (size_t)left[0] * sizeof(int64_t)) == 0;
 }
 
-static enum status check_tensor(struct model *model, const struct field *field, const struct tensor *tensor,
-                                struct error *err)
+static enum status check_tensor(struct model *model, const struct arch_tensor *wanted,
+                                const struct tensor *tensor, struct error *err)
 {
     const char *path = checkpoint_path(model->checkpoint);
     int64_t shape[4];
     int dims = 0;
-    for (; field->shape[dims] != EXTENT_END; dims++)
-        shape[dims] = arch_size(field->shape[dims], &model->dims);
-    bool squeezable = field->offset == offsetof(struct model_layer, conv_w) && field->shape[1] == EXTENT_ONE;
-    bool same = squeezable
+    for (; wanted->shape[dims] != EXTENT_END; dims++)
+        shape[dims] = arch_size(wanted->shape[dims], &model->dims);
+    bool same = wanted->squeezes
                     ? same_shape(tensor, shape, dims)
                     : tensor->dims == dims && memcmp(tensor->shape, shape, (size_t)dims * sizeof *shape) == 0;
     if (!same) {
@@ -121,31 +99,32 @@ static enum status missing(const struct model *model, const char *name, struct e
             path, name, like->name);
     return error_set(
         err, STATUS_INPUT,
-        "%s: tensor '%s' is missing; a Mamba-1 model of config.json's sizes has it; the nearest of %zu "
+        "%s: tensor '%s' is missing; a %s model of config.json's sizes has it; the nearest of %zu "
         "names in the file is '%.200s'",
-        path, name, checkpoint_count(model->checkpoint), like->name);
+        path, name, model->dims.arch->title, checkpoint_count(model->checkpoint), like->name);
 }
 
-// `base` is the struct that the field's offset counts from.  A missing tensor is an error only if it is
-// `required`.
-static enum status bind(struct model *model, const struct field *field, const char *name, void *base,
-                        bool required, struct error *err)
+// A missing tensor is an error only if it is `required`.
+static enum status bind(struct model *model, const struct arch_tensor *wanted, const char *name,
+                        const struct tensor **bound, bool required, struct error *err)
 {
     const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
     if (!required && (!tensor || tensor_elements(tensor) == 0))
         return STATUS_OK; // some writers leave a shell
     if (!tensor) return missing(model, name, err);
-    if (check_tensor(model, field, tensor, err)) return err->status;
-    memcpy((char *)base + field->offset, &tensor, sizeof tensor);
+    if (check_tensor(model, wanted, tensor, err)) return err->status;
+    *bound = tensor;
     return STATUS_OK;
 }
 
 static enum status bind_layer(struct model *model, int layer, struct error *err)
 {
-    for (int i = 0; i < LAYER_FIELDS; i++) {
+    const struct arch *arch = model->dims.arch;
+    for (int i = 0; i < arch->n_tensors; i++) {
         char name[96];
-        snprintf(name, sizeof name, "backbone.layers.%d.%s", layer, layer_fields[i].name);
-        if (bind(model, &layer_fields[i], name, &model->layers[layer], true, err)) return err->status;
+        snprintf(name, sizeof name, "backbone.layers.%d.%s", layer, arch->tensors[i].name);
+        if (bind(model, &arch->tensors[i], name, &model->tensors[layer * arch->n_tensors + i], true, err))
+            return err->status;
     }
     return STATUS_OK;
 }
@@ -170,7 +149,7 @@ static enum status check_tied(struct model *model, const struct config *config, 
     return STATUS_OK;
 }
 
-// Of a W8A8 checkpoint: w8a8_bind() takes them.
+// Of a W8A8 checkpoint: bind_codes() takes them.
 static bool is_codes(const struct model *model, const char *name)
 {
     const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
@@ -179,14 +158,16 @@ static bool is_codes(const struct model *model, const char *name)
 
 static enum status bind_all(struct model *model, const struct config *config, struct error *err)
 {
-    bool plural = checkpoint_find(model->checkpoint, embeddings_field.name) != NULL;
-    const struct field *embedding = plural ? &embeddings_field : &embedding_field;
-    if ((!is_codes(model, embedding->name) && bind(model, embedding, embedding->name, model, true, err)) ||
-        bind(model, &norm_f_field, norm_f_field.name, model, true, err) ||
-        (!is_codes(model, lm_head_field.name) &&
-         bind(model, &lm_head_field, lm_head_field.name, model, !config->tied, err)))
+    const struct arch *arch = model->dims.arch;
+    bool plural = checkpoint_find(model->checkpoint, embeddings_tensor.name) != NULL;
+    const struct arch_tensor *embedding = plural ? &embeddings_tensor : &embedding_tensor;
+    if ((!is_codes(model, embedding->name) &&
+         bind(model, embedding, embedding->name, &model->embedding, true, err)) ||
+        bind(model, &norm_f_tensor, norm_f_tensor.name, &model->norm_f, true, err) ||
+        (!is_codes(model, lm_head_tensor.name) &&
+         bind(model, &lm_head_tensor, lm_head_tensor.name, &model->lm_head, !config->tied, err)))
         return err->status;
-    if ((model->kind == MODEL_W8A8 && w8a8_bind(model, config, err)) || check_tied(model, config, err))
+    if ((model->kind == MODEL_W8A8 && arch->bind_codes(model, config, err)) || check_tied(model, config, err))
         return err->status;
     for (int l = 0; l < model->dims.n_layer && model->kind == MODEL_FLOAT; l++)
         if (bind_layer(model, l, err)) return err->status;
@@ -258,15 +239,16 @@ static enum status find_prefix(struct model *model, struct error *err)
 
 static bool is_layer_tensor(const struct model *model, const char *name)
 {
+    const struct arch *arch = model->dims.arch;
     const int n_layer = model->dims.n_layer;
-    if (model->kind == MODEL_W8A8) return w8a8_knows(name, n_layer);
+    if (model->kind == MODEL_W8A8) return arch->knows_codes(name, n_layer);
     static const char prefix[] = "backbone.layers.";
     if (strncmp(name, prefix, sizeof prefix - 1) != 0) return false;
     char expected[96];
     long layer = strtol(name + sizeof prefix - 1, NULL, 10);
     if (layer < 0 || layer >= n_layer) return false;
-    for (int i = 0; i < LAYER_FIELDS; i++) {
-        snprintf(expected, sizeof expected, "%s%ld.%s", prefix, layer, layer_fields[i].name);
+    for (int i = 0; i < arch->n_tensors; i++) {
+        snprintf(expected, sizeof expected, "%s%ld.%s", prefix, layer, arch->tensors[i].name);
         if (strcmp(name, expected) == 0) return true;
     }
     return false;
@@ -294,12 +276,12 @@ static enum status check_strangers(const struct model *model, struct error *err)
         const struct tensor *tensor = checkpoint_at(model->checkpoint, i);
         bool ours = strncmp(tensor->name, "backbone.", 9) == 0 || strncmp(tensor->name, "lm_head.", 8) == 0;
         bool known = tensor == model->embedding || tensor == model->norm_f ||
-                     strcmp(tensor->name, lm_head_field.name) == 0 || is_layer_tensor(model, tensor->name);
+                     strcmp(tensor->name, lm_head_tensor.name) == 0 || is_layer_tensor(model, tensor->name);
         if (ours && !known)
             return error_set(err, STATUS_INPUT,
-                             "%s: unknown tensor '%.200s': no part of a Mamba-1 model of %d layers%s",
-                             checkpoint_path(model->checkpoint), tensor->name, model->dims.n_layer,
-                             guess_origin(tensor->name));
+                             "%s: unknown tensor '%.200s': no part of a %s model of %d layers%s",
+                             checkpoint_path(model->checkpoint), tensor->name, model->dims.arch->title,
+                             model->dims.n_layer, guess_origin(tensor->name));
     }
     return STATUS_OK;
 }
@@ -307,17 +289,44 @@ static enum status check_strangers(const struct model *model, struct error *err)
 const struct tensor *model_weight(const struct model *model, size_t number)
 {
     const bool own_head = model->lm_head != model->embedding && model->lm_head->dtype != DTYPE_I8;
-    const struct tensor *const last[] = {model->norm_f, own_head ? model->lm_head : NULL}, *tensor;
-    // Codes are finite, and w8a8_bind() saw the scales.
-    const size_t layers = model->kind == MODEL_W8A8 ? 0 : (size_t)model->dims.n_layer;
+    const struct tensor *const last[] = {model->norm_f, own_head ? model->lm_head : NULL};
+    // Codes are finite, and bind_codes() saw the scales.
+    const size_t inner =
+        model->kind == MODEL_W8A8 ? 0 : (size_t)model->dims.n_layer * (size_t)model->dims.arch->n_tensors;
     if (number == 0) return model->ends.embedding ? model->ends.embedding : model->embedding;
-    const size_t layer = --number / LAYER_FIELDS, field = number % LAYER_FIELDS;
-    if (layer >= layers) {
-        number -= layers * LAYER_FIELDS;
-        return number < sizeof last / sizeof last[0] ? last[number] : NULL;
+    if (--number < inner) return model->tensors[number];
+    number -= inner;
+    return number < sizeof last / sizeof last[0] ? last[number] : NULL;
+}
+
+// Element or row `index`.
+static struct tensor take_row(const struct tensor *tensor, int32_t index)
+{
+    struct tensor row = *tensor;
+    row.data += (size_t)(index * tensor->stride[0]) * dtype_bytes(tensor->dtype);
+    row.shape[0] = 1;
+    return row;
+}
+
+void model_embedding_row(const void *context, int32_t id, float *out)
+{
+    const struct model *model = context;
+    const struct tensor row = take_row(model->embedding, id);
+    if (!model->ends.embedding) {
+        tensor_to_f32(&row, out);
+        return;
     }
-    memcpy(&tensor, (const char *)&model->layers[layer] + layer_fields[field].offset, sizeof tensor);
-    return tensor;
+    const int width = model->dims.d_model;
+    const struct tensor scale = take_row(model->ends.embedding, id);
+    int8_t *codes =
+        (int8_t *)out + 3L * width; // the last quarter of the room: each is read before it is overwritten
+    float step;
+    tensor_to_f32(&scale, &step);
+    tensor_to_i8(&row, codes);
+    for (int i = 0; i < width; i++) {
+        const int8_t code = codes[i];
+        out[i] = (float)code * step;
+    }
 }
 
 void model_release(const struct model *model)
@@ -362,11 +371,12 @@ static enum status open_parts(struct model *model, const char *directory, struct
     model->dims = config.dims;
     model->kind = config.kind;
     model->directory = strdup(directory);
-    model->layers = calloc((size_t)model->dims.n_layer, sizeof *model->layers);
-    if (!model->directory || !model->layers)
-        return error_memory(err, (size_t)model->dims.n_layer * sizeof *model->layers, "a model's layers");
+    const size_t tensors = (size_t)model->dims.n_layer * (size_t)model->dims.arch->n_tensors;
+    model->tensors = calloc(tensors, sizeof *model->tensors);
+    if (!model->directory || !model->tensors)
+        return error_memory(err, tensors * sizeof *model->tensors, "a model's layers");
     if (check_hadamard(directory, "d_model", model->dims.d_model, err) ||
-        check_hadamard(directory, "d_inner", model->dims.d_inner, err) ||
+        (model->dims.arch->rotates_inner && check_hadamard(directory, "d_inner", model->dims.d_inner, err)) ||
         checkpoint_open(&model->checkpoint, directory, &model->notes, err) || find_prefix(model, err) ||
         bind_all(model, &config, err) || check_strangers(model, err))
         return err->status;
@@ -401,7 +411,7 @@ void model_close(struct model *model)
 {
     model_digest_cancel(model);
     checkpoint_close(model->checkpoint);
-    free(model->layers);
+    free(model->tensors);
     free(model->scales);
     free(model->views);
     free(model->directory);

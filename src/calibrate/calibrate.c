@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ssmsweep/arch/mamba1.h"
-#include "ssmsweep/arch/model.h"
-
 // Number i of a set at one site of one layer; `stride` floats lie between samples.
 struct numbers {
     const float *first;
@@ -83,20 +80,6 @@ void calibrate_scales(const struct observers *observers, const struct calibratio
     for (int l = 0; l < n_layer; l++)
         for (int s = 0; s < observers->n_sites; s++)
             scales[l * observers->n_sites + s] = calibrate_scale(observers, set, n_layer, l, s);
-}
-
-void calibrate_from_checkpoint(const struct w8a8_scales *given, int n_layer, float *scales)
-{
-    for (int l = 0; l < n_layer; l++) {
-        float *of_layer = scales + (long)l * MAMBA1_SITES;
-        of_layer[SITE_IN_PROJ_INPUT] = given[l].in_proj_input;
-        of_layer[SITE_IN_PROJ_OUTPUT] = given[l].in_proj_output;
-        of_layer[SITE_X_PROJ_INPUT] = given[l].x_proj_input;
-        of_layer[SITE_X_PROJ_OUTPUT] = given[l].x_proj_output;
-        of_layer[SITE_DT_PROJ_OUTPUT] = given[l].dt_proj_output;
-        of_layer[SITE_OUT_PROJ_INPUT] = given[l].out_proj_input;
-        of_layer[SITE_SSM_STATE] = given[l].ssm_state;
-    }
 }
 
 // k-th smallest (0-based) of v; partitions in three, so that equal values cost nothing.

@@ -2,56 +2,18 @@
 #include "ssmsweep/forward/weights.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-#include "pack.h"
-#include "ssmsweep/base/arena.h"
+#include "ssmsweep/arch/pack.h"
 #include "weights_view.h"
 
-static float *take_floats(struct arena *arena, long count)
-{
-    return arena_take(arena, (size_t)count * sizeof(float));
-}
-
-static uint8_t *take_codes(struct arena *arena, long outputs, long depth)
-{
-    return arena_take(arena, (size_t)(outputs * ((depth + 3) / 4 * 4)));
-}
-
-static void carve_float(const struct weights *w, struct arena *arena, struct float_layer *layer)
-{
-    const struct dims *d = &w->model->dims;
-    layer->norm = take_floats(arena, w->ld_model);
-    layer->in_proj = take_floats(arena, 2L * w->ld_inner * d->d_model);
-    layer->conv_w = take_floats(arena, (long)d->d_conv * w->ld_inner);
-    layer->conv_b = take_floats(arena, w->ld_inner);
-    layer->x_proj = take_floats(arena, (long)w->ld_dbl * d->d_inner);
-    layer->dt_proj = take_floats(arena, (long)w->ld_inner * d->dt_rank);
-    layer->dt_bias = take_floats(arena, w->ld_inner);
-    layer->A = take_floats(arena, (long)d->d_state * w->ld_inner);
-    layer->D_skip = take_floats(arena, w->ld_inner);
-    layer->out_proj = take_floats(arena, (long)w->ld_model * d->d_inner);
-}
-
-static void carve_w8a8(const struct weights *w, struct arena *arena, struct w8a8_layer *layer)
-{
-    const struct dims *d = &w->model->dims;
-    layer->scale = take_floats(arena, SCALE_COUNT);
-    layer->in_proj = take_codes(arena, 2L * w->ld_inner, d->d_model);
-    layer->conv_w = take_floats(arena, (long)d->d_conv * w->ld_inner);
-    layer->conv_b = take_floats(arena, w->ld_inner);
-    layer->x_proj = take_codes(arena, w->ld_dbl, d->d_inner);
-    layer->dt_proj = take_codes(arena, w->ld_inner, d->dt_rank);
-    layer->dt_bias = take_floats(arena, w->ld_inner);
-    layer->A = take_floats(arena, (long)d->d_state * w->ld_inner);
-    layer->D_skip = take_floats(arena, w->ld_inner);
-    layer->out_proj = take_codes(arena, w->ld_model, d->d_inner);
-}
+enum { HEAD_SLICE_ROWS = 1024 }; // a multiple of 16
 
 static struct head carve_float_head(const struct weights *w, struct arena *arena)
 {
     const struct dims *d = &w->model->dims;
-    struct head head = {.norm_f = take_floats(arena, w->ld_model)};
-    head.lm_head = take_floats(arena, (long)round_up16(d->vocab_size) * d->d_model);
+    struct head head = {.norm_f = pack_floats(arena, w->ld_model)};
+    head.lm_head = pack_floats(arena, (long)round_up16(d->vocab_size) * d->d_model);
     return head;
 }
 
@@ -60,7 +22,7 @@ static void carve_heads(struct weights *w, struct arena *arena)
     const struct dims *d = &w->model->dims;
     const bool codes = weights_head_is_codes(w);
     if (codes)
-        w->head = (struct head){.codes = take_codes(arena, round_up16(d->vocab_size), d->d_model)};
+        w->head = (struct head){.codes = pack_outputs(arena, round_up16(d->vocab_size), d->d_model)};
     else
         w->head = carve_float_head(w, arena);
     w->float_head = codes || w->model->reference ? carve_float_head(w, arena) : w->head;
@@ -69,13 +31,9 @@ static void carve_heads(struct weights *w, struct arena *arena)
 // FP16 weights need no packing of their own where FP32 and the checkpoint's FP16 are the same numbers.
 static bool half_is_exact(const struct model *model)
 {
-    for (int l = 0; l < model->dims.n_layer; l++) {
-        const struct model_layer *m = &model->layers[l];
-        const struct tensor *rounded[] = {m->in_proj, m->conv_w,  m->conv_b,
-                                          m->x_proj,  m->dt_proj, m->out_proj};
-        for (size_t i = 0; i < sizeof rounded / sizeof rounded[0]; i++)
-            if (rounded[i]->dtype != DTYPE_F16) return false;
-    }
+    const struct arch *arch = model->dims.arch;
+    for (int i = 0; i < model->dims.n_layer * arch->n_tensors; i++)
+        if (arch->tensors[i % arch->n_tensors].halves && model->tensors[i]->dtype != DTYPE_F16) return false;
     return true;
 }
 
@@ -84,68 +42,70 @@ static bool half_is_shared(const struct weights *w)
     return (w->parts & WEIGHTS_FP32) && half_is_exact(weights_float_model(w));
 }
 
-// The one description of the block: measures it or gives out its parts.
-static void carve(struct weights *w, struct arena *arena)
+// Has the block weights of its own in this form?
+static bool is_packed(const struct weights *w, enum packed_form form)
 {
-    struct float_layer float_scratch;
-    struct w8a8_layer w8a8_scratch;
+    static const unsigned parts[PACKED_FORMS] = {
+        [PACKED_FP32] = WEIGHTS_FP32, [PACKED_FP16] = WEIGHTS_FP16, [PACKED_W8A8] = WEIGHTS_W8A8};
+    return (w->parts & parts[form]) && (form != PACKED_FP16 || !half_is_shared(w));
+}
+
+// The one description of the block: measures it or gives out its parts.
+static void carve(struct weights *w, struct arena *arena, void *unused)
+{
     const struct dims *d = &w->model->dims;
-    const bool own_half = (w->parts & WEIGHTS_FP16) && !half_is_shared(w);
-    for (int l = 0; l < d->n_layer; l++) {
-        if (w->parts & WEIGHTS_FP32) carve_float(w, arena, w->fp32 ? &w->fp32[l] : &float_scratch);
-        if (own_half) carve_float(w, arena, w->fp16 ? &w->fp16[l] : &float_scratch);
-        if (w->parts & WEIGHTS_W8A8) carve_w8a8(w, arena, w->w8a8 ? &w->w8a8[l] : &w8a8_scratch);
-    }
+    bool packed[PACKED_FORMS];
+    for (int f = 0; f < PACKED_FORMS; f++)
+        packed[f] = is_packed(w, (enum packed_form)f);
+    for (int l = 0; l < d->n_layer; l++)
+        for (int f = 0; f < PACKED_FORMS; f++) {
+            const enum packed_form form = (enum packed_form)f;
+            if (packed[f]) d->arch->carve_layer(d, form, arena, unused ? unused : weights_layer(w, form, l));
+        }
     if (w->parts & WEIGHTS_LM_HEAD) carve_heads(w, arena);
 }
 
 static void init_view(struct weights *w, const struct model *model, unsigned parts)
 {
-    const struct dims *d = &model->dims;
-    *w = (struct weights){.model = model,
-                          .parts = parts,
-                          .ld_model = round_up16(d->d_model),
-                          .ld_inner = round_up16(d->d_inner),
-                          .ld_rank = round_up16(d->dt_rank),
-                          .ld_state = round_up16(d->d_state)};
-    w->ld_dbl = w->ld_rank + 2 * w->ld_state;
+    *w = (struct weights){.model = model, .parts = parts, .ld_model = round_up16(model->dims.d_model)};
 }
 
 size_t weights_bytes(const struct model *model, unsigned parts)
 {
+    enum { MOST_LAYER_BYTES = 1024 };
+    _Alignas(16) unsigned char unused[MOST_LAYER_BYTES]; // pointers that nobody wants
     struct weights w;
     struct arena arena;
     init_view(&w, model, parts);
     arena_init_measure(&arena);
-    carve(&w, &arena);
+    carve(&w, &arena, unused);
     return arena.used_bytes;
 }
 
 enum status weights_open(struct weights **weights, const struct model *model, unsigned parts, void *memory,
                          struct error *err)
 {
-    const size_t layers = (size_t)model->dims.n_layer;
+    const size_t layers = (size_t)model->dims.n_layer, layer_bytes = model->dims.arch->layer_bytes;
     const struct kernels *kernels;
     if (kernels_choose(&kernels, err)) return err->status;
     struct weights *w = malloc(sizeof *w);
     if (!w) return error_memory(err, sizeof *w, "the weights");
     init_view(w, model, parts);
     w->kernels = kernels;
-    w->fp32 = calloc(layers, sizeof *w->fp32);
-    w->fp16 = calloc(layers, sizeof *w->fp16);
-    w->w8a8 = calloc(layers, sizeof *w->w8a8);
-    if (!w->fp32 || !w->fp16 || !w->w8a8) {
+    for (int f = 0; f < PACKED_FORMS; f++) {
+        w->layers[f] = calloc(layers, layer_bytes);
+        if (!w->layers[f]) error_memory(err, layers * layer_bytes, "the weights");
+    }
+    if (err->status) {
         weights_close(w);
-        return error_memory(err, layers * sizeof *w->fp32, "the weights");
+        return err->status;
     }
     struct arena arena;
     arena_init_over(&arena, memory, weights_bytes(model, parts));
-    carve(w, &arena);
-    if (half_is_shared(w))
-        for (size_t l = 0; l < layers; l++)
-            w->fp16[l] = w->fp32[l];
-    rotation_init(&w->rotate_model, model->dims.d_model);
-    rotation_init(&w->rotate_inner, model->dims.d_inner);
+    carve(w, &arena, NULL);
+    if (half_is_shared(w)) memcpy(w->layers[PACKED_FP16], w->layers[PACKED_FP32], layers * layer_bytes);
+    rotation_init(&w->rotations.model, model->dims.d_model);
+    if (model->dims.d_inner > 0) rotation_init(&w->rotations.inner, model->dims.d_inner);
     *weights = w;
     return STATUS_OK;
 }
@@ -153,9 +113,8 @@ enum status weights_open(struct weights **weights, const struct model *model, un
 void weights_close(struct weights *weights)
 {
     if (!weights) return;
-    free(weights->fp32);
-    free(weights->fp16);
-    free(weights->w8a8);
+    for (int f = 0; f < PACKED_FORMS; f++)
+        free(weights->layers[f]);
     free(weights);
 }
 
@@ -164,33 +123,93 @@ const struct dims *weights_dims(const struct weights *weights)
     return &weights->model->dims;
 }
 
+// ---- lm_head ----
+
+static int head_slices(const struct weights *weights)
+{
+    return (weights->model->dims.vocab_size + HEAD_SLICE_ROWS - 1) / HEAD_SLICE_ROWS;
+}
+
+// Rows [first, first + count) of a float lm_head or, with their scale, of codes; those of a W8A8 checkpoint
+// are turned back.
+static void pack_head_rows(const struct weights *w, struct arena *scratch, const struct model *model,
+                           int first, int count, float *packed)
+{
+    const bool rotated = model->kind == MODEL_W8A8;
+    const struct panel_recipe recipe = {.rotation = rotated ? &w->rotations.model.inverse : NULL,
+                                        .scale = model->ends.lm_head};
+    pack_panels(w->kernels, scratch, model->lm_head, first, count, recipe, packed);
+}
+
+static void pack_head_codes(const struct weights *w, struct arena *scratch, int first, int count,
+                            uint8_t *packed)
+{
+    const int depth = w->model->dims.d_model;
+    int8_t *codes = arena_take(scratch, (size_t)(KERNEL_LANES * depth) + KERNEL_LANES);
+    for (int n = 0; n < count; n += KERNEL_LANES) {
+        const int lanes = count - n < KERNEL_LANES ? count - n : KERNEL_LANES;
+        const struct tensor some = pack_rows(w->model->lm_head, first + n, lanes);
+        tensor_to_i8(&some, codes);
+        packed = pack_codes(codes, 0, lanes, depth, packed);
+    }
+}
+
+static void pack_head(const struct weights *w, struct arena *scratch, const struct model *model, int slice,
+                      const struct head *head)
+{
+    const struct dims *d = &model->dims;
+    const int first = slice * HEAD_SLICE_ROWS, left = d->vocab_size - first,
+              count = left < HEAD_SLICE_ROWS ? left : HEAD_SLICE_ROWS;
+    if (head->codes) {
+        pack_head_codes(w, scratch, first, count, head->codes + (long)first * ((d->d_model + 3) / 4 * 4));
+        return;
+    }
+    pack_head_rows(w, scratch, model, first, count, head->lm_head + (long)first * d->d_model);
+    if (slice == 0)
+        pack_vector(pack_view(w->kernels, scratch, model->norm_f, false), d->d_model, w->ld_model,
+                    head->norm_f);
+}
+
+static void pack_head_slice(struct weights *weights, struct arena *scratch, int slice)
+{
+    pack_head(weights, scratch, weights->model, slice, &weights->head);
+    if (weights->model->reference || weights->head.codes)
+        pack_head(weights, scratch, weights_float_model(weights), slice, &weights->float_head);
+}
+
+// ---- tasks ----
+
 // Tasks 0 .. n_layer-1 are the layers, the others slices of lm_head.
 int weights_tasks(const struct weights *weights)
 {
-    return weights->model->dims.n_layer +
-           ((weights->parts & WEIGHTS_LM_HEAD) ? pack_head_slices(weights) : 0);
+    return weights->model->dims.n_layer + ((weights->parts & WEIGHTS_LM_HEAD) ? head_slices(weights) : 0);
 }
 
 static void pack_layer(struct weights *weights, struct arena *scratch, int layer)
 {
-    const bool own_half = (weights->parts & WEIGHTS_FP16) && !half_is_shared(weights);
-    if (weights->parts & WEIGHTS_FP32) pack_float_layer(weights, scratch, layer, false);
-    scratch->used_bytes = 0;
-    if (own_half) pack_float_layer(weights, scratch, layer, true);
-    scratch->used_bytes = 0;
-    if (weights->parts & WEIGHTS_W8A8) pack_w8a8_layer(weights, scratch, layer);
-    scratch->used_bytes = 0;
+    for (int f = 0; f < PACKED_FORMS; f++) {
+        const enum packed_form form = (enum packed_form)f;
+        const struct packing packing = {.kernels = weights->kernels,
+                                        .model = form == PACKED_W8A8 ? weights->model
+                                                                     : weights_float_model(weights),
+                                        .rotations = &weights->rotations,
+                                        .scratch = scratch,
+                                        .layer = layer};
+        if (is_packed(weights, form))
+            weights->model->dims.arch->pack(&packing, form, weights_layer(weights, form, layer));
+        scratch->used_bytes = 0;
+    }
 }
 
 enum status weights_pack(struct weights *weights, int task, struct arena *scratch, struct error *err)
 {
-    const int layers = weights->model->dims.n_layer;
+    const struct dims *d = &weights->model->dims;
     struct arena own = {0}, *used = scratch ? scratch : &own;
-    if (!used->base && arena_init(used, pack_scratch_bytes(weights), "packing", err)) return err->status;
-    if (task < layers)
+    if (!used->base && arena_init(used, d->arch->scratch_bytes(d), "packing", err)) return err->status;
+    if (task < d->n_layer)
         pack_layer(weights, used, task);
     else
-        pack_head_slice(weights, used, task - layers);
+        pack_head_slice(weights, used, task - d->n_layer);
     used->used_bytes = 0;
     arena_clear(&own);
     return STATUS_OK;

@@ -12,16 +12,12 @@ enum { MOST_DIVISIONS = 16 };
 
 // Roughly what a token takes, in multiplications of a float mode.  Measured on x86-64 with 256- and 512-bit
 // vectors.
-static const double INT8_PRODUCT = 0.2, SCAN_STEP = 35, BLOCKED_SCAN_STEP = 52, MEASURED_VALUE = 50,
-                    MEASURED_LOGIT = 40;
+static const double MEASURED_VALUE = 50, MEASURED_LOGIT = 40;
 
 static double pass_cost(const struct plan *plan, const struct dims *dims, int run)
 {
-    const struct mode *mode = plan->runs[run].mode;
-    const double I = dims->d_inner, D = dims->d_model, R = dims->dt_rank, N = dims->d_state;
-    const double products = I * (3 * D + (R + 2 * N) + R) * (mode_is_float(mode) ? 1 : INT8_PRODUCT);
-    const double scan = I * N * (mode->scan_order == SCAN_BLOCKED ? BLOCKED_SCAN_STEP : SCAN_STEP);
-    return dims->n_layer * (products + scan) + (plan->logits ? (double)dims->vocab_size * D : 0);
+    const double layer = dims->arch->cost(dims, plan->runs[run].mode);
+    return dims->n_layer * layer + (plan->logits ? (double)dims->vocab_size * dims->d_model : 0);
 }
 
 // What comes beside the pass of a run that is compared with another one.

@@ -8,8 +8,7 @@
 #include "inputs.h"
 #include "ssmsweep/base/footprint.h"
 #include "ssmsweep/base/team.h"
-#include "ssmsweep/compute/measure.h"
-#include "ssmsweep/compute/steps.h"
+#include "ssmsweep/compute/backend.h"
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/plan/predict.h"
 #include "ssmsweep/store/store.h"
@@ -99,8 +98,8 @@ static void measure_component(void *context, int part)
     struct profile profile;
     accumulator_clear(&moments);
     profile_clear(&profile);
-    pairs_add_sample(&moments, &profile, s->reference[part], s->values[part], (size_t)s->tokens,
-                     arch_width(&s->model.dims, part));
+    backend_default()->measure(&moments, &profile, s->reference[part], s->values[part], (size_t)s->tokens,
+                               arch_width(&s->model.dims, part));
 }
 
 static void run_layer(struct stand *s, const struct mode *mode, bool measures)
@@ -128,8 +127,8 @@ static void run_predictions(struct stand *s)
     struct prediction predictions[PREDICTED_TOKENS];
     const int32_t next[PREDICTED_TOKENS] = {0};
     head_logits(s->engine.forward, s->stream.rotated, s->normed, count, 0, ids, s->logits);
-    predictions_add(predictions, s->logits, s->logits, next, count, 0, ids,
-                    (ids + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES);
+    backend_default()->predict(predictions, s->logits, s->logits, next, count, 0, ids,
+                               (ids + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES);
 }
 
 enum subject { TIMED_LAYER, TIMED_COMPARED_LAYER, TIMED_OBSERVATION, TIMED_PREDICTIONS };

@@ -7,8 +7,7 @@
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/calibrate/calibrate.h"
-#include "ssmsweep/compute/kernels.h"
-#include "ssmsweep/compute/measure.h"
+#include "ssmsweep/compute/backend.h"
 #include "ssmsweep/forward/forward.h"
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/measure/profile.h"
@@ -220,11 +219,13 @@ static void measure_component(const struct lockstep *l, int layer, int component
     struct profile profile;
     profile_clear(&profile);
     accumulator_clear(&lane->moments[place]);
-    pairs_add_sample(&lane->moments[place], &profile, l->buffers.reference[component], values, tokens, width);
+    backend_default()->measure(&lane->moments[place], &profile, l->buffers.reference[component], values,
+                               tokens, width);
     keep_profile(&profile, lane->histogram + place * PROFILE_BINS, lane->position + place * PLACE_POSITIONS);
     if (!lane->repeats) return;
     accumulator_clear(&lane->apart[place]);
-    pairs_add_sample(&lane->apart[place], NULL, kept_of(l, lane->repeats)[component], values, tokens, width);
+    backend_default()->measure(&lane->apart[place], NULL, kept_of(l, lane->repeats)[component], values,
+                               tokens, width);
 }
 
 static bool take(void *context, int layer, int component, const float *values, int length, int width)
@@ -375,11 +376,11 @@ static void compare_predictions(struct lockstep *l, struct lane *lane, int first
     const double started = progress_clock();
     head_logits(l->worker->forward, lane->stream.rotated, lane->normed, count, first_id, ids, logits);
     if (adds(lane))
-        predictions_add(lane->predictions, l->buffers.reference_logits, logits, next, count, first_id, ids,
-                        stride);
+        backend_default()->predict(lane->predictions, l->buffers.reference_logits, logits, next, count,
+                                   first_id, ids, stride);
     if (adds(lane) && lane->repeats)
-        predictions_add(lane->predictions_apart, logits_of(l, lane->repeats), logits, next, count, first_id,
-                        ids, stride);
+        backend_default()->predict(lane->predictions_apart, logits_of(l, lane->repeats), logits, next, count,
+                                   first_id, ids, stride);
     lane->seconds += progress_clock() - started;
 }
 

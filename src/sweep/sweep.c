@@ -192,7 +192,9 @@ static enum status take_scales(const struct sweep *sweep, float **scales, struct
         free(taken);
         return err->status;
     }
-    calibrate_from_checkpoint(sweep->model.scales, sweep->plan.n_layer, taken);
+    const size_t sites = (size_t)sweep->plan.arch->n_sites;
+    for (int l = 0; l < sweep->plan.n_layer; l++)
+        memcpy(taken + (size_t)l * sites, model_scales(&sweep->model, l), sites * sizeof *taken);
     *scales = taken;
     return STATUS_OK;
 }

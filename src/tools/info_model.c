@@ -12,35 +12,17 @@ enum { MEASURED_TOKENS = 128, REPEATS = 2, ALIGN = 64 };
 
 // ---- counts ----
 
-static long long count_layer(const struct model_layer *m)
-{
-    const struct tensor *all[] = {m->norm,    m->in_proj, m->conv_w, m->conv_b, m->x_proj,
-                                  m->dt_proj, m->dt_bias, m->A_log,  m->D_skip, m->out_proj};
-    long long count = 0;
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        count += tensor_elements(all[i]);
-    return count;
-}
-
 static void count_parameters(struct model_facts *facts, const struct model *model)
 {
     facts->tied = model->lm_head->data == model->embedding->data; // one storage under two names too
     facts->parameters = tensor_elements(model->embedding) + tensor_elements(model->norm_f) +
                         (facts->tied ? 0 : tensor_elements(model->lm_head));
-    for (int l = 0; l < model->dims.n_layer; l++)
-        facts->parameters += count_layer(&model->layers[l]);
+    for (int i = 0; i < model->dims.n_layer * model->dims.arch->n_tensors; i++)
+        facts->parameters += tensor_elements(model->tensors[i]);
     for (size_t i = 0; i < checkpoint_count(model->checkpoint); i++) {
         const struct tensor *tensor = checkpoint_at(model->checkpoint, i);
         facts->elements[tensor->dtype] += tensor_elements(tensor);
     }
-}
-
-// The four projections and conv1d as multiply-adds; in the scan 8 operations for each channel and state.
-static double count_flop(const struct dims *d)
-{
-    const double D = d->d_model, I = d->d_inner, N = d->d_state, R = d->dt_rank, K = d->d_conv;
-    const double multiply_adds = 2 * I * D + K * I + (R + 2 * N) * I + I * R + I * D;
-    return d->n_layer * (2 * multiply_adds + 8 * I * N + 20 * I + 8 * D) + 2 * D * d->vocab_size;
 }
 
 // ---- the time of a layer ----
@@ -121,7 +103,8 @@ enum status model_facts_find(struct model_facts *facts, const struct model *mode
     found.w8a8_bytes = weights_bytes(model, WEIGHTS_W8A8);
     found.lm_head_bytes = weights_bytes(model, WEIGHTS_LM_HEAD);
     found.workspace_bytes = forward_bytes(&model->dims, tokens, threads);
-    found.flop_per_token = count_flop(&model->dims);
+    found.flop_per_token = model->dims.n_layer * model->dims.arch->operations(&model->dims) +
+                           2.0 * model->dims.d_model * model->dims.vocab_size;
     if (measure(&found, PRECISION_FP32, WEIGHTS_FP32, &found.fp32_seconds, err) ||
         measure(&found, PRECISION_W8A8, WEIGHTS_W8A8, &found.w8a8_seconds, err))
         return err->status;

@@ -33,11 +33,6 @@ static int size_at(const struct dims *dims, int index)
     return value;
 }
 
-static void model_scales(const struct model *model, int layer, float scales[ARCH_MOST_SITES])
-{
-    calibrate_from_checkpoint(&model->scales[layer], 1, scales);
-}
-
 // ---- text ----
 
 static void print_hadamard(FILE *out, const char *name, int dim)
@@ -52,8 +47,7 @@ static void print_scales(FILE *out, const struct model *model)
     for (int s = 0; s < model->dims.arch->n_sites; s++)
         fprintf(out, " %19s", model->dims.arch->sites[s].name);
     for (int l = 0; l < model->dims.n_layer; l++) {
-        float scales[ARCH_MOST_SITES];
-        model_scales(model, l, scales);
+        const float *scales = model_scales(model, l);
         fprintf(out, "\n%5d", l);
         for (int s = 0; s < model->dims.arch->n_sites; s++)
             fprintf(out, " %19.9g", (double)scales[s]);
@@ -132,8 +126,7 @@ static void put_scales(struct json_writer *w, const struct model *model)
 {
     json_begin_array(w, "scales");
     for (int l = 0; l < model->dims.n_layer; l++) {
-        float scales[ARCH_MOST_SITES];
-        model_scales(model, l, scales);
+        const float *scales = model_scales(model, l);
         json_begin_object(w, NULL);
         for (int s = 0; s < model->dims.arch->n_sites; s++)
             json_put_double(w, model->dims.arch->sites[s].name, (double)scales[s]);

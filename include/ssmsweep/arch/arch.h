@@ -12,6 +12,13 @@
 #include "ssmsweep/base/status.h"
 
 struct arch;
+struct arena;
+struct config;
+struct config_source;
+struct mode;
+struct model;
+struct packing;
+struct pass;
 
 // The letters of the equations: L tokens of a sample, D = d_model, I = d_inner, N = d_state, K = d_conv, R =
 // dt_rank.  What a family has no use for is 0.
@@ -62,12 +69,49 @@ struct arch_site {
     const char *heading[2]; // of a column, in two lines
 };
 
+// A tensor of a layer in a float checkpoint.
+struct arch_tensor {
+    const char *name; // behind "backbone.layers.<layer>."
+    enum arch_extent shape[4];
+    bool squeezes; // dimensions of size 1 may be there or not
+    bool halves;   // is rounded to FP16 in modes of that precision
+};
+
+// Forms in which a layer's weights lie in memory.
+enum packed_form { PACKED_FP32, PACKED_FP16, PACKED_W8A8, PACKED_FORMS };
+
 struct arch {
-    const char *name;  // in result files
-    const char *title; // for people
+    const char *name;       // in result files
+    const char *title;      // for people
+    const char *model_type; // of config.json
+
+    // Local.  The rest of config.json, once the family is known.
+    enum status (*describe)(struct config *config, const struct config_source *source, struct error *err);
+    // Binds the layers, and what is codes around them, of a W8A8 checkpoint; NULL: the family has none.
+    enum status (*bind_codes)(struct model *model, const struct config *config, struct error *err);
+    bool (*knows_codes)(const char *name, int n_layer); // is it the name of something in such a checkpoint?
+    bool rotates_inner; // d_inner must have a Hadamard transform; d_model must
+
+    const struct arch_tensor *tensors;
     const struct arch_component *components;
     const struct arch_site *sites;
-    int n_components, n_sites;
+    int n_tensors, n_components, n_sites;
+
+    // The weights of a layer: layer_bytes of pointers into the block, which carve_layer() takes or measures.
+    size_t layer_bytes;
+    void (*carve_layer)(const struct dims *dims, enum packed_form form, struct arena *arena, void *layer);
+    size_t (*scratch_bytes)(const struct dims *dims);
+    void (*pack)(const struct packing *packing, enum packed_form form, void *layer);
+
+    // Activations of the longest sample: work_bytes of pointers, and room for captures (struct pass).
+    size_t work_bytes;
+    float *(*carve)(const struct dims *dims, int max_tokens, struct arena *arena, void *work);
+    // Local.  One layer: residual and h in, residual and h out.  False: give() ended it.
+    bool (*layer)(const struct pass *pass);
+
+    // Of a token in a layer: in multiplications of a float mode, roughly, and in operations.
+    double (*cost)(const struct dims *dims, const struct mode *mode);
+    double (*operations)(const struct dims *dims);
 };
 
 // The families, the first is what a file is of that names none; NULL behind the last.

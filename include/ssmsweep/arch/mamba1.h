@@ -7,6 +7,22 @@
 
 extern const struct arch arch_mamba1;
 
+// MODEL_W8A8: all are I8 codes but norm, which is all ones; in_proj and out_proj are rotated, as
+// docs/numerics.md, section 2, has them.
+enum mamba1_tensor {
+    TENSOR_NORM,     // [D]
+    TENSOR_IN_PROJ,  // [2I, D]
+    TENSOR_CONV_W,   // [I, 1, K] or [I, K]
+    TENSOR_CONV_B,   // [I]
+    TENSOR_X_PROJ,   // [R + 2N, I]
+    TENSOR_DT_PROJ,  // [I, R]
+    TENSOR_DT_BIAS,  // [I]
+    TENSOR_A_LOG,    // [I, N]
+    TENSOR_D_SKIP,   // [I]
+    TENSOR_OUT_PROJ, // [D, I]
+    MAMBA1_TENSORS
+};
+
 enum mamba1_component {
     COMPONENT_MIXER_INPUT,   // [L, D] x̂, before the norm weight, in the model's own basis
     COMPONENT_CONV1D_INPUT,  // [L, I] x

@@ -14,33 +14,10 @@ enum model_kind {
     MODEL_W8A8, // INT8 codes and scales of a quantized model: docs/numerics.md, "Quantized weights"
 };
 
-// What a W8A8 checkpoint says of one layer: scales of activations (the sites of docs/numerics.md, section 3)
-// and of weights (per tensor).
-struct w8a8_scales {
-    float in_proj_input, in_proj_output, x_proj_input, x_proj_output, dt_proj_output, out_proj_input,
-        ssm_state;
-    float in_proj, conv_w, conv_b, x_proj, dt_proj, dt_bias, A_log, D_skip, out_proj;
-};
-
 // What stands around its layers, where that is codes too: docs/numerics.md, section 4.
 struct w8a8_ends {
     const struct tensor *embedding; // [vocab] scales of the embedding's rows; NULL: it is float
     float lm_head, lm_head_input;   // scales of lm_head and of what goes into it; 0: it is float
-};
-
-// Tensors of one layer; shapes as stored.  MODEL_W8A8: all are I8 codes but norm, which is all ones; in_proj
-// and out_proj are rotated, as docs/numerics.md, section 2, has them.
-struct model_layer {
-    const struct tensor *norm;     // [D]
-    const struct tensor *in_proj;  // [2I, D]
-    const struct tensor *conv_w;   // [I, 1, K] or [I, K]
-    const struct tensor *conv_b;   // [I]
-    const struct tensor *x_proj;   // [R + 2N, I]
-    const struct tensor *dt_proj;  // [I, R]
-    const struct tensor *dt_bias;  // [I]
-    const struct tensor *A_log;    // [I, N]
-    const struct tensor *D_skip;   // [I]
-    const struct tensor *out_proj; // [D, I]
 };
 
 struct model {
@@ -51,10 +28,10 @@ struct model {
     const struct tensor *embedding; // [vocab, D]; MODEL_W8A8: rows rotated, float or I8 codes
     const struct tensor *norm_f;    // [D]; MODEL_W8A8: all ones
     const struct tensor *lm_head;   // [vocab, D]; the embedding if the checkpoint has none; rotated alike
-    struct model_layer *layers;     // [n_layer]
-    struct w8a8_scales *scales;     // [n_layer]; NULL for MODEL_FLOAT
-    struct w8a8_ends ends;          // of MODEL_W8A8
-    struct tensor *views;           // what layers and lm_head point to where the file stores it otherwise
+    const struct tensor **tensors;  // [n_layer][n_tensors] in the order of the family, shapes as stored
+    float *scales; // [n_layer][n_sites + n_tensors] that a W8A8 checkpoint brings; NULL for MODEL_FLOAT
+    struct w8a8_ends ends; // of MODEL_W8A8
+    struct tensor *views;  // what tensors and lm_head point to where the file stores it otherwise
     // The float weights that the float modes use, borrowed; NULL: the model's own (of MODEL_W8A8: its codes,
     // dequantized and rotated back).
     const struct model *reference;
@@ -63,6 +40,21 @@ struct model {
     struct digesting *digesting;         // NULL: none under way
     struct notes notes;                  // what was taken though files contradict each other, and the like
 };
+
+// Local.  A tensor of a layer, and the scales of a layer of MODEL_W8A8: of its sites, and behind those of its
+// tensors.
+static inline const struct tensor *model_tensor(const struct model *model, int layer, int tensor)
+{
+    return model->tensors[layer * model->dims.arch->n_tensors + tensor];
+}
+static inline const float *model_scales(const struct model *model, int layer)
+{
+    return model->scales + (long)layer * (model->dims.arch->n_sites + model->dims.arch->n_tensors);
+}
+
+// Local.  Row `id` of the embedding of a struct model, out[d_model]; of codes: code * scale of the row, which
+// is exact.  As struct embedding has it.
+void model_embedding_row(const void *model, int32_t id, float *out);
 
 const char *model_dtype_name(const struct model *model); // "F16", ... or "W8A8"
 

@@ -7,8 +7,6 @@
 
 #include "ssmsweep/calibrate/observer.h"
 
-struct w8a8_scales;
-
 // Where a pass puts what it sees of a sample.  `histogram` is added to.
 struct observation {
     const struct observers *observers;
@@ -31,9 +29,6 @@ float calibrate_scale(const struct observers *observers, const struct calibratio
 // scales: [n_layer][n_sites].
 void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,
                       float *scales);
-
-// The same from what a W8A8 checkpoint says of its layers: given[n_layer].
-void calibrate_from_checkpoint(const struct w8a8_scales *given, int n_layer, float *scales);
 
 // alpha-quantile of |v[0..count)| with linear interpolation, exact; reorders v (which it takes as scratch).
 // count >= 1.  NumPy: sort, pos = alpha*(count-1), float32 interpolation.

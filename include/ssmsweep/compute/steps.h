@@ -14,6 +14,11 @@
 enum { KERNEL_LANES = 16 }; // panel width and granularity of every leading dimension
 enum { SUM_LANES = 8 };     // lanes of sums in double
 
+static inline int round_up16(int n)
+{
+    return (n + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES;
+}
+
 // out[m][n] = round(sum_k a[m][k] * w[n][k]), k = 0, 1, ... by FMA from 0.  Panels are outputs in groups
 // of 16.
 struct gemm_f32 {
@@ -72,9 +77,10 @@ struct conv1d {
     const float *b; // [ldw]
     long ldw;
     int d_conv;
-    float tap_scale; // for codes
-    bool half;       // FP32: round v to FP16
-    float *v;        // [rows][ldv], may be NULL for codes
+    float tap_scale;      // for codes
+    const float *x_scale; // a factor of tap_scale, of the batch; NULL: 1.  Kernels find it in tap_scale
+    bool half;            // FP32: round v to FP16
+    float *v;             // [rows][ldv], may be NULL for codes
     long ldv;
     int8_t *codes; // [rows][ldq] = sat8(round(v / step)), may be NULL
     long ldq;
@@ -103,6 +109,7 @@ struct scan {
     long ldy;
     bool half;
     float *last_state; // [d_state][ld_inner], may be NULL (sequential only)
+    bool blocked;
 };
 
 // out = H x / sqrt(dim) along rows (docs/numerics.md, section 2), Sylvester stages h = 1, 2, 4, ..., then the

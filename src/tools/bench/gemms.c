@@ -13,11 +13,6 @@ struct shape {
 };
 enum { SHAPES = 4 };
 
-static int round_up16(int n)
-{
-    return (n + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES;
-}
-
 static void layer_shapes(const struct dims *d, struct shape shapes[SHAPES])
 {
     const int inner = round_up16(d->d_inner);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "setting.h"
+#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
 
@@ -92,20 +93,6 @@ static void fill(const struct kind *kinds, struct tensor *tensors, float *values
 
 // ---- the model in memory ----
 
-static struct model_layer layer_view(const struct tensor *t)
-{
-    return (struct model_layer){.norm = &t[0],
-                                .in_proj = &t[1],
-                                .conv_w = &t[2],
-                                .conv_b = &t[3],
-                                .x_proj = &t[4],
-                                .dt_proj = &t[5],
-                                .dt_bias = &t[KIND_DT_BIAS],
-                                .A_log = &t[KIND_A_LOG],
-                                .D_skip = &t[8],
-                                .out_proj = &t[9]};
-}
-
 enum status random_model_open(struct random_model *random, const struct dims *dims, struct error *err)
 {
     struct kind kinds[RANDOM_TENSORS];
@@ -119,8 +106,8 @@ enum status random_model_open(struct random_model *random, const struct dims *di
         if (tensor_set_contiguous(t, &part)) bytes += part;
     }
     random->values = malloc((size_t)bytes);
-    random->model.layers = calloc((size_t)dims->n_layer, sizeof *random->model.layers);
-    if (!random->values || !random->model.layers) {
+    random->model.tensors = calloc((size_t)dims->n_layer * MAMBA1_TENSORS, sizeof *random->model.tensors);
+    if (!random->values || !random->model.tensors) {
         random_model_close(random);
         return error_memory(err, (unsigned long long)bytes, "a random model");
     }
@@ -129,14 +116,15 @@ enum status random_model_open(struct random_model *random, const struct dims *di
     random->model.dtype = DTYPE_F32;
     random->model.embedding = random->model.lm_head = &random->tensors[KIND_EMBEDDING];
     random->model.norm_f = &random->tensors[KIND_NORM_F];
-    for (int l = 0; l < dims->n_layer; l++)
-        random->model.layers[l] = layer_view(random->tensors);
+    random->model.dims.arch = &arch_mamba1;
+    for (int i = 0; i < dims->n_layer * MAMBA1_TENSORS; i++)
+        random->model.tensors[i] = &random->tensors[i % MAMBA1_TENSORS];
     return STATUS_OK;
 }
 
 void random_model_close(struct random_model *random)
 {
-    free(random->model.layers);
+    free(random->model.tensors);
     free(random->values);
     *random = (struct random_model){0};
 }

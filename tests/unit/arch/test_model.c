@@ -32,9 +32,9 @@ static void opens(const char *directory, const struct dims *expected, enum dtype
     for (int l = 0; l < d->n_layer; l++) {
         char name[80];
         snprintf(name, sizeof name, "backbone.layers.%d.mixer.D", l);
-        assert_string_equal(model.layers[l].D_skip->name, name);
-        assert_int_equal(model.layers[l].conv_w->shape[0], d->d_inner);
-        assert_int_equal(model.layers[l].out_proj->shape[0], d->d_model);
+        assert_string_equal(model_tensor(&model, l, TENSOR_D_SKIP)->name, name);
+        assert_int_equal(model_tensor(&model, l, TENSOR_CONV_W)->shape[0], d->d_inner);
+        assert_int_equal(model_tensor(&model, l, TENSOR_OUT_PROJ)->shape[0], d->d_model);
     }
     assert_int_equal(strlen(model.digest_hex), HASH_HEX_CHARS);
     model_close(&model);
@@ -117,7 +117,7 @@ static void expect_refused(const char *words)
     model_open(&model, broken, &err);
     expect_error(&err, STATUS_INPUT, words);
     assert_null(model.checkpoint);
-    assert_null(model.layers);
+    assert_null(model.tensors);
 }
 
 // The file with `from`, which must occur, changed to `to`; the caller frees.

@@ -36,10 +36,10 @@ static void enlarge_D(void)
     static struct tensor tensor;
     for (int i = 0; i < model.dims.d_inner; i++)
         values[i] = 1e6f;
-    tensor = *model.layers[0].D_skip;
+    tensor = *model.tensors[TENSOR_D_SKIP];
     tensor.dtype = DTYPE_F32;
     tensor.data = (const unsigned char *)values;
-    model.layers[0].D_skip = &tensor;
+    model.tensors[TENSOR_D_SKIP] = &tensor;
 }
 
 static int open_all(void **state)

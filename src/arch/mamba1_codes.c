@@ -1,56 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "w8a8.h"
 
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_CHARS = 128, PAD = 16 };
+#include "mamba1_parts.h"
+
+enum { NAME_CHARS = 128, PAD = 16, SCALES = (int)MAMBA1_SITES + (int)MAMBA1_TENSORS };
 
 // ---- names ----
 
 // Of the codes of one layer.
 static const struct field {
     const char *name;
-    size_t offset; // in struct model_layer
+    int tensor;
     bool stored_by_input;
 } fields[] = {
-    {"mixer.in_proj.weight", offsetof(struct model_layer, in_proj), true},
-    {"mixer.conv1d.weight", offsetof(struct model_layer, conv_w), false},
-    {"mixer.conv1d.bias", offsetof(struct model_layer, conv_b), false},
-    {"mixer.x_proj.weight", offsetof(struct model_layer, x_proj), true},
-    {"mixer.dt_proj.weight", offsetof(struct model_layer, dt_proj), true},
-    {"mixer.selective_scan.dt_bias", offsetof(struct model_layer, dt_bias), false},
-    {"mixer.selective_scan.A_log", offsetof(struct model_layer, A_log), false},
-    {"mixer.selective_scan.D", offsetof(struct model_layer, D_skip), false},
-    {"mixer.out_proj.weight", offsetof(struct model_layer, out_proj), true},
+    {"mixer.in_proj.weight", TENSOR_IN_PROJ, true},
+    {"mixer.conv1d.weight", TENSOR_CONV_W, false},
+    {"mixer.conv1d.bias", TENSOR_CONV_B, false},
+    {"mixer.x_proj.weight", TENSOR_X_PROJ, true},
+    {"mixer.dt_proj.weight", TENSOR_DT_PROJ, true},
+    {"mixer.selective_scan.dt_bias", TENSOR_DT_BIAS, false},
+    {"mixer.selective_scan.A_log", TENSOR_A_LOG, false},
+    {"mixer.selective_scan.D", TENSOR_D_SKIP, false},
+    {"mixer.out_proj.weight", TENSOR_OUT_PROJ, true},
 };
 enum { FIELDS = sizeof fields / sizeof fields[0] };
 
-#define SCALE(member) offsetof(struct w8a8_scales, member)
+// Scales of a layer: those of the sites, then those of the tensors, as model_scales() has them.
+#define SCALE_OF(tensor) (MAMBA1_SITES + (int)(tensor))
 
 static const struct scale_field {
     const char *name;
-    size_t offset; // in struct w8a8_scales
+    int place; // among the scales of a layer
 } scale_fields[] = {
-    {"norm.output_scale", SCALE(in_proj_input)},
-    {"mixer.conv1d.input_scale", SCALE(in_proj_output)},
-    {"mixer.conv1d.output_scale", SCALE(x_proj_input)},
-    {"mixer.selective_scan.B_scale", SCALE(x_proj_output)},
-    {"mixer.selective_scan.dt_scale", SCALE(dt_proj_output)},
-    {"mixer.had.x_H_scale", SCALE(out_proj_input)},
-    {"mixer.selective_scan.ssm_state_scale", SCALE(ssm_state)},
-    {"mixer.in_proj.b", SCALE(in_proj)},
-    {"mixer.conv1d.weight_scale", SCALE(conv_w)},
-    {"mixer.conv1d.bias_scale", SCALE(conv_b)},
-    {"mixer.x_proj.b", SCALE(x_proj)},
-    {"mixer.dt_proj.b", SCALE(dt_proj)},
-    {"mixer.selective_scan.dt_bias_scale", SCALE(dt_bias)},
-    {"mixer.selective_scan.A_scale", SCALE(A_log)},
-    {"mixer.selective_scan.D_scale", SCALE(D_skip)},
-    {"mixer.out_proj.b", SCALE(out_proj)},
+    {"norm.output_scale", SITE_IN_PROJ_INPUT},
+    {"mixer.conv1d.input_scale", SITE_IN_PROJ_OUTPUT},
+    {"mixer.conv1d.output_scale", SITE_X_PROJ_INPUT},
+    {"mixer.selective_scan.B_scale", SITE_X_PROJ_OUTPUT},
+    {"mixer.selective_scan.dt_scale", SITE_DT_PROJ_OUTPUT},
+    {"mixer.had.x_H_scale", SITE_OUT_PROJ_INPUT},
+    {"mixer.selective_scan.ssm_state_scale", SITE_SSM_STATE},
+    {"mixer.in_proj.b", SCALE_OF(TENSOR_IN_PROJ)},
+    {"mixer.conv1d.weight_scale", SCALE_OF(TENSOR_CONV_W)},
+    {"mixer.conv1d.bias_scale", SCALE_OF(TENSOR_CONV_B)},
+    {"mixer.x_proj.b", SCALE_OF(TENSOR_X_PROJ)},
+    {"mixer.dt_proj.b", SCALE_OF(TENSOR_DT_PROJ)},
+    {"mixer.selective_scan.dt_bias_scale", SCALE_OF(TENSOR_DT_BIAS)},
+    {"mixer.selective_scan.A_scale", SCALE_OF(TENSOR_A_LOG)},
+    {"mixer.selective_scan.D_scale", SCALE_OF(TENSOR_D_SKIP)},
+    {"mixer.out_proj.b", SCALE_OF(TENSOR_OUT_PROJ)},
 };
 enum { SCALE_FIELDS = sizeof scale_fields / sizeof scale_fields[0] };
 
@@ -58,15 +59,15 @@ enum { SCALE_FIELDS = sizeof scale_fields / sizeof scale_fields[0] };
 enum { ONE = -1 };
 static const struct check_field {
     const char *name;
-    int over, under; // offsets, or ONE
+    int over, under; // places, or ONE
 } check_fields[] = {
-    {"mixer.selective_scan.z_scale", SCALE(in_proj_output), ONE},
-    {"mixer.selective_scan.u_scale", SCALE(x_proj_input), ONE},
-    {"mixer.selective_scan.C_scale", SCALE(x_proj_output), ONE},
-    {"mixer.in_proj.a", SCALE(in_proj_input), SCALE(in_proj_output)},
-    {"mixer.x_proj.a", SCALE(x_proj_input), SCALE(x_proj_output)},
-    {"mixer.dt_proj.a", SCALE(x_proj_output), SCALE(dt_proj_output)},
-    {"mixer.out_proj.a", SCALE(out_proj_input), ONE},
+    {"mixer.selective_scan.z_scale", SITE_IN_PROJ_OUTPUT, ONE},
+    {"mixer.selective_scan.u_scale", SITE_X_PROJ_INPUT, ONE},
+    {"mixer.selective_scan.C_scale", SITE_X_PROJ_OUTPUT, ONE},
+    {"mixer.in_proj.a", SITE_IN_PROJ_INPUT, SITE_IN_PROJ_OUTPUT},
+    {"mixer.x_proj.a", SITE_X_PROJ_INPUT, SITE_X_PROJ_OUTPUT},
+    {"mixer.dt_proj.a", SITE_X_PROJ_OUTPUT, SITE_DT_PROJ_OUTPUT},
+    {"mixer.out_proj.a", SITE_OUT_PROJ_INPUT, ONE},
 };
 enum { CHECK_FIELDS = sizeof check_fields / sizeof check_fields[0] };
 
@@ -74,12 +75,12 @@ enum { CHECK_FIELDS = sizeof check_fields / sizeof check_fields[0] };
 // writers; no mode uses it.
 static const struct alpha_field {
     const char *name;
-    int over, under, times; // offsets, or ONE
+    int over, under, times; // places, or ONE
 } alpha_fields[] = {
-    {"mixer.in_proj.alpha", SCALE(in_proj_input), SCALE(in_proj_output), SCALE(in_proj)},
-    {"mixer.x_proj.alpha", SCALE(x_proj_input), SCALE(x_proj_output), SCALE(x_proj)},
-    {"mixer.dt_proj.alpha", SCALE(x_proj_output), SCALE(dt_proj_output), SCALE(dt_proj)},
-    {"mixer.out_proj.alpha", SCALE(out_proj_input), ONE, SCALE(out_proj)},
+    {"mixer.in_proj.alpha", SITE_IN_PROJ_INPUT, SITE_IN_PROJ_OUTPUT, SCALE_OF(TENSOR_IN_PROJ)},
+    {"mixer.x_proj.alpha", SITE_X_PROJ_INPUT, SITE_X_PROJ_OUTPUT, SCALE_OF(TENSOR_X_PROJ)},
+    {"mixer.dt_proj.alpha", SITE_X_PROJ_OUTPUT, SITE_DT_PROJ_OUTPUT, SCALE_OF(TENSOR_DT_PROJ)},
+    {"mixer.out_proj.alpha", SITE_OUT_PROJ_INPUT, ONE, SCALE_OF(TENSOR_OUT_PROJ)},
 };
 enum { ALPHA_FIELDS = sizeof alpha_fields / sizeof alpha_fields[0] };
 
@@ -97,7 +98,7 @@ static bool is_one_of_the_ends(const char *name)
     return false;
 }
 
-bool w8a8_knows(const char *name, int n_layer)
+bool mamba1_knows_codes(const char *name, int n_layer)
 {
     static const char prefix[] = "backbone.layers.";
     if (strncmp(name, prefix, sizeof prefix - 1) != 0) return is_one_of_the_ends(name);
@@ -127,16 +128,16 @@ static void layer_name(int layer, const char *rest, char name[NAME_CHARS])
 // ---- codes ----
 
 // [rows, columns] of a weight as the equations have it; columns 0: a vector.
-static void expected_shape(const struct dims *d, size_t offset, int64_t shape[2])
+static void expected_shape(const struct dims *d, int tensor, int64_t shape[2])
 {
     const int64_t I = d->d_inner;
     shape[0] = I, shape[1] = 0;
-    if (offset == offsetof(struct model_layer, in_proj)) shape[0] = 2 * I, shape[1] = d->d_model;
-    if (offset == offsetof(struct model_layer, conv_w)) shape[1] = d->d_conv;
-    if (offset == offsetof(struct model_layer, x_proj)) shape[0] = d->dt_rank + 2 * d->d_state, shape[1] = I;
-    if (offset == offsetof(struct model_layer, dt_proj)) shape[1] = d->dt_rank;
-    if (offset == offsetof(struct model_layer, A_log)) shape[1] = d->d_state;
-    if (offset == offsetof(struct model_layer, out_proj)) shape[0] = d->d_model, shape[1] = I;
+    if (tensor == TENSOR_IN_PROJ) shape[0] = 2 * I, shape[1] = d->d_model;
+    if (tensor == TENSOR_CONV_W) shape[1] = d->d_conv;
+    if (tensor == TENSOR_X_PROJ) shape[0] = d->dt_rank + 2 * d->d_state, shape[1] = I;
+    if (tensor == TENSOR_DT_PROJ) shape[1] = d->dt_rank;
+    if (tensor == TENSOR_A_LOG) shape[1] = d->d_state;
+    if (tensor == TENSOR_OUT_PROJ) shape[0] = d->d_model, shape[1] = I;
 }
 
 static void transpose(struct tensor *tensor)
@@ -221,9 +222,9 @@ static enum status bind_layer_codes(struct model *model, int layer, const struct
     char name[NAME_CHARS];
     int64_t shape[2];
     layer_name(layer, field->name, name);
-    expected_shape(&model->dims, field->offset, shape);
+    expected_shape(&model->dims, field->tensor, shape);
     if (bind_codes(model, name, shape, field->stored_by_input, view, err)) return err->status;
-    memcpy((char *)&model->layers[layer] + field->offset, &view, sizeof view);
+    model->tensors[layer * MAMBA1_TENSORS + field->tensor] = view;
     return STATUS_OK;
 }
 
@@ -273,7 +274,7 @@ static enum status bind_layer_scale(struct model *model, int layer, const struct
     float scale;
     layer_name(layer, field->name, name);
     if (bind_scale(model, name, &scale, err)) return err->status;
-    memcpy((char *)&model->scales[layer] + field->offset, &scale, sizeof scale);
+    model->scales[layer * SCALES + field->place] = scale;
     return STATUS_OK;
 }
 
@@ -295,17 +296,15 @@ static enum status check_number(const struct model *model, const char *name, dou
                      checkpoint_path(model->checkpoint), name, expected, number);
 }
 
-static double scale_at(const struct w8a8_scales *scales, int offset)
+static double scale_at(const float *scales, int place)
 {
-    float scale = 1;
-    if (offset != ONE) memcpy(&scale, (const char *)scales + offset, sizeof scale);
-    return (double)scale;
+    return place == ONE ? 1 : (double)scales[place];
 }
 
 static enum status check_layer_number(const struct model *model, int layer, const struct check_field *field,
                                       struct error *err)
 {
-    const struct w8a8_scales *s = &model->scales[layer];
+    const float *s = model_scales(model, layer);
     char name[NAME_CHARS];
     layer_name(layer, field->name, name);
     return check_number(model, name, scale_at(s, field->over) / scale_at(s, field->under), err);
@@ -334,7 +333,7 @@ static enum status look_at_alpha(const struct model *model, const char *name, do
 static enum status look_at_layer(const struct model *model, int layer, struct odd_alphas *odd,
                                  struct error *err)
 {
-    const struct w8a8_scales *s = &model->scales[layer];
+    const float *s = model_scales(model, layer);
     char name[NAME_CHARS];
     for (const struct alpha_field *f = alpha_fields; f < alpha_fields + ALPHA_FIELDS; f++) {
         const double a = scale_at(s, f->over) / scale_at(s, f->under);
@@ -393,7 +392,8 @@ static enum status bind_layer(struct model *model, int layer, struct error *err)
 {
     char norm[NAME_CHARS];
     layer_name(layer, "norm.weight", norm);
-    if (bind_norm(model, norm, "in_proj", &model->layers[layer].norm, err)) return err->status;
+    if (bind_norm(model, norm, "in_proj", &model->tensors[layer * MAMBA1_TENSORS + TENSOR_NORM], err))
+        return err->status;
     for (int i = 0; i < FIELDS; i++)
         if (bind_layer_codes(model, layer, &fields[i], &model->views[layer * FIELDS + i], err))
             return err->status;
@@ -503,7 +503,7 @@ static enum status check_strange_numbers(const struct model *model, struct error
     for (size_t i = 0; i < checkpoint_scalars(model->checkpoint); i++) {
         const char *name = checkpoint_scalar_at(model->checkpoint, i)->name;
         const bool ours = strncmp(name, "backbone.", 9) == 0 || strncmp(name, "lm_head.", 8) == 0;
-        if (ours && !w8a8_knows(name, model->dims.n_layer))
+        if (ours && !mamba1_knows_codes(name, model->dims.n_layer))
             return error_set(err, STATUS_INPUT,
                              "%s: unknown key '%.200s': no part of a W8A8 model of %d layers",
                              checkpoint_path(model->checkpoint), name, model->dims.n_layer);
@@ -511,11 +511,11 @@ static enum status check_strange_numbers(const struct model *model, struct error
     return STATUS_OK;
 }
 
-enum status w8a8_bind(struct model *model, const struct config *config, struct error *err)
+enum status mamba1_bind_codes(struct model *model, const struct config *config, struct error *err)
 {
     const size_t layers = (size_t)model->dims.n_layer, views = layers * FIELDS + 1;
     model->views = calloc(views, sizeof *model->views);
-    model->scales = calloc(layers, sizeof *model->scales);
+    model->scales = calloc(layers * SCALES, sizeof *model->scales);
     if (!model->views || !model->scales)
         return error_memory(err, views * sizeof *model->views, "a model's layers");
     if (refuse_2024(model, err)) return err->status;

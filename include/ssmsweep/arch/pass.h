@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a family of models is given to pack a layer's weights and to run a layer (struct arch).
+#ifndef SSMSWEEP_ARCH_PASS_H
+#define SSMSWEEP_ARCH_PASS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ssmsweep/arch/model.h"
+#include "ssmsweep/base/arena.h"
+#include "ssmsweep/compute/backend.h"
+#include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/compute/rotation.h"
+#include "ssmsweep/recipe/mode.h"
+
+// Rotations of dimensions D and I; those of a dimension that is 0 are not there.
+struct rotations {
+    struct rotation model, inner;
+};
+
+// One layer on its way into the block of packed weights.
+struct packing {
+    const struct kernels *kernels;
+    const struct model *model; // of whose weights; MODEL_W8A8 for PACKED_W8A8: its codes as they are
+    const struct rotations *rotations;
+    struct arena *scratch; // of arch->scratch_bytes(); what is taken of it is the callee's until it is done
+    int layer;
+};
+
+// What an observer sees: rows of values, some columns of which count.
+struct observed {
+    const float *values;
+    long rows, ld; // what lies beside the columns is zero
+    struct {
+        long first;
+        int width;
+    } columns[3];
+    int parts;
+    float *scratch; // room for a compact copy; may be `values`
+};
+
+// One layer of one stream under a mode.
+struct pass {
+    struct batch *batch;
+    const struct dims *dims;
+    const struct mode *mode;
+    const struct rotations *rotations;
+    const void *weights;  // the layer as arch->pack() made it
+    void *work;           // as arch->carve() made it
+    float *room;          // [the longest sample or d_state rows][widest row]
+    const float *scales;  // [n_sites] of the layer; W8A8 modes alone
+    float *residual, *h;  // of the stream: [tokens][D rounded up to 16], as the next two
+    float *normed, *xhat; // of the norm in front of the layer
+    int8_t *codes;        // the same quantized
+    uint64_t dither;      // 0: none
+    int layer;
+    // Hands a component on, where it is wanted; false: the pass ends here.
+    bool (*give)(const struct pass *pass, int component, const struct seen *seen);
+    // NULL: nobody observes.
+    void (*observe)(const struct pass *pass, int site, const struct observed *observed);
+    const void *context; // of the two
+};
+
+#endif

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a layer is computed on: steps over all tokens of a batch, captures of what they leave, and measuring.
+// A processor's batch is one sample; a device's may be many.  The bits of a step depend on neither, nor on
+// threads or instruction set.  The backend knows no mode, no layer and no file; families of models call it
+// (arch/), the pass (forward/) and the sweep.
+#ifndef SSMSWEEP_COMPUTE_BACKEND_H
+#define SSMSWEEP_COMPUTE_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ssmsweep/base/arena.h"
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/base/team.h"
+#include "ssmsweep/compute/steps.h"
+#include "ssmsweep/measure/accumulate.h"
+#include "ssmsweep/measure/end_of_model.h"
+#include "ssmsweep/measure/profile.h"
+
+// What a batch has room for.
+struct batch_shape {
+    int max_tokens, threads;
+    int d_state; // of scans; 0: there are none
+};
+
+struct backend;
+// Each backend has its own struct behind this head.
+struct batch {
+    const struct backend *backend;
+    int tokens; // at hand, set by who calls
+    // A saturating cast makes a code of what is none.  So in a quantized layer it is looked for where it can
+    // arise, and is put back into what comes of it: the first token that is not finite, or `tokens`.
+    int broken;
+};
+
+// What a capture or an observer sees of a step: rows of values, or of codes with their scale.
+struct seen {
+    const float *values; // NULL: codes * *scale
+    const int8_t *codes;
+    const float *scale;              // of the batch
+    long ld;                         // between rows
+    int width;                       // what counts of a row
+    const struct hadamard *rotation; // that the rows go through on their way; NULL: none
+};
+
+// Rows of the embedding, which a file holds: out[width].
+struct embedding {
+    void (*row)(const void *context, int32_t id, float *out);
+    const void *context;
+};
+
+struct backend {
+    const char *name;
+    // Local.  The second takes what steps need besides their arguments out of an arena, or measures it.
+    enum status (*open)(struct batch **batch, const struct batch_shape *shape, struct error *err);
+    void (*carve)(struct batch *batch, const struct batch_shape *shape, struct arena *arena);
+    void (*close)(struct batch *batch);              // NULL is fine
+    struct team *(*team)(const struct batch *batch); // threads of the host, free between two calls
+
+    // ---- steps; arrays are [tokens][ld] in memory of the backend ----
+    void (*embed)(struct batch *batch, const struct embedding *embedding, const int32_t *ids, float *out,
+                  long ld);
+    void (*norm)(struct batch *batch, const struct norm *norm);
+    // `outputs` is a multiple of 16.  Of codes: where bias128 is NULL it is computed, and kept for the next
+    // product of the same a.
+    void (*product_f32)(struct batch *batch, const struct gemm_f32 *gemm, int outputs);
+    void (*product_s8)(struct batch *batch, struct gemm_s8 *gemm, int outputs);
+    void (*conv1d)(struct batch *batch, const struct conv1d *conv1d, int channels);
+    void (*scan)(struct batch *batch, const struct scan *scan);
+    void (*rotate)(struct batch *batch, const struct hadamard *hadamard, float *rows, long ld);
+    // codes = sat8(round(x / step)), all ld columns; half away from zero, else to even.
+    void (*quantize)(struct batch *batch, const float *x, long ld, float step, bool away, int8_t *codes);
+    // *scale = max|x| / 127 of a sample, 1 where all are 0; codes [tokens][ldq] by it, ties to even.  Where
+    // the largest is not finite, or a token is broken, the whole sample is.
+    void (*quantize_dynamic)(struct batch *batch, const float *x, long ld, int8_t *codes, long ldq,
+                             float *scale);
+    void (*dequantize)(struct batch *batch, const int8_t *codes, long ld, float scale, float *out);
+    void (*round_half)(struct batch *batch, float *x, long ld); // to FP16 and back
+    // Moves every normal number by -1, 0 or +1 unit in the last place, at random but the same everywhere for
+    // the same key, then rounds to FP16.
+    void (*dither)(struct batch *batch, float *x, long ld, int width, uint64_t key);
+
+    // ---- what is not finite ----
+    void (*find_broken)(struct batch *batch, const float *rows, long ld, int width); // sets batch->broken
+    // Makes NaN of the rows of `to` where one of `from` is not finite.
+    void (*break_rows)(struct batch *batch, const float *from, long ld_from, int width_from, float *to,
+                       long ld_to, int width_to);
+    // finite[tokens]: 0 where a row holds what is not; and NaN for the rows that such marks leave out.
+    void (*mark_finite)(struct batch *batch, const float *rows, long ld, int width, int8_t *finite);
+    void (*break_marked)(struct batch *batch, const int8_t *finite, float *rows, long ld, int width);
+    void (*break_rest)(struct batch *batch, float *rows, long ld, int width); // from batch->broken on
+
+    // ---- captures and observers ----
+    // A compact copy [tokens][width] on the host, rotated, NaN from batch->broken on; in `room`, or where the
+    // values stand if nothing has to be done.
+    const float *(*give)(struct batch *batch, const struct seen *seen, float *room);
+    float (*most)(struct batch *batch, const float *x,
+                  long count); // max|x|, count a multiple of 16; NaN is passed over
+
+    // ---- measuring: arguments and bits are those of compute/measure.h ----
+    void (*measure)(struct accumulator *moments, struct profile *profile, const float *ref, const float *mode,
+                    size_t length, int width);
+    void (*predict)(struct prediction *predictions, const float *reference_logits, const float *mode_logits,
+                    const int32_t *next, int count, int first_id, int ids, int stride);
+};
+
+extern const struct backend backend_cpu;
+
+// The backend of this process.
+static inline const struct backend *backend_default(void)
+{
+    return &backend_cpu;
+}
+
+#endif

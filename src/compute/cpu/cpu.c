@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+// The processor as a backend: a batch is one sample, a step is divided over the threads of a team.
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/compute/backend.h"
+#include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/compute/measure.h"
+
+struct cpu_batch {
+    struct batch batch;
+    const struct kernels *kernels;
+    struct team *team; // of `threads`
+    int threads;
+    int32_t *bias128; // [max_tokens]
+    float *scratch;   // [threads][scratch_floats]
+    long scratch_floats;
+};
+
+static struct cpu_batch *cpu_of(struct batch *batch)
+{
+    return (struct cpu_batch *)batch;
+}
+
+static void divide(const struct cpu_batch *b, int count, int grain, team_range body, void *context)
+{
+    team_divide(b->team, b->threads, count, grain, body, context);
+}
+
+// ---- life ----
+
+static enum status cpu_open(struct batch **batch, const struct batch_shape *shape, struct error *err)
+{
+    const struct kernels *kernels;
+    if (kernels_choose(&kernels, err)) return err->status;
+    struct cpu_batch *b = calloc(1, sizeof *b);
+    if (!b) return error_memory(err, sizeof *b, "a batch");
+    *b = (struct cpu_batch){.batch.backend = &backend_cpu, .kernels = kernels, .threads = shape->threads};
+    if (team_open(&b->team, shape->threads, err)) {
+        free(b);
+        return err->status;
+    }
+    *batch = &b->batch;
+    return STATUS_OK;
+}
+
+static void cpu_carve(struct batch *batch, const struct batch_shape *shape, struct arena *arena)
+{
+    struct cpu_batch measured, *b = batch ? cpu_of(batch) : &measured;
+    b->bias128 = arena_take(arena, (size_t)shape->max_tokens * sizeof *b->bias128);
+    b->scratch_floats = scan_scratch_floats(shape->max_tokens, shape->d_state);
+    b->scratch = arena_take(arena, (size_t)(shape->threads * b->scratch_floats) * sizeof *b->scratch);
+}
+
+static void cpu_close(struct batch *batch)
+{
+    if (!batch) return;
+    team_close(cpu_of(batch)->team);
+    free(batch);
+}
+
+static struct team *cpu_team(const struct batch *batch)
+{
+    return ((const struct cpu_batch *)batch)->team;
+}
+
+// ---- products: divided over panels where there are enough, else over rows ----
+
+struct product {
+    const struct kernels *kernels;
+    const struct gemm_f32 *f32;
+    const struct gemm_s8 *s8;
+    int rows, panels;
+    bool by_rows;
+};
+
+static void product_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct product *p = context;
+    const int row0 = p->by_rows ? begin : 0, row1 = p->by_rows ? end : p->rows;
+    const int panel0 = p->by_rows ? 0 : begin, panel1 = p->by_rows ? p->panels : end;
+    if (p->f32)
+        p->kernels->gemm_f32(p->f32, row0, row1, panel0, panel1);
+    else
+        p->kernels->gemm_s8(p->s8, row0, row1, panel0, panel1);
+}
+
+static void run_product(const struct cpu_batch *b, struct product *product)
+{
+    const struct kernels *k = product->kernels = b->kernels;
+    product->rows = b->batch.tokens;
+    product->by_rows = product->panels / k->tile_panels < 4 * b->threads;
+    if (product->by_rows)
+        divide(b, product->rows, k->tile_rows, product_part, product);
+    else
+        divide(b, product->panels, k->tile_panels, product_part, product);
+}
+
+static void cpu_product_f32(struct batch *batch, const struct gemm_f32 *gemm, int outputs)
+{
+    run_product(cpu_of(batch), &(struct product){.f32 = gemm, .panels = outputs / KERNEL_LANES});
+}
+
+static void cpu_product_s8(struct batch *batch, struct gemm_s8 *gemm, int outputs)
+{
+    const struct cpu_batch *b = cpu_of(batch);
+    if (!gemm->bias128) {
+        b->kernels->row_sums(gemm, 0, batch->tokens, b->bias128);
+        gemm->bias128 = b->bias128;
+    }
+    run_product(b, &(struct product){.s8 = gemm, .panels = outputs / KERNEL_LANES});
+}
+
+// ---- the other steps: divided over rows or channels ----
+
+struct work {
+    const struct cpu_batch *b;
+    const void *arguments;
+    float *rows;
+    long ld;
+    int channels;
+};
+
+static void norm_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct work *w = context;
+    w->b->kernels->norm(w->arguments, begin, end);
+}
+
+static void cpu_norm(struct batch *batch, const struct norm *norm)
+{
+    const struct cpu_batch *b = cpu_of(batch);
+    divide(b, batch->tokens, 1, norm_part, &(struct work){.b = b, .arguments = norm});
+}
+
+static void conv1d_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct work *w = context;
+    w->b->kernels->conv1d(w->arguments, begin, end, 0, w->channels);
+}
+
+static void cpu_conv1d(struct batch *batch, const struct conv1d *conv1d, int channels)
+{
+    const struct cpu_batch *b = cpu_of(batch);
+    struct conv1d scaled = *conv1d;
+    if (scaled.x_scale) scaled.tap_scale *= *scaled.x_scale;
+    divide(b, batch->tokens, 1, conv1d_part,
+           &(struct work){.b = b, .arguments = &scaled, .channels = channels});
+}
+
+static void scan_part(void *context, int thread, int begin, int end)
+{
+    const struct work *w = context;
+    const struct scan *scan = w->arguments;
+    float *scratch = w->b->scratch + thread * w->b->scratch_floats;
+    if (scan->blocked)
+        w->b->kernels->scan_blocked(scan, begin, end, scratch);
+    else
+        w->b->kernels->scan_sequential(scan, begin, end, scratch);
+}
+
+static void cpu_scan(struct batch *batch, const struct scan *scan)
+{
+    const struct cpu_batch *b = cpu_of(batch);
+    divide(b, (int)scan->ld_inner, KERNEL_LANES, scan_part, &(struct work){.b = b, .arguments = scan});
+}
+
+static void rotate_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct work *w = context;
+    for (int t = begin; t < end; t++)
+        w->b->kernels->hadamard(w->arguments, w->rows + t * w->ld);
+}
+
+static void cpu_rotate(struct batch *batch, const struct hadamard *hadamard, float *rows, long ld)
+{
+    const struct cpu_batch *b = cpu_of(batch);
+    divide(b, batch->tokens, 1, rotate_part,
+           &(struct work){.b = b, .arguments = hadamard, .rows = rows, .ld = ld});
+}
+
+static void cpu_embed(struct batch *batch, const struct embedding *embedding, const int32_t *ids, float *out,
+                      long ld)
+{
+    memset(out, 0, (size_t)(batch->tokens * ld) * sizeof *out);
+    for (int t = 0; t < batch->tokens; t++)
+        embedding->row(embedding->context, ids[t], out + t * ld);
+}
+
+static void cpu_quantize(struct batch *batch, const float *x, long ld, float step, bool away, int8_t *codes)
+{
+    const struct kernels *k = cpu_of(batch)->kernels;
+    if (away)
+        k->quantize_away(x, batch->tokens * ld, step, codes);
+    else
+        k->quantize_even(x, batch->tokens * ld, step, codes);
+}
+
+static void cpu_quantize_dynamic(struct batch *batch, const float *x, long ld, int8_t *codes, long ldq,
+                                 float *scale)
+{
+    const struct kernels *k = cpu_of(batch)->kernels;
+    const float most = k->absmax(x, batch->tokens * ld);
+    *scale = most > 0 ? most / 127.0f : 1.0f;
+    if (batch->broken < batch->tokens || !isfinite(most)) batch->broken = 0;
+    for (int t = 0; t < batch->tokens; t++)
+        k->quantize_even(x + t * ld, ld, *scale, codes + t * ldq);
+}
+
+static void cpu_dequantize(struct batch *batch, const int8_t *codes, long ld, float scale, float *out)
+{
+    const long count = batch->tokens * ld;
+    for (long i = 0; i < count; i++)
+        out[i] = (float)codes[i] * scale;
+}
+
+static void cpu_round_half(struct batch *batch, float *x, long ld)
+{
+    cpu_of(batch)->kernels->round_half(x, batch->tokens * ld);
+}
+
+// ---- dither ----
+
+// SplitMix64's finalizer (Steele, Lea and Flood 2014): every input bit reaches every output bit.
+static uint64_t mix(uint64_t x)
+{
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+// Moves a normal number by -1, 0 or +1 unit in the last place; the rest stays.
+static float nudge(float y, uint64_t random)
+{
+    if (!isnormal(y)) return y;
+    uint32_t bits;
+    memcpy(&bits, &y, sizeof bits);
+    bits += (uint32_t)(random % 3) - 1u;
+    memcpy(&y, &bits, sizeof bits);
+    return y;
+}
+
+static void cpu_dither(struct batch *batch, float *x, long ld, int width, uint64_t key)
+{
+    const uint64_t mixed = mix(key);
+    for (int t = 0; t < batch->tokens; t++)
+        for (int i = 0; i < width; i++)
+            x[t * ld + i] = nudge(x[t * ld + i], mix(mixed ^ ((uint64_t)t << 32 | (uint64_t)i)));
+    cpu_round_half(batch, x, ld);
+}
+
+// ---- what is not finite ----
+
+static bool row_is_finite(const float *row, int width)
+{
+    const uint32_t sign = 0x80000000u, infinity = 0x7f800000u;
+    uint32_t largest = 0;
+    for (int i = 0; i < width; i++) {
+        uint32_t bits;
+        memcpy(&bits, &row[i], sizeof bits);
+        bits &= ~sign;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest < infinity;
+}
+
+static void break_row(float *row, int width)
+{
+    for (int i = 0; i < width; i++)
+        row[i] = NAN;
+}
+
+struct breaking {
+    const float *from;
+    float *to; // NULL: the first is looked for
+    long ld_from, ld_to;
+    int width_from, width_to;
+    atomic_int first;
+};
+
+static void breaking_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    struct breaking *b = context;
+    int first = end;
+    for (int t = begin; t < end; t++) {
+        if (row_is_finite(b->from + t * b->ld_from, b->width_from)) continue;
+        if (t < first) first = t;
+        if (b->to) break_row(b->to + t * b->ld_to, b->width_to);
+    }
+    if (first == end) return;
+    int before = atomic_load(&b->first);
+    while (first < before && !atomic_compare_exchange_weak(&b->first, &before, first))
+        ; // `before` is what it is now
+}
+
+static void cpu_find_broken(struct batch *batch, const float *rows, long ld, int width)
+{
+    struct breaking b = {.from = rows, .ld_from = ld, .width_from = width, .first = batch->tokens};
+    divide(cpu_of(batch), batch->tokens, 1, breaking_part, &b);
+    batch->broken = b.first;
+}
+
+static void cpu_break_rows(struct batch *batch, const float *from, long ld_from, int width_from, float *to,
+                           long ld_to, int width_to)
+{
+    struct breaking b = {from, to, ld_from, ld_to, width_from, width_to, batch->tokens};
+    divide(cpu_of(batch), batch->tokens, 1, breaking_part, &b);
+}
+
+static void cpu_break_rest(struct batch *batch, float *rows, long ld, int width)
+{
+    for (int t = batch->broken; t < batch->tokens; t++)
+        break_row(rows + t * ld, width);
+}
+
+static void cpu_mark_finite(struct batch *batch, const float *rows, long ld, int width, int8_t *finite)
+{
+    for (int t = 0; t < batch->tokens; t++)
+        finite[t] = row_is_finite(rows + t * ld, width);
+}
+
+static void cpu_break_marked(struct batch *batch, const int8_t *finite, float *rows, long ld, int width)
+{
+    for (int t = 0; t < batch->tokens; t++)
+        if (!finite[t]) break_row(rows + t * ld, width);
+}
+
+// ---- captures and observers ----
+
+static const float *cpu_give(struct batch *batch, const struct seen *seen, float *room)
+{
+    const int width = seen->width;
+    const bool whole = seen->values && !seen->rotation && seen->ld == width;
+    if (whole && batch->broken >= batch->tokens) return seen->values;
+    for (int t = 0; t < batch->tokens; t++) {
+        float *row = room + (long)t * width;
+        if (seen->values)
+            memcpy(row, seen->values + t * seen->ld, (size_t)width * sizeof *row);
+        else
+            for (int i = 0; i < width; i++)
+                row[i] = (float)seen->codes[t * seen->ld + i] * *seen->scale;
+    }
+    if (seen->rotation) cpu_rotate(batch, seen->rotation, room, width);
+    cpu_break_rest(batch, room, width, width);
+    return room;
+}
+
+static float cpu_most(struct batch *batch, const float *x, long count)
+{
+    return cpu_of(batch)->kernels->absmax(x, count);
+}
+
+const struct backend backend_cpu = {.name = "cpu",
+                                    .open = cpu_open,
+                                    .carve = cpu_carve,
+                                    .close = cpu_close,
+                                    .team = cpu_team,
+                                    .embed = cpu_embed,
+                                    .norm = cpu_norm,
+                                    .product_f32 = cpu_product_f32,
+                                    .product_s8 = cpu_product_s8,
+                                    .conv1d = cpu_conv1d,
+                                    .scan = cpu_scan,
+                                    .rotate = cpu_rotate,
+                                    .quantize = cpu_quantize,
+                                    .quantize_dynamic = cpu_quantize_dynamic,
+                                    .dequantize = cpu_dequantize,
+                                    .round_half = cpu_round_half,
+                                    .dither = cpu_dither,
+                                    .find_broken = cpu_find_broken,
+                                    .break_rows = cpu_break_rows,
+                                    .break_rest = cpu_break_rest,
+                                    .mark_finite = cpu_mark_finite,
+                                    .break_marked = cpu_break_marked,
+                                    .give = cpu_give,
+                                    .most = cpu_most,
+                                    .measure = pairs_add_sample,
+                                    .predict = predictions_add};
