@@ -9,20 +9,26 @@
 
 enum { HUGE_PAGE_BYTES = 2 << 20 };
 
-// At a multiple of 2 MiB where huge pages fit in; NULL if it cannot be.
-static void *map_aligned(size_t bytes)
+void *memory_map(size_t bytes, int descriptor)
 {
     const size_t room = bytes + (bytes < HUGE_PAGE_BYTES ? 0 : HUGE_PAGE_BYTES);
-    unsigned char *base = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED) return NULL;
+    char *reserved = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (reserved == MAP_FAILED) return NULL;
     const size_t skip =
-        room == bytes ? 0 : (HUGE_PAGE_BYTES - (uintptr_t)base % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
-    if (skip > 0) munmap(base, skip);
-    if (room - skip > bytes) munmap(base + skip + bytes, room - skip - bytes);
+        room == bytes ? 0 : (HUGE_PAGE_BYTES - (uintptr_t)reserved % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+    const int flags = MAP_FIXED | (descriptor < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+    void *memory = mmap(reserved + skip, bytes, PROT_READ | PROT_WRITE, flags, descriptor, 0);
+    if (memory == MAP_FAILED) {
+        munmap(reserved, room);
+        return NULL;
+    }
+    if (skip > 0) munmap(reserved, skip);
+    if (room - skip > bytes) munmap(reserved + skip + bytes, room - skip - bytes);
 #ifdef MADV_HUGEPAGE
-    madvise(base + skip, bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+    madvise(memory, bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES,
+            MADV_HUGEPAGE); // a wish: refusal costs speed only
 #endif
-    return base + skip;
+    return memory;
 }
 
 // Whole at the start: what it takes is known then, and memory that is missing shows before the work.
@@ -38,7 +44,7 @@ static void populate(unsigned char *base, size_t bytes, size_t page)
 enum status arena_init(struct arena *arena, size_t size_bytes, const char *what, struct error *err)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), rounded = (size_bytes + page) / page * page;
-    void *base = size_bytes > SIZE_MAX / 2 ? NULL : map_aligned(rounded);
+    void *base = size_bytes > SIZE_MAX / 2 ? NULL : memory_map(rounded, -1);
     if (!base) return error_memory(err, size_bytes, what);
     populate(base, rounded, page);
     *arena = (struct arena){.base = base, .size_bytes = rounded, .owned = true};

@@ -308,3 +308,30 @@ enum status file_replace_in(const char *directory, const char *name, const char 
     free(path);
     return err->status;
 }
+
+long long file_read_at(int descriptor, void *data, size_t bytes, long long offset)
+{
+    size_t done = 0;
+    while (done < bytes) {
+        const ssize_t n = pread(descriptor, (char *)data + done, bytes - done, (off_t)offset + (off_t)done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return -1;
+        if (n == 0) break;
+        done += (size_t)n;
+    }
+    return (long long)done;
+}
+
+bool file_write_at(int descriptor, const void *data, size_t bytes, long long offset)
+{
+    for (const char *at = data; bytes > 0;) {
+        const ssize_t n = pwrite(descriptor, at, bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n == 0) errno = ENOSPC;
+        if (n <= 0) return false;
+        at += n;
+        bytes -= (size_t)n;
+        offset += n;
+    }
+    return true;
+}

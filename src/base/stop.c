@@ -83,7 +83,7 @@ void stop_silence(void)
     speaks = false;
 }
 
-void stop_hear(struct stop *stop, int signal)
+void stop_note(struct stop *stop, int signal)
 {
     if (stop->signal || !signal) return;
     stop->signal = signal;
@@ -92,7 +92,7 @@ void stop_hear(struct stop *stop, int signal)
 
 bool stop_wanted(struct stop *stop)
 {
-    stop_hear(stop, caught);
+    stop_note(stop, caught);
     return stop->signal != 0;
 }
 

@@ -125,19 +125,23 @@ static void prefix_rank(struct error *err, int rank)
     *err = worded;
 }
 
+void comm_nap(struct comm_nap *nap)
+{
+    enum { PROBES_BEFORE_NAP = 50, FIRST_NAP = 50 * 1000, LONGEST_NAP = 2000 * 1000 };
+    if (++nap->probes < PROBES_BEFORE_NAP) return;
+    nap->nanoseconds +=
+        nap->nanoseconds > 0 ? nap->nanoseconds / 16 : FIRST_NAP; // who waited long can wait longer
+    if (nap->nanoseconds > LONGEST_NAP) nap->nanoseconds = LONGEST_NAP;
+    nanosleep(&(struct timespec){.tv_nsec = nap->nanoseconds}, NULL);
+}
+
 void comm_wait(MPI_Request *request)
 {
-    enum { PROBES_BEFORE_NAP = 50, FIRST_NAP = 50 * 1000, LONGEST_NAP = 2000 * 1000 }; // nanoseconds
-    struct timespec nap = {.tv_nsec = FIRST_NAP};
+    struct comm_nap nap = {0};
     int arrived = 0;
-    for (int probe = 0; !arrived; probe++) {
-        if (probe >= PROBES_BEFORE_NAP) {
-            nanosleep(&nap, NULL);
-            nap.tv_nsec += nap.tv_nsec / 16; // who waited long can wait a little longer
-            if (nap.tv_nsec > LONGEST_NAP) nap.tv_nsec = LONGEST_NAP;
-        }
-        MPI_Test(request, &arrived, MPI_STATUS_IGNORE);
-    }
+    for (MPI_Test(request, &arrived, MPI_STATUS_IGNORE); !arrived;
+         MPI_Test(request, &arrived, MPI_STATUS_IGNORE))
+        comm_nap(&nap);
 }
 
 enum status comm_agree(const struct comm *comm, struct error *err)

@@ -11,30 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HUGE_PAGE_BYTES = 2 << 20, NAME_ROOM = 64, ROOM_LEFT_BYTES = 16 << 20 };
+#include "ssmsweep/base/arena.h"
 
-// Maps `descriptor` (-1: anonymous memory) at a multiple of 2 MiB, so that huge pages fit; NULL if it cannot
-// be.
-static void *map_aligned(int descriptor, size_t size_bytes)
-{
-    size_t room = size_bytes + HUGE_PAGE_BYTES;
-    char *reserved = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (reserved == MAP_FAILED) return NULL;
-    size_t skip = (HUGE_PAGE_BYTES - (uintptr_t)reserved % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
-    char *start = reserved + skip;
-    int flags = MAP_FIXED | (descriptor < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
-    void *memory = mmap(start, size_bytes, PROT_READ | PROT_WRITE, flags, descriptor, 0);
-    if (memory == MAP_FAILED) {
-        munmap(reserved, room);
-        return NULL;
-    }
-    if (skip > 0) munmap(reserved, skip);
-    munmap(start + size_bytes, HUGE_PAGE_BYTES - skip);
-#ifdef MADV_HUGEPAGE
-    madvise(memory, size_bytes, MADV_HUGEPAGE); // a wish: its refusal costs speed only
-#endif
-    return memory;
-}
+enum { HUGE_PAGE_BYTES = 2 << 20, NAME_ROOM = 64, ROOM_LEFT_BYTES = 16 << 20 };
 
 static bool all_on_node(const struct comm *comm, bool mine)
 {
@@ -87,7 +66,7 @@ static void *map_object(const struct comm *comm, int descriptor, size_t size_byt
     // MPI keeps messages and the state of open files in the same place, and fails where nothing is left of
     // it.
     if (!all_on_node(comm, has_room(descriptor, ROOM_LEFT_BYTES))) return NULL;
-    void *memory = map_aligned(descriptor, size_bytes);
+    void *memory = memory_map(size_bytes, descriptor);
     if (all_on_node(comm, memory != NULL)) return memory;
     if (memory) munmap(memory, size_bytes);
     return NULL;
@@ -115,7 +94,7 @@ enum status node_block_open(struct node_block *block, const struct comm *comm, s
     struct node_block made = {.size_bytes = rounded};
     if (comm->node_ranks > 1) made.memory = open_shared(comm, rounded);
     made.shared = made.memory != NULL;
-    if (!made.shared) made.memory = map_aligned(-1, rounded);
+    if (!made.shared) made.memory = memory_map(rounded, -1);
     if (!made.memory) return error_memory(err, size_bytes, "the weights");
     *block = made;
     return STATUS_OK;

@@ -4,7 +4,7 @@
 
 #include "plan_parts.h"
 #include "ssmsweep/arch/arch.h"
-#include "ssmsweep/plan/finished.h"
+#include "ssmsweep/plan/plan.h"
 
 enum { MOST_DIVISIONS = 16 };
 

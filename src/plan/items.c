@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "plan_parts.h"
-#include "ssmsweep/plan/finished.h"
 #include "ssmsweep/plan/lane.h"
+#include "ssmsweep/plan/plan.h"
 
 // ---- the order of samples ----
 

@@ -3,9 +3,103 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "plan_parts.h"
 #include "ssmsweep/base/random.h"
+
+// ---- cells ----
+
+const char *cell_name(struct cell cell, char name[CELL_NAME_ROOM])
+{
+    if (cell.calib_data_num == 0)
+        snprintf(name, CELL_NAME_ROOM, CELL_FLOAT);
+    else if (cell.order == 0)
+        snprintf(name, CELL_NAME_ROOM, "%d", cell.calib_data_num);
+    else
+        snprintf(name, CELL_NAME_ROOM, "%d_order%d", cell.calib_data_num, cell.order);
+    return name;
+}
+
+// 1 and above, without a sign or leading zeros: a cell has one name.  Moves *at behind the digits.
+static bool read_number(const char **at, int *number)
+{
+    size_t digits = strspn(*at, "0123456789");
+    if (digits < 1 || digits > 9 || **at == '0') return false;
+    *number = (int)strtol(*at, NULL, 10);
+    *at += digits;
+    return true;
+}
+
+bool cell_parse(struct cell *cell, const char *name)
+{
+    static const char order[] = "_order";
+    struct cell parsed = {0};
+    if (strcmp(name, CELL_FLOAT) != 0) {
+        if (!read_number(&name, &parsed.calib_data_num)) return false;
+        if (strncmp(name, order, sizeof order - 1) == 0) {
+            name += sizeof order - 1;
+            if (!read_number(&name, &parsed.order)) return false;
+        }
+        if (*name) return false;
+    }
+    *cell = parsed;
+    return true;
+}
+
+int cell_compare(struct cell a, struct cell b)
+{
+    if (a.calib_data_num != b.calib_data_num) return a.calib_data_num < b.calib_data_num ? -1 : 1;
+    return (a.order > b.order) - (a.order < b.order);
+}
+
+int cell_suits(struct cell reference, struct cell run)
+{
+    if (cell_compare(reference, run) == 0) return 2;
+    return reference.calib_data_num == 0;
+}
+
+// ---- what is finished ----
+
+enum { WORD_BITS = 64 };
+
+enum status finished_open(struct finished *finished, int runs, int samples, struct error *err)
+{
+    const size_t words = ((size_t)samples + WORD_BITS - 1) / WORD_BITS;
+    uint64_t *bits = calloc((size_t)runs * words + 1, sizeof *bits);
+    if (!bits)
+        return error_memory(err, (unsigned long long)runs * words * sizeof *bits, "the states of samples");
+    *finished = (struct finished){.bits = bits, .runs = runs, .words = words};
+    return STATUS_OK;
+}
+
+void finished_close(struct finished *finished)
+{
+    free(finished->bits);
+    *finished = (struct finished){0};
+}
+
+void finished_set(struct finished *finished, int run, int sample, bool value)
+{
+    uint64_t *word = &finished->bits[(size_t)run * finished->words + (size_t)sample / WORD_BITS];
+    const uint64_t bit = (uint64_t)1 << (sample % WORD_BITS);
+    *word = value ? *word | bit : *word & ~bit;
+}
+
+size_t finished_words(const struct finished *finished)
+{
+    return (size_t)finished->runs * finished->words;
+}
+
+long long finished_count(const struct finished *finished)
+{
+    long long count = 0;
+    for (size_t w = 0; w < finished_words(finished); w++)
+        count += __builtin_popcountll(finished->bits[w]);
+    return count;
+}
+
+// ---- names ----
 
 static const struct mode *find_reference(const struct job *job, struct error *err)
 {
@@ -71,13 +165,25 @@ static void add_noise(struct plan *plan, int times)
         }
 }
 
-// The rule of compare_reference_of(): the reference of the same scales, else the float one, else (float modes
-// against a quantized one) the first.
+static struct cell cell_of(const struct plan *plan, const struct run *run)
+{
+    return run->cell == PLAN_FLOAT_CELL ? (struct cell){0} : plan->cells[run->cell];
+}
+
 static void set_references(struct plan *plan, const struct mode *reference)
 {
-    for (int r = 0; r < plan->n_runs; r++) {
-        int found = find_run(plan, plan->runs[r].cell, reference);
-        plan->runs[r].reference = found < 0 ? plan->reference_run : found;
+    for (struct run *run = plan->runs; run < plan->runs + plan->n_runs; run++) {
+        int best = -1;
+        for (int r = 0; r < plan->n_runs; r++) {
+            const struct run *other = &plan->runs[r];
+            if (other->mode != reference || other->dither) continue;
+            const int suits = cell_suits(cell_of(plan, other), cell_of(plan, run));
+            if (suits > best) {
+                best = suits;
+                run->reference = r;
+            }
+            if (suits == 2 || mode_is_float(reference)) break; // none is better
+        }
     }
 }
 

@@ -55,7 +55,7 @@ static void note_absence(struct absence *absence, const struct place *place)
 static struct place place_of(const struct result *result, const struct comparison_entry *entry)
 {
     const struct result_run *run = result_run_at(result, entry->run);
-    return (struct place){run->mode, entry->name, view_cell(run), entry->layer};
+    return (struct place){run->mode, entry->name, run->cell, entry->layer};
 }
 
 // -1: there is none.
@@ -77,11 +77,11 @@ static bool is_left_out(const struct walk *walk, const struct place *place)
     bool held = false;
     for (int r = 0; r < result_runs(walk->result); r++) {
         const struct result_run *run = result_run_at(walk->result, r);
-        held |= strcmp(run->mode, place->mode) == 0 && cell_compare(view_cell(run), place->cell) == 0;
+        held |= strcmp(run->mode, place->mode) == 0 && cell_compare(run->cell, place->cell) == 0;
     }
     for (struct run_view run = {0}; view_next_run(walk->comparison, &run);) {
         const struct result_run *r = result_run_at(walk->result, run.run);
-        if (strcmp(r->mode, place->mode) == 0 && cell_compare(view_cell(r), place->cell) == 0) return false;
+        if (strcmp(r->mode, place->mode) == 0 && cell_compare(r->cell, place->cell) == 0) return false;
     }
     return held;
 }
@@ -307,7 +307,7 @@ static void look_for_new(struct walk *walk)
         const struct result_run *r = result_run_at(walk->result, run.run);
         const struct run_summary ends = view_summarize(&run);
         if (view_is_reference(walk->comparison, walk->result, run.run)) continue;
-        if (single && (strcmp(r->mode, single) != 0 || cell_compare(view_cell(r), cell) != 0)) continue;
+        if (single && (strcmp(r->mode, single) != 0 || cell_compare(r->cell, cell) != 0)) continue;
         for (int i = 0; i < run.count; i++) {
             const struct comparison_entry *entry = &run.entries[i];
             const struct place place = place_of(walk->result, entry);

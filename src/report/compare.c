@@ -20,22 +20,26 @@ _Static_assert(sizeof(struct record) == RECORD_WORDS * sizeof(uint64_t), "record
 // ---- which runs ----
 
 // cell: NULL for any.
-static int find_run(const struct result *result, const char *mode, const struct cell *cell)
+// The first run of a mode, or -1.
+static int find_run(const struct result *result, const char *mode)
 {
-    for (int r = 0; r < result_runs(result); r++) {
-        const struct result_run *run = result_run_at(result, r);
-        if (strcmp(run->mode, mode) == 0 && (!cell || cell_compare(view_cell(run), *cell) == 0)) return r;
-    }
+    for (int r = 0; r < result_runs(result); r++)
+        if (strcmp(result_run_at(result, r)->mode, mode) == 0) return r;
     return -1;
 }
 
-// The reference of the same scales, else the float one, else (float modes against a quantized one) the first.
 int compare_reference_of(const struct result *result, const char *reference, int run)
 {
-    const struct cell same = view_cell(result_run_at(result, run)), no_scales = {0};
-    int found = find_run(result, reference, &same);
-    if (found < 0) found = find_run(result, reference, &no_scales);
-    return found < 0 ? find_run(result, reference, NULL) : found;
+    int found = -1, best = -1;
+    for (int r = 0; r < result_runs(result); r++) {
+        if (strcmp(result_run_at(result, r)->mode, reference) != 0) continue;
+        const int suits = cell_suits(result_run_at(result, r)->cell, result_run_at(result, run)->cell);
+        if (suits > best) {
+            best = suits;
+            found = r;
+        }
+    }
+    return found;
 }
 
 bool compare_uses(const struct result *result, int reference_run, int run, int sample)
@@ -97,12 +101,12 @@ static enum status check_present(const struct result *result, const struct compa
     int count = 0;
     for (int m = 0; m < mode_count() && used < sizeof missing; m++) {
         const char *name = mode_at(m)->name;
-        if (!is_asked_for(name, request, wanted, m) || find_run(result, name, NULL) >= 0) continue;
+        if (!is_asked_for(name, request, wanted, m) || find_run(result, name) >= 0) continue;
         used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? " " : "", name);
         count++;
     }
     if (!count) return STATUS_OK;
-    const char *kind = find_run(result, request->reference, NULL) < 0 ? "reference mode" : "mode";
+    const char *kind = find_run(result, request->reference) < 0 ? "reference mode" : "mode";
     if (count == 1)
         snprintf(what, sizeof what, "%s '%s' is not in it", kind, missing);
     else
@@ -117,7 +121,7 @@ static enum status check_complete(const struct result *result, const struct comp
     char text[160], cell[CELL_NAME_ROOM];
     if (r->complete) return STATUS_OK;
     snprintf(text, sizeof text, "%s '%s' (calib_data_num %s) is not complete", what, r->mode,
-             cell_name(view_cell(r), cell));
+             cell_name(r->cell, cell));
     return name_command(result, request, r->mode, text, err);
 }
 
@@ -276,7 +280,7 @@ static enum status measure_own(struct comparison_entry *entries, const int *owne
         struct measurement measurement;
         if (measure_pairs(&measurement, &source, percentile, err)) break;
         // Distances in ULP are those of float modes alone.
-        if (result_run_at(result, entries[i].run)->calib_data_num > 0) measurement.max_ulp = NAN;
+        if (result_run_at(result, entries[i].run)->cell.calib_data_num > 0) measurement.max_ulp = NAN;
         entries[i].record = record_make(&measurement);
     }
     reader_close(&reader);
@@ -374,7 +378,7 @@ enum status compare_all(struct comparison *comparison, const struct comm *comm, 
         measure_own(p.entries, p.owner, p.n, request, comm->rank, result, err);
     if (comm_agree(comm, err)) goto free_preparation;
     exchange(p.entries, p.words, p.n, comm);
-    *comparison = (struct comparison){p.entries, p.n, find_run(result, request->reference, NULL)};
+    *comparison = (struct comparison){p.entries, p.n, find_run(result, request->reference)};
     p.entries = NULL;
 free_preparation:
     samples_close(p.sums);

@@ -81,7 +81,7 @@ void coverage_print(FILE *out, const struct result *result)
         fprintf(out, "  mode %s", run->mode);
         if (run->dither) fprintf(out, ", noisy re-run %d", run->dither);
         char cell[VIEW_CELL_CHARS];
-        if (run->calib_data_num > 0) fprintf(out, " (%s)", view_cell_text(run, cell));
+        if (run->cell.calib_data_num > 0) fprintf(out, " (%s)", view_cell_text(run, cell));
         fprintf(out, ": %d of %d samples", run->done, result_samples(result));
         if (failed) fprintf(out, ", %d failed", failed);
         fputc('\n', out);

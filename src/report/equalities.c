@@ -33,7 +33,7 @@ static int other_of(const struct result *result, int run)
     if (!mode || !mode->equals || !r->complete) return NONE;
     for (int o = 0; o < result_runs(result); o++) {
         const struct result_run *other = result_run_at(result, o);
-        if (other->complete && cell_compare(view_cell(other), view_cell(r)) == 0 &&
+        if (other->complete && cell_compare(other->cell, r->cell) == 0 &&
             strcmp(other->mode, mode->equals) == 0)
             return o;
     }
@@ -148,7 +148,7 @@ static int report(const struct equality *equalities, const struct difference *di
                 "modes %s and %s must be equal but differ: calib_data_num %s, layer %d, component %s, first "
                 "at sample %d%s",
                 result_run_at(result, e->run)->mode, result_run_at(result, e->other)->mode,
-                cell_name(view_cell(result_run_at(result, e->run)), cell), e->layer,
+                cell_name(result_run_at(result, e->run)->cell, cell), e->layer,
                 result_arch(result)->components[e->component].name, differences[i].sample, token);
     }
     return violated;

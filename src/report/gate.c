@@ -239,7 +239,8 @@ static bool run_wanted(const struct gate *gate, const struct comparison *compari
 {
     const struct result_run *r = result_run_at(result, run);
     if (view_is_reference(comparison, result, run)) return false;
-    if (gate->calib_data_num && r->calib_data_num && r->calib_data_num != gate->calib_data_num) return false;
+    if (gate->calib_data_num && r->cell.calib_data_num && r->cell.calib_data_num != gate->calib_data_num)
+        return false;
     bool wanted = gate->any_mode;
     for (int m = 0; m < mode_count() && !wanted; m++)
         wanted = gate->modes[m] && strcmp(mode_at(m)->name, r->mode) == 0;
@@ -330,7 +331,7 @@ static int count_entries(const struct gate *gate, const struct selected *selecte
 static bool has_cell(int calib_data_num, const struct comparison *comparison, const struct result *result)
 {
     for (struct run_view run = {0}; view_next_run(comparison, &run);)
-        if (result_run_at(result, run.run)->calib_data_num == calib_data_num) return true;
+        if (result_run_at(result, run.run)->cell.calib_data_num == calib_data_num) return true;
     return calib_data_num == 0;
 }
 

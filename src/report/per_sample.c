@@ -65,7 +65,7 @@ static void put_csv(struct writer *w, const struct comparison_entry *e, const st
     const struct result_run *run = result_run_at(w->result, e->run);
     fprintf(w->csv, "%s,", run->mode);
     char cell[CELL_NAME_ROOM], digits[NUMBER_ROOM];
-    if (run->calib_data_num > 0) fputs(cell_name(view_cell(run), cell), w->csv);
+    if (run->cell.calib_data_num > 0) fputs(cell_name(run->cell, cell), w->csv);
     fprintf(w->csv, ",%d,%s,%d,%d", e->layer, e->name, sample->index, sample->tokens);
     for (int i = 1, m; (m = metric_at(LIST_PER_SAMPLE, i)) >= 0; i++)
         if (isnan(sample->record.value[m]))

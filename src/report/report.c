@@ -171,14 +171,14 @@ static void build_run(struct builder *b, struct report_run *run, int place)
     const struct result_run *r = result_run_at(result, place);
     const struct mode *mode = mode_find(r->mode);
     char cell[VIEW_CELL_CHARS], name[CELL_NAME_ROOM];
-    const bool of_several = r->calib_data_num > 0 && b->report->n_cells > 1;
+    const bool of_several = r->cell.calib_data_num > 0 && b->report->n_cells > 1;
     *run = (struct report_run){
         .mode = r->mode,
         .name = of_several ? builder_text(b, "%s (%s)", r->mode, view_cell_text(r, cell)) : r->mode,
-        .stem = of_several ? builder_text(b, "mode_%s_n%s", r->mode, cell_name(view_cell(r), name))
+        .stem = of_several ? builder_text(b, "mode_%s_n%s", r->mode, cell_name(r->cell, name))
                            : builder_text(b, "mode_%s", r->mode),
         .summary = mode ? mode->summary : NULL,
-        .cell = view_cell(r),
+        .cell = r->cell,
         .is_reference = view_is_reference(b->from->comparison, result, place)};
 }
 

@@ -36,8 +36,7 @@ static bool holds(const struct owner *owner, const char *mode, struct cell cell)
 {
     static const struct cell none = {0};
     for (int r = 0; owner->result && r < result_runs(owner->result); r++)
-        if (run_is(mode, cell, result_run_at(owner->result, r)->mode,
-                   view_cell(result_run_at(owner->result, r))))
+        if (run_is(mode, cell, result_run_at(owner->result, r)->mode, result_run_at(owner->result, r)->cell))
             return true;
     for (int r = 0; owner->plan && r < owner->plan->n_runs; r++) {
         const struct run *run = &owner->plan->runs[r];

@@ -205,8 +205,8 @@ void report_stem(const struct report_files *report, int run, char stem[REPORT_ST
 {
     const struct result_run *r = result_run_at(report->result, run);
     char cell[CELL_NAME_ROOM];
-    if (r->calib_data_num > 0 && view_cells(report->result) > 1)
-        snprintf(stem, REPORT_STEM_CHARS, "mode_%s_n%s", r->mode, cell_name(view_cell(r), cell));
+    if (r->cell.calib_data_num > 0 && view_cells(report->result) > 1)
+        snprintf(stem, REPORT_STEM_CHARS, "mode_%s_n%s", r->mode, cell_name(r->cell, cell));
     else
         snprintf(stem, REPORT_STEM_CHARS, "mode_%s", r->mode);
 }

@@ -316,7 +316,7 @@ static void note_incomplete_run(struct builder *b, int r)
     for (int s = 0; s < result_samples(result); s++)
         failed += result_state(result, r, s) == STORE_ITEM_FAILED;
     if (run->dither) snprintf(rerun, sizeof rerun, ", noisy re-run %d", run->dither);
-    if (run->calib_data_num > 0) snprintf(scales, sizeof scales, " (%s)", view_cell_text(run, cell));
+    if (run->cell.calib_data_num > 0) snprintf(scales, sizeof scales, " (%s)", view_cell_text(run, cell));
     if (failed) snprintf(bad, sizeof bad, ", %d failed", failed);
     builder_note(b, REPORT_SUMMARY, 0,
                  builder_text(b, "  mode %s%s%s: %d of %d samples%s", run->mode, rerun, scales, run->done,

@@ -133,7 +133,7 @@ const struct sweep_family *build_main_family(const struct sweep_report *sweep)
 {
     const struct sweep_family *family = &sweep->families[0];
     for (int f = 1; f < sweep->n_families; f++)
-        if (sweep->families[f].cell && sweep->families[f].cell->order == 0) family = &sweep->families[f];
+        if (sweep->families[f].cell && sweep->families[f].cell->cell.order == 0) family = &sweep->families[f];
     return family;
 }
 
@@ -151,7 +151,7 @@ static const char *mode_of(const struct builder *b, int place)
 static const char *cell_text(struct builder *b, const struct sweep_family *family)
 {
     return family->cell && b->from->sweep->n_families > 1
-               ? builder_text(b, ", calib_data_num %d", family->cell->calib_data_num)
+               ? builder_text(b, ", calib_data_num %d", family->cell->cell.calib_data_num)
                : "";
 }
 

@@ -91,7 +91,7 @@ static void fill_trends(struct builder *b, struct report_table *table, const str
     const int cells = courses[0].trend->count;
     for (int cell = 0; cell < cells; cell++) {
         table->rows[cell].name =
-            builder_text(b, "%d", run_of(sweep, courses[0].trend->runs[cell])->calib_data_num);
+            builder_text(b, "%d", run_of(sweep, courses[0].trend->runs[cell])->cell.calib_data_num);
         for (int i = 0; i < count; i++)
             table->rows[cell].cells[i] = point_cell(sweep, &courses[i], cell);
     }
@@ -158,7 +158,7 @@ void build_orders(struct builder *b)
         const struct builder_shape shape = {order_columns, 1, family->count};
         const char *title =
             builder_text(b, "MSE of layer %d over %d orders of the calibration samples, calib_data_num %d:",
-                         sweep->units[unit].layer, count, family->cell->calib_data_num);
+                         sweep->units[unit].layer, count, family->cell->cell.calib_data_num);
         if (!table) table = builder_table(b, REPORT_ORDERS, 1, title, &shape);
         if (!table) return;
         table->rows[rows].run = build_run_of(b, family->runs[i]);

@@ -57,8 +57,8 @@ static bool scales_open(struct scales *scales, struct result *result, struct err
     scales->of_cell = calloc(runs + 1, sizeof *scales->of_cell);
     if (!scales->cells || !scales->of_cell) error_memory(err, runs * sizeof *scales->cells, "the scales");
     for (int r = 0; r < (int)runs && !err->status; r++)
-        if (result_run_at(result, r)->calib_data_num > 0)
-            read_cell(scales, result, view_cell(result_run_at(result, r)), err);
+        if (result_run_at(result, r)->cell.calib_data_num > 0)
+            read_cell(scales, result, result_run_at(result, r)->cell, err);
     if (err->status || scales->count == 0) return false;
     scales->layers = calloc((size_t)scales->n_layer, sizeof *scales->layers);
     if (!scales->layers) error_memory(err, (size_t)scales->n_layer * sizeof *scales->layers, "the scales");

@@ -35,8 +35,8 @@ static void put_estimate(const struct row *row, const char *metric, double value
 {
     char name[CELL_NAME_ROOM];
     const struct result_run *run = row->run;
-    fprintf(row->out, "%s,", cell_name(view_cell(run), name));
-    if (run->calib_data_num > 0) fprintf(row->out, "%d", run->calib_data_num);
+    fprintf(row->out, "%s,", cell_name(run->cell, name));
+    if (run->cell.calib_data_num > 0) fprintf(row->out, "%d", run->cell.calib_data_num);
     fprintf(row->out, ",%s,", run->mode);
     if (row->unit->layer == SWEEP_END_OF_MODEL)
         fputc(',', row->out);

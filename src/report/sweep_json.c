@@ -232,7 +232,7 @@ static void put_trend(struct json_writer *w, const struct sweep_report *report, 
     // Where even the last step helps, nobody knows where it ends.
     bool known = settles >= 0 && settles < trend->count - 1;
     if (known)
-        json_put_integer(w, "stops_improving_at", run_of(report, trend->runs[settles])->calib_data_num);
+        json_put_integer(w, "stops_improving_at", run_of(report, trend->runs[settles])->cell.calib_data_num);
     else
         json_put_null(w, "stops_improving_at");
     json_put_bool(w, "still_improving", settles == trend->count - 1);
@@ -259,7 +259,7 @@ static void put_order_range(struct json_writer *w, const struct sweep_report *re
     sweep_orders_range(report, unit, k, places, count, &least, &most);
     json_begin_object(w, NULL);
     json_put_string(w, "mode", run_of(report, places[0])->mode);
-    json_put_integer(w, "calib_data_num", run_of(report, places[0])->calib_data_num);
+    json_put_integer(w, "calib_data_num", run_of(report, places[0])->cell.calib_data_num);
     put_unit(w, &report->units[unit]);
     json_put_string(w, "metric", sweep_metric(&report->units[unit], k)->name);
     json_put_integer(w, "orders", count);

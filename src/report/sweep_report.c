@@ -85,16 +85,16 @@ static const struct result_run *run_of(const struct sweep_report *report, int pl
 
 static bool same_cell(const struct result_run *a, const struct result_run *b)
 {
-    return cell_compare(view_cell(a), view_cell(b)) == 0;
+    return cell_compare(a->cell, b->cell) == 0;
 }
 
 // Float runs join every cell whose reference is theirs.
 static bool belongs(const struct sweep_report *report, int place, const struct result_run *cell)
 {
     const struct result_run *run = run_of(report, place);
-    if (!cell) return run->calib_data_num == 0;
+    if (!cell) return run->cell.calib_data_num == 0;
     if (same_cell(run, cell)) return true;
-    if (run->calib_data_num > 0) return false;
+    if (run->cell.calib_data_num > 0) return false;
     int first = (int)(cell - result_run_at(report->result, 0));
     return compare_reference_of(report->result, report->reference, report->runs[place]) ==
            compare_reference_of(report->result, report->reference, first);
@@ -124,11 +124,11 @@ static enum status list_families(struct sweep_report *report, struct error *err)
     bool taken = false;
     for (int i = 0; i < report->n_runs; i++) {
         const struct result_run *run = run_of(report, i);
-        if (run->calib_data_num == 0 || (last && same_cell(last, run))) continue;
+        if (run->cell.calib_data_num == 0 || (last && same_cell(last, run))) continue;
         add_family(report, run);
         last = run;
-        taken =
-            taken || run_of(report, report->families[report->n_families - 1].runs[0])->calib_data_num == 0;
+        taken = taken ||
+                run_of(report, report->families[report->n_families - 1].runs[0])->cell.calib_data_num == 0;
     }
     if (!taken) add_family(report, NULL);
     return STATUS_OK;
@@ -137,7 +137,7 @@ static enum status list_families(struct sweep_report *report, struct error *err)
 // Its calibration samples are in the order of the text.
 static bool is_point(const struct result_run *run, const char *mode)
 {
-    return run->calib_data_num > 0 && run->order == 0 && strcmp(run->mode, mode) == 0;
+    return run->cell.calib_data_num > 0 && run->cell.order == 0 && strcmp(run->mode, mode) == 0;
 }
 
 static enum status list_trends(struct sweep_report *report, struct error *err)
@@ -380,7 +380,7 @@ int sweep_orders(const struct sweep_report *report, int run, int *places)
     int n = 0;
     for (int i = 0; i < report->n_runs; i++) {
         const struct result_run *other = result_run_at(report->result, report->runs[i]);
-        if (strcmp(other->mode, first->mode) == 0 && other->calib_data_num == first->calib_data_num)
+        if (strcmp(other->mode, first->mode) == 0 && other->cell.calib_data_num == first->cell.calib_data_num)
             places[n++] = i;
     }
     return places[0] == run ? n : 0;

@@ -79,29 +79,24 @@ void view_reference_weights(const struct result *result, char text[VIEW_WEIGHTS_
         snprintf(text, VIEW_WEIGHTS_CHARS, " (float model %.8s)", weights);
 }
 
-struct cell view_cell(const struct result_run *run)
-{
-    return (struct cell){run->calib_data_num, run->order};
-}
-
 const char *view_cell_text(const struct result_run *run, char text[VIEW_CELL_CHARS])
 {
-    if (run->calib_data_num == 0)
+    if (run->cell.calib_data_num == 0)
         snprintf(text, VIEW_CELL_CHARS, CELL_FLOAT);
-    else if (run->order == 0)
-        snprintf(text, VIEW_CELL_CHARS, "n=%d", run->calib_data_num);
+    else if (run->cell.order == 0)
+        snprintf(text, VIEW_CELL_CHARS, "n=%d", run->cell.calib_data_num);
     else
-        snprintf(text, VIEW_CELL_CHARS, "n=%d order %d", run->calib_data_num, run->order);
+        snprintf(text, VIEW_CELL_CHARS, "n=%d order %d", run->cell.calib_data_num, run->cell.order);
     return text;
 }
 
 void view_put_cell(struct json_writer *writer, const struct result_run *run)
 {
-    if (run->calib_data_num > 0)
-        json_put_integer(writer, "calib_data_num", run->calib_data_num);
+    if (run->cell.calib_data_num > 0)
+        json_put_integer(writer, "calib_data_num", run->cell.calib_data_num);
     else
         json_put_null(writer, "calib_data_num");
-    if (run->order > 0) json_put_integer(writer, "order", run->order);
+    if (run->cell.order > 0) json_put_integer(writer, "order", run->cell.order);
 }
 
 void view_put_progress(struct json_writer *writer, const struct result_run *run)
@@ -118,7 +113,7 @@ int view_cells(const struct result *result)
     struct cell last = {0};
     int cells = 0;
     for (int r = 0; r < result_runs(result); r++) {
-        const struct cell cell = view_cell(result_run_at(result, r));
+        const struct cell cell = result_run_at(result, r)->cell;
         cells += cell_compare(cell, last) != 0;
         last = cell;
     }

@@ -88,19 +88,13 @@ static enum status copy_bytes(const struct copy *copy, unsigned long long start,
     char piece[PIECE_BYTES];
     while (start < end) {
         size_t wanted = end - start < PIECE_BYTES ? (size_t)(end - start) : PIECE_BYTES;
-        ssize_t n = pread(copy->from, piece, wanted, (off_t)start);
-        if (n < 0 && errno == EINTR) continue;
+        const long long n = file_read_at(copy->from, piece, wanted, (long long)start);
         if (n < 0) return error_errno(err, copy->from_path, "cannot read");
         if (n == 0)
             return error_set(err, STATUS_INPUT, "%s: ends at byte %llu, expected %llu", copy->from_path,
                              start, end);
-        for (ssize_t done = 0; done < n;) {
-            ssize_t wrote =
-                pwrite(copy->to, piece + done, (size_t)(n - done), (off_t)(copy->shift + start) + done);
-            if (wrote < 0 && errno == EINTR) continue;
-            if (wrote < 0) return error_errno(err, copy->to_path, "cannot write");
-            done += wrote;
-        }
+        if (!file_write_at(copy->to, piece, (size_t)n, (long long)(copy->shift + start)))
+            return error_errno(err, copy->to_path, "cannot write");
         start += (unsigned long long)n;
     }
     return STATUS_OK;
@@ -179,7 +173,7 @@ static enum status append_base(const char *path, const char *shadow, struct erro
         copy.shift = trailer.shadow_bytes;
         copy_gaps(&copy, &raw, 0, trailer.base_bytes, err);
         const off_t end = (off_t)(trailer.shadow_bytes + trailer.base_bytes);
-        if (!err->status && pwrite(copy.to, &trailer, sizeof trailer, end) != (ssize_t)sizeof trailer)
+        if (!err->status && !file_write_at(copy.to, &trailer, sizeof trailer, end))
             error_errno(err, shadow, "cannot write");
     }
     free(raw.items);
@@ -215,16 +209,11 @@ static void sync_folder_of(char *path)
 static enum status read_at(int descriptor, const char *path, unsigned long long offset, void *bytes,
                            size_t count, struct error *err)
 {
-    for (char *at = bytes; count > 0;) {
-        ssize_t n = pread(descriptor, at, count, (off_t)offset);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return error_errno(err, path, "cannot read");
-        if (n == 0)
-            return error_set(err, STATUS_INPUT, "%s: ends at byte %llu; the file is torn", path, offset);
-        at += n;
-        offset += (unsigned long long)n;
-        count -= (size_t)n;
-    }
+    const long long n = file_read_at(descriptor, bytes, count, (long long)offset);
+    if (n < 0) return error_errno(err, path, "cannot read");
+    if (n < (long long)count)
+        return error_set(err, STATUS_INPUT, "%s: ends at byte %llu; the file is torn", path,
+                         offset + (unsigned long long)n);
     return STATUS_OK;
 }
 

@@ -192,8 +192,7 @@ static bool holds_run(const struct result *result, const struct plan *plan, int 
     const struct layout_run wanted = layout_run_of(plan, run);
     for (int r = 0; r < result_all_runs(result); r++) {
         const struct result_run *held = result_run_at(result, r);
-        const struct cell there = {held->calib_data_num, held->order};
-        if (cell_compare(there, wanted.cell) == 0 && held->dither == wanted.dither &&
+        if (cell_compare(held->cell, wanted.cell) == 0 && held->dither == wanted.dither &&
             strcmp(held->mode, wanted.mode) == 0)
             return true;
     }

@@ -87,11 +87,6 @@ static enum status read_samples(struct result *result, struct error *err)
 
 // ---- runs ----
 
-static struct cell cell_of(const struct result_run *run)
-{
-    return (struct cell){run->calib_data_num, run->order};
-}
-
 // "MODE" or "MODE_dither3"; a run has one name, so no zeros in front.
 static bool parse_run(struct result_run *run, const char *name)
 {
@@ -107,7 +102,7 @@ static bool parse_run(struct result_run *run, const char *name)
 struct layout_run result_names(const struct result *result, int run)
 {
     const struct result_run *of = &result->runs[run];
-    return (struct layout_run){cell_of(of), of->mode, of->dither};
+    return (struct layout_run){of->cell, of->mode, of->dither};
 }
 
 static void add_run(struct result *result, const char *name, const char *group, struct error *err)
@@ -122,8 +117,7 @@ static void add_run(struct result *result, const char *name, const char *group, 
         hdf_torn(&result->file, group, "too many runs", err);
         return;
     }
-    run.calib_data_num = cell.calib_data_num;
-    run.order = cell.order;
+    run.cell = cell;
     result->n_ordinary += run.dither == 0;
     result->runs[result->n_runs++] = run;
 }
@@ -148,7 +142,7 @@ static int compare_runs(const void *a, const void *b)
 {
     const struct result_run *x = a, *y = b;
     if ((x->dither == 0) != (y->dither == 0)) return x->dither == 0 ? -1 : 1;
-    if (cell_compare(cell_of(x), cell_of(y))) return cell_compare(cell_of(x), cell_of(y));
+    if (cell_compare(x->cell, y->cell)) return cell_compare(x->cell, y->cell);
     int order = mode_rank(x->mode) - mode_rank(y->mode);
     if (order == 0) order = strcmp(x->mode, y->mode);
     return order ? order : x->dither - y->dither;

@@ -8,6 +8,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "ssmsweep/base/file.h"
+
 // ---- pwrite() ----
 
 struct posix {
@@ -40,34 +42,16 @@ static enum status posix_put(struct sink *sink, const struct slot *slot, const v
                              const char *what, struct error *err)
 {
     const struct posix *posix = posix_of(sink);
-    const char *at = data;
-    off_t offset = offset_of(slot);
-    while (bytes > 0) {
-        const ssize_t n = pwrite(posix->descriptor, at, bytes, offset);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return fail(posix, what, n < 0 ? errno : ENOSPC, err);
-        at += n;
-        offset += n;
-        bytes -= (size_t)n;
-    }
-    return STATUS_OK;
+    if (file_write_at(posix->descriptor, data, bytes, offset_of(slot))) return STATUS_OK;
+    return fail(posix, what, errno, err);
 }
 
 static bool posix_get(struct sink *sink, const struct slot *slot, size_t first, void *data, size_t bytes)
 {
     const struct posix *posix = posix_of(sink);
-    char *at = data;
-    off_t offset = offset_of(slot) + (off_t)first;
-    while (bytes > 0) {
-        const ssize_t n = pread(posix->descriptor, at, bytes, offset);
-        if (n < 0 && errno == EINTR) continue;
-        if (n == 0) errno = EIO; // the file was cut
-        if (n <= 0) return false;
-        at += n;
-        offset += n;
-        bytes -= (size_t)n;
-    }
-    return true;
+    const long long n = file_read_at(posix->descriptor, data, bytes, offset_of(slot) + (off_t)first);
+    if (n >= 0 && n < (long long)bytes) errno = EIO; // the file was cut
+    return n == (long long)bytes;
 }
 
 static enum status posix_sync(struct sink *sink, struct error *err)

@@ -2,7 +2,6 @@
 #include "ssmsweep/sweep/scheduler.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "batches.h"
 
@@ -36,24 +35,14 @@ struct scheduler {
     int n_parked;
     // the others
     bool told_leader;
-    MPI_Request hears;
+    MPI_Request stop_message;
 };
-
-enum { PROBES_BEFORE_NAP = 50, NAP_NANOSECONDS = 100 * 1000 };
 
 // How often a worker tells how far it is in an item.
 static const double REPORT_SECONDS = 0.5;
 
 // Between items that are shorter than this nobody looks for messages after each.
 static const double POLL_SECONDS = 20e-6;
-
-// Spinning ranks take the cores from those that compute: after some probes in vain, sleep between them.
-static void nap(int *in_vain)
-{
-    if (++*in_vain < PROBES_BEFORE_NAP) return;
-    struct timespec time = {.tv_nsec = NAP_NANOSECONDS};
-    nanosleep(&time, NULL);
-}
 
 static int attempts(const struct scheduler *scheduler)
 {
@@ -220,7 +209,7 @@ static bool serve_one(struct scheduler *scheduler)
     MPI_Recv(&request, (int)sizeof request, MPI_BYTE, from.MPI_SOURCE, WIRE_REQUEST, scheduler->comm->world,
              MPI_STATUS_IGNORE);
     scheduler->requests++;
-    stop_hear(scheduler->stop, request.signal);
+    stop_note(scheduler->stop, request.signal);
     if (request.outcome == WIRE_NEWS) {
         progress_step(scheduler->progress, 0, request.work);
         return true;
@@ -235,16 +224,16 @@ static bool serve_one(struct scheduler *scheduler)
 
 static void lead(struct scheduler *scheduler)
 {
-    int in_vain = 0;
+    struct comm_nap idle = {0};
     for (;;) {
         scheduler_poll(scheduler); // the others first: what is left is ours
         struct wire_batch batch = take(scheduler, 0, scheduler->wish);
         if (batch.count > 0) {
             struct wire_request report = run_batch(scheduler, &batch);
             note(scheduler, &report, 0);
-            in_vain = 0;
+            idle = (struct comm_nap){0};
         } else if (scheduler->workers > 0) {
-            nap(&in_vain);
+            comm_nap(&idle);
         } else {
             return;
         }
@@ -253,13 +242,14 @@ static void lead(struct scheduler *scheduler)
 
 // ---- the other ranks ----
 
-static void hear(struct scheduler *scheduler)
+static void look_for_stop(struct scheduler *scheduler)
 {
     struct wire_request request = {.outcome = WIRE_NEWS};
     int arrived = 0;
-    if (scheduler->hears != MPI_REQUEST_NULL) MPI_Test(&scheduler->hears, &arrived, MPI_STATUS_IGNORE);
+    if (scheduler->stop_message != MPI_REQUEST_NULL)
+        MPI_Test(&scheduler->stop_message, &arrived, MPI_STATUS_IGNORE);
     if (arrived && scheduler->news.signal) {
-        stop_hear(scheduler->stop, scheduler->news.signal);
+        stop_note(scheduler->stop, scheduler->news.signal);
         scheduler->told_leader = true; // it knows
     }
     if (scheduler->told_leader || !stop_wanted(scheduler->stop)) return;
@@ -278,13 +268,10 @@ static void report_work(struct scheduler *scheduler)
 static struct wire_batch ask(struct scheduler *scheduler, const struct wire_request *request)
 {
     struct wire_answer answer;
-    int arrived = 0, in_vain = 0;
     MPI_Request receive;
     MPI_Irecv(&answer, (int)sizeof answer, MPI_BYTE, 0, WIRE_ANSWER, scheduler->comm->world, &receive);
     MPI_Send(request, (int)sizeof *request, MPI_BYTE, 0, WIRE_REQUEST, scheduler->comm->world);
-    for (MPI_Test(&receive, &arrived, MPI_STATUS_IGNORE); !arrived;
-         MPI_Test(&receive, &arrived, MPI_STATUS_IGNORE))
-        nap(&in_vain);
+    comm_wait(&receive);
     return answer.batch;
 }
 
@@ -292,7 +279,7 @@ static void follow(struct scheduler *scheduler)
 {
     struct wire_request request = {.wish = scheduler->wish};
     for (;;) {
-        hear(scheduler);
+        look_for_stop(scheduler);
         struct wire_batch batch = ask(scheduler, &request);
         if (batch.count == 0) return;
         request = run_batch(scheduler, &batch);
@@ -302,7 +289,7 @@ static void follow(struct scheduler *scheduler)
 void scheduler_poll(struct scheduler *scheduler)
 {
     if (scheduler->comm->rank != 0) {
-        hear(scheduler);
+        look_for_stop(scheduler);
         report_work(scheduler);
         return;
     }
@@ -318,12 +305,9 @@ void scheduler_poll(struct scheduler *scheduler)
 // A barrier in which those who wait sleep: the last item may take long.
 static void wait_for_all(const struct comm *comm)
 {
-    int arrived = 0, in_vain = 0;
     MPI_Request barrier;
     MPI_Ibarrier(comm->world, &barrier);
-    for (MPI_Test(&barrier, &arrived, MPI_STATUS_IGNORE); !arrived;
-         MPI_Test(&barrier, &arrived, MPI_STATUS_IGNORE))
-        nap(&in_vain);
+    comm_wait(&barrier);
 }
 
 // All ranks learn how the phase ended.
@@ -336,7 +320,7 @@ static enum status end_phase(struct scheduler *scheduler, struct error *err)
                                    .signal = scheduler->stop->signal,
                                    .requests = scheduler->requests};
     MPI_Bcast(&verdict, (int)sizeof verdict, MPI_BYTE, 0, scheduler->comm->world);
-    stop_hear(scheduler->stop, verdict.signal);
+    stop_note(scheduler->stop, verdict.signal);
     task->done = verdict.done;
     task->given_up = verdict.given_up;
     task->ended = verdict.ended != 0;
@@ -356,7 +340,7 @@ static enum status end_phase(struct scheduler *scheduler, struct error *err)
 static enum status open_phase(struct scheduler *scheduler, struct error *err)
 {
     size_t ranks = (size_t)scheduler->comm->ranks;
-    scheduler->hears = MPI_REQUEST_NULL;
+    scheduler->stop_message = MPI_REQUEST_NULL;
     if (scheduler->comm->rank == 0) {
         batches_open(&scheduler->batches, scheduler->task->n_items, scheduler->comm->ranks,
                      attempts(scheduler), scheduler->task->batch_limit);
@@ -400,9 +384,9 @@ enum status scheduler_run(const struct comm *comm, struct task *task, struct pro
             MPI_Wait(&scheduler.told[r], MPI_STATUS_IGNORE);
     } else {
         MPI_Irecv(&scheduler.news, (int)sizeof scheduler.news, MPI_BYTE, 0, WIRE_STOP, comm->world,
-                  &scheduler.hears);
+                  &scheduler.stop_message);
         follow(&scheduler);
-        MPI_Wait(&scheduler.hears, MPI_STATUS_IGNORE);
+        MPI_Wait(&scheduler.stop_message, MPI_STATUS_IGNORE);
     }
     wait_for_all(comm);
     if (progress) progress->idle_seconds = progress_clock() - scheduler.idle_since;

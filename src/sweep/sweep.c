@@ -175,7 +175,7 @@ static enum status obey_stop(const struct sweep *sweep, struct error *err)
 {
     int mine = stop_wanted(sweep->stop) ? sweep->stop->signal : 0, all;
     MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MAX, sweep->comm->world);
-    stop_hear(sweep->stop, all);
+    stop_note(sweep->stop, all);
     if (!all) return STATUS_OK;
     return error_set(err, STATUS_STOPPED,
                      "stopped by %s before anything was stored; the same command with --resume starts again",

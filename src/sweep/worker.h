@@ -10,7 +10,6 @@
 #include "ssmsweep/comm/comm.h"
 #include "ssmsweep/forward/forward.h"
 #include "ssmsweep/input/corpus.h"
-#include "ssmsweep/plan/finished.h"
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/progress.h"

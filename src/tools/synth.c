@@ -73,16 +73,8 @@ static enum status divide(struct writer *w, struct error *err)
 static enum status write_at(int descriptor, const void *data, size_t bytes, off_t offset, const char *path,
                             struct error *err)
 {
-    const char *at = data;
-    while (bytes > 0) {
-        ssize_t n = pwrite(descriptor, at, bytes, offset);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return error_errno(err, path, "cannot write");
-        at += n;
-        offset += n;
-        bytes -= (size_t)n;
-    }
-    return STATUS_OK;
+    if (file_write_at(descriptor, data, bytes, offset)) return STATUS_OK;
+    return error_errno(err, path, "cannot write");
 }
 
 // The JSON header; caller frees.

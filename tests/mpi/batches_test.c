@@ -49,7 +49,7 @@ static enum status end(struct count *count, struct error *err)
 {
     count->over = true;
     if (!count->stops) return error_set(err, STATUS_INTERNAL, "item cannot be helped");
-    stop_hear(&count->stop, SIGUSR2);
+    stop_note(&count->stop, SIGUSR2);
     return STATUS_OK;
 }
 

@@ -89,7 +89,7 @@ static enum status run_item(void *context, int item, struct scheduler *scheduler
     count->runs[item]++;
     count->seen->begun[count->comm->rank]++;
     wait_for_others(count, scheduler);
-    if (count->comm->rank + 1 == count->stop_rank) stop_hear(&count->stop, SIGUSR2);
+    if (count->comm->rank + 1 == count->stop_rank) stop_note(&count->stop, SIGUSR2);
     if (count->microseconds) spend(count->microseconds, scheduler);
     if (scheduler_overdue(scheduler)) return error_set(err, STATUS_STOPPED, "no time left");
     bool fails = item == count->fail_item && (count->fail_times < 0 || count->fail_times-- > 0);

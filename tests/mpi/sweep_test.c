@@ -70,8 +70,8 @@ static void check_tensor(struct result *result, const struct corpus *corpus, int
     const struct result_run *about = result_run_at(result, run);
     struct error err = {0};
     float scale = 0;
-    if (about->calib_data_num) {
-        expect_scales(corpus, about->calib_data_num, scales);
+    if (about->cell.calib_data_num) {
+        expect_scales(corpus, about->cell.calib_data_num, scales);
         scale = scales[layer * MAMBA1_SITES];
     }
     for (int s = 0; s < SAMPLES; s++) {
@@ -90,8 +90,8 @@ static void expect_tensor(const struct result_run *about, const struct corpus *c
 {
     static float scales[LAYERS * MAMBA1_SITES];
     float scale = 0;
-    if (about->calib_data_num) {
-        expect_scales(corpus, about->calib_data_num, scales);
+    if (about->cell.calib_data_num) {
+        expect_scales(corpus, about->cell.calib_data_num, scales);
         scale = scales[layer * MAMBA1_SITES];
     }
     for (int i = 0; i < corpus->length[sample] * arch_width(&dims, component); i++)
@@ -173,7 +173,7 @@ static void check_noise(struct result *result)
             const struct result_run *run = result_run_at(result, noise + k - 1),
                                     *of = result_run_at(result, mode);
             CHECK(run->dither == k && strcmp(run->mode, of->mode) == 0 && run->complete);
-            CHECK(run->calib_data_num == of->calib_data_num && of->dither == 0);
+            CHECK(run->cell.calib_data_num == of->cell.calib_data_num && of->dither == 0);
             CHECK(result_read_moments(result, noise + k - 1, 1, COMPONENT_SSM_OUTPUT, every, moments[k],
                                       &err) == STATUS_OK);
         }
@@ -192,9 +192,9 @@ static void check_file(const char *path, const struct corpus *corpus)
     CHECK(result_samples(result) == SAMPLES && result_max_tokens(result) == MAX_TOKENS);
     CHECK(result_runs(result) == 2 + 2 * 7);
     CHECK(strcmp(result_run_at(result, 0)->mode, "fp32") == 0 &&
-          result_run_at(result, 0)->calib_data_num == 0);
-    CHECK(result_run_at(result, 2)->calib_data_num == 4 &&
-          result_run_at(result, 9)->calib_data_num == SAMPLES);
+          result_run_at(result, 0)->cell.calib_data_num == 0);
+    CHECK(result_run_at(result, 2)->cell.calib_data_num == 4 &&
+          result_run_at(result, 9)->cell.calib_data_num == SAMPLES);
     CHECK(result_layers(result) == 3 && result_layer_at(result, 2) == LAYERS - 1);
     CHECK(result_components(result, 0) == (1u << COMPONENT_MIXER_OUTPUT | 1u << COMPONENT_CONV1D_INPUT));
     CHECK(strcmp(result_attribute(result, "job"), "{\"a\": 1}") == 0);

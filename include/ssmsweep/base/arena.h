@@ -33,4 +33,9 @@ void *arena_take(struct arena *arena, size_t bytes);
 
 void arena_clear(struct arena *arena);
 
+// Local.  Maps so many bytes (of 2 MiB and more: at a multiple of that, so that huge pages fit) of a shared
+// memory object, or where `descriptor` is -1 of zeroed memory of this process.  NULL: it cannot be.  munmap()
+// frees.
+void *memory_map(size_t bytes, int descriptor);
+
 #endif

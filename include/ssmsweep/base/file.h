@@ -68,4 +68,9 @@ char *file_follow_links(const char *path);
 // "DIR/NAME" in malloc'ed memory (caller frees); NULL when memory is out.
 char *file_join(const char *directory, const char *name);
 
+// Local.  The whole of it, however many calls that takes.  Read: the bytes that were read, fewer where the
+// file ends, or -1 with errno set.  Write: false with errno set.
+long long file_read_at(int descriptor, void *data, size_t bytes, long long offset);
+bool file_write_at(int descriptor, const void *data, size_t bytes, long long offset);
+
 #endif

@@ -22,11 +22,11 @@ void stop_catch(bool first_rank);
 // Local.  The work is over: what a launcher does with ranks that end no longer matters.
 void stop_silence(void);
 
-// Local.  Has this process been told to stop, by a signal or by stop_hear()?
+// Local.  Has this process been told to stop, by a signal or by stop_note()?
 bool stop_wanted(struct stop *stop);
 
 // Local.  Another process was; the first signal stays.
-void stop_hear(struct stop *stop, int signal);
+void stop_note(struct stop *stop, int signal);
 
 // Local.  `graces` times the grace has passed since.
 bool stop_overdue(struct stop *stop, double graces);

@@ -37,9 +37,15 @@ struct launch comm_launch(void);
 enum status comm_init(struct comm *comm, int *argc, char ***argv, struct error *err);
 void comm_finish(struct comm *comm);
 
-// Waits for a request without keeping a core busy: MPI itself spins, and takes the core from a rank that
-// computes.
-void comm_wait(MPI_Request *request);
+// Waiting without keeping a core busy: MPI itself spins, and takes the core from a rank that computes.
+// Whoever polls calls comm_nap() after each probe in vain: the first ones return at once, then it sleeps, a
+// little longer each time.  Begins zeroed.
+struct comm_nap {
+    int probes;
+    long nanoseconds;
+};
+void comm_nap(struct comm_nap *nap);
+void comm_wait(MPI_Request *request); // for a request, in that way
 
 // Collective.  Every rank passes what it has; all get the same verdict: STATUS_OK if nobody failed, else the
 // error of the lowest failing rank (its text, with "rank N: " in front when more than one rank runs and N is

@@ -5,6 +5,7 @@
 #define SSMSWEEP_PLAN_PLAN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -13,8 +14,54 @@
 #include "ssmsweep/calibrate/observer.h"
 #include "ssmsweep/input/corpus.h"
 #include "ssmsweep/input/job.h"
-#include "ssmsweep/plan/cell.h"
 #include "ssmsweep/recipe/mode.h"
+
+// ---- cells ----
+
+// A cell of the sweep is one set of scales.  Its name stands in the paths of the result file, in reports and
+// in the names of exported files.  Zeroed: that of the float modes, which need no scales.
+struct cell {
+    int calib_data_num; // calibration samples behind the scales; 0: none
+    int order;          // of those samples, 0 as they come in the text
+};
+
+enum { CELL_NAME_ROOM = 32 };
+#define CELL_FLOAT "float"
+
+// "float", "16", or "16_order2" where the order is not that of the text.  Gives `name` back.
+const char *cell_name(struct cell cell, char name[CELL_NAME_ROOM]);
+bool cell_parse(struct cell *cell, const char *name); // false: no such name
+// Float first, then by calib_data_num, then by order: below, 0 or above 0.
+int cell_compare(struct cell a, struct cell b);
+
+// Local.  Which run is the reference of `run` among those of the reference mode: that of the same scales,
+// else the float one, else the first.  0 to 2, the higher the better.
+int cell_suits(struct cell reference, struct cell run);
+
+// ---- what is finished ----
+
+// Which samples of which runs are stored, a bit for each: every rank has them all.
+struct finished {
+    uint64_t *bits; // [runs][words], behind the samples 0
+    int runs;
+    size_t words; // of a run
+};
+
+// Local.  Nothing is finished.
+enum status finished_open(struct finished *finished, int runs, int samples, struct error *err);
+void finished_close(struct finished *finished); // a zeroed one is fine
+
+static inline bool finished_has(const struct finished *finished, int run, int sample)
+{
+    return finished->bits[(size_t)run * finished->words + (size_t)sample / 64] >> (sample % 64) & 1;
+}
+
+// Local.
+void finished_set(struct finished *finished, int run, int sample, bool value);
+long long finished_count(const struct finished *finished);
+size_t finished_words(const struct finished *finished); // of bits, all runs
+
+// ---- the plan ----
 
 // Float modes need no scales: they run once, with cell == PLAN_FLOAT_CELL, and serve every cell.
 enum { PLAN_FLOAT_CELL = -1, PLAN_MAX_RUNS = 1 << 15 };
@@ -49,7 +96,6 @@ struct stretch {
     int first_group, n_groups; // of plan->groups
 };
 
-struct finished;
 struct plan {
     const struct arch *arch; // the family of the model
     struct cell *cells;      // ascending; as many orders at every calib_data_num

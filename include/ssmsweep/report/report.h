@@ -20,7 +20,7 @@
 
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/measure/metric.h"
-#include "ssmsweep/plan/cell.h"
+#include "ssmsweep/plan/plan.h"
 #include "ssmsweep/report/checks.h"
 #include "ssmsweep/report/compare.h"
 #include "ssmsweep/report/sweep_report.h"

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "ssmsweep/base/json.h"
-#include "ssmsweep/plan/cell.h"
+#include "ssmsweep/plan/plan.h"
 #include "ssmsweep/report/compare.h"
 
 // The entries of one run.  Start from a zeroed one.
@@ -57,8 +57,9 @@ enum { VIEW_WEIGHTS_CHARS = 48 };
 void view_reference_weights(const struct result *result, char text[VIEW_WEIGHTS_CHARS]);
 
 int view_cells(const struct result *result); // distinct sets of scales
-struct cell view_cell(const struct result_run *run);
-// "n=16" or "n=16 order 2"; "float" where there are no scales.  Gives `text` back.
+
+// "n=16" or "n=16 order 2"; "float" where there are no scales.
+// Gives `text` back.
 enum { VIEW_CELL_CHARS = 40 };
 const char *view_cell_text(const struct result_run *run, char text[VIEW_CELL_CHARS]);
 // Into an open object: calib_data_num, null for float runs, and where it is not 0, order.

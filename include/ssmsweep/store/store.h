@@ -36,7 +36,6 @@
 #include "ssmsweep/measure/accumulate.h"
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/measure/profile.h"
-#include "ssmsweep/plan/cell.h"
 #include "ssmsweep/plan/plan.h"
 
 struct store; // opaque
@@ -162,7 +161,7 @@ struct result; // opaque
 
 // A mode of the file under one set of scales.
 struct result_run {
-    int calib_data_num, order; // of its cell, see cell.h; 0 for float runs
+    struct cell cell; // zeroed for float runs
     char mode[32];
     int dither;    // k of a noisy re-run, else 0
     int done;      // samples

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "ssmsweep/plan/cell.h"
+#include "ssmsweep/plan/plan.h"
 
 static void names_and_their_cells(void **state)
 {

@@ -3,7 +3,7 @@
 #include "../support.h"
 #include "plan_parts.h"
 #include "ssmsweep/arch/mamba1.h"
-#include "ssmsweep/plan/finished.h"
+#include "ssmsweep/plan/plan.h"
 
 enum { MOST = 100 };
 

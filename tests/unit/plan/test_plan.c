@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "ssmsweep/arch/mamba1.h"
-#include "ssmsweep/plan/finished.h"
 #include "ssmsweep/plan/plan.h"
 
 enum { SAMPLES = 23 };

@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "ssmsweep/arch/mamba1.h"
-#include "ssmsweep/plan/finished.h"
 #include "ssmsweep/plan/plan.h"
 
 enum { ROOM_BYTES = 20 << 20 };

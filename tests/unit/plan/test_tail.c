@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #include "ssmsweep/arch/mamba1.h"
-#include "ssmsweep/plan/finished.h"
 #include "ssmsweep/plan/plan.h"
 
 enum { MOST_SAMPLES = 400, MOST_ITEMS = 8 * MOST_SAMPLES, MOST_RANKS = 16, DRAWS = 40 };
