@@ -170,6 +170,7 @@ static struct cell cell_of(const struct plan *plan, const struct run *run)
     return run->cell == PLAN_FLOAT_CELL ? (struct cell){0} : plan->cells[run->cell];
 }
 
+// Cells and runs are there.
 static void set_references(struct plan *plan, const struct mode *reference)
 {
     for (struct run *run = plan->runs; run < plan->runs + plan->n_runs; run++) {
@@ -211,7 +212,6 @@ static enum status make_runs(struct plan *plan, const struct job *job, struct er
         for (int m = 0; m < mode_count(); m++)
             if (chosen[m] && !mode_is_float(mode_at(m))) add_run(plan, cell, mode_at(m));
     add_noise(plan, job->noise);
-    set_references(plan, reference);
     free(chosen);
     if (plan->n_runs <= PLAN_MAX_RUNS) return STATUS_OK;
     return error_set(err, STATUS_USAGE,
@@ -340,6 +340,7 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
                         .logits = !job->no_logits};
     if (make_runs(&made, job, err) || make_cells(&made, job, err) || make_want(&made, job, dims, err))
         goto clear_plan;
+    set_references(&made, mode_find(job->reference));
     if (plan_make_items(&made, dims, corpus, ranks, err)) goto clear_plan;
     *plan = made;
     return STATUS_OK;
