@@ -145,18 +145,19 @@ static void put_text(struct making *making, const char *name, const char *text, 
     H5Tclose(type);
 }
 
-static void put_version(struct making *making, struct error *err)
+static void put_version(struct making *making, const char *name, struct error *err)
 {
     const int32_t version = LAYOUT_SCHEMA_VERSION;
     hid_t space = H5Screate(H5S_SCALAR);
-    put_attribute(making, making->file, "schema_version", H5T_STD_I32LE, space, &version, err);
+    put_attribute(making, making->file, name, H5T_STD_I32LE, space, &version, err);
     H5Sclose(space);
 }
 
-static void put_names(struct making *making, hid_t object, const char *attribute, int n,
-                      const char (*names)[LAYOUT_NAME_ROOM], struct error *err)
+static void put_names(struct making *making, hid_t object, const char *attribute, int n, layout_names names,
+                      struct error *err)
 {
     const hsize_t count = (hsize_t)n;
+    if (err->status) return;
     hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate_simple(1, &count, NULL);
     H5Tset_size(type, LAYOUT_NAME_ROOM);
     put_attribute(making, object, attribute, type, space, names, err);
@@ -164,18 +165,41 @@ static void put_names(struct making *making, hid_t object, const char *attribute
     H5Tclose(type);
 }
 
-// Of the columns: the sites, and what observes them.
+// What the columns are: the sites, and what observes them.
 static void put_columns(struct making *making, hid_t data, const struct layout_row *row, struct error *err)
 {
     const struct plan *plan = making->contents->plan;
-    char sites[ARCH_MOST_SITES][LAYOUT_NAME_ROOM] = {{0}},
-         observers[ARCH_MOST_SITES][LAYOUT_NAME_ROOM] = {{0}};
-    for (int s = 0; s < plan->arch->n_sites; s++) {
-        snprintf(sites[s], LAYOUT_NAME_ROOM, "%s", plan->arch->sites[s].name);
-        snprintf(observers[s], LAYOUT_NAME_ROOM, "%s", observer_name(plan->observers.of_site[s]));
+    layout_names names;
+    int n = layout_site_names(plan->arch, names);
+    if (row->names_sites) put_names(making, data, "sites", n, names, err);
+    memset(names, 0, sizeof names);
+    for (int s = 0; s < n; s++)
+        snprintf(names[s], LAYOUT_NAME_ROOM, "%s", observer_name(plan->observers.of_site[s]));
+    if (row->names_observers) put_names(making, data, "observers", n, names, err);
+}
+
+static void put_root_attribute(struct making *making, int attribute, struct error *err)
+{
+    const struct contents *contents = making->contents;
+    const struct arch *arch = contents->plan->arch;
+    const char *name = layout_attributes[attribute].name;
+    layout_names names;
+    switch (attribute) {
+    case ATTRIBUTE_VERSION:
+        put_version(making, name, err);
+        break;
+    case ATTRIBUTE_ARCH:
+        put_text(making, name, arch->name, err);
+        break;
+    case ATTRIBUTE_COMPONENTS:
+        put_names(making, making->file, name, layout_component_names(arch, names), names, err);
+        break;
+    case ATTRIBUTE_SITES:
+        put_names(making, making->file, name, layout_site_names(arch, names), names, err);
+        break;
+    default:
+        put_text(making, name, layout_attribute_text(attribute, contents->plan, contents->identity), err);
     }
-    if (row->names_sites) put_names(making, data, "sites", plan->arch->n_sites, sites, err);
-    if (row->names_observers) put_names(making, data, "observers", plan->arch->n_sites, observers, err);
 }
 
 // What is known before the first sample; NULL for all else.
@@ -245,10 +269,8 @@ static void close_lists(struct making *making)
 static void make_contents(struct making *making, struct error *err)
 {
     const struct contents *contents = making->contents;
-    put_version(making, err);
     for (int a = 0; a < LAYOUT_ATTRIBUTES; a++)
-        put_text(making, layout_attributes[a].name,
-                 layout_attribute_text(a, contents->plan, contents->identity), err);
+        put_root_attribute(making, a, err);
     if (!err->status) layout_each(contents->plan, make_dataset, making, err);
 }
 

@@ -100,7 +100,7 @@ static enum status copy_bytes(const struct copy *copy, unsigned long long start,
     return STATUS_OK;
 }
 
-// Of start .. end what is no raw data.
+// Copies from start .. end what is no raw data.
 static enum status copy_gaps(const struct copy *copy, const struct extents *raw, unsigned long long start,
                              unsigned long long end, struct error *err)
 {
@@ -314,7 +314,7 @@ close_to:
     return err->status;
 }
 
-// Of several processes one does it.  Where files cannot be locked they all write the same bytes.  `locked`:
+// One of several processes does it.  Where files cannot be locked they all write the same bytes.  `locked`:
 // the caller holds the exclusive lock of the file.
 static enum status finish(const char *shadow_path, const char *path, bool locked, struct error *err)
 {

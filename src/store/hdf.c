@@ -242,15 +242,28 @@ char *hdf_read_text(const struct hdf_file *file, const char *name)
     return text;
 }
 
-bool hdf_read_integer(const struct hdf_file *file, const char *name, int *value)
+// What is asked for is read, if it is so many elements of this class and size (0: of any).
+static bool read_elements(const struct hdf_file *file, const char *name, H5T_class_t type_class, size_t bytes,
+                          int n, hid_t memory, void *values)
 {
     hid_t attribute = H5Aopen(file->id, name, H5P_DEFAULT);
     hid_t space = attribute < 0 ? -1 : H5Aget_space(attribute),
           type = attribute < 0 ? -1 : H5Aget_type(attribute);
-    bool fits = space >= 0 && type >= 0 && H5Sget_simple_extent_npoints(space) == 1 &&
-                H5Tget_class(type) == H5T_INTEGER && H5Aread(attribute, H5T_NATIVE_INT, value) >= 0;
+    bool fits = space >= 0 && type >= 0 && H5Sget_simple_extent_npoints(space) == n &&
+                H5Tget_class(type) == type_class && (bytes == 0 || H5Tget_size(type) == bytes) &&
+                H5Aread(attribute, memory ? memory : type, values) >= 0;
     if (type >= 0) H5Tclose(type);
     if (space >= 0) H5Sclose(space);
     if (attribute >= 0) H5Aclose(attribute);
     return fits;
+}
+
+bool hdf_read_integer(const struct hdf_file *file, const char *name, int *value)
+{
+    return read_elements(file, name, H5T_INTEGER, 0, 1, H5T_NATIVE_INT, value);
+}
+
+bool hdf_read_names(const struct hdf_file *file, const char *name, int n, size_t room, void *names)
+{
+    return read_elements(file, name, H5T_STRING, room, n, 0, names);
 }

@@ -71,4 +71,7 @@ char *hdf_read_text(const struct hdf_file *file, const char *name);
 // A root attribute that is one integer; false if it is absent or something else.
 bool hdf_read_integer(const struct hdf_file *file, const char *name, int *value);
 
+// A root attribute of n strings of `room` bytes each; false if it is absent or something else.
+bool hdf_read_names(const struct hdf_file *file, const char *name, int n, size_t room, void *names);
+
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "handle.h"
+#include "result.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/recipe/mode.h"
 
@@ -185,7 +186,7 @@ static void compare_digests(struct differences *found, const char *key, const ch
 static void compare_attributes(struct differences *found, const struct result *result,
                                const struct store_identity *now)
 {
-    for (int a = 0; a < LAYOUT_ATTRIBUTES; a++) {
+    for (int a = LAYOUT_FIRST_TEXT; a < LAYOUT_ATTRIBUTES; a++) {
         const struct layout_attribute *attribute = &layout_attributes[a];
         const char *stored = result_attribute(result, attribute->name);
         if (attribute->identity == IDENTITY_DIGEST)
@@ -199,6 +200,12 @@ enum status identity_check(const struct result *result, const char *path, const 
                            bool extends, struct error *err)
 {
     struct differences found = {.used = 0};
+    if (result->version != LAYOUT_SCHEMA_VERSION)
+        return error_set(
+            err, STATUS_INPUT,
+            "%.200s: schema_version: expected %d, got %d, of an earlier version of ssmsweep: compare, "
+            "info and export read it, but nothing can be added; choose another --output_dir",
+            path, LAYOUT_SCHEMA_VERSION, result->version);
     if (!result_attribute(result, "weights_digest")[0])
         return error_set(
             err, STATUS_INPUT,

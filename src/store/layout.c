@@ -12,6 +12,8 @@
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/measure/profile.h"
 
+_Static_assert(ARCH_MOST_SITES <= ARCH_MOST_COMPONENTS, "layout_names has room for sites");
+
 // ---- the tables ----
 
 #define WITH_THE_FILE "rank 0, with the file"
@@ -38,7 +40,7 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
                      .needs = NEEDS_SCALES,
                      .names_sites = true,
                      .names_observers = true,
-                     .written = "rank 0; when all of `/calibration/state` is 1",
+                     .written = "rank 0; before the first sample of a mode",
                      .holds = "activation scales of a cell; attribute `sites` names the columns, `observers` "
                               "what made them"},
     [DATA_OBSERVED] = {"/calibration/observed",
@@ -157,11 +159,17 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
 
 #define TEXT(member) offsetof(struct store_identity, member)
 const struct layout_attribute layout_attributes[LAYOUT_ATTRIBUTES] = {
+    {"schema_version", LAYOUT_NO_OFFSET, IDENTITY_FREE,
+     "6; a file of version 5 lacks the next three, and is read only"},
+    {"arch", LAYOUT_NO_OFFSET, IDENTITY_FREE, "the family of the model: `mamba1`"},
+    {"components", LAYOUT_NO_OFFSET, IDENTITY_FREE,
+     "its components by name, in the order in which `/metrics` has them"},
+    {"sites", LAYOUT_NO_OFFSET, IDENTITY_FREE,
+     "its sites by name, in the order in which `/calibration` has them"},
     {"tool_version", TEXT(tool_version), IDENTITY_FREE, "version of ssmsweep"},
     {"job", TEXT(job_json), IDENTITY_JOB,
      "JSON: every option that defines the numbers; modes by name, as the file has them"},
-    {"weights_digest", TEXT(weights_hex), IDENTITY_DIGEST,
-     "of the weights, see below; absent after an import"},
+    {"weights_digest", TEXT(weights_hex), IDENTITY_DIGEST, "of the weights, see below; \"\" after an import"},
     {"tokenizer_sha256", TEXT(tokenizer_hex), IDENTITY_DIGEST, "of the tokenizer file; \"\" without one"},
     {"ids_sha256", TEXT(ids_hex), IDENTITY_DIGEST, "of the ids of the samples"},
     {"reference_mode", LAYOUT_NO_OFFSET, IDENTITY_FREE, "the mode that the others were compared with"},
@@ -182,6 +190,22 @@ const char *layout_attribute_text(int attribute, const struct plan *plan,
     const size_t offset = layout_attributes[attribute].offset;
     if (offset == LAYOUT_NO_OFFSET) return plan->runs[plan->reference_run].mode->name;
     return *(const char *const *)(const void *)((const char *)identity + offset);
+}
+
+int layout_component_names(const struct arch *arch, layout_names names)
+{
+    memset(names, 0, sizeof(layout_names)); // no byte of a file is left to chance
+    for (int c = 0; c < arch->n_components; c++)
+        snprintf(names[c], LAYOUT_NAME_ROOM, "%s", arch->components[c].name);
+    return arch->n_components;
+}
+
+int layout_site_names(const struct arch *arch, layout_names names)
+{
+    memset(names, 0, sizeof(layout_names));
+    for (int s = 0; s < arch->n_sites; s++)
+        snprintf(names[s], LAYOUT_NAME_ROOM, "%s", arch->sites[s].name);
+    return arch->n_sites;
 }
 
 // ---- names ----

@@ -13,7 +13,8 @@
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/store/store.h"
 
-enum { LAYOUT_SCHEMA_VERSION = 5, LAYOUT_PATH_ROOM = 160, LAYOUT_NAME_ROOM = 32 };
+// Files of version 5 name no family of models; they are read, but not written to.
+enum { LAYOUT_OLDEST_VERSION = 5, LAYOUT_SCHEMA_VERSION = 6, LAYOUT_PATH_ROOM = 160, LAYOUT_NAME_ROOM = 32 };
 
 // ---- datasets ----
 
@@ -125,7 +126,7 @@ void layout_close_types(const struct layout_types *types); // zeroed ones are fi
 struct hdf_expected layout_expected(enum layout_data data, const struct layout_sizes *sizes,
                                     const struct layout_types *types);
 size_t layout_element_bytes(enum layout_data data);
-// Of an entry of its first axis: what one sample has, which lies in one piece.
+// What an entry of the first axis takes: the row of a sample, which lies in one piece.
 size_t layout_row_bytes(enum layout_data data, const struct layout_sizes *sizes);
 
 // Has a file or run that has `has` this dataset?
@@ -145,8 +146,16 @@ const char *layout_place_path(const struct plan *plan, const struct layout_place
 typedef enum status layout_visit(void *context, const struct layout_place *place, struct error *err);
 enum status layout_each(const struct plan *plan, layout_visit *visit, void *context, struct error *err);
 
-// ---- root attributes that are text ----
+// ---- root attributes ----
 
+enum layout_attribute_kind {
+    ATTRIBUTE_VERSION,    // an integer
+    ATTRIBUTE_ARCH,       // the family of the model, by name
+    ATTRIBUTE_COMPONENTS, // its components, in the order of the axis
+    ATTRIBUTE_SITES,      // its sites, likewise
+    LAYOUT_FIRST_TEXT,    // one each: all others are text
+    LAYOUT_ATTRIBUTES = LAYOUT_FIRST_TEXT + 13
+};
 enum layout_identity { IDENTITY_FREE, IDENTITY_JOB, IDENTITY_DIGEST, IDENTITY_TEXT };
 struct layout_attribute {
     const char *name;
@@ -155,9 +164,13 @@ struct layout_attribute {
     const char *holds;
 };
 #define LAYOUT_NO_OFFSET SIZE_MAX // the reference mode of the plan
-enum { LAYOUT_ATTRIBUTES = 13 };
 extern const struct layout_attribute layout_attributes[LAYOUT_ATTRIBUTES];
 const char *layout_attribute_text(int attribute, const struct plan *plan,
                                   const struct store_identity *identity);
+
+// Names of the components or of the sites of a family; gives their number.
+typedef char layout_names[ARCH_MOST_COMPONENTS][LAYOUT_NAME_ROOM];
+int layout_component_names(const struct arch *arch, layout_names names);
+int layout_site_names(const struct arch *arch, layout_names names);
 
 #endif

@@ -19,6 +19,7 @@ struct result_layer {
 struct result {
     struct hdf_file file;
     struct layout_types types;
+    int version; // of the schema
     const struct arch *arch;
     struct layout_sizes sizes; // layers: of the model, 0 without metrics
     int samples, max_tokens;

@@ -44,19 +44,49 @@ static int plain_number(const char *text)
 
 static enum status check_schema(struct result *result, struct error *err)
 {
-    int version = 0;
-    if (!hdf_read_integer(&result->file, "schema_version", &version))
-        return hdf_torn(&result->file, "schema_version", "missing attribute", err);
-    if (version != LAYOUT_SCHEMA_VERSION)
-        return error_set(err, STATUS_INPUT,
-                         "%s: schema_version: expected %d, got %d; make it again with this version",
-                         result->file.path, LAYOUT_SCHEMA_VERSION, version);
+    const char *name = layout_attributes[ATTRIBUTE_VERSION].name;
+    if (!hdf_read_integer(&result->file, name, &result->version))
+        return hdf_torn(&result->file, name, "missing attribute", err);
+    if (result->version < LAYOUT_OLDEST_VERSION || result->version > LAYOUT_SCHEMA_VERSION)
+        return error_set(err, STATUS_INPUT, "%s: %s: expected %d, got %d; make it again with this version",
+                         result->file.path, name, LAYOUT_SCHEMA_VERSION, result->version);
     return STATUS_OK;
+}
+
+static enum status check_names(const struct result *result, enum layout_attribute_kind kind, int n,
+                               layout_names expected, struct error *err)
+{
+    const char *name = layout_attributes[kind].name;
+    layout_names found;
+    if (hdf_read_names(&result->file, name, n, LAYOUT_NAME_ROOM, found) &&
+        memcmp(found, expected, (size_t)n * LAYOUT_NAME_ROOM) == 0)
+        return STATUS_OK;
+    return hdf_torn(&result->file, name, "not the names that the family of the model has", err);
+}
+
+// The family of the model, and whether it has the components and sites that the file has.
+static enum status read_arch(struct result *result, struct error *err)
+{
+    const char *name = layout_attributes[ATTRIBUTE_ARCH].name;
+    layout_names names;
+    if (result->version == LAYOUT_OLDEST_VERSION) return STATUS_OK; // of the first family
+    char *family = hdf_read_text(&result->file, name);
+    if (!family) return error_memory(err, 1, "an attribute");
+    result->arch = arch_find(family);
+    if (!result->arch)
+        error_set(err, STATUS_INPUT,
+                  "%s: %s: expected a family of models that this version knows, got '%.40s'",
+                  result->file.path, name, family);
+    free(family);
+    if (err->status ||
+        check_names(result, ATTRIBUTE_COMPONENTS, layout_component_names(result->arch, names), names, err))
+        return err->status;
+    return check_names(result, ATTRIBUTE_SITES, layout_site_names(result->arch, names), names, err);
 }
 
 static enum status read_attributes(struct result *result, struct error *err)
 {
-    for (int a = 0; a < LAYOUT_ATTRIBUTES; a++) {
+    for (int a = LAYOUT_FIRST_TEXT; a < LAYOUT_ATTRIBUTES; a++) {
         result->attributes[a] = hdf_read_text(&result->file, layout_attributes[a].name);
         if (!result->attributes[a]) return error_memory(err, 1, "an attribute");
     }
@@ -335,7 +365,8 @@ static enum status open_file(struct result *result, struct error *err)
 
 static enum status read_structure(struct result *result, struct error *err)
 {
-    if (layout_open_types(&result->types, err) || check_schema(result, err) || read_attributes(result, err))
+    if (layout_open_types(&result->types, err) || check_schema(result, err) || read_arch(result, err) ||
+        read_attributes(result, err))
         return err->status;
     result->sizes = layout_sizes_of(result->arch, 0, -1, -1, -1);
     if (read_samples(result, err) || find_runs(result, err) || read_states(result, err) ||

@@ -100,12 +100,13 @@ int result_model_layers(const struct result *result)
 
 const char *result_attribute_name(int index)
 {
-    return index < LAYOUT_ATTRIBUTES ? layout_attributes[index].name : NULL;
+    const int attribute = LAYOUT_FIRST_TEXT + index;
+    return attribute < LAYOUT_ATTRIBUTES ? layout_attributes[attribute].name : NULL;
 }
 
 const char *result_attribute(const struct result *result, const char *name)
 {
-    for (int a = 0; a < LAYOUT_ATTRIBUTES; a++)
+    for (int a = LAYOUT_FIRST_TEXT; a < LAYOUT_ATTRIBUTES; a++)
         if (strcmp(layout_attributes[a].name, name) == 0) return result->attributes[a];
     return "";
 }

@@ -188,6 +188,7 @@ def check_other_jobs(checks, good, workplace):
             f.attrs[name] = value
         result = changed.run("--resume")
         checks.check(result.status == recovery.INPUT and name in result.err, "other " + name, result.err)
+    check_earlier_schema(checks, good, workplace)
     moved = os.path.join(workplace, "moved")
     shutil.copytree(os.path.join(good.folder, "model"), os.path.join(moved, "model"))
     shutil.copy(os.path.join(good.folder, "ids.npy"), moved)
@@ -195,6 +196,31 @@ def check_other_jobs(checks, good, workplace):
     checks.check(result.status == recovery.OK and recovery.computed(result.err) == (0, 0) and finished.same(),
                  "a finished sweep, its model elsewhere: only the reports are written", result.err)
     checks.check(recovery.results(good.folder) == before, "the good run is as it was")
+
+
+def as_version_5(path):
+    """A result file as it was before it named the family of its model."""
+    with h5py.File(path, "r+") as f:
+        f.attrs["schema_version"] = np.int32(5)
+        for name in ("arch", "components", "sites"):
+            del f.attrs[name]
+
+
+def check_earlier_schema(checks, good, workplace):
+    """Read as ever; not written to."""
+    old = Case(good, workplace, "version 5")
+    shutil.copytree(os.path.join(good.folder, "layer_outputs"), os.path.join(old.folder, "layer_outputs"))
+    as_version_5(old.file())
+    with open(old.file(), "rb") as f:
+        before = f.read()
+    said = [harness.run(["compare"], 2, folder).out for folder in (good.folder, old.folder)]
+    checks.check(said[0] and said[0] == said[1], "a file of version 5 is compared as one of this version")
+    for ranks, words in ((1, recovery.job(good.folder, "--resume")), (3, ["save"] + recovery.job(good.folder))):
+        result = harness.run(words, ranks, old.folder)
+        checks.check(result.status == recovery.INPUT and "schema_version: expected 6, got 5" in result.err,
+                     "version 5, %s: nothing is added" % words[0], result.err)
+    with open(old.file(), "rb") as f:
+        checks.check(f.read() == before, "a file of version 5 stays as it is")
 
 
 def check_no_file(checks, good, workplace):

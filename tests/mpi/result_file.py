@@ -17,6 +17,7 @@ from sweep_files import contents  # noqa: E402
 
 MPIEXEC, SWEEP_TEST, PROBE = sys.argv[1:]
 VARIANTS = [(1, 0), (1, 7), (2, 1), (3, 4), (4, 0), (16, 1)]
+COMPONENTS = [b"mixer_input", b"conv1d_input", b"conv1d_output", b"ssm_input", b"ssm_output", b"mixer_output"]
 LIMIT = 600    # seconds, only for what hangs
 
 
@@ -56,7 +57,8 @@ def check_contents(path):
     with h5py.File(path, "r") as f:
         ids, length = f["samples/token_ids"][:], f["samples/length"][:]
         assert ids.dtype == np.int32 and ids.shape == (11, 29), ids.shape
-        assert f.attrs["schema_version"] == 5
+        assert f.attrs["schema_version"] == 6 and f.attrs["arch"] == b"mamba1", f.attrs["arch"]
+        assert list(f.attrs["components"]) == COMPONENTS and list(f.attrs["sites"]) == list(f["calibration/4/scales"].attrs["sites"])
         assert f["calibration/4/scales"].shape == (5, 7) and len(f["calibration/4/scales"].attrs["sites"]) == 7
         assert sorted(f["outputs"]) == ["11", "4", "float"] and sorted(f["outputs/float"]) == ["fp16", "fp32"]
         assert (ids[np.arange(29) >= length[:, None]] == -1).all()
@@ -145,6 +147,15 @@ def check_foreign(good, folder):
     output = "outputs/float/fp16/layer_0/mixer_output"
     edits = {
         "other schema": lambda f: f.attrs.modify("schema_version", np.int32(99)),
+        "schema before the oldest": lambda f: f.attrs.modify("schema_version", np.int32(4)),
+        "no family": lambda f: f.attrs.__delitem__("arch"),
+        "an unknown family": lambda f: f.attrs.modify("arch", np.bytes_("mamba9")),
+        "no components": lambda f: f.attrs.__delitem__("components"),
+        "components in another order": lambda f: f.attrs.modify("components", np.array(COMPONENTS[::-1], "S32")),
+        "more components": lambda f: f.attrs.create("components", np.array(COMPONENTS + [b"gate"], "S32")),
+        "components of shorter strings": lambda f: f.attrs.create("components", np.array(COMPONENTS, "S16")),
+        "components that are numbers": lambda f: f.attrs.create("components", np.arange(6)),
+        "another site": lambda f: f.attrs.modify("sites", np.array(list(f.attrs["sites"][:6]) + [b"gate:input"], "S32")),
         "no schema": lambda f: f.attrs.__delitem__("schema_version"),
         "neither outputs nor metrics": lambda f: (f.__delitem__("outputs"), f.__delitem__("metrics")),
         "no items": lambda f: f.__delitem__("items"),

@@ -23,7 +23,7 @@ struct claim {
 // cannot be locked it warns, once, and succeeds.  Fine to call again.
 enum status claim_take(struct claim *claim, const char *result_path, const struct log *log,
                        struct error *err);
-void claim_drop(struct claim *claim); // of none is fine
+void claim_drop(struct claim *claim); // a zeroed one is fine
 
 // Local.  STATUS_BUSY where another run holds it, as claim_take(); takes and makes nothing.
 enum status claim_refuse(const char *result_path, struct error *err);

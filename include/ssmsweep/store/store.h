@@ -1,28 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The result file (HDF5): store*.c alone include hdf5.h.  Layout: docs/result_file.md.
+// The result file (HDF5): made, continued, written by the ranks of a sweep, and read.
 //
-//   /  attributes: schema_version, tool_version, job (JSON), weights_digest, tokenizer_sha256, ids_sha256,
-//      reference_mode, model_dtype, scales_source, reference_weights, model_config, numerics_version,
-//      calibration_ids_sha256, evaluation_text
-//   /samples/token_ids int32[S, L]  /samples/length int32[S]
-//   /calibration/<cell>/scales float32[n_layer, n_sites]   attributes sites, observers
-//   /calibration/observed float32[N, n_layer, n_sites]  state uint8[N], digest uint8[N, 32]
-//      of the N = plan->calibration_samples samples of the calibration
-//   /calibration/histogram uint32[N, n_layer, n_sites, HISTOGRAM_BINS]   where an observer takes it
-//   /outputs/<cell>/<mode>/layer_<l>/<component> float32[S, L, width]   <cell>: cell_name()
-//   /metrics/width int32[n_components]
-//   /metrics/<cell>/<mode>/moments compound[S, n_layer, n_components], as struct accumulator
-//      histogram uint32[S, n_layer, n_components, PROFILE_BINS]
-//      position float64[S, n_layer, n_components, PROFILE_POSITIONS, 2] (squares, abs)
-//      end_of_model compound[S], as struct end_of_model (not with --no-logits)
-//      of (reference, run) pairs, all layers and components, whether their tensors are stored or not
-//      <mode> may be <mode>_dither<k>, as in /items; that has further
-//      apart as moments, end_of_model_apart as end_of_model, of (run that it repeats, re-run) pairs
-//   /items/<cell>/<mode>/state uint8[S], digest uint8[S, 32], seconds float32[S]
+// Knows: plans, cells and runs, the components and sites of a family of models, and HDF5, which nobody else
+// includes.  What is in the file is one table (src/store/layout.h), and docs/result_file.md shows it.
+// Must not know: how outputs are computed, who gets which item, what is made of the numbers.
+// Called by: sweep/ (everything up to "reading"), report/ and tools/ (reading; import also writes).
 //
 // One rank creates everything before the first item, then each opens the file for itself; after that only raw
-// data moves, by independent writes, and no call of HDF5 is collective.  What other ranks wrote is read only
-// after store_sync() and result_open().
+// data moves, by independent writes through a sink (src/store/sink.h), and no call of HDF5 is collective.
+// What other ranks wrote is read only after store_sync() and result_open().
 #ifndef SSMSWEEP_STORE_STORE_H
 #define SSMSWEEP_STORE_STORE_H
 
@@ -55,12 +41,12 @@ struct store_identity {
     const char *evaluation_text;     // one of those below
 };
 enum { STORE_MOST_JOB_BYTES = (1 << 20) - 1 }; // of job_json: more is not read back
-// What ids_hex, and /samples, are: those of the calibration; others of its text; a text of their own.
+// What ids_hex and /samples are: those of the calibration; others of its text; a text of their own.
 #define STORE_EVALUATES_CALIBRATION "calibration samples"
 #define STORE_EVALUATES_ITS_TEXT "calibration text"
 #define STORE_EVALUATES_OTHERS "separate text"
 
-// Of (run, sample), and of the observations of a sample.
+// A state of (run, sample), and of the observations of a sample.
 enum store_state { STORE_ITEM_ABSENT = 0, STORE_ITEM_DONE = 1, STORE_ITEM_FAILED = 2 };
 enum { STORE_CALIBRATION = -1 }; // in place of a run: the observations
 
@@ -111,7 +97,7 @@ enum status store_read_ids(struct store *store, int sample, int length, int32_t 
 enum status store_write_scales(struct store *store, const float *scales, struct error *err);
 
 // Local: values[length, width] of one sample at (run, layer, component).  They are copied, and written while
-// the caller computes.  Of each run one sample at a time, its outputs in the order in which the digest takes
+// the caller computes.  One sample of each run at a time, its outputs in the order in which the digest takes
 // them; runs may take turns.  The error may be that of an output of the run before.
 enum status store_write_output(struct store *store, int run, int layer, int component, int sample,
                                const float *values, int length, int width, struct error *err);
@@ -121,7 +107,7 @@ struct store_metrics {
     const uint32_t *histogram;               // [n_layer][n_components][PROFILE_BINS]
     const double *position;                  // [n_layer][n_components][PROFILE_POSITIONS][2]
     const struct end_of_model *end_of_model; // unused with --no-logits
-    // Of a re-run, in the same way against the run that it repeats; else unused.
+    // A re-run has these as well, against the run that it repeats.
     const struct accumulator *apart;
     const struct end_of_model *end_apart;
 };
@@ -171,7 +157,7 @@ struct result_run {
 // Local.  STATUS_INPUT: missing, torn or foreign file.
 enum status result_open(struct result **result, const char *path, struct error *err);
 void result_close(struct result *result);
-// Collective.  Of a file that is still written to, all ranks see what rank 0 saw when it opened it.
+// Collective.  All ranks see of a file that is still written to what rank 0 saw when it opened it.
 // STATUS_BUSY: modes were added meanwhile.
 enum status result_agree(struct result *result, const struct comm *comm, struct error *err);
 const struct arch *result_arch(const struct result *result); // the family of its model
@@ -189,8 +175,7 @@ int result_layers(const struct result *result);                     // how many 
 int result_layer_at(const struct result *result, int index);        // ascending model layer numbers
 uint32_t result_components(const struct result *result, int index); // mask at that layer
 int result_width(const struct result *result, int layer, int component);
-// Root attribute of the list above, except schema_version, as text ("" if absent); valid until
-// result_close().
+// A root attribute that is text, "" if it is absent; valid until result_close().
 const char *result_attribute(const struct result *result, const char *name);
 const char *result_attribute_name(int index); // of all of them, from 0; NULL: there are no more
 // scales[*n_layer, n_sites] of a cell, zeros before the calibration has ended; caller frees.
