@@ -8,7 +8,12 @@
 
 #include "ssmsweep/arch/mamba1.h"
 
+#ifdef SSMSWEEP_TOY_FAMILY // for tests/cli/toy_family.py alone
+extern const struct arch arch_toy;
+static const struct arch *const families[] = {&arch_mamba1, &arch_toy};
+#else
 static const struct arch *const families[] = {&arch_mamba1};
+#endif
 enum { FAMILIES = sizeof families / sizeof families[0] };
 
 _Static_assert((int)MAMBA1_COMPONENTS <= (int)ARCH_MOST_COMPONENTS &&

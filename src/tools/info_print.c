@@ -12,9 +12,10 @@ static double mebibytes(unsigned long long bytes)
     return (double)bytes / (1024.0 * 1024.0);
 }
 
-static const char *architecture(const struct model *model)
+static const char *architecture(const struct model *model, char text[64])
 {
-    return model->kind == MODEL_W8A8 ? "Mamba-1, W8A8" : "Mamba-1";
+    snprintf(text, 64, "%.48s%s", model->dims.arch->title, model->kind == MODEL_W8A8 ? ", W8A8" : "");
+    return text;
 }
 
 static const struct {
@@ -89,7 +90,8 @@ void model_facts_print(FILE *out, const struct model_facts *f)
 {
     const struct model *model = f->model;
     const size_t files = checkpoint_files(model->checkpoint);
-    fprintf(out, "model             %s\narchitecture      %s\n", model->directory, architecture(model));
+    fprintf(out, "model             %s\narchitecture      %s\n", model->directory,
+            architecture(model, (char[64]){0}));
     fprintf(out, "weights           %s, %zu file%s, %.1f MiB\ndigest            %s\n",
             checkpoint_path(model->checkpoint), files, files == 1 ? "" : "s",
             mebibytes(checkpoint_bytes(model->checkpoint)), model->digest_hex);
@@ -179,7 +181,7 @@ void model_facts_put(struct json_writer *w, const struct model_facts *f)
     json_begin_object(w, NULL);
     json_put_string(w, "kind", "model");
     json_put_string(w, "path", model->directory);
-    json_put_string(w, "architecture", architecture(model));
+    json_put_string(w, "architecture", architecture(model, (char[64]){0}));
     json_put_string(w, "weights", checkpoint_path(model->checkpoint));
     json_put_integer(w, "files", (long long)checkpoint_files(model->checkpoint));
     json_put_integer(w, "bytes", (long long)checkpoint_bytes(model->checkpoint));
