@@ -70,8 +70,9 @@ static void put_run(FILE *out, const struct report_table *table, unsigned *shown
     }
     fputs(" |\n|---:|---|---:|---:|---:|---:|---:|---:|---:|---|\n", out);
     for (int r = 0; r < table->n_rows; r++) {
-        fprintf(out, "| %d | %s", table->rows[r].layer, table->rows[r].component);
-        put_cells(out, table, &table->rows[r], picks, PICKS, shown);
+        const struct report_row row = report_row(table, r);
+        fprintf(out, "| %d | %s", row.layer, row.component);
+        put_cells(out, table, &row, picks, PICKS, shown);
     }
     fputc('\n', out);
 }

@@ -322,8 +322,9 @@ static void put_metric(struct page *page, const struct report_column *column, co
     fputc('\n', page->out);
 }
 
-static void put_entry(struct page *page, const struct report_table *table, const struct report_row *row)
+static void put_entry(struct page *page, const struct report_table *table, int which)
 {
+    const struct report_row made = report_row(table, which), *row = &made;
     fprintf(page->out, "\n%s, layer %d, %s, %.0f values\n", table->title, row->layer, row->component,
             row->cells[report_column(table, "elements")].value);
     for (int g = 0; g < REPORT_GROUPS; g++) {
@@ -353,9 +354,11 @@ static void put_component(struct page *page, const struct report_table *table,
     fprintf(page->out, "\n%s%s, %s\n", table->title, page->report->reference_weights, average->component);
     if (table->run->summary) fprintf(page->out, "%s\n", table->run->summary);
     const int width = put_head(page->out, table, picks, SHOWN + 1);
-    for (int r = 0; r < table->n_rows; r++)
-        if (strcmp(table->rows[r].component, average->component) == 0)
-            put_row(page, table, &table->rows[r], picks, SHOWN + 1);
+    for (int r = 0; r < table->n_rows; r++) {
+        if (strcmp(table->rows[r].component, average->component) != 0) continue;
+        const struct report_row row = report_row(table, r);
+        put_row(page, table, &row, picks, SHOWN + 1);
+    }
     put_row(page, table, average, picks, SHOWN + 1);
     for (int r = 0; r < table->n_rows; r++)
         if (strcmp(table->rows[r].component, average->component) == 0 && table->rows[r].note)
@@ -368,7 +371,7 @@ static void put_layers(struct page *page, bool detailed)
     const struct report_section *layers = &page->report->sections[REPORT_LAYERS];
     for (int t = 0; detailed && t < layers->n_tables; t++)
         for (int r = 0; !layers->tables[t].run->is_reference && r < layers->tables[t].n_rows; r++)
-            put_entry(page, &layers->tables[t], &layers->tables[t].rows[r]);
+            put_entry(page, &layers->tables[t], r);
     // Without outputs all layers of the model are there, of all sets of scales.
     for (int t = 0; (detailed || page->report->has_outputs) && t < layers->n_tables; t++)
         for (int a = 0; !layers->tables[t].run->is_reference && a < layers->tables[t].n_averages; a++)
@@ -483,6 +486,51 @@ static void put_orders(struct page *page)
     put_notes(page, &orders->notes, ~0u);
 }
 
+// ---- scales ----
+
+enum { SITE_WIDTH = 10, SAMPLES_WIDTH = 8, EXTENT_WIDTH = 7 };
+
+static void put_extent(FILE *out, const struct report_scales *scales, const struct report_cell_scales *cell)
+{
+    static const char *const names[] = {"min", "median", "max"};
+    for (int line = 0; line < 3; line++) {
+        char samples[16] = "";
+        if (line == 0) snprintf(samples, sizeof samples, "%d", cell->cell.calib_data_num);
+        fprintf(out, "%-*s%-*s", SAMPLES_WIDTH, samples, EXTENT_WIDTH, names[line]);
+        for (int s = 0; s < scales->n_sites; s++) {
+            const struct report_extent *extent = &cell->ratio[s];
+            fprintf(out, "%*.4f", SITE_WIDTH,
+                    line == 0   ? extent->min
+                    : line == 1 ? extent->median
+                                : extent->max);
+        }
+        fputc('\n', out);
+    }
+    if (!cell->spread) return;
+    fprintf(out, "%-*s%-*s", SAMPLES_WIDTH, "", EXTENT_WIDTH, "orders");
+    for (int s = 0; s < scales->n_sites; s++)
+        fprintf(out, "%*.2f %%", SITE_WIDTH - 2, 100 * cell->spread[s].max);
+    fputc('\n', out);
+}
+
+static void put_scales(FILE *out, const struct report_scales *scales)
+{
+    const int width = SAMPLES_WIDTH + EXTENT_WIDTH + scales->n_sites * SITE_WIDTH;
+    fprintf(out, "\n%s\n", scales->title);
+    put_rule(out, width);
+    for (int line = 0; line < 2; line++) {
+        fprintf(out, "%-*s", SAMPLES_WIDTH + EXTENT_WIDTH, line ? "samples" : "");
+        for (int s = 0; s < scales->n_sites; s++)
+            fprintf(out, "%*s", SITE_WIDTH, scales->sites[s].heading[line]);
+        fputc('\n', out);
+    }
+    put_rule(out, width);
+    for (int c = 0; c < scales->n_cells; c++)
+        if (scales->cells[c].first) put_extent(out, scales, &scales->cells[c]);
+    put_rule(out, width);
+    if (scales->note) fprintf(out, "%s\n", scales->note);
+}
+
 void render_text(FILE *out, const struct report *report, const struct page_style *style)
 {
     static const struct pick mode = {NAME, "mode", 0, MIN_NAME, 0, 0, true},
@@ -494,4 +542,5 @@ void render_text(FILE *out, const struct report *report, const struct page_style
     put_section(&page, REPORT_TRENDS, &samples);
     put_orders(&page);
     put_section(&page, REPORT_PREDICTIONS, &mode);
+    if (report->scales) put_scales(out, report->scales);
 }

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "report_parts.h"
-#include "ssmsweep/recipe/mode.h"
 #include "ssmsweep/report/view.h"
 
 // ---- memory ----
@@ -75,13 +74,16 @@ struct report_table *builder_table(struct builder *b, enum report_section_id sec
     const size_t rows = (size_t)shape->n_rows, columns = (size_t)shape->n_columns;
     if (!s->tables) s->tables = builder_take(b, (size_t)most, sizeof *s->tables);
     struct report_row *row = builder_take(b, rows, sizeof *row);
-    struct report_cell *cells = builder_take(b, rows * columns, sizeof *cells);
+    const size_t stored = shape->without_cells ? 0 : rows * columns;
+    struct report_cell *cells = builder_take(b, stored, sizeof *cells);
     if (!s->tables || !row || !cells || s->n_tables == most) return NULL;
-    for (size_t i = 0; i < rows * columns; i++)
+    for (size_t i = 0; i < stored; i++)
         cells[i] = blank;
     for (size_t i = 0; i < rows; i++)
-        row[i] = (struct report_row){
-            .name = "", .layer = REPORT_NO_LAYER, .cells = cells + i * columns, .count = shape->n_columns};
+        row[i] = (struct report_row){.name = "",
+                                     .layer = REPORT_NO_LAYER,
+                                     .cells = shape->without_cells ? NULL : cells + i * columns,
+                                     .count = shape->n_columns};
     struct report_table *table = &s->tables[s->n_tables++];
     *table = (struct report_table){.title = title,
                                    .columns = shape->columns,
@@ -109,19 +111,17 @@ unsigned builder_marks(const struct builder *b, enum report_section_id section)
     const struct report_section *s = &b->report->sections[section];
     unsigned marks = 0;
     for (int t = 0; t < s->n_tables; t++)
-        for (int r = 0; r < s->tables[t].n_rows; r++)
-            for (int c = 0; c < s->tables[t].rows[r].count; c++)
-                marks |= s->tables[t].rows[r].cells[c].marks;
+        for (int r = 0; r < s->tables[t].n_rows; r++) {
+            const struct report_row row = report_row(&s->tables[t], r);
+            for (int c = 0; c < row.count; c++)
+                marks |= row.cells[c].marks;
+        }
     return marks;
 }
 
 const struct report_run *builder_run(const struct builder *b, int run)
 {
-    const struct comparison *comparison = b->from->comparison;
-    int at = 0;
-    for (struct run_view view = {0}; view_next_run(comparison, &view); at++)
-        if (view.run == run) return &b->report->runs[at];
-    return NULL;
+    return run < b->report->n_runs ? &b->report->runs[run] : NULL;
 }
 
 int report_column(const struct report_table *table, const char *key)
@@ -129,6 +129,13 @@ int report_column(const struct report_table *table, const char *key)
     for (int c = 0; c < table->n_columns; c++)
         if (strcmp(table->columns[c].key, key) == 0) return c;
     return -1;
+}
+
+const struct report_fact *report_fact(const struct report *report, const char *key)
+{
+    for (int i = 0; i < report->n_provenance; i++)
+        if (strcmp(report->provenance[i].key, key) == 0) return &report->provenance[i];
+    return NULL;
 }
 
 // ---- cells ----
@@ -165,53 +172,22 @@ char report_sign(unsigned marks)
 
 // ---- the whole ----
 
-static void build_run(struct builder *b, struct report_run *run, int place)
-{
-    const struct result *result = b->from->result;
-    const struct result_run *r = result_run_at(result, place);
-    const struct mode *mode = mode_find(r->mode);
-    char cell[VIEW_CELL_CHARS], name[CELL_NAME_ROOM];
-    const bool of_several = r->cell.calib_data_num > 0 && b->report->n_cells > 1;
-    *run = (struct report_run){
-        .mode = r->mode,
-        .name = of_several ? builder_text(b, "%s (%s)", r->mode, view_cell_text(r, cell)) : r->mode,
-        .stem = of_several ? builder_text(b, "mode_%s_n%s", r->mode, cell_name(r->cell, name))
-                           : builder_text(b, "mode_%s", r->mode),
-        .summary = mode ? mode->summary : NULL,
-        .cell = r->cell,
-        .is_reference = view_is_reference(b->from->comparison, result, place)};
-}
-
-static void build_runs(struct builder *b)
-{
-    struct report *report = b->report;
-    const struct comparison *comparison = b->from->comparison;
-    int runs = 0;
-    for (struct run_view view = {0}; view_next_run(comparison, &view);)
-        runs++;
-    report->runs = builder_take(b, (size_t)runs, sizeof *report->runs);
-    for (struct run_view view = {0}; report->runs && view_next_run(comparison, &view);) {
-        struct report_run *run = &report->runs[report->n_runs++];
-        build_run(b, run, view.run);
-        report->n_compared += !run->is_reference;
-    }
-}
-
 enum status report_build(struct report *report, const struct measurements *from, struct error *err)
 {
-    char weights[VIEW_WEIGHTS_CHARS];
     struct builder b = {report, from, err};
-    view_reference_weights(from->result, weights);
     *report = (struct report){.reference = view_reference_name(from->comparison, from->result),
                               .samples = result_samples(from->result),
+                              .most_tokens = result_max_tokens(from->result),
                               .tokens = view_tokens(from->result),
                               .n_cells = view_cells(from->result),
+                              .from = from,
                               .has_outputs = result_layers(from->result) > 0};
-    report->reference_weights = builder_text(&b, "%s", weights);
-    build_runs(&b);
+    build_sources(&b);
     build_layers(&b);
     build_summary(&b);
-    if (from->sweep->n_units > 0) {
+    if (from->sweep) build_scales(&b);
+    if (from->sweep && from->sweep->result) build_statistics(&b);
+    if (from->sweep && from->sweep->n_units > 0) {
         build_ranking(&b);
         build_trends(&b);
         build_orders(&b);

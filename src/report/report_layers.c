@@ -4,22 +4,20 @@
 #include <string.h>
 
 #include "report_parts.h"
-#include "ssmsweep/base/json.h"
 #include "ssmsweep/measure/metric.h"
 #include "ssmsweep/recipe/mode.h"
-#include "ssmsweep/report/coverage.h"
-#include "ssmsweep/report/sweep_files.h"
 #include "ssmsweep/report/view.h"
 
 // ---- every layer ----
 
 // Behind the metrics.
-enum { ELEMENTS, FP_NONFINITE, MODE_NONFINITE, MODE_ABS_MEAN, WORST_GRADE, MORE };
+enum { ELEMENTS, FP_NONFINITE, MODE_NONFINITE, MODE_ABS_MEAN, WIDTH, WORST_GRADE, MORE };
 static const struct report_column more[MORE] = {
     {"elements", "elements", NULL, NULL, 0, REPORT_COUNT},
     {"fp_nonfinite", "NaN or Inf in the reference", NULL, NULL, 0, REPORT_COUNT},
     {"mode_nonfinite", "NaN or Inf in the mode", NULL, NULL, 0, REPORT_COUNT},
     {"mode_abs_mean", "mean |mode|", NULL, NULL, 0, REPORT_NUMBER},
+    {"width", "width", NULL, NULL, 0, REPORT_COUNT},
     {"worst_grade", "grade", NULL, NULL, 0, REPORT_WORDS},
 };
 
@@ -51,6 +49,14 @@ static struct report_column metric_column(struct builder *b, enum metric_id id)
     return column;
 }
 
+static struct report_group group_of(struct builder *b, const char *title, enum metric_list list)
+{
+    struct report_group group = {.title = title, .columns = builder_take(b, METRICS, sizeof *group.columns)};
+    for (int i = 1, m; group.columns && (m = metric_at(list, i)) >= 0; i++)
+        group.columns[group.count++] = column_of((enum metric_id)m);
+    return group;
+}
+
 static void build_metrics(struct builder *b)
 {
     static const struct {
@@ -72,12 +78,9 @@ static void build_metrics(struct builder *b)
     memcpy(columns + metrics, more, sizeof more);
     report->metrics = columns;
     report->n_metrics = metrics;
-    for (int g = 0; g < REPORT_GROUPS; g++) {
-        report->groups[g].title = groups[g].title;
-        report->groups[g].columns = builder_take(b, METRICS, sizeof *report->groups[g].columns);
-        for (int i = 1, m; report->groups[g].columns && (m = metric_at(groups[g].list, i)) >= 0; i++)
-            report->groups[g].columns[report->groups[g].count++] = column_of((enum metric_id)m);
-    }
+    for (int g = 0; g < REPORT_GROUPS; g++)
+        report->groups[g] = group_of(b, groups[g].title, groups[g].list);
+    report->graded = group_of(b, "Grades", LIST_GRADED);
 }
 
 static struct report_cell grade_cell(enum grade grade)
@@ -87,12 +90,19 @@ static struct report_cell grade_cell(enum grade grade)
     return cell;
 }
 
+// What the rows of a table are made of.
+struct layer_source {
+    const struct report *report;
+    const struct comparison_entry *entries; // one for each row
+    struct report_cell *cells;              // of one row
+};
+
 // What the sweep report knows of an entry; nothing without re-runs.
-static void mark_entry(const struct builder *b, const struct comparison_entry *entry,
+static void mark_entry(const struct report *report, const struct comparison_entry *entry,
                        struct report_cell *cells)
 {
-    const struct sweep_report *sweep = b->from->sweep;
-    if (sweep->n_reruns == 0) return;
+    const struct sweep_report *sweep = report->from->sweep;
+    if (!sweep || sweep->n_reruns == 0) return;
     const int unit = marks_find_unit(sweep, entry->layer, entry->component),
               run = marks_find_run(sweep, entry->run);
     for (int m = 0; unit >= 0 && run >= 0 && m < METRICS; m++)
@@ -112,24 +122,32 @@ static struct report_cell metric_cell(const struct report *report, const struct 
     return cell;
 }
 
-static void fill_entry(struct builder *b, const struct comparison_entry *entry, struct report_row *row)
+static void fill_cells(const struct report *report, const struct comparison_entry *entry,
+                       struct report_cell *cells)
 {
     const struct record *r = &entry->record;
-    struct report_cell *others = row->cells + b->report->n_metrics;
-    row->layer = entry->layer;
-    row->component = entry->name;
+    struct report_cell *others = cells + report->n_metrics;
     for (int m = 0; m < METRICS; m++)
         if (metric_table[m].subject == SUBJECT_OUTPUTS)
-            row->cells[column_of((enum metric_id)m)] = metric_cell(b->report, r, (enum metric_id)m);
-    mark_entry(b, entry, row->cells);
+            cells[column_of((enum metric_id)m)] = metric_cell(report, r, (enum metric_id)m);
+    mark_entry(report, entry, cells);
     others[ELEMENTS] = report_number(r->count);
     others[FP_NONFINITE] = report_number(r->fp_nonfinite);
     others[MODE_NONFINITE] = report_number(r->mode_nonfinite);
     others[MODE_ABS_MEAN] = report_number(r->mode_abs_mean);
+    others[WIDTH] = report_words("");
+    if (report->has_outputs)
+        others[WIDTH] = report_number(result_width(report->from->result, entry->layer, entry->component));
     others[WORST_GRADE] = grade_cell(record_worst_grade(r));
-    if (r->fp_nonfinite + r->mode_nonfinite > 0)
-        row->note = builder_text(b, "layer %d holds NaN or Inf: %.0f in the reference, %.0f in the mode",
-                                 entry->layer, r->fp_nonfinite, r->mode_nonfinite);
+}
+
+struct report_row report_row(const struct report_table *table, int row)
+{
+    struct report_row made = table->rows[row];
+    if (made.cells || !table->source) return made;
+    fill_cells(table->source->report, &table->source->entries[row], table->source->cells);
+    made.cells = table->source->cells;
+    return made;
 }
 
 static double average(const struct run_view *run, int component, enum metric_id metric)
@@ -175,74 +193,108 @@ static void fill_averages(struct builder *b, const struct run_view *run, struct 
     }
 }
 
+static void fill_rows(struct builder *b, const struct run_view *run, struct report_table *table)
+{
+    const char *name = "";
+    for (int i = 0; i < run->count; i++) {
+        const struct comparison_entry *entry = &run->entries[i];
+        struct report_row *row = &table->rows[i];
+        if (i == 0 || entry->layer != entry[-1].layer) name = builder_text(b, "%d", entry->layer);
+        row->run = table->run;
+        row->name = name;
+        row->layer = entry->layer;
+        row->component = entry->name;
+        if (entry->record.fp_nonfinite + entry->record.mode_nonfinite > 0)
+            row->note = builder_text(b, "layer %d holds NaN or Inf: %.0f in the reference, %.0f in the mode",
+                                     entry->layer, entry->record.fp_nonfinite, entry->record.mode_nonfinite);
+    }
+    for (struct layer_view layer = {0}; view_next_layer(run, &layer);)
+        table->rows[layer.main - run->entries].main = true;
+}
+
+static void build_table(struct builder *b, const struct run_view *run)
+{
+    const struct report *report = b->report;
+    const struct report_run *of = builder_run(b, run->run);
+    const struct builder_shape shape = {.columns = report->metrics,
+                                        .n_columns = report->n_metrics + MORE,
+                                        .n_rows = run->count,
+                                        .without_cells = true};
+    struct layer_source *source = builder_take(b, 1, sizeof *source);
+    struct report_cell *cells = builder_take(b, (size_t)shape.n_columns, sizeof *cells);
+    struct report_table *table =
+        of && source && cells
+            ? builder_table(b, REPORT_LAYERS, report->n_runs,
+                            builder_text(b, "Mode %s against %s", of->name, report->reference), &shape)
+            : NULL;
+    if (!table) return;
+    *source = (struct layer_source){report, run->entries, cells};
+    table->source = source;
+    table->run = of;
+    fill_rows(b, run, table);
+    fill_averages(b, run, table);
+}
+
 void build_layers(struct builder *b)
 {
     build_metrics(b);
-    for (struct run_view run = {0}; b->report->metrics && view_next_run(b->from->comparison, &run);) {
-        const struct report_run *of = builder_run(b, run.run);
-        const struct builder_shape shape = {b->report->metrics, b->report->n_metrics + MORE, run.count};
-        struct report_table *table =
-            of ? builder_table(b, REPORT_LAYERS, b->report->n_runs,
-                               builder_text(b, "Mode %s against %s", of->name, b->report->reference), &shape)
-               : NULL;
-        if (!table) return;
-        table->run = of;
-        for (int i = 0; i < run.count; i++) {
-            table->rows[i].run = of;
-            table->rows[i].name = builder_text(b, "%d", run.entries[i].layer);
-            fill_entry(b, &run.entries[i], &table->rows[i]);
-        }
-        for (struct layer_view layer = {0}; view_next_layer(&run, &layer);)
-            table->rows[layer.main - run.entries].main = true;
-        fill_averages(b, &run, table);
-    }
-    if (b->report->n_runs > 0 && b->from->sweep->n_units > 0)
+    for (struct run_view run = {0}; b->report->metrics && view_next_run(b->from->comparison, &run);)
+        build_table(b, &run);
+    if (b->from->comparison->count > 0 && b->from->sweep && b->from->sweep->n_units > 0)
         build_noise_notes(b, REPORT_LAYERS, builder_marks(b, REPORT_LAYERS), "another mode");
 }
 
 // ---- the summary ----
 
-enum {
-    OF_LAYER = 6, // columns of the first and of the last layer
-    LAST = OF_LAYER,
-    LAYERS = 2 * OF_LAYER,
-    AVG_MSE,
-    AVG_MAE,
-    AVG_CORRELATION,
-    WORST,
-    SUMMARY_COLUMNS
-};
-static const struct report_column summary_columns[SUMMARY_COLUMNS] = {
-    {"first_layer.layer", "layer", NULL, NULL, OF_LAYER, REPORT_COUNT},
-    {"first_layer.component", "component", NULL, NULL, 0, REPORT_WORDS},
-    {"first_layer.mse", "MSE", NULL, NULL, 0, REPORT_ERROR},
-    {"first_layer.mae", "MAE", NULL, NULL, 0, REPORT_ERROR},
-    {"first_layer.relative_mae", "relative MAE", NULL, NULL, 0, REPORT_SHARE},
-    {"first_layer.correlation", "correlation", NULL, NULL, 0, REPORT_CORRELATION},
-    {"last_layer.layer", "layer", NULL, NULL, OF_LAYER, REPORT_COUNT},
-    {"last_layer.component", "component", NULL, NULL, 0, REPORT_WORDS},
-    {"last_layer.mse", "MSE", NULL, NULL, 0, REPORT_ERROR},
-    {"last_layer.mae", "MAE", NULL, NULL, 0, REPORT_ERROR},
-    {"last_layer.relative_mae", "relative MAE", NULL, NULL, 0, REPORT_SHARE},
-    {"last_layer.correlation", "correlation", NULL, NULL, 0, REPORT_CORRELATION},
-    {"layers", "layers", NULL, NULL, 0, REPORT_COUNT},
-    {"avg_mse", "MSE", NULL, "average", 1, REPORT_ERROR},
-    {"avg_mae", "MAE", NULL, "average", 1, REPORT_ERROR},
-    {"avg_correlation", "correlation", NULL, "average", 1, REPORT_CORRELATION},
-    {"worst_grade", "grade", NULL, "worst", 1, REPORT_WORDS},
+// Columns: of the first layer, of the last, their number, averages, worst grade.
+struct summary {
+    struct report_column *columns;
+    int of_layer, averages, count;
 };
 
-// The names of the layers stand over their columns.
-static const struct report_column *name_layers(struct builder *b, const struct run_summary *s)
+static int list_length(enum metric_list list)
 {
-    struct report_column *columns = builder_take(b, SUMMARY_COLUMNS, sizeof *columns);
-    if (!columns) return NULL;
-    memcpy(columns, summary_columns, sizeof summary_columns);
-    for (int c = 0; c < OF_LAYER; c++) {
-        columns[c].group = builder_text(b, "layer %d", s->first.layer);
-        columns[LAST + c].group = builder_text(b, "layer %d", s->last.layer);
+    int length = 0;
+    while (metric_at(list, length + 1) >= 0)
+        length++;
+    return length;
+}
+
+// "layer", "component" and what a layer is judged by.
+static void layer_columns(struct builder *b, const char *which, int layer, struct report_column *columns,
+                          int count)
+{
+    const char *group = builder_text(b, "layer %d", layer);
+    columns[0] = (struct report_column){
+        builder_text(b, "%s_layer.layer", which), "layer", NULL, group, count, REPORT_COUNT};
+    columns[1] = (struct report_column){
+        builder_text(b, "%s_layer.component", which), "component", NULL, group, 0, REPORT_WORDS};
+    for (int i = 2; i < count; i++) {
+        columns[i] = b->report->metrics[column_of((enum metric_id)metric_at(LIST_JUDGED, i - 1))];
+        columns[i].key = builder_text(b, "%s_layer.%s", which, columns[i].key);
+        columns[i].group = group;
     }
-    return columns;
+}
+
+static struct summary summary_columns(struct builder *b, const struct run_summary *s)
+{
+    struct summary summary = {.of_layer = 2 + list_length(LIST_JUDGED),
+                              .averages = list_length(LIST_AVERAGED)};
+    summary.count = 2 * summary.of_layer + 1 + summary.averages + 1;
+    summary.columns = builder_take(b, (size_t)summary.count, sizeof *summary.columns);
+    if (!summary.columns) return summary;
+    layer_columns(b, "first", s->first.layer, summary.columns, summary.of_layer);
+    layer_columns(b, "last", s->last.layer, summary.columns + summary.of_layer, summary.of_layer);
+    struct report_column *next = summary.columns + 2 * summary.of_layer;
+    *next++ = (struct report_column){"layers", "layers", NULL, NULL, 0, REPORT_COUNT};
+    for (int i = 1; i <= summary.averages; i++, next++) {
+        *next = b->report->metrics[column_of((enum metric_id)metric_at(LIST_AVERAGED, i))];
+        next->key = builder_text(b, "avg_%s", next->key);
+        next->group = "average";
+        next->span = 1;
+    }
+    *next = (struct report_column){"worst_grade", "grade", NULL, "worst", 1, REPORT_WORDS};
+    return summary;
 }
 
 // The cells of a layer's main entry, as its row of REPORT_LAYERS has them.
@@ -251,86 +303,45 @@ static void fill_layer(const struct report_table *layers, const struct layer_vie
 {
     cells[0] = report_number(layer->layer);
     cells[1] = report_words(layer->main->name);
-    for (int r = 0; r < layers->n_rows; r++)
-        if (layers->rows[r].main && layers->rows[r].layer == layer->layer)
-            for (int i = 1, m; i <= OF_LAYER - 2 && (m = metric_at(LIST_JUDGED, i)) >= 0; i++)
-                cells[1 + i] = layers->rows[r].cells[column_of((enum metric_id)m)];
+    for (int r = 0; r < layers->n_rows; r++) {
+        if (!layers->rows[r].main || layers->rows[r].layer != layer->layer) continue;
+        const struct report_row row = report_row(layers, r);
+        for (int i = 1, m; (m = metric_at(LIST_JUDGED, i)) >= 0; i++)
+            cells[1 + i] = row.cells[column_of((enum metric_id)m)];
+    }
 }
 
 static void fill_summary(const struct run_view *run, const struct report_table *layers,
-                         struct report_row *row)
+                         const struct summary *summary, struct report_row *row)
 {
     const struct run_summary s = view_summarize(run);
+    struct report_cell *next = row->cells + 2 * summary->of_layer;
     row->run = layers->run;
     row->name = layers->run->name;
     fill_layer(layers, &s.first, row->cells);
-    fill_layer(layers, &s.last, row->cells + LAST);
-    row->cells[LAYERS] = report_number(s.layers);
-    row->cells[AVG_MSE] = report_number(s.average[METRIC_MSE]);
-    row->cells[AVG_MAE] = report_number(s.average[METRIC_MAE]);
-    row->cells[AVG_CORRELATION] = report_number(s.average[METRIC_CORRELATION]);
-    row->cells[WORST] = grade_cell(s.worst);
+    fill_layer(layers, &s.last, row->cells + summary->of_layer);
+    *next++ = report_number(s.layers);
+    for (int i = 1; i <= summary->averages; i++)
+        *next++ = report_number(s.average[metric_at(LIST_AVERAGED, i)]);
+    *next = grade_cell(s.worst);
 }
 
 // Equal rows are no defect.
 static void note_twins(struct builder *b)
 {
-    const struct report *report = b->report;
+    const struct report_section *layers = &b->report->sections[REPORT_LAYERS];
     for (int m = 0; m < mode_count(); m++) {
         const struct mode *mode = mode_at(m);
         bool here = false, twin = false;
-        for (int r = 0; mode->equals && r < report->n_runs; r++) {
-            here |= strcmp(report->runs[r].mode, mode->name) == 0;
-            twin |= strcmp(report->runs[r].mode, mode->equals) == 0;
+        for (int t = 0; mode->equals && t < layers->n_tables; t++) {
+            here |= strcmp(layers->tables[t].run->mode, mode->name) == 0;
+            twin |= strcmp(layers->tables[t].run->mode, mode->equals) == 0;
         }
         if (here && twin)
             builder_note(
                 b, REPORT_SUMMARY, 0,
                 builder_text(b, "%s gives the same bits as %s by definition.", mode->name, mode->equals));
     }
-}
-
-static void note_sources(struct builder *b)
-{
-    enum { MOST_OBSERVER = 70 }; // characters; summary.json has all
-    const char *text = result_attribute(b->from->result, "evaluation_text"),
-               *job_text = result_attribute(b->from->result, "job");
-    struct error ignored = {0};
-    struct json *job = NULL;
-    if (job_text[0]) json_parse(&job, job_text, strlen(job_text), "job", &ignored);
-    const char *observer = json_string(json_get(job, "observer"));
-    if (text[0]) builder_note(b, REPORT_SUMMARY, 0, builder_text(b, "Compared on: %s.", text));
-    if (observer)
-        builder_note(b, REPORT_SUMMARY, 0,
-                     builder_text(b, "Scales by --observer %.*s%s", MOST_OBSERVER, observer,
-                                  strlen(observer) > MOST_OBSERVER ? "..." : "."));
-    json_close(job);
-}
-
-static void note_incomplete_run(struct builder *b, int r)
-{
-    const struct result *result = b->from->result;
-    const struct result_run *run = result_run_at(result, r);
-    char rerun[40] = "", cell[VIEW_CELL_CHARS], scales[VIEW_CELL_CHARS + 4] = "", bad[40] = "";
-    int failed = 0;
-    for (int s = 0; s < result_samples(result); s++)
-        failed += result_state(result, r, s) == STORE_ITEM_FAILED;
-    if (run->dither) snprintf(rerun, sizeof rerun, ", noisy re-run %d", run->dither);
-    if (run->cell.calib_data_num > 0) snprintf(scales, sizeof scales, " (%s)", view_cell_text(run, cell));
-    if (failed) snprintf(bad, sizeof bad, ", %d failed", failed);
-    builder_note(b, REPORT_SUMMARY, 0,
-                 builder_text(b, "  mode %s%s%s: %d of %d samples%s", run->mode, rerun, scales, run->done,
-                              result_samples(result), bad));
-}
-
-static void note_coverage(struct builder *b)
-{
-    const struct result *result = b->from->result;
-    if (coverage_is_complete(result)) return;
-    builder_note(b, REPORT_SUMMARY, 0,
-                 "INCOMPLETE.  Modes are compared over the samples that they share with the reference:");
-    for (int r = 0; r < result_all_runs(result); r++)
-        if (!result_run_at(result, r)->complete) note_incomplete_run(b, r);
 }
 
 static void note_grades(struct builder *b)
@@ -349,19 +360,20 @@ void build_summary(struct builder *b)
     const struct report *report = b->report;
     const struct report_section *layers = &report->sections[REPORT_LAYERS];
     struct run_view run = {0};
-    note_sources(b);
-    note_coverage(b);
-    if (!view_next_run(b->from->comparison, &run) || layers->n_tables < report->n_runs) return;
+    build_source_notes(b);
+    if (!view_next_run(b->from->comparison, &run) || layers->n_tables == 0) return;
     note_twins(b);
     const struct run_summary head = view_summarize(&run);
-    const struct builder_shape shape = {name_layers(b, &head), SUMMARY_COLUMNS, report->n_runs};
+    const struct summary summary = summary_columns(b, &head);
+    const struct builder_shape shape = {
+        .columns = summary.columns, .n_columns = summary.count, .n_rows = layers->n_tables};
     const char *title = builder_text(b, "All modes against %s%s: %s, %d sample%s, %lld tokens",
                                      report->reference, report->reference_weights, head.first.main->name,
                                      report->samples, report->samples == 1 ? "" : "s", report->tokens);
     struct report_table *table = shape.columns ? builder_table(b, REPORT_SUMMARY, 1, title, &shape) : NULL;
     int row = 0;
     for (run = (struct run_view){0}; table && view_next_run(b->from->comparison, &run); row++)
-        fill_summary(&run, &layers->tables[row], &table->rows[row]);
+        fill_summary(&run, &layers->tables[row], &summary, &table->rows[row]);
     for (int i = 0; i < layers->notes.count; i++)
         if (layers->notes.items[i].mark)
             builder_note(b, REPORT_SUMMARY, layers->notes.items[i].mark, layers->notes.items[i].text);

@@ -25,6 +25,7 @@ const char *builder_text(struct builder *b, const char *format, ...) __attribute
 struct builder_shape {
     const struct report_column *columns;
     int n_columns, n_rows;
+    bool without_cells; // report_row() makes them
 };
 struct report_table *builder_table(struct builder *b, enum report_section_id section, int most,
                                    const char *title, const struct builder_shape *shape);
@@ -42,12 +43,16 @@ struct report_cell report_estimate(const struct interval *interval);
 
 // ---- the sections ----
 
+void build_sources(struct builder *b);      // runs, provenance, coverage
+void build_source_notes(struct builder *b); // of the summary
+void build_scales(struct builder *b);
 void build_layers(struct builder *b);
 void build_summary(struct builder *b);
 void build_ranking(struct builder *b);
 void build_trends(struct builder *b);
 void build_orders(struct builder *b);
 void build_predictions(struct builder *b);
+void build_statistics(struct builder *b);
 
 // ---- marks of rounding noise, from a sweep report ----
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "report_parts.h"
-#include "ssmsweep/report/sweep_files.h"
 #include "ssmsweep/report/view.h"
 
 // ---- marks of rounding noise ----
@@ -161,7 +160,8 @@ static struct report_table *family_table(struct builder *b, enum report_section_
                                          const struct report_column *columns, int n_columns)
 {
     const bool reruns = b->from->sweep->n_reruns > 0;
-    const struct builder_shape shape = {columns, n_columns, family->count + (reruns ? 2 : 0)};
+    const struct builder_shape shape = {
+        .columns = columns, .n_columns = n_columns, .n_rows = family->count + (reruns ? 2 : 0)};
     struct report_table *table = columns ? builder_table(b, section, 1, title, &shape) : NULL;
     for (int i = 0; table && i < family->count; i++) {
         table->rows[i].run = build_run_of(b, family->runs[i]);

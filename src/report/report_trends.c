@@ -5,7 +5,6 @@
 
 #include "report_parts.h"
 #include "ssmsweep/recipe/mode.h"
-#include "ssmsweep/report/sweep_files.h"
 
 // ---- against calib_data_num ----
 
@@ -118,8 +117,9 @@ void build_trends(struct builder *b)
     const char *title =
         builder_text(b, "MSE of layer %d, %s, against calib_data_num: 95 %% intervals over %d samples",
                      sweep->units[unit].layer, sweep->units[unit].name, sweep->samples);
-    const struct builder_shape shape = {trend_columns(b, courses, n), n,
-                                        courses[0].trend->count + (sweep->n_reruns > 0)};
+    const struct builder_shape shape = {.columns = trend_columns(b, courses, n),
+                                        .n_columns = n,
+                                        .n_rows = courses[0].trend->count + (sweep->n_reruns > 0)};
     struct report_table *table = shape.columns ? builder_table(b, REPORT_TRENDS, 1, title, &shape) : NULL;
     if (!table) return;
     bool improving = false;
@@ -155,7 +155,8 @@ void build_orders(struct builder *b)
     for (int i = 0; i < family->count; i++) {
         const int count = sweep_orders(sweep, family->runs[i], places);
         if (count < 2) continue;
-        const struct builder_shape shape = {order_columns, 1, family->count};
+        const struct builder_shape shape = {
+            .columns = order_columns, .n_columns = 1, .n_rows = family->count};
         const char *title =
             builder_text(b, "MSE of layer %d over %d orders of the calibration samples, calib_data_num %d:",
                          sweep->units[unit].layer, count, family->cell->cell.calib_data_num);

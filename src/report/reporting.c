@@ -4,16 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/footprint.h"
 #include "ssmsweep/report/equalities.h"
 #include "ssmsweep/report/per_sample.h"
-#include "ssmsweep/report/present.h"
+#include "ssmsweep/report/render.h"
 #include "ssmsweep/report/report_folder.h"
-#include "ssmsweep/report/report_json.h"
-#include "ssmsweep/report/scales.h"
-#include "ssmsweep/report/sweep_files.h"
+#include "ssmsweep/report/report_write.h"
 #include "ssmsweep/store/claim.h"
 #include "ssmsweep/sweep/sweep.h"
 
@@ -81,47 +80,80 @@ enum status reporting_statistics(struct reporting *r, struct error *err)
 
 // ---- write ----
 
-static enum status write_files(const struct reporting *r, const struct report_files *files, struct error *err)
+// The words of --format and --color, in order.
+enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_MARKDOWN };
+enum color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
+
+// auto: a terminal that is not dumb, no NO_COLOR in the environment, not below mpirun.
+static bool in_color(enum color wanted, FILE *out)
 {
-    const struct job *job = r->job;
-    const char *folder = job->comparison_dir;
-    if (r->comparison.count > 0 && report_write(files, err)) return err->status;
-    if (r->sweep.result && sweep_files_write(&r->sweep, folder, err)) return err->status;
-    if (scales_write(r->result, folder, err)) return err->status;
-    return job->per_sample ? per_sample_write(&r->comparison, r->result, folder, err) : STATUS_OK;
+    if (wanted != COLOR_AUTO) return wanted == COLOR_ALWAYS;
+    const char *no_color = getenv("NO_COLOR"), *terminal = getenv("TERM");
+    if (no_color && no_color[0]) return false;
+    // mpirun gives its processes a pseudo-terminal, whatever stands behind it.
+    if (getenv("OMPI_COMM_WORLD_SIZE")) return false;
+    return isatty(fileno(out)) && !(terminal && strcmp(terminal, "dumb") == 0);
+}
+
+// Tables are silent with --quiet; formats for programs are not.
+static enum status print(FILE *out, const struct job *job, const struct report *report, struct error *err)
+{
+    const struct page_style style = {.color = in_color((enum color)job->color, out),
+                                     .detailed = job->verbosity == LOG_VERBOSE};
+    switch ((enum format)job->format) {
+    case FORMAT_TABLE:
+        if (job->verbosity != LOG_QUIET) render_text(out, report, &style);
+        return STATUS_OK;
+    case FORMAT_JSON:
+        return render_json(out, report, err);
+    case FORMAT_CSV:
+        render_csv(out, report);
+        return STATUS_OK;
+    case FORMAT_MARKDOWN:
+        render_markdown(out, report);
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
+static enum status judge(const struct reporting *r, struct report *report, struct error *err)
+{
+    if (verdict_judge(r->verdict, &r->comparison, r->result, err)) return err->status;
+    report->checks = &r->verdict->checks;
+    return r->job->junit ? report_write_junit(report, r->job->junit, err) : STATUS_OK;
 }
 
 // The verdict is made before anything is printed, and told behind it: a reader that leaves costs neither.
-static enum status write_all(struct reporting *r, const struct report *report, struct error *err)
+static enum status write_all(const struct reporting *r, struct report *report, struct error *err)
 {
     const struct job *job = r->job;
     const struct log log = {.level = job->verbosity, .ranks = 1};
-    const struct report_files files = {.result = r->result,
-                                       .comparison = &r->comparison,
-                                       .output_dir = job->output_dir,
-                                       .comparison_dir = job->comparison_dir,
+    const struct report_files files = {.comparison_dir = job->comparison_dir,
                                        .save_comparison = job->save_comparison,
                                        .without_stats = job->command == COMMAND_COMPARE &&
-                                                        !file_is_writable(job->output_dir),
-                                       .time = time(NULL)};
-    if (job->command == COMMAND_SAVE) return report_write_stats(&files, err);
+                                                        !file_is_writable(job->output_dir)};
+    if (job->command == COMMAND_SAVE) return report_write_stats(report, err);
     if (files.without_stats)
         log_job(&log, LOG_NORMAL, "%s: cannot be written to, the statistics of its modes are left out",
                 job->output_dir);
-    if (report_folder_take(job, r->result, &log, err) || write_files(r, &files, err)) return err->status;
-    if (verdict_judge(r->verdict, job, &r->comparison, r->result, err)) return err->status;
-    if (present(stdout, job, report, &files, err)) return err->status;
-    if (job->format == FORMAT_TABLE && job->verbosity != LOG_QUIET && scales_print(stdout, r->result, err))
+    if (report_folder_take(job, r->result, &log, err) || report_write(report, &files, err))
         return err->status;
+    if (job->per_sample && per_sample_write(&r->comparison, r->result, job->comparison_dir, err))
+        return err->status;
+    if (judge(r, report, err) || print(stdout, job, report, err)) return err->status;
     log_job(&log, LOG_NORMAL, "result: %s/sweep.h5; reports: %s%s%s", job->output_dir, job->comparison_dir,
             job->save_comparison ? ", " : "", job->save_comparison ? job->save_comparison : "");
     return verdict_tell(r->verdict, &log, err);
 }
 
-static void report(struct reporting *r, struct error *err)
+static void report(const struct reporting *r, struct error *err)
 {
-    const struct measurements measured = {r->result, &r->comparison, &r->sweep,
-                                          r->job->verbosity == LOG_VERBOSE};
+    const struct measurements measured = {.result = r->result,
+                                          .comparison = &r->comparison,
+                                          .sweep = r->job->command == COMMAND_SAVE ? NULL : &r->sweep,
+                                          .every_layer = r->job->verbosity == LOG_VERBOSE,
+                                          .output_dir = r->job->output_dir,
+                                          .time = time(NULL)};
     struct report report = {0};
     if (report_build(&report, &measured, err) == STATUS_OK) write_all(r, &report, err);
     report_clear(&report);

@@ -44,14 +44,14 @@ void verdict_close(struct verdict *verdict)
     *verdict = (struct verdict){0};
 }
 
-enum status verdict_judge(struct verdict *verdict, const struct job *job, const struct comparison *comparison,
+enum status verdict_judge(struct verdict *verdict, const struct comparison *comparison,
                           const struct result *result, struct error *err)
 {
     struct checks *checks = &verdict->checks;
     if (gates_check(&verdict->gates, comparison, result, checks, err)) return err->status;
     if (verdict->baseline && baseline_check(verdict->baseline, comparison, result, checks, err))
         return err->status;
-    return job->junit ? checks_write_junit(checks, job->junit, err) : STATUS_OK;
+    return STATUS_OK;
 }
 
 enum status verdict_tell(const struct verdict *verdict, const struct log *log, struct error *err)

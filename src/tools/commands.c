@@ -108,6 +108,17 @@ static enum status check_some(const struct comparison *comparison, const char *p
                      "%s: no mode is complete yet; export when the run that makes it has ended", path);
 }
 
+static enum status export_all(struct result *result, const struct comparison *comparison, const char *folder,
+                              struct error *err)
+{
+    const struct measurements measured = {
+        .result = result, .comparison = comparison, .output_dir = folder, .time = time(NULL)};
+    struct report report = {0};
+    if (report_build(&report, &measured, err) == STATUS_OK) npy_export(&report, comparison, result, err);
+    report_clear(&report);
+    return err->status;
+}
+
 // Statistics are those of a comparison, with whatever mode comes first.
 enum status command_export(const struct job *job, const struct comm *comm, struct error *err)
 {
@@ -128,10 +139,8 @@ enum status command_export(const struct job *job, const struct comm *comm, struc
     const struct compare_request request = {
         .reference = first, .partial = under_way, .whole_runs = under_way, .output_dir = job->output_dir};
     if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
-    const struct report_files report = {
-        .result = result, .comparison = &comparison, .output_dir = npy_folder(job), .time = time(NULL)};
     if (comm->rank == 0 && (!under_way || check_some(&comparison, path, err) == STATUS_OK))
-        npy_export(&report, result, err);
+        export_all(result, &comparison, npy_folder(job), err);
     if (comm_agree(comm, err) == STATUS_OK)
         log_job(&log, LOG_NORMAL, "exported %d arrays to %s; read them back with: ssmsweep import-npy",
                 comparison.count, npy_folder(job));

@@ -6,6 +6,7 @@
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/base/npy.h"
+#include "ssmsweep/report/report_write.h"
 #include "ssmsweep/report/view.h"
 #include "ssmsweep/tools/npy_files.h"
 
@@ -43,20 +44,18 @@ static enum status write_array(struct result *result, const struct comparison_en
     return file_replacement_end(&array, err);
 }
 
-static enum status export_entry(const struct report_files *report, struct result *result,
+static enum status export_entry(const struct report *report, struct result *result,
                                 const struct comparison_entry *entry, bool main, struct error *err)
 {
-    char stem[REPORT_STEM_CHARS], name[REPORT_STEM_CHARS + 64];
-    report_stem(report, entry->run, stem);
-    snprintf(name, sizeof name, "%s_layer_%d%s%s.npy", stem, entry->layer, main ? "" : "_",
-             main ? "" : entry->name);
+    char name[192];
+    snprintf(name, sizeof name, "%s_layer_%d%s%s.npy", report->runs[entry->run].stem, entry->layer,
+             main ? "" : "_", main ? "" : entry->name);
     return write_array(result, entry, report->output_dir, name, err);
 }
 
 // ---- the folder ----
 
-static enum status write_manifest(const struct report_files *report, const struct result *result,
-                                  struct error *err)
+static enum status write_manifest(const struct report *report, const struct result *result, struct error *err)
 {
     char *path = file_join(report->output_dir, "export.json");
     struct json_writer *w = path ? json_writer_open() : NULL;
@@ -80,10 +79,11 @@ static enum status write_manifest(const struct report_files *report, const struc
     return err->status;
 }
 
-enum status npy_export(const struct report_files *report, struct result *result, struct error *err)
+enum status npy_export(const struct report *report, const struct comparison *comparison,
+                       struct result *result, struct error *err)
 {
     if (report_write_stats(report, err) || write_manifest(report, result, err)) return err->status;
-    for (struct run_view run = {0}; view_next_run(report->comparison, &run);)
+    for (struct run_view run = {0}; view_next_run(comparison, &run);)
         for (struct layer_view layer = {0}; view_next_layer(&run, &layer);)
             for (int i = 0; i < layer.count; i++) {
                 const struct comparison_entry *entry = &layer.entries[i];

@@ -24,7 +24,4 @@ enum status checks_add(struct checks *checks, const struct check *check, struct 
 int checks_broken(const struct checks *checks);
 void checks_clear(struct checks *checks);
 
-// JUnit XML, one test case per check.
-enum status checks_write_junit(const struct checks *checks, const char *path, struct error *err);
-
 #endif

@@ -23,5 +23,22 @@ void render_markdown(FILE *out, const struct report *report);
 // One row for each (run, layer, component): every metric with all digits, empty where undefined, and the
 // names of those that are within noise.
 void render_csv(FILE *out, const struct report *report);
+// sweep.csv: one row for each number of the statistics.  There are some.
+void render_csv_sweep(FILE *out, const struct report *report);
+
+// STATUS_IO: memory is out.  render_json: all comparisons in one object; the others are files, see
+// report_write.h; `table` is one of REPORT_LAYERS, or that of REPORT_SUMMARY.
+enum status render_json(FILE *out, const struct report *report, struct error *err);
+enum status render_json_comparison(FILE *out, const struct report *report, const struct report_table *table,
+                                   struct error *err);
+enum status render_json_stats(FILE *out, const struct report *report, const struct report_table *table,
+                              struct error *err);
+enum status render_json_summary(FILE *out, const struct report *report, const struct report_table *table,
+                                struct error *err);
+enum status render_json_scales(FILE *out, const struct report_scales *scales, struct error *err);
+enum status render_json_sweep(FILE *out, const struct report *report, struct error *err);
+
+// JUnit XML, one test case for each check.
+void render_junit(FILE *out, const struct report *report);
 
 #endif

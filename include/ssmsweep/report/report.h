@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/measure/metric.h"
@@ -37,6 +38,7 @@ enum report_mark {
     REPORT_KNOWS_NOISE = 32,   // REPORT_NOISE was looked for: there are re-runs
     REPORT_KNOWS_APART = 64,   // REPORT_APART was
     REPORT_UNBOUNDED = 256,    // the samples do not bound it to within a factor of ten
+    REPORT_RERUN = 512,        // there are re-runs of it: noise is known
     REPORT_ABSENT = 128,       // not measured, or means nothing here: programs get no such key
 };
 // The sign behind a number: '#' for REPORT_APART, else '~' for REPORT_NOISE, else ' '.
@@ -82,6 +84,11 @@ struct report_column {
 
 // ---- rows and tables ----
 
+struct report_ranges {
+    const char **items;
+    int count;
+};
+
 // One run of the result file.
 struct report_run {
     const char *mode;
@@ -90,6 +97,11 @@ struct report_run {
     const char *summary; // what the mode is, one line; NULL: unknown
     struct cell cell;    // its scales; zeroed: a float mode
     bool is_reference;
+    // Of runs that are compared: they and their reference are there in all samples; else how many samples
+    // both have, and which of the run are not there, as ranges, "4" or "4-7".
+    bool complete;
+    int samples_compared;
+    struct report_ranges missing, failed;
 };
 
 enum { REPORT_NO_LAYER = -1 };
@@ -101,7 +113,7 @@ struct report_row {
     const char *component;        // its name; NULL: none
     bool main;                    // this component stands for its layer
     const char *note;             // a line under the table; NULL: none
-    struct report_cell *cells;    // [count]: of the first columns, where that is not all
+    struct report_cell *cells;    // [count], of the first columns; NULL: report_row() makes them
     int count;
 };
 
@@ -114,7 +126,10 @@ struct report_table {
     int n_rows;
     struct report_row *averages; // over the layers, one for each component; [n_averages]
     int n_averages;
+    struct layer_source *source; // of the model: where the cells of REPORT_LAYERS come from
 };
+// Local.  A row with its cells, which are good until the next call for the same table.
+struct report_row report_row(const struct report_table *table, int row);
 
 // Sentences; those with a mark say what the mark means.
 struct report_note {
@@ -148,7 +163,154 @@ struct report_section {
     struct report_notes notes; // below the tables, in order
 };
 
+// ---- series: every number of the statistics, for programs and figures ----
+// They are made when asked for: kept, they would take as much memory as what they are made from.
+
+// By token: the error of tokens first..last of all samples.
+struct report_position {
+    int first_token, last_token; // last_token -1: to the end
+    double elements, mse, mae;
+};
+
+// A (run, layer, component), or the predictions of a run, over the samples that all runs share.
+struct report_entry {
+    const struct report_run *run;
+    int layer;                           // REPORT_NO_LAYER: the predictions of the whole model
+    const char *component;               // NULL: of predictions
+    double elements;                     // or predictions
+    double fp_nonfinite, mode_nonfinite; // NaN or Inf among them
+    double largest;                      // |difference|, or KL
+    double top1_correct;                 // share of the predictions that are the text's token
+    const struct report_column *metrics; // [n_metrics]
+    int n_metrics;
+    struct report_cell cells[METRIC_INTERVALS]; // value, interval, noise, apart, marks
+    const double (*percentiles)[2]; // low and high bound of |difference|, or KL, at statistics->percentiles
+    struct report_position positions[PROFILE_POSITIONS]; // without those of no token; none of predictions
+    int n_positions;
+};
+
+// The modes of one set of scales at a layer and component (or their predictions) by one metric.
+struct report_place {
+    const struct report_run *run;
+    int best, worst;             // 0: unknown
+    uint64_t tied, equal, noise; // bit i: places[i] cannot be told from it, is equal to it in every sample,
+                                 // or differs by noise alone
+};
+struct report_ranking {
+    const struct report_run *cell; // a run of the set of scales; NULL: float modes alone
+    int layer;                     // REPORT_NO_LAYER: of predictions
+    const char *component, *metric;
+    const char *change; // what a pair's change is: "ratio", "difference", "atanh_difference", "odds_ratio"
+    struct report_place places[BOOTSTRAP_MAX_RUNS];
+    int n_places;
+    // Of the model.
+    const struct report *report;
+    const struct sweep_family *family;
+    int unit, k;
+};
+struct report_pair {
+    const struct report_run *first, *second;
+    double change, low, high; // of first to second
+    enum interval_state state;
+    const char *better;   // "first", "second", "tie", "equal", "unknown"
+    double p, p_adjusted; // adjusted for all pairs of the ranking
+    bool is_noise;
+    bool is_tie;   // then `needed` says how many samples would tell the two apart
+    double needed; // NaN: unknown; infinite: beyond reach
+};
+
+// A mode under growing calib_data_num.
+struct report_point {
+    const struct report_run *run;
+    struct report_cell cell; // REPORT_NOISE: no more than noise divides it from the point before
+};
+struct report_trend {
+    int layer;
+    const char *component, *metric;
+    struct report_point points[BOOTSTRAP_MAX_RUNS];
+    int n_points;
+    int settles;          // the point from which on nothing is better; -1: unknown, or the last
+    bool still_improving; // the last step still was better
+    bool knows_noise;     // there are re-runs of every point
+};
+
+// A mode under several orders of the calibration samples.
+struct report_order {
+    const struct report_run *run; // under the first of them
+    int layer;
+    const char *component, *metric;
+    int orders;
+    double least, most;
+    bool within_noise;
+};
+
+// How sure it all is.
+struct report_statistics {
+    int samples; // that all runs share
+    long long tokens;
+    int resamples, noisy_reruns; // noisy_reruns: of each mode that has some
+    uint64_t seed;
+    const double *percentiles; // 50 ... 99.9
+    int n_percentiles;
+    bool knows_noise; // there are re-runs
+    int n_entries, n_rankings, n_trends, n_orders;
+    // Of the model.
+    const struct report_column *of_outputs, *of_predictions;
+    struct report_ranked *ranked;
+    int n_ranked, *ordered;
+};
+
+// Local.  Number `index` of a report that has statistics: entries by run, then layer and component, then the
+// run's predictions; rankings by set of scales; trends by mode.
+struct report;
+void report_entry(const struct report *report, int index, struct report_entry *entry);
+void report_ranking(const struct report *report, int index, struct report_ranking *ranking);
+struct report_pair report_pair(const struct report_ranking *ranking, int first, int second); // first < second
+void report_trend(const struct report *report, int index, struct report_trend *trend);
+void report_order(const struct report *report, int index, struct report_order *order);
+
 // ---- the whole ----
+
+// One thing said of where a result comes from: words, a number, or neither (null).
+struct report_fact {
+    const char *key, *text;
+    double number;
+    bool is_number;
+};
+
+// A run of a sweep that did not end, noisy re-runs too.
+struct report_incomplete {
+    const char *mode;
+    int noise; // number of the re-run; 0: none
+    struct cell cell;
+    int samples_done, n_failed;
+    struct report_ranges missing, failed;
+};
+
+// How the scales of the cells differ, over the layers, in parts of those of the most calibration samples.
+struct report_site {
+    const char *name, *heading[2]; // heading: two lines
+    const char *observer;          // NULL: unknown
+};
+struct report_extent {
+    double min, median, max;
+};
+struct report_cell_scales {
+    struct cell cell;
+    bool first;                   // of the orders of its samples: the others differ little
+    struct report_extent *ratio;  // [n_sites]
+    struct report_extent *spread; // [n_sites] largest minus smallest scale over the orders of this cell, in
+                                  // parts of that of the first; NULL: one order, or not the first
+};
+struct report_scales {
+    const char *title, *note;    // note: what `spread` is; NULL: there is none
+    const char *calibration_ids; // SHA-256
+    double percentile_alpha;
+    int n_layer, n_sites, n_cells, orders;
+    int most; // calibration samples of the cell that the others are compared with
+    struct report_site *sites;
+    struct report_cell_scales *cells;
+};
 
 enum { REPORT_GROUPS = 6 };
 struct report_group {
@@ -161,22 +323,37 @@ struct report {
     const char *reference_weights;       // " (dequantized INT8 weights)", " (float model 1a2b3c4d)" or ""
     const struct report_column *metrics; // the catalogue: the first columns of REPORT_LAYERS, [n_metrics]
     int samples, n_metrics, n_cells;     // n_cells: sets of scales in the file
+    int most_tokens;                     // of a sample
     long long tokens;
     struct report_group groups[REPORT_GROUPS]; // of the metrics, for a layer in detail
+    struct report_group graded;                // those that have grades
     bool has_outputs;                          // outputs of layers are stored
     int n_compared;                            // runs that are not the reference
-    struct report_run *runs;                   // all that are compared, the reference's too
+    struct report_run *runs;                   // all of the result file
     int n_runs;
     struct report_section sections[REPORT_SECTIONS];
-    struct report_block *memory; // opaque; holds everything above
+    const struct report_statistics *statistics; // NULL: none were made
+    const struct report_scales *scales;         // NULL: one set of scales, or not from a calibration
+    const struct checks *checks;                // of gates and baseline; NULL until they are judged
+    const char *timestamp;                      // UTC, ISO 8601
+    const char *output_dir;
+    struct report_fact *provenance, *evaluation;  // of the result; of the text that modes are compared on
+    int n_provenance, n_evaluation, n_attributes; // n_attributes: provenance of the file, then of its job
+    bool complete;                                // every run of the sweep ended
+    struct report_incomplete *incomplete;
+    int n_incomplete;
+    const struct measurements *from; // what cells and series are made of
+    struct report_block *memory;     // opaque; holds everything above
 };
 
-// What a report is made from; borrowed until report_clear().
+// What a report is made from; borrowed, this struct too, until report_clear().
 struct measurements {
     struct result *result;
     const struct comparison *comparison;
-    const struct sweep_report *sweep; // zeroed: no intervals
+    const struct sweep_report *sweep; // zeroed, or NULL: no intervals
     bool every_layer;                 // in the ranking; else the first and the last of many
+    const char *output_dir;
+    time_t time;
 };
 
 // Local: for one rank.  STATUS_IO: memory is out.  Freed by report_clear().
@@ -185,5 +362,7 @@ void report_clear(struct report *report); // a zeroed one is fine
 
 // Place of a column; -1: no such key.
 int report_column(const struct report_table *table, const char *key);
+// A fact of the provenance; NULL: no such key.
+const struct report_fact *report_fact(const struct report *report, const char *key);
 
 #endif

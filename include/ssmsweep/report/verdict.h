@@ -24,8 +24,8 @@ struct verdict {
 enum status verdict_open(struct verdict *verdict, const struct job *job, struct error *err);
 void verdict_close(struct verdict *verdict);
 
-// Local, for one rank.  Fills the checks and writes the JUnit file.  A broken gate is no error here.
-enum status verdict_judge(struct verdict *verdict, const struct job *job, const struct comparison *comparison,
+// Local, for one rank.  Fills the checks.  A broken gate is no error here.
+enum status verdict_judge(struct verdict *verdict, const struct comparison *comparison,
                           const struct result *result, struct error *err);
 // Local.  Logs one line per broken gate and per entry worse than the baseline, or one where all is good.
 // STATUS_GATE: something is broken.

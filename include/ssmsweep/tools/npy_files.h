@@ -12,12 +12,13 @@
 
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/comm/comm.h"
-#include "ssmsweep/report/report_json.h"
+#include "ssmsweep/report/report.h"
 #include "ssmsweep/store/store.h"
 
-// Local: for one rank.  Writes every compared run of the report into report->output_dir, which is made.  Each
-// file is written whole or not at all; memory is that of one sample.
-enum status npy_export(const struct report_files *report, struct result *result, struct error *err);
+// Local: for one rank.  Writes every run of the comparison, of which the report is, into report->output_dir,
+// which is made.  Each file is written whole or not at all; memory is that of one sample.
+enum status npy_export(const struct report *report, const struct comparison *comparison,
+                       struct result *result, struct error *err);
 
 // Collective.  Makes a result file from a folder.  Without export.json (files of the original tool) arrays
 // are [samples, tokens, width], or [rows, width] of the samples of equal length that a stats file tells.
