@@ -213,7 +213,7 @@ def check_earlier_schema(checks, good, workplace):
     as_version_5(old.file())
     with open(old.file(), "rb") as f:
         before = f.read()
-    said = [harness.run(["compare"], 2, folder).out for folder in (good.folder, old.folder)]
+    said = [harness.run(["compare"] + harness.FEW, 2, folder).out for folder in (good.folder, old.folder)]
     checks.check(said[0] and said[0] == said[1], "a file of version 5 is compared as one of this version")
     for ranks, words in ((1, recovery.job(good.folder, "--resume")), (3, ["save"] + recovery.job(good.folder))):
         result = harness.run(words, ranks, old.folder)
