@@ -102,7 +102,7 @@ static bool read_mount(char *line, bool version_2, char **mounted, char **point)
     return *mounted && *point;
 }
 
-// Of `path` what lies below the part of the hierarchy that is mounted; a container may see nothing above it.
+// What of `path` lies below the part of the hierarchy that is mounted; a container may see nothing above it.
 static const char *below(const char *path, const char *mounted)
 {
     const size_t length = strcmp(mounted, "/") == 0 ? 0 : strlen(mounted);

@@ -21,7 +21,7 @@ void standard_open(void)
     if (descriptor > STDERR_FILENO) close(descriptor);
 }
 
-// Of a pipe or a socket: it took what it wanted.
+// A pipe or a socket: it took what it wanted.
 static bool reader_left(void)
 {
     struct stat info;
@@ -34,7 +34,7 @@ enum status standard_end(struct error *err)
 {
     const int code = fflush(stdout) == 0 ? 0 : errno;
     if ((code == 0 && !ferror(stdout)) || reader_left()) return STATUS_OK;
-    // Of an earlier piece the reason may be forgotten.
+    // The reason of an earlier piece may be forgotten.
     return error_set(err, STATUS_IO, "standard output: cannot write: %s; print it again where it finds room",
                      code ? strerror(code) : "a part of the text is lost");
 }

@@ -93,7 +93,7 @@ static const char *shard_of(const struct checkpoint *c, const struct tensor *ten
     return c->path;
 }
 
-// Of a tensor that stands in several shards one copy is kept.  Which one would count if they differed, nobody
+// One copy is kept of a tensor that stands in several shards.  Which one would count if they differed, nobody
 // says.
 static enum status drop_copies(struct checkpoint *c, struct error *err)
 {

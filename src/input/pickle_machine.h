@@ -112,7 +112,7 @@ enum status torch_find_global(struct machine *m, const char *module, size_t modu
 enum status torch_reduce(struct machine *m, uint32_t callable, uint32_t arguments, struct value *result,
                          struct error *err);
 enum status torch_persistent(struct machine *m, uint32_t id, struct value *result, struct error *err);
-// Of the finished dict, into the lists.
+// From the finished dict into the lists.
 enum status torch_collect(struct machine *m, uint32_t top, struct tensor_list *tensors,
                           struct scalar_list *scalars, struct error *err);
 

@@ -177,7 +177,7 @@ static enum status rebuild_tensor(struct machine *m, const struct value *argumen
                               "a tensor's shape and strides: expected as many whole numbers from 0 in both, "
                               "at most %d; the file is damaged",
                               TENSOR_MAX_DIMS);
-    // Of an untyped storage the bytes are known; nothing reads elements of an unknown size.
+    // An untyped storage tells its bytes; nothing reads elements of an unknown size.
     const enum dtype held = storage->as.storage.type->dtype;
     const int64_t bytes =
                       storage->as.storage.elements * (int64_t)(held == DTYPE_OTHER ? 1 : dtype_bytes(held)),

@@ -263,7 +263,7 @@ static void measure(const struct lockstep *l, int layer)
     team_run(forward_team(l->worker->forward), l->worker->dims->arch->n_components, measure_part, &measuring);
 }
 
-// Of a noisy re-run: the same for every schedule, and for all modes, so that equal modes stay equal.
+// The noise of a re-run is the same for every schedule, and for all modes, so that equal modes stay equal.
 static uint64_t dither_of(const struct lockstep *l, const struct lane *lane)
 {
     const uint64_t k = (uint64_t)run_of(l, lane)->dither;
@@ -282,7 +282,7 @@ static void step(struct lockstep *l, struct lane *lane, int layer)
     lane->seconds += progress_clock() - started;
 }
 
-// Of a token in a layer, as plan_run_cost() counts.
+// What a token costs in a layer, as plan_run_cost() counts.
 static double step_cost(const struct lockstep *l, const struct lane *lane)
 {
     const struct plan *plan = l->worker->plan;
@@ -343,7 +343,7 @@ static bool adds(const struct lane *lane)
     return lane->stores && !lane->twin;
 }
 
-// Of its logits something is made: also where only its re-runs need them.
+// Something is made of its logits, if only for its re-runs.
 static bool predicts(const struct lockstep *l, const struct lane *lane)
 {
     if (lane_is_reference(l, lane) || adds(lane)) return true;

@@ -63,7 +63,7 @@ struct look {
     long long torn, failed;
 };
 
-// Of an item, which is one run or a part of its samples; more where there were too many items.
+// An item is one run or a part of its samples; they are larger where there were too many items.
 static int samples_per_look(const struct plan *plan)
 {
     long long samples = 16;

@@ -107,6 +107,28 @@ def function(text, name):
     return found.group(1) if found else ""
 
 
+COMMENTS_TO_COME = ["arch", "recipe", "compute", "measure", "calibrate", "forward", "statistics", "store", "report"]
+MOST_LINES, MOST_FUNCTION, MEAN_LINES = 700, 60, 137    # the mean is to reach 180
+
+
+def long_functions(text):
+    """Functions of more than MOST_FUNCTION lines, from the line of the name to the closing brace."""
+    found = []
+    for begin in re.finditer(r"^(?!static const|typedef|struct [\w ]+\{|enum)[\w][^\n;={}]*\([^;{}]*\)\n\{$", text, re.M):
+        lines = text[begin.start():text.index("\n}", begin.end()) + 2].count("\n") + 1
+        if lines > MOST_FUNCTION:
+            found.append((begin.group(0).split("(")[0], lines))
+    return found
+
+
+def check_sizes(checks, found):
+    for path, text in found.items():
+        checks.check(text.count("\n") <= MOST_LINES, path + ": at most %d lines" % MOST_LINES, text.count("\n"))
+        checks.check(not long_functions(text), path + ": no function over %d lines" % MOST_FUNCTION, long_functions(text))
+    mean = sum(text.count("\n") for text in found.values()) / len(found)
+    checks.check(mean >= MEAN_LINES, "files have %d lines and more on average" % MEAN_LINES, mean)
+
+
 def check_inputs_first(checks, found):
     """No output is opened before every input was read and compared with the outputs."""
     for path, text in found.items():
@@ -159,6 +181,8 @@ def main():
     for path, text in found.items():
         bad = [header for header in includes(text) if not may_include(path, header)]
         checks.check(not bad, path + ": includes only what its place allows", bad)
+        checks.check(not re.search(r"^\s*// Of ", text, re.M) or folder_of(path) in COMMENTS_TO_COME,
+                     path + ": comments start with a verb or a subject")
         checks.check(text.startswith("// SPDX-License-Identifier: Apache-2.0\n"), path + ": begins with the licence")
         if path != "src/recipe/mode.c":
             names = MODE_NAME.findall(COMMENT.sub("", text))
@@ -172,8 +196,8 @@ def main():
             checks.check(not libm, path + ": no function of libm whose last bit is left to it", libm)
         unsettled = unsettled_threads(path, text)
         checks.check(not unsettled, path + ": every thread begins with thread_settle()", unsettled)
-        checks.check(text.count("\n") <= 700, path + ": at most 700 lines")
     check_inputs_first(checks, found)
+    check_sizes(checks, found)
     structs = [name for path, text in found.items() if path.startswith("include/") for name in re.findall(r"^struct (\w+) \{", text, re.M)]
     twice = {name for name in structs if structs.count(name) > 1}
     checks.check(len(structs) > 50 and not twice, "no name of a public struct has two meanings", twice)

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+// base/ is what any C program of this kind needs: status and words of errors, log, memory, files, JSON, NumPy
+// arrays, hashes, random numbers, threads, signals.  It knows nothing of models, modes or sweeps, and no MPI;
+// everybody uses it, and it uses the C library alone (json.c: cJSON, hash.c: OpenSSL).
+//
 // One status type for the whole program: the value is the exit status, the text is the one line that the
 // user reads.  Who finds an error words it once, with error_set(); callers pass it on untouched.
 #ifndef SSMSWEEP_BASE_STATUS_H

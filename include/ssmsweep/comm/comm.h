@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // MPI start-up and the one function by which ranks agree on failure (before and after each collective step).
+//
+// comm/ has what every user of MPI needs: start and end, agreement, waiting that leaves the core to others,
+// memory that the ranks of a node share (node_block.h).  It knows base/ alone: neither what is computed nor
+// what is stored. Folders below it in the table of docs/design.md may use MPI, those above it may not.
 #ifndef SSMSWEEP_COMM_COMM_H
 #define SSMSWEEP_COMM_COMM_H
 

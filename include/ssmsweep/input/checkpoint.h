@@ -34,7 +34,7 @@ const struct tensor *checkpoint_at(const struct checkpoint *checkpoint, size_t i
 const struct tensor *checkpoint_find(const struct checkpoint *checkpoint,
                                      const char *name); // NULL: no such tensor
 
-// Of a tensor that is not there, the shard that the index names for it; NULL: none.
+// The shard that the index names for a tensor that is not there; NULL: none.
 const char *checkpoint_missing_from(const struct checkpoint *checkpoint, const char *name);
 // Local.  Every tensor and number whose name begins with `from` gets `to` in its place.  STATUS_INPUT: two
 // then have one name.

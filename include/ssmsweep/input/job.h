@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The job: every option of the command line and of a job file, validated, const after job_parse().
+//
+// input/ reads what comes from outside: options (option.h, job.h), checkpoints as named tensors
+// (checkpoint.h, tensor.h), tokenizers (tokenizer.h), texts as token ids (corpus.h).  A file may be refused,
+// in words that name it and the remedy, and cannot crash the program.  It knows base/ alone: no model family,
+// no mode, no MPI.  main.c parses the job, arch/ reads its tensors here, sweep/ its texts.
 #ifndef SSMSWEEP_INPUT_JOB_H
 #define SSMSWEEP_INPUT_JOB_H
 

@@ -67,8 +67,8 @@ bool tensor_same_values(const struct tensor *a, const struct tensor *b);
 // True if an element of a float tensor is NaN or infinite as float32; *index is then the first such element,
 // row-major.
 bool tensor_find_nonfinite(const struct tensor *tensor, int64_t *index);
-// Of the elements that begin in the bytes [from, to); a tensor that is not row-major counts as a whole where
-// its data begin.
+// What holds of the elements that begin in the bytes [from, to); a tensor that is not row-major counts as a
+// whole where its data begin.
 bool tensor_nonfinite_within(const struct tensor *tensor, const unsigned char *from, const unsigned char *to);
 
 // A list that owns the names and the array, not the bytes.  In caller memory, zeroed before use.

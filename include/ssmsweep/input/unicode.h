@@ -24,7 +24,7 @@ struct normalizer {
 enum status unicode_normalize(const struct normalizer *normalizer, const char *text, size_t bytes,
                               char **normalized, size_t *normalized_bytes, struct error *err);
 
-// Of valid UTF-8.  Is the character that begins, or ends, at byte `at` one of a word?  False at the text's
+// In valid UTF-8.  Is the character that begins, or ends, at byte `at` one of a word?  False at the text's
 // end.
 bool unicode_word_begins(const char *text, size_t bytes, size_t at);
 bool unicode_word_ends(const char *text, size_t at);

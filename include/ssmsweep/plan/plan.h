@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a sweep has to do: runs (cell x mode), groups of them, shards of samples, and the order of the items.
-// No MPI here.
+// What a sweep has to do: cells, runs, groups of them, shards of samples, and the order of the items.
+//
+// plan/ knows the job, the dimensions of the model, the lengths of the samples and the number of ranks, and
+// tells from these alone what will be done (plan.h), in which memory (lane.h), and what it will take
+// (predict.h).  All of it is local and gives the same on every rank.  It must not know MPI, the result file,
+// how an item is computed, or which rank gets it: results may not depend on a plan.  sweep/ makes plans and
+// walks through them, store/ names and lays out its datasets after cells and runs, report/ compares and sorts
+// by cells.  docs/design.md has the words.
 #ifndef SSMSWEEP_PLAN_PLAN_H
 #define SSMSWEEP_PLAN_PLAN_H
 

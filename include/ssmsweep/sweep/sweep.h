@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sweep as a whole: model, text, plan, weights, calibration, result file, items.
+//
+// sweep/ takes a job from its options to a whole result file.  sweep_open(): folders and modes (setup.h),
+// model and texts (inputs.h), plan.  sweep_run(): weights (engine.h), result file, what an earlier run left
+// (resume.h), calibration (calibration.h), items (worker.h, lockstep.h).  Work is handed out by scheduler.h,
+// which knows nothing of a sweep, with the book and the messages of batches.h.  It knows all folders above
+// it, and is the only one that brings them together; it must not know metrics by name, reports, or what is
+// done with a result.  main.c and the bench call it; report/ and tools/ use its path and its progress.
 #ifndef SSMSWEEP_SWEEP_SWEEP_H
 #define SSMSWEEP_SWEEP_SWEEP_H
 
