@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 #include "ssmsweep/base/status.h"
-#include "ssmsweep/report/checks.h"
 #include "ssmsweep/report/compare.h"
+#include "ssmsweep/report/gate.h"
 
 struct baseline; // opaque
 

@@ -14,8 +14,28 @@
 #include <stdbool.h>
 
 #include "ssmsweep/base/status.h"
-#include "ssmsweep/report/checks.h"
 #include "ssmsweep/report/compare.h"
+
+// ---- what gates and baselines found: checks, each good or with one line that says why not ----
+
+struct check {
+    const char *kind; // "gate" or "baseline"
+    bool good;
+    char name[200];
+    char text[400]; // empty where good
+};
+
+// In caller memory, zeroed before use; freed by checks_clear().
+struct checks {
+    struct check *items;
+    int count, room;
+};
+
+enum status checks_add(struct checks *checks, const struct check *check, struct error *err);
+int checks_broken(const struct checks *checks);
+void checks_clear(struct checks *checks);
+
+// ---- gates ----
 
 enum { GATE_LIMITS = 16, GATE_MODES = 64 };
 

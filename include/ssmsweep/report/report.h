@@ -22,8 +22,8 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/measure/metric.h"
 #include "ssmsweep/plan/plan.h"
-#include "ssmsweep/report/checks.h"
 #include "ssmsweep/report/compare.h"
+#include "ssmsweep/report/gate.h"
 #include "ssmsweep/report/sweep_report.h"
 
 // ---- cells ----

@@ -7,7 +7,6 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/report/baseline.h"
-#include "ssmsweep/report/checks.h"
 #include "ssmsweep/report/compare.h"
 #include "ssmsweep/report/gate.h"
 
