@@ -14,7 +14,6 @@ import harness
 import recovery
 import sweep_files
 
-LIMIT = harness.LIMIT
 WHOLE = ["fp32", "fp16", "0", "2-1", "3"]
 SPLITS = [["fp32"], ["2-1"], ["3", "0"], ["fp16"]], [["2-1", "--reference", "2-1"], ["fp32", "0"], ["3", "fp16"]]
 
@@ -31,7 +30,7 @@ class Folder:
         program = recovery.INJECT if inject else harness.PROGRAM
         options = (["--inject", inject] if inject else []) + [command]
         options += recovery.job_without_modes(self.good, "-v") if command != "compare" else []
-        return harness.run(options + list(further), ranks, self.path, limit=LIMIT, program=program)
+        return harness.run(options + list(further), ranks, self.path, program=program)
 
     def save(self, *modes, ranks=1, inject=None):
         return self.call("save", *modes, ranks=ranks, inject=inject)
@@ -220,8 +219,8 @@ def check_small(checks, workplace):
     folder = os.path.join(workplace, "small")
     os.mkdir(folder)
     options = ["--calib_data_num", "4", "--calib_seqlen", "200", "--layers", "0-3", "-q"]
-    made = harness.run(["save", "fp_only"] + options, 1, folder, limit=LIMIT)
-    harness.run(["--inject", "die@sync:2", "save", "2-1"] + options, 1, folder, limit=LIMIT, program=recovery.INJECT)
+    made = harness.run(["save", "fp_only"] + options, 1, folder)
+    harness.run(["--inject", "die@sync:2", "save", "2-1"] + options, 1, folder, program=recovery.INJECT)
     file, left = (os.stat(os.path.join(folder, "layer_outputs", "sweep.h5" + end)) for end in ("", ".extension"))
     checks.check(made.status == recovery.OK and file.st_size > 2 << 20 and left.st_blocks * 512 < 300 << 10,
                  "the extension is small", "%d bytes for a file of %d" % (left.st_blocks * 512, file.st_size))

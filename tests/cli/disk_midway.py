@@ -59,7 +59,7 @@ def check_adding(checks, good, workplace):
             os.mkdir(folder)
             mount(folder, "size=600k")
             options = ["save", "-q"] + recovery.job_without_modes(good.folder)
-            made = harness.run(options + ["fp32"], ranks, folder, limit=LIMIT)
+            made = harness.run(options + ["fp32"], ranks, folder)
             before = recovery.stored(folder)
             program, fault = (recovery.INJECT, ["--inject", inject]) if inject else (harness.PROGRAM, [])
             full = harness.run_each_status(fault + options + ["all"], ranks, folder, None, LIMIT, program=program)
@@ -72,7 +72,7 @@ def check_adding(checks, good, workplace):
                          what + ": what was there is there", sweep_files.differences(after, before))
             checks.check(inject or set(after) == set(before), what + ": as it was")
             remount(folder, "size=20m")
-            again = harness.run(options + ["all"], ranks, folder, limit=LIMIT)
+            again = harness.run(options + ["all"], ranks, folder)
             checks.check(again.status == recovery.OK and not sweep_files.differences(recovery.stored(folder), recovery.stored(good.folder)),
                          what + ": goes on once there is room", again.err)
             harness.execute(["umount", folder], ".")

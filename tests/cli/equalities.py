@@ -11,7 +11,6 @@ JOB = ["--modes", "essential,2-0", "--calib_data_num", "2", "--calib_seqlen", "2
        "--components", "conv1d_output,mixer_output"]
 LAYERS, COMPONENTS = 24, 6
 ALTERED = [("2-2", "2-1", 3, "conv1d_output", 1, 5), ("2-0", "0", 23, "mixer_output", 0, 17)]
-LIMIT = harness.LIMIT
 
 
 def alter(path):
@@ -39,13 +38,13 @@ def alter_metrics(path):
 def check_metrics(checks):
     """Without tensors, the metrics of each sample are compared."""
     with harness.Workplace() as folder:
-        result = harness.run(JOB + ["-v", "--store", "none"], 3, folder, limit=LIMIT)
+        result = harness.run(JOB + ["-v", "--store", "none"], 3, folder)
         checks.check(result.status == 0 and "%d declared equalities hold" % (2 * LAYERS * COMPONENTS) in result.err,
                      "--store none", result.err)
         alter_metrics(os.path.join(folder, "layer_outputs", "sweep.h5"))
         said = []
         for ranks in (1, 3):
-            result = harness.run(["compare", "-q"], ranks, folder, limit=LIMIT)
+            result = harness.run(["compare", "-q"], ranks, folder)
             checks.check(result.status == 1 and len(result.lines()) == 3, "--store none, %d ranks" % ranks, result.err)
             said.append(result.lines())
             for layer in (7, 23):
@@ -59,14 +58,14 @@ def main():
     checks = harness.Checks()
     check_metrics(checks)
     with harness.Workplace() as folder:
-        result = harness.run(JOB + ["-v"], 2, folder, limit=LIMIT)
+        result = harness.run(JOB + ["-v"], 2, folder)
         checks.check(result.status == 0, "a run", result.err)
         checks.check("%d declared equalities hold" % (2 * LAYERS * COMPONENTS) in result.err, "the run checks them",
                      result.err)
         alter(os.path.join(folder, "layer_outputs", "sweep.h5"))
         said = []
         for ranks in (1, 3):
-            result = harness.run(["compare", "-q"], ranks, folder, limit=LIMIT)
+            result = harness.run(["compare", "-q"], ranks, folder)
             checks.check(result.status == 1, "status on %d ranks" % ranks, result.err)
             said.append(result.lines())
             checks.check(len(said[-1]) == 3, "a line for each, and the verdict", said[-1])

@@ -12,7 +12,7 @@ import harness
 import recovery
 import sweep_files
 
-USAGE, LIMIT = 2, harness.LIMIT
+USAGE = 2
 OTHERS = 4
 CASES = {  # name: further options; {folder} holds the texts
     "default": [],
@@ -44,7 +44,7 @@ class Run:
         self.folder = os.path.join(folder, name.replace(" ", "-").replace(",", ""))
         os.mkdir(self.folder)
         self.job = recovery.job(folder, "-v", *[word.format(folder=folder) for word in CASES[name]])
-        self.result = harness.run(self.job, 4 if name.endswith("-n 4") else 1, self.folder, limit=LIMIT)
+        self.result = harness.run(self.job, 4 if name.endswith("-n 4") else 1, self.folder)
         self.found = recovery.results(self.folder) if self.result.status == 0 else {}
         if self.found:
             with h5py.File(self.path()) as f:
@@ -119,8 +119,8 @@ def check_resume(checks, folder, runs):
         case = os.path.join(folder, "stopped-" + point.replace(":", "-"))
         os.mkdir(case)
         job = runs["others"].job
-        stopped = harness.run(["--inject", "stop@" + point] + job, 1, case, limit=LIMIT, program=recovery.INJECT)
-        resumed = harness.run(job + ["--resume"], 3, case, limit=LIMIT)
+        stopped = harness.run(["--inject", "stop@" + point] + job, 1, case, program=recovery.INJECT)
+        resumed = harness.run(job + ["--resume"], 3, case)
         differing = sweep_files.differences(recovery.results(case), runs["others"].found)
         checks.check(stopped.status == recovery.STOPPED and resumed.status == 0 and not differing,
                      "stopped at %s, and continued" % point, "%s\n%s" % (differing, resumed.err))
@@ -133,12 +133,12 @@ def check_resume(checks, folder, runs):
                                ("calibration text", ["--calib-data", os.path.join(folder, "others.npy"),
                                                      "--calib_data_num", "2,4"], "calibration_ids_sha256")):
         job = [word for word in runs["others"].job if word != "-v"] + ["--resume", "-q"] + options
-        result = harness.run(job, 1, runs["others"].folder, limit=LIMIT)
+        result = harness.run(job, 1, runs["others"].folder)
         checks.check(result.status == recovery.INPUT and len(result.lines()) == 1 and key in result.err,
                      "--resume with another %s: refused" % what, result.err)
     moved = os.path.join(folder, "moved.npy")
     shutil.copy(os.path.join(folder, "others.npy"), moved)
-    result = harness.run(runs["others"].job + ["--resume", "--eval-data", moved], 1, runs["others"].folder, limit=LIMIT)
+    result = harness.run(runs["others"].job + ["--resume", "--eval-data", moved], 1, runs["others"].folder)
     checks.check(result.status == 0 and recovery.computed(result.err) == (0, 0), "the same text elsewhere: nothing to do",
                  result.err)
 
@@ -169,7 +169,7 @@ def check_bad(checks, folder):
             shutil.rmtree(case, ignore_errors=True)
             os.mkdir(case)
             line = job + options if options else ["compare", "--eval-data", others]
-            result = harness.run_each_status(line, ranks, case, limit=LIMIT)
+            result = harness.run_each_status(line, ranks, case)
             checks.check(result.status == status and len(result.lines()) == 1 and words in result.lines()[0] and
                          not os.path.exists(os.path.join(case, "layer_outputs", "sweep.h5")),
                          "%s, -n %d" % (what, ranks), "%s\n%s" % (result.status, result.err))

@@ -15,7 +15,6 @@ import sweep_files
 
 EVERY = os.environ.get("SSMSWEEP_WALK") == "all"
 KINDS = ["read", "write", "message", "alloc"]
-LIMIT = harness.LIMIT
 MOST = 20000  # no run has that many calls
 
 
@@ -31,7 +30,7 @@ def walk(ranks):
 
 
 def resume(good, folder):
-    done = harness.run(recovery.job(good.folder, "--resume", "-q"), 1, folder, limit=LIMIT)
+    done = harness.run(recovery.job(good.folder, "--resume", "-q"), 1, folder)
     wrong = []
     if done.status != recovery.OK:
         wrong.append("resuming: status %s\n%s" % (done.status, done.err))
@@ -44,7 +43,7 @@ def one(good, folder, kind, k, ranks):
     """(did it fire, what is wrong)"""
     os.makedirs(folder)
     fault = "%s:%d/%d" % (kind, k, k % ranks)
-    done = harness.run(["--inject", fault] + recovery.job(good.folder, "-q"), ranks, folder, limit=LIMIT,
+    done = harness.run(["--inject", fault] + recovery.job(good.folder, "-q"), ranks, folder,
                        program=recovery.INJECT)
     fired = "inject: " in done.err
     wrong = []

@@ -18,7 +18,6 @@ VARIANTS = [(1, []),  # the first is what the others are compared with
             (16, ["--shard", "1"])]
 if harness.LONG:
     VARIANTS += [(2, ["--shard", "1"]), (2, ["--threads", "2"]), (3, ["--shard", "7"]), (16, [])]
-LIMIT = harness.LIMIT
 
 
 def seconds_of(path):
@@ -30,7 +29,7 @@ def seconds_of(path):
 
 def h5diff(first, second, cwd):
     exclude = [word for name in seconds_of(os.path.join(cwd, first)) for word in ("--exclude-path", name)]
-    return harness.execute(["h5diff"] + exclude + [first, second], cwd, limit=LIMIT)
+    return harness.execute(["h5diff"] + exclude + [first, second], cwd)
 
 
 def main():
@@ -40,7 +39,7 @@ def main():
             what = "-n %d %s" % (ranks, " ".join(further))
             folder = os.path.join(workplace, str(number))
             os.mkdir(folder)
-            result = harness.run(JOB + further, ranks, folder, limit=LIMIT)
+            result = harness.run(JOB + further, ranks, folder)
             if not checks.check(result.status == 0, what + ": runs", "status %s\n%s" % (result.status, result.err)):
                 continue
             made = sweep_files.json_lines(folder)

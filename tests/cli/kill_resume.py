@@ -115,7 +115,7 @@ def one(good, workplace, number, point=None):
         elif status != recovery.OK:
             wrong.append("killed attempt %d (%d ranks): status %s\n%s" % (attempt, ranks, status, err))
     ranks = chance.randint(1, 4)
-    last = harness.run(good.job("-v", "--resume"), ranks, folder, limit=LIMIT)
+    last = harness.run(good.job("-v", "--resume"), ranks, folder)
     began = recovery.computed(last.err)
     computed, observed = computed + began[0], observed + began[1]
     torn += (recovery.kept(last.err) or {}).get("torn", 0)

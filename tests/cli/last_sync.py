@@ -36,7 +36,7 @@ def main():
             checks.check(result.status == recovery.IO and len(result.statuses) == ranks and "sweep.h5: cannot sync" in last and
                          "%d of %d samples" % (recovery.ALL, recovery.ALL) in last and "computes run" in result.err.split("inject: ")[0],
                          what + ": status and line", "%s\n%s" % (result.status, result.err))
-            resumed = harness.run(recovery.job(good.folder, "--resume", "-q"), ranks, folder, limit=LIMIT)
+            resumed = harness.run(recovery.job(good.folder, "--resume", "-q"), ranks, folder)
             checks.check(resumed.status == recovery.OK and not sweep_files.differences(recovery.results(folder), good.results),
                          what + ": resumes", resumed.err)
     checks.finish()

@@ -17,7 +17,6 @@ sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
 
 JOB = ["-q", "--calib_data_num", "2,3", "--calib_seqlen", "48", "--layers", "all", "--components", "all"] + harness.FEW
-LIMIT = harness.LIMIT
 
 
 def reference_of(mode_of_reference, cell, cells):
@@ -95,7 +94,7 @@ def datasets(path, group):
 
 
 def run(checks, what, folder, options, ranks=1):
-    result = harness.run(JOB + options + ["--output_dir", what, "--comparison-dir", what + "/reports"], ranks, folder, limit=LIMIT)
+    result = harness.run(JOB + options + ["--output_dir", what, "--comparison-dir", what + "/reports"], ranks, folder)
     checks.check(result.status == 0, what + " runs", result.err)
     return os.path.join(folder, what, "sweep.h5")
 

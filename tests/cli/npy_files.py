@@ -14,7 +14,6 @@ import sweep_files
 JOB = ["--modes", "essential", "--calib_data_num", "3", "--calib_seqlen", "40", "--layers", "2,last", "--components",
        "ssm_input,mixer_output"]
 MODES = ["fp32", "0", "2-1", "2-2", "2-4"]
-LIMIT = harness.LIMIT
 
 
 def valid_rows(path, mode, layer, component):
@@ -59,9 +58,9 @@ def check_original_shape(checks, work):
     other = values + 0.25
     numpy.save(os.path.join(folder, "mode_fp32_layer_0.npy"), values)
     numpy.save(os.path.join(folder, "mode_2-1_layer_0.npy"), other.astype("f4"))
-    result = harness.run(["import-npy", "original", "--output_dir", "theirs"], 1, work, limit=LIMIT)
+    result = harness.run(["import-npy", "original", "--output_dir", "theirs"], 1, work)
     checks.check(result.status == 0, "import of the original's shape", result.err)
-    result = harness.run(["compare", "--output_dir", "theirs", "--comparison-dir", "c2", "-q"], 1, work, limit=LIMIT)
+    result = harness.run(["compare", "--output_dir", "theirs", "--comparison-dir", "c2", "-q"], 1, work)
     checks.check(result.status == 0, "and its comparison", result.err)
     report = harness.read_json(os.path.join(work, "c2", "mode_2-1_vs_fp32.json"))
     record = report["layers"]["layer_0"]
@@ -73,7 +72,7 @@ def check_broken(checks, work):
         shutil.rmtree(os.path.join(work, "broken"), ignore_errors=True)
         shutil.copytree(os.path.join(work, "arrays"), os.path.join(work, "broken"))
         change(lambda name: os.path.join(work, "broken", name))
-        result = harness.run(["import-npy", "broken", "--output_dir", "never"], 1, work, limit=LIMIT)
+        result = harness.run(["import-npy", "broken", "--output_dir", "never"], 1, work)
         good = result.status == 3 and len(result.lines()) == 1 and word in result.err
         checks.check(good, what, "status %s: %s" % (result.status, result.err))
         checks.check(not os.path.exists(os.path.join(work, "never", "sweep.h5")), what + ": no result file")
@@ -97,33 +96,33 @@ def check_broken(checks, work):
     broken("a torn manifest", "export.json", lambda at: open(at("export.json"), "w").close())
     os.mkdir(os.path.join(work, "empty"))
     for folder in ("empty", "missing"):
-        result = harness.run(["import-npy", folder, "--output_dir", "never"], 1, work, limit=LIMIT)
+        result = harness.run(["import-npy", folder, "--output_dir", "never"], 1, work)
         checks.check(result.status == 3 and folder in result.err, "import of a folder that is " + folder, result.err)
 
 
 def main():
     checks = harness.Checks()
     with harness.Workplace() as work:
-        result = harness.run(JOB + ["-q"], 3, work, limit=LIMIT)
+        result = harness.run(JOB + ["-q"], 3, work)
         checks.check(result.status == 0, "a sweep", result.err)
-        result = harness.run(["export", "--npy", "arrays"], 1, work, limit=LIMIT)
+        result = harness.run(["export", "--npy", "arrays"], 1, work)
         if not checks.check(result.status == 0, "export --npy", result.err):
             checks.finish()
         check_export(checks, os.path.join(work, "layer_outputs", "sweep.h5"), os.path.join(work, "arrays"))
-        result = harness.run(["export", "--npy"], 2, work, limit=LIMIT)
+        result = harness.run(["export", "--npy"], 2, work)
         beside = os.path.exists(os.path.join(work, "layer_outputs", "mode_2-4_layer_23.npy"))
         checks.check(result.status == 0 and beside, "export beside the result file, two ranks", result.err)
-        result = harness.run(["export"], 1, work, limit=LIMIT)
+        result = harness.run(["export"], 1, work)
         checks.check(result.status == 2 and "--npy" in result.err, "export without a format", result.err)
 
         for ranks, name in ((1, "again"), (2, "again2")):
-            result = harness.run(["import-npy", "arrays", "--output_dir", name], ranks, work, limit=LIMIT)
+            result = harness.run(["import-npy", "arrays", "--output_dir", name], ranks, work)
             checks.check(result.status == 0, "import-npy on %d ranks" % ranks, result.err)
-            result = harness.run(["compare", "--output_dir", name, "--comparison-dir", "c-" + name, "-q"], 1, work, limit=LIMIT)
+            result = harness.run(["compare", "--output_dir", name, "--comparison-dir", "c-" + name, "-q"], 1, work)
             checks.check(result.status == 0, "compare of imported arrays", result.err)
             first, second = (reports(os.path.join(work, folder)) for folder in ("comparisons", "c-" + name))
             checks.check(len(first) == 5 and first == second, "the same reports", sorted(second))
-        result = harness.run(["import-npy", "arrays", "--output_dir", "again"], 1, work, limit=LIMIT)
+        result = harness.run(["import-npy", "arrays", "--output_dir", "again"], 1, work)
         checks.check(result.status == 3 and "exists already; remove it" in result.err, "no result file is overwritten", result.err)
         check_original_shape(checks, work)
         check_broken(checks, work)

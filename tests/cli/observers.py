@@ -17,7 +17,7 @@ import sweep_files
 
 import observers as numpy_observers  # noqa: E402, of tests/reference, which recovery.py put on the path
 
-USAGE, LIMIT = 2, harness.LIMIT
+USAGE = 2
 SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 MIXED = "mse,x_proj_input=entropy,outputs=entropy,ssm_state=percentile,dt_proj-output=ema-percentile"
 EVERY_KIND = ["mse", "entropy", "ema-percentile", "percentile", "minmax", "entropy", "mse"]
@@ -43,7 +43,7 @@ def command(folder, sizes, *further, ids="ids.npy"):
 
 def run(checks, case, line, ranks=1, program=harness.PROGRAM):
     os.makedirs(case, exist_ok=True)
-    result = harness.run(line, ranks, case, limit=LIMIT, program=program)
+    result = harness.run(line, ranks, case, program=program)
     checks.check(result.status == 0, "%s runs" % os.path.basename(case), result.err)
     return os.path.join(case, "layer_outputs", "sweep.h5")
 
@@ -170,7 +170,7 @@ def check_stops(checks, folder):
     line = command(folder, [1, 3, 12], "-v", "--observer", MIXED, "--shuffle-calib", "3", "--seed", str(SEED), "--shard", "2")
     good = os.path.join(folder, "good")
     os.mkdir(good)
-    first = harness.run(line, 1, good, limit=LIMIT)
+    first = harness.run(line, 1, good)
     checks.check(first.status == 0, "runs", first.err)
     check_report(checks, good, first)
     path, results = os.path.join(good, "layer_outputs", "sweep.h5"), recovery.results(good)
@@ -183,9 +183,9 @@ def check_stops(checks, folder):
     for point, ranks in (("observe:1", 1), ("observe:7", 1), ("observe:1/0", 3), ("store:20", 1)):
         case = os.path.join(folder, point.replace(":", "-").replace("/", "-"))
         os.mkdir(case)
-        stopped = harness.run(["--inject", "stop@" + point] + line, ranks, case, limit=LIMIT, program=recovery.INJECT)
+        stopped = harness.run(["--inject", "stop@" + point] + line, ranks, case, program=recovery.INJECT)
         checks.check(stopped.status == recovery.STOPPED, point + ": stops", stopped.err)
-        resumed = harness.run(line + ["--resume"], 4 - ranks, case, limit=LIMIT)
+        resumed = harness.run(line + ["--resume"], 4 - ranks, case)
         differing = sweep_files.differences(recovery.results(case), results)
         checks.check(resumed.status == 0 and not differing, point + ": goes on to the same bytes",
                      "%s\n%s" % (differing, resumed.err))
@@ -195,7 +195,7 @@ def check_stops(checks, folder):
     shutil.copytree(good, torn)
     with h5py.File(os.path.join(torn, "layer_outputs", "sweep.h5"), "r+") as f:
         f["calibration/histogram"][4, 1, 0, 300] += 1
-    result = harness.run(line + ["--resume"], 2, torn, limit=LIMIT)
+    result = harness.run(line + ["--resume"], 2, torn)
     checks.check("calibration: 11 of 12 kept, 1 torn" in result.err and
                  not sweep_files.differences(recovery.results(torn), results), "an altered histogram is made again", result.err)
     quiet = [word for word in line if word != "-v"] + ["-q", "--resume"]
@@ -204,18 +204,18 @@ def check_stops(checks, folder):
                                  ("--observer", other, "observer is ...,dt_proj-output=ema-percentile' there, ...,dt_proj-output=minmax' here"),
                                  ("--shuffle-calib", "2", "shuffle_calib is 3 there, 2 here"),
                                  ("--seed", "6", "seed is 5 there, 6 here")):
-        result = harness.run(quiet + [option, value], 2, good, limit=LIMIT)
+        result = harness.run(quiet + [option, value], 2, good)
         checks.check(result.status == recovery.INPUT and len(result.lines()) == 1 and words in result.err,
                      "--resume with another %s: refused" % option, result.err)
     exported = os.path.join(folder, "exported")
-    checks.check(harness.run(["export", "--npy", exported, "-q"], 1, good, limit=LIMIT).status == 0 and
+    checks.check(harness.run(["export", "--npy", exported, "-q"], 1, good).status == 0 and
                  os.path.exists(os.path.join(exported, "mode_2-4_n3_order2_layer_1.npy")), "orders are exported",
                  os.listdir(exported))
     again = os.path.join(folder, "again")
     os.mkdir(again)
-    imported = harness.run(["import-npy", exported, "-q"], 1, again, limit=LIMIT)
-    compared = harness.run(["compare", "-q", "--format", "csv"], 1, again, limit=LIMIT)
-    reported = harness.run(["compare", "-q", "--format", "csv"], 1, good, limit=LIMIT)
+    imported = harness.run(["import-npy", exported, "-q"], 1, again)
+    compared = harness.run(["compare", "-q", "--format", "csv"], 1, again)
+    reported = harness.run(["compare", "-q", "--format", "csv"], 1, good)
     checks.check(imported.status == 0 and compared.out == reported.out and "2-4,3_order2," in compared.out,
                  "and imported", imported.err + compared.err)
 
@@ -280,7 +280,7 @@ def check_bad(checks, folder):
             shutil.rmtree(case, ignore_errors=True)
             os.mkdir(case)
             line = [word for word in command(folder, [1, 3], "-q")]
-            result = harness.run_each_status(line + options, ranks, case, limit=LIMIT)
+            result = harness.run_each_status(line + options, ranks, case)
             checks.check(result.status == status and len(result.lines()) == 1 and
                          all(word in result.lines()[0] for word in words) and
                          not os.path.exists(os.path.join(case, "layer_outputs", "sweep.h5")),

@@ -7,7 +7,6 @@ import harness
 import recovery
 import sweep_files
 
-LIMIT = harness.LIMIT
 OBSERVERS = "mse,x_proj_input=entropy,outputs=entropy,ssm_state=percentile,dt_proj-output=ema-percentile"
 JOBS = {
     "observers and orders": ["--observer", OBSERVERS, "--shuffle-calib", "2", "--seed", "5"],
@@ -23,7 +22,7 @@ def check_jobs(checks, workplace):
             folder = os.path.join(workplace, "%s-%d" % (what.replace(" ", "-"), ranks))
             os.mkdir(folder)
             line = recovery.job(workplace, "-q", *[word.format(folder=workplace) for word in options])
-            result = harness.run(line, ranks, folder, limit=LIMIT)
+            result = harness.run(line, ranks, folder)
             if checks.check(result.status == 0 and not result.lines(), "%s, -n %d" % (what, ranks), result.err):
                 found[ranks] = recovery.results(folder)
         differing = sweep_files.differences(found[1], found[3]) if len(found) == 2 else "no results"
@@ -38,11 +37,11 @@ def check_additions(checks, workplace):
     for what, program, words, status in (
             ("save", harness.PROGRAM, ["save", "fp32"], 0), ("killed", recovery.INJECT, ["--inject", "die@sync:2", "save", "2-1"], -9),
             ("save again", harness.PROGRAM, ["save", "0", "2-1"], 0)):
-        result = harness.run(words + job, 1, folder, limit=LIMIT, program=program)
+        result = harness.run(words + job, 1, folder, program=program)
         checks.check(result.status == status and not result.lines(), "additions: " + what, "%s\n%s" % (result.status, result.err))
     modes = sweep_files.modes(os.path.join(folder, "layer_outputs", "sweep.h5"))
     checks.check(modes == ["0", "0", "2-1", "2-1", "fp32"], "additions: the modes of the file", modes)
-    result = harness.run(["compare", "-q", "--per-sample"] + harness.FEW, 3, folder, limit=LIMIT)
+    result = harness.run(["compare", "-q", "--per-sample"] + harness.FEW, 3, folder)
     checks.check(result.status == 0, "compare", result.err)
 
 
@@ -52,7 +51,7 @@ def main():
         recovery.make_model(workplace)
         check_jobs(checks, workplace)
         check_additions(checks, workplace)
-        made = harness.run(["synth", "--preset", "tiny", "--out", "made"], 1, workplace, limit=LIMIT)
+        made = harness.run(["synth", "--preset", "tiny", "--out", "made"], 1, workplace)
         checks.check(made.status == 0 and os.path.exists(os.path.join(workplace, "made", "config.json")), "synth", made.err)
     checks.finish()
 

@@ -29,7 +29,7 @@ class Case:
     def run(self, *further, ranks=1, inject=None):
         program = recovery.INJECT if inject else harness.PROGRAM
         options = (["--inject", inject] if inject else []) + recovery.job(self.good.folder, "-v", *further)
-        return harness.run(options, ranks, self.folder, limit=LIMIT, program=program)
+        return harness.run(options, ranks, self.folder, program=program)
 
     def same(self):
         return not sweep_files.differences(recovery.results(self.folder), self.good.results)
@@ -211,16 +211,14 @@ def check_earlier_schema(checks, good, workplace):
     old = Case(good, workplace, "version 5")
     shutil.copytree(os.path.join(good.folder, "layer_outputs"), os.path.join(old.folder, "layer_outputs"))
     as_version_5(old.file())
-    with open(old.file(), "rb") as f:
-        before = f.read()
+    before = harness.read_bytes(old.file())
     said = [harness.run(["compare"] + harness.FEW, 2, folder).out for folder in (good.folder, old.folder)]
     checks.check(said[0] and said[0] == said[1], "a file of version 5 is compared as one of this version")
     for ranks, words in ((1, recovery.job(good.folder, "--resume")), (3, ["save"] + recovery.job(good.folder))):
         result = harness.run(words, ranks, old.folder)
         checks.check(result.status == recovery.INPUT and "schema_version: expected 6, got 5" in result.err,
                      "version 5, %s: nothing is added" % words[0], result.err)
-    with open(old.file(), "rb") as f:
-        checks.check(f.read() == before, "a file of version 5 stays as it is")
+    checks.check(harness.read_bytes(old.file()) == before, "a file of version 5 stays as it is")
 
 
 def check_no_file(checks, good, workplace):
@@ -334,7 +332,7 @@ def check_not_finite(checks, good, workplace):
         if name.endswith("layers.1.mixer.out_proj.weight"):
             tensors[name] = np.full_like(tensors[name], 3e38)
     recovery.reference.save_safetensors(os.path.join(folder, "model", "model.safetensors"), tensors)
-    result = harness.run(recovery.job(folder, "--resume"), 2, folder, limit=LIMIT)
+    result = harness.run(recovery.job(folder, "--resume"), 2, folder)
     checks.check(result.status == recovery.OK, "outputs that are not finite: status", "%s\n%s" % (result.status, result.err))
     stats = harness.read_json(os.path.join(folder, "layer_outputs", "mode_fp32_stats.json"))["layers"]["layer_1"]
     record = harness.report(folder, "mode_fp16_vs_fp32.json")["layers"]["layer_1"]

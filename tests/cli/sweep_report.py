@@ -31,7 +31,7 @@ def read(folder, name):
 
 
 def recompute(folder):
-    return harness.execute([sys.executable, CHECK, "layer_outputs/sweep.h5", "comparisons"], folder, limit=LIMIT)
+    return harness.execute([sys.executable, CHECK, "layer_outputs/sweep.h5", "comparisons"], folder)
 
 
 def check_numbers(checks, folder):
@@ -84,7 +84,7 @@ def check_sources(checks, workplace, report):
     """Without tensors the same bytes; from tensors alone (imported arrays) the same numbers."""
     none = os.path.join(workplace, "none")
     os.mkdir(none)
-    result = harness.run(JOB + ["-q", "--store", "none"], 2, none, limit=LIMIT)
+    result = harness.run(JOB + ["-q", "--store", "none"], 2, none)
     got = harness.report(none, "sweep.json") if result.status == 0 else None
     checks.check(got == report, "--store none: the same report", result.err)
 
@@ -94,7 +94,7 @@ def check_sources(checks, workplace, report):
     for arguments, folder in ((["export", "--npy", arrays], source),
                               (["import-npy", "npy", "--output_dir", "layer_outputs"], target),
                               (["compare", "-q", "--bootstrap", "399"], target)):
-        result = harness.run(arguments, 1, folder, limit=LIMIT)
+        result = harness.run(arguments, 1, folder)
         checks.check(result.status == 0, " ".join(arguments[:2]), result.err)
     imported = harness.report(target, "sweep.json")
     report = copy.deepcopy(report)
@@ -125,7 +125,7 @@ def check_orders(checks, workplace, report):
             for name in f[part + "/3"]:
                 if name.split("_")[0] not in ("2-0", "2-2"):
                     f.copy("%s/3/%s" % (part, name), "%s/6_order1/%s" % (part, name))
-    result = harness.run(["compare", "--bootstrap", "399"], 2, folder, limit=LIMIT)
+    result = harness.run(["compare", "--bootstrap", "399"], 2, folder)
     checks.check(result.status == 0, "orders: compare", result.err)
     orders = harness.report(folder, "sweep.json")
 
@@ -150,7 +150,7 @@ def check_noise_decides(checks, workplace, report):
     folder = os.path.join(workplace, "orders")
     with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r+") as f:
         f["metrics/6/0_dither1/moments"][...] = f["metrics/3/2-4/moments"][...]
-    result = harness.run(["compare", "-q", "--bootstrap", "399"], 2, folder, limit=LIMIT)
+    result = harness.run(["compare", "-q", "--bootstrap", "399"], 2, folder)
     checks.check(result.status == 0, "noise: compare", result.err)
 
     def still(report, mode):
@@ -224,7 +224,7 @@ def check_apart_marks(checks, workplace, report):
                 rows[name] *= 1.1
         end["top1_agree"] -= 1
         rerun["apart"][...], rerun["end_of_model_apart"][...] = moments, end
-    result = harness.run(["compare", "--all", "--bootstrap", "399"], 2, folder, limit=LIMIT)
+    result = harness.run(["compare", "--all", "--bootstrap", "399"], 2, folder)
     checks.check(result.status == 0, "apart: compare", result.err)
     marked = json.loads(read(folder, "sweep.json"))
     for before, after in zip(report["layers"] + report["end_of_model"], marked["layers"] + marked["end_of_model"]):
@@ -429,7 +429,7 @@ def check_killed(checks, workplace, whole):
     harness.wait_until_left(folder)
     checks.check(process.returncode != 0 and not os.path.exists(os.path.join(folder, "comparisons", "sweep.json")), "killed before the report",
                  process.returncode)
-    result = harness.run(JOB + ["-v", "--resume"], 3, folder, limit=LIMIT)
+    result = harness.run(JOB + ["-v", "--resume"], 3, folder)
     kept = recovery.kept(result.err)
     checks.check(result.status == 0 and kept and 0 < kept["kept"] < kept["of"], "killed in the middle and resumed", result.err[-3000:])
     checks.check({name: read(folder, name) for name in FILES} == whole, "killed and resumed: the same bytes")
@@ -441,7 +441,7 @@ def main():
         for ranks in (1, 4, 16):
             folder = os.path.join(workplace, str(ranks))
             os.mkdir(folder)
-            result = harness.run(JOB, ranks, folder, limit=LIMIT)
+            result = harness.run(JOB, ranks, folder)
             if not checks.check(result.status == 0, "-n %d: runs" % ranks, result.err):
                 continue
             made = {name: read(folder, name) for name in FILES}
@@ -453,7 +453,7 @@ def main():
         folder = os.path.join(workplace, "4")
         for name in FILES:
             os.remove(os.path.join(folder, "comparisons", name))
-        result = harness.run(["compare", "--all", "-q", "--bootstrap", "399"], 3, folder, limit=LIMIT)
+        result = harness.run(["compare", "--all", "-q", "--bootstrap", "399"], 3, folder)
         checks.check(result.status == 0 and {n: read(folder, n) for n in FILES} == first, "`compare --all`: the same bytes", result.err)
 
         check_killed(checks, workplace, first)

@@ -69,7 +69,7 @@ def check_refused(checks, good, first):
     for what, arguments in (("--resume", recovery.job(good.folder, "--resume")), ("run", recovery.job(good.folder)),
                             ("save", ["save"] + recovery.job_without_modes(good.folder) + ["fp32"]),
                             ("import-npy", ["import-npy", "nowhere"])):
-        result = harness.run_each_status(arguments, RANKS, first.folder, limit=LIMIT)
+        result = harness.run_each_status(arguments, RANKS, first.folder)
         checks.check(result.status == BUSY and len(result.lines()) == 1 and "another run writes to it" in result.err and
                      named in result.err and HOLDER.search(result.err), what + ": refused by a line that names the other",
                      "%s\n%s" % (result.status, result.err))
@@ -78,7 +78,7 @@ def check_refused(checks, good, first):
 def check_readers(checks, first, workplace):
     told = "a run is under way (host "
     comparisons = os.path.join(workplace, "comparisons")
-    result = harness.run(["compare", "--all", "--comparison-dir", comparisons], RANKS, first.folder, limit=LIMIT)
+    result = harness.run(["compare", "--all", "--comparison-dir", comparisons], RANKS, first.folder)
     summary = harness.read_json(os.path.join(comparisons, "summary.json")) if result.status == 0 else {}
     checks.check(result.status == recovery.OK and told in result.err and "INCOMPLETE" in result.out and
                  summary.get("complete") is False and summary["incomplete_runs"], "compare: partial",
@@ -121,7 +121,7 @@ def check_added_modes(checks, good, workplace):
     folder = os.path.join(workplace, "exports")
     os.mkdir(folder)
     options = ["save"] + recovery.job_without_modes(good.folder)
-    made = harness.run(options + ["fp32"], 1, folder, limit=LIMIT)
+    made = harness.run(options + ["fp32"], 1, folder)
     environment = harness.environment({"INJECT_COMMAND": recovery.PAUSE})
     adding = subprocess.Popen([recovery.INJECT, "--inject", "command@mark:2"] + options + ["0", "-q"], cwd=folder,
                               env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -129,7 +129,7 @@ def check_added_modes(checks, good, workplace):
     deadline = time.time() + LIMIT
     while not os.path.exists(os.path.join(folder, "reached")) and time.time() < deadline:
         time.sleep(0.02)
-    result = harness.run(["export", "--npy", "arrays"], RANKS, folder, limit=LIMIT)
+    result = harness.run(["export", "--npy", "arrays"], RANKS, folder)
     arrays = os.listdir(os.path.join(folder, "arrays")) if result.status == 0 else []
     checks.check(made.status == recovery.OK and "a run is under way" in result.err and
                  any(name.startswith("mode_fp32_") for name in arrays) and
@@ -148,7 +148,7 @@ def check_open_elsewhere(checks, good, workplace):
     save, resume, compare = ["save"] + job, ["--resume", "--modes", "fp32,0"] + job, ["compare", "-q"]
 
     def call(arguments, ranks=RANKS, **further):
-        return harness.run_each_status(arguments, ranks, folder, limit=LIMIT, **further)
+        return harness.run_each_status(arguments, ranks, folder, **further)
 
     def check(what, arguments, status, words="", **further):
         result = call(arguments, **further)
@@ -181,7 +181,7 @@ def check_open_elsewhere(checks, good, workplace):
 def check_killed(checks, good, workplace):
     first = Paused(good, os.path.join(workplace, "killed"))
     os.kill(first.pid(), signal.SIGKILL)
-    resumed = harness.run(recovery.job(good.folder, "--resume"), RANKS, first.folder, limit=LIMIT)
+    resumed = harness.run(recovery.job(good.folder, "--resume"), RANKS, first.folder)
     kept = recovery.kept(resumed.err) or {"kept": 0}
     differing = sweep_files.differences(recovery.results(first.folder), good.results)
     checks.check(resumed.status == recovery.OK and kept["kept"] > 0 and not differing, "resumes as soon as the first is dead",
@@ -198,7 +198,7 @@ def check_stale(checks, good, workplace):
         with open(os.path.join(folder, LOCK), "w") as f:
             f.write(text)
         info = harness.run(["info", "--json", os.path.join("layer_outputs", "sweep.h5")], 1, folder)
-        result = harness.run(recovery.job(good.folder, "--resume"), RANKS, folder, limit=LIMIT)
+        result = harness.run(recovery.job(good.folder, "--resume"), RANKS, folder)
         checks.check(json.loads(info.out)["under_way"] is None and result.status == recovery.OK and
                      not os.path.exists(os.path.join(folder, LOCK)), "a lock file %s refuses nobody" % what, result.err)
 
@@ -206,7 +206,7 @@ def check_stale(checks, good, workplace):
 def check_no_locks(checks, good, workplace):
     folder = os.path.join(workplace, "no-locks")
     os.mkdir(folder)
-    result = harness.run(["--inject", "nolocks:1"] + recovery.job(good.folder), RANKS, folder, limit=LIMIT,
+    result = harness.run(["--inject", "nolocks:1"] + recovery.job(good.folder), RANKS, folder,
                          program=recovery.INJECT)
     lines = [line for line in result.err.splitlines() if "cannot be locked (No locks available)" in line]
     checks.check(result.status == recovery.OK and len(lines) == 1, "without locks: one warning", result.err)
