@@ -159,7 +159,7 @@ static double average(const struct run_view *run, int component, enum metric_id 
     return view_average(&average);
 }
 
-// Of those metrics by which a layer is judged.
+// The averages of those metrics by which a layer is judged.
 static struct report_cell *average_cells(struct builder *b, const struct run_view *run, int component)
 {
     const int metrics = b->report->n_metrics;

@@ -86,7 +86,7 @@ static double scale_at(const struct scales *scales, int cell, int layer, int sit
     return (double)scales->of_cell[cell][(size_t)layer * (size_t)scales->arch->n_sites + (size_t)site];
 }
 
-// Of a scale to that of the most samples.
+// The ratio of a scale to that of the most samples.
 static struct report_extent ratio_of(const struct scales *scales, int cell, int site)
 {
     for (int l = 0; l < scales->n_layer; l++)

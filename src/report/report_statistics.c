@@ -223,7 +223,7 @@ static void find_ranked(struct builder *b, struct report_statistics *statistics)
                 statistics->ranked[statistics->n_ranked++] = (struct report_ranked){u, k};
 }
 
-// Of each run that is the first of several orders: how many, and their places.
+// Finds each run that is the first of several orders: how many there are, and their places.
 static void find_orders(struct builder *b, struct report_statistics *statistics)
 {
     const struct sweep_report *sweep = b->from->sweep;
@@ -239,7 +239,7 @@ static void find_orders(struct builder *b, struct report_statistics *statistics)
     statistics->n_orders = runs * statistics->n_ranked;
 }
 
-// Of each mode that has some.
+// Counts the re-runs of each mode that has some.
 static int count_reruns(const struct sweep_report *sweep)
 {
     int most = 0;

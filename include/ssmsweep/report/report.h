@@ -97,7 +97,7 @@ struct report_run {
     const char *summary; // what the mode is, one line; NULL: unknown
     struct cell cell;    // its scales; zeroed: a float mode
     bool is_reference;
-    // Of runs that are compared: they and their reference are there in all samples; else how many samples
+    // Where it is compared: it and its reference are there in all samples; else how many samples
     // both have, and which of the run are not there, as ranges, "4" or "4-7".
     bool complete;
     int samples_compared;
@@ -203,7 +203,7 @@ struct report_ranking {
     const char *change; // what a pair's change is: "ratio", "difference", "atanh_difference", "odds_ratio"
     struct report_place places[BOOTSTRAP_MAX_RUNS];
     int n_places;
-    // Of the model.
+    // For the functions below.
     const struct report *report;
     const struct sweep_family *family;
     int unit, k;
@@ -254,7 +254,7 @@ struct report_statistics {
     int n_percentiles;
     bool knows_noise; // there are re-runs
     int n_entries, n_rankings, n_trends, n_orders;
-    // Of the model.
+    // For the functions below.
     const struct report_column *of_outputs, *of_predictions;
     struct report_ranked *ranked;
     int n_ranked, *ordered;
@@ -356,7 +356,8 @@ struct measurements {
     time_t time;
 };
 
-// Local: for one rank.  STATUS_IO: memory is out.  Freed by report_clear().
+// Local: for one rank.  In caller memory, where it must stay: the model points into itself.  STATUS_IO:
+// memory is out; STATUS_INPUT: the scales in the result file are torn.  Freed by report_clear().
 enum status report_build(struct report *report, const struct measurements *from, struct error *err);
 void report_clear(struct report *report); // a zeroed one is fine
 
