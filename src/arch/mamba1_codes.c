@@ -11,7 +11,7 @@ enum { NAME_CHARS = 128, PAD = 16, SCALES = (int)MAMBA1_SITES + (int)MAMBA1_TENS
 
 // ---- names ----
 
-// Of the codes of one layer.
+// The codes of one layer.
 static const struct field {
     const char *name;
     int tensor;

@@ -16,7 +16,7 @@ static void rotate_back(const struct packing *p, float *in_proj, float *out_proj
         p->kernels->hadamard(&p->rotations->inner.inverse, out_proj + (long)n * I);
 }
 
-// Of the shape of `codes`, row-major.
+// Makes a tensor of the shape of `codes`, row-major.
 static struct tensor float_tensor(const struct tensor *codes, const float *values)
 {
     struct tensor made = *codes;

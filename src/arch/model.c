@@ -149,7 +149,7 @@ static enum status check_tied(struct model *model, const struct config *config, 
     return STATUS_OK;
 }
 
-// Of a W8A8 checkpoint: bind_codes() takes them.
+// Is it codes of a W8A8 checkpoint?  bind_codes() takes them.
 static bool is_codes(const struct model *model, const char *name)
 {
     const struct tensor *tensor = checkpoint_find(model->checkpoint, name);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workspace.h"
+#include "parts.h"
 
 // ---- the workspace ----
 
@@ -24,8 +24,7 @@ static void carve(struct forward *f, const struct dims *d, struct arena *a, void
 
 size_t forward_bytes(const struct dims *dims, int max_tokens, int threads)
 {
-    enum { MOST_WORK_BYTES = 1024 };
-    _Alignas(16) unsigned char unused[MOST_WORK_BYTES]; // pointers that nobody wants
+    _Alignas(16) unsigned char unused[ARCH_MOST_POINTERS_BYTES]; // pointers that nobody wants
     struct forward f = {.shape = {max_tokens, threads, dims->d_state}};
     struct arena arena;
     arena_init_measure(&arena);

@@ -2,7 +2,7 @@
 // Behind the last layer: final norm with its weight, then lm_head.
 #include <string.h>
 
-#include "workspace.h"
+#include "parts.h"
 
 static const struct head *head_of(const struct forward *forward, bool rotated)
 {

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "parts.h"
 #include "ssmsweep/arch/pack.h"
-#include "weights_view.h"
 
 enum { HEAD_SLICE_ROWS = 1024 }; // a multiple of 16
 
@@ -72,8 +72,7 @@ static void init_view(struct weights *w, const struct model *model, unsigned par
 
 size_t weights_bytes(const struct model *model, unsigned parts)
 {
-    enum { MOST_LAYER_BYTES = 1024 };
-    _Alignas(16) unsigned char unused[MOST_LAYER_BYTES]; // pointers that nobody wants
+    _Alignas(16) unsigned char unused[ARCH_MOST_POINTERS_BYTES]; // pointers that nobody wants
     struct weights w;
     struct arena arena;
     init_view(&w, model, parts);

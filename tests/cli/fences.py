@@ -17,6 +17,30 @@ COMMENT = re.compile(r"^\s*//.*$", re.M)
 CATALOGUE = os.path.join(harness.SOURCE, "include", "ssmsweep", "measure", "metrics.def")
 
 
+# What only a family knows; help and the default of an option, what modes do at each step, the caches of scales that Quamba
+# writes, and models that are made up are of Mamba-1.
+OF_MAMBA1 = re.compile(r"src/arch/mamba1\w*\.[ch]|src/recipe/mode_table\.c|src/input/(?:job|option|pickle_torch)\.c|src/tools/(?:synth_tensors|bench/\w+)\.c")
+
+
+def family_names(found):
+    """Names of components and sites, as Mamba-1's tables have them."""
+    tables = re.findall(r"struct arch_(?:component|site) \w+\[\w+\] = \{(.*?)\n\};", found["src/arch/mamba1.c"], re.S)
+    return {name for table in tables for name in re.findall(r"\] =\s*\{\s*\"([\w:]+)\"", table)}
+
+
+def check_families(checks, found):
+    """Nobody counts components and sites or knows them by name but their family; layers call steps, not kernels."""
+    for path in ("src/arch/mamba1_float.c", "src/arch/mamba1_w8a8.c", "src/forward/forward.c", "src/forward/head.c"):
+        checks.check(not re.search(r"kernels->|kernels_\w+\(", found[path]), path + ": calls steps of the backend, not kernels")
+    names = family_names(found)
+    checks.check(len(names) == 13, "Mamba-1 has six components and seven sites", sorted(names))
+    for path, text in found.items():
+        if not OF_MAMBA1.fullmatch(path):
+            known = names & set(re.findall(r'"([\w:]+)"', COMMENT.sub("", text)))
+            checks.check(not known and ("arch/mamba1.h" not in text or path in ("src/arch/arch.c", "include/ssmsweep/arch/mamba1.h")),
+                         path + ": counts no components or sites and knows none by name", known)
+
+
 def sources():
     """{path from the root: text} of the program's own C files."""
     found = {}
@@ -200,6 +224,7 @@ def main():
         checks.check(not unsettled, path + ": every thread begins with thread_settle()", unsettled)
     check_inputs_first(checks, found)
     check_sizes(checks, found)
+    check_families(checks, found)
     structs = [name for path, text in found.items() if path.startswith("include/") for name in re.findall(r"^struct (\w+) \{", text, re.M)]
     twice = {name for name in structs if structs.count(name) > 1}
     checks.check(len(structs) > 50 and not twice, "no name of a public struct has two meanings", twice)

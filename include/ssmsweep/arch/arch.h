@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a family of models is: its sizes, the tensors of a layer, what can be captured and where activations
-// are observed.  A family never knows a mode's name, a rank or a file; nobody else counts its components and
-// sites or knows them by name.
+// are observed, how a layer is packed and computed.
+//
+// Knows: config.json and checkpoints (input/), the switches of a mode (recipe/), the steps of a backend
+// (compute/).  Must not know: a mode's name, a rank, a result file, who captures or observes and why.
+// Called by: forward/ (packing, layers), plan/, store/, sweep/, report/ and tools/ (names and counts).
+// Nobody else counts components and sites or knows them by name.
 #ifndef SSMSWEEP_ARCH_ARCH_H
 #define SSMSWEEP_ARCH_ARCH_H
 
@@ -50,7 +54,12 @@ enum arch_extent {
 int64_t arch_size(enum arch_extent extent, const struct dims *dims); // 1 for EXTENT_END
 
 // Masks of components and of sites are uint32_t.
-enum { ARCH_MOST_COMPONENTS = 32, ARCH_MOST_SITES = 32, ARCH_NAME_CHARS = 32 };
+enum {
+    ARCH_MOST_COMPONENTS = 32,
+    ARCH_MOST_SITES = 32,
+    ARCH_NAME_CHARS = 32,
+    ARCH_MOST_POINTERS_BYTES = 1024
+}; // of layer_bytes and of work_bytes
 
 // A tensor that can be captured at every layer: [L, width].  In a token's way through the layer; the last is
 // the layer's output, by which reports judge where they show one number for a layer.
@@ -109,7 +118,7 @@ struct arch {
     // Local.  One layer: residual and h in, residual and h out.  False: give() ended it.
     bool (*layer)(const struct pass *pass);
 
-    // Of a token in a layer: in multiplications of a float mode, roughly, and in operations.
+    // What a token takes in a layer: in multiplications of a float mode, roughly, and in operations.
     double (*cost)(const struct dims *dims, const struct mode *mode);
     double (*operations)(const struct dims *dims);
 };
@@ -118,7 +127,7 @@ struct arch {
 const struct arch *arch_at(int index);
 const struct arch *arch_find(const char *name); // NULL: no such family
 
-// Of names: `length` characters.  -1: it is none of the family.
+// The component of this name of `length` characters; -1: the family has none.
 int arch_find_component(const struct arch *arch, const char *name, size_t length);
 int arch_width(const struct dims *dims, int component); // elements per token
 static inline int arch_output(const struct arch *arch)

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a layer is computed on: steps over all tokens of a batch, captures of what they leave, and measuring.
 // A processor's batch is one sample; a device's may be many.  The bits of a step depend on neither, nor on
-// threads or instruction set.  The backend knows no mode, no layer and no file; families of models call it
-// (arch/), the pass (forward/) and the sweep.
+// threads or instruction set.
+//
+// Knows: the argument structs of compute/steps.h and the sums of measure/.  Must not know: families, modes,
+// layers, files, ranks.  Called by: families (arch/), the pass (forward/), the sweep (measuring).
 #ifndef SSMSWEEP_COMPUTE_BACKEND_H
 #define SSMSWEEP_COMPUTE_BACKEND_H
 

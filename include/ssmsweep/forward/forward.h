@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass of one sample in any mode (docs/numerics.md, sections 1 and 5).  It knows the switches of
-// a mode, never its name. The same bits for any number of threads and any instruction set.
+// The forward pass of one sample in any mode (docs/numerics.md, sections 1 and 5): embedding, the layers of
+// the model's family, lm_head; captures and observers on the way.  The same bits for any number of threads
+// and any instruction set.
+//
+// Knows: packed weights, the families' interface (arch/), a backend (compute/), observers (calibrate/).  Must
+// not know: the equations of a layer, a mode's name, ranks, files.  Called by: sweep/, tools/.
 #ifndef SSMSWEEP_FORWARD_FORWARD_H
 #define SSMSWEEP_FORWARD_FORWARD_H
 

@@ -122,6 +122,46 @@ static void components_by_name(void **state)
     assert_int_equal(component_select(&arch_mamba1, "mixer", &mask, &err), STATUS_USAGE);
 }
 
+// Before the model is known some family must have all the names.
+static void components_of_any_family(void **state)
+{
+    uint32_t mask = 0;
+    struct error err = {0};
+    (void)state;
+    assert_int_equal(component_select(NULL, "ssm_output", &mask, &err), STATUS_OK);
+    assert_int_equal(mask, 1u << COMPONENT_SSM_OUTPUT);
+    assert_int_equal(component_select(NULL, "ssm_output,nothing", &mask, &err), STATUS_USAGE);
+    assert_non_null(strstr(err.text, "'nothing'"));
+    assert_int_equal(mask, 1u << COMPONENT_SSM_OUTPUT);
+    assert_true(component_listed("ssm_input, mixer_output", "mixer_output"));
+    assert_true(component_listed("all", "mixer_output"));
+    assert_false(component_listed("mixer_outputs,mixer", "mixer_output"));
+}
+
+static void families_keep_their_bounds(void **state)
+{
+    const struct arch *arch;
+    (void)state;
+    assert_ptr_equal(arch_at(0), &arch_mamba1);
+    assert_null(arch_find("mamba"));
+    for (int i = 0; (arch = arch_at(i)); i++) {
+        assert_ptr_equal(arch_find(arch->name), arch);
+        assert_in_range(arch->n_components, 1, ARCH_MOST_COMPONENTS);
+        assert_in_range(arch->n_sites, 1, ARCH_MOST_SITES);
+        assert_true(arch->layer_bytes <= ARCH_MOST_POINTERS_BYTES &&
+                    arch->work_bytes <= ARCH_MOST_POINTERS_BYTES);
+        assert_int_equal(arch_all_components(arch) >> arch_output(arch), 1);
+        for (int c = 0; c < arch->n_components; c++) {
+            const char *name = arch->components[c].name;
+            assert_true(strlen(name) < ARCH_NAME_CHARS);
+            assert_int_equal(arch_find_component(arch, name, strlen(name)), c);
+        }
+        for (int s = 0; s < arch->n_sites; s++)
+            assert_true(strlen(arch->sites[s].name) < ARCH_NAME_CHARS &&
+                        strlen(arch->sites[s].option) < ARCH_NAME_CHARS);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -130,6 +170,8 @@ int main(void)
         cmocka_unit_test(layers_that_are_none),
         cmocka_unit_test(modes_by_name_and_set),
         cmocka_unit_test(components_by_name),
+        cmocka_unit_test(components_of_any_family),
+        cmocka_unit_test(families_keep_their_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

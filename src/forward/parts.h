@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What lies in the block of packed weights, for the forward pass.  All arrays point into the block; leading
-// dimensions are rounded up to 16 (ld) and padded with zeros.  Panels: compute/steps.h.
-#ifndef SSMSWEEP_FORWARD_WEIGHTS_VIEW_H
-#define SSMSWEEP_FORWARD_WEIGHTS_VIEW_H
+// What lies in the block of packed weights, and the workspace of a pass.  All arrays of weights point into
+// the block; leading dimensions are rounded up to 16 (ld) and padded with zeros.  Panels: compute/steps.h.
+#ifndef SSMSWEEP_FORWARD_PARTS_H
+#define SSMSWEEP_FORWARD_PARTS_H
 
 #include "ssmsweep/arch/pass.h"
+#include "ssmsweep/base/arena.h"
+#include "ssmsweep/forward/forward.h"
 #include "ssmsweep/forward/weights.h"
 
 // For logits.
@@ -40,5 +42,18 @@ static inline void *weights_layer(const struct weights *weights, enum packed_for
 {
     return weights->layers[form] + (size_t)layer * weights->model->dims.arch->layer_bytes;
 }
+
+struct forward {
+    const struct weights *weights;
+    struct arena arena;
+    struct batch *batch;
+    struct batch_shape shape;
+    uint64_t dither;      // seed, 0: none
+    struct stream stream; // of whole passes: [the longest sample][ldD]
+    void *work;           // the family's activations
+    float *room;          // for captures and observers
+    float *normed, *xhat; // [the longest sample][ldD] as the next
+    int8_t *codes;
+};
 
 #endif
