@@ -8,20 +8,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gemms.h"
-#include "handouts.h"
-#include "machine.h"
-#include "metrics.h"
-#include "passes.h"
 #include "random_model.h"
 #include "setting.h"
 #include "ssmsweep/base/cores.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/log.h"
 #include "ssmsweep/recipe/mode.h"
-#include "start.h"
 #include "sweeps.h"
-#include "vectors.h"
 
 // The shape of mamba-130m; its vocabulary has a part in the logits alone, which need no model.
 enum { BUILT_IN_VOCAB = 50280 };

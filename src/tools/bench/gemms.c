@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "gemms.h"
+#include "setting.h"
 
 #include <string.h>
-
-#include "machine.h"
 
 struct shape {
     const char *name;

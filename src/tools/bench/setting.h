@@ -1,15 +1,87 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all measurements of one run share.
+// Inside the bench: how things are timed, kept and shared, and the measurements of one process.
 #ifndef SSMSWEEP_TOOLS_BENCH_SETTING_H
 #define SSMSWEEP_TOOLS_BENCH_SETTING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-#include "rows.h"
 #include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/arena.h"
+#include "ssmsweep/base/json.h"
+#include "ssmsweep/base/status.h"
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/compute/kernels.h"
+
+// ---- timing ----
+//
+// Timing on a machine that is shared: loads are run in turn, so that all of them see the same disturbances,
+// and the best of many short runs counts.  What one thread does is timed by the processor time it gets, which
+// leaves out the time in which another process has the core; what a team does, by the clock on the wall.
+
+// A repeatable piece of work, and what became of its runs.
+struct load {
+    void (*run)(void *context);
+    void *context;
+    double work; // of one run: operations, bytes or elements
+    bool team;   // several threads
+    // from measure()
+    double best_seconds, median_seconds;
+    int runs;
+};
+
+double clock_seconds(void);     // monotonic
+double processor_seconds(void); // that this process used
+
+// Runs all loads in turn, again and again, for about `seconds` (at least three turns, one of them
+// unmeasured).
+void measure(struct load *loads, int count, double seconds);
+
+double load_rate(const struct load *load); // work per second of the best run
+
+// Doubles *rounds, which `load` obeys, until a run takes half a millisecond.  For one thread: the first run
+// of a team takes long whatever it does.
+void load_lengthen(const struct load *load, long *rounds);
+
+// ---- rows ----
+//
+// What a bench run found: one row per measurement, printed as it comes and kept for the JSON file.
+
+enum { ROW_NAME_CHARS = 40 };
+
+struct row {
+    const char *group; // machine, gemm_f32, ...
+    char name[ROW_NAME_CHARS];
+    int threads;
+    double seconds, median_seconds; // best and median of `runs` runs
+    int runs;
+    double rate; // work per second of the best run, in `unit`
+    const char *unit;
+    double bound_seconds; // the least time by what was measured beside it; 0: nothing to compare with
+};
+
+struct row_list {
+    struct row *items;
+    int count, room;
+    bool print; // on stdout, as they come
+};
+
+// Units are given with the factor from work to unit: {"GFLOP/s", 1e-9}.
+struct unit {
+    const char *name;
+    double factor;
+};
+
+// Adds a row from a measured load.
+enum status rows_add(struct row_list *rows, const char *group, const char *name, int threads,
+                     const struct load *load, struct unit unit, double bound_seconds, struct error *err);
+void rows_title(const struct row_list *rows, const char *title);
+void rows_put_json(const struct row_list *rows, struct json_writer *writer);
+void rows_clear(struct row_list *rows);
+
+// ---- setting ----
+//
+// What all measurements of one run share.
 
 struct setting {
     const struct kernels *kernels;
@@ -41,5 +113,85 @@ static inline int team_sizes(const struct setting *setting, int sizes[2])
     sizes[1] = setting->threads;
     return setting->threads > 1 ? 2 : 1;
 }
+
+// ---- the machine ----
+//
+// Loads that say what the machine can do at best, to be run beside what is compared with them.
+
+// The GEMMs' multiply-adds on registers alone, on every thread of a team.
+struct peak {
+    const struct kernels *kernels;
+    struct team *team;
+    int threads;
+    bool int8;
+    long rounds;
+    double operations; // of the last run on one thread
+};
+struct load peak_load(struct peak *peak, const struct setting *setting, int threads, bool int8);
+
+// The exp kernel on arrays that stay in the first-level cache.
+enum { EXP_COUNT = 1024 };
+struct exps {
+    const struct kernels *kernels;
+    struct team *team;
+    int threads;
+    long rounds;
+    float in[EXP_COUNT];
+};
+struct load exps_load(struct exps *exps, const struct setting *setting, int threads);
+
+// a = b + s c over arrays that no cache holds; work: bytes as STREAM counts them.
+struct triad {
+    struct team *team;
+    float *a, *b, *c;
+    int count, threads;
+};
+struct load triad_load(struct triad *triad, const struct setting *setting, int threads);
+
+// Rows of group `machine`.
+enum status machine_measure(struct setting *setting, struct error *err);
+
+// ---- projections ----
+//
+// The four projections of a layer as GEMMs, in FP32 and INT8, beside the peak of their instructions.
+
+// Rows of groups gemm_f32, gemm_s8 (row sums and the layer's own epilogue counted in) and gemm_s8_plain.
+enum status gemms_measure(struct setting *setting, struct error *err);
+
+// Operations (2 per multiply-add) of the four projections of one layer over `length` tokens.
+double gemms_operations(const struct dims *dims, int length);
+
+// ---- other kernels ----
+//
+// The kernels of a layer that are no GEMM: scans beside their exponentials, the rest by what it moves.
+
+// Rows of groups scan and elementwise.
+enum status vectors_measure(struct setting *setting, struct error *err);
+
+// Exponentials of the selective scans of one layer over `length` tokens: of step times state decay.
+double vectors_exps(const struct dims *dims, int length);
+
+// ---- metrics ----
+//
+// What a sweep adds to its passes: moments and profiles of pairs, logits and what is made of them.
+
+// Rows of group metrics, one thread.
+enum status metrics_measure(struct setting *setting, struct error *err);
+
+// ---- forward passes ----
+//
+// The forward pass per mode beside its roofline.
+
+// Rows of group forward for the chosen modes ([mode_count()]); rate in tokens/s, bound = the GEMMs at the
+// peak of their instructions plus the exponentials of the scan at the rate of the exp kernel.
+enum status passes_measure(struct setting *setting, const bool *chosen, struct error *err);
+
+// ---- start-up ----
+//
+// Start-up: opening and packing a model folder beside reading its bytes.
+
+// Rows of group start, for a folder that holds model.safetensors (any other gives none); bound is reading
+// that file.
+enum status start_measure(struct setting *setting, const char *directory, struct error *err);
 
 #endif

@@ -1,12 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole sweeps over 1, 2, 4, ... of the ranks.
+// Inside the bench: what several ranks are measured at together.
 #ifndef SSMSWEEP_TOOLS_BENCH_SWEEPS_H
 #define SSMSWEEP_TOOLS_BENCH_SWEEPS_H
 
-#include "from_disk.h"
+#include <stdbool.h>
+
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/comm/comm.h"
 #include "ssmsweep/input/job.h"
+
+// ---- hand-out ----
+//
+// Hand-out of items that do nothing: what rank 0 and the messages cost, and how many items a second there
+// could be at most.
+
+struct handout_row {
+    bool leader_works; // else rank 0 hands out alone: every item but its first goes out by a message
+    int batch_limit;   // most items of a message; 0: as the scheduler chooses
+    int ranks, items;
+    double seconds;        // best of `runs`
+    double leader_seconds; // processor time of rank 0 in the same run
+    long long requests;    // messages that rank 0 received in the same run
+    int runs;
+};
+
+enum { HANDOUT_ROWS = 4 };
+struct handout_rows {
+    struct handout_row items[HANDOUT_ROWS];
+    int count;
+};
+
+// Collective, on two ranks at least; the rows are on rank 0.
+enum status handouts_measure(struct handout_rows *rows, const struct job *job, const struct comm *comm,
+                             struct error *err);
+void handouts_put_json(const struct handout_rows *rows, struct json_writer *writer);
+
+// ---- start from the disk ----
+//
+// How long a sweep takes to start: reading and checking the model, packing and sharing its weights, on all
+// ranks together; beside a plain read of the file, in turn.
+
+// Best of `runs`; the plain reads are one rank's: block by block into one block, and into new memory for all
+// of it, as whoever wants the numbers has to.
+struct disk_row {
+    bool cached; // the file was in the page cache; otherwise the system was told to forget it
+    double file_bytes;
+    double read_seconds, memory_seconds, start_seconds; // start: load and pack, of the slowest rank
+    int runs;
+};
+
+enum { DISK_ROWS = 2 };
+struct disk_rows {
+    struct disk_row items[DISK_ROWS];
+    int count; // 0 where the model is not one file
+};
+
+// Collective.  job: a sweep whose result may be made and removed; the rows are on rank 0.
+enum status from_disk_measure(struct disk_rows *rows, const struct job *job, const struct comm *comm,
+                              const char *tool_version, bool print, struct error *err);
+void from_disk_put_json(const struct disk_rows *rows, int ranks, struct json_writer *writer);
+
+// ---- sweeps ----
+//
+// Whole sweeps over 1, 2, 4, ... of the ranks.
 
 // One sweep: items are (mode, sample) pairs.
 struct sweep_row {
