@@ -124,7 +124,7 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
             "%d cores here%s%s",
             sweep->model.directory, sweep->model.dims.n_layer, sweep->model.dims.d_model,
             sweep->corpus.samples, sweep->corpus.max_tokens, sweep->plan.n_runs, comm->ranks, sweep->threads,
-            threads.node_cores, quota, threads.widened ? " (unbound)" : "");
+            threads.node_cores, quota, threads.unbound ? " (unbound)" : "");
     threads_warn(&threads, comm, log);
     log_kernels(sweep, err);
     if (comm_agree(comm, err)) return err->status;

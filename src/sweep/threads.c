@@ -38,7 +38,7 @@ static bool bound_unasked(void)
 }
 
 // Takes the cores of the process that started this one, if they are more.
-static bool widen(void)
+static bool unbind(void)
 {
     cpu_set_t mine, launcher, both;
     if (!bound_unasked() || sched_getaffinity(0, sizeof mine, &mine) != 0 ||
@@ -107,7 +107,7 @@ static void count_quotas(struct threads *threads, const struct comm *comm)
 struct threads threads_choose(int asked, const struct comm *comm)
 {
     const char *variable = getenv("OMP_NUM_THREADS");
-    struct threads made = {.per_rank = asked, .widened = widen()};
+    struct threads made = {.per_rank = asked, .unbound = unbind()};
     count_cores(&made, comm);
     count_quotas(&made, comm);
     int share = made.node_cores > 0 ? at_most(made.own_cores, made.node_cores / comm->node_ranks)

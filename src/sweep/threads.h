@@ -12,7 +12,7 @@ struct threads {
     int per_rank;
     int own_cores, node_cores; // that this rank and all ranks of this node may use; 0: not known
     double quota; // of the containers of this node together, in cores, where that is less; else 0
-    bool widened; // this rank left the core to which mpirun had bound it unasked
+    bool unbound; // this rank left the core to which mpirun had bound it unasked
 };
 
 // Collective.  per_rank: what was asked for (0: nothing), else OMP_NUM_THREADS, else the cores that the ranks

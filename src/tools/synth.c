@@ -4,21 +4,253 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/cores.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/base/npy.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/base/team.h"
-#include "synth_tensors.h"
+
+// ---- tensors: names, shapes and how their values are drawn ----
+
+enum synth_law {
+    LAW_NORMAL, // mean + std * normal
+    LAW_HOT,    // the same; of the first half of the rows one in 64 is six times as large: outliers
+    LAW_DT,     // softplus^-1 of a step that is log-uniform in [0.001, 0.1]
+    LAW_A_LOG   // log(column + 1) + 0.05 * normal
+};
+
+struct synth_tensor {
+    char name[64];
+    enum synth_law law;
+    double mean, std;
+    int dims;
+    int64_t shape[3];
+    int64_t elements;
+};
+
+struct synth_tensors {
+    struct dims dims;
+    int tokens; // ids in use: vocab_size without its padding
+    struct synth_tensor *items;
+    size_t count;
+};
+
+static const struct {
+    int n_layer, d_model, tokens;
+} presets[SYNTH_PRESETS] = {
+    [SYNTH_TINY] = {2, 64, 509},      [SYNTH_130M] = {24, 768, 50277},  [SYNTH_370M] = {48, 1024, 50277},
+    [SYNTH_790M] = {48, 1536, 50277}, [SYNTH_1_4B] = {48, 2048, 50277}, [SYNTH_2_8B] = {64, 2560, 50277},
+};
+
+enum { D_STATE = 16, D_CONV = 4, EXPAND = 2, TENSORS_OF_LAYER = 10, VOCAB_MULTIPLE = 8 };
+
+static void add(struct synth_tensors *t, const char *name, enum synth_law law, double mean, double std,
+                const int64_t shape[3])
+{
+    struct synth_tensor *item = &t->items[t->count++];
+    *item = (struct synth_tensor){.law = law, .mean = mean, .std = std, .elements = 1};
+    snprintf(item->name, sizeof item->name, "%s", name);
+    for (; item->dims < 3 && shape[item->dims] > 0; item->dims++) {
+        item->shape[item->dims] = shape[item->dims];
+        item->elements *= shape[item->dims];
+    }
+}
+
+// The ranges of Mamba's own initialisation.
+static void add_layer(struct synth_tensors *t, int layer)
+{
+    const struct dims *m = &t->dims;
+    const int64_t D = m->d_model, I = m->d_inner, N = m->d_state, R = m->dt_rank, K = m->d_conv;
+    const double d = (double)D, i = (double)I;
+    const struct {
+        const char *name;
+        enum synth_law law;
+        double mean, std;
+        int64_t shape[3];
+    } rows[TENSORS_OF_LAYER] = {
+        {"norm.weight", LAW_NORMAL, 1, 0.2, {D}},
+        {"mixer.in_proj.weight", LAW_HOT, 0, 1 / sqrt(d), {2 * I, D}},
+        {"mixer.conv1d.weight", LAW_NORMAL, 0, 0.5 / sqrt((double)K), {I, 1, K}},
+        {"mixer.conv1d.bias", LAW_NORMAL, 0, 0.1, {I}},
+        {"mixer.x_proj.weight", LAW_NORMAL, 0, 1 / sqrt(i), {R + 2 * N, I}},
+        {"mixer.dt_proj.weight", LAW_NORMAL, 0, 1 / sqrt((double)R), {I, R}},
+        {"mixer.dt_proj.bias", LAW_DT, 0, 0, {I}},
+        {"mixer.A_log", LAW_A_LOG, 0, 0.05, {I, N}},
+        {"mixer.D", LAW_NORMAL, 1, 0.1, {I}},
+        {"mixer.out_proj.weight", LAW_NORMAL, 0, 1 / sqrt(i * 2 * m->n_layer), {D, I}},
+    };
+    for (int r = 0; r < TENSORS_OF_LAYER; r++) {
+        char name[64];
+        snprintf(name, sizeof name, "backbone.layers.%d.%s", layer, rows[r].name);
+        add(t, name, rows[r].law, rows[r].mean, rows[r].std, rows[r].shape);
+    }
+}
+
+static enum status synth_tensors_make(struct synth_tensors *tensors, enum synth_preset preset,
+                                      struct error *err)
+{
+    int D = presets[preset].d_model, tokens = presets[preset].tokens, n_layer = presets[preset].n_layer;
+    struct synth_tensors t = {
+        .tokens = tokens,
+        .dims = {.n_layer = n_layer,
+                 .d_model = D,
+                 .d_inner = EXPAND * D,
+                 .d_state = D_STATE,
+                 .d_conv = D_CONV,
+                 .dt_rank = (D + 15) / 16,
+                 .vocab_size = (tokens + VOCAB_MULTIPLE - 1) / VOCAB_MULTIPLE * VOCAB_MULTIPLE,
+                 .norm_eps = 1e-5F,
+                 .arch = arch_at(0)}};
+    size_t room = 2 + (size_t)n_layer * TENSORS_OF_LAYER;
+    t.items = calloc(room, sizeof *t.items);
+    if (!t.items) return error_memory(err, room * sizeof *t.items, "the list of tensors");
+    add(&t, "backbone.embeddings.weight", LAW_NORMAL, 0, 0.3, (int64_t[3]){t.dims.vocab_size, D});
+    for (int layer = 0; layer < n_layer; layer++)
+        add_layer(&t, layer);
+    add(&t, "backbone.norm_f.weight", LAW_NORMAL, 1, 0.1, (int64_t[3]){D});
+    *tensors = t;
+    return STATUS_OK;
+}
+
+static void synth_tensors_clear(struct synth_tensors *tensors)
+{
+    free(tensors->items);
+    *tensors = (struct synth_tensors){0};
+}
+
+// ---- values ----
+
+enum { BLOCK = 4096, HOT_ROWS = 64, HOT_FACTOR = 6 };
+
+static size_t synth_item_bytes(enum synth_dtype dtype)
+{
+    return dtype == SYNTH_F32 ? 4 : 2;
+}
+
+// ---- float32 to 16 bits, to the nearest, ties to even; no value here is near the ends of the range ----
+
+static uint16_t to_half(float value)
+{
+    const float half = 0.5F; // its last place is half precision's smallest number
+    uint32_t bits, magic;
+    memcpy(&bits, &value, sizeof bits);
+    memcpy(&magic, &half, sizeof magic);
+    uint32_t sign = bits >> 16 & 0x8000U;
+    bits &= 0x7fffffffU;
+    if (bits < 0x38800000U) { // subnormal in half precision: the addition rounds
+        float sum;
+        memcpy(&sum, &bits, sizeof sum);
+        sum += half;
+        memcpy(&bits, &sum, sizeof bits);
+        return (uint16_t)(sign | (bits - magic));
+    }
+    bits += 0xc8000fffU + (bits >> 13 & 1);
+    return (uint16_t)(sign | bits >> 13);
+}
+
+static uint16_t to_bfloat(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)((bits + 0x7fffU + (bits >> 16 & 1)) >> 16);
+}
+
+static void store(void *out, int64_t at, const float *values, int64_t count, enum synth_dtype dtype)
+{
+    unsigned char *to = (unsigned char *)out + (size_t)at * synth_item_bytes(dtype);
+    uint16_t narrow[BLOCK];
+    if (dtype == SYNTH_F32) {
+        memcpy(to, values, (size_t)count * sizeof *values);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        narrow[i] = dtype == SYNTH_F16 ? to_half(values[i]) : to_bfloat(values[i]);
+    memcpy(to, narrow, (size_t)count * sizeof *narrow);
+}
+
+// ---- the laws: values[count] of the elements from `first` ----
+
+// Row `row` of LAW_HOT is an outlier if it is the one that was drawn among its 64 neighbours.
+static double row_factor(const struct synth_tensor *t, uint64_t hot_stream, int64_t row)
+{
+    int64_t rows = t->shape[0] / 2, groups = rows >= HOT_ROWS ? rows / HOT_ROWS : 1,
+            group_rows = rows / groups;
+    int64_t group = row / group_rows;
+    if (row >= groups * group_rows) return 1;
+    bool hot = random_below(hot_stream, (uint64_t)group, (uint64_t)group_rows) == row % group_rows;
+    return hot ? HOT_FACTOR : 1;
+}
+
+static void fill_normal(float *values, uint64_t stream, int64_t first, int64_t count, double mean, double std)
+{
+    for (int64_t i = 0; i < count; i++)
+        values[i] = (float)(mean + std * random_normal(stream, (uint64_t)(first + i)));
+}
+
+static void fill_hot(float *values, const struct synth_tensor *t, uint64_t stream, int64_t first,
+                     int64_t count)
+{
+    const int64_t width = t->shape[1];
+    const uint64_t hot_stream = random_bits(stream, UINT64_MAX - 1);
+    for (int64_t i = 0, run = 0; i < count; i += run) {
+        int64_t row = (first + i) / width;
+        run = (row + 1) * width - (first + i);
+        if (run > count - i) run = count - i;
+        fill_normal(values + i, stream, first + i, run, t->mean, t->std * row_factor(t, hot_stream, row));
+    }
+}
+
+static void fill_dt(float *values, uint64_t stream, int64_t first, int64_t count)
+{
+    const double low = random_log(1e-3), high = random_log(1e-1);
+    for (int64_t i = 0; i < count; i++) {
+        double dt = random_exp(low + (high - low) * random_uniform(stream, (uint64_t)(first + i)));
+        values[i] = (float)(dt + random_log(1 - random_exp(-dt)));
+    }
+}
+
+static void fill_a_log(float *values, const struct synth_tensor *t, uint64_t stream, int64_t first,
+                       int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        double column = (double)((first + i) % t->shape[1]);
+        values[i] = (float)(random_log(column + 1) + t->std * random_normal(stream, (uint64_t)(first + i)));
+    }
+}
+
+static void synth_fill(void *out, const struct synth_tensor *tensor, unsigned seed, enum synth_dtype dtype,
+                       int64_t first, int64_t count)
+{
+    const uint64_t stream = random_stream(seed, tensor->name);
+    float values[BLOCK];
+    for (int64_t at = 0; at < count; at += BLOCK) {
+        int64_t n = count - at < BLOCK ? count - at : BLOCK;
+        if (tensor->law == LAW_NORMAL)
+            fill_normal(values, stream, first + at, n, tensor->mean, tensor->std);
+        else if (tensor->law == LAW_HOT)
+            fill_hot(values, tensor, stream, first + at, n);
+        else if (tensor->law == LAW_DT)
+            fill_dt(values, stream, first + at, n);
+        else
+            fill_a_log(values, tensor, stream, first + at, n);
+        store(out, at, values, n, dtype);
+    }
+}
+
+// ---- files ----
 
 enum { PIECE = 1 << 20, SAMPLES = 64, SAMPLE_TOKENS = 512, NAME_CHARS = 64, HEADER_ALIGN = 8, PREFIX = 8 };
 

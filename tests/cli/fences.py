@@ -134,7 +134,7 @@ def function(text, name):
 
 
 COMMENTS_TO_COME = ["arch", "recipe", "compute", "measure", "calibrate", "forward", "statistics", "store", "report"]
-MOST_LINES, MOST_FUNCTION, MEAN_LINES = 700, 60, 137    # the mean is to reach 180
+MOST_LINES, MOST_FUNCTION, MEAN_LINES = 700, 60, 150    # the mean is to reach 180
 
 
 def long_functions(text):
