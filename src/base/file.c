@@ -159,6 +159,17 @@ char *file_join(const char *directory, const char *name)
     return path;
 }
 
+char *file_beside(const char *path, const char *ending, struct error *err)
+{
+    size_t room = strlen(path) + strlen(ending) + 1;
+    char *beside = malloc(room);
+    if (beside)
+        snprintf(beside, room, "%s%s", path, ending);
+    else
+        error_memory(err, room, "a path");
+    return beside;
+}
+
 // ---- files made anew ----
 
 static void name_descriptor(char name[DESCRIPTOR_ROOM], int descriptor)

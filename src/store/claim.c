@@ -12,20 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ssmsweep/base/file.h"
 #include "ssmsweep/store/store.h"
 
 static const char ENDING[] = ".lock";
-
-char *claim_path_beside(const char *path, const char *ending, struct error *err)
-{
-    size_t room = strlen(path) + strlen(ending) + 1;
-    char *beside = malloc(room);
-    if (beside)
-        snprintf(beside, room, "%s%s", path, ending);
-    else
-        error_memory(err, room, "a path");
-    return beside;
-}
 
 // ---- the lock ----
 
@@ -116,7 +106,7 @@ enum status claim_take(struct claim *claim, const char *result_path, const struc
     char holder[CLAIM_HOLDER_ROOM];
     int descriptor;
     if (claim->path || claim->futile) return STATUS_OK;
-    char *path = claim_path_beside(result_path, ENDING, err);
+    char *path = file_beside(result_path, ENDING, err);
     if (!path) return err->status;
     switch (open_locked(path, &descriptor)) {
     case LOCKED:
@@ -153,7 +143,7 @@ bool claim_look(const char *result_path, char holder[CLAIM_HOLDER_ROOM])
 {
     struct error no_memory = {0};
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    char *path = claim_path_beside(result_path, ENDING, &no_memory);
+    char *path = file_beside(result_path, ENDING, &no_memory);
     int descriptor = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
     bool held =
         descriptor >= 0 && control(descriptor, F_OFD_GETLK, F_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;

@@ -12,8 +12,8 @@
 
 #include "handle.h"
 #include "hdf.h"
+#include "ssmsweep/base/file.h"
 #include "ssmsweep/calibrate/observer.h"
-#include "ssmsweep/store/claim.h"
 #include "ssmsweep/store/store.h"
 
 struct layout_sizes contents_sizes(const struct contents *contents)
@@ -329,7 +329,7 @@ enum status create_missing(const char *path, const struct contents *contents, st
 bool store_discard_part(const char *path)
 {
     struct error ignored = {0};
-    char *part = claim_path_beside(path, STORE_PART, &ignored);
+    char *part = file_beside(path, STORE_PART, &ignored);
     bool discarded = part && unlink(part) == 0;
     free(part);
     return discarded;
@@ -343,7 +343,7 @@ static enum status refuse_existing(const char *path, struct error *err)
 
 enum status create_file(const char *path, const struct contents *contents, struct error *err)
 {
-    char *part = claim_path_beside(path, STORE_PART, err);
+    char *part = file_beside(path, STORE_PART, err);
     if (!part || refuse_existing(path, err) || extend_discard(path, err) ||
         try_room(part, store_estimate_bytes(contents->plan, contents->dims, contents->corpus), err))
         goto free_part;

@@ -338,7 +338,7 @@ static enum status finish(const char *shadow_path, const char *path, bool locked
 
 enum status extend_finish(const char *path, struct error *err)
 {
-    char *shadow = claim_path_beside(path, EXTENSION, err);
+    char *shadow = file_beside(path, EXTENSION, err);
     if (shadow) finish(shadow, path, false, err);
     free(shadow);
     return err->status;
@@ -346,7 +346,7 @@ enum status extend_finish(const char *path, struct error *err)
 
 enum status extend_discard(const char *path, struct error *err)
 {
-    char *shadow = claim_path_beside(path, EXTENSION, err);
+    char *shadow = file_beside(path, EXTENSION, err);
     // A read-only file system refuses before it looks whether there is anything to remove.
     if (shadow && file_exists(shadow) && unlink(shadow) != 0 && errno != ENOENT)
         error_errno(err, shadow, "cannot remove");
@@ -356,7 +356,7 @@ enum status extend_discard(const char *path, struct error *err)
 
 enum status extend_file(const char *path, const struct contents *contents, struct error *err)
 {
-    char *part = claim_path_beside(path, STORE_PART, err), *whole = claim_path_beside(path, EXTENSION, err);
+    char *part = file_beside(path, STORE_PART, err), *whole = file_beside(path, EXTENSION, err);
     if (part && whole && make_shadow(path, part, err) == STATUS_OK &&
         create_missing(part, contents, err) == STATUS_OK && append_base(path, part, err) == STATUS_OK &&
         sync_path(part, err) == STATUS_OK && rename(part, whole) != 0)

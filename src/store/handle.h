@@ -27,7 +27,7 @@ struct store {
     struct comm comm;
     char *path;
     int locked; // descriptor that holds the lock of the file, on rank 0 alone; else -1
-    int n_runs, n_cells, n_layer;
+    int n_cells, n_layer;
     const struct arch *arch;
     struct layout_sizes sizes;
     int width[ARCH_MOST_COMPONENTS];

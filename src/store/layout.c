@@ -326,14 +326,9 @@ struct hdf_expected layout_expected(enum layout_data data, const struct layout_s
     return expected;
 }
 
-size_t layout_element_bytes(enum layout_data data)
-{
-    return elements[layout_rows[data].element].bytes;
-}
-
 size_t layout_row_bytes(enum layout_data data, const struct layout_sizes *sizes)
 {
-    size_t bytes = layout_element_bytes(data);
+    size_t bytes = elements[layout_rows[data].element].bytes;
     for (int d = 1; d < HDF_RANKS; d++)
         bytes *= (size_t)sizes->of[layout_rows[data].axes[d]];
     return bytes;

@@ -125,7 +125,6 @@ void layout_close_types(const struct layout_types *types); // zeroed ones are fi
 
 struct hdf_expected layout_expected(enum layout_data data, const struct layout_sizes *sizes,
                                     const struct layout_types *types);
-size_t layout_element_bytes(enum layout_data data);
 // What an entry of the first axis takes: the row of a sample, which lies in one piece.
 size_t layout_row_bytes(enum layout_data data, const struct layout_sizes *sizes);
 

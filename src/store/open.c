@@ -146,7 +146,6 @@ static struct store *make_store(const struct comm *comm, const char *path, const
     }
     store->comm = *comm;
     store->locked = -1;
-    store->n_runs = plan->n_runs;
     store->n_cells = plan->n_cells;
     store->n_layer = plan->n_layer;
     store->arch = plan->arch;

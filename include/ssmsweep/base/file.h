@@ -67,6 +67,8 @@ char *file_follow_links(const char *path);
 
 // "DIR/NAME" in malloc'ed memory (caller frees); NULL when memory is out.
 char *file_join(const char *directory, const char *name);
+// PATH with an ending, likewise; NULL with *err set.
+char *file_beside(const char *path, const char *ending, struct error *err);
 
 // Local.  The whole of it, however many calls that takes.  Read: the bytes that were read, fewer where the
 // file ends, or -1 with errno set.  Write: false with errno set.

@@ -31,9 +31,6 @@ enum status claim_refuse(const char *result_path, struct error *err);
 // Local, not for the holder.  Does a run write to the file just now?  `holder` says which.
 bool claim_look(const char *result_path, char holder[CLAIM_HOLDER_ROOM]);
 
-// Local.  PATH with an ending, in malloc'ed memory; NULL with *err set when memory is out.
-char *claim_path_beside(const char *path, const char *ending, struct error *err);
-
 // ---- HDF5's lock of the file itself: flock() of the whole, exclusive in a program that may write to it,
 // shared in one that reads.  HDF5 itself takes none in ssmsweep (store_prepare()), as several ranks open a
 // file, and write to it besides HDF5; what it would do for others is done here.
