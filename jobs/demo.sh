@@ -64,6 +64,7 @@ if [ "$status" -eq 0 ]; then
     cat <<'END'
   the program   build/release/ssmsweep
   every output  build/demo-run/layer_outputs/sweep.h5 (h5py reads it; docs/result_file.md)
+  the page      build/demo-run/comparisons/report.html: figures and tables, for any browser
   the reports   build/demo-run/comparisons: summary.json, sweep.json, sweep.csv, one file for each mode
 END
 fi

@@ -3,19 +3,21 @@
 # Installs what is missing of the Debian 12 packages that ssmsweep needs; silent when nothing is.
 #   jobs/setup.sh         to build and run
 #   jobs/setup.sh tests   to run the tests as well
+#   jobs/setup.sh page    to test the HTML report in a browser as well
 #   jobs/setup.sh slurm   to test the batch scripts as well; no service of Slurm or munge is started or enabled
 set -eu
 
 packages="gcc libc6-dev make cmake pkg-config
     openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libcjson-dev libpcre2-dev libutf8proc-dev libssl-dev
-    libzip-dev zlib1g-dev libzstd-dev"
+    libzip-dev zlib1g-dev libzstd-dev node-d3"
 case "${1-}" in
 '') ;;
 tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py python3-jsonschema hdf5-tools zstd
     clang libclang-rt-14-dev" ;;
+page) packages="$packages chromium chromium-driver python3-selenium tidy fonts-dejavu-core" ;;
 slurm) packages="$packages slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2" ;;
 *)
-    echo "setup.sh: unknown argument '$1': expected nothing, 'tests' or 'slurm'" >&2
+    echo "setup.sh: unknown argument '$1': expected nothing, 'tests', 'page' or 'slurm'" >&2
     exit 2
     ;;
 esac

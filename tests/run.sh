@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds with and without sanitizers, and runs the tests.
 #   tests/run.sh                 everything but the tests of the batch scripts
-#   tests/run.sh LABEL...        only the tests of these labels (unit, mpi, cli, reference, slurm, fuzz ...)
+#   tests/run.sh LABEL...        only the tests of these labels (unit, mpi, cli, reference, page, slurm, fuzz ...)
 # The tests of the batch scripts (label slurm) make a cluster: as root, where they are asked for, by their label or by
 # SSMSWEEP_SLURM=ON, and in continuous integration (CI=true); Slurm is installed for them.
+# The tests of the HTML report (label page) need a browser: it is installed where they are asked for by their label, and in
+# continuous integration.
 # SSMSWEEP_WERROR=ON makes warnings errors; SSMSWEEP_SANITIZERS=OFF leaves out the sanitizer build;
 # SSMSWEEP_FUZZ=ON adds a short run of the fuzz targets, with clang (label fuzz);
 # SSMSWEEP_LONG=1 takes all variants of the tests that have several; SSMSWEEP_GOLDEN=DIR adds the tokenizer's golden files,
@@ -20,10 +22,17 @@ case " $* " in
 esac
 export SSMSWEEP_SLURM="${SSMSWEEP_SLURM:-OFF}"
 
+CI_ALL=
+if [ "${CI-}" = true ] && [ $# -eq 0 ]; then CI_ALL=page; fi
+
 jobs/setup.sh tests
 if [ "$SSMSWEEP_SLURM" = ON ] && [ "$(id -u)" -eq 0 ]; then # cluster.sh needs root, and says what it lacks
     jobs/setup.sh slurm || true
 fi
+
+case " $* $CI_ALL " in
+*' page '*) jobs/setup.sh page || true ;; # the tests say what they lack
+esac
 
 cores=$(usable_cores)
 mpi_environment 16 # the widest test

@@ -11,6 +11,7 @@ enum {
     IN_SAVE = 1u << COMMAND_SAVE,
     IN_RUN = 1u << COMMAND_RUN | IN_SAVE,
     IN_COMPARE = 1u << COMMAND_COMPARE,
+    IN_REPORT = 1u << COMMAND_REPORT,
     IN_INFO = 1u << COMMAND_INFO,
     IN_SYNTH = 1u << COMMAND_SYNTH,
     IN_MODES = 1u << COMMAND_MODES,
@@ -20,7 +21,8 @@ enum {
     IN_EXPORT = 1u << COMMAND_EXPORT,
     IN_IMPORT = 1u << COMMAND_IMPORT,
     IN_BOTH = IN_RUN | IN_COMPARE,
-    IN_ALL = IN_BOTH | IN_EXPORT | IN_IMPORT | IN_INFO | IN_SYNTH | IN_BENCH | IN_MODES | IN_HELP | IN_VERSION
+    IN_ALL = IN_BOTH | IN_REPORT | IN_EXPORT | IN_IMPORT | IN_INFO | IN_SYNTH | IN_BENCH | IN_MODES |
+             IN_HELP | IN_VERSION
 };
 
 static const struct option options[] = {
@@ -81,9 +83,9 @@ static const struct option options[] = {
      .help = "orders of the calibration samples, each with scales of its own (default 1: that of\nthe text)",
      .least = 1, .most = 1000},
 
-    {"all-modes", 0, OPTION_WORD, GROUP_SWEEP, IN_BOTH | IN_BENCH, OFFSET(modes),
+    {"all-modes", 0, OPTION_WORD, GROUP_SWEEP, IN_BOTH | IN_REPORT | IN_BENCH, OFFSET(modes),
      .help = "every mode; the same as --modes all", .word = "all"},
-    {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH | IN_BENCH, OFFSET(modes), .argument = "LIST",
+    {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH | IN_REPORT | IN_BENCH, OFFSET(modes), .argument = "LIST",
      .help = "names, or all, essential, fp_only, quant_only (default all); see `ssmsweep modes`"},
     {"mode", 0, OPTION_LIST, GROUP_SWEEP, IN_SAVE, OFFSET(modes), .argument = "MODE",
      .help = "save: the same as --modes"},
@@ -91,7 +93,7 @@ static const struct option options[] = {
      .help = "save: accepted for old command lines; the mode says what is quantized"},
     {"all", 0, OPTION_WORD, GROUP_SWEEP, 1u << COMMAND_COMPARE, OFFSET(modes), .word = "all",
      .help = "compare: every mode of the result file (default)"},
-    {"reference", 0, OPTION_TEXT, GROUP_SWEEP, IN_BOTH, OFFSET(reference), .argument = "MODE",
+    {"reference", 0, OPTION_TEXT, GROUP_SWEEP, IN_BOTH | IN_REPORT, OFFSET(reference), .argument = "MODE",
      .help = "mode that the others are compared with (default fp32)"},
     {"layers", 0, OPTION_LIST, GROUP_SWEEP, IN_RUN, OFFSET(layers), .argument = "LIST",
      .help = "indices (negative: from the end), ranges a-b, first, last, all (default first,last)"},
@@ -112,13 +114,13 @@ static const struct option options[] = {
              "than its mode (default 0)",
      .least = 0, .most = 64},
 
-    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_BENCH | IN_EXPORT | IN_IMPORT,
+    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_REPORT | IN_BENCH | IN_EXPORT | IN_IMPORT,
      OFFSET(output_dir), .argument = "DIR", .help = "folder of the layer outputs (default layer_outputs)"},
     {"npy", 0, OPTION_FLAG, GROUP_OUTPUT, IN_EXPORT, OFFSET(npy), .help = "export: as NumPy arrays"},
     {"npy-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_EXPORT | IN_IMPORT, OFFSET(npy_dir), .argument = "DIR",
      .help = "export, import-npy: folder of the arrays, also as the argument (default: --output_dir)"},
-    {"comparison-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(comparison_dir), .argument = "DIR",
-     .help = "folder of the comparisons (default comparisons)"},
+    {"comparison-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_REPORT, OFFSET(comparison_dir),
+     .argument = "DIR", .help = "folder of the comparisons (default comparisons)"},
     {"save_comparison", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(save_comparison), .argument = "FILE",
      .help = "write the comparison to this file"},
     {"format", 0, OPTION_CHOICE, GROUP_OUTPUT, IN_BOTH, OFFSET(format), .argument = "table|json|csv|markdown",
@@ -128,6 +130,12 @@ static const struct option options[] = {
      .word = "auto|always|never"},
     {"per-sample", 0, OPTION_FLAG, GROUP_OUTPUT, IN_BOTH, OFFSET(per_sample),
      .help = "write per_sample.json and per_sample.csv beside the comparisons, worst samples first"},
+    {"no-html", 0, OPTION_FLAG, GROUP_OUTPUT, 1u << COMMAND_RUN | IN_COMPARE, OFFSET(no_html),
+     .help = "do not write report.html, the page with figures, beside the comparisons"},
+    {"out", 0, OPTION_TEXT, GROUP_OUTPUT, IN_REPORT, OFFSET(page), .argument = "FILE.html",
+     .help = "report: the page to write (default report.html in --comparison-dir)"},
+    {"title", 0, OPTION_TEXT, GROUP_OUTPUT, 1u << COMMAND_RUN | IN_COMPARE | IN_REPORT, OFFSET(title),
+     .argument = "TEXT", .help = "of report.html"},
     {"gate", 0, OPTION_LINES, GROUP_OUTPUT, IN_BOTH, OFFSET(gates), .argument = "GATE",
      .help = "limit to keep, as 'mode=2-4 layer=last correlation>=0.99 mse<1e-3'; exit status 1\n"
              "and one line where it is broken; may be given again"},
@@ -138,9 +146,9 @@ static const struct option options[] = {
     {"junit", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(junit), .argument = "FILE.xml",
      .help = "write what gates and baseline found as JUnit XML"},
 
-    {"bootstrap", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH, OFFSET(bootstrap), .argument = "N",
+    {"bootstrap", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH | IN_REPORT, OFFSET(bootstrap), .argument = "N",
      .help = "resamples behind intervals and ties (default 999)", .least = 199, .most = 99999},
-    {"seed", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH | IN_SYNTH, OFFSET(seed), .argument = "N",
+    {"seed", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH | IN_REPORT | IN_SYNTH, OFFSET(seed), .argument = "N",
      .help = "of the resamples, of --shuffle-calib and of synth: the same seed gives the same bytes\n"
              "everywhere (default 0)",
      .least = 0, .most = 2147483647},
@@ -157,14 +165,15 @@ static const struct option options[] = {
 
     {"resume", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(resume),
      .help = "keep what the result file holds and do the rest; without a file, start one"},
-    {"overwrite", 0, OPTION_FLAG, GROUP_RUN, 1u << COMMAND_RUN | IN_COMPARE, OFFSET(overwrite),
+    {"overwrite", 0, OPTION_FLAG, GROUP_RUN, 1u << COMMAND_RUN | IN_COMPARE | IN_REPORT, OFFSET(overwrite),
      .help = "run: remove the result file of before and its reports first, once all inputs are read;\n"
-             "compare: remove reports of another result"},
+             "compare, report: remove reports of another result"},
     {"grace", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(grace_seconds), .argument = "SECONDS",
      .help = "after a signal, time for running items, and again for the partial reports\n(default 30)",
      .least = 0, .most = 86400},
-    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_INFO | IN_SYNTH | IN_BENCH, OFFSET(threads),
-     .argument = "N", .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
+    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_REPORT | IN_INFO | IN_SYNTH | IN_BENCH,
+     OFFSET(threads), .argument = "N", .help = "threads of each rank (default 0: from the binding)",
+     .least = 0, .most = 1024},
     {"progress", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(progress_seconds), .argument = "WHEN",
      .help = "auto: a line that is rewritten, on a terminal, also below mpirun (default); always,\n"
              "never; or seconds between lines, for a log",
@@ -181,7 +190,7 @@ static const struct option options[] = {
     {"null-items", 0, OPTION_FLAG, GROUP_BENCH, IN_BENCH, OFFSET(null_items),
      .help = "under mpirun: measure only how fast items that do nothing are handed out"},
 
-    {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH, OFFSET(job_file), .argument = "FILE.json",
+    {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH | IN_REPORT, OFFSET(job_file), .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},
     {"json", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO | IN_MODES, OFFSET(json), .help = "info, modes: as JSON"},
     {"cpu", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(cpu),
@@ -217,6 +226,8 @@ static const struct command_entry commands[] = {
     {"save", COMMAND_SAVE, "[MODE|SET...]", "modes",
      "run modes and keep their outputs, beside those of before, without comparing"},
     {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
+    {"report", COMMAND_REPORT, "[RESULT.h5|DIR]", "output_dir",
+     "make the page with figures, report.html, of a result file (--out, --title)"},
     {"export", COMMAND_EXPORT, "--npy [DIR]", "npy-dir",
      "write the layer outputs as NumPy arrays, with statistics"},
     {"import-npy", COMMAND_IMPORT, "[DIR]", "npy-dir", "make a result file from such a folder, for compare"},

@@ -12,8 +12,10 @@
 const struct file_pattern job_files_of_output_dir[] = {
     {"sweep.h5", NULL}, {"mode_", "_stats.json"}, {NULL, NULL}};
 const struct file_pattern job_files_of_comparison_dir[] = {
-    {"summary.json", NULL},     {"mode_", ".json"},        {"sweep.json", NULL},     {"sweep.csv", NULL},
-    {"calibration.json", NULL}, {"per_sample.json", NULL}, {"per_sample.csv", NULL}, {NULL, NULL}};
+    {"summary.json", NULL},   {"mode_", ".json"},         {"sweep.json", NULL},
+    {"sweep.csv", NULL},      {"calibration.json", NULL}, {"per_sample.json", NULL},
+    {"per_sample.csv", NULL}, {"report.html", NULL},      {NULL, NULL}};
+static const struct file_pattern page_alone[] = {{"report.html", NULL}, {NULL, NULL}};
 enum { COMPARISONS = 2 }; // the first ones: --save_comparison may give one the name that it has anyway
 static const struct file_pattern of_result[] = {{"sweep.h5", NULL}, {NULL, NULL}};
 static const struct file_pattern of_model[] = {{"config.json", NULL},
@@ -73,19 +75,22 @@ static void list_inputs(const struct job *job, struct place inputs[MOST_PLACES])
     memcpy(inputs, all, sizeof all);
 }
 
-enum { SAVE_COMPARISON, JUNIT, BENCH_JSON, NAMED }; // outputs that an option names by file come first
+enum { SAVE_COMPARISON, JUNIT, BENCH_JSON, PAGE, NAMED }; // outputs that an option names by file come first
 
 static void list_outputs(const struct job *job, struct place outputs[MOST_PLACES])
 {
     const bool sweeps = job->command == COMMAND_RUN || job->command == COMMAND_SAVE;
     const bool compares = job->command == COMMAND_RUN || job->command == COMMAND_COMPARE;
+    const bool reports = job->command == COMMAND_REPORT;
     const struct place all[] = {
         [SAVE_COMPARISON] = {"--save_comparison", job->save_comparison, NULL},
         [JUNIT] = {"--junit", job->junit, NULL},
         [BENCH_JSON] = {"--json", job->json_file, NULL},
+        [PAGE] = {"--out", job->page, NULL},
         [NAMED] = {"--output_dir", sweeps ? job->output_dir : NULL, job_files_of_output_dir},
         {"--output_dir", compares ? job->output_dir : NULL, job_files_of_output_dir + 1}, // not the result
-        {"--comparison-dir", compares ? job->comparison_dir : NULL, job_files_of_comparison_dir}};
+        {"--comparison-dir", compares ? job->comparison_dir : NULL, job_files_of_comparison_dir},
+        {"--comparison-dir", reports && !job->page ? job->comparison_dir : NULL, page_alone}};
     memset(outputs, 0, MOST_PLACES * sizeof *outputs);
     memcpy(outputs, all, sizeof all);
 }

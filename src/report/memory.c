@@ -6,6 +6,7 @@
 #include "ssmsweep/measure/accumulate.h"
 #include "ssmsweep/measure/percentile.h"
 #include "ssmsweep/report/compare.h"
+#include "ssmsweep/report/render.h"
 #include "ssmsweep/report/sweep_report.h"
 #include "sweep_parts.h"
 
@@ -76,6 +77,10 @@ size_t reporting_bytes(const struct sweep *sweep)
         output > 0 ? 2 * output + percentile_bytes(output / sizeof(float) * (size_t)sweep->plan.samples) : 0;
     const struct sweep_report_size size = report_size(sweep);
     const size_t entries = (size_t)(size.runs + 1) * (size_t)size.units * sizeof(struct comparison_entry);
-    return entries +
-           larger(records, sweep_report_bytes(&size, rank, ranks) + (rank == 0 ? REPORTS_BYTES : 0));
+    const bool page = render_html_is_built() && !sweep->job->no_html && sweep->job->command != COMMAND_SAVE;
+    const int layers = sweep->plan.n_layer > 0 ? sweep->plan.n_layer : 1;
+    const size_t figures =
+        page ? report_figures_bytes(&size, size.units / layers, sweep->corpus.max_tokens) : 0;
+    return entries + larger(records, sweep_report_bytes(&size, rank, ranks) +
+                                         (rank == 0 ? REPORTS_BYTES + figures : 0));
 }

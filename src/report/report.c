@@ -172,6 +172,17 @@ char report_sign(unsigned marks)
 
 // ---- the whole ----
 
+static void build_figures(struct builder *b)
+{
+    build_about(b);
+    build_scale_tables(b);
+    if (b->from->sweep->n_units == 0) return;
+    build_answer(b);
+    build_series(b);
+    build_samples(b);
+    build_pairs(b);
+}
+
 enum status report_build(struct report *report, const struct measurements *from, struct error *err)
 {
     struct builder b = {report, from, err};
@@ -193,6 +204,7 @@ enum status report_build(struct report *report, const struct measurements *from,
         build_orders(&b);
         build_predictions(&b);
     }
+    if (from->figures && from->sweep) build_figures(&b);
     if (err->status) report_clear(report);
     return err->status;
 }

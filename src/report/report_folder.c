@@ -133,7 +133,7 @@ static enum status check_report(void *context, const char *path, struct error *e
 static bool is_ours(const char *path)
 {
     static const char *const marks[] = {"provenance", "cells", "entries", "layers"};
-    static const char *const heads[] = {"cell,", "mode,"};
+    static const char *const heads[] = {"cell,", "mode,", "<!DOCTYPE html>\n<!-- A report of ssmsweep -->"};
     struct json *report = read_report(path);
     struct file_map map = {0};
     struct error none = {0};
@@ -141,7 +141,7 @@ static bool is_ours(const char *path)
     for (size_t i = 0; report && i < sizeof marks / sizeof marks[0]; i++)
         ours |= json_get(report, marks[i]) != NULL;
     json_close(report);
-    if (!has_ending(path, ".csv") || file_map(&map, path, &none)) return ours;
+    if ((!has_ending(path, ".csv") && !has_ending(path, ".html")) || file_map(&map, path, &none)) return ours;
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
         ours |= map.size_bytes >= strlen(heads[i]) && memcmp(map.data, heads[i], strlen(heads[i])) == 0;
     file_unmap(&map);

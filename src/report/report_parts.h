@@ -53,6 +53,13 @@ void build_trends(struct builder *b);
 void build_orders(struct builder *b);
 void build_predictions(struct builder *b);
 void build_statistics(struct builder *b);
+// Those for figures.
+void build_answer(struct builder *b);
+void build_about(struct builder *b);
+void build_series(struct builder *b); // positions and bins too
+void build_samples(struct builder *b);
+void build_pairs(struct builder *b); // places too
+void build_scale_tables(struct builder *b);
 
 // ---- marks of rounding noise, from a sweep report ----
 
@@ -78,5 +85,7 @@ int build_main_metric(const struct sweep_unit *unit); // the metric that stands 
 // The last cell of samples in the order of the text.
 const struct sweep_family *build_main_family(const struct sweep_report *sweep);
 const struct report_run *build_run_of(const struct builder *b, int place); // in sweep->runs
+// Does the unit stand for its layer: its output, or the first component there is?
+bool build_stands_for_layer(const struct sweep_report *sweep, int unit);
 
 #endif

@@ -95,26 +95,13 @@ static bool captured(const struct sweep_report *sweep, int layer)
     return layers == 0;
 }
 
-// The output of the layer, or its first component.
-static bool is_main(const struct sweep_report *sweep, int unit)
-{
-    const struct sweep_unit *u = &sweep->units[unit];
-    if (u->layer == SWEEP_END_OF_MODEL || !captured(sweep, u->layer)) return false;
-    const int output = arch_output(result_arch(sweep->result));
-    for (int i = 0; i < sweep->n_units; i++)
-        if (sweep->units[i].layer == u->layer && i != unit &&
-            (sweep->units[i].component == output || i < unit) && u->component != output)
-            return false;
-    return true;
-}
-
 int *build_units(struct builder *b, bool all, int *count)
 {
     enum { MANY_LAYERS = 6 };
     const struct sweep_report *sweep = b->from->sweep;
     int *units = builder_take(b, (size_t)sweep->n_units + 1, sizeof *units), n = 0;
     for (int u = 0; units && u < sweep->n_units; u++)
-        if (is_main(sweep, u)) units[n++] = u;
+        if (build_stands_for_layer(sweep, u) && captured(sweep, sweep->units[u].layer)) units[n++] = u;
     if (!all && n > MANY_LAYERS) {
         units[1] = units[n - 1];
         n = 2;

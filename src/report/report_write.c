@@ -132,3 +132,18 @@ enum status report_write_junit(const struct report *report, const char *path, st
 {
     return write_file(path, put_junit, report, NULL, err);
 }
+
+enum status report_write_page(const struct report *report, const char *path, const char *title,
+                              struct error *err)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    if (out) render_html(out, report, title);
+    if (!out || fclose(out))
+        error_memory(err, (size_t)1 << 21, path);
+    else
+        file_replace(path, text, bytes, err);
+    free(text);
+    return err->status;
+}

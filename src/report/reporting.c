@@ -47,7 +47,7 @@ enum status reporting_read_back(struct reporting *r, struct error *err)
 // Without names `compare` takes what the file holds, which need not be every mode there is.
 static struct compare_request request_of(const struct reporting *r)
 {
-    const bool named = r->job->command == COMMAND_COMPARE && strcmp(r->job->modes, "all") != 0;
+    const bool named = r->job->command != COMMAND_RUN && strcmp(r->job->modes, "all") != 0;
     return (struct compare_request){.reference = r->job->reference,
                                     .modes = named ? r->job->modes : NULL,
                                     .partial = r->partial || r->under_way,
@@ -123,6 +123,42 @@ static enum status judge(const struct reporting *r, struct report *report, struc
     return r->job->junit ? report_write_junit(report, r->job->junit, err) : STATUS_OK;
 }
 
+static bool wants_page(const struct reporting *r)
+{
+    return r->job->command != COMMAND_SAVE && !r->job->no_html && render_html_is_built();
+}
+
+// Into --out, or report.html of the folder.
+static enum status write_page(const struct reporting *r, const struct report *report, struct error *err)
+{
+    const struct job *job = r->job;
+    char *path = job->page ? strdup(job->page) : file_join(job->comparison_dir, "report.html");
+    if (path)
+        report_write_page(report, path, job->title, err);
+    else
+        error_memory(err, 256, "a path");
+    free(path);
+    return err->status;
+}
+
+// What the command `report` writes.
+static enum status write_page_alone(const struct reporting *r, const struct report *report, struct error *err)
+{
+    const struct job *job = r->job;
+    const struct log log = {.level = job->verbosity, .ranks = 1};
+    if (!render_html_is_built())
+        return error_set(
+            err, STATUS_USAGE,
+            "this ssmsweep was built without the page (SSMSWEEP_HTML=OFF): build it again with it");
+    if (!job->page &&
+        (file_make_directories(job->comparison_dir, err) || report_folder_take(job, r->result, &log, err)))
+        return err->status;
+    if (write_page(r, report, err) == STATUS_OK)
+        log_job(&log, LOG_NORMAL, "page: %s%s", job->page ? job->page : job->comparison_dir,
+                job->page ? "" : "/report.html");
+    return err->status;
+}
+
 // The verdict is made before anything is printed, and told behind it: a reader that leaves costs neither.
 static enum status write_all(const struct reporting *r, struct report *report, struct error *err)
 {
@@ -140,7 +176,9 @@ static enum status write_all(const struct reporting *r, struct report *report, s
         return err->status;
     if (job->per_sample && per_sample_write(&r->comparison, r->result, job->comparison_dir, err))
         return err->status;
-    if (judge(r, report, err) || print(stdout, job, report, err)) return err->status;
+    if (judge(r, report, err) || (wants_page(r) && write_page(r, report, err)) ||
+        print(stdout, job, report, err))
+        return err->status;
     log_job(&log, LOG_NORMAL, "result: %s/sweep.h5; reports: %s%s%s", job->output_dir, job->comparison_dir,
             job->save_comparison ? ", " : "", job->save_comparison ? job->save_comparison : "");
     return verdict_tell(r->verdict, &log, err);
@@ -152,10 +190,12 @@ static void report(const struct reporting *r, struct error *err)
                                           .comparison = &r->comparison,
                                           .sweep = r->job->command == COMMAND_SAVE ? NULL : &r->sweep,
                                           .every_layer = r->job->verbosity == LOG_VERBOSE,
+                                          .figures = wants_page(r),
                                           .output_dir = r->job->output_dir,
                                           .time = time(NULL)};
     struct report report = {0};
-    if (report_build(&report, &measured, err) == STATUS_OK) write_all(r, &report, err);
+    if (report_build(&report, &measured, err) == STATUS_OK)
+        r->job->command == COMMAND_REPORT ? write_page_alone(r, &report, err) : write_all(r, &report, err);
     report_clear(&report);
 }
 
@@ -169,7 +209,7 @@ enum status reporting_write(struct reporting *r, struct error *err)
         log_job(r->log, LOG_NORMAL, "no sample is finished in two modes yet; nothing to compare");
     footprint_log(r->log, "reports are written");
     comm_agree(r->comm, err);
-    if (!err->status || err->status == STATUS_GATE) {
+    if (r->job->command != COMMAND_REPORT && (!err->status || err->status == STATUS_GATE)) {
         struct error violated = {0}; // a broken gate does not hide a violated equality
         if (equalities_check(r->comm, r->log, r->result, &violated) && !err->status) *err = violated;
     }

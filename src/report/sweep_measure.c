@@ -90,6 +90,7 @@ static void set_profile(struct sweep_entry *entry, const struct profile *profile
         if (!profile_percentile(profile, sweep_percentiles[p], &bounds[0], &bounds[1]))
             bounds[0] = bounds[1] = NAN;
     }
+    memcpy(entry->bins, profile->bins, sizeof entry->bins);
     for (int b = 0; b < PROFILE_POSITIONS; b++) {
         double count = (double)profile->position_count[b];
         entry->position_count[b] = count;

@@ -26,7 +26,7 @@ enum status command_check(const struct job *job, struct verdict *verdict, bool w
     if (job->command == COMMAND_EXPORT && !job->npy)
         return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
     if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
-        job->command != COMMAND_BENCH)
+        job->command != COMMAND_REPORT && job->command != COMMAND_BENCH)
         return STATUS_OK;
     if (plan_check_names(job, err) || verdict_open(verdict, job, err)) return err->status;
     return writes ? job_files_check(job, err) : STATUS_OK;

@@ -69,7 +69,7 @@ def may_include(path, header):
     if header == "mpi.h":
         return folder not in FOLDERS[:FOLDERS.index("comm")]
     if re.fullmatch(r"src/report/render_\w+\.[ch]", path):    # a renderer knows the report model alone
-        return re.fullmatch(r"[a-z]+\.h|render_parts\.h|ssmsweep/(?:base/\w+|report/(?:render|report))\.h", header) is not None
+        return re.fullmatch(r"[a-z]+\.h|render_(?:parts|html)\.h|ssmsweep/(?:base/\w+|report/(?:render|report))\.h", header) is not None
     own = re.fullmatch(r"ssmsweep/(\w+)/\w+\.h", header)
     if own and folder in FOLDERS:
         return own.group(1) in FOLDERS[:FOLDERS.index(folder) + 1]

@@ -215,9 +215,10 @@ def check_owner(checks, folder):
     # The same result again, and what compare writes of it.
     run(["compare", "-q", "2-4"], 0)
     run(["--overwrite", "--modes", "fp32,2-4", "--calib_data_num", "1", "--calib_seqlen", "8"], 0, "removed layer_outputs/sweep.h5",
-        "removed the statistics of 3 modes in layer_outputs", "removed 7 reports in comparisons")
+        "removed the statistics of 3 modes in layer_outputs", "removed 8 reports in comparisons")
     left = sorted(reports())
-    checks.check(left == ["mode_2-4_vs_fp32.json", "mode_notes.json", "mode_of_mine.txt", "summary.json", "sweep.csv", "sweep.json"],
+    checks.check(left == ["mode_2-4_vs_fp32.json", "mode_notes.json", "mode_of_mine.txt", "report.html", "summary.json", "sweep.csv",
+                          "sweep.json"],
                  "--overwrite removed the reports of before, and these alone", left)
     checks.check(os.path.exists(os.path.join(work, "layer_outputs", "notes.txt")) and "layer_outputs/mode_fp16_stats.json" not in files(),
                  "--overwrite beside the result file")

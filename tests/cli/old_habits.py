@@ -42,7 +42,7 @@ def check_compare(checks, work):
         return harness.read_json(os.path.join(work, *path))
 
     compare("2-1", "--comparison-dir", "one")
-    checks.check(sorted(os.listdir(os.path.join(work, "one"))) == ["mode_2-1_vs_fp32.json", "summary.json", "sweep.csv", "sweep.json"], "one mode",
+    checks.check(sorted(os.listdir(os.path.join(work, "one"))) == ["mode_2-1_vs_fp32.json", "report.html", "summary.json", "sweep.csv", "sweep.json"], "one mode",
                  os.listdir(os.path.join(work, "one")))
     compare("2-4", "--reference", "2-1", "--save_comparison", "mine.json")
     checks.check(content("mine.json")["compared_mode"] == "2-4", "--save_comparison")

@@ -18,6 +18,7 @@ enum command {
     COMMAND_RUN,
     COMMAND_SAVE, // as COMMAND_RUN, with statistics in place of the comparison
     COMMAND_COMPARE,
+    COMMAND_REPORT, // as COMMAND_COMPARE, with a page alone
     COMMAND_INFO,
     COMMAND_SYNTH,
     COMMAND_BENCH,
@@ -80,6 +81,9 @@ struct job {
     const char *json_file;       // NULL: none
     int format, color;           // enum present_format, enum present_color
     bool per_sample;
+    bool no_html;          // no page of the comparison
+    const char *page;      // of report: the page to write; NULL: report.html in comparison_dir
+    const char *title;     // of the page; NULL: one of its own
     const char *gates;     // NULL: none; one per line, as compare/gate.h has them
     const char *gate_file; // NULL: none
     const char *baseline;  // NULL: none; JSON of an older comparison

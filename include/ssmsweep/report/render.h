@@ -41,4 +41,9 @@ enum status render_json_sweep(FILE *out, const struct report *report, struct err
 // JUnit XML, one test case for each check.
 void render_junit(FILE *out, const struct report *report);
 
+// One page of HTML that needs nothing outside itself, with figures (measurements.figures); docs/report.md.
+// Nothing is written by a build without it (SSMSWEEP_HTML=OFF).
+bool render_html_is_built(void);
+void render_html(FILE *out, const struct report *report, const char *title); // NULL: a title of its own
+
 #endif

@@ -152,6 +152,21 @@ enum report_section_id {
     REPORT_TRENDS,      // a row per calib_data_num, a column per mode: the error of the last layer
     REPORT_ORDERS,      // a row per mode: the range of that error over orders of the calibration samples
     REPORT_PREDICTIONS, // a row per mode: perplexity and its kin
+
+    // For pages with figures (measurements.figures).
+    REPORT_ANSWER,    // notes alone: what the numbers say
+    REPORT_ABOUT,     // a row per fact: name, "value"
+    REPORT_SERIES,    // data: a table for each run but the reference's, a row per (layer, component) of the
+                      // model: the metrics with intervals, then "elements"
+    REPORT_POSITIONS, // data: as REPORT_SERIES; a column per bucket of token positions: MSE
+    REPORT_BINS,    // data: as REPORT_SERIES, of main rows: "p50" ... as low and high, then a column per bin
+                    // of |difference|, with its low and high bound as key: elements
+    REPORT_SAMPLES, // data: a row per sample, worst first: "tokens", then MSE at the last layer in each run
+    REPORT_PLACES,  // data: a row per (main row, metric by which modes are ranked), whose name is the
+                    // metric's key; a column per mode
+    REPORT_PAIRS,   // data: a row per (main row, pair of modes), by MSE: "first", "second", "change",
+                    // "p_adjusted", "better", "samples_needed"; of predictions without layer
+    REPORT_SCALES,  // data: a table for each set of scales, a row per layer, a column per site
     REPORT_SECTIONS
 };
 
@@ -352,6 +367,7 @@ struct measurements {
     const struct comparison *comparison;
     const struct sweep_report *sweep; // zeroed, or NULL: no intervals
     bool every_layer;                 // in the ranking; else the first and the last of many
+    bool figures;                     // sections for figures as well
     const char *output_dir;
     time_t time;
 };
@@ -360,6 +376,10 @@ struct measurements {
 // memory is out; STATUS_INPUT: the scales in the result file are torn.  Freed by report_clear().
 enum status report_build(struct report *report, const struct measurements *from, struct error *err);
 void report_clear(struct report *report); // a zeroed one is fine
+
+// Local.  What the sections for figures and a page of them take, about: of reports of that size, with so many
+// components of a layer and tokens of a sample.
+size_t report_figures_bytes(const struct sweep_report_size *size, int components, int max_tokens);
 
 // Place of a column; -1: no such key.
 int report_column(const struct report_table *table, const char *key);

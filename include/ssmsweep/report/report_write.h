@@ -28,5 +28,8 @@ struct report_files {
 enum status report_write(const struct report *report, const struct report_files *files, struct error *err);
 enum status report_write_stats(const struct report *report, struct error *err); // the stats files alone
 enum status report_write_junit(const struct report *report, const char *path, struct error *err);
+// The page with figures; title NULL: one of its own.
+enum status report_write_page(const struct report *report, const char *path, const char *title,
+                              struct error *err);
 
 #endif

@@ -38,6 +38,7 @@ struct sweep_entry {
     struct interval intervals[METRIC_INTERVALS];
     struct noise_floor floors[METRIC_INTERVALS]; // 0 re-runs: not known; values of distances alone
     double percentiles[SWEEP_PERCENTILES][2];    // of |d|, or KL: bounds between which the exact one lies
+    uint64_t bins[PROFILE_BINS];                 // of |d|, or KL: how many, as struct profile has it
     double position_count[PROFILE_POSITIONS];    // elements
     double position_mse[PROFILE_POSITIONS], position_mae[PROFILE_POSITIONS];
 };
