@@ -3,11 +3,11 @@
 // report
 #include <signal.h>
 
-#include "ssmsweep/base/footprint.h"
-#include "ssmsweep/base/log.h"
-#include "ssmsweep/base/standard.h"
+#include "ssmsweep/base/arena.h"
+#include "ssmsweep/base/file.h"
+#include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
-#include "ssmsweep/base/thread.h"
+#include "ssmsweep/base/team.h"
 #include "ssmsweep/comm/comm.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/report/report_folder.h"

@@ -10,7 +10,7 @@
 
 #include "ssmsweep/arch/config.h"
 #include "ssmsweep/base/file.h"
-#include "ssmsweep/compute/rotation.h"
+#include "ssmsweep/compute/kernels.h"
 
 // ---- the tensors of a layer ----
 

@@ -9,7 +9,7 @@
 
 #include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/file.h"
-#include "ssmsweep/base/thread.h"
+#include "ssmsweep/base/team.h"
 #include "ssmsweep/input/checkpoint.h"
 
 enum { BLOCK_BYTES = 256 << 10 }; // fits the second-level cache

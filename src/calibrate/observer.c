@@ -1,8 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/calibrate/observer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "ssmsweep/base/random.h"
+
+// A float's exponent and the first 4 bits of its mantissa number the bins.
+enum { MANTISSA_BITS = 23, SHIFT = MANTISSA_BITS - 4, BIAS = 127 };
+static const uint32_t lowest = (uint32_t)(HISTOGRAM_LOWEST + BIAS) << MANTISSA_BITS,
+                      highest = (uint32_t)(HISTOGRAM_HIGHEST + BIAS) << MANTISSA_BITS,
+                      infinity = UINT32_C(0xff) << MANTISSA_BITS;
+
+void histogram_add(uint32_t bins[HISTOGRAM_BINS], const float *values, long count)
+{
+    for (long i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        bits &= UINT32_C(0x7fffffff);
+        if (bits < lowest)
+            bins[0]++;
+        else if (bits < highest)
+            bins[1 + ((bits - lowest) >> SHIFT)]++;
+        else if (bits <= infinity)
+            bins[HISTOGRAM_ABOVE]++;
+    }
+}
+
+double histogram_low(int bin)
+{
+    if (bin == 0) return 0;
+    const uint32_t bits = lowest + ((uint32_t)(bin - 1) << SHIFT);
+    float low;
+    memcpy(&low, &bits, sizeof low);
+    return (double)low;
+}
+
+// ---- observer ----
 
 static const char *const names[OBSERVER_COUNT] = {
     [OBSERVER_MINMAX] = "minmax",
@@ -122,4 +157,192 @@ enum status observers_parse(struct observers *observers, const struct arch *arch
         return STATUS_OK;
     }
     return err->status;
+}
+
+// ---- threshold ----
+
+// Thresholds by histograms (docs/calibration.md).  Inside a bin |v| is taken to be spread evenly.  Integers
+// and IEEE arithmetic only, and the project's own logarithm: the same bits everywhere.
+
+enum { LEVELS = 127 }; // codes above 0
+
+// ---- mean squared error ----
+
+// Bins 1 .. bins with their moments; what is below 2^-24 counts as 0 and is never changed.
+struct spread {
+    int bins;
+    double low[HISTOGRAM_BINS], high[HISTOGRAM_BINS], count[HISTOGRAM_BINS];
+    // of all bins in front of this one: sums of 1, v and v^2
+    double n[HISTOGRAM_BINS + 1], sum[HISTOGRAM_BINS + 1], squares[HISTOGRAM_BINS + 1];
+};
+
+static void spread_out(struct spread *spread, const uint64_t bins[HISTOGRAM_BINS], double max)
+{
+    spread->bins = 0;
+    for (int b = 1; b < HISTOGRAM_BINS; b++)
+        if (bins[b]) spread->bins = b;
+    spread->n[1] = spread->sum[1] = spread->squares[1] = 0;
+    for (int b = 1; b <= spread->bins; b++) {
+        double low = histogram_low(b), high = b < HISTOGRAM_ABOVE ? histogram_low(b + 1) : max;
+        if (b == spread->bins && max < high) high = max;
+        if (high <= low) high = low * (1 + 0x1p-20); // the maximum is the lower bound itself
+        const double count = (double)bins[b];
+        spread->low[b] = low, spread->high[b] = high, spread->count[b] = count;
+        spread->n[b + 1] = spread->n[b] + count;
+        spread->sum[b + 1] = spread->sum[b] + count * (low + high) / 2;
+        spread->squares[b + 1] = spread->squares[b] + count * (low * low + low * high + high * high) / 3;
+    }
+}
+
+// Integral from 0 to v of (t - scale * code(t))^2, in units of scale^3; u = v / scale.
+static double error_integral(double u)
+{
+    double code = floor(u + 0.5);
+    if (code > LEVELS) code = LEVELS;
+    const double rest = u - code;
+    return code / 12 + rest * rest * rest / 3;
+}
+
+// Sum of squared errors under a threshold.
+static double squared_error(const struct spread *spread, double threshold)
+{
+    const double scale = threshold / LEVELS;
+    int first = 1, last = spread->bins + 1;
+    while (first <= spread->bins && spread->high[first] <= scale / 2)
+        first++; // code 0
+    while (last > first && spread->low[last - 1] >= (LEVELS - 0.5) * scale)
+        last--; // code 127
+    const double n = spread->n[spread->bins + 1] - spread->n[last];
+    const double sum = spread->sum[spread->bins + 1] - spread->sum[last];
+    const double squares = spread->squares[spread->bins + 1] - spread->squares[last];
+    double error = spread->squares[first] + (squares - 2 * threshold * sum + threshold * threshold * n);
+    for (int b = first; b < last; b++) {
+        if (spread->count[b] == 0) continue;
+        const double low = spread->low[b] / scale, high = spread->high[b] / scale;
+        error +=
+            spread->count[b] * (error_integral(high) - error_integral(low)) / (high - low) * scale * scale;
+    }
+    return error;
+}
+
+struct best {
+    double threshold, cost;
+};
+
+static void offer(struct best *best, double threshold, double cost)
+{
+    if (cost < best->cost) *best = (struct best){threshold, cost};
+}
+
+double threshold_mse(const uint64_t bins[HISTOGRAM_BINS], double max)
+{
+    enum { OCTAVES = 12, STEPS = 16 };
+    struct spread spread;
+    spread_out(&spread, bins, max);
+    if (spread.bins == 0 || !(max <= 0x1p120)) return max; // nothing to choose, or nothing finite
+    struct best best = {max, squared_error(&spread, max)};
+    for (int b = spread.bins; b >= 1 && histogram_low(b) >= max / (1 << OCTAVES); b--)
+        offer(&best, histogram_low(b), squared_error(&spread, histogram_low(b)));
+    // Between the neighbours of the best bound; they are at most 1/16 away.
+    const double low = best.threshold * (1 - 1.0 / HISTOGRAM_PER_OCTAVE), step = best.threshold / (8 * STEPS);
+    for (int i = 0; i <= STEPS; i++)
+        if (low + i * step <= max) offer(&best, low + i * step, squared_error(&spread, low + i * step));
+    return best.threshold;
+}
+
+// ---- relative entropy ----
+
+// Bins of |v| up to its maximum; all below 1/2048 of it is one.
+struct segments {
+    int count;
+    double edge[HISTOGRAM_BINS + 2], mass[HISTOGRAM_BINS + 1], total;
+};
+
+static void add_segment(struct segments *segments, double high, double mass)
+{
+    segments->mass[segments->count++] = mass;
+    segments->edge[segments->count] = high;
+    segments->total += mass;
+}
+
+static void cut_segments(struct segments *segments, const uint64_t bins[HISTOGRAM_BINS], double max)
+{
+    const double base = max / 2048;
+    double below = 0;
+    int b = 0;
+    for (; b < HISTOGRAM_ABOVE && histogram_low(b + 1) <= base; b++)
+        below += (double)bins[b];
+    *segments = (struct segments){.count = 0};
+    const double low = histogram_low(b), high = b < HISTOGRAM_ABOVE ? histogram_low(b + 1) : max;
+    const double inside = (base - low) / (high - low) * (double)bins[b]; // of the bin that holds `base`
+    add_segment(segments, base, below + inside);
+    add_segment(segments, high < max ? high : max, (double)bins[b] - inside);
+    for (b++; b < HISTOGRAM_BINS && histogram_low(b) < max; b++) {
+        const double end = b < HISTOGRAM_ABOVE ? histogram_low(b + 1) : max;
+        add_segment(segments, end < max ? end : max, (double)bins[b]);
+    }
+    for (; b < HISTOGRAM_BINS; b++) { // the maximum may be the lower bound of its bin
+        segments->mass[segments->count - 1] += (double)bins[b];
+        segments->total += (double)bins[b];
+    }
+}
+
+// A piece is where a segment and the values of a code meet.
+struct piece {
+    double mass, width;
+};
+
+static int list_pieces(const struct segments *segments, double low, double high, int *at,
+                       struct piece *pieces)
+{
+    int count = 0;
+    while (segments->edge[*at + 1] <= low)
+        ++*at;
+    for (int s = *at; s < segments->count && segments->edge[s] < high; s++) {
+        const double from = segments->edge[s] > low ? segments->edge[s] : low;
+        const double to = segments->edge[s + 1] < high ? segments->edge[s + 1] : high;
+        const double whole = segments->edge[s + 1] - segments->edge[s];
+        if (segments->mass[s] > 0 && to > from)
+            pieces[count++] = (struct piece){segments->mass[s] * ((to - from) / whole), to - from};
+    }
+    return count;
+}
+
+// Divergence of Q, where each code spreads its mass evenly over what it stands for, from P, where what is
+// clipped stands in the last piece: sum of P log(P / Q).  Both are multiplied by the total mass.
+static double divergence(const struct segments *segments, double threshold)
+{
+    const double scale = threshold / LEVELS;
+    double inside = 0, cost = 0;
+    struct piece pieces[HISTOGRAM_BINS + 2];
+    for (int s = 0; s < segments->count && segments->edge[s + 1] <= threshold; s++)
+        inside += segments->mass[s];
+    const double clipped = segments->total - inside;
+    if (!(inside > 0)) return (double)INFINITY;
+    for (int code = 0, at = 0; code <= LEVELS; code++) {
+        const double low = code == 0 ? 0 : (code - 0.5) * scale;
+        const double high = code == LEVELS ? threshold : (code + 0.5) * scale;
+        const int count = list_pieces(segments, low, high, &at, pieces);
+        const bool takes_clipped = code == LEVELS && clipped > 0;
+        double mass = 0, width = 0;
+        for (int i = 0; i < count; i++)
+            mass += pieces[i].mass, width += pieces[i].width;
+        if (count == 0 && takes_clipped) return (double)INFINITY;
+        for (int i = 0; i < count && (count > 1 || takes_clipped); i++) {
+            const double p = pieces[i].mass + (takes_clipped && i == count - 1 ? clipped : 0);
+            cost += p * random_log(p / (mass * (pieces[i].width / width)));
+        }
+    }
+    return cost + segments->total * random_log(inside / segments->total);
+}
+
+double threshold_entropy(const uint64_t bins[HISTOGRAM_BINS], double max)
+{
+    struct segments segments;
+    if (!(max > 0) || !(max <= 0x1p120)) return max;
+    cut_segments(&segments, bins, max);
+    struct best best = {max, divergence(&segments, max)};
+    for (int s = segments.count - 1; s > 0 && segments.edge[s] >= max / 16; s--)
+        offer(&best, segments.edge[s], divergence(&segments, segments.edge[s]));
+    return best.threshold;
 }

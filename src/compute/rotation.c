@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ssmsweep/compute/rotation.h"
+#include "ssmsweep/compute/kernels.h"
 
 #include <math.h>
 #include <stddef.h>

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/input/bpe.h"
 #include "ssmsweep/input/unicode.h"
-#include "ssmsweep/input/vocab.h"
 
 // A trie over bytes; node 0 is the root.  Children of a node hang on a list.
 struct node {

@@ -10,7 +10,6 @@
 #include "ssmsweep/input/added_tokens.h"
 #include "ssmsweep/input/bpe.h"
 #include "ssmsweep/input/unicode.h"
-#include "ssmsweep/input/vocab.h"
 
 enum { MOST_STEPS = 8, WHERE_CHARS = 120 };
 

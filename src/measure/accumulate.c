@@ -3,8 +3,6 @@
 
 #include <stdbool.h>
 
-#include "ssmsweep/measure/wide.h"
-
 void accumulator_clear(struct accumulator *total)
 {
     *total = (struct accumulator){0};

@@ -6,8 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/file.h"
-#include "ssmsweep/base/footprint.h"
 #include "ssmsweep/report/equalities.h"
 #include "ssmsweep/report/per_sample.h"
 #include "ssmsweep/report/render.h"

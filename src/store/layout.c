@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "ssmsweep/base/hash.h"
-#include "ssmsweep/calibrate/histogram.h"
 #include "ssmsweep/calibrate/observer.h"
 #include "ssmsweep/measure/accumulate.h"
 #include "ssmsweep/measure/end_of_model.h"

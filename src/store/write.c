@@ -13,7 +13,7 @@
 
 #include "handle.h"
 #include "ssmsweep/base/hash.h"
-#include "ssmsweep/calibrate/histogram.h"
+#include "ssmsweep/calibrate/observer.h"
 
 // ---- is the file still there, and does it take more? ----
 

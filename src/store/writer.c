@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/hash.h"
-#include "ssmsweep/base/thread.h"
+#include "ssmsweep/base/team.h"
 
 // A record's data lie behind it in the ring, in one piece: where the end of the ring is too near, a SKIP
 // fills it.

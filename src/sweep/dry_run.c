@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
 #include "inputs.h"
-#include "ssmsweep/base/footprint.h"
+#include "setup.h"
+#include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/compute/backend.h"
 #include "ssmsweep/measure/end_of_model.h"

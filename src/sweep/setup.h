@@ -4,6 +4,10 @@
 #ifndef SSMSWEEP_SWEEP_SETUP_H
 #define SSMSWEEP_SWEEP_SETUP_H
 
+#include "ssmsweep/comm/comm.h"
+#include "ssmsweep/forward/forward.h"
+#include "ssmsweep/forward/weights.h"
+#include "ssmsweep/plan/plan.h"
 #include "ssmsweep/sweep/sweep.h"
 
 // Collective.  As early as can be: `save` reads the file before it writes.  Without a folder there is nothing
@@ -21,5 +25,22 @@ void output_folders_leave(struct sweep *sweep);
 // them, in the order of the table.  `save` on a file that is there: also those of the file, whose reference
 // it takes over. STATUS_INPUT: the file is none, or has modes that are not in the table.
 enum status job_modes_settle(struct sweep *sweep, struct error *err);
+
+// ---- engine ----
+
+// Weights, once per node, and the workspace of a rank.
+
+// In caller memory; zeroed before use.
+struct engine {
+    struct node_block block;
+    struct weights *weights;
+    struct forward *forward;
+};
+
+// Collective.  Packs the weights, by all ranks and threads of a node together.  The model must outlive the
+// engine. engine_close() frees, after a failure too.
+enum status engine_open(struct engine *engine, const struct comm *comm, const struct model *model,
+                        unsigned parts, int max_tokens, int threads, struct error *err);
+void engine_close(struct engine *engine);
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "ssmsweep/base/cores.h"
+#include "ssmsweep/base/team.h"
 
 enum { MAX_THREADS = 1024 };
 

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "ssmsweep/base/log.h"
+#include "ssmsweep/base/status.h"
 #include "ssmsweep/comm/comm.h"
 
 struct threads {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "lockstep.h"
-#include "ssmsweep/base/footprint.h"
+#include "ssmsweep/base/arena.h"
 #include "ssmsweep/sweep/scheduler.h"
 
 enum status worker_overdue(const struct worker *worker, struct error *err)

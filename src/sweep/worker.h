@@ -4,7 +4,6 @@
 #define SSMSWEEP_SWEEP_WORKER_H
 
 #include "calibration.h"
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
 #include "ssmsweep/comm/comm.h"

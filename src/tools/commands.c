@@ -9,7 +9,7 @@
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/plan/plan.h"
-#include "ssmsweep/recipe/mode_table.h"
+#include "ssmsweep/recipe/mode.h"
 #include "ssmsweep/report/job_files.h"
 #include "ssmsweep/report/reporting.h"
 #include "ssmsweep/store/claim.h"

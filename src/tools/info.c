@@ -7,12 +7,11 @@
 #include <unistd.h>
 
 #include "ssmsweep/arch/model.h"
-#include "ssmsweep/base/cores.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
+#include "ssmsweep/base/team.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/compute/kernels.h"
-#include "ssmsweep/compute/rotation.h"
 #include "ssmsweep/forward/forward.h"
 #include "ssmsweep/recipe/mode.h"
 #include "ssmsweep/report/view.h"

@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "ssmsweep/arch/model.h"
-#include "ssmsweep/base/cores.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/base/npy.h"

@@ -19,7 +19,7 @@ CATALOGUE = os.path.join(harness.SOURCE, "include", "ssmsweep", "measure", "metr
 
 # What only a family knows; help and the default of an option, what modes do at each step, the caches of scales that Quamba
 # writes, and models that are made up are of Mamba-1.
-OF_MAMBA1 = re.compile(r"src/arch/mamba1\w*\.[ch]|src/recipe/mode_table\.c|src/input/(?:job|option|pickle_torch)\.c|src/tools/(?:synth_tensors|bench/\w+)\.c")
+OF_MAMBA1 = re.compile(r"src/arch/mamba1\w*\.[ch]|src/recipe/mode\.c|src/input/(?:job|option|pickle_torch)\.c|src/tools/(?:synth_tensors|bench/\w+)\.c")
 
 
 def family_names(found):
@@ -30,7 +30,7 @@ def family_names(found):
 
 def check_families(checks, found):
     """Nobody counts components and sites or knows them by name but their family; layers call steps, not kernels."""
-    for path in ("src/arch/mamba1_float.c", "src/arch/mamba1_w8a8.c", "src/forward/forward.c", "src/forward/head.c"):
+    for path in ("src/arch/mamba1_float.c", "src/arch/mamba1_w8a8.c", "src/forward/forward.c", "src/forward/forward.c"):
         checks.check(not re.search(r"kernels->|kernels_\w+\(", found[path]), path + ": calls steps of the backend, not kernels")
     names = family_names(found)
     checks.check(len(names) == 13, "Mamba-1 has six components and seven sites", sorted(names))
@@ -81,7 +81,7 @@ def may_include(path, header):
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 FOR_PEOPLE = re.compile(r"\b(?:error_set|log_job|log_rank|bad_number)\((?:[^;\"]|\"(?:[^\"\\]|\\.)*\")*;")
 # They print tables and sentences; a number in any other file is one of a result, an input or an identity.
-PRINTS_FOR_PEOPLE = re.compile(r"src/tools/(?:bench/\w+|info\w*)\.c|src/tools/commands\.c|src/sweep/(?:progress|sweep_open|dry_run)\.c|src/store/identity\.c|src/report/(?:render_(?:text|markdown)|report|"
+PRINTS_FOR_PEOPLE = re.compile(r"src/tools/(?:bench/\w+|info\w*)\.c|src/tools/commands\.c|src/sweep/(?:progress|sweep|dry_run)\.c|src/store/identity\.c|src/report/(?:render_(?:text|markdown)|report|report_statistics|"
                                r"report_(?:layers|tables|trends)|gate|baseline)\.c")
 FLOATS = re.compile(r"%(?!\.0f)[-+ #0]*[\d.*]*l?[eEfFgGaA]")    # %.0f has no decimal point
 THREADS = re.compile(r"pthread_create\([^,]+,[^,]+,\s*(\w+)")
@@ -107,7 +107,7 @@ LIBM = re.compile(r"(?<![\w.>])(?:exp|exp2|expm1|log|log2|log10|log1p|pow|cbrt|h
 
 def unsettled_threads(path, text):
     """Starts of threads whose code does not begin with thread_settle()."""
-    if path in ("src/base/thread.c", "include/ssmsweep/base/thread.h"):
+    if path in ("src/base/team.c", "include/ssmsweep/base/team.h"):
         return []
     found = re.findall(r"#pragma omp\b", text)    # nobody settles the threads of OpenMP, and they spin
     found += re.findall(r"\b(?:setlocale|uselocale|fesetround|fesetenv|_mm_setcsr)\b", text)
@@ -121,7 +121,7 @@ def unsettled_threads(path, text):
 
 # Opens or makes a file for writing; each place is reached behind main()'s command_check() alone.
 MAKES_FILES = re.compile(r'O_CREAT|\bfopen\([^;]*"[wa]|\bfdopen\([^;]*"[wa]|\bH5Fcreate\(|\bmkdir\(|\bfreopen\(|\btmpfile\(')
-MAKERS = ["src/base/file.c", "src/tools/synth.c", "src/store/claim.c", "src/comm/node_block.c", "src/store/create.c",
+MAKERS = ["src/base/file.c", "src/tools/synth.c", "src/store/claim.c", "src/comm/comm.c", "src/store/create.c",
           "src/store/extend.c"]
 # What the user's options name beside model and texts: read in one place, which command_check() calls.
 READ_AT_START = {"gates": "src/report/verdict.c", "gate_file": "src/report/verdict.c", "baseline": "src/report/verdict.c"}
@@ -134,7 +134,7 @@ def function(text, name):
 
 
 COMMENTS_TO_COME = ["arch", "recipe", "compute", "measure", "calibrate", "forward", "statistics", "store", "report"]
-MOST_LINES, MOST_FUNCTION, MEAN_LINES = 700, 60, 150    # the mean is to reach 180
+MOST_LINES, MOST_FUNCTION, MEAN_LINES = 700, 60, 180
 
 
 def long_functions(text):

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ssmsweep/input/scalar.h"
 #include "ssmsweep/input/tensor.h"
 
 enum { FUZZ_MAX_ELEMENTS = 1 << 16 };

@@ -9,7 +9,6 @@
 
 #include "check.h"
 #include "ssmsweep/comm/comm.h"
-#include "ssmsweep/comm/node_block.h"
 
 static void check_agreement(const struct comm *comm)
 {

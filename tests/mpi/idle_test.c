@@ -7,7 +7,6 @@
 
 #include "check.h"
 #include "ssmsweep/comm/comm.h"
-#include "ssmsweep/comm/node_block.h"
 #include "ssmsweep/sweep/scheduler.h"
 
 static const double LONG_SECONDS = 0.8,

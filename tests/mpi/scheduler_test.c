@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "check.h"
-#include "ssmsweep/comm/node_block.h"
+#include "ssmsweep/comm/comm.h"
 #include "ssmsweep/sweep/scheduler.h"
 
 enum { MOST = 16, FAR_TOO_MANY = 100 * 1000, MOST_SECONDS = 300 };

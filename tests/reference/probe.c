@@ -20,7 +20,6 @@
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/compute/kernels.h"
-#include "ssmsweep/compute/rotation.h"
 #include "ssmsweep/forward/forward.h"
 
 static _Noreturn void fail(const char *what, const struct error *err)

@@ -7,7 +7,6 @@
 #include <stdbool.h>
 
 #include "ssmsweep/arch/model.h"
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 
 // What embedding and lm_head of a W8A8 checkpoint are, as the configuration says.

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "ssmsweep/arch/arch.h"
-#include "ssmsweep/base/log.h"
+#include "ssmsweep/base/status.h"
 #include "ssmsweep/input/checkpoint.h"
 
 enum model_kind {

@@ -10,7 +10,6 @@
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/compute/backend.h"
 #include "ssmsweep/compute/kernels.h"
-#include "ssmsweep/compute/rotation.h"
 #include "ssmsweep/recipe/mode.h"
 
 // Rotations of dimensions D and I; those of a dimension that is 0 are not there.

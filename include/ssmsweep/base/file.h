@@ -75,4 +75,15 @@ char *file_beside(const char *path, const char *ending, struct error *err);
 long long file_read_at(int descriptor, void *data, size_t bytes, long long offset);
 bool file_write_at(int descriptor, const void *data, size_t bytes, long long offset);
 
+// ---- standard ----
+
+// Standard input, output and error, as whoever starts the program leaves them.
+
+// Local.  In front of all else: a stream that is closed becomes /dev/null.
+void standard_open(void);
+
+// Local.  Whether everything that was printed has left the program: STATUS_IO where it could not, which a
+// table in a full disk does not show by itself.
+enum status standard_end(struct error *err);
+
 #endif

@@ -27,4 +27,31 @@ void team_run(struct team *team, int parts, team_body body, void *context);
 typedef void (*team_range)(void *context, int part, int begin, int end);
 void team_divide(struct team *team, int parts, int count, int grain, team_range body, void *context);
 
+// ---- thread ----
+
+// What the results of a thread depend on besides its data: how it rounds, and how it writes numbers.
+
+// Local.  For this thread: rounding to nearest, denormals kept, no traps; numbers with a decimal point,
+// whatever setlocale() is told in this process.  First in main(), behind MPI's start and in every thread: a
+// library may have set something else when it was loaded, and new threads inherit or take the global setting.
+void thread_settle(void);
+
+// ---- cores ----
+
+// Cores that this process may use: what it is bound to, and how much time on them a container gives it.
+
+// The tightest limit of the control groups around this process, as `docker --cpus` sets it; the processes of
+// that group share it.
+struct cores_quota {
+    double cores;                     // of processor time per time, as 0.5; 0: there is no limit
+    unsigned long long device, group; // which group it is, where processes compare
+};
+
+// Local.  Control groups of version 1 and 2, nested ones too.  root: "", or a folder that stands for / in
+// tests.
+struct cores_quota cores_quota(const char *root);
+
+// Local.  Cores that this process is bound to, cut by its quota, as whole threads: at least 1.
+int cores_usable(void);
+
 #endif

@@ -60,4 +60,29 @@ enum status comm_agree(const struct comm *comm, struct error *err);
 void comm_unite_bits(const struct comm *comm, uint64_t *bits, size_t words);
 void comm_intersect_bits(const struct comm *comm, uint64_t *bits, size_t words);
 
+// ---- node block ----
+
+// Memory that the ranks of a node share: one copy of the weights, however many ranks run there.
+//
+// Made with POSIX shared memory: MPI_Win_allocate_shared of Open MPI 4.1 hangs the other ranks where /dev/shm
+// is too small.
+
+// In caller memory.  `memory` is zeroed and at 2 MiB; private to each rank where the system has too little
+// shared memory.
+struct node_block {
+    void *memory;
+    size_t size_bytes;
+    bool shared;
+};
+
+// Collective over comm->node; size_bytes must be equal on the ranks of a node.  STATUS_IO: out of memory,
+// maybe on this rank only.
+enum status node_block_open(struct node_block *block, const struct comm *comm, size_t size_bytes,
+                            struct error *err);
+// Local.  0, 1, 2, ...: each number once among the threads and ranks that share the block.
+int node_block_next(const struct node_block *block);
+// Collective over comm->node.  What any rank wrote before it, every rank sees after it.
+void node_block_fence(struct node_block *block, const struct comm *comm);
+void node_block_close(struct node_block *block); // Local; zeroed is fine.
+
 #endif

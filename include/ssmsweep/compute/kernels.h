@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/compute/steps.h"
@@ -89,5 +90,45 @@ enum status kernels_choose(const struct kernels **kernels, struct error *err);
 const struct kernels *kernels_default(void);
 
 extern const struct kernels kernels_naive, kernels_scalar, kernels_avx2, kernels_avx512;
+
+// ---- version ----
+
+// Which bits the numerics give.  Raise it with every change after which a mode, the calibration or the
+// forward pass gives other bits for the same job: a sweep begun with one version is not continued with
+// another.
+
+enum { NUMERICS_VERSION = 1 };
+
+// ---- fold ----
+
+// Sum of the lanes in their fixed order: 4, 2, 1.
+static inline double fold(const double values[SUM_LANES])
+{
+    double lane[SUM_LANES];
+    memcpy(lane, values, sizeof lane);
+    for (int half = SUM_LANES / 2; half > 0; half /= 2)
+        for (int j = 0; j < half; j++)
+            lane[j] += lane[j + half];
+    return lane[0];
+}
+
+// ---- rotation ----
+
+// Hadamard rotations as steps take them (docs/numerics.md, section 2).
+
+enum { ROTATION_MAX_BASE = 40 };
+
+// Points into itself: not to be copied.
+struct rotation {
+    struct hadamard forward; // H x / sqrt(dim)
+    struct hadamard inverse; // H^T x / sqrt(dim)
+    float matrix[ROTATION_MAX_BASE * ROTATION_MAX_BASE], transposed[ROTATION_MAX_BASE * ROTATION_MAX_BASE];
+};
+
+// The rotation exists for dim = base * power_of_two with base 12, 40 or 1, tried in this order.  False: it
+// does not exist for `dim`, and the outputs are untouched.
+bool rotation_exists(int dim, int *base, int *power_of_two);
+// dim must pass it.
+void rotation_init(struct rotation *rotation, int dim);
 
 #endif

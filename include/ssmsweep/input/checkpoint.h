@@ -8,9 +8,7 @@
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/hash.h"
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
-#include "ssmsweep/input/scalar.h"
 #include "ssmsweep/input/tensor.h"
 
 // Its tensors live as long as the checkpoint.
@@ -52,5 +50,32 @@ const struct scalar *checkpoint_scalar(const struct checkpoint *checkpoint, cons
 enum { CHECKPOINT_PIECE_BYTES = 4 << 20 };
 size_t checkpoint_pieces(const struct checkpoint *checkpoint);
 struct file_map checkpoint_piece(const struct checkpoint *checkpoint, size_t index); // of the mapping
+
+// ---- shards ----
+
+// A checkpoint divided over several files: *.index.json, whose weight_map says which tensor is in which.
+
+struct shard_map; // opaque
+
+// STATUS_INPUT: torn, no weight_map, a shard that is no plain file name, too many.  Local.
+enum status shard_map_open(struct shard_map **map, const char *path, struct error *err);
+void shard_map_close(struct shard_map *map); // NULL is fine
+
+size_t shard_map_files(const struct shard_map *map);
+const char *shard_map_file(const struct shard_map *map, size_t index); // in the order of the index
+
+// Local.  The file that the map names for a tensor; NULL: it does not name the tensor.  What the files hold
+// decides, not the map: writers list a tied lm_head that they left out, and leave out copies.
+const char *shard_map_find(const struct shard_map *map, const char *tensor);
+
+// ---- safetensors ----
+
+// The safetensors format: 8 bytes of header length, a JSON header, then the bytes of the tensors.
+
+// Adds the tensors of a mapped file to the list; they point into the mapping.  `path` is for messages. Local.
+// STATUS_INPUT: torn file, header or tensor that is not as the format demands (tensor named), dtype not
+// known. After an error the list may hold some of the tensors.
+enum status safetensors_read(struct tensor_list *list, const struct file_map *file, const char *path,
+                             struct error *err);
 
 #endif

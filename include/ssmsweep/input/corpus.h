@@ -8,7 +8,6 @@
 #include <stdint.h>
 
 #include "ssmsweep/base/hash.h"
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/documents.h"
 

@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #include "ssmsweep/base/status.h"
-#include "ssmsweep/input/source.h"
+#include "ssmsweep/input/lines.h"
 
 // In the order of the words of the options --text-format and --txt-split.
 enum text_format { TEXT_AUTO, TEXT_JSONL, TEXT_TXT, TEXT_NPY, TEXT_BIN };

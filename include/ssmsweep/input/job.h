@@ -11,7 +11,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 
 enum command {

@@ -8,7 +8,6 @@
 #include <stddef.h>
 
 #include "ssmsweep/base/status.h"
-#include "ssmsweep/input/scalar.h"
 #include "ssmsweep/input/tensor.h"
 
 // Where the bytes of storages are.

@@ -7,7 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 
 struct tokenizer; // opaque; read-only after opening

@@ -6,7 +6,6 @@
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/status.h"
-#include "ssmsweep/input/scalar.h"
 #include "ssmsweep/input/tensor.h"
 
 // Adds tensors and numbers of the file's state dict to the lists, which are the caller's to sort and to

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "ssmsweep/base/status.h"
 
@@ -62,5 +63,14 @@ enum status mode_select(const char *list, bool *chosen, struct error *err);
 
 // The other way round: "fp32,0,2-1", in table order, cut where the room ends.
 void mode_write_list(const bool *chosen, char *text, size_t room);
+
+// ---- mode table ----
+
+// What each mode does at each step of a layer, in words made from the switches of the mode table.
+
+// Local.  A table, one row per mode and one column per step, then one line per mode; or all of it as JSON:
+// {"modes": [{"name", "summary", "float", "sets": [...], "steps": {STEP: TEXT}, "equals": NAME or null}]}.
+// STATUS_IO when memory is out.
+enum status mode_table_print(FILE *out, bool json, struct error *err);
 
 #endif

@@ -4,7 +4,6 @@
 #ifndef SSMSWEEP_REPORT_EQUALITIES_H
 #define SSMSWEEP_REPORT_EQUALITIES_H
 
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/comm/comm.h"
 #include "ssmsweep/store/store.h"

@@ -3,7 +3,7 @@
 #ifndef SSMSWEEP_REPORT_REPORT_FOLDER_H
 #define SSMSWEEP_REPORT_REPORT_FOLDER_H
 
-#include "ssmsweep/base/log.h"
+#include "ssmsweep/base/status.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/sweep.h"

@@ -3,7 +3,6 @@
 #ifndef SSMSWEEP_REPORT_VERDICT_H
 #define SSMSWEEP_REPORT_VERDICT_H
 
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/report/baseline.h"

@@ -7,7 +7,6 @@
 
 #include <stdbool.h>
 
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 
 enum { CLAIM_HOLDER_ROOM = 256 };

@@ -7,7 +7,6 @@
 
 #include <stdbool.h>
 
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
 #include "ssmsweep/comm/comm.h"

@@ -14,7 +14,6 @@
 #include <stdio.h>
 
 #include "ssmsweep/arch/model.h"
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
 #include "ssmsweep/comm/comm.h"

@@ -3,7 +3,6 @@
 #ifndef SSMSWEEP_TOOLS_BENCH_H
 #define SSMSWEEP_TOOLS_BENCH_H
 
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/comm/comm.h"
 #include "ssmsweep/input/job.h"

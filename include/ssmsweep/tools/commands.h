@@ -10,7 +10,6 @@
 
 #include <stdbool.h>
 
-#include "ssmsweep/base/log.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/comm/comm.h"
 #include "ssmsweep/input/job.h"

@@ -10,9 +10,9 @@
 
 #include "random_model.h"
 #include "setting.h"
-#include "ssmsweep/base/cores.h"
 #include "ssmsweep/base/file.h"
-#include "ssmsweep/base/log.h"
+#include "ssmsweep/base/status.h"
+#include "ssmsweep/base/team.h"
 #include "ssmsweep/recipe/mode.h"
 #include "sweeps.h"
 

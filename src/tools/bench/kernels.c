@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/compute/measure.h"
-#include "ssmsweep/compute/rotation.h"
 #include "ssmsweep/measure/end_of_model.h"
 
 // ---- scans and element-wise kernels ----

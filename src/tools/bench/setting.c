@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "ssmsweep/base/thread.h"
+#include "ssmsweep/base/team.h"
 
 // ---- timing ----
 

@@ -8,7 +8,7 @@
 #include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
-#include "ssmsweep/compute/rotation.h"
+#include "ssmsweep/compute/kernels.h"
 
 static const char broken[] = "models/broken"; // rewritten by every case
 

@@ -4,7 +4,7 @@
 
 #include <sys/stat.h>
 
-#include "ssmsweep/base/cores.h"
+#include "ssmsweep/base/team.h"
 
 static char root[] = "cores_test_XXXXXX";
 

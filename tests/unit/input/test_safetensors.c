@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "../support.h"
 
-#include "ssmsweep/input/safetensors.h"
+#include "ssmsweep/input/checkpoint.h"
 
 // Reads a file of the given header text and `data_bytes` of 0, 1, 2, ...; the bytes are on the heap, exactly
 // as long as they are, so that a sanitizer sees a read past the end.  -1: the true length.

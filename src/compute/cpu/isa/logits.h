@@ -2,7 +2,7 @@
 // Softmax sums over two rows of logits.
 #include <float.h>
 
-#include "ssmsweep/compute/fold.h"
+#include "ssmsweep/compute/kernels.h"
 #include "vecd.h"
 
 // The largest value per lane, where it was first seen, and a sum that only finite values leave at zero.
