@@ -112,12 +112,11 @@ static enum status run_under_mpi(struct job *job, struct verdict *verdict, const
         log.ranks = comm.ranks;
         footprint_log(&log, "MPI is started");
         err = *wrong;
-        if (comm_agree(&comm, &err) == STATUS_OK) {
-            if (command_check_kernels(&comm, &err) == STATUS_OK) run_command(&program, &err);
-            stop_silence();
-            if (!err.status) standard_end(&err);
-            comm_agree(&comm, &err);
-        }
+        if (comm_agree(&comm, &err) == STATUS_OK && command_check_kernels(&comm, &err) == STATUS_OK)
+            run_command(&program, &err);
+        stop_silence(); // a launcher ends the others as soon as one has failed: they know why by now
+        if (!err.status) standard_end(&err);
+        comm_agree(&comm, &err);
     }
     if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
     verdict_close(verdict);
