@@ -34,54 +34,54 @@ struct walk {
 };
 
 // Which entry an object of the old file is about.
-struct place {
+struct entry_id {
     const char *mode, *component;
     struct cell cell;
     int layer;
 };
 
-static void name_place(char name[200], const struct place *place)
+static void name_entry(char name[200], const struct entry_id *id)
 {
     char cell[CELL_NAME_ROOM];
-    snprintf(name, 200, "mode %.32s, calib_data_num %s, layer %d, %.64s", place->mode,
-             cell_name(place->cell, cell), place->layer, place->component);
+    snprintf(name, 200, "mode %.32s, calib_data_num %s, layer %d, %.64s", id->mode, cell_name(id->cell, cell),
+             id->layer, id->component);
 }
 
-static void note_absence(struct absence *absence, const struct place *place)
+static void note_absence(struct absence *absence, const struct entry_id *id)
 {
-    if (absence->count++ == 0) name_place(absence->first, place);
+    if (absence->count++ == 0) name_entry(absence->first, id);
 }
 
-static struct place place_of(const struct result *result, const struct comparison_entry *entry)
+static struct entry_id entry_id_of(const struct result *result, const struct comparison_entry *entry)
 {
     const struct result_run *run = result_run_at(result, entry->run);
-    return (struct place){run->mode, entry->name, run->cell, entry->layer};
+    return (struct entry_id){run->mode, entry->name, run->cell, entry->layer};
 }
 
 // -1: there is none.
-static int find_entry(const struct walk *walk, const struct place *place)
+static int find_entry(const struct walk *walk, const struct entry_id *id)
 {
     const struct comparison *c = walk->comparison;
     for (int i = 0; i < c->count; i++) {
-        const struct place is = place_of(walk->result, &c->entries[i]);
-        if (is.layer == place->layer && cell_compare(is.cell, place->cell) == 0 &&
-            strcmp(is.mode, place->mode) == 0 && strcmp(is.component, place->component) == 0)
+        const struct entry_id is = entry_id_of(walk->result, &c->entries[i]);
+        if (is.layer == id->layer && cell_compare(is.cell, id->cell) == 0 && strcmp(is.mode, id->mode) == 0 &&
+            strcmp(is.component, id->component) == 0)
             return i;
     }
     return -1;
 }
 
 // The result file has the mode, and nobody asked for it.
-static bool is_left_out(const struct walk *walk, const struct place *place)
+static bool is_left_out(const struct walk *walk, const struct entry_id *id)
 {
     bool held = false;
     for (int r = 0; r < result_runs(walk->result); r++) {
         const struct result_run *run = result_run_at(walk->result, r);
-        held |= strcmp(run->mode, place->mode) == 0 && cell_compare(run->cell, place->cell) == 0;
+        held |= strcmp(run->mode, id->mode) == 0 && cell_compare(run->cell, id->cell) == 0;
     }
     for (struct run_view run = {0}; view_next_run(walk->comparison, &run);) {
         const struct result_run *r = result_run_at(walk->result, run.run);
-        if (strcmp(r->mode, place->mode) == 0 && cell_compare(r->cell, place->cell) == 0) return false;
+        if (strcmp(r->mode, id->mode) == 0 && cell_compare(r->cell, id->cell) == 0) return false;
     }
     return held;
 }
@@ -117,20 +117,20 @@ static void put_worse(char *text, size_t room, const char *name, double now, dou
     snprintf(text + used, room - used, "%s%s is %s, was %s", used ? ", " : "worse: ", name, is, was);
 }
 
-static enum status check_object(struct walk *walk, const struct json *object, const struct place *place,
+static enum status check_object(struct walk *walk, const struct json *object, const struct entry_id *id,
                                 struct error *err)
 {
-    if (strcmp(place->mode, view_reference_name(walk->comparison, walk->result)) == 0) return STATUS_OK;
-    const int at = find_entry(walk, place);
+    if (strcmp(id->mode, view_reference_name(walk->comparison, walk->result)) == 0) return STATUS_OK;
+    const int at = find_entry(walk, id);
     if (at < 0) {
-        if (!is_left_out(walk, place)) note_absence(&walk->gone, place);
+        if (!is_left_out(walk, id)) note_absence(&walk->gone, id);
         return STATUS_OK;
     }
     const struct comparison_entry *entry = &walk->comparison->entries[at];
     struct check check = {.kind = "baseline", .good = true};
     walk->seen[at] = true;
     walk->common++;
-    name_place(check.name, place);
+    name_entry(check.name, id);
     const struct record before = old_record(object);
     for (int i = 1, m; (m = metric_at(LIST_JUDGED, i)) >= 0; i++) {
         const double old = record_judged(&before, (enum metric_id)m);
@@ -155,26 +155,26 @@ static struct cell cell_of(const struct json *object)
 }
 
 // The object of a layer and, below it, of its other components.
-static enum status check_layer(struct walk *walk, const struct json *layer, struct place place,
+static enum status check_layer(struct walk *walk, const struct json *layer, struct entry_id id,
                                struct error *err)
 {
-    place.component = json_string(json_get(layer, "component"));
-    if (place.component && check_object(walk, layer, &place, err)) return err->status;
+    id.component = json_string(json_get(layer, "component"));
+    if (id.component && check_object(walk, layer, &id, err)) return err->status;
     for (const struct json *c = json_first(json_get(layer, "components")); c; c = json_next(c)) {
-        place.component = json_key(c);
-        if (check_object(walk, c, &place, err)) return err->status;
+        id.component = json_key(c);
+        if (check_object(walk, c, &id, err)) return err->status;
     }
     return STATUS_OK;
 }
 
 static enum status check_single(struct walk *walk, const struct json *root, struct error *err)
 {
-    struct place place = {.mode = json_string(json_get(root, "compared_mode")),
+    struct entry_id id = {.mode = json_string(json_get(root, "compared_mode")),
                           .cell = cell_of(json_get(root, "provenance"))};
-    for (const struct json *layer = json_first(json_get(root, "layers")); layer && place.mode;
+    for (const struct json *layer = json_first(json_get(root, "layers")); layer && id.mode;
          layer = json_next(layer)) {
-        if (sscanf(json_key(layer), "layer_%d", &place.layer) != 1) continue;
-        if (check_layer(walk, layer, place, err)) return err->status;
+        if (sscanf(json_key(layer), "layer_%d", &id.layer) != 1) continue;
+        if (check_layer(walk, layer, id, err)) return err->status;
     }
     return STATUS_OK;
 }
@@ -183,14 +183,14 @@ static enum status check_summary(struct walk *walk, const struct json *root, str
 {
     static const char *const keys[] = {"first_layer", "last_layer"};
     for (const struct json *mode = json_first(json_get(root, "modes")); mode; mode = json_next(mode)) {
-        struct place place = {.mode = json_string(json_get(mode, "mode")), .cell = cell_of(mode)};
-        for (int k = 0; k < 2 && place.mode; k++) {
+        struct entry_id id = {.mode = json_string(json_get(mode, "mode")), .cell = cell_of(mode)};
+        for (int k = 0; k < 2 && id.mode; k++) {
             const struct json *layer = json_get(mode, keys[k]), *number = json_get(layer, "layer");
             if (!json_is_number(number)) continue;
             int index = (int)fmin(1e6, fmax(-1, json_number(number)));
-            if (k == 1 && index == place.layer) continue; // a single layer is both
-            place.layer = index;
-            if (check_layer(walk, layer, place, err)) return err->status;
+            if (k == 1 && index == id.layer) continue; // a single layer is both
+            id.layer = index;
+            if (check_layer(walk, layer, id, err)) return err->status;
         }
     }
     return STATUS_OK;
@@ -310,9 +310,9 @@ static void look_for_new(struct walk *walk)
         if (single && (strcmp(r->mode, single) != 0 || cell_compare(r->cell, cell) != 0)) continue;
         for (int i = 0; i < run.count; i++) {
             const struct comparison_entry *entry = &run.entries[i];
-            const struct place place = place_of(walk->result, entry);
+            const struct entry_id id = entry_id_of(walk->result, entry);
             const bool counts = single || entry == ends.first.main || entry == ends.last.main;
-            if (counts && !walk->seen[entry - walk->comparison->entries]) note_absence(&walk->new, &place);
+            if (counts && !walk->seen[entry - walk->comparison->entries]) note_absence(&walk->new, &id);
         }
     }
 }

@@ -126,7 +126,7 @@ static bool is_regular(const char *path, struct stat *info)
     return stat(path, info) == 0 && S_ISREG(info->st_mode);
 }
 
-// Of an output that an option names: is it, or will it be, one with a file?
+// Whether an output that an option names is, or will be, the same file as another.
 static bool will_be(const char *path, const char *file)
 {
     struct stat a, b;

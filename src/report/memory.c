@@ -10,7 +10,7 @@
 #include "ssmsweep/report/sweep_report.h"
 #include "sweep_parts.h"
 
-// Of the numbers of a report: file buffers, texts of tables and small files.
+// What a report takes beside its numbers: file buffers, texts of tables and small files.
 enum { REPORTS_BYTES = 300 << 10 };
 
 // ---- what the comparison is about ----
