@@ -7,12 +7,13 @@
 #include <string.h>
 
 #include "ssmsweep/arch/mamba1.h"
+#include "ssmsweep/base/number.h"
 
 #ifdef SSMSWEEP_TOY_FAMILY // for tests/cli/toy_family.py alone
 extern const struct arch arch_toy;
-static const struct arch *const families[] = {&arch_mamba1, &arch_toy};
+static const struct arch *const families[] = {&arch_mamba1, &arch_falcon_mamba, &arch_toy};
 #else
-static const struct arch *const families[] = {&arch_mamba1};
+static const struct arch *const families[] = {&arch_mamba1, &arch_falcon_mamba};
 #endif
 enum { FAMILIES = sizeof families / sizeof families[0] };
 
@@ -30,6 +31,40 @@ const struct arch *arch_find(const char *name)
     for (int i = 0; i < FAMILIES; i++)
         if (strcmp(families[i]->name, name) == 0) return families[i];
     return NULL;
+}
+
+// ---- sizes ----
+
+int arch_dims(const struct dims *dims, struct arch_dim found[ARCH_MOST_DIMS])
+{
+    const struct arch_dim all[] = {{"n_layer", dims->n_layer},      {"d_model", dims->d_model},
+                                   {"d_inner", dims->d_inner},      {"d_state", dims->d_state},
+                                   {"d_conv", dims->d_conv},        {"dt_rank", dims->dt_rank},
+                                   {"vocab_size", dims->vocab_size}};
+    int count = 0;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (all[i].value) found[count++] = all[i];
+    return count;
+}
+
+static void add_number(char *text, size_t room, const char *name, float value)
+{
+    const size_t used = strlen(text);
+    char digits[NUMBER_ROOM];
+    snprintf(text + used, room - used, ", %s %s", name, number_text((double)value, 9, digits));
+}
+
+void arch_dims_text(const struct dims *dims, char *text, size_t room)
+{
+    struct arch_dim found[ARCH_MOST_DIMS];
+    const int count = arch_dims(dims, found);
+    text[0] = '\0';
+    for (int i = 0; i < count; i++) {
+        const size_t used = strlen(text);
+        snprintf(text + used, room - used, "%s%s %d", i ? ", " : "", found[i].name, found[i].value);
+    }
+    add_number(text, room, "norm_eps", dims->norm_eps);
+    if (dims->mixer_eps > 0) add_number(text, room, "mixer_eps", dims->mixer_eps);
 }
 
 int64_t arch_size(enum arch_extent extent, const struct dims *dims)

@@ -118,37 +118,39 @@ bool config_is_empty(const struct json *value)
 
 // `type`: model_type.  `class`: how names in `architectures` begin; the longer of two that begin alike is
 // first.
-static const struct refused {
+static const struct {
     const char *type, *class, *name;
-} refused[] = {{"mamba2", "Mamba2", "Mamba-2"},
-               {"jamba", "Jamba", "Jamba, a hybrid with attention"},
-               {"falcon_mamba", "FalconMamba", "Falcon-Mamba, which normalizes B, C and dt"},
-               {"zamba2", "Zamba2", "Zamba2, a hybrid with attention"},
-               {"zamba", "Zamba", "Zamba, a hybrid with attention"},
-               {"bamba", "Bamba", "Bamba, a hybrid with attention"},
-               {"nemotron_h", "NemotronH", "Nemotron-H, a hybrid with attention"},
-               {"falcon_h1", "FalconH1", "Falcon-H1, a hybrid with attention"},
-               {"plamo2", "Plamo2", "PLaMo 2, a hybrid with attention"},
-               {"granitemoehybrid", "GraniteMoeHybrid", "Granite 4, a hybrid with attention"}};
-enum { REFUSED = sizeof refused / sizeof refused[0] };
+} known[] = {{"mamba", "MambaFor", "Mamba-1"},
+             {"mamba2", "Mamba2", "Mamba-2"},
+             {"jamba", "Jamba", "Jamba, a hybrid with attention"},
+             {"falcon_mamba", "FalconMamba", "Falcon-Mamba"},
+             {"zamba2", "Zamba2", "Zamba2, a hybrid with attention"},
+             {"zamba", "Zamba", "Zamba, a hybrid with attention"},
+             {"bamba", "Bamba", "Bamba, a hybrid with attention"},
+             {"nemotron_h", "NemotronH", "Nemotron-H, a hybrid with attention"},
+             {"falcon_h1", "FalconH1", "Falcon-H1, a hybrid with attention"},
+             {"plamo2", "Plamo2", "PLaMo 2, a hybrid with attention"},
+             {"granitemoehybrid", "GraniteMoeHybrid", "Granite 4, a hybrid with attention"}};
+enum { KNOWN = sizeof known / sizeof known[0] };
 
 static const char *describe_type(const char *type)
 {
-    for (size_t i = 0; i < REFUSED; i++)
-        if (strcmp(refused[i].type, type) == 0) return refused[i].name;
+    for (size_t i = 0; i < KNOWN; i++)
+        if (strcmp(known[i].type, type) == 0) return known[i].name;
     return "another architecture";
 }
 
 static enum status check_class(const struct config_source *in, const struct arch *arch, const char *class,
                                struct error *err)
 {
-    for (size_t i = 0; i < REFUSED; i++)
-        if (strncmp(class, refused[i].class, strlen(refused[i].class)) == 0)
-            return error_set(err, STATUS_INPUT,
-                             "%s: key 'architectures': expected a %s model, got '%.64s' (%s); this "
-                             "architecture is not supported, whatever 'model_type' says",
-                             in->path, arch->title, class, refused[i].name);
-    return STATUS_OK;
+    size_t i = 0;
+    while (i < KNOWN && strncmp(class, known[i].class, strlen(known[i].class)) != 0)
+        i++;
+    if (i == KNOWN || strcmp(known[i].type, arch->model_type) == 0) return STATUS_OK;
+    return error_set(err, STATUS_INPUT,
+                     "%s: key 'architectures': expected a %s model, as 'model_type' or its absence says, got "
+                     "'%.64s' (%s); correct one of the two keys",
+                     in->path, arch->title, class, known[i].name);
 }
 
 enum status config_check_type(const struct config_source *in, const struct arch *arch, struct error *err)

@@ -108,25 +108,24 @@ static double operations(const struct dims *d)
     return 2 * multiply_adds + 8 * I * N + 20 * I + 8 * D;
 }
 
+// clang-format off
+#define MAMBA1_LAYERS                                                                                        \
+    .describe = mamba1_describe, .rotates_inner = true, .tensors = tensors, .components = components,        \
+    .sites = sites, .n_tensors = MAMBA1_TENSORS, .n_components = MAMBA1_COMPONENTS, .n_sites = MAMBA1_SITES, \
+    .layer_bytes = sizeof(union mamba1_layer), .carve_layer = mamba1_carve_layer,                            \
+    .scratch_bytes = mamba1_scratch_bytes, .pack = mamba1_pack, .work_bytes = sizeof(struct mamba1_work),    \
+    .carve = carve, .layer = run_layer, .cost = cost, .operations = operations
+// clang-format on
+
 const struct arch arch_mamba1 = {.name = "mamba1",
                                  .title = "Mamba-1",
                                  .model_type = "mamba",
-                                 .describe = mamba1_describe,
                                  .bind_codes = mamba1_bind_codes,
                                  .knows_codes = mamba1_knows_codes,
-                                 .rotates_inner = true,
-                                 .tensors = tensors,
-                                 .components = components,
-                                 .sites = sites,
-                                 .n_tensors = MAMBA1_TENSORS,
-                                 .n_components = MAMBA1_COMPONENTS,
-                                 .n_sites = MAMBA1_SITES,
-                                 .layer_bytes = sizeof(union mamba1_layer),
-                                 .carve_layer = mamba1_carve_layer,
-                                 .scratch_bytes = mamba1_scratch_bytes,
-                                 .pack = mamba1_pack,
-                                 .work_bytes = sizeof(struct mamba1_work),
-                                 .carve = carve,
-                                 .layer = run_layer,
-                                 .cost = cost,
-                                 .operations = operations};
+                                 MAMBA1_LAYERS};
+
+const struct arch arch_falcon_mamba = {.name = "falcon_mamba",
+                                       .title = "Falcon-Mamba",
+                                       .model_type = "falcon_mamba",
+                                       .float_only = true,
+                                       MAMBA1_LAYERS};

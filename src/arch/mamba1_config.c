@@ -15,6 +15,7 @@ enum {
     DEFAULT_D_CONV = 4,
     DEFAULT_EXPAND = 2
 };
+static const double DEFAULT_MIXER_EPS = 1e-6;
 
 static const struct fact d_state_fact = {"state_size", "d_state", "d_state"},
                          d_conv_fact = {"conv_kernel", "d_conv", "d_conv"},
@@ -27,11 +28,21 @@ static const struct fact d_state_fact = {"state_size", "d_state", "d_state"},
 
 // ---- the kind of model ----
 
-static enum status check_falcon(const struct config_source *in, struct error *err)
+// Norms of dt_low, B and C: Falcon-Mamba has them, whatever else the file says.
+static enum status read_mixer_eps(const struct config_source *in, struct dims *dims, struct error *err)
 {
-    if (config_is_there(json_get(in->root, "mixer_rms_eps")))
-        return config_bad_value(in, "mixer_rms_eps",
-                                "no such key (Falcon-Mamba has it, and normalizes B, C and dt)", err);
+    static const struct fact fact = {"mixer_rms_eps", NULL, NULL};
+    const char *key;
+    const struct json *value = config_find(in, &fact, &key);
+    const double eps = value ? json_number(value) : DEFAULT_MIXER_EPS;
+    if (dims->arch != &arch_falcon_mamba)
+        return value ? config_bad_value(in, key,
+                                        "no such key, or model_type 'falcon_mamba' (Falcon-Mamba normalizes "
+                                        "B, C and dt)",
+                                        err)
+                     : STATUS_OK;
+    if (!(eps > 1e-30 && eps < 1)) return config_bad_value(in, key, "a number above 0 and below 1", err);
+    dims->mixer_eps = (float)eps;
     return STATUS_OK;
 }
 
@@ -116,9 +127,11 @@ static enum status check_parts(const struct config_source *in, struct config *co
 static enum status check_architecture(const struct config_source *in, struct config *config,
                                       struct error *err)
 {
-    if (config_check_type(in, &arch_mamba1, err) || check_falcon(in, err) ||
+    if (config_check_type(in, config->dims.arch, err) || read_mixer_eps(in, &config->dims, err) ||
         read_layer_kind(in, in->ssm, &config->kind, err) || check_parts(in, config, err))
         return err->status;
+    if (config->kind != MODEL_FLOAT && config->dims.arch->float_only)
+        return config_bad_value(in, "ssm_cfg.layer", "a float model", err);
     if (!config_is_empty(json_get(in->root, "attn_layer_idx")))
         return config_bad_value(in, "attn_layer_idx", "no attention layers, got some (a hybrid model)", err);
     if (json_number(json_get(in->root, "d_intermediate")) != 0)

@@ -82,6 +82,26 @@ static void project_in(const struct layer *l)
     product(l, l->pass->normed, l->ld.D, l->p->in_proj, l->d->d_model, l->w->xz, 2 * l->ld.I);
 }
 
+// dt_low, B and C, each divided by its own sqrt(mean(v²) + eps), in place.
+static void norm_parts(const struct layer *l)
+{
+    const struct leading *ld = &l->ld;
+    const struct {
+        long first;
+        int width;
+    } parts[] = {{0, l->d->dt_rank}, {ld->R, l->d->d_state}, {ld->R + ld->N, l->d->d_state}};
+    for (int i = 0; i < 3; i++) {
+        float *values = l->w->dbl + parts[i].first;
+        const struct norm norm = {.residual = values,
+                                  .ld = ld->dbl,
+                                  .width = parts[i].width,
+                                  .eps = l->d->mixer_eps,
+                                  .xhat = values};
+        l->on->norm(l->batch, &norm);
+    }
+    if (l->half) l->on->round_half(l->batch, l->w->dbl, ld->dbl);
+}
+
 // c = silu(b + conv1d(x)); dbl = c W_xᵀ; dt = dt_low W_dtᵀ
 static void mix_tokens(const struct layer *l)
 {
@@ -96,6 +116,7 @@ static void mix_tokens(const struct layer *l)
                                   .ldv = l->ld.I};
     l->on->conv1d(l->batch, &conv1d, l->ld.I);
     product(l, l->w->v, l->ld.I, l->p->x_proj, l->d->d_inner, l->w->dbl, l->ld.dbl);
+    if (l->d->mixer_eps > 0) norm_parts(l);
     product(l, l->w->dbl, l->ld.dbl, l->p->dt_proj, l->d->dt_rank, l->w->dt, l->ld.I);
 }
 

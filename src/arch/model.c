@@ -426,23 +426,19 @@ const char *model_dtype_name(const struct model *model)
 enum status model_set_reference(struct model *model, const struct model *reference, struct error *err)
 {
     const struct dims *a = &model->dims, *b = &reference->dims;
-    const struct {
-        const char *name;
-        int expected, got;
-    } sizes[] = {{"n_layer", a->n_layer, b->n_layer},
-                 {"d_model", a->d_model, b->d_model},
-                 {"d_inner", a->d_inner, b->d_inner},
-                 {"d_state", a->d_state, b->d_state},
-                 {"d_conv", a->d_conv, b->d_conv},
-                 {"dt_rank", a->dt_rank, b->dt_rank},
-                 {"vocab_size", a->vocab_size, b->vocab_size}};
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-        if (sizes[i].expected != sizes[i].got)
+    struct arch_dim expected[ARCH_MOST_DIMS], got[ARCH_MOST_DIMS];
+    if (a->arch != b->arch)
+        return error_set(err, STATUS_INPUT, "--reference-model: %s: expected a %s model as %s, got a %s one",
+                         reference->directory, a->arch->title, model->directory, b->arch->title);
+    const int sizes = arch_dims(a, expected);
+    arch_dims(b, got); // of one family, in one order
+    for (int i = 0; i < sizes; i++)
+        if (expected[i].value != got[i].value)
             return error_set(err, STATUS_INPUT,
                              "--reference-model: %s: %s: expected %d as in %s, got %d; give the float model "
                              "that was quantized",
-                             reference->directory, sizes[i].name, sizes[i].expected, model->directory,
-                             sizes[i].got);
+                             reference->directory, expected[i].name, expected[i].value, model->directory,
+                             got[i].value);
     if (reference->kind != MODEL_FLOAT)
         return error_set(err, STATUS_INPUT, "--reference-model: %s: expected a float model, got a W8A8 one",
                          reference->directory);

@@ -260,6 +260,17 @@ static enum status make_orders(int **orders, int **places, int n, int samples, u
     return STATUS_OK;
 }
 
+static enum status check_modes(const struct plan *plan, struct error *err)
+{
+    for (int r = 0; r < plan->n_runs && plan->arch->float_only; r++)
+        if (!mode_is_float(plan->runs[r].mode))
+            return error_set(err, STATUS_USAGE,
+                             "--modes: mode '%s' does not exist for %s, which has the float modes alone; say "
+                             "--modes fp_only",
+                             plan->runs[r].mode->name, plan->arch->title);
+    return STATUS_OK;
+}
+
 static enum status make_cells(struct plan *plan, const struct job *job, struct error *err)
 {
     plan->n_orders = count_orders(job);
@@ -338,7 +349,8 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
                         .shard = job->shard > 0 ? job->shard : 1,
                         .metrics = true,
                         .logits = !job->no_logits};
-    if (make_runs(&made, job, err) || make_cells(&made, job, err) || make_want(&made, job, dims, err))
+    if (make_runs(&made, job, err) || check_modes(&made, err) || make_cells(&made, job, err) ||
+        make_want(&made, job, dims, err))
         goto clear_plan;
     set_references(&made, mode_find(job->reference));
     if (plan_make_items(&made, dims, corpus, ranks, err)) goto clear_plan;

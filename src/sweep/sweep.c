@@ -22,18 +22,6 @@
 
 // ---- the result file ----
 
-static const char *config_text(const struct sweep *sweep, char *text, size_t room)
-{
-    const struct dims *d = &sweep->model.dims;
-    char digits[NUMBER_ROOM];
-    snprintf(
-        text, room,
-        "n_layer %d, d_model %d, d_inner %d, d_state %d, d_conv %d, dt_rank %d, vocab_size %d, norm_eps %s",
-        d->n_layer, d->d_model, d->d_inner, d->d_state, d->d_conv, d->dt_rank, d->vocab_size,
-        number_text((double)d->norm_eps, 9, digits));
-    return text;
-}
-
 // What the float modes computed with: the float model itself, a W8A8 checkpoint's codes, or (by its digest)
 // another float model.
 static const char *reference_weights(const struct model *model)
@@ -51,10 +39,11 @@ static enum status ask(const struct sweep *sweep, const struct store_identity *i
 
 static enum status make_or_resume(struct store **store, const struct sweep *sweep, struct error *err)
 {
-    char config[256], version[16], *job_json = job_identity_json(sweep->job);
+    char config[512], version[16], *job_json = job_identity_json(sweep->job);
     if (!job_json) error_memory(err, 1, "the job as JSON");
     if (comm_agree(sweep->comm, err) == STATUS_OK) {
         snprintf(version, sizeof version, "%d", NUMERICS_VERSION);
+        arch_dims_text(&sweep->model.dims, config, sizeof config);
         struct store_identity identity = {.job_json = job_json,
                                           .tool_version = sweep->tool_version,
                                           .weights_hex = sweep->model.digest_hex,
@@ -64,7 +53,7 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
                                           .scales_source =
                                               sweep->model.kind == MODEL_W8A8 ? "checkpoint" : "calibration",
                                           .reference_weights = reference_weights(&sweep->model),
-                                          .model_config = config_text(sweep, config, sizeof config),
+                                          .model_config = config,
                                           .numerics_version = version,
                                           .calibration_ids_hex = sweep_calibration_text(sweep)->ids_hex,
                                           .evaluation_text = sweep_evaluation_text(sweep)};

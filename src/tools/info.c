@@ -136,13 +136,14 @@ static enum status model_facts_find(struct model_facts *facts, const struct mode
     count_parameters(&found, model);
     found.fp32_bytes = weights_bytes(model, WEIGHTS_FP32);
     found.fp16_bytes = weights_bytes(model, WEIGHTS_FP16);
-    found.w8a8_bytes = weights_bytes(model, WEIGHTS_W8A8);
+    const bool quantizes = !model->dims.arch->float_only;
+    if (quantizes) found.w8a8_bytes = weights_bytes(model, WEIGHTS_W8A8);
     found.lm_head_bytes = weights_bytes(model, WEIGHTS_LM_HEAD);
     found.workspace_bytes = forward_bytes(&model->dims, tokens, threads);
     found.flop_per_token = model->dims.n_layer * model->dims.arch->operations(&model->dims) +
                            2.0 * model->dims.d_model * model->dims.vocab_size;
     if (measure(&found, PRECISION_FP32, WEIGHTS_FP32, &found.fp32_seconds, err) ||
-        measure(&found, PRECISION_W8A8, WEIGHTS_W8A8, &found.w8a8_seconds, err))
+        (quantizes && measure(&found, PRECISION_W8A8, WEIGHTS_W8A8, &found.w8a8_seconds, err)))
         return err->status;
     *facts = found;
     return STATUS_OK;
@@ -159,22 +160,6 @@ static const char *architecture(const struct model *model, char text[64])
 {
     snprintf(text, 64, "%.48s%s", model->dims.arch->title, model->kind == MODEL_W8A8 ? ", W8A8" : "");
     return text;
-}
-
-static const struct {
-    const char *name;
-    size_t offset; // of an int in struct dims
-} sizes[] = {{"n_layer", offsetof(struct dims, n_layer)},      {"d_model", offsetof(struct dims, d_model)},
-             {"d_inner", offsetof(struct dims, d_inner)},      {"d_state", offsetof(struct dims, d_state)},
-             {"d_conv", offsetof(struct dims, d_conv)},        {"dt_rank", offsetof(struct dims, dt_rank)},
-             {"vocab_size", offsetof(struct dims, vocab_size)}};
-enum { SIZES = sizeof sizes / sizeof sizes[0] };
-
-static int size_at(const struct dims *dims, int index)
-{
-    int value;
-    memcpy(&value, (const char *)dims + sizes[index].offset, sizeof value);
-    return value;
 }
 
 // ---- text ----
@@ -239,8 +224,10 @@ static void model_facts_print(FILE *out, const struct model_facts *f)
             checkpoint_path(model->checkpoint), files, files == 1 ? "" : "s",
             mebibytes(checkpoint_bytes(model->checkpoint)), model->digest_hex);
     fprintf(out, "sizes            ");
-    for (int i = 0; i < SIZES; i++)
-        fprintf(out, " %s %d", sizes[i].name, size_at(&model->dims, i));
+    struct arch_dim sizes[ARCH_MOST_DIMS];
+    const int count = arch_dims(&model->dims, sizes);
+    for (int i = 0; i < count; i++)
+        fprintf(out, " %s %d", sizes[i].name, sizes[i].value);
     fprintf(out, "\nHadamard         ");
     print_hadamard(out, "d_model", model->dims.d_model);
     print_hadamard(out, "d_inner", model->dims.d_inner);
@@ -261,8 +248,10 @@ static void model_facts_print(FILE *out, const struct model_facts *f)
 static void put_sizes(struct json_writer *w, const struct model *model)
 {
     json_begin_object(w, "sizes");
-    for (int i = 0; i < SIZES; i++)
-        json_put_integer(w, sizes[i].name, size_at(&model->dims, i));
+    struct arch_dim sizes[ARCH_MOST_DIMS];
+    const int count = arch_dims(&model->dims, sizes);
+    for (int i = 0; i < count; i++)
+        json_put_integer(w, sizes[i].name, sizes[i].value);
     json_put_double(w, "norm_eps", (double)model->dims.norm_eps);
     json_end_object(w);
 }

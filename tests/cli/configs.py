@@ -5,6 +5,7 @@ import json
 import os
 import sys
 
+import h5py
 import numpy as np
 
 import harness
@@ -39,6 +40,7 @@ ORIGINAL = {"d_model": 64, "n_layer": 1, "vocab_size": 253, "ssm_cfg": {}, "rms_
 FLAT = {"architectures": ["MambaForCausalLM"], "auto_map": {"AutoConfig": "configuration_mamba.MambaConfig"}, "bias": False,
         "conv_bias": True, "d_conv": 4, "d_inner": 128, "d_model": 64, "d_state": 16, "dt_rank": 4, "expand": 2,
         "initializer_range": 0.02, "model_type": "mamba", "n_layer": 1, "pad_vocab_size_multiple": 8, "vocab_size": 256}
+FALCON = dict(HF, model_type="falcon_mamba", architectures=["FalconMambaForCausalLM"], mixer_rms_eps=1e-6)
 STANDARD = dict(n_layer=1, d_model=64, d_inner=128, d_state=16, d_conv=4, dt_rank=4, vocab_size=256)
 REMOVED = object()
 
@@ -102,8 +104,12 @@ CONFIGS = [
     refused("hf, intermediate_size is a fraction", changed(HF, intermediate_size=128.5), "intermediate_size", "128.5"),
     refused("hf, sizes of another model", changed(HF, intermediate_size=192), "in_proj.weight", "[384, 64]", "[256, 64]"),
     refused("hf, a layer more", changed(HF, num_hidden_layers=2), "'backbone.layers.1.norm.weight' is missing", "nearest of"),
-    refused("hf, Falcon-Mamba", changed(HF, model_type="falcon_mamba", architectures=["FalconMambaForCausalLM"], mixer_rms_eps=1e-6),
-            "model_type", "Falcon-Mamba"),
+    loads("hf, Falcon-Mamba", FALCON),
+    loads("hf, Falcon-Mamba, eps not named", changed(FALCON, mixer_rms_eps=REMOVED)),
+    refused("hf, Falcon-Mamba, eps 0", changed(FALCON, mixer_rms_eps=0), "mixer_rms_eps", "above 0"),
+    refused("hf, Falcon-Mamba, quantized", changed(FALCON, ssm_cfg={"layer": "W8A8QMamba"}), "ssm_cfg.layer", "float model"),
+    refused("hf, Falcon-Mamba with Mamba-1's class", changed(FALCON, architectures=["MambaForCausalLM"]), "architectures",
+            "Falcon-Mamba", "Mamba-1"),
     refused("hf, Falcon-Mamba's class", changed(HF, architectures=["FalconMambaForCausalLM"]), "architectures", "Falcon-Mamba",
             "model_type"),
     refused("hf, Falcon-Mamba's norms", changed(HF, mixer_rms_eps=1e-6), "mixer_rms_eps", "Falcon-Mamba"),
@@ -210,12 +216,31 @@ def check_two_files(checks, work):
     checks.check(done.status == 0 and len(said) == 1, "a sweep says which file it reads", done.err)
 
 
+def check_float_modes_alone(checks, work):
+    """A family without quantized modes refuses them, and sweeps the others."""
+    folder = os.path.join(work, "falcon")
+    os.makedirs(folder)
+    harness.write_json(os.path.join(folder, "config.json"), FALCON)
+    reference.save_safetensors(os.path.join(folder, "model.safetensors"), tensors())
+    np.save(os.path.join(folder, "ids.npy"), np.arange(32, dtype=np.int32).reshape(2, 16))
+    job = ["-q", "--model", folder, "--calib_data_num", "2", "--calib-data", os.path.join(folder, "ids.npy"), "--components", "all"]
+    done = harness.run(job + ["--modes", "fp32,2-1"], 2, folder)
+    checks.check(done.status == 2 and all(w in done.err for w in ("'2-1'", "Falcon-Mamba", "fp_only")), "a quantized mode is refused",
+                 (done.status, done.err))
+    done = harness.run(job + ["--modes", "fp_only"], 2, folder)
+    checks.check(done.status == 0 and not done.err, "the float modes are swept", done.err)
+    with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5")) as f:
+        checks.check(f.attrs["arch"] == b"falcon_mamba", "the result names the family", f.attrs["arch"])
+        checks.check(b"mixer_eps 9.99999997e-07" in f.attrs["model_config"], "and knows the second eps", f.attrs["model_config"])
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as work:
         for number, case in enumerate(CONFIGS + NAMES):
             try_case(checks, work, number, case)
         check_two_files(checks, work)
+        check_float_modes_alone(checks, work)
     checks.check(len(CONFIGS) >= 60, "the table is long")
     checks.finish()
 

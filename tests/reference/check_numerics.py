@@ -3,7 +3,7 @@
 """The C numerics against quamba_reference.py, by the checks of docs/numerics.md ("How close is close enough").
 
     check_numerics.py CHECK PROBE DEMO_DIR [WORK_DIR]
-    CHECK: ties, float, half, layers, int8, hadamard, calibrate, demo, end_to_end
+    CHECK: ties, float, half, falcon, layers, int8, hadamard, calibrate, demo, end_to_end
 """
 import json
 import os
@@ -101,13 +101,15 @@ def check(condition, text):
 check.failed = 0
 
 
-def save_model(probe, name, tensors):
-    model, folder = q.Model(tensors), probe.path(name)
+def save_model(probe, name, tensors, mixer_eps=None):
+    model, folder = q.Model(tensors, mixer_eps=mixer_eps), probe.path(name)
     os.makedirs(folder, exist_ok=True)
     q.save_safetensors(os.path.join(folder, "model.safetensors"), tensors)
     config = dict(model_type="mamba", hidden_size=model.D, intermediate_size=model.I, num_hidden_layers=len(model.layers),
                   state_size=model.N, conv_kernel=model.K, expand=model.I // model.D, time_step_rank=model.R, vocab_size=VOCAB,
                   layer_norm_epsilon=1e-5, use_bias=False, use_conv_bias=True, hidden_act="silu")
+    if mixer_eps:
+        config.update(model_type="falcon_mamba", mixer_rms_eps=mixer_eps)
     with open(os.path.join(folder, "config.json"), "w") as f:
         json.dump(config, f)
     return folder, model
@@ -181,7 +183,10 @@ def float_modes(probe, demo):
 # much in squares.
 def half_layers(probe, demo):
     wide = random_case(probe, 768, 1)
-    cases = [(demo, *demo_case(demo, 2))] + [random_case(probe, d, n) for d, n in SHAPES] + [(*wide[:2], wide[2][:6])]
+    half_cases(probe, [(demo, *demo_case(demo, 2))] + [random_case(probe, d, n) for d, n in SHAPES] + [(*wide[:2], wide[2][:6])])
+
+
+def half_cases(probe, cases):
     for folder, model, samples in cases:
         twin = DoubleSums(model)
         differ, twin_differ, count, off, twin_off, norm = 0, 0, 0, 0.0, 0.0, 0.0
@@ -207,6 +212,24 @@ def half_layers(probe, demo):
               % (model.D, 100 * differ / count, 100 * twin_differ / count))
         check(off <= 2 * twin_off + 1e-12 * norm, "fp16 D=%d: mixer_output %.1e from the reference, which is %.1e from its twin with sums in double"
               % (model.D, np.sqrt(off / norm), np.sqrt(twin_off / norm)))
+
+
+# ---- Falcon-Mamba: the same layer with three norms; float modes alone ----
+
+def falcon(probe, _demo):
+    """The second eps is so large that it shows."""
+    cases = []
+    for d_model, eps in ((64, 1e-6), (96, 0.1), (160, 1e-6)):
+        tensors = q.random_model_tensors(2000 + d_model, d_model, 2, VOCAB)
+        folder, model = save_model(probe, "falcon%d" % d_model, tensors, eps)
+        g = np.random.Generator(np.random.PCG64(d_model))
+        cases.append((folder, model, [g.integers(0, VOCAB, n).astype(np.int32) for n in LENGTHS]))
+        float_samples(probe, *cases[-1], "Falcon-Mamba, fp32 D=%d eps=%g" % (d_model, eps))
+        want = q.float_forward(model, cases[-1][2][3])[0]
+        for other in (None, 0.1 if eps < 0.1 else 1e-6):
+            far = worst_difference(q.float_forward(q.Model(tensors, mixer_eps=other), cases[-1][2][3])[0], want)
+            check(far > 1e-2, "Falcon-Mamba D=%d: with %s it would be off by %.1e" % (d_model, "eps %g" % other if other else "no norms", far))
+    half_cases(probe, cases)
 
 
 # ---- 2. one layer at a time ----
@@ -471,7 +494,7 @@ def ties(probe, _demo):
                 check(wrong == 0, "halves, mode %s, %s, %s: %d of %d values differ" % (mode, isa, c, wrong, want[c].size))
 
 
-CHECKS = {"ties": ties, "float": float_modes, "half": half_layers, "layers": layers, "int8": int8, "hadamard": hadamard, "calibrate": calibrate,
+CHECKS = {"ties": ties, "float": float_modes, "half": half_layers, "falcon": falcon, "layers": layers, "int8": int8, "hadamard": hadamard, "calibrate": calibrate,
           "demo": demo_table, "end_to_end": end_to_end}
 
 

@@ -35,8 +35,19 @@ struct dims {
     int dt_rank; // R
     int vocab_size;
     float norm_eps;
+    float mixer_eps; // of norms inside the mixer; 0: there are none
     const struct arch *arch;
 };
+
+// The sizes among them that the family has, by name: for people and for telling models apart.
+struct arch_dim {
+    const char *name;
+    int value;
+};
+enum { ARCH_MOST_DIMS = 16 };
+int arch_dims(const struct dims *dims, struct arch_dim found[ARCH_MOST_DIMS]); // how many
+// All of it that decides results, in one line of text.
+void arch_dims_text(const struct dims *dims, char *text, size_t room);
 
 // Sizes in terms of the dims.
 enum arch_extent {
@@ -100,6 +111,7 @@ struct arch {
     enum status (*bind_codes)(struct model *model, const struct config *config, struct error *err);
     bool (*knows_codes)(const char *name, int n_layer); // is it the name of something in such a checkpoint?
     bool rotates_inner; // d_inner must have a Hadamard transform; d_model must
+    bool float_only;    // it has no quantized modes
 
     const struct arch_tensor *tensors;
     const struct arch_component *components;

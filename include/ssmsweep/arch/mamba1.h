@@ -6,6 +6,8 @@
 #include "ssmsweep/arch/arch.h"
 
 extern const struct arch arch_mamba1;
+// The same layer, with RMS norms without weights of dt_low, B and C.
+extern const struct arch arch_falcon_mamba;
 
 // MODEL_W8A8: all are I8 codes but norm, which is all ones; in_proj and out_proj are rotated, as
 // docs/numerics.md, section 2, has them.

@@ -62,7 +62,7 @@ const char *model_dtype_name(const struct model *model); // "F16", ... or "W8A8"
 // another size, or no float model.
 enum status model_set_reference(struct model *model, const struct model *reference, struct error *err);
 
-// Local.  Reads config.json and the weights of `directory`; checks architecture (Mamba-2, Jamba, ... are
+// Local.  Reads config.json and the weights of `directory`; checks architecture (Jamba, ... are
 // named and refused), every shape, that the Hadamard rotation exists for D and I, and that no weight is NaN
 // or Inf. Errors: STATUS_INPUT, STATUS_IO.  model_close() frees; a zeroed model is fine.
 enum status model_open(struct model *model, const char *directory, struct error *err);
