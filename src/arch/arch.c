@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/arch/arch.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,7 +106,7 @@ int arch_width(const struct dims *dims, int component)
     return (int)arch_size(dims->arch->components[component].width, dims);
 }
 
-// ---- lists of components and layers ----
+// ---- lists of components ----
 
 // A part of a list of commas or blanks, where it stands there.
 struct word {
@@ -180,62 +179,4 @@ bool component_listed(const char *list, const char *name)
     while (next_word(&list, &word))
         if (is(word, "all") || is(word, name)) return true;
     return false;
-}
-
-// One index: a number (negative from the end), `first` or `last`.
-static enum status parse_index(struct word part, struct word word, int n_layer, int *index, struct error *err)
-{
-    char *end = NULL;
-    errno = 0;
-    const bool first = is(part, "first"), named = first || is(part, "last");
-    long value = named ? (first ? 0 : n_layer - 1) : strtol(part.text, &end, 10);
-    if (!named && (part.length == 0 || end != part.text + part.length))
-        return error_set(err, STATUS_USAGE,
-                         "--layers: '%.*s' is no layer; expected an index, a-b, first, last or all",
-                         shown(word), word.text);
-    if (errno == ERANGE || value < -n_layer || value >= n_layer)
-        return error_set(err, STATUS_USAGE,
-                         "--layers: layer '%.*s' does not exist; the model has layers 0 to %d", shown(word),
-                         word.text, n_layer - 1);
-    *index = (int)(value < 0 ? value + n_layer : value);
-    return STATUS_OK;
-}
-
-static void want_range(uint32_t *wanted, int from, int to)
-{
-    for (int l = from; l <= to; l++)
-        wanted[l] = 1;
-}
-
-static enum status select_range(struct word word, int n_layer, uint32_t *wanted, struct error *err)
-{
-    const char *dash = memchr(word.text + 1, '-', word.length - 1); // a leading '-' is a sign
-    struct word first = word, last = word;
-    if (dash) {
-        first.length = (size_t)(dash - word.text);
-        last = (struct word){dash + 1, word.length - first.length - 1};
-    }
-    int from, to;
-    if (parse_index(first, word, n_layer, &from, err) || parse_index(last, word, n_layer, &to, err))
-        return err->status;
-    if (from > to)
-        return error_set(err, STATUS_USAGE, "--layers: range '%.*s' runs backwards", shown(word), word.text);
-    want_range(wanted, from, to);
-    return STATUS_OK;
-}
-
-enum status layer_select(const char *list, int n_layer, uint32_t *wanted, struct error *err)
-{
-    struct word word;
-    bool any = false;
-    memset(wanted, 0, (size_t)n_layer * sizeof *wanted);
-    while (next_word(&list, &word)) {
-        any = true;
-        if (is(word, "all"))
-            want_range(wanted, 0, n_layer - 1);
-        else if (select_range(word, n_layer, wanted, err))
-            return err->status;
-    }
-    return any ? STATUS_OK
-               : error_set(err, STATUS_USAGE, "--layers: the list is empty; name a layer, or all");
 }

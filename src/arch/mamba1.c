@@ -42,6 +42,32 @@ static const struct arch_tensor tensors[MAMBA1_TENSORS] = {
     [TENSOR_OUT_PROJ] = {.name = "mixer.out_proj.weight", .shape = {EXTENT_D, EXTENT_I}, .halves = true},
 };
 
+static const struct unit units[MAMBA1_UNITS] = {
+    [UNIT_IN_PROJ] = {"weight:in_proj", {FORMAT_INT8}},
+    [UNIT_CONV_W] = {"weight:conv1d", {FORMAT_INT8}},
+    [UNIT_CONV_B] = {"weight:conv1d_bias", {FORMAT_INT8}},
+    [UNIT_X_PROJ] = {"weight:x_proj", {FORMAT_INT8}},
+    [UNIT_DT_PROJ] = {"weight:dt_proj", {FORMAT_INT8}},
+    [UNIT_DT_BIAS] = {"weight:dt_bias", {FORMAT_INT8}},
+    [UNIT_A_LOG] = {"weight:A_log", {FORMAT_INT8}},
+    [UNIT_D_SKIP] = {"weight:D", {FORMAT_INT8}},
+    [UNIT_OUT_PROJ] = {"weight:out_proj", {FORMAT_INT8}},
+    [UNIT_IN_PROJ_INPUT] = {"in_proj:input", {FORMAT_INT8}},
+    [UNIT_CONV1D_INPUT] = {"conv1d:input", {FORMAT_INT8, FORMAT_DYNAMIC}},
+    [UNIT_GATE_INPUT] = {"gate:input", {FORMAT_INT8}},
+    [UNIT_CONV1D_OUTPUT] = {"conv1d:output", {FORMAT_INT8, FORMAT_FLOAT}},
+    [UNIT_X_PROJ_INPUT] = {"x_proj:input", {FORMAT_INT8}},
+    [UNIT_SCAN_U] = {"scan:u", {FORMAT_CODES, FORMAT_INT8, FORMAT_FLOAT}},
+    [UNIT_DT_PROJ_INPUT] = {"dt_proj:input", {FORMAT_INT8}},
+    [UNIT_SCAN_B] = {"scan:B", {FORMAT_INT8}},
+    [UNIT_SCAN_C] = {"scan:C", {FORMAT_INT8}},
+    [UNIT_SCAN_DT] = {"scan:dt", {FORMAT_INT8}},
+    [UNIT_SCAN_Y] = {"scan:y", {FORMAT_FP16}},
+    [UNIT_OUT_PROJ_INPUT] = {"out_proj:input", {FORMAT_INT8}},
+    [UNIT_MIXER_OUTPUT] = {"mixer:output", {FORMAT_FP16}},
+    [UNIT_SCAN_ORDER] = {"scan:order", {FORMAT_SEQUENTIAL, FORMAT_BLOCKED}},
+};
+
 // ---- activations ----
 
 static float *take_rows(struct arena *arena, long rows, long width)
@@ -86,18 +112,20 @@ static float *carve(const struct dims *d, int max_tokens, struct arena *a, void 
 
 static bool run_layer(const struct pass *pass)
 {
-    return mode_is_float(pass->mode) ? mamba1_layer_float(pass) : mamba1_layer_w8a8(pass);
+    return recipe_is_float(pass->recipe) ? mamba1_layer_float(pass) : mamba1_layer_w8a8(pass);
 }
 
 // ---- cost ----
 
 // Measured on x86-64 with 256- and 512-bit vectors.
-static double cost(const struct dims *dims, const struct mode *mode)
+static double cost(const struct dims *dims, const struct recipe *recipe, int layer)
 {
     static const double INT8_PRODUCT = 0.2, SCAN_STEP = 35, BLOCKED_SCAN_STEP = 52;
     const double I = dims->d_inner, D = dims->d_model, R = dims->dt_rank, N = dims->d_state;
-    const double products = I * (3 * D + (R + 2 * N) + R) * (mode_is_float(mode) ? 1 : INT8_PRODUCT);
-    return products + I * N * (mode->scan_order == SCAN_BLOCKED ? BLOCKED_SCAN_STEP : SCAN_STEP);
+    const bool blocked =
+        !recipe_is_float(recipe) && recipe->layers[layer].of[UNIT_SCAN_ORDER] == FORMAT_BLOCKED;
+    const double products = I * (3 * D + (R + 2 * N) + R) * (recipe_is_float(recipe) ? 1 : INT8_PRODUCT);
+    return products + I * N * (blocked ? BLOCKED_SCAN_STEP : SCAN_STEP);
 }
 
 // The four projections and conv1d as multiply-adds; in the scan 8 operations for each channel and state.
@@ -112,6 +140,7 @@ static double operations(const struct dims *d)
 #define MAMBA1_LAYERS                                                                                        \
     .describe = mamba1_describe, .rotates_inner = true, .tensors = tensors, .components = components,        \
     .sites = sites, .n_tensors = MAMBA1_TENSORS, .n_components = MAMBA1_COMPONENTS, .n_sites = MAMBA1_SITES, \
+    .units = {units, MAMBA1_UNITS},                                                                          \
     .layer_bytes = sizeof(union mamba1_layer), .carve_layer = mamba1_carve_layer,                            \
     .scratch_bytes = mamba1_scratch_bytes, .pack = mamba1_pack, .work_bytes = sizeof(struct mamba1_work),    \
     .carve = carve, .layer = run_layer, .cost = cost, .operations = operations

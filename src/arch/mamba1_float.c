@@ -139,8 +139,7 @@ static void scan_tokens(const struct layer *l)
                               .y = w->y,
                               .ldy = l->ld.I,
                               .half = l->half,
-                              .last_state = w->state,
-                              .blocked = l->pass->mode->scan_order == SCAN_BLOCKED};
+                              .last_state = w->state};
     l->on->scan(l->batch, &scan);
 }
 
@@ -158,7 +157,7 @@ bool mamba1_layer_float(const struct pass *pass)
                             .w = pass->work,
                             .p = pass->weights,
                             .ld = leading_of(pass->dims),
-                            .half = pass->mode->precision == PRECISION_FP16};
+                            .half = pass->recipe->precision == PRECISION_FP16};
     const int D = pass->dims->d_model, I = pass->dims->d_inner;
     pass->batch->broken = pass->batch->tokens; // no cast hides what is not finite
     project_in(&l);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One quantized layer (docs/numerics.md, "One quantized layer").  A mode is its switches; no name is known
-// here.
+// One layer by its setting (docs/numerics.md, "One quantized layer").  No name of a mode is known here.
 #include "mamba1_parts.h"
 
 // What one layer's steps share.
@@ -13,9 +12,14 @@ struct layer {
     const struct w8a8_layer *p;
     const float *scale;   // [MAMBA1_SITES] of this layer
     const float *x_scale; // of the conv1d input
-    const struct mode *mode;
+    const struct setting *setting;
     struct leading ld;
 };
+
+static enum format format_of(const struct layer *l, enum mamba1_unit unit)
+{
+    return (enum format)l->setting->of[unit];
+}
 
 // Quotients of scales are taken in double, then FP32.
 static float ratio(float a, float b)
@@ -52,7 +56,7 @@ static void project_in(const struct layer *l)
                            .second = l->p->scale[TENSOR_IN_PROJ],
                            .out = l->w->xz_codes,
                            .ldo = 2L * inner};
-    if (l->mode->conv1d_input == CONV1D_IN_STATIC) {
+    if (format_of(l, UNIT_CONV1D_INPUT) == FORMAT_INT8) {
         l->on->product_s8(l->batch, &both, 2 * inner);
         return;
     }
@@ -72,7 +76,7 @@ static void project_in(const struct layer *l)
 // v = silu((s_w s_x) · taps + b_q s_b); codes for x_proj, the float value where the mode wants it.
 static void convolve(const struct layer *l)
 {
-    const bool int8 = l->mode->conv1d_output == CONV1D_OUT_INT8;
+    const bool int8 = format_of(l, UNIT_CONV1D_OUTPUT) == FORMAT_INT8;
     const struct conv1d conv1d = {.x_codes = l->w->xz_codes,
                                   .ldx = 2L * l->ld.I,
                                   .w = l->p->conv_w,
@@ -96,25 +100,20 @@ static struct scan_operand scan_input(const struct layer *l)
     const struct mamba1_work *w = l->w;
     const long ld = l->ld.I;
     const float step = l->scale[SITE_X_PROJ_INPUT];
-    const bool int8 = l->mode->conv1d_output == CONV1D_OUT_INT8;
+    const bool int8 = format_of(l, UNIT_CONV1D_OUTPUT) == FORMAT_INT8;
     const struct scan_operand codes = {.codes = w->u_codes, .scale = step, .ld = ld};
     const struct scan_operand values = {.values = w->v, .ld = ld};
-    switch (l->mode->scan_input) {
-    case SCAN_IN_CODES:
+    switch (format_of(l, UNIT_SCAN_U)) {
+    case FORMAT_CODES:
         return codes;
-    case SCAN_IN_REQUANT:
+    case FORMAT_INT8:
         if (int8) l->on->dequantize(l->batch, w->u_codes, ld, step, w->v);
         l->on->quantize(l->batch, w->v, ld, step, false, w->scan_codes);
         return (struct scan_operand){.codes = w->scan_codes, .scale = step, .ld = ld};
-    case SCAN_IN_GRID:
-        l->on->dequantize(l->batch, w->u_codes, ld, step, w->v);
-        return values;
-    case SCAN_IN_FLOAT:
-        // nothing finer exists behind an INT8 conv1d
+    default: // FP32; behind an INT8 conv1d there is nothing finer than its grid
         if (int8) l->on->dequantize(l->batch, w->u_codes, ld, step, w->v);
         return values;
     }
-    return codes;
 }
 
 // dbl_q = sat8(rint((acc · s_Wx) · (s_u/s_dbl))); dt_q = sat8(rint((acc · (s_dbl/s_dt)) · s_Wdt)); B, C
@@ -166,7 +165,7 @@ static void scan_tokens(const struct layer *l, struct scan_operand u)
         .y = w->y,
         .ldy = l->ld.I,
         .half = l->pass->dither == 0,
-        .blocked = l->mode->scan_order == SCAN_BLOCKED};
+        .blocked = format_of(l, UNIT_SCAN_ORDER) == FORMAT_BLOCKED};
     l->on->scan(l->batch, &scan);
     if (l->pass->dither)
         l->on->dither(l->batch, w->y, l->ld.I, l->d->d_inner, l->pass->dither + (uint64_t)l->pass->layer);
@@ -226,14 +225,14 @@ static bool give_conv1d(const struct layer *l)
     const struct scan_operand codes = {
         .codes = l->w->u_codes, .scale = l->scale[SITE_X_PROJ_INPUT], .ld = l->ld.I};
     const struct scan_operand values = {.values = l->w->v, .ld = l->ld.I};
-    const bool int8 = l->mode->conv1d_output == CONV1D_OUT_INT8;
+    const bool int8 = format_of(l, UNIT_CONV1D_OUTPUT) == FORMAT_INT8;
     return give_operand(l, COMPONENT_CONV1D_OUTPUT, int8 ? &codes : &values);
 }
 
 bool mamba1_layer_w8a8(const struct pass *pass)
 {
     const struct mamba1_work *w = pass->work;
-    const bool is_static = pass->mode->conv1d_input == CONV1D_IN_STATIC;
+    const bool is_static = pass_setting(pass)->of[UNIT_CONV1D_INPUT] == FORMAT_INT8;
     const struct layer l = {.pass = pass,
                             .on = pass->batch->backend,
                             .batch = pass->batch,
@@ -242,7 +241,7 @@ bool mamba1_layer_w8a8(const struct pass *pass)
                             .p = pass->weights,
                             .scale = pass->scales,
                             .x_scale = is_static ? &pass->scales[SITE_IN_PROJ_OUTPUT] : w->x_scale,
-                            .mode = pass->mode,
+                            .setting = pass_setting(pass),
                             .ld = leading_of(pass->dims)};
     normalize(&l);
     if (!give_mixer_input(&l)) return false;

@@ -122,11 +122,11 @@ static void observe(const struct pass *pass, int site, const struct observed *ob
 
 // ---- the pass ----
 
-static enum packed_form form_of(const struct mode *mode)
+static enum packed_form form_of(const struct recipe *recipe)
 {
-    return mode->precision == PRECISION_W8A8   ? PACKED_W8A8
-           : mode->precision == PRECISION_FP16 ? PACKED_FP16
-                                               : PACKED_FP32;
+    static const enum packed_form forms[] = {
+        [PRECISION_FP32] = PACKED_FP32, [PRECISION_FP16] = PACKED_FP16, [PRECISION_BY_UNIT] = PACKED_W8A8};
+    return forms[recipe->precision];
 }
 
 size_t stream_floats(const struct dims *dims, int length)
@@ -134,14 +134,14 @@ size_t stream_floats(const struct dims *dims, int length)
     return (size_t)length * (size_t)round_up16(dims->d_model);
 }
 
-// h = embedding rows; for W8A8 rotated and rounded to FP16, for fp16 rounded.  residual = 0.  A W8A8
+// h = embedding rows; by unit rotated, and rounded to FP16 where the recipe has it.  residual = 0.  A W8A8
 // checkpoint holds them rotated already; made of codes, they are FP16 numbers in every mode.
-void forward_start(struct forward *forward, struct stream *stream, const struct mode *mode,
+void forward_start(struct forward *forward, struct stream *stream, const struct recipe *recipe,
                    const int32_t *ids, int length)
 {
     const struct weights *w = forward->weights;
     const struct backend *on = forward->batch->backend;
-    stream->rotated = mode->precision == PRECISION_W8A8;
+    stream->rotated = !recipe_is_float(recipe);
     const struct model *model = stream->rotated ? w->model : weights_float_model(w);
     const bool held_rotated = model->kind == MODEL_W8A8;
     const long ld = w->ld_model;
@@ -153,10 +153,10 @@ void forward_start(struct forward *forward, struct stream *stream, const struct 
         on->rotate(forward->batch, &w->rotations.model.forward, stream->h, ld);
     if (!stream->rotated && held_rotated)
         on->rotate(forward->batch, &w->rotations.model.inverse, stream->h, ld);
-    if (mode->precision != PRECISION_FP32) on->round_half(forward->batch, stream->h, ld);
+    if (recipe->embedding == FORMAT_FP16) on->round_half(forward->batch, stream->h, ld);
 }
 
-bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
+bool forward_step(struct forward *forward, struct stream *stream, const struct recipe *recipe,
                   const float *scales, int layer, int length, const struct capture *capture,
                   const struct observation *observation)
 {
@@ -165,9 +165,9 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct m
     const struct sink sink = {capture, observation};
     const struct pass pass = {.batch = forward->batch,
                               .dims = d,
-                              .mode = mode,
+                              .recipe = recipe,
                               .rotations = &w->rotations,
-                              .weights = weights_layer(w, form_of(mode), layer),
+                              .weights = weights_layer(w, form_of(recipe), layer),
                               .work = forward->work,
                               .room = forward->room,
                               .scales = scales ? scales + (long)layer * d->arch->n_sites : NULL,
@@ -185,28 +185,28 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct m
     return d->arch->layer(&pass);
 }
 
-static bool run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
+static bool run(struct forward *forward, const struct recipe *recipe, const float *scales, const int32_t *ids,
                 int length, const struct capture *capture, const struct observation *observation)
 {
-    forward_start(forward, &forward->stream, mode, ids, length);
+    forward_start(forward, &forward->stream, recipe, ids, length);
     for (int l = 0; l < weights_dims(forward->weights)->n_layer; l++) {
         if (capture && capture->between_layers && !capture->between_layers(capture->context, l)) return false;
-        if (!forward_step(forward, &forward->stream, mode, scales, l, length, capture, observation))
+        if (!forward_step(forward, &forward->stream, recipe, scales, l, length, capture, observation))
             return false;
     }
     return true;
 }
 
-bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
-                 int length, const struct capture *capture)
+bool forward_run(struct forward *forward, const struct recipe *recipe, const float *scales,
+                 const int32_t *ids, int length, const struct capture *capture)
 {
-    return run(forward, mode, scales, ids, length, capture, NULL);
+    return run(forward, recipe, scales, ids, length, capture, NULL);
 }
 
 bool forward_observe(struct forward *forward, const struct observation *observation, const int32_t *ids,
                      int length, const struct capture *capture)
 {
-    static const struct mode observed = {.precision = PRECISION_FP32, .scan_order = SCAN_SEQUENTIAL};
+    static const struct recipe observed = {.precision = PRECISION_FP32, .embedding = FORMAT_FLOAT};
     return run(forward, &observed, NULL, ids, length, capture, observation);
 }
 
@@ -216,16 +216,16 @@ static void copy_rows(const float *from, long ld_from, float *to, long ld_to, in
         memcpy(to + t * ld_to, from + t * ld_from, (size_t)width * sizeof *from);
 }
 
-bool forward_layer(struct forward *forward, const struct mode *mode, const float *scales, int layer,
+bool forward_layer(struct forward *forward, const struct recipe *recipe, const float *scales, int layer,
                    int length, float *residual, float *h, const struct capture *capture)
 {
     const int D = weights_dims(forward->weights)->d_model;
     const long ld = forward->weights->ld_model;
     struct stream *stream = &forward->stream;
-    stream->rotated = !mode_is_float(mode);
+    stream->rotated = !recipe_is_float(recipe);
     copy_rows(residual, D, stream->residual, ld, length, D);
     copy_rows(h, D, stream->h, ld, length, D);
-    const bool done = forward_step(forward, stream, mode, scales, layer, length, capture, NULL);
+    const bool done = forward_step(forward, stream, recipe, scales, layer, length, capture, NULL);
     copy_rows(stream->residual, ld, residual, D, length, D);
     copy_rows(stream->h, ld, h, D, length, D);
     return done;

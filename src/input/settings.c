@@ -23,7 +23,7 @@ static enum status add_line(struct settings *settings, const struct option *opti
                             struct error *err)
 {
     for (int i = 0; i < settings->count; i++) {
-        struct setting *setting = &settings->items[i];
+        struct job_setting *setting = &settings->items[i];
         if (setting->option != option) continue;
         char *joined = join_lines(setting->text, *text);
         free(*text);
@@ -45,7 +45,7 @@ static enum status add(struct settings *settings, const struct option *option, c
     }
     if (settings->count == settings->room) {
         int room = settings->room ? 2 * settings->room : 16;
-        struct setting *grown = realloc(settings->items, (size_t)room * sizeof *grown);
+        struct job_setting *grown = realloc(settings->items, (size_t)room * sizeof *grown);
         if (!grown) {
             free(text);
             return error_memory(err, (size_t)room * sizeof *grown, "the options");
@@ -53,7 +53,7 @@ static enum status add(struct settings *settings, const struct option *option, c
         settings->items = grown;
         settings->room = room;
     }
-    settings->items[settings->count++] = (struct setting){option, text};
+    settings->items[settings->count++] = (struct job_setting){option, text};
     return STATUS_OK;
 }
 
@@ -394,7 +394,7 @@ const char *settings_find_file(const struct settings *settings)
 enum status settings_apply(const struct settings *settings, struct job *job, struct error *err)
 {
     for (int i = 0; i < settings->count; i++) {
-        const struct setting *setting = &settings->items[i];
+        const struct job_setting *setting = &settings->items[i];
         char where[WHERE_CHARS];
         name_setting(settings, setting->option, where);
         bool applies = setting->option->commands & 1u << job->command;

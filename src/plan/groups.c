@@ -16,8 +16,10 @@ static const double MEASURED_VALUE = 50, MEASURED_LOGIT = 40;
 
 static double pass_cost(const struct plan *plan, const struct dims *dims, int run)
 {
-    const double layer = dims->arch->cost(dims, plan->runs[run].mode);
-    return dims->n_layer * layer + (plan->logits ? (double)dims->vocab_size * dims->d_model : 0);
+    double layers = 0;
+    for (int l = 0; l < dims->n_layer; l++)
+        layers += dims->arch->cost(dims, plan->runs[run].recipe, l);
+    return layers + (plan->logits ? (double)dims->vocab_size * dims->d_model : 0);
 }
 
 // What comes beside the pass of a run that is compared with another one.

@@ -324,6 +324,32 @@ const char *plan_cell_name(const struct plan *plan, int cell, char name[CELL_NAM
     return cell_name(cell == PLAN_FLOAT_CELL ? (struct cell){0} : plan->cells[cell], name);
 }
 
+// ---- recipes ----
+
+static int first_of_mode(const struct plan *plan, int run)
+{
+    int first = 0;
+    while (plan->runs[first].mode != plan->runs[run].mode)
+        first++;
+    return first;
+}
+
+// One for each mode, at the place of its first run.
+static enum status make_recipes(struct plan *plan, const struct dims *dims, struct error *err)
+{
+    const size_t runs = (size_t)plan->n_runs;
+    plan->recipes = calloc(runs, sizeof *plan->recipes);
+    if (!plan->recipes) return error_memory(err, runs * sizeof *plan->recipes, "the plan");
+    for (int r = 0; r < plan->n_runs; r++) {
+        const int first = first_of_mode(plan, r);
+        plan->runs[r].recipe = &plan->recipes[first];
+        if (first == r &&
+            recipe_make(&plan->recipes[r], plan->runs[r].mode, &plan->arch->units, dims->n_layer, err))
+            return err->status;
+    }
+    return STATUS_OK;
+}
+
 // ---- what to capture ----
 
 static enum status make_want(struct plan *plan, const struct job *job, const struct dims *dims,
@@ -334,7 +360,7 @@ static enum status make_want(struct plan *plan, const struct job *job, const str
     plan->want = calloc((size_t)dims->n_layer, sizeof *plan->want);
     if (!plan->want) return error_memory(err, (unsigned long long)dims->n_layer, "the plan");
     if (component_select(plan->arch, job->components, &mask, err)) return err->status;
-    if (layer_select(job->layers, dims->n_layer, plan->want, err)) return err->status;
+    if (layer_select("--layers", job->layers, dims->n_layer, plan->want, err)) return err->status;
     for (int l = 0; l < dims->n_layer; l++)
         plan->want[l] = plan->want[l] && job->store == JOB_STORE_SELECTED ? mask : 0;
     return STATUS_OK;
@@ -353,7 +379,7 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
         make_want(&made, job, dims, err))
         goto clear_plan;
     set_references(&made, mode_find(job->reference));
-    if (plan_make_items(&made, dims, corpus, ranks, err)) goto clear_plan;
+    if (make_recipes(&made, dims, err) || plan_make_items(&made, dims, corpus, ranks, err)) goto clear_plan;
     *plan = made;
     return STATUS_OK;
 clear_plan:
@@ -366,6 +392,9 @@ void plan_clear(struct plan *plan)
     free(plan->cells);
     free(plan->orders);
     free(plan->places);
+    for (int r = 0; r < plan->n_runs && plan->recipes; r++)
+        recipe_clear(&plan->recipes[r]);
+    free(plan->recipes);
     free(plan->runs);
     free(plan->members);
     free(plan->groups);

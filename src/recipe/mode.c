@@ -7,92 +7,109 @@
 
 #include "ssmsweep/base/json.h"
 
+// Each is a part for all layers: what it changes of each unit's first format, which is mode 2-1.  What a
+// family does not know of it is passed over: `blocked` is Mamba-1's.
+#define CHANGES(...)                                                                                         \
+    .parts =                                                                                                 \
+        &(const struct recipe_part){.choices = (const struct choice[]){__VA_ARGS__, {NULL, FORMAT_NONE}}},   \
+    .n_parts = 1
+
 // docs/numerics.md, section 5.  To add a mode, add a row.
 static const struct mode modes[] = {
     {.name = "fp32",
      .precision = PRECISION_FP32,
+     CHANGES({"*", FORMAT_FLOAT}),
      .sets = MODE_SET_ESSENTIAL | MODE_SET_FP_ONLY,
      .summary = "float reference: FP32 throughout"},
     {.name = "fp16",
      .precision = PRECISION_FP16,
+     CHANGES({"*", FORMAT_FLOAT}, {"*", FORMAT_FP16}),
      .sets = MODE_SET_FP_ONLY,
      .summary = "weights and activations rounded to FP16, sums, scan state and residual FP32"},
     {.name = "0",
-     .precision = PRECISION_W8A8,
-     .conv1d_input = CONV1D_IN_STATIC,
-     .conv1d_output = CONV1D_OUT_INT8,
-     .scan_input = SCAN_IN_CODES,
-     .scan_order = SCAN_BLOCKED,
+     .precision = PRECISION_BY_UNIT,
+     CHANGES({"scan:order", FORMAT_BLOCKED}),
      .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
      .summary = "W8A8 baseline: INT8 into the scan, block scan"},
     {.name = "2-0",
-     .precision = PRECISION_W8A8,
-     .conv1d_input = CONV1D_IN_STATIC,
-     .conv1d_output = CONV1D_OUT_INT8,
-     .scan_input = SCAN_IN_REQUANT,
-     .scan_order = SCAN_BLOCKED,
+     .precision = PRECISION_BY_UNIT,
+     CHANGES({"scan:u", FORMAT_INT8}, {"scan:order", FORMAT_BLOCKED}),
      .sets = MODE_SET_QUANT_ONLY,
      .equals = "0",
      .summary = "conv1d output dequantized and quantized again, block scan"},
     {.name = "2-1",
-     .precision = PRECISION_W8A8,
-     .conv1d_input = CONV1D_IN_STATIC,
-     .conv1d_output = CONV1D_OUT_INT8,
-     .scan_input = SCAN_IN_CODES,
-     .scan_order = SCAN_SEQUENTIAL,
+     .precision = PRECISION_BY_UNIT,
      .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
      .summary = "INT8 into the scan, sequential scan"},
     {.name = "2-2",
-     .precision = PRECISION_W8A8,
-     .conv1d_input = CONV1D_IN_STATIC,
-     .conv1d_output = CONV1D_OUT_INT8,
-     .scan_input = SCAN_IN_GRID,
-     .scan_order = SCAN_SEQUENTIAL,
+     .precision = PRECISION_BY_UNIT,
+     CHANGES({"scan:u", FORMAT_FLOAT}),
      .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
      .equals = "2-1",
      .summary = "FP32 values on the INT8 grid into the scan, sequential scan"},
     {.name = "2-3",
-     .precision = PRECISION_W8A8,
-     .conv1d_input = CONV1D_IN_STATIC,
-     .conv1d_output = CONV1D_OUT_FP32,
-     .scan_input = SCAN_IN_REQUANT,
-     .scan_order = SCAN_SEQUENTIAL,
+     .precision = PRECISION_BY_UNIT,
+     CHANGES({"conv1d:output", FORMAT_FLOAT}, {"scan:u", FORMAT_INT8}),
      .sets = MODE_SET_QUANT_ONLY,
      .summary = "FP32 conv1d output, quantized to INT8 in front of the scan"},
     {.name = "2-4",
-     .precision = PRECISION_W8A8,
-     .conv1d_input = CONV1D_IN_STATIC,
-     .conv1d_output = CONV1D_OUT_FP32,
-     .scan_input = SCAN_IN_FLOAT,
-     .scan_order = SCAN_SEQUENTIAL,
+     .precision = PRECISION_BY_UNIT,
+     CHANGES({"conv1d:output", FORMAT_FLOAT}, {"scan:u", FORMAT_FLOAT}),
      .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
      .summary = "FP32 conv1d output straight into the scan"},
     {.name = "3",
-     .precision = PRECISION_W8A8,
-     .conv1d_input = CONV1D_IN_DYNAMIC,
-     .conv1d_output = CONV1D_OUT_FP32,
-     .scan_input = SCAN_IN_FLOAT,
-     .scan_order = SCAN_SEQUENTIAL,
+     .precision = PRECISION_BY_UNIT,
+     CHANGES({"conv1d:input", FORMAT_DYNAMIC}, {"conv1d:output", FORMAT_FLOAT}, {"scan:u", FORMAT_FLOAT}),
      .sets = MODE_SET_QUANT_ONLY,
      .summary = "conv1d input quantized per sample, FP32 conv1d output into the scan"},
 };
 
-enum { MODES = sizeof modes / sizeof modes[0] };
+enum { NAMED = sizeof modes / sizeof modes[0] };
+
+// ---- added modes: before anything else asks for a mode, and never again ----
+
+static struct {
+    const struct mode **modes;
+    int count, room;
+} added;
+
+enum status mode_add(const struct mode *mode, struct error *err)
+{
+    if (mode_find(mode->name))
+        return error_set(err, STATUS_INPUT, "recipe '%s': a mode of this name is there; choose another name",
+                         mode->name);
+    if (added.count == added.room) {
+        const int room = 2 * added.room + 8;
+        const struct mode **more = realloc(added.modes, (size_t)room * sizeof *more);
+        if (!more) return error_memory(err, (size_t)room * sizeof *more, "the modes");
+        added.modes = more;
+        added.room = room;
+    }
+    added.modes[added.count++] = mode;
+    return STATUS_OK;
+}
+
+void modes_clear(void)
+{
+    free(added.modes);
+    added.modes = NULL;
+    added.count = added.room = 0;
+}
 
 int mode_count(void)
 {
-    return MODES;
+    return NAMED + added.count;
 }
 
 const struct mode *mode_at(int index)
 {
-    return &modes[index];
+    return index < NAMED ? &modes[index] : added.modes[index - NAMED];
 }
 
 const struct mode *mode_find(const char *name)
 {
-    for (int i = 0; i < MODES; i++)
-        if (strcmp(modes[i].name, name) == 0) return &modes[i];
+    for (int i = 0; i < mode_count(); i++)
+        if (strcmp(mode_at(i)->name, name) == 0) return mode_at(i);
     return NULL;
 }
 
@@ -113,9 +130,9 @@ static unsigned set_bits(const char *word)
 static enum status unknown_mode(const char *word, struct error *err)
 {
     char known[256] = "";
-    for (int i = 0; i < MODES; i++) {
+    for (int i = 0; i < mode_count(); i++) {
         size_t used = strlen(known);
-        snprintf(known + used, sizeof known - used, "%s, ", modes[i].name);
+        snprintf(known + used, sizeof known - used, "%s, ", mode_at(i)->name);
     }
     return error_set(err, STATUS_USAGE,
                      "unknown mode '%s': expected one of %sor all, essential, fp_only, quant_only", word,
@@ -126,14 +143,14 @@ static enum status select_word(const char *word, bool *chosen, struct error *err
 {
     unsigned bits = set_bits(word);
     bool found = bits != 0;
-    for (int i = 0; i < MODES; i++)
-        if ((modes[i].sets & bits) || strcmp(modes[i].name, word) == 0) chosen[i] = found = true;
+    for (int i = 0; i < mode_count(); i++)
+        if ((mode_at(i)->sets & bits) || strcmp(mode_at(i)->name, word) == 0) chosen[i] = found = true;
     return found ? STATUS_OK : unknown_mode(word, err);
 }
 
 enum status mode_select(const char *list, bool *chosen, struct error *err)
 {
-    memset(chosen, 0, MODES * sizeof *chosen);
+    memset(chosen, 0, (size_t)mode_count() * sizeof *chosen);
     int words = 0;
     for (const char *at = list; *at;) {
         size_t length = strcspn(at, ", ");
@@ -150,73 +167,97 @@ void mode_write_list(const bool *chosen, char *text, size_t room)
 {
     size_t used = 0;
     text[0] = '\0';
-    for (int i = 0; i < MODES && used < room; i++)
+    for (int i = 0; i < mode_count() && used < room; i++)
         if (chosen[i])
-            used += (size_t)snprintf(text + used, room - used, "%s%s", used ? "," : "", modes[i].name);
+            used += (size_t)snprintf(text + used, room - used, "%s%s", used ? "," : "", mode_at(i)->name);
 }
 
 // ---- mode table ----
 
 // ---- the steps of a layer, in their order ----
 
-static const char *float_name(const struct mode *mode)
+// A mode and its first layer's setting.
+struct shown {
+    const struct mode *mode;
+    const struct units *units;
+    struct setting setting;
+};
+
+static const char *float_name(const struct shown *s)
 {
-    return mode->precision == PRECISION_FP16 ? "FP16" : "FP32";
+    return s->mode->precision == PRECISION_FP16 ? "FP16" : "FP32";
 }
 
-static const char *weights(const struct mode *mode)
+static enum format format_of(const struct shown *s, const char *unit)
 {
-    return mode_is_float(mode) ? float_name(mode) : "INT8";
+    const int u = units_find(s->units, unit);
+    return u < 0 ? FORMAT_NONE : (enum format)s->setting.of[u];
 }
 
-static const char *in_proj_input(const struct mode *mode)
+// In words of its own where `word` is not NULL.
+static const char *text_of(const struct shown *s, const char *unit, enum format format, const char *word)
 {
-    return mode_is_float(mode) ? float_name(mode) : "rotated INT8";
+    const enum format is = format_of(s, unit);
+    if (mode_is_float(s->mode) || is == FORMAT_FLOAT) return float_name(s);
+    return is == format ? word : is == FORMAT_INT8 ? "INT8" : format_name(is);
 }
 
-static const char *conv1d_input(const struct mode *mode)
+static const char *weights(const struct shown *s)
 {
-    if (mode_is_float(mode)) return float_name(mode);
-    return mode->conv1d_input == CONV1D_IN_STATIC ? "INT8 static" : "INT8 per sample";
+    return text_of(s, "weight:in_proj", FORMAT_INT8, "INT8");
 }
 
-static const char *conv1d_output(const struct mode *mode)
+static const char *in_proj_input(const struct shown *s)
 {
-    if (mode_is_float(mode)) return float_name(mode);
-    return mode->conv1d_output == CONV1D_OUT_INT8 ? "INT8" : "FP32";
+    return text_of(s, "in_proj:input", FORMAT_INT8, "rotated INT8");
 }
 
-static const char *x_proj_input(const struct mode *mode)
+static const char *conv1d_input(const struct shown *s)
 {
-    if (mode_is_float(mode)) return float_name(mode);
-    return mode->conv1d_output == CONV1D_OUT_INT8 ? "same codes" : "requantized";
+    return format_of(s, "conv1d:input") == FORMAT_DYNAMIC
+               ? "INT8 per sample"
+               : text_of(s, "conv1d:input", FORMAT_INT8, "INT8 static");
 }
 
-static const char *scan_input(const struct mode *mode)
+static const char *conv1d_output(const struct shown *s)
 {
-    static const char *const texts[] = {
-        [SCAN_IN_CODES] = "INT8 codes",
-        [SCAN_IN_REQUANT] = "INT8 requantized",
-        [SCAN_IN_GRID] = "FP32 on INT8 grid",
-        [SCAN_IN_FLOAT] = "FP32",
-    };
-    return mode_is_float(mode) ? float_name(mode) : texts[mode->scan_input];
+    return text_of(s, "conv1d:output", FORMAT_INT8, "INT8");
 }
 
-static const char *scan_order(const struct mode *mode)
+static const char *x_proj_input(const struct shown *s)
 {
-    return mode->scan_order == SCAN_BLOCKED ? "blocked" : "sequential";
+    const bool int8 = format_of(s, "conv1d:output") == FORMAT_INT8;
+    return text_of(s, "x_proj:input", FORMAT_INT8, int8 ? "same codes" : "requantized");
 }
 
-static const char *out_proj_input(const struct mode *mode)
+static const char *scan_input(const struct shown *s)
 {
-    return mode_is_float(mode) ? float_name(mode) : "rotated INT8";
+    if (mode_is_float(s->mode)) return float_name(s);
+    switch (format_of(s, "scan:u")) {
+    case FORMAT_CODES:
+        return "INT8 codes";
+    case FORMAT_INT8:
+        return "INT8 requantized";
+    default:
+        return format_of(s, "conv1d:output") == FORMAT_INT8 ? "FP32 on INT8 grid" : "FP32";
+    }
+}
+
+static const char *scan_order(const struct shown *s)
+{
+    const enum format order = format_of(s, "scan:order");
+    return order == FORMAT_NONE ? format_name(FORMAT_SEQUENTIAL) : format_name(order);
+}
+
+static const char *out_proj_input(const struct shown *s)
+{
+    return text_of(s, "out_proj:input", FORMAT_INT8, "rotated INT8");
 }
 
 static const struct step {
     const char *key; // of JSON
     const char *title;
-    const char *(*text)(const struct mode *mode);
+    const char *(*text)(const struct shown *s);
 } steps[] = {
     {"weights", "weights", weights},
     {"in_proj_input", "in_proj gets", in_proj_input},
@@ -229,38 +270,58 @@ static const struct step {
 };
 enum { STEPS = sizeof steps / sizeof steps[0] };
 
+static enum status show(struct shown *shown, const struct mode *mode, const struct units *units,
+                        struct error *err)
+{
+    struct recipe recipe = {0};
+    if (recipe_make(&recipe, mode, units, 1, err)) return err->status;
+    *shown = (struct shown){mode, units, recipe.layers[0]};
+    recipe_clear(&recipe);
+    return STATUS_OK;
+}
+
 // ---- for people ----
 
-static int column_width(const struct step *step)
+static int column_width(const struct step *step, const struct shown *modes_shown)
 {
     size_t width = strlen(step->title);
     for (int m = 0; m < mode_count(); m++) {
-        size_t length = strlen(step->text(mode_at(m)));
+        size_t length = strlen(step->text(&modes_shown[m]));
         width = length > width ? length : width;
     }
     return (int)width;
 }
 
-static void print_row(FILE *out, const struct mode *mode)
+static int name_width(void)
 {
-    fprintf(out, "%-5s", mode ? mode->name : "mode");
+    int width = 5;
+    for (int m = 0; m < mode_count(); m++) {
+        const int length = (int)strlen(mode_at(m)->name);
+        width = length > width ? length : width;
+    }
+    return width;
+}
+
+static void print_row(FILE *out, const struct shown *all, const struct shown *row)
+{
+    fprintf(out, "%-*s", name_width(), row ? row->mode->name : "mode");
     for (int s = 0; s < STEPS; s++) {
         bool last = s + 1 == STEPS; // no blanks at the end of a line
-        fprintf(out, "  %-*s", last ? 0 : column_width(&steps[s]),
-                mode ? steps[s].text(mode) : steps[s].title);
+        fprintf(out, "  %-*s", last ? 0 : column_width(&steps[s], all),
+                row ? steps[s].text(row) : steps[s].title);
     }
     fputc('\n', out);
 }
 
-static void print_table(FILE *out)
+static void print_table(FILE *out, const struct shown *all)
 {
-    print_row(out, NULL);
+    print_row(out, all, NULL);
     for (int m = 0; m < mode_count(); m++)
-        print_row(out, mode_at(m));
+        print_row(out, all, &all[m]);
     fputc('\n', out);
     for (int m = 0; m < mode_count(); m++) {
         const struct mode *mode = mode_at(m);
-        fprintf(out, "  %-5s %s", mode->name, mode->summary);
+        fprintf(out, "  %-*s %s", name_width(), mode->name, mode->summary);
         if (mode->equals) fprintf(out, " (same results as %s)", mode->equals);
         fputc('\n', out);
     }
@@ -282,8 +343,9 @@ static void put_sets(struct json_writer *w, const struct mode *mode)
     json_end_array(w);
 }
 
-static void put_mode(struct json_writer *w, const struct mode *mode)
+static void put_mode(struct json_writer *w, const struct shown *shown)
 {
+    const struct mode *mode = shown->mode;
     json_begin_object(w, NULL);
     json_put_string(w, "name", mode->name);
     json_put_string(w, "summary", mode->summary);
@@ -291,24 +353,20 @@ static void put_mode(struct json_writer *w, const struct mode *mode)
     put_sets(w, mode);
     json_begin_object(w, "steps");
     for (int s = 0; s < STEPS; s++)
-        json_put_string(w, steps[s].key, steps[s].text(mode));
+        json_put_string(w, steps[s].key, steps[s].text(shown));
     json_end_object(w);
     json_put_string(w, "equals", mode->equals);
     json_end_object(w);
 }
 
-enum status mode_table_print(FILE *out, bool json, struct error *err)
+static enum status print_json(FILE *out, const struct shown *all, struct error *err)
 {
-    if (!json) {
-        print_table(out);
-        return STATUS_OK;
-    }
     struct json_writer *w = json_writer_open();
     if (!w) return error_memory(err, 1, "the table of modes");
     json_begin_object(w, NULL);
     json_begin_array(w, "modes");
     for (int m = 0; m < mode_count(); m++)
-        put_mode(w, mode_at(m));
+        put_mode(w, &all[m]);
     json_end_array(w);
     json_end_object(w);
     char *text = json_writer_finish(w);
@@ -316,4 +374,16 @@ enum status mode_table_print(FILE *out, bool json, struct error *err)
     fputs(text, out);
     free(text);
     return STATUS_OK;
+}
+
+enum status mode_table_print(FILE *out, bool json, const struct units *units, struct error *err)
+{
+    struct shown *all = calloc((size_t)mode_count(), sizeof *all);
+    if (!all) return error_memory(err, (size_t)mode_count() * sizeof *all, "the table of modes");
+    for (int m = 0; m < mode_count() && !err->status; m++)
+        show(&all[m], mode_at(m), units, err);
+    if (!err->status && json) print_json(out, all, err);
+    if (!err->status && !json) print_table(out, all);
+    free(all);
+    return err->status;
 }

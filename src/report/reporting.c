@@ -81,7 +81,7 @@ enum status reporting_statistics(struct reporting *r, struct error *err)
 // ---- write ----
 
 // The words of --format and --color, in order.
-enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_MARKDOWN };
+enum printed { PRINTED_TABLE, PRINTED_JSON, PRINTED_CSV, PRINTED_MARKDOWN };
 enum color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
 // auto: a terminal that is not dumb, no NO_COLOR in the environment, not below mpirun.
@@ -100,16 +100,16 @@ static enum status print(FILE *out, const struct job *job, const struct report *
 {
     const struct page_style style = {.color = in_color((enum color)job->color, out),
                                      .detailed = job->verbosity == LOG_VERBOSE};
-    switch ((enum format)job->format) {
-    case FORMAT_TABLE:
+    switch ((enum printed)job->format) {
+    case PRINTED_TABLE:
         if (job->verbosity != LOG_QUIET) render_text(out, report, &style);
         return STATUS_OK;
-    case FORMAT_JSON:
+    case PRINTED_JSON:
         return render_json(out, report, err);
-    case FORMAT_CSV:
+    case PRINTED_CSV:
         render_csv(out, report);
         return STATUS_OK;
-    case FORMAT_MARKDOWN:
+    case PRINTED_MARKDOWN:
         render_markdown(out, report);
         return STATUS_OK;
     }

@@ -102,12 +102,12 @@ static void measure_component(void *context, int part)
                                arch_width(&s->model.dims, part));
 }
 
-static void run_layer(struct stand *s, const struct mode *mode, bool measures)
+static void run_layer(struct stand *s, const struct recipe *recipe, bool measures)
 {
     const uint32_t all[1] = {arch_all_components(s->model.dims.arch)};
     const struct capture capture = {.want = all, .take = take, .context = s};
     s->measures = measures;
-    forward_step(s->engine.forward, &s->stream, mode, s->scales, 0, s->tokens, &capture, NULL);
+    forward_step(s->engine.forward, &s->stream, recipe, s->scales, 0, s->tokens, &capture, NULL);
     if (measures)
         team_run(forward_team(s->engine.forward), s->model.dims.arch->n_components, measure_component, s);
 }
@@ -133,26 +133,26 @@ static void run_predictions(struct stand *s)
 
 enum subject { TIMED_LAYER, TIMED_COMPARED_LAYER, TIMED_OBSERVATION, TIMED_PREDICTIONS };
 
-static void run_subject(struct stand *s, enum subject subject, const struct mode *mode)
+static void run_subject(struct stand *s, enum subject subject, const struct recipe *recipe)
 {
     if (subject == TIMED_OBSERVATION)
         run_observation(s);
     else if (subject == TIMED_PREDICTIONS)
         run_predictions(s);
     else
-        run_layer(s, mode, subject == TIMED_COMPARED_LAYER);
+        run_layer(s, recipe, subject == TIMED_COMPARED_LAYER);
 }
 
 // The mean, as other work on the machine takes its share of the sweep too.  A first run warms the caches.
-static double time_subject(struct stand *s, enum subject subject, const struct mode *mode)
+static double time_subject(struct stand *s, enum subject subject, const struct recipe *recipe)
 {
     int runs = 0;
-    if (mode) forward_start(s->engine.forward, &s->stream, mode, s->ids, s->tokens);
-    run_subject(s, subject, mode);
+    if (recipe) forward_start(s->engine.forward, &s->stream, recipe, s->ids, s->tokens);
+    run_subject(s, subject, recipe);
     const double started = progress_clock();
     double spent = 0;
     while (runs < LEAST_RUNS || spent < s->seconds) {
-        run_subject(s, subject, mode);
+        run_subject(s, subject, recipe);
         spent = progress_clock() - started;
         runs++;
     }
@@ -175,10 +175,10 @@ static void measure_rates(struct stand *s, struct plan_rates *rates)
         int first = 0;
         while (!same_mode(plan, first, r))
             first++;
-        const struct mode *mode = plan->runs[r].mode;
-        rates->alone[r] = first < r ? rates->alone[first] : layers * time_subject(s, TIMED_LAYER, mode);
+        const struct recipe *recipe = plan->runs[r].recipe;
+        rates->alone[r] = first < r ? rates->alone[first] : layers * time_subject(s, TIMED_LAYER, recipe);
         rates->compared[r] =
-            first < r ? rates->compared[first] : layers * time_subject(s, TIMED_COMPARED_LAYER, mode);
+            first < r ? rates->compared[first] : layers * time_subject(s, TIMED_COMPARED_LAYER, recipe);
     }
     if (plan->n_cells > 0 && s->sweep->model.kind == MODEL_FLOAT)
         rates->observation = layers * time_subject(s, TIMED_OBSERVATION, NULL);

@@ -276,7 +276,7 @@ static void step(struct lockstep *l, struct lane *lane, int layer)
     const double started = progress_clock();
     l->lane = lane;
     forward_set_dither(l->worker->forward, dither_of(l, lane));
-    forward_step(l->worker->forward, &lane->stream, run_of(l, lane)->mode, scales_of(l, lane->run), layer,
+    forward_step(l->worker->forward, &lane->stream, run_of(l, lane)->recipe, scales_of(l, lane->run), layer,
                  l->length, &capture, NULL);
     if (lane->stores) measure(l, layer);
     lane->seconds += progress_clock() - started;
@@ -293,8 +293,8 @@ static double step_cost(const struct lockstep *l, const struct lane *lane)
 static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
 {
     for (int i = 0; i < l->n_lanes; i++)
-        forward_start(l->worker->forward, &l->buffers.lanes[i].stream, run_of(l, &l->buffers.lanes[i])->mode,
-                      l->buffers.ids, l->length);
+        forward_start(l->worker->forward, &l->buffers.lanes[i].stream,
+                      run_of(l, &l->buffers.lanes[i])->recipe, l->buffers.ids, l->length);
     for (int layer = 0; layer < l->worker->plan->n_layer && count_storing(l) > 0; layer++)
         for (int i = 0; i < l->n_lanes; i++) {
             if (!goes_on(l, &l->buffers.lanes[i])) continue;

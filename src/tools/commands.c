@@ -80,7 +80,7 @@ bool command_alone(const struct job *job, const struct log *log, const char *too
         if (speaks) printf("ssmsweep %s\n", tool_version);
         return true;
     case COMMAND_MODES:
-        if (speaks) mode_table_print(stdout, job->json, err);
+        if (speaks) mode_table_print(stdout, job->json, &arch_at(0)->units, err);
         return true;
     case COMMAND_INFO:
         if (speaks) info(job, err);

@@ -98,7 +98,7 @@ static enum status open_stand(struct stand *stand, const struct model *model, un
     return forward_open(&stand->forward, stand->weights, stand->tokens, threads, err);
 }
 
-static double time_layer(struct stand *stand, const struct mode *mode)
+static double time_layer(struct stand *stand, const struct recipe *recipe)
 {
     float scales[ARCH_MOST_SITES];
     double best = 0;
@@ -108,7 +108,7 @@ static double time_layer(struct stand *stand, const struct mode *mode)
         for (long i = 0; i < (long)stand->tokens * stand->model.dims.d_model; i++)
             stand->residual[i] = (float)(i % 17) - 8.0f;
         double started = progress_clock();
-        forward_layer(stand->forward, mode, scales, 0, stand->tokens, stand->residual, stand->h,
+        forward_layer(stand->forward, recipe, scales, 0, stand->tokens, stand->residual, stand->h,
                       &(struct capture){.want = (const uint32_t[1]){0}});
         double seconds = progress_clock() - started;
         if (repeat == 0 || seconds < best) best = seconds;
@@ -123,9 +123,12 @@ static enum status measure(const struct model_facts *facts, enum precision preci
     for (int m = 0; m < mode_count() && !mode; m++)
         if (mode_at(m)->precision == precision) mode = mode_at(m);
     struct stand stand = {.tokens = facts->tokens < MEASURED_TOKENS ? facts->tokens : MEASURED_TOKENS};
-    if (!open_stand(&stand, facts->model, part, facts->threads, err))
-        *seconds = time_layer(&stand, mode) * facts->model->dims.n_layer * facts->tokens / stand.tokens;
+    struct recipe recipe = {0};
+    if (!recipe_make(&recipe, mode, &facts->model->dims.arch->units, 1, err) &&
+        !open_stand(&stand, facts->model, part, facts->threads, err))
+        *seconds = time_layer(&stand, &recipe) * facts->model->dims.n_layer * facts->tokens / stand.tokens;
     close_stand(&stand);
+    recipe_clear(&recipe);
     return err->status;
 }
 
@@ -143,7 +146,7 @@ static enum status model_facts_find(struct model_facts *facts, const struct mode
     found.flop_per_token = model->dims.n_layer * model->dims.arch->operations(&model->dims) +
                            2.0 * model->dims.d_model * model->dims.vocab_size;
     if (measure(&found, PRECISION_FP32, WEIGHTS_FP32, &found.fp32_seconds, err) ||
-        (quantizes && measure(&found, PRECISION_W8A8, WEIGHTS_W8A8, &found.w8a8_seconds, err)))
+        (quantizes && measure(&found, PRECISION_BY_UNIT, WEIGHTS_W8A8, &found.w8a8_seconds, err)))
         return err->status;
     *facts = found;
     return STATUS_OK;

@@ -210,7 +210,9 @@ def main():
                      path + ": comments start with a verb or a subject")
         checks.check(text.startswith("// SPDX-License-Identifier: Apache-2.0\n"), path + ": begins with the licence")
         if path != "src/recipe/mode.c":
-            names = MODE_NAME.findall(COMMENT.sub("", text))
+            names = set(MODE_NAME.findall(COMMENT.sub("", text)))
+            if path == "src/recipe/recipe.c":    # the name of a format
+                names.discard("fp16")
             checks.check(not names, path + ": knows no mode by name", names)
         decided = by_name.findall(COMMENT.sub("", text))
         checks.check(not decided, path + ": decides nothing by the name of a metric", decided)

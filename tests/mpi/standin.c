@@ -5,6 +5,7 @@
 
 #include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/recipe/mode.h"
 
 struct weights {
     struct dims dims;
@@ -96,6 +97,20 @@ void forward_close(struct forward *forward)
     free(forward);
 }
 
+// The mode that is this recipe.
+static const struct mode *mode_of(const struct recipe *recipe)
+{
+    for (int m = 0; m < mode_count(); m++) {
+        struct recipe made = {0};
+        struct error err = {0};
+        if (recipe_make(&made, mode_at(m), &arch_mamba1.units, recipe->n_layer, &err)) abort();
+        const bool same = recipe_equal(&made, recipe);
+        recipe_clear(&made);
+        if (same) return mode_at(m);
+    }
+    abort();
+}
+
 static bool give(struct forward *forward, const struct mode *mode, float scale, int layer, int component,
                  const int32_t *ids, int length, const struct capture *capture)
 {
@@ -122,20 +137,21 @@ void forward_set_dither(struct forward *forward, uint64_t seed)
 }
 
 // What distinguishes one pass from another stands at the beginning of its stream.
-void forward_start(struct forward *forward, struct stream *stream, const struct mode *mode,
+void forward_start(struct forward *forward, struct stream *stream, const struct recipe *recipe,
                    const int32_t *ids, int length)
 {
     (void)forward, (void)length;
-    stream->rotated = !mode_is_float(mode);
+    stream->rotated = !recipe_is_float(recipe);
     stream->residual[0] = (float)ids[0];
     stream->h[0] = 0;
 }
 
-bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
+bool forward_step(struct forward *forward, struct stream *stream, const struct recipe *recipe,
                   const float *scales, int layer, int length, const struct capture *capture,
                   const struct observation *observation)
 {
     const int32_t first_id = (int32_t)stream->residual[0];
+    const struct mode *mode = mode_of(recipe);
     (void)observation;
     if ((int)stream->h[0] != layer) abort(); // every layer once
     stream->h[0] = (float)(layer + 1);

@@ -21,6 +21,7 @@
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/forward/forward.h"
+#include "ssmsweep/recipe/mode.h"
 
 static _Noreturn void fail(const char *what, const struct error *err)
 {
@@ -92,11 +93,14 @@ static struct capture capture_all(struct probe *p)
     return (struct capture){.want = want, .take = take, .context = p};
 }
 
-static const struct mode *find_mode(const char *name)
+static struct recipe find_recipe(const struct probe *p, const char *name)
 {
-    const struct mode *mode = mode_find(name);
-    if (!mode) fail("no such mode", NULL);
-    return mode;
+    struct error err = {0};
+    struct recipe recipe;
+    const struct dims *dims = &p->model.dims;
+    if (!mode_find(name)) fail("no such mode", NULL);
+    if (recipe_make(&recipe, mode_find(name), &dims->arch->units, dims->n_layer, &err)) fail("recipe", &err);
+    return recipe;
 }
 
 static int longest(const struct file_map *ids)
@@ -152,14 +156,15 @@ static void run_forward(char **a, uint64_t again, char **files)
     struct probe p;
     open_probe(&p, a[0], files[2], longest(&ids));
     const struct capture capture = capture_all(&p);
+    struct recipe recipe = find_recipe(&p, a[1]);
     const int32_t *at = (const int32_t *)(const void *)ids.data, *end = at + ids.size_bytes / 4;
     for (uint64_t sample = 0; at < end; at += 1 + *at, sample++) {
         forward_set_dither(p.forward, again ? random_bits(random_stream(again, "dither"), sample) | 1 : 0);
-        forward_run(p.forward, find_mode(a[1]), (const float *)(const void *)scales.data, at + 1, *at,
-                    &capture);
+        forward_run(p.forward, &recipe, (const float *)(const void *)scales.data, at + 1, *at, &capture);
         put_logits(&p, *at);
     }
     free((void *)(size_t)capture.want);
+    recipe_clear(&recipe);
     close_probe(&p);
     file_unmap(&scales), file_unmap(&ids);
 }
@@ -181,18 +186,20 @@ static void layers(char **a)
     struct probe p;
     open_probe(&p, a[0], a[5], length);
     const struct capture capture = capture_all(&p);
+    struct recipe recipe = find_recipe(&p, a[1]);
     const size_t count = (size_t)length * (size_t)p.model.dims.d_model;
     float *residual = malloc(count * sizeof *residual), *h = malloc(count * sizeof *h);
     const float *from = (const float *)(const void *)in.data;
     for (int l = 0; l < p.model.dims.n_layer; l++, from += 2 * count) {
         memcpy(residual, from, count * sizeof *h);
         memcpy(h, from + count, count * sizeof *h);
-        forward_layer(p.forward, find_mode(a[1]), (const float *)(const void *)scales.data, l, length,
-                      residual, h, &capture);
+        forward_layer(p.forward, &recipe, (const float *)(const void *)scales.data, l, length, residual, h,
+                      &capture);
         write_floats(p.out, residual, count);
         write_floats(p.out, h, count);
     }
     free(residual), free(h), free((void *)(size_t)capture.want);
+    recipe_clear(&recipe);
     close_probe(&p);
     file_unmap(&scales), file_unmap(&in);
 }

@@ -113,7 +113,7 @@ static bool run_float(const struct pass *p, const struct backend *on)
 {
     const struct layer *l = p->weights;
     const int D = p->dims->d_model, ld = round_up16(D);
-    const bool half = p->mode->precision == PRECISION_FP16;
+    const bool half = p->recipe->precision == PRECISION_FP16;
     const struct norm norm = {.residual = p->residual,
                               .h = p->h,
                               .ld = ld,
@@ -173,12 +173,13 @@ static bool run_w8a8(const struct pass *p, const struct backend *on)
 
 static bool run(const struct pass *pass)
 {
-    return (mode_is_float(pass->mode) ? run_float : run_w8a8)(pass, pass->batch->backend);
+    return (recipe_is_float(pass->recipe) ? run_float : run_w8a8)(pass, pass->batch->backend);
 }
 
-static double cost(const struct dims *d, const struct mode *mode)
+static double cost(const struct dims *d, const struct recipe *recipe, int layer)
 {
-    return (double)d->d_model * d->d_model * (mode_is_float(mode) ? 1 : 0.2);
+    (void)layer;
+    return (double)d->d_model * d->d_model * (recipe_is_float(recipe) ? 1 : 0.2);
 }
 
 static double operations(const struct dims *d)

@@ -2,7 +2,7 @@
 // What a family of models is: its sizes, the tensors of a layer, what can be captured and where activations
 // are observed, how a layer is packed and computed.
 //
-// Knows: config.json and checkpoints (input/), the switches of a mode (recipe/), the steps of a backend
+// Knows: config.json and checkpoints (input/), the settings of a layer (recipe/), the steps of a backend
 // (compute/).  Must not know: a mode's name, a rank, a result file, who captures or observes and why.
 // Called by: forward/ (packing, layers), plan/, store/, sweep/, report/ and tools/ (names and counts).
 // Nobody else counts components and sites or knows them by name.
@@ -14,12 +14,12 @@
 #include <stdint.h>
 
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/recipe/recipe.h"
 
 struct arch;
 struct arena;
 struct config;
 struct config_source;
-struct mode;
 struct model;
 struct packing;
 struct pass;
@@ -117,6 +117,7 @@ struct arch {
     const struct arch_component *components;
     const struct arch_site *sites;
     int n_tensors, n_components, n_sites;
+    struct units units; // of a layer that may be on a grid (recipe/recipe.h)
 
     // The weights of a layer: layer_bytes of pointers into the block, which carve_layer() takes or measures.
     size_t layer_bytes;
@@ -131,7 +132,7 @@ struct arch {
     bool (*layer)(const struct pass *pass);
 
     // What a token takes in a layer: in multiplications of a float mode, roughly, and in operations.
-    double (*cost)(const struct dims *dims, const struct mode *mode);
+    double (*cost)(const struct dims *dims, const struct recipe *recipe, int layer);
     double (*operations)(const struct dims *dims);
 };
 
@@ -156,9 +157,5 @@ static inline uint32_t arch_all_components(const struct arch *arch)
 enum status component_select(const struct arch *arch, const char *list, uint32_t *mask, struct error *err);
 // Is the name in such a list?
 bool component_listed(const char *list, const char *name);
-
-// Local.  Comma list of indices (negative count from the end), ranges a-b, `first`, `last`, `all` ->
-// wanted[n_layer], each 0 or 1.  STATUS_USAGE names an index outside the model.
-enum status layer_select(const char *list, int n_layer, uint32_t *wanted, struct error *err);
 
 #endif

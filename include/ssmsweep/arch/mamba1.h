@@ -25,6 +25,35 @@ enum mamba1_tensor {
     MAMBA1_TENSORS
 };
 
+// What may be on a grid, in a token's way through the layer; the weights first, in the order of the tensors.
+enum mamba1_unit {
+    UNIT_IN_PROJ, // had_rows(W_in diag(w_norm))
+    UNIT_CONV_W,
+    UNIT_CONV_B,
+    UNIT_X_PROJ,
+    UNIT_DT_PROJ,
+    UNIT_DT_BIAS,
+    UNIT_A_LOG,
+    UNIT_D_SKIP,
+    UNIT_OUT_PROJ, // rotated on both sides
+    MAMBA1_WEIGHTS,
+    UNIT_IN_PROJ_INPUT = MAMBA1_WEIGHTS, // x̂
+    UNIT_CONV1D_INPUT,                   // the x half of in_proj's output
+    UNIT_GATE_INPUT,                     // the z half
+    UNIT_CONV1D_OUTPUT,
+    UNIT_X_PROJ_INPUT,
+    UNIT_SCAN_U,
+    UNIT_DT_PROJ_INPUT, // the parts of x_proj's output
+    UNIT_SCAN_B,
+    UNIT_SCAN_C,
+    UNIT_SCAN_DT, // dt_proj's output, before the bias
+    UNIT_SCAN_Y,  // after the gate
+    UNIT_OUT_PROJ_INPUT,
+    UNIT_MIXER_OUTPUT,
+    UNIT_SCAN_ORDER,
+    MAMBA1_UNITS
+};
+
 enum mamba1_component {
     COMPONENT_MIXER_INPUT,   // [L, D] x̂, before the norm weight, in the model's own basis
     COMPONENT_CONV1D_INPUT,  // [L, I] x

@@ -10,7 +10,7 @@
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/compute/backend.h"
 #include "ssmsweep/compute/kernels.h"
-#include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/recipe/recipe.h"
 
 // Rotations of dimensions D and I; those of a dimension that is 0 are not there.
 struct rotations {
@@ -38,11 +38,11 @@ struct observed {
     float *scratch; // room for a compact copy; may be `values`
 };
 
-// One layer of one stream under a mode.
+// One layer of one stream under a recipe.
 struct pass {
     struct batch *batch;
     const struct dims *dims;
-    const struct mode *mode;
+    const struct recipe *recipe;
     const struct rotations *rotations;
     const void *weights;  // the layer as arch->pack() made it
     void *work;           // as arch->carve() made it
@@ -59,5 +59,10 @@ struct pass {
     void (*observe)(const struct pass *pass, int site, const struct observed *observed);
     const void *context; // of the two
 };
+
+static inline const struct setting *pass_setting(const struct pass *pass)
+{
+    return &pass->recipe->layers[pass->layer];
+}
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass of one sample in any mode (docs/numerics.md, sections 1 and 5): embedding, the layers of
-// the model's family, lm_head; captures and observers on the way.  The same bits for any number of threads
+// The forward pass of one sample under any recipe (docs/numerics.md, sections 1 and 5): embedding, the layers
+// of the model's family, lm_head; captures and observers on the way.  The same bits for any number of threads
 // and any instruction set.
 //
 // Knows: packed weights, the families' interface (arch/), a backend (compute/), observers (calibrate/).  Must
@@ -17,7 +17,7 @@
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/forward/weights.h"
-#include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/recipe/recipe.h"
 
 struct forward; // opaque: workspace of one thread team, sized for the longest sample; no allocation
                 // afterwards
@@ -38,10 +38,10 @@ enum status forward_open(struct forward **forward, const struct weights *weights
 void forward_close(struct forward *forward);
 struct team *forward_team(const struct forward *forward); // free between two calls
 
-// One sample through all layers.  scales: [n_layer][n_sites] for W8A8 modes, else NULL.  ids: [length],
+// One sample through all layers.  scales: [n_layer][n_sites] for recipes by unit, else NULL.  ids: [length],
 // each below vocab_size, 1 <= length <= max_tokens.  False: capture stopped it.
-bool forward_run(struct forward *forward, const struct mode *mode, const float *scales, const int32_t *ids,
-                 int length, const struct capture *capture);
+bool forward_run(struct forward *forward, const struct recipe *recipe, const float *scales,
+                 const int32_t *ids, int length, const struct capture *capture);
 
 // The FP32 pass that also observes the activations.  capture may be NULL.
 bool forward_observe(struct forward *forward, const struct observation *observation, const int32_t *ids,
@@ -55,11 +55,11 @@ struct stream {
 };
 size_t stream_floats(const struct dims *dims, int length); // of each of the two
 // Embedding rows into stream->h, zeros into stream->residual.
-void forward_start(struct forward *forward, struct stream *stream, const struct mode *mode,
+void forward_start(struct forward *forward, struct stream *stream, const struct recipe *recipe,
                    const int32_t *ids, int length);
 // Layer `layer` of the sample of `length` tokens.  observation: NULL, or where to put what is seen in this
 // layer (FP32 modes alone).
-bool forward_step(struct forward *forward, struct stream *stream, const struct mode *mode,
+bool forward_step(struct forward *forward, struct stream *stream, const struct recipe *recipe,
                   const float *scales, int layer, int length, const struct capture *capture,
                   const struct observation *observation);
 // forward_logits() in two steps, so that a piece of the vocabulary serves many streams while it is in the
@@ -79,8 +79,8 @@ void head_logits(struct forward *forward, bool rotated, const float *normed, int
 void forward_set_dither(struct forward *forward, uint64_t seed);
 
 // One layer on a given input, for checks against a reference: residual and h are [length, D] in the basis of
-// the mode (rotated for W8A8) and are updated in place as the pass would.
-bool forward_layer(struct forward *forward, const struct mode *mode, const float *scales, int layer,
+// the recipe (rotated where it is by unit) and are updated in place as the pass would.
+bool forward_layer(struct forward *forward, const struct recipe *recipe, const float *scales, int layer,
                    int length, float *residual, float *h, const struct capture *capture);
 
 // Logits of tokens [first, first + count) of the last whole pass: logits[count, vocab rounded up to 16],

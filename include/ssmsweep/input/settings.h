@@ -7,7 +7,7 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/option.h"
 
-struct setting {
+struct job_setting {
     const struct option *option;
     char *text;
 };
@@ -18,7 +18,7 @@ struct settings {
     enum command command;
     const struct command_entry *topic; // of COMMAND_HELP; NULL: all
     bool model_by_name;                // see struct job
-    struct setting *items;
+    struct job_setting *items;
     int count, room;
 };
 

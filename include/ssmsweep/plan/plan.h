@@ -74,9 +74,10 @@ enum { PLAN_FLOAT_CELL = -1, PLAN_MAX_RUNS = 1 << 15 };
 struct run {
     int cell; // index into plan->cells, or PLAN_FLOAT_CELL
     const struct mode *mode;
-    int reference; // run that it is compared with, maybe itself
-    int dither;    // 0, or k: the k-th noisy re-run of a W8A8 mode, of which no tensors are stored
-    int repeats;   // run that a re-run is one of, else itself
+    const struct recipe *recipe; // the mode in this model, among plan->recipes
+    int reference;               // run that it is compared with, maybe itself
+    int dither;  // 0, or k: the k-th noisy re-run of a W8A8 mode, of which no tensors are stored
+    int repeats; // run that a re-run is one of, else itself
 };
 
 // Runs with the same reference that go through the model side by side, with the reference in front, and what
@@ -110,11 +111,12 @@ struct plan {
     int *orders,
         *places; // [n_orders][calibration_samples], sample at each place of an order, and the inverse
     int n_orders;
-    struct run *runs;  // the reference mode first, then the other float modes, cells in order, noisy re-runs
-    int n_runs;        // re-runs stand in rounds behind all others, in their order
-    int reference_run; // index into runs; for a W8A8 reference: that of the first cell
-    int *members;      // of the groups; each stretch has every run once, a run in front of its re-runs
-    struct group *groups; // stretch by stretch, the costly ones first
+    struct run *runs; // the reference mode first, then the other float modes, cells in order, noisy re-runs
+    int n_runs;       // re-runs stand in rounds behind all others, in their order
+    struct recipe *recipes; // [n_runs], those of the first run of each mode are filled
+    int reference_run;      // index into runs; for a W8A8 reference: that of the first cell
+    int *members;           // of the groups; each stretch has every run once, a run in front of its re-runs
+    struct group *groups;   // stretch by stretch, the costly ones first
     int n_groups;
     bool metrics, logits; // are kept of every run and sample
     // Items are computed, not kept: plan_item().

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The modes as one const table of switches.  Nothing else in the program knows a mode's name.
+// The modes as one const table of settings, and those that recipe files add.  Nothing else in the program
+// knows a mode's name.
 #ifndef SSMSWEEP_RECIPE_MODE_H
 #define SSMSWEEP_RECIPE_MODE_H
 
@@ -8,30 +9,7 @@
 #include <stdio.h>
 
 #include "ssmsweep/base/status.h"
-
-enum precision { PRECISION_FP32, PRECISION_FP16, PRECISION_W8A8 };
-
-// What conv1d takes (W8A8 only).
-enum conv1d_input {
-    CONV1D_IN_STATIC,  // INT8, in_proj:output scale from calibration
-    CONV1D_IN_DYNAMIC, // x half of in_proj stays FP32 and is quantized by max|x|/127 of the sample
-};
-
-// What conv1d gives.
-enum conv1d_output {
-    CONV1D_OUT_INT8, // codes on the x_proj:input grid
-    CONV1D_OUT_FP32, // the float value; x_proj sees it requantized
-};
-
-// What the selective scan gets as u.
-enum scan_input {
-    SCAN_IN_CODES,   // the INT8 codes that x_proj sees, dequantized inside the scan
-    SCAN_IN_REQUANT, // a float, quantized again to INT8 in front of the scan
-    SCAN_IN_GRID,    // FP32 values that lie on the INT8 grid
-    SCAN_IN_FLOAT,   // FP32, never quantized
-};
-
-enum scan_order { SCAN_SEQUENTIAL, SCAN_BLOCKED };
+#include "ssmsweep/recipe/recipe.h"
 
 // Sets that --modes understands, as bits.
 enum mode_set { MODE_SET_ESSENTIAL = 1, MODE_SET_FP_ONLY = 2, MODE_SET_QUANT_ONLY = 4 };
@@ -39,22 +17,27 @@ enum mode_set { MODE_SET_ESSENTIAL = 1, MODE_SET_FP_ONLY = 2, MODE_SET_QUANT_ONL
 struct mode {
     const char *name;
     enum precision precision;
-    enum conv1d_input conv1d_input;
-    enum conv1d_output conv1d_output;
-    enum scan_input scan_input;
-    enum scan_order scan_order;
+    const char *base;                // a mode whose setting it starts from; NULL: each unit's first format
+    const struct recipe_part *parts; // what it changes of that, in order
+    int n_parts;
     unsigned sets;
     const char *equals;  // name of a mode whose results are the same bits, or NULL
     const char *summary; // one line for `ssmsweep modes`
+    bool added;          // by mode_add()
 };
 
-int mode_count(void);
-const struct mode *mode_at(int index);          // in table order
+int mode_count(void);                           // of the table and what was added
+const struct mode *mode_at(int index);          // in table order, added ones behind
 const struct mode *mode_find(const char *name); // NULL: no such mode
+
+// Local.  One more mode, by name wherever a mode is; `mode` and what it points to must stay until
+// modes_clear().  Before any mode is asked for, and the same on every rank.  STATUS_INPUT: the name is there.
+enum status mode_add(const struct mode *mode, struct error *err);
+void modes_clear(void); // forgets what was added
 
 static inline bool mode_is_float(const struct mode *mode)
 {
-    return mode->precision != PRECISION_W8A8;
+    return mode->precision != PRECISION_BY_UNIT;
 }
 
 // Comma or blank separated names and sets (`all`, `essential`, `fp_only`, `quant_only`) ->
@@ -66,11 +49,12 @@ void mode_write_list(const bool *chosen, char *text, size_t room);
 
 // ---- mode table ----
 
-// What each mode does at each step of a layer, in words made from the switches of the mode table.
+// What each mode does at each step of a layer, in words made from its setting of the first layer.
 
 // Local.  A table, one row per mode and one column per step, then one line per mode; or all of it as JSON:
 // {"modes": [{"name", "summary", "float", "sets": [...], "steps": {STEP: TEXT}, "equals": NAME or null}]}.
 // STATUS_IO when memory is out.
-enum status mode_table_print(FILE *out, bool json, struct error *err);
+// units: of a family, the first one where no model is known.
+enum status mode_table_print(FILE *out, bool json, const struct units *units, struct error *err);
 
 #endif

@@ -29,7 +29,7 @@ static const struct dims built_in = {.n_layer = 24,
 
 // What a run measures on rank 0 alone, and on all ranks.
 struct found {
-    struct setting setting;
+    struct bench_setting setting;
     struct sweep_rows sweeps;
     struct handout_rows hand_outs;
 };
@@ -55,7 +55,7 @@ static void processor_name(char *name, size_t size)
 
 // ---- JSON ----
 
-static void put_model(struct json_writer *writer, const struct job *job, const struct setting *setting)
+static void put_model(struct json_writer *writer, const struct job *job, const struct bench_setting *setting)
 {
     if (!setting->model) {
         json_put_null(writer, "model");
@@ -76,7 +76,8 @@ static void put_model(struct json_writer *writer, const struct job *job, const s
     json_end_object(writer);
 }
 
-static void put_machine(struct json_writer *writer, const struct setting *setting, const struct comm *comm)
+static void put_machine(struct json_writer *writer, const struct bench_setting *setting,
+                        const struct comm *comm)
 {
     char name[256];
     processor_name(name, sizeof name);
@@ -114,7 +115,7 @@ static enum status write_json(const struct job *job, const struct comm *comm, co
 
 // ---- one process: machine, kernels, passes ----
 
-static void print_head(const struct setting *setting)
+static void print_head(const struct bench_setting *setting)
 {
     char name[256];
     processor_name(name, sizeof name);
@@ -129,7 +130,7 @@ static void print_head(const struct setting *setting)
 }
 
 // The start-up of the model at hand, or of the demo model where that is the built-in one.
-static enum status measure_start(struct setting *setting, const struct job *job, struct error *err)
+static enum status measure_start(struct bench_setting *setting, const struct job *job, struct error *err)
 {
     char *demo = NULL;
     if (!job->model_dir && model_demo_directory(&demo, err)) return err->status;
@@ -138,7 +139,7 @@ static enum status measure_start(struct setting *setting, const struct job *job,
     return err->status;
 }
 
-static enum status measure_process(struct setting *setting, const struct job *job, const bool *chosen,
+static enum status measure_process(struct bench_setting *setting, const struct job *job, const bool *chosen,
                                    struct error *err)
 {
     if (machine_measure(setting, err) || gemms_measure(setting, err) || vectors_measure(setting, err))
@@ -147,8 +148,8 @@ static enum status measure_process(struct setting *setting, const struct job *jo
     return measure_start(setting, job, err);
 }
 
-static enum status open_setting(struct setting *setting, const struct job *job, const struct model *model,
-                                struct error *err)
+static enum status open_setting(struct bench_setting *setting, const struct job *job,
+                                const struct model *model, struct error *err)
 {
     const int vocab = job->model_dir ? model->dims.vocab_size : BUILT_IN_VOCAB;
     const int cores = cores_usable();
@@ -206,8 +207,8 @@ static enum status measure_ranks(struct found *found, const struct job *job, con
     return handouts_measure(&found->hand_outs, job, comm, err);
 }
 
-static enum status measure_alone(struct setting *setting, struct random_model *random, struct model *model,
-                                 const struct job *job, struct error *err)
+static enum status measure_alone(struct bench_setting *setting, struct random_model *random,
+                                 struct model *model, const struct job *job, struct error *err)
 {
     bool *chosen = calloc((size_t)mode_count(), sizeof *chosen);
     if (!chosen) error_memory(err, sizeof *chosen, "the modes");

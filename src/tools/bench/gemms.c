@@ -33,7 +33,7 @@ double gemms_operations(const struct dims *d, int length)
 enum variant { VARIANT_F32, VARIANT_S8, VARIANT_S8_PLAIN };
 
 struct gemm_work {
-    const struct setting *setting;
+    const struct bench_setting *setting;
     struct shape shape;
     enum variant variant;
     int threads, panels;
@@ -110,8 +110,9 @@ static enum status buffers_open(struct buffers *b, const struct shape *shapes, i
     return STATUS_OK;
 }
 
-static struct load gemm_load(struct gemm_work *w, const struct setting *setting, const struct buffers *b,
-                             const struct shape *shape, enum variant variant, int threads)
+static struct load gemm_load(struct gemm_work *w, const struct bench_setting *setting,
+                             const struct buffers *b, const struct shape *shape, enum variant variant,
+                             int threads)
 {
     const int panels = shape->outputs / KERNEL_LANES;
     const long floats = (long)panels * shape->depth * KERNEL_LANES;
@@ -142,11 +143,12 @@ static struct load gemm_load(struct gemm_work *w, const struct setting *setting,
 
 // ---- the rows ----
 
-static enum status measure_gemm(struct setting *setting, const struct buffers *b, const struct shape *shape,
-                                enum variant variant, int threads, struct error *err)
+static enum status measure_gemm(struct bench_setting *setting, const struct buffers *b,
+                                const struct shape *shape, enum variant variant, int threads,
+                                struct error *err)
 {
     static const char *const groups[] = {"gemm_f32", "gemm_s8", "gemm_s8_plain"};
-    static const struct unit units[] = {{"GFLOP/s", 1e-9}, {"GOP/s", 1e-9}, {"GOP/s", 1e-9}};
+    static const struct bench_unit units[] = {{"GFLOP/s", 1e-9}, {"GOP/s", 1e-9}, {"GOP/s", 1e-9}};
     struct peak peak;
     struct gemm_work work;
     struct load loads[] = {peak_load(&peak, setting, threads, variant != VARIANT_F32),
@@ -156,7 +158,7 @@ static enum status measure_gemm(struct setting *setting, const struct buffers *b
                     loads[1].work / load_rate(&loads[0]), err);
 }
 
-enum status gemms_measure(struct setting *setting, struct error *err)
+enum status gemms_measure(struct bench_setting *setting, struct error *err)
 {
     int sizes[2];
     const int teams = team_sizes(setting, sizes);

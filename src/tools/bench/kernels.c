@@ -19,7 +19,7 @@ enum { MAX_BASE = 40 };
 
 // Buffers as the workspace of a forward pass has them, rows of a multiple of 16.
 struct vectors {
-    const struct setting *setting;
+    const struct bench_setting *setting;
     int threads, d_model, d_inner; // widths, rounded up
     struct arena arena;
     float *residual, *h, *xhat; // [L][d_model]
@@ -82,7 +82,7 @@ static void carve(struct vectors *v)
     v->scratch = take(v, v->scratch_floats * v->setting->threads, 0, 0);
 }
 
-static enum status vectors_open(struct vectors *v, const struct setting *setting, struct error *err)
+static enum status vectors_open(struct vectors *v, const struct bench_setting *setting, struct error *err)
 {
     const struct dims *d = &setting->model->dims;
     memset(v, 0, sizeof *v);
@@ -144,10 +144,10 @@ static void prepare_scan(struct vectors *v, bool codes, bool blocked)
         (struct scan_operand){.codes = v->xz_codes + before * 2 * I + I, .scale = 0x1p-7f, .ld = 2 * I};
 }
 
-static enum status measure_scan(struct setting *setting, struct vectors *v, const char *name, bool codes,
-                                bool blocked, struct error *err)
+static enum status measure_scan(struct bench_setting *setting, struct vectors *v, const char *name,
+                                bool codes, bool blocked, struct error *err)
 {
-    static const struct unit unit = {"Gstate/s", 1e-9};
+    static const struct bench_unit unit = {"Gstate/s", 1e-9};
     struct exps exps;
     prepare_scan(v, codes, blocked);
     struct load loads[] = {exps_load(&exps, setting, v->threads),
@@ -257,17 +257,17 @@ static bool prepare_hadamard(struct vectors *v)
     return true;
 }
 
-static enum status measure_moving(struct setting *setting, struct vectors *v, const char *name,
+static enum status measure_moving(struct bench_setting *setting, struct vectors *v, const char *name,
                                   void (*run)(void *), double bytes, struct error *err)
 {
-    static const struct unit unit = {"GB/s", 1e-9};
+    static const struct bench_unit unit = {"GB/s", 1e-9};
     struct load load = {.run = run, .context = v, .work = bytes, .team = v->threads > 1};
     measure(&load, 1, 0.5 * setting->seconds);
     return rows_add(&setting->rows, "elementwise", name, v->threads, &load, unit, 0, err);
 }
 
 // Bytes are what is read and written once, by elements of a token.
-static void measure_elementwise(struct setting *setting, struct vectors *v, struct error *err)
+static void measure_elementwise(struct bench_setting *setting, struct vectors *v, struct error *err)
 {
     const double model = (double)v->d_model * setting->length, inner = (double)v->d_inner * setting->length;
     prepare_norm(v, false);
@@ -282,7 +282,7 @@ static void measure_elementwise(struct setting *setting, struct vectors *v, stru
         measure_moving(setting, v, "hadamard_quantize", hadamard_run, 9 * inner, err);
 }
 
-enum status vectors_measure(struct setting *setting, struct error *err)
+enum status vectors_measure(struct bench_setting *setting, struct error *err)
 {
     int sizes[2];
     const int teams = team_sizes(setting, sizes);
@@ -307,7 +307,7 @@ enum { HEAD_TOKENS = 64 }; // logits that are held at a time
 // ---- pairs ----
 
 struct pairs_work {
-    const struct setting *setting;
+    const struct bench_setting *setting;
     int width;
     long slot, slots; // of the pool, so that what is read lies in memory
     struct accumulator moments;
@@ -317,7 +317,7 @@ struct pairs_work {
 static void pairs_run(void *context)
 {
     struct pairs_work *w = context;
-    const struct setting *s = w->setting;
+    const struct bench_setting *s = w->setting;
     const float *ref = s->pool + 2 * w->slot * s->length * w->width;
     pairs_add_sample(&w->moments, &w->profile, ref, ref + (long)s->length * w->width, (size_t)s->length,
                      w->width);
@@ -325,9 +325,9 @@ static void pairs_run(void *context)
 }
 
 // One component of d_inner channels; bound: reading both sides at the rate of the triad.
-static enum status measure_pairs_row(struct setting *setting, struct error *err)
+static enum status measure_pairs_row(struct bench_setting *setting, struct error *err)
 {
-    static const struct unit unit = {"Gpair/s", 1e-9};
+    static const struct bench_unit unit = {"Gpair/s", 1e-9};
     const int width = setting->model->dims.d_inner;
     const long count = (long)setting->length * width;
     struct pairs_work work = {
@@ -347,7 +347,7 @@ static enum status measure_pairs_row(struct setting *setting, struct error *err)
 // ---- logits ----
 
 struct head_work {
-    const struct setting *setting;
+    const struct bench_setting *setting;
     struct arena arena;
     struct gemm_f32 gemm;
     int panels;
@@ -379,7 +379,7 @@ static void carve_metrics(struct head_work *w)
     memcpy(w->logits, w->setting->pool, 2 * logits * sizeof *w->logits);
 }
 
-static enum status head_open(struct head_work *w, const struct setting *setting, struct error *err)
+static enum status head_open(struct head_work *w, const struct bench_setting *setting, struct error *err)
 {
     const int depth = setting->model->dims.d_model;
     memset(w, 0, sizeof *w);
@@ -399,9 +399,9 @@ static enum status head_open(struct head_work *w, const struct setting *setting,
 }
 
 // The GEMM with the vocabulary beside its peak, and what the sums over both sides' logits take after it.
-static enum status measure_head(struct setting *setting, struct error *err)
+static enum status measure_head(struct bench_setting *setting, struct error *err)
 {
-    static const struct unit unit = {"token/s", 1};
+    static const struct bench_unit unit = {"token/s", 1};
     struct head_work work;
     struct peak peak;
     if (head_open(&work, setting, err)) return err->status;
@@ -417,7 +417,7 @@ static enum status measure_head(struct setting *setting, struct error *err)
     return err->status;
 }
 
-enum status metrics_measure(struct setting *setting, struct error *err)
+enum status metrics_measure(struct bench_setting *setting, struct error *err)
 {
     rows_title(&setting->rows, "Metrics: bounds are memory (pairs) and multiply-adds (lm_head)");
     if (measure_pairs_row(setting, err)) return err->status;

@@ -19,7 +19,7 @@ static void peak_run(void *context)
     team_divide(peak->team, peak->threads, peak->threads, 1, peak_part, context);
 }
 
-struct load peak_load(struct peak *peak, const struct setting *setting, int threads, bool int8)
+struct load peak_load(struct peak *peak, const struct bench_setting *setting, int threads, bool int8)
 {
     *peak = (struct peak){
         .kernels = setting->kernels, .team = setting->team, .threads = 1, .int8 = int8, .rounds = 256};
@@ -51,7 +51,7 @@ static void exps_run(void *context)
 }
 
 // Arguments as the scan has them: step times state decay, a little below zero.
-struct load exps_load(struct exps *exps, const struct setting *setting, int threads)
+struct load exps_load(struct exps *exps, const struct bench_setting *setting, int threads)
 {
     exps->kernels = setting->kernels;
     exps->team = setting->team;
@@ -85,7 +85,7 @@ static void triad_run(void *context)
     team_divide(t->team, t->threads, t->count, KERNEL_LANES, triad_part, context);
 }
 
-struct load triad_load(struct triad *triad, const struct setting *setting, int threads)
+struct load triad_load(struct triad *triad, const struct bench_setting *setting, int threads)
 {
     const long third = setting->pool_floats / 3 / KERNEL_LANES * KERNEL_LANES, most = 64L << 20;
     triad->count = (int)(third < most ? third : most);
@@ -101,7 +101,7 @@ struct load triad_load(struct triad *triad, const struct setting *setting, int t
 
 // ---- the rows ----
 
-static enum status measure_team(struct setting *setting, int threads, struct error *err)
+static enum status measure_team(struct bench_setting *setting, int threads, struct error *err)
 {
     struct peak f32, s8;
     struct exps exps;
@@ -111,7 +111,7 @@ static enum status measure_team(struct setting *setting, int threads, struct err
     measure(loads, 4, 2 * setting->seconds);
     static const struct {
         const char *name;
-        struct unit unit;
+        struct bench_unit unit;
     } rows[] = {{"peak_f32", {"GFLOP/s", 1e-9}},
                 {"peak_s8", {"GOP/s", 1e-9}},
                 {"exp", {"Gexp/s", 1e-9}},
@@ -121,7 +121,7 @@ static enum status measure_team(struct setting *setting, int threads, struct err
     return err->status;
 }
 
-enum status machine_measure(struct setting *setting, struct error *err)
+enum status machine_measure(struct bench_setting *setting, struct error *err)
 {
     int sizes[2];
     const int teams = team_sizes(setting, sizes);

@@ -8,12 +8,13 @@
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/forward/forward.h"
 #include "ssmsweep/forward/weights.h"
+#include "ssmsweep/recipe/mode.h"
 
 // ---- forward passes ----
 
 // Weights of one precision and what the passes share.
 struct engine {
-    struct setting *setting;
+    struct bench_setting *setting;
     struct arena memory;
     struct weights *weights;
     int32_t *ids;  // [length]
@@ -51,7 +52,7 @@ static unsigned part_of(enum precision precision)
         return WEIGHTS_FP32;
     case PRECISION_FP16:
         return WEIGHTS_FP16;
-    case PRECISION_W8A8:
+    case PRECISION_BY_UNIT:
         return WEIGHTS_W8A8;
     }
     return 0;
@@ -62,7 +63,7 @@ static unsigned part_of(enum precision precision)
 static enum status calibrate(struct engine *engine, struct error *err)
 {
     struct observers observers = {.percentile_alpha = 0.9995};
-    const struct setting *setting = engine->setting;
+    const struct bench_setting *setting = engine->setting;
     const size_t count = (size_t)(setting->model->dims.n_layer * setting->model->dims.arch->n_sites);
     struct forward *forward = NULL;
     float *observed = calloc(count, sizeof *observed);
@@ -87,27 +88,31 @@ free_observed:
 struct pass_work {
     const struct engine *engine;
     struct forward *forward;
-    const struct mode *mode;
+    struct recipe recipe;
 };
 
 static void pass_run(void *context)
 {
     const struct pass_work *w = context;
     const struct engine *e = w->engine;
-    forward_run(w->forward, w->mode, mode_is_float(w->mode) ? NULL : e->scales, e->ids, e->setting->length,
-                NULL);
+    forward_run(w->forward, &w->recipe, recipe_is_float(&w->recipe) ? NULL : e->scales, e->ids,
+                e->setting->length, NULL);
 }
 
 static enum status measure_pass(struct engine *engine, const struct mode *mode, int threads,
                                 struct error *err)
 {
-    static const struct unit unit = {"token/s", 1};
-    struct setting *setting = engine->setting;
+    static const struct bench_unit unit = {"token/s", 1};
+    struct bench_setting *setting = engine->setting;
     const struct dims *dims = &setting->model->dims;
     struct peak peak;
     struct exps exps;
-    struct pass_work work = {.engine = engine, .mode = mode};
-    if (forward_open(&work.forward, engine->weights, setting->length, threads, err)) return err->status;
+    struct pass_work work = {.engine = engine};
+    if (recipe_make(&work.recipe, mode, &dims->arch->units, dims->n_layer, err) ||
+        forward_open(&work.forward, engine->weights, setting->length, threads, err)) {
+        recipe_clear(&work.recipe);
+        return err->status;
+    }
     struct load loads[] = {peak_load(&peak, setting, threads, !mode_is_float(mode)),
                            exps_load(&exps, setting, threads),
                            {.run = pass_run, .context = &work, .work = setting->length, .team = threads > 1}};
@@ -115,6 +120,7 @@ static enum status measure_pass(struct engine *engine, const struct mode *mode, 
     const double bound = dims->n_layer * (gemms_operations(dims, setting->length) / load_rate(&loads[0]) +
                                           vectors_exps(dims, setting->length) / load_rate(&loads[1]));
     forward_close(work.forward);
+    recipe_clear(&work.recipe);
     return rows_add(&setting->rows, "forward", mode->name, threads, &loads[2], unit, bound, err);
 }
 
@@ -131,7 +137,7 @@ static enum status measure_precision(struct engine *engine, const bool *chosen, 
     int sizes[2];
     const int teams = team_sizes(engine->setting, sizes);
     if (!any_chosen(chosen, precision)) return STATUS_OK;
-    if (precision == PRECISION_W8A8 && calibrate(engine, err)) return err->status;
+    if (precision == PRECISION_BY_UNIT && calibrate(engine, err)) return err->status;
     if (pack(engine, part_of(precision), err)) return err->status;
     for (int team = 0; team < teams; team++)
         for (int m = 0; m < mode_count() && !err->status; m++)
@@ -141,9 +147,9 @@ static enum status measure_precision(struct engine *engine, const bool *chosen, 
     return err->status;
 }
 
-enum status passes_measure(struct setting *setting, const bool *chosen, struct error *err)
+enum status passes_measure(struct bench_setting *setting, const bool *chosen, struct error *err)
 {
-    static const enum precision precisions[] = {PRECISION_FP32, PRECISION_FP16, PRECISION_W8A8};
+    static const enum precision precisions[] = {PRECISION_FP32, PRECISION_FP16, PRECISION_BY_UNIT};
     const struct dims *dims = &setting->model->dims;
     struct engine engine = {.setting = setting};
     engine.ids = calloc((size_t)setting->length, sizeof *engine.ids);
@@ -211,9 +217,9 @@ static void pack_model(void *context)
     weights_close(weights);
 }
 
-static enum status measure_start(struct setting *setting, struct start *start, struct error *err)
+static enum status measure_start(struct bench_setting *setting, struct start *start, struct error *err)
 {
-    static const struct unit unit = {"GB/s", 1e-9};
+    static const struct bench_unit unit = {"GB/s", 1e-9};
     static const char *const names[] = {"read_file", "open_model", "pack_model"};
     struct load loads[] = {{.run = read_file, .context = start},
                            {.run = open_model, .context = start},
@@ -227,7 +233,7 @@ static enum status measure_start(struct setting *setting, struct start *start, s
     return err->status;
 }
 
-enum status start_measure(struct setting *setting, const char *directory, struct error *err)
+enum status start_measure(struct bench_setting *setting, const char *directory, struct error *err)
 {
     char *path = file_join(directory, "model.safetensors");
     struct start start = {.directory = directory, .path = path, .block = malloc(BLOCK_BYTES), .err = err};

@@ -111,7 +111,7 @@ static enum status make_room(struct row_list *rows, struct error *err)
 }
 
 enum status rows_add(struct row_list *rows, const char *group, const char *name, int threads,
-                     const struct load *load, struct unit unit, double bound_seconds, struct error *err)
+                     const struct load *load, struct bench_unit unit, double bound_seconds, struct error *err)
 {
     if (make_room(rows, err)) return err->status;
     struct row *row = &rows->items[rows->count++];
@@ -166,7 +166,7 @@ float random_uniform(uint32_t *state)
     return (float)(int32_t)*state * 0x1p-31f;
 }
 
-enum status setting_open(struct setting *setting, const struct model *model, int vocab, int threads,
+enum status setting_open(struct bench_setting *setting, const struct model *model, int vocab, int threads,
                          struct error *err)
 {
     const struct dims *d = &model->dims;
@@ -188,7 +188,7 @@ enum status setting_open(struct setting *setting, const struct model *model, int
     return STATUS_OK;
 }
 
-void setting_close(struct setting *setting)
+void setting_close(struct bench_setting *setting)
 {
     team_close(setting->team);
     arena_clear(&setting->arena);

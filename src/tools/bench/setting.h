@@ -67,14 +67,15 @@ struct row_list {
 };
 
 // Units are given with the factor from work to unit: {"GFLOP/s", 1e-9}.
-struct unit {
+struct bench_unit {
     const char *name;
     double factor;
 };
 
 // Adds a row from a measured load.
 enum status rows_add(struct row_list *rows, const char *group, const char *name, int threads,
-                     const struct load *load, struct unit unit, double bound_seconds, struct error *err);
+                     const struct load *load, struct bench_unit unit, double bound_seconds,
+                     struct error *err);
 void rows_title(const struct row_list *rows, const char *title);
 void rows_put_json(const struct row_list *rows, struct json_writer *writer);
 void rows_clear(struct row_list *rows);
@@ -83,7 +84,7 @@ void rows_clear(struct row_list *rows);
 //
 // What all measurements of one run share.
 
-struct setting {
+struct bench_setting {
     const struct kernels *kernels;
     const struct model *model;
     int length;  // tokens
@@ -99,15 +100,15 @@ struct setting {
 
 // The pool holds the weights of one matrix of every layer, or those of lm_head, and at least what bandwidth
 // takes to measure.  vocab: may be another one than the model's.
-enum status setting_open(struct setting *setting, const struct model *model, int vocab, int threads,
+enum status setting_open(struct bench_setting *setting, const struct model *model, int vocab, int threads,
                          struct error *err);
-void setting_close(struct setting *setting);
+void setting_close(struct bench_setting *setting);
 
 // Uniform in [-1, 1); the state is any number.
 float random_uniform(uint32_t *state);
 
 // Team sizes to measure: 1 and, if it is another one, `threads`.
-static inline int team_sizes(const struct setting *setting, int sizes[2])
+static inline int team_sizes(const struct bench_setting *setting, int sizes[2])
 {
     sizes[0] = 1;
     sizes[1] = setting->threads;
@@ -127,7 +128,7 @@ struct peak {
     long rounds;
     double operations; // of the last run on one thread
 };
-struct load peak_load(struct peak *peak, const struct setting *setting, int threads, bool int8);
+struct load peak_load(struct peak *peak, const struct bench_setting *setting, int threads, bool int8);
 
 // The exp kernel on arrays that stay in the first-level cache.
 enum { EXP_COUNT = 1024 };
@@ -138,7 +139,7 @@ struct exps {
     long rounds;
     float in[EXP_COUNT];
 };
-struct load exps_load(struct exps *exps, const struct setting *setting, int threads);
+struct load exps_load(struct exps *exps, const struct bench_setting *setting, int threads);
 
 // a = b + s c over arrays that no cache holds; work: bytes as STREAM counts them.
 struct triad {
@@ -146,17 +147,17 @@ struct triad {
     float *a, *b, *c;
     int count, threads;
 };
-struct load triad_load(struct triad *triad, const struct setting *setting, int threads);
+struct load triad_load(struct triad *triad, const struct bench_setting *setting, int threads);
 
 // Rows of group `machine`.
-enum status machine_measure(struct setting *setting, struct error *err);
+enum status machine_measure(struct bench_setting *setting, struct error *err);
 
 // ---- projections ----
 //
 // The four projections of a layer as GEMMs, in FP32 and INT8, beside the peak of their instructions.
 
 // Rows of groups gemm_f32, gemm_s8 (row sums and the layer's own epilogue counted in) and gemm_s8_plain.
-enum status gemms_measure(struct setting *setting, struct error *err);
+enum status gemms_measure(struct bench_setting *setting, struct error *err);
 
 // Operations (2 per multiply-add) of the four projections of one layer over `length` tokens.
 double gemms_operations(const struct dims *dims, int length);
@@ -166,7 +167,7 @@ double gemms_operations(const struct dims *dims, int length);
 // The kernels of a layer that are no GEMM: scans beside their exponentials, the rest by what it moves.
 
 // Rows of groups scan and elementwise.
-enum status vectors_measure(struct setting *setting, struct error *err);
+enum status vectors_measure(struct bench_setting *setting, struct error *err);
 
 // Exponentials of the selective scans of one layer over `length` tokens: of step times state decay.
 double vectors_exps(const struct dims *dims, int length);
@@ -176,7 +177,7 @@ double vectors_exps(const struct dims *dims, int length);
 // What a sweep adds to its passes: moments and profiles of pairs, logits and what is made of them.
 
 // Rows of group metrics, one thread.
-enum status metrics_measure(struct setting *setting, struct error *err);
+enum status metrics_measure(struct bench_setting *setting, struct error *err);
 
 // ---- forward passes ----
 //
@@ -184,7 +185,7 @@ enum status metrics_measure(struct setting *setting, struct error *err);
 
 // Rows of group forward for the chosen modes ([mode_count()]); rate in tokens/s, bound = the GEMMs at the
 // peak of their instructions plus the exponentials of the scan at the rate of the exp kernel.
-enum status passes_measure(struct setting *setting, const bool *chosen, struct error *err);
+enum status passes_measure(struct bench_setting *setting, const bool *chosen, struct error *err);
 
 // ---- start-up ----
 //
@@ -192,6 +193,6 @@ enum status passes_measure(struct setting *setting, const bool *chosen, struct e
 
 // Rows of group start, for a folder that holds model.safetensors (any other gives none); bound is reading
 // that file.
-enum status start_measure(struct setting *setting, const char *directory, struct error *err);
+enum status start_measure(struct bench_setting *setting, const char *directory, struct error *err);
 
 #endif

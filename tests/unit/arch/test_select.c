@@ -22,7 +22,7 @@ static void layers(const char *list, const char *wanted)
     uint32_t found[LAYERS];
     char shown[LAYERS + 1] = "";
     struct error err = {0};
-    if (layer_select(list, LAYERS, found, &err)) fail_msg("'%s': %s", list, err.text);
+    if (layer_select("--layers", list, LAYERS, found, &err)) fail_msg("'%s': %s", list, err.text);
     for (int l = 0; l < LAYERS; l++)
         shown[l] = found[l] ? 'x' : '.';
     if (strcmp(shown, wanted) != 0) fail_msg("'%s': %s, expected %s", list, shown, wanted);
@@ -32,7 +32,7 @@ static void no_layers(const char *list, const char *words)
 {
     uint32_t found[LAYERS];
     struct error err = {0};
-    if (layer_select(list, LAYERS, found, &err) != STATUS_USAGE) fail_msg("'%s': accepted", list);
+    if (layer_select("--layers", list, LAYERS, found, &err) != STATUS_USAGE) fail_msg("'%s': accepted", list);
     if (!strstr(err.text, words)) fail_msg("'%s': %s", list, err.text);
 }
 

@@ -7,8 +7,9 @@
 #include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/forward/forward.h"
+#include "ssmsweep/recipe/mode.h"
 
-enum { LENGTH = 50, MAX_TOKENS = 64 };
+enum { LENGTH = 50, MAX_TOKENS = 64, MODES_AT_MOST = 32 };
 
 static atomic_long allocations;
 
@@ -76,9 +77,14 @@ static void run_modes(struct forward *forward, const struct dims *dims, const in
     assert_true(observed && dims->n_layer <= 256);
     memset(want, 0xff, sizeof want);
     const struct capture capture = {.want = want, .take = count_tensor, .context = &tensors};
+    struct error err = {0};
+    struct recipe recipes[MODES_AT_MOST] = {{0}};
+    assert_true(mode_count() <= MODES_AT_MOST);
+    for (int m = 0; m < mode_count(); m++)
+        assert_int_equal(recipe_make(&recipes[m], mode_at(m), &arch_mamba1.units, dims->n_layer, &err),
+                         STATUS_OK);
     allocations = 0;
     struct observers observers = {.percentile_alpha = 0.9995};
-    struct error err = {0};
     assert_int_equal(observers_parse(&observers, &arch_mamba1, NULL, &err), STATUS_OK);
     const struct observation observation = {.observers = &observers, .numbers = observed};
     const struct calibration_set set = {.observed = observed, .samples = 1};
@@ -86,10 +92,12 @@ static void run_modes(struct forward *forward, const struct dims *dims, const in
     calibrate_scales(&observers, &set, dims->n_layer, scales);
     for (int m = 0; m < mode_count(); m++) {
         const float *given = mode_is_float(mode_at(m)) ? NULL : scales;
-        assert_true(forward_run(forward, mode_at(m), given, ids, LENGTH, &capture));
+        assert_true(forward_run(forward, &recipes[m], given, ids, LENGTH, &capture));
     }
     assert_int_equal(allocations, 0);
     assert_int_equal(tensors, (1 + mode_count()) * dims->n_layer * MAMBA1_COMPONENTS);
+    for (int m = 0; m < mode_count(); m++)
+        recipe_clear(&recipes[m]);
     free(observed);
 }
 

@@ -16,6 +16,7 @@
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/forward/forward.h"
+#include "ssmsweep/recipe/mode.h"
 
 enum { LENGTH = 37, MODES_AT_MOST = 32 };
 
@@ -27,6 +28,16 @@ static void *memory;
 static struct forward *forward;
 static float *scales;
 static int32_t ids[LENGTH];
+
+static struct recipe recipes[MODES_AT_MOST]; // of the modes
+
+static const struct recipe *recipe_of(const struct mode *mode)
+{
+    int m = 0;
+    while (mode_at(m) != mode)
+        m++;
+    return &recipes[m];
+}
 
 static bool large_D; // of layer 0, so that the scan's output is beyond FP16
 
@@ -48,6 +59,10 @@ static int open_all(void **state)
     struct error err = {0};
     if (model_open(&model, folder, &err)) return -1;
     if (large_D) enlarge_D();
+    assert_true(mode_count() <= MODES_AT_MOST);
+    for (int m = 0; m < mode_count(); m++)
+        if (recipe_make(&recipes[m], mode_at(m), &model.dims.arch->units, model.dims.n_layer, &err))
+            return -1;
     const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_W8A8 | WEIGHTS_LM_HEAD;
     memory = aligned_alloc(64, (weights_bytes(&model, parts) + 63) / 64 * 64);
     if (!memory || weights_open(&weights, &model, parts, memory, &err)) return -1;
@@ -73,6 +88,8 @@ static int open_all(void **state)
 static int close_all(void **state)
 {
     (void)state;
+    for (int m = 0; m < mode_count(); m++)
+        recipe_clear(&recipes[m]);
     free(scales);
     forward_close(forward);
     weights_close(weights);
@@ -109,7 +126,7 @@ static struct record run(const struct mode *mode)
     struct record record = {0};
     memset(want, 0xff, sizeof want);
     const struct capture capture = {.want = want, .take = keep, .context = &record};
-    assert_true(forward_run(forward, mode, scales, ids, LENGTH, &capture));
+    assert_true(forward_run(forward, recipe_of(mode), scales, ids, LENGTH, &capture));
     return record;
 }
 
@@ -148,14 +165,14 @@ static void test_streams(void **state)
             (struct stream){.residual = malloc(floats * sizeof(float)), .h = malloc(floats * sizeof(float))};
         memset(streams[m].residual, 0xff, floats * sizeof(float)),
             memset(streams[m].h, 0xff, floats * sizeof(float));
-        forward_start(forward, &streams[m], mode_at(m), ids, LENGTH);
+        forward_start(forward, &streams[m], &recipes[m], ids, LENGTH);
     }
     memset(want, 0xff, sizeof want);
     for (int layer = 0; layer < model.dims.n_layer; layer++)
         for (int m = 0; m < mode_count(); m++) {
             const struct capture capture = {.want = want, .take = keep, .context = &records[m]};
             assert_true(
-                forward_step(forward, &streams[m], mode_at(m), scales, layer, LENGTH, &capture, NULL));
+                forward_step(forward, &streams[m], &recipes[m], scales, layer, LENGTH, &capture, NULL));
         }
     const size_t vocab = (size_t)(model.dims.vocab_size + 15) / 16 * 16;
     float *logits[2] = {malloc(LENGTH * vocab * sizeof(float)), malloc(LENGTH * vocab * sizeof(float))};
@@ -241,10 +258,10 @@ static struct kept run_spoiled(const struct mode *mode, float spoil)
     struct stream stream = {.residual = malloc(floats * sizeof(float)), .h = malloc(floats * sizeof(float))};
     const struct capture capture = {.want = want, .take = keep_component, .context = &kept};
     memset(want, 0xff, sizeof want);
-    forward_start(forward, &stream, mode, ids, LENGTH);
+    forward_start(forward, &stream, recipe_of(mode), ids, LENGTH);
     if (spoil != 0) stream.h[floats / LENGTH * BROKEN + 3] = spoil;
     for (int layer = 0; layer < LAYERS; layer++)
-        assert_true(forward_step(forward, &stream, mode, scales, layer, LENGTH, &capture, NULL));
+        assert_true(forward_step(forward, &stream, recipe_of(mode), scales, layer, LENGTH, &capture, NULL));
     free(stream.residual), free(stream.h);
     return kept;
 }
@@ -281,7 +298,7 @@ static void assert_broken(const struct kept *kept, const struct kept *whole, int
 static void assert_stream_breaks(const struct mode *mode, float spoil)
 {
     struct kept whole = run_spoiled(mode, 0), kept = run_spoiled(mode, spoil);
-    const bool whole_sample = mode->conv1d_input == CONV1D_IN_DYNAMIC;
+    const bool whole_sample = recipe_of(mode)->layers[0].of[UNIT_CONV1D_INPUT] == FORMAT_DYNAMIC;
     for (int l = 0; l < LAYERS; l++) {
         assert_broken(&kept, &whole, l, COMPONENT_MIXER_OUTPUT, whole_sample ? 0 : BROKEN);
         for (int c = 0; c < MAMBA1_COMPONENTS && !mode_is_float(mode); c++)

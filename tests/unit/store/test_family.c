@@ -13,9 +13,9 @@ static const struct arch_component components[] = {{"gate", EXTENT_I}, {"mixer_o
 static const struct arch_site sites[] = {{.name = "gate:input", .option = "gate_input"},
                                          {.name = "gate:output", .option = "gate_output"},
                                          {.name = "out:input", .option = "out_input"}};
-static double cost(const struct dims *dims, const struct mode *mode)
+static double cost(const struct dims *dims, const struct recipe *recipe, int layer)
 {
-    return mode ? dims->d_inner : 0;
+    return recipe && layer >= 0 ? dims->d_inner : 0;
 }
 
 static const struct arch linear = {.name = "linear",
