@@ -114,11 +114,15 @@ struct predicted_memory plan_memory(const struct memory_request *request)
     const size_t finished = (size_t)plan->n_runs * (((size_t)plan->samples + 63) / 64) * sizeof(uint64_t);
     const size_t always = forward_bytes(dims, longest, request->threads) + WRITTEN_FILE_BYTES + finished +
                           MESSAGES_BYTES + THREAD_BYTES * (size_t)(request->threads - 1);
-    return (struct predicted_memory){.weights = weights_room(request),
-                                     .rank = always + larger(observed + histogram + ids, items) - ids,
-                                     .reader = open_file(plan) + RUN_READ_BYTES * (size_t)plan->n_runs +
-                                               RERUN_READ_BYTES * count_reruns(plan) + states,
-                                     .ids = ids};
+    const size_t packing = plan_weights(plan, request->model)
+                               ? (size_t)request->threads * dims->arch->scratch_bytes(dims) + MESSAGES_BYTES
+                               : 0;
+    return (struct predicted_memory){
+        .weights = weights_room(request),
+        .rank = larger(packing, always + larger(observed + histogram + ids, items) - ids),
+        .reader = open_file(plan) + RUN_READ_BYTES * (size_t)plan->n_runs +
+                  RERUN_READ_BYTES * count_reruns(plan) + states,
+        .ids = ids};
 }
 
 // ---- time ----

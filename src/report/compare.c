@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/base/arena.h"
 #include "ssmsweep/compute/measure.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/measure/metric.h"
@@ -283,6 +284,7 @@ static enum status measure_own(struct comparison_entry *entries, const int *owne
         if (result_run_at(result, entries[i].run)->cell.calib_data_num > 0) measurement.max_ulp = NAN;
         entries[i].record = record_make(&measurement);
     }
+    if (request->log) footprint_log(request->log, "outputs are compared");
     reader_close(&reader);
     percentile_close(percentile);
     return err->status;
@@ -311,6 +313,7 @@ static enum status measure_own_sums(struct comparison_entry *entries, const int 
         if (owner[i] == rank)
             add_sums(&entries[i], result, compare_reference_of(result, request->reference, entries[i].run),
                      sums, uses, rows, err);
+    if (request->log) footprint_log(request->log, "metrics are compared");
     free(uses);
     free(rows);
     return err->status;

@@ -52,7 +52,8 @@ static struct compare_request request_of(const struct reporting *r)
                                     .modes = named ? r->job->modes : NULL,
                                     .partial = r->partial || r->under_way,
                                     .output_dir = r->job->output_dir,
-                                    .stop = r->stop};
+                                    .stop = r->stop,
+                                    .log = r->log};
 }
 
 enum status reporting_measure(struct reporting *r, struct error *err)
@@ -62,9 +63,7 @@ enum status reporting_measure(struct reporting *r, struct error *err)
     if (result_layers(r->result) == 0)
         log_job(r->log, LOG_NORMAL,
                 "the result file keeps no tensors (--store none): compares by its metrics");
-    if (compare_all(&r->comparison, r->comm, r->result, &request, err)) return err->status;
-    footprint_log(r->log, "compared");
-    return STATUS_OK;
+    return compare_all(&r->comparison, r->comm, r->result, &request, err);
 }
 
 enum status reporting_statistics(struct reporting *r, struct error *err)
@@ -196,18 +195,20 @@ static void report(const struct reporting *r, struct error *err)
     struct report report = {0};
     if (report_build(&report, &measured, err) == STATUS_OK)
         r->job->command == COMMAND_REPORT ? write_page_alone(r, &report, err) : write_all(r, &report, err);
+    footprint_log(r->log, "reports are written");
     report_clear(&report);
 }
 
 enum status reporting_write(struct reporting *r, struct error *err)
 {
     log_job(r->log, LOG_VERBOSE, "writes the reports");
-    footprint_log(r->log, "intervals are there");
-    if (r->comm->rank == 0 && (r->comparison.count > 0 || r->sweep.n_units > 0))
-        report(r, err);
-    else if (r->under_way)
+    const bool some = r->comparison.count > 0 || r->sweep.n_units > 0;
+    if (!some && r->under_way)
         log_job(r->log, LOG_NORMAL, "no sample is finished in two modes yet; nothing to compare");
-    footprint_log(r->log, "reports are written");
+    if (r->comm->rank == 0 && some)
+        report(r, err);
+    else
+        footprint_log(r->log, "reports are written");
     comm_agree(r->comm, err);
     if (r->job->command != COMMAND_REPORT && (!err->status || err->status == STATUS_GATE)) {
         struct error violated = {0}; // a broken gate does not hide a violated equality

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/base/arena.h"
 #include "ssmsweep/recipe/mode.h"
 #include "ssmsweep/report/view.h"
 #include "sweep_parts.h"
@@ -228,13 +229,13 @@ static size_t held(const struct sweep_report *report, int unit)
 // ---- measuring ----
 
 static enum status measure_own(struct sweep_report *report, const struct comm *comm, struct samples *samples,
-                               const bool *uses, struct error *err)
+                               const bool *uses, const struct log *log, struct error *err)
 {
     struct sweep_measure *measure = NULL;
-    if (comm->rank >= report->n_units || sweep_measure_open(&measure, report, samples, uses, err))
-        return err->status;
+    if (comm->rank < report->n_units) sweep_measure_open(&measure, report, samples, uses, err);
     for (int u = comm->rank; u < report->n_units && !err->status; u += comm->ranks)
         sweep_measure_unit(measure, report, u, err);
+    if (log) footprint_log(log, "intervals are there");
     sweep_measure_close(measure);
     return err->status;
 }
@@ -278,7 +279,7 @@ enum status sweep_report_make(struct sweep_report *report, const struct comm *co
     bool *uses = NULL;
     prepare(&made, &samples, &uses, comm, result, request, err);
     if (comm_agree(comm, err)) goto close_samples;
-    measure_own(&made, comm, samples, uses, err);
+    measure_own(&made, comm, samples, uses, request->compare.log, err);
     if (comm_agree(comm, err)) goto close_samples;
     collect(&made, comm);
     *report = made;

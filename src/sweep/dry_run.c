@@ -217,7 +217,7 @@ static enum status open_stand(struct stand *s, struct time_plan *time, struct er
     if (comm_agree(sweep->comm, err)) return err->status;
     const double started = progress_clock();
     const unsigned parts = plan_weights(&sweep->plan, &sweep->model);
-    engine_open(&s->engine, sweep->comm, &s->model, parts, s->tokens, sweep->threads, err);
+    engine_open(&s->engine, sweep->comm, &s->model, parts, s->tokens, sweep->threads, sweep->log, err);
     time->pack = (progress_clock() - started) * sweep->model.dims.n_layer;
     return err->status;
 }

@@ -257,9 +257,8 @@ static enum status open_engine(const struct sweep *sweep, struct engine *engine,
 {
     const double started = progress_clock();
     engine_open(engine, sweep->comm, &sweep->model, plan_weights(&sweep->plan, &sweep->model),
-                sweep_longest_sample(sweep), sweep->threads, err);
+                sweep_longest_sample(sweep), sweep->threads, sweep->log, err);
     times->pack_seconds = progress_clock() - started;
-    footprint_log(sweep->log, "weights are packed");
     return err->status;
 }
 

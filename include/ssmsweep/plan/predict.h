@@ -28,7 +28,7 @@ struct memory_request {
 // Bytes beside what a rank holds after sweep_open().
 struct predicted_memory {
     size_t weights; // once per node
-    size_t rank;    // at the worst moment of calibration and items; may be less than `ids`
+    size_t rank;    // at the worst moment of packing, calibration and items
     size_t reader;  // of the result file, once it is open for reading
     size_t ids;     // token ids, given back before the items
 };

@@ -39,6 +39,7 @@ struct compare_request {
     bool partial;
     bool whole_runs;        // with it: only runs that are complete, as is their reference
     struct stop *stop;      // may be NULL
+    const struct log *log;  // may be NULL; gets what memory the rank holds at the worst moment
     const char *output_dir; // of the result file, for the command that makes what is missing
 };
 
