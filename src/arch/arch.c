@@ -6,18 +6,21 @@
 #include <string.h>
 
 #include "ssmsweep/arch/mamba1.h"
+#include "ssmsweep/arch/mamba2.h"
 #include "ssmsweep/base/number.h"
 
 #ifdef SSMSWEEP_TOY_FAMILY // for tests/cli/toy_family.py alone
 extern const struct arch arch_toy;
-static const struct arch *const families[] = {&arch_mamba1, &arch_falcon_mamba, &arch_toy};
+static const struct arch *const families[] = {&arch_mamba1, &arch_falcon_mamba, &arch_mamba2, &arch_toy};
 #else
-static const struct arch *const families[] = {&arch_mamba1, &arch_falcon_mamba};
+static const struct arch *const families[] = {&arch_mamba1, &arch_falcon_mamba, &arch_mamba2};
 #endif
 enum { FAMILIES = sizeof families / sizeof families[0] };
 
 _Static_assert((int)MAMBA1_COMPONENTS <= (int)ARCH_MOST_COMPONENTS &&
-                   (int)MAMBA1_SITES <= (int)ARCH_MOST_SITES,
+                   (int)MAMBA1_SITES <= (int)ARCH_MOST_SITES &&
+                   (int)MAMBA2_COMPONENTS <= (int)ARCH_MOST_COMPONENTS &&
+                   (int)MAMBA2_SITES <= (int)ARCH_MOST_SITES,
                "masks have 32 bits");
 
 const struct arch *arch_at(int index)
@@ -36,10 +39,13 @@ const struct arch *arch_find(const char *name)
 
 int arch_dims(const struct dims *dims, struct arch_dim found[ARCH_MOST_DIMS])
 {
-    const struct arch_dim all[] = {{"n_layer", dims->n_layer},      {"d_model", dims->d_model},
-                                   {"d_inner", dims->d_inner},      {"d_state", dims->d_state},
-                                   {"d_conv", dims->d_conv},        {"dt_rank", dims->dt_rank},
-                                   {"vocab_size", dims->vocab_size}};
+    const struct arch_dim all[] = {{"n_layer", dims->n_layer},       {"d_model", dims->d_model},
+                                   {"d_inner", dims->d_inner},       {"d_state", dims->d_state},
+                                   {"d_conv", dims->d_conv},         {"dt_rank", dims->dt_rank},
+                                   {"vocab_size", dims->vocab_size}, {"n_heads", dims->n_heads},
+                                   {"head_dim", dims->head_dim},     {"n_groups", dims->n_groups},
+                                   {"chunk_size", dims->chunk_size}, {"norm_groups", dims->norm_groups},
+                                   {"gate_last", dims->gate_last}};
     int count = 0;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i].value) found[count++] = all[i];
@@ -64,10 +70,14 @@ void arch_dims_text(const struct dims *dims, char *text, size_t room)
     }
     add_number(text, room, "norm_eps", dims->norm_eps);
     if (dims->mixer_eps > 0) add_number(text, room, "mixer_eps", dims->mixer_eps);
+    if (dims->n_heads == 0) return;
+    add_number(text, room, "dt_min", dims->dt_min);
+    add_number(text, room, "dt_max", dims->dt_max);
 }
 
 int64_t arch_size(enum arch_extent extent, const struct dims *dims)
 {
+    const int64_t bc = (int64_t)dims->n_groups * dims->d_state;
     switch (extent) {
     case EXTENT_END:
     case EXTENT_ONE:
@@ -86,6 +96,14 @@ int64_t arch_size(enum arch_extent extent, const struct dims *dims)
         return dims->dt_rank;
     case EXTENT_R_2N:
         return dims->dt_rank + 2 * (int64_t)dims->d_state;
+    case EXTENT_H:
+        return dims->n_heads;
+    case EXTENT_GN:
+        return bc;
+    case EXTENT_I_2GN:
+        return dims->d_inner + 2 * bc;
+    case EXTENT_2I_2GN_H:
+        return 2 * (int64_t)dims->d_inner + 2 * bc + dims->n_heads;
     case EXTENT_VOCAB:
         return dims->vocab_size;
     }

@@ -6,13 +6,18 @@
 
 #include "config_parts.h"
 
-enum { DEFAULT_VOCAB_MULTIPLE = 8 };
+enum { DEFAULT_VOCAB_MULTIPLE = 8, MAX_D_INNER = 262144, MAX_EXPAND = 64, DEFAULT_EXPAND = 2 };
 
 static const struct fact d_model_fact = {"hidden_size", "d_model", NULL},
                          n_layer_fact = {"num_hidden_layers", "n_layer", NULL},
                          vocab_fact = {"vocab_size", NULL, NULL},
                          eps_fact = {"layer_norm_epsilon", "norm_epsilon", NULL},
-                         tied_fact = {"tie_word_embeddings", "tie_embeddings", NULL};
+                         tied_fact = {"tie_word_embeddings", "tie_embeddings", NULL},
+                         expand_fact = {"expand", NULL, "expand"},
+                         d_inner_fact = {"intermediate_size", "d_inner", "d_inner"},
+                         bias_fact = {"use_bias", "bias", "bias"},
+                         conv_bias_fact = {"use_conv_bias", "conv_bias", "conv_bias"},
+                         rms_norm_fact = {NULL, "rms_norm", NULL};
 
 // ---- values ----
 
@@ -171,6 +176,62 @@ enum status config_check_type(const struct config_source *in, const struct arch 
     return STATUS_OK;
 }
 
+// ---- what every family wants ----
+
+static enum status check_norm(const struct config_source *in, enum model_kind kind, struct error *err)
+{
+    const char *wanted = kind == MODEL_W8A8 ? "QRMSNorm" : "RMSNorm";
+    const struct json *value = json_get(json_get(in->root, "norm_cfg"), "norm");
+    const char *name = json_string(value);
+    if (!value || json_is_null(value) || (name && strcmp(name, wanted) == 0)) return STATUS_OK;
+    return error_set(err, STATUS_INPUT, "%s: key 'norm_cfg.norm': expected '%s', got '%.64s'; not supported",
+                     in->path, wanted, name ? name : "no string");
+}
+
+// What stands around the layers: float, or INT8 codes in a W8A8 checkpoint.
+static enum status read_part(const struct config_source *in, const char *section, const char *as_float,
+                             const char *as_int8, enum config_part *part, struct error *err)
+{
+    const struct json *value = json_get(json_get(in->root, section), "layer");
+    const char *name = json_string(value);
+    *part = PART_UNSAID;
+    if (!value || json_is_null(value)) return STATUS_OK;
+    if (name && strcmp(name, as_float) == 0) *part = PART_FLOAT;
+    if (name && as_int8 && strcmp(name, as_int8) == 0) *part = PART_INT8;
+    if (*part != PART_UNSAID) return STATUS_OK;
+    return error_set(err, STATUS_INPUT, "%s: key '%s.layer': expected '%s'%s%s%s, got '%.64s'; not supported",
+                     in->path, section, as_float, as_int8 ? " or '" : "", as_int8 ? as_int8 : "",
+                     as_int8 ? "'" : "", name ? name : "no string");
+}
+
+enum status config_check_parts(const struct config_source *in, struct config *config, struct error *err)
+{
+    const bool codes = config->kind == MODEL_W8A8;
+    if (check_norm(in, config->kind, err) ||
+        read_part(in, "embedding_cfg", "Embedding", codes ? "W8O16Embedding" : NULL, &config->embedding, err))
+        return err->status;
+    return read_part(in, "lm_head_cfg", "Linear", codes ? "W8A8B16O16Linear" : NULL, &config->lm_head, err);
+}
+
+enum status config_check_plain(const struct config_source *in, struct error *err)
+{
+    if (!config_is_empty(json_get(in->root, "attn_layer_idx")))
+        return config_bad_value(in, "attn_layer_idx", "no attention layers, got some (a hybrid model)", err);
+    if (json_number(json_get(in->root, "d_intermediate")) != 0)
+        return config_bad_value(in, "d_intermediate", "0 (no MLP between the Mamba blocks)", err);
+    if (!config_is_empty(json_get(in->root, "quantization_config")))
+        return config_bad_value(in, "quantization_config", "a float checkpoint, got a quantized one", err);
+    const struct json *act = json_get(in->root, "hidden_act");
+    const char *name = json_string(act);
+    if (act && (!name || (strcmp(name, "silu") != 0 && strcmp(name, "swish") != 0)))
+        return error_set(err, STATUS_INPUT,
+                         "%s: key 'hidden_act': expected 'silu', got '%.64s'; not supported", in->path,
+                         name ? name : "no string");
+    if (config_want_bool(in, &bias_fact, false, err) || config_want_bool(in, &conv_bias_fact, true, err))
+        return err->status;
+    return config_want_bool(in, &rms_norm_fact, true, err);
+}
+
 // ---- what every family has ----
 
 // In the original layout the vocabulary is padded to a multiple that the embedding has and vocab_size does
@@ -193,6 +254,29 @@ enum status config_read_sizes(const struct config_source *in, struct dims *dims,
         config_read_int(in, &n_layer_fact, MAX_LAYERS, 0, &dims->n_layer, err))
         return err->status;
     return read_vocab(in, dims, err);
+}
+
+// What is stated wins over int(expand * d_model), as in the models' own code.
+enum status config_read_inner(const struct config_source *in, struct dims *dims, struct error *err)
+{
+    const char *key, *inner_key;
+    const struct json *value = config_find(in, &expand_fact, &key),
+                      *stated = config_find(in, &d_inner_fact, &inner_key);
+    const double expand = value ? json_number(value) : DEFAULT_EXPAND;
+    if (value && !(json_is_number(value) && expand > 0 && expand <= MAX_EXPAND))
+        return error_set(err, STATUS_INPUT, "%s: key '%s': expected a number above 0, up to %d", in->path,
+                         key, MAX_EXPAND);
+    const double product = floor(expand * dims->d_model);
+    if (stated) {
+        if (config_read_whole(in, inner_key, stated, MAX_D_INNER, &dims->d_inner, err)) return err->status;
+        if (value && product != dims->d_inner) config_note_contradiction(in, inner_key, key);
+        return STATUS_OK;
+    }
+    if (!(product >= 1 && product <= MAX_D_INNER))
+        return error_set(err, STATUS_INPUT, "%s: key '%s': expected 1 to %d inner channels, got %.17g",
+                         in->path, key, MAX_D_INNER, product);
+    dims->d_inner = (int)product;
+    return STATUS_OK;
 }
 
 static enum status read_eps(const struct config_source *in, struct dims *dims, struct error *err)
@@ -223,13 +307,32 @@ enum status config_read_rest(const struct config_source *in, struct config *conf
 
 // ---- the family ----
 
-// The one that model_type names; the first one refuses what is none.
-static const struct arch *family_of(const struct config_source *in)
+static const struct arch *family_of_type(const char *type)
 {
-    const char *type = json_string(json_get(in->root, "model_type"));
     for (int i = 0; type && arch_at(i); i++)
         if (strcmp(arch_at(i)->model_type, type) == 0) return arch_at(i);
-    return arch_at(0);
+    return NULL;
+}
+
+const char *config_layer_name(const struct config_source *in)
+{
+    const struct json *value = json_get(in->ssm, "layer");
+    return json_is_array(value) ? json_string(json_first(json_first(value))) : json_string(value);
+}
+
+// The one that model_type names, else the class of the model, else that of its layers; the first one refuses
+// what is none.
+static const struct arch *family_of(const struct config_source *in)
+{
+    const char *type = json_string(json_get(in->root, "model_type")), *layer = config_layer_name(in);
+    const struct json *classes = json_get(in->root, "architectures");
+    const char *class = json_is_array(classes) ? json_string(json_first(classes)) : NULL;
+    for (size_t i = 0; !type && class && i < KNOWN; i++)
+        if (strncmp(class, known[i].class, strlen(known[i].class)) == 0) type = known[i].type;
+    const struct arch *found = family_of_type(type);
+    for (int i = 0; !type && layer && arch_at(i); i++)
+        if (arch_at(i)->layer_class && strstr(layer, arch_at(i)->layer_class)) found = arch_at(i);
+    return found ? found : arch_at(0);
 }
 
 enum status config_read(struct config *config, const char *path, struct notes *notes, struct error *err)

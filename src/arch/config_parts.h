@@ -42,6 +42,14 @@ enum status config_want_bool(const struct config_source *in, const struct fact *
 
 // model_type and architectures: each alone may tell that it is another model.
 enum status config_check_type(const struct config_source *in, const struct arch *arch, struct error *err);
+// The layers' class in ssm_cfg, the first of a list; NULL: none is said.
+const char *config_layer_name(const struct config_source *in);
+// Norm, embedding and lm_head as they must be for a model of config->kind; config->embedding and lm_head.
+enum status config_check_parts(const struct config_source *in, struct config *config, struct error *err);
+// No attention, MLP, bias of projections, other activation, and the like.
+enum status config_check_plain(const struct config_source *in, struct error *err);
+// d_inner: stated, or expand * d_model.
+enum status config_read_inner(const struct config_source *in, struct dims *dims, struct error *err);
 // What every family has, before and behind its own sizes: d_model, n_layer, vocab_size; norm_eps and what is
 // tied.
 enum status config_read_sizes(const struct config_source *in, struct dims *dims, struct error *err);

@@ -6,25 +6,12 @@
 #include "config_parts.h"
 #include "mamba1_parts.h"
 
-enum {
-    MAX_D_INNER = 262144,
-    MAX_EXPAND = 64,
-    MAX_D_STATE = 256,
-    MAX_D_CONV = 16,
-    DEFAULT_D_STATE = 16,
-    DEFAULT_D_CONV = 4,
-    DEFAULT_EXPAND = 2
-};
+enum { MAX_D_STATE = 256, MAX_D_CONV = 16, DEFAULT_D_STATE = 16, DEFAULT_D_CONV = 4 };
 static const double DEFAULT_MIXER_EPS = 1e-6;
 
 static const struct fact d_state_fact = {"state_size", "d_state", "d_state"},
                          d_conv_fact = {"conv_kernel", "d_conv", "d_conv"},
-                         expand_fact = {"expand", NULL, "expand"},
-                         d_inner_fact = {"intermediate_size", "d_inner", "d_inner"},
-                         dt_rank_fact = {"time_step_rank", "dt_rank", "dt_rank"},
-                         bias_fact = {"use_bias", "bias", "bias"},
-                         conv_bias_fact = {"use_conv_bias", "conv_bias", "conv_bias"},
-                         rms_norm_fact = {NULL, "rms_norm", NULL};
+                         dt_rank_fact = {"time_step_rank", "dt_rank", "dt_rank"};
 
 // ---- the kind of model ----
 
@@ -89,64 +76,15 @@ static enum status read_layer_kind(const struct config_source *in, const struct 
         meaning ? meaning : "another kind of layer");
 }
 
-static enum status check_norm(const struct config_source *in, enum model_kind kind, struct error *err)
-{
-    const char *wanted = kind == MODEL_W8A8 ? "QRMSNorm" : "RMSNorm";
-    const struct json *value = json_get(json_get(in->root, "norm_cfg"), "norm");
-    const char *name = json_string(value);
-    if (!value || json_is_null(value) || (name && strcmp(name, wanted) == 0)) return STATUS_OK;
-    return error_set(err, STATUS_INPUT, "%s: key 'norm_cfg.norm': expected '%s', got '%.64s'; not supported",
-                     in->path, wanted, name ? name : "no string");
-}
-
-// What stands around the layers: float, or INT8 codes in a W8A8 checkpoint.
-static enum status read_part(const struct config_source *in, const char *section, const char *as_float,
-                             const char *as_int8, enum config_part *part, struct error *err)
-{
-    const struct json *value = json_get(json_get(in->root, section), "layer");
-    const char *name = json_string(value);
-    *part = PART_UNSAID;
-    if (!value || json_is_null(value)) return STATUS_OK;
-    if (name && strcmp(name, as_float) == 0) *part = PART_FLOAT;
-    if (name && as_int8 && strcmp(name, as_int8) == 0) *part = PART_INT8;
-    if (*part != PART_UNSAID) return STATUS_OK;
-    return error_set(err, STATUS_INPUT, "%s: key '%s.layer': expected '%s'%s%s%s, got '%.64s'; not supported",
-                     in->path, section, as_float, as_int8 ? " or '" : "", as_int8 ? as_int8 : "",
-                     as_int8 ? "'" : "", name ? name : "no string");
-}
-
-static enum status check_parts(const struct config_source *in, struct config *config, struct error *err)
-{
-    const bool codes = config->kind == MODEL_W8A8;
-    if (check_norm(in, config->kind, err) ||
-        read_part(in, "embedding_cfg", "Embedding", codes ? "W8O16Embedding" : NULL, &config->embedding, err))
-        return err->status;
-    return read_part(in, "lm_head_cfg", "Linear", codes ? "W8A8B16O16Linear" : NULL, &config->lm_head, err);
-}
-
 static enum status check_architecture(const struct config_source *in, struct config *config,
                                       struct error *err)
 {
     if (config_check_type(in, config->dims.arch, err) || read_mixer_eps(in, &config->dims, err) ||
-        read_layer_kind(in, in->ssm, &config->kind, err) || check_parts(in, config, err))
+        read_layer_kind(in, in->ssm, &config->kind, err) || config_check_parts(in, config, err))
         return err->status;
     if (config->kind != MODEL_FLOAT && config->dims.arch->float_only)
         return config_bad_value(in, "ssm_cfg.layer", "a float model", err);
-    if (!config_is_empty(json_get(in->root, "attn_layer_idx")))
-        return config_bad_value(in, "attn_layer_idx", "no attention layers, got some (a hybrid model)", err);
-    if (json_number(json_get(in->root, "d_intermediate")) != 0)
-        return config_bad_value(in, "d_intermediate", "0 (no MLP between the Mamba blocks)", err);
-    if (!config_is_empty(json_get(in->root, "quantization_config")))
-        return config_bad_value(in, "quantization_config", "a float checkpoint, got a quantized one", err);
-    const struct json *act = json_get(in->root, "hidden_act");
-    const char *name = json_string(act);
-    if (act && (!name || (strcmp(name, "silu") != 0 && strcmp(name, "swish") != 0)))
-        return error_set(err, STATUS_INPUT,
-                         "%s: key 'hidden_act': expected 'silu', got '%.64s'; not supported", in->path,
-                         name ? name : "no string");
-    if (config_want_bool(in, &bias_fact, false, err) || config_want_bool(in, &conv_bias_fact, true, err))
-        return err->status;
-    return config_want_bool(in, &rms_norm_fact, true, err);
+    return config_check_plain(in, err);
 }
 
 // ---- sizes ----
@@ -164,35 +102,12 @@ static enum status read_dt_rank(const struct config_source *in, struct dims *dim
     return config_read_whole(in, key, value, MAX_D_MODEL, &dims->dt_rank, err);
 }
 
-// What is stated wins over int(expand * d_model), as in the models' own code.
-static enum status read_inner(const struct config_source *in, struct dims *dims, struct error *err)
-{
-    const char *key, *inner_key;
-    const struct json *value = config_find(in, &expand_fact, &key),
-                      *stated = config_find(in, &d_inner_fact, &inner_key);
-    const double expand = value ? json_number(value) : DEFAULT_EXPAND;
-    if (value && !(json_is_number(value) && expand > 0 && expand <= MAX_EXPAND))
-        return error_set(err, STATUS_INPUT, "%s: key '%s': expected a number above 0, up to %d", in->path,
-                         key, MAX_EXPAND);
-    const double product = floor(expand * dims->d_model);
-    if (stated) {
-        if (config_read_whole(in, inner_key, stated, MAX_D_INNER, &dims->d_inner, err)) return err->status;
-        if (value && product != dims->d_inner) config_note_contradiction(in, inner_key, key);
-        return STATUS_OK;
-    }
-    if (!(product >= 1 && product <= MAX_D_INNER))
-        return error_set(err, STATUS_INPUT, "%s: key '%s': expected 1 to %d inner channels, got %.17g",
-                         in->path, key, MAX_D_INNER, product);
-    dims->d_inner = (int)product;
-    return STATUS_OK;
-}
-
 static enum status read_dims(const struct config_source *in, struct dims *dims, struct error *err)
 {
     if (config_read_sizes(in, dims, err) ||
         config_read_int(in, &d_state_fact, MAX_D_STATE, DEFAULT_D_STATE, &dims->d_state, err) ||
         config_read_int(in, &d_conv_fact, MAX_D_CONV, DEFAULT_D_CONV, &dims->d_conv, err) ||
-        read_inner(in, dims, err))
+        config_read_inner(in, dims, err))
         return err->status;
     return read_dt_rank(in, dims, err);
 }

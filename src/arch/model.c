@@ -258,9 +258,9 @@ static const char *guess_origin(const char *name)
 {
     static const struct {
         const char *part, *origin;
-    } signs[] = {{".mixer.dt_bias", "; Mamba-2 has it, and is not supported"},
-                 {".mixer.norm.", "; Mamba-2 has it, and is not supported"},
-                 {"layernorm", "; Jamba and Falcon-Mamba have such ones, and are not supported"},
+    } signs[] = {{".mixer.dt_bias", "; Mamba-2 has it: config.json and weights differ"},
+                 {".mixer.norm.", "; Mamba-2 has it: config.json and weights differ"},
+                 {"layernorm", "; Jamba has such ones, and is not supported"},
                  {"_proj.bias", "; models with use_bias have it, and are not supported"},
                  {"attn", "; hybrids with attention are not supported"},
                  {"scale", "; is the model already quantized?"}};
@@ -446,6 +446,21 @@ enum status model_set_reference(struct model *model, const struct model *referen
         return error_set(err, STATUS_INPUT, "--reference-model: %s: layer_norm_epsilon: expected %g, got %g",
                          reference->directory, (double)a->norm_eps, (double)b->norm_eps);
     model->reference = reference;
+    return STATUS_OK;
+}
+
+enum status model_set_norm_groups(struct model *model, int groups, struct error *err)
+{
+    struct dims *dims = &model->dims;
+    if (groups == 0) return STATUS_OK;
+    if (dims->norm_groups == 0)
+        return error_set(err, STATUS_USAGE,
+                         "--norm-groups: %s: expected a Mamba-2 model, got a %s one; leave the option out",
+                         model->directory, dims->arch->title);
+    if (dims->d_inner % groups != 0)
+        return error_set(err, STATUS_USAGE, "--norm-groups: %s: expected a divisor of d_inner = %d, got %d",
+                         model->directory, dims->d_inner, groups);
+    dims->norm_groups = groups;
     return STATUS_OK;
 }
 

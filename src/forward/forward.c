@@ -22,10 +22,15 @@ static void carve(struct forward *f, const struct dims *d, struct arena *a, void
     backend->carve(f->batch, &f->shape, a);
 }
 
+static struct batch_shape shape_of(const struct dims *d, int max_tokens, int threads)
+{
+    return (struct batch_shape){max_tokens, threads, d->d_state, d->chunk_size};
+}
+
 size_t forward_bytes(const struct dims *dims, int max_tokens, int threads)
 {
     _Alignas(16) unsigned char unused[ARCH_MOST_POINTERS_BYTES]; // pointers that nobody wants
-    struct forward f = {.shape = {max_tokens, threads, dims->d_state}};
+    struct forward f = {.shape = shape_of(dims, max_tokens, threads)};
     struct arena arena;
     arena_init_measure(&arena);
     carve(&f, dims, &arena, unused);
@@ -39,7 +44,7 @@ enum status forward_open(struct forward **forward, const struct weights *weights
     struct forward *f = calloc(1, sizeof *f);
     if (!f) return error_memory(err, sizeof *f, "a forward pass");
     f->weights = weights;
-    f->shape = (struct batch_shape){max_tokens, threads, d->d_state};
+    f->shape = shape_of(d, max_tokens, threads);
     f->work = calloc(1, d->arch->work_bytes);
     if (!f->work) error_memory(err, d->arch->work_bytes, "a forward pass");
     if (err->status || arena_init(&f->arena, forward_bytes(d, max_tokens, threads), "a forward pass", err) ||

@@ -33,7 +33,7 @@ enum {
 
 static const struct option options[] = {
     {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(model_dir), .argument = "DIR",
-     .help = "Mamba-1 folder, float or W8A8 (default: the demo model)"},
+     .help = "model folder: Mamba-1, float or W8A8; Falcon-Mamba, Mamba-2, float (default: the demo\nmodel)"},
     {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(pretrained_dir),
      .argument = "DIR",
      .help = "folder in which a relative --model is looked up; with it, `ssmsweep NAME` takes\n"
@@ -41,6 +41,10 @@ static const struct option options[] = {
     {"reference-model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(reference_model), .argument = "DIR",
      .help = "float model of the same sizes, for the float modes beside a W8A8 checkpoint\n"
              "(default: the checkpoint's own weights, dequantized)"},
+    {"norm-groups", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(norm_groups), .argument = "N",
+     .help = "parts of Mamba-2's norm behind the scan (default: the groups of B and C, or 1 where\n"
+             "config.json is in Hugging Face's layout)",
+     .least = 1, .most = 262144},
     {"tokenizer", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(tokenizer), .argument = "FILE",
      .help = "tokenizer.json, or a folder that holds one (default: that of the model's folder)"},
     {"calib-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(calib_data), .argument = "FILE",
@@ -104,8 +108,8 @@ static const struct option options[] = {
     {"layers", 0, OPTION_LIST, GROUP_SWEEP, IN_RUN, OFFSET(layers), .argument = "LIST",
      .help = "indices (negative: from the end), ranges a-b, first, last, all (default first,last)"},
     {"components", 0, OPTION_LIST, GROUP_SWEEP, IN_RUN, OFFSET(components), .argument = "LIST",
-     .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all\n(default "
-             "mixer_output)"},
+     .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all;\n"
+             "of Mamba-2 also ssm_B, ssm_C, ssm_dt, norm_output (default mixer_output)"},
 
     {"store", 0, OPTION_CHOICE, GROUP_SWEEP, IN_RUN, OFFSET(store), .argument = "selected|none",
      .help = "tensors that the result file keeps: those of --layers and --components (default), or\n"

@@ -160,7 +160,7 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
 const struct layout_attribute layout_attributes[LAYOUT_ATTRIBUTES] = {
     {"schema_version", LAYOUT_NO_OFFSET, IDENTITY_FREE,
      "6; a file of version 5 lacks the next three, and is read only"},
-    {"arch", LAYOUT_NO_OFFSET, IDENTITY_FREE, "the family of the model: `mamba1`, `falcon_mamba`"},
+    {"arch", LAYOUT_NO_OFFSET, IDENTITY_FREE, "the family of the model: `mamba1`, `falcon_mamba`, `mamba2`"},
     {"components", LAYOUT_NO_OFFSET, IDENTITY_FREE,
      "its components by name, in the order in which `/metrics` has them"},
     {"sites", LAYOUT_NO_OFFSET, IDENTITY_FREE,

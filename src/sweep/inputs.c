@@ -97,7 +97,8 @@ enum status inputs_model(struct model *model, struct model *reference, const str
                          const struct job *job, int threads, struct error *err)
 {
     struct model opened = {0};
-    if (open_model(&opened, comm, job, threads, err) || check_cells(&opened, job, err) ||
+    if (open_model(&opened, comm, job, threads, err) ||
+        model_set_norm_groups(&opened, job->norm_groups, err) || check_cells(&opened, job, err) ||
         (job->reference_model && open_reference(&opened, reference, comm, job, threads, err))) {
         model_close(&opened);
         return err->status;

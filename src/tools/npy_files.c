@@ -69,6 +69,7 @@ static enum status write_manifest(const struct report *report, const struct resu
         json_begin_object(w, NULL);
         for (int i = 0; result_attribute_name(i); i++)
             json_put_string(w, result_attribute_name(i), result_attribute(result, result_attribute_name(i)));
+        json_put_string(w, "arch", result_arch(result)->name);
         json_begin_array(w, "sample_lengths");
         for (int s = 0; s < result_samples(result); s++)
             json_put_integer(w, NULL, result_length(result, s));
@@ -135,7 +136,8 @@ static enum status odd_name(const char *path, const char *what, struct error *er
 }
 
 // "mode_2-1_n10_layer_3_ssm_input.npy"
-static enum status parse_name(struct array *array, const char *name, struct error *err)
+static enum status parse_name(struct array *array, const struct arch *arch, const char *name,
+                              struct error *err)
 {
     char mode[32] = "";
     const char *layer = strstr(name, "_layer_"), *at = name + strlen("mode_");
@@ -154,8 +156,7 @@ static enum status parse_name(struct array *array, const char *name, struct erro
     if (end == digits || number < 0 || number >= MAX_LAYERS) return odd_name(array->path, "no layer", err);
     array->layer = (int)number;
     if (strcmp(end, ".npy") == 0) return STATUS_OK; // the component of the layer: set already
-    int component =
-        *end == '_' ? arch_find_component(arch_at(0), end + 1, strlen(end + 1) - strlen(".npy")) : -1;
+    int component = *end == '_' ? arch_find_component(arch, end + 1, strlen(end + 1) - strlen(".npy")) : -1;
     if (component < 0) return odd_name(array->path, "unknown component", err);
     array->component = component;
     return STATUS_OK;
@@ -183,7 +184,7 @@ static enum status ask_stats(struct import *import, struct array *array, const c
     snprintf(layer, sizeof layer, "layer_%d", array->layer);
     struct json *json = read_json(import->folder, stats, err);
     const char *main = json_string(json_get(json_get(json_get(json, "layers"), layer), "component"));
-    int component = main ? arch_find_component(arch_at(0), main, strlen(main)) : -1;
+    int component = main ? arch_find_component(import->dims.arch, main, strlen(main)) : -1;
     const char *plain = strchr(at + strlen("_layer_"), '.');
     bool is_plain = plain && strspn(at + strlen("_layer_"), "0123456789") ==
                                  (size_t)(plain - at - (long)strlen("_layer_"));
@@ -209,10 +210,12 @@ static enum status add_file(struct import *import, const char *name, struct erro
         import->room = room;
     }
     struct array *array = &import->arrays[import->n_arrays];
-    *array = (struct array){.path = file_join(import->folder, name), .component = arch_output(arch_at(0))};
+    *array =
+        (struct array){.path = file_join(import->folder, name), .component = arch_output(import->dims.arch)};
     if (!array->path) return error_memory(err, 256, "a path");
     import->n_arrays++;
-    if (parse_name(array, name, err) || ask_stats(import, array, name, err)) return err->status;
+    if (parse_name(array, import->dims.arch, name, err) || ask_stats(import, array, name, err))
+        return err->status;
     if (mode_is_float(mode_at(array->mode)))
         array->calib_data_num = FLOAT_RUN, array->order = 0;
     else if (array->calib_data_num == FLOAT_RUN)
@@ -302,19 +305,45 @@ static enum status read_lengths(struct import *import, struct error *err)
     return STATUS_OK;
 }
 
+static enum arch_extent extent_of(const struct import *import, const struct array *array)
+{
+    return import->dims.arch->components[array->component].width;
+}
+
+// The size that makes up a component's width, where the others that do are known.
+static int *size_of(struct dims *dims, enum arch_extent extent, int *others)
+{
+    *others = 0;
+    switch (extent) {
+    case EXTENT_I_2GN:
+        *others = 2 * dims->d_state;
+        return &dims->d_inner;
+    case EXTENT_I:
+        return &dims->d_inner;
+    case EXTENT_GN: // of one group
+        dims->n_groups = 1;
+        return &dims->d_state;
+    case EXTENT_H:
+        return &dims->n_heads;
+    default:
+        return &dims->d_model;
+    }
+}
+
 static enum status set_width(const struct import *import, struct dims *dims, const struct array *array,
                              struct error *err)
 {
-    int *width = dims->arch->components[array->component].width == EXTENT_I ? &dims->d_inner : &dims->d_model;
+    int others, *size = size_of(dims, extent_of(import, array), &others);
     const struct npy *npy = &array->npy;
     size_t got = npy->dims > 0 ? npy->shape[npy->dims - 1] : 0, rows = rows_of(&import->arrays[0].npy);
     if (npy->dims < 2 || npy->dims > 3 || got == 0 || got > (1u << 24))
         return error_set(err, STATUS_INPUT, "%s: expected [tokens, width] or [samples, tokens, width]",
                          array->path);
-    if (*width == 0) *width = (int)got;
-    if ((size_t)*width == got && rows_of(npy) == rows) return STATUS_OK;
+    if (*size == 0) *size = (int)got - others;
+    const int width = arch_width(dims, array->component);
+    if (width > 0 && (size_t)width == got && rows_of(npy) == rows) return STATUS_OK;
     return error_set(err, STATUS_INPUT, "%s: expected %zu rows of %d as the other files, got %zu of %zu",
-                     array->path, rows, *width, rows_of(npy), got);
+                     array->path, rows, width, rows_of(npy), got);
 }
 
 static bool same_run(const struct array *a, const struct array *b)
@@ -385,8 +414,13 @@ static enum status make_plan(struct import *import, int per_run, struct error *e
 static enum status size_up(struct import *import, int *per_run, struct error *err)
 {
     if (read_lengths(import, err)) return err->status;
+    for (int i = 0; i < 2 * import->n_arrays; i++) { // widths that are made up of several sizes come last
+        const struct array *array = &import->arrays[i % import->n_arrays];
+        const bool composed = extent_of(import, array) == EXTENT_I_2GN;
+        if (composed == (i >= import->n_arrays) && set_width(import, &import->dims, array, err))
+            return err->status;
+    }
     for (int i = 0; i < import->n_arrays; i++) {
-        if (set_width(import, &import->dims, &import->arrays[i], err)) return err->status;
         if (import->arrays[i].layer >= import->dims.n_layer)
             import->dims.n_layer = import->arrays[i].layer + 1;
     }
@@ -426,7 +460,11 @@ static enum status write_sample(const struct import *import, struct store *store
 static enum status write_runs(const struct import *import, struct store *store, int per_run,
                               struct error *err)
 {
-    int width = import->dims.d_model > import->dims.d_inner ? import->dims.d_model : import->dims.d_inner;
+    int width = 0;
+    for (int i = 0; i < per_run; i++) {
+        const int one = arch_width(&import->dims, import->arrays[i].component);
+        width = one > width ? one : width;
+    }
     size_t elements = (size_t)import->corpus.max_tokens * (size_t)width;
     float *values = malloc(elements * sizeof *values);
     if (!values) return error_memory(err, elements * sizeof *values, "a sample to import");
@@ -493,6 +531,11 @@ enum status npy_import(const struct comm *comm, const char *folder, const char *
     struct import import = {.folder = folder, .dims.arch = arch_at(0)};
     int per_run = 0;
     import.manifest = read_json(folder, "export.json", err);
+    const char *family = json_string(json_get(import.manifest, "arch"));
+    if (family) import.dims.arch = arch_find(family);
+    if (!import.dims.arch)
+        error_set(err, STATUS_INPUT, "%s/export.json: arch: '%.64s' is no family of this version", folder,
+                  family);
     if (!err->status && list_folder(&import, err) == STATUS_OK) size_up(&import, &per_run, err);
     if (comm_agree(comm, err) == STATUS_OK)
         write_result(&import, comm, per_run, result_path, tool_version, err);

@@ -165,7 +165,7 @@ CASES = [
     ("torn config.json", INPUT, ["config.json", "JSON"], cut("model/config.json", 40), []),
     ("config.json without hidden_size", INPUT, ["config.json", "hidden_size"],
      put("model/config.json", b'{"model_type": "mamba", "architectures": ["MambaForCausalLM"]}'), []),
-    ("Mamba-2", INPUT, ["config.json", "Mamba-2"], edit_json("model/config.json", **MAMBA2), []),
+    ("Mamba-2 by its config.json alone", INPUT, ["config.json", "n_groups"], edit_json("model/config.json", **MAMBA2), []),
     ("Jamba", INPUT, ["config.json", "Jamba"], edit_json("model/config.json", **JAMBA), []),
     ("dimension without Hadamard transform", INPUT, ["72", "Hadamard"], whole_model(72), []),
     ("no model.safetensors", INPUT, ["model.safetensors"], remove("model/model.safetensors"), []),

@@ -31,6 +31,20 @@ def tensors(d_model=64, d_inner=128, d_state=16, d_conv=4, dt_rank=4, vocab=256,
     return made
 
 
+def tensors2(d_model=64, d_inner=128, groups=1, states=16, heads=8, d_conv=4, vocab=256, plural=True, lm_head=False, rows=0):
+    """Of one layer of Mamba-2, with so many rows more in in_proj."""
+    mixer, conv = "backbone.layers.0.mixer.", d_inner + 2 * groups * states
+    shapes = {"backbone.embedding%s.weight" % ("s" if plural else ""): (vocab, d_model), mixer + "A_log": (heads,), mixer + "D": (heads,),
+              mixer + "dt_bias": (heads,), mixer + "in_proj.weight": (d_inner + conv + heads + rows, d_model),
+              mixer + "conv1d.weight": (conv, 1, d_conv), mixer + "conv1d.bias": (conv,), mixer + "norm.weight": (d_inner,),
+              mixer + "out_proj.weight": (d_model, d_inner), "backbone.layers.0.norm.weight": (d_model,),
+              "backbone.norm_f.weight": (d_model,)}
+    made = {name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items()}
+    if lm_head:
+        made["lm_head.weight"] = np.full((vocab, d_model), lm_head, np.float32)
+    return made
+
+
 HF = {"architectures": ["MambaForCausalLM"], "model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 1, "vocab_size": 256,
       "state_size": 16, "conv_kernel": 4, "expand": 2, "intermediate_size": 128, "time_step_rank": 4,
       "layer_norm_epsilon": 1e-5, "use_bias": False, "use_conv_bias": True, "hidden_act": "silu", "residual_in_fp32": True}
@@ -41,6 +55,15 @@ FLAT = {"architectures": ["MambaForCausalLM"], "auto_map": {"AutoConfig": "confi
         "conv_bias": True, "d_conv": 4, "d_inner": 128, "d_model": 64, "d_state": 16, "dt_rank": 4, "expand": 2,
         "initializer_range": 0.02, "model_type": "mamba", "n_layer": 1, "pad_vocab_size_multiple": 8, "vocab_size": 256}
 FALCON = dict(HF, model_type="falcon_mamba", architectures=["FalconMambaForCausalLM"], mixer_rms_eps=1e-6)
+HF2 = {"architectures": ["Mamba2ForCausalLM"], "model_type": "mamba2", "hidden_size": 64, "num_hidden_layers": 1, "vocab_size": 256,
+       "state_size": 16, "head_dim": 16, "num_heads": 8, "n_groups": 1, "conv_kernel": 4, "expand": 2, "chunk_size": 32,
+       "layer_norm_epsilon": 1e-5, "use_bias": False, "use_conv_bias": True, "hidden_act": "silu", "rms_norm": True,
+       "norm_before_gate": True, "time_step_limit": [0.0, float("inf")], "tie_word_embeddings": True, "time_step_rank": 4}
+ORIGINAL2 = {"d_model": 64, "d_intermediate": 0, "n_layer": 1, "vocab_size": 250, "ssm_cfg": {"layer": "Mamba2", "headdim": 16, "d_state": 16},
+             "attn_layer_idx": [], "attn_cfg": {}, "rms_norm": True, "residual_in_fp32": True, "pad_vocab_size_multiple": 16,
+             "tie_embeddings": True}
+STANDARD2 = dict(n_layer=1, d_model=64, d_inner=128, d_state=16, d_conv=4, vocab_size=256, n_heads=8, head_dim=16, n_groups=1,
+                 chunk_size=256, norm_groups=1)
 STANDARD = dict(n_layer=1, d_model=64, d_inner=128, d_state=16, d_conv=4, dt_rank=4, vocab_size=256)
 REMOVED = object()
 
@@ -57,6 +80,60 @@ def refused(what, config, *words, made=None):
     return what, config, made or tensors(), None, words
 
 
+def loads2(what, config, made=None, notes=(), **sizes):
+    return what, config, made or tensors2(), dict(STANDARD2, **sizes), notes
+
+
+def refused2(what, config, *words, made=None):
+    return what, config, made or tensors2(), None, words
+
+
+def ssm(**changes):
+    return changed(ORIGINAL2, ssm_cfg=changed(ORIGINAL2["ssm_cfg"], **changes))
+
+
+MAMBA2 = [
+    loads2("Mamba-2, hf", HF2, chunk_size=32),
+    loads2("Mamba-2, hf, no heads", changed(HF2, num_heads=REMOVED, expand=REMOVED, chunk_size=REMOVED)),
+    loads2("Mamba-2, hf, no model_type but a class", changed(HF2, model_type=REMOVED), chunk_size=32),
+    loads2("Mamba-2, hf, intermediate_size", changed(HF2, intermediate_size=128), chunk_size=32),
+    loads2("Mamba-2, hf, expand 1.5", changed(HF2, expand=1.5, num_heads=6), tensors2(d_inner=96, heads=6), d_inner=96, n_heads=6,
+           chunk_size=32),
+    loads2("Mamba-2, hf, groups not named", changed(HF2, n_groups=REMOVED), tensors2(groups=8), n_groups=8, chunk_size=32),
+    loads2("Mamba-2, hf, two groups are normalized together", changed(HF2, n_groups=2), tensors2(groups=2), n_groups=2, chunk_size=32),
+    loads2("Mamba-2, hf, limits as newer writers have them", changed(HF2, time_step_limit=[0.0, {"__float__": "Infinity"}]), chunk_size=32),
+    loads2("Mamba-2, hf, limits", changed(HF2, time_step_limit=[0.01, 0.1]), chunk_size=32),
+    loads2("Mamba-2, hf, untied", changed(HF2, tie_word_embeddings=False), tensors2(lm_head=0.02), chunk_size=32),
+    loads2("Mamba-2, original", ORIGINAL2, tensors2(plural=False)),
+    loads2("Mamba-2, original, two groups", ssm(ngroups=2), tensors2(groups=2, plural=False), n_groups=2, norm_groups=2),
+    loads2("Mamba-2, original, gate last", ssm(norm_before_gate=True), tensors2(plural=False), gate_last=1),
+    loads2("Mamba-2, original, what has no effect", ssm(d_ssm=128, D_has_hdim=False, rmsnorm=True, dt_limit=[0.0, float("inf")],
+                                                        A_init_range=[1, 16], use_mem_eff_path=True), tensors2(plural=False)),
+    loads2("Mamba-2, original, only the layer named", changed(ORIGINAL2, ssm_cfg={"layer": "Mamba2"}),
+           tensors2(states=128, heads=2, plural=False), d_state=128, n_heads=2, head_dim=64),
+    loads2("Mamba-2, original, conv kernel 3", ssm(d_conv=3), tensors2(d_conv=3, plural=False), d_conv=3),
+    refused2("Mamba-2, heads that do not fit", changed(HF2, num_heads=7), "128 inner channels", "7 of head_dim 16"),
+    refused2("Mamba-2, head_dim that does not divide", ssm(headdim=48), "128 inner channels", "head_dim 48"),
+    refused2("Mamba-2, groups that do not divide", changed(HF2, n_groups=3), "n_groups", "8 heads", "got 3"),
+    refused2("Mamba-2, no limits", changed(HF2, time_step_limit=[0.1]), "time_step_limit", "two numbers"),
+    refused2("Mamba-2, limits the wrong way", changed(HF2, time_step_limit=[0.1, 0.01]), "time_step_limit", "smaller one first"),
+    refused2("Mamba-2, limits of text", changed(HF2, time_step_limit=[0.0, "much"]), "time_step_limit"),
+    refused2("Mamba-2, an MLP beside the scan", ssm(d_ssm=64), "d_ssm", "MLP"),
+    refused2("Mamba-2, the same by its weights", ORIGINAL2, "in_proj.weight", "[296, 64]", "[312, 64]", made=tensors2(plural=False, rows=16)),
+    refused2("Mamba-2, a D for each channel", ssm(D_has_hdim=True), "D_has_hdim"),
+    refused2("Mamba-2, no norm behind the scan", ssm(rmsnorm=False), "rmsnorm"),
+    refused2("Mamba-2, LayerNorm", changed(ORIGINAL2, rms_norm=False), "rms_norm"),
+    refused2("Mamba-2, bias", changed(HF2, use_bias=True), "use_bias"),
+    refused2("Mamba-2, no bias of conv1d", ssm(conv_bias=False), "conv_bias"),
+    refused2("Mamba-2, layers of attention", changed(ORIGINAL2, attn_layer_idx=[3]), "attn_layer_idx", "hybrid"),
+    refused2("Mamba-2, MLPs between the layers", changed(ORIGINAL2, d_intermediate=128), "d_intermediate"),
+    refused2("Mamba-2, quantized", ssm(layer="W8A8QMamba2"), "ssm_cfg.layer", "W8A8QMamba2", "float"),
+    refused2("Mamba-2, of several precisions", ssm(layer=[{"W4A8": "W4A8QMamba2"}]), "ssm_cfg.layer", "W4AX", "W4A8QMamba2"),
+    refused2("Mamba-2 that says it is Mamba-1", changed(ORIGINAL2, model_type="mamba"), "ssm_cfg.layer", "'Mamba2'"),
+    refused2("Mamba-2 whose layers are Mamba-1's", changed(ORIGINAL2, model_type="mamba2", ssm_cfg={"layer": "Mamba1"}), "ssm_cfg.layer", "'Mamba1'"),
+    refused2("Mamba-2 with Mamba-1's class", changed(HF2, architectures=["MambaForCausalLM"]), "architectures", "Mamba-2", "Mamba-1"),
+    refused2("Mamba-2, no such dimension of Hadamard", changed(HF2, expand=1.375, num_heads=REMOVED, head_dim=8), "Hadamard", "d_inner = 88"),
+]
 CONFIGS = [
     # Hugging Face's names
     loads("hf", HF),
@@ -144,7 +221,7 @@ CONFIGS = [
             made=tensors(lm_head=0.02)),
     refused("original, vocabulary grown", changed(ORIGINAL, vocab_size=260), "[264, 64]", "[256, 64]"),
     refused("original, layers of attention", changed(ORIGINAL, attn_layer_idx=[0], attn_cfg={"num_heads": 4}), "attn_layer_idx", "hybrid"),
-    refused("original, Mamba2", changed(ORIGINAL, ssm_cfg={"layer": "Mamba2"}), "ssm_cfg.layer", "Mamba2"),
+    refused("original, Mamba2 without its tensors", changed(ORIGINAL, ssm_cfg={"layer": "Mamba2"}), "in_proj.weight", "[514, 64]"),
     refused("original, Mamba3", changed(ORIGINAL, ssm_cfg={"layer": "Mamba3"}), "ssm_cfg.layer", "Mamba3"),
     refused("original, LayerNorm", changed(ORIGINAL, rms_norm=False), "rms_norm"),
     refused("original, MLP", changed(ORIGINAL, d_intermediate=128), "d_intermediate"),
@@ -196,7 +273,7 @@ def try_case(checks, work, number, case):
     if not checks.check(shown.status == 0, what + ": loads", shown.err):
         return
     facts = json.loads(shown.out)
-    checks.check({k: facts["sizes"][k] for k in SIZES} == sizes, what + ": sizes", facts["sizes"])
+    checks.check({k: v for k, v in facts["sizes"].items() if k != "norm_eps"} == sizes, what + ": sizes", facts["sizes"])
     notes = " ".join(facts["notes"])
     checks.check(bool(notes) == bool(words) and all(w in notes for w in words), what + ": notes", notes)
 
@@ -234,13 +311,45 @@ def check_float_modes_alone(checks, work):
         checks.check(b"mixer_eps 9.99999997e-07" in f.attrs["model_config"], "and knows the second eps", f.attrs["model_config"])
 
 
+def check_norm_groups(checks, work):
+    """--norm-groups: of Mamba-2 alone, a divisor, part of what a result is known by."""
+    folder = os.path.join(work, "groups")
+    os.makedirs(folder)
+    harness.write_json(os.path.join(folder, "config.json"), changed(HF2, n_groups=2))
+    random = np.random.default_rng(3)
+    made = {name: random.normal(0, 1, a.shape).astype(np.float32) for name, a in tensors2(groups=2).items()}
+    reference.save_safetensors(os.path.join(folder, "model.safetensors"), made)
+    np.save(os.path.join(folder, "ids.npy"), np.arange(32, dtype=np.int32).reshape(2, 16))
+    job = ["-q", "--model", folder, "--calib_data_num", "2", "--calib-data", os.path.join(folder, "ids.npy"), "--modes", "fp32",
+           "--components", "norm_output,ssm_output"]
+    found = {}
+    for groups in ("1", "2"):
+        done = harness.run(job + ["--norm-groups", groups, "--output_dir", "out" + groups], 1, folder)
+        checks.check(done.status == 0, "--norm-groups " + groups, done.err)
+        with h5py.File(os.path.join(folder, "out" + groups, "sweep.h5")) as f:
+            found[groups] = [f["outputs/float/fp32/layer_0/" + c][0, :16] for c in ("norm_output", "ssm_output")]
+            checks.check(b"norm_groups " + groups.encode() in f.attrs["model_config"], "the result knows it", f.attrs["model_config"])
+    gate = found["1"][0] / made["backbone.layers.0.mixer.norm.weight"], found["2"][0] / made["backbone.layers.0.mixer.norm.weight"]
+    checks.check(np.array_equal(found["1"][1], found["2"][1]), "the scan does not depend on it")
+    for which, parts in ((0, 1), (1, 2)):
+        squares = (gate[which].reshape(16, parts, -1) ** 2).mean(-1)
+        checks.check(np.allclose(squares, 1, atol=1e-3), "%d parts are normalized" % parts, squares)
+    done = harness.run(job + ["--norm-groups", "2", "--output_dir", "out1", "--resume"], 1, folder)
+    checks.check(done.status != 0 and "norm_groups" in done.err, "a result of another norm is not continued", (done.status, done.err))
+    for groups, model, words in (("3", folder, "divisor"), ("2", os.path.join(work, "two"), "Mamba-1")):
+        done = harness.run(["-q", "--model", model, "--norm-groups", groups, "--calib-data", os.path.join(folder, "ids.npy"),
+                            "--output_dir", "other"], 1, folder)
+        checks.check(done.status == 2 and "--norm-groups" in done.err and words in done.err, "--norm-groups %s is refused" % groups, done.err)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as work:
-        for number, case in enumerate(CONFIGS + NAMES):
+        for number, case in enumerate(CONFIGS + NAMES + MAMBA2):
             try_case(checks, work, number, case)
         check_two_files(checks, work)
         check_float_modes_alone(checks, work)
+        check_norm_groups(checks, work)
     checks.check(len(CONFIGS) >= 60, "the table is long")
     checks.finish()
 

@@ -18,26 +18,31 @@ CATALOGUE = os.path.join(harness.SOURCE, "include", "ssmsweep", "measure", "metr
 
 
 # What only a family knows; help and the default of an option, what modes do at each step, the caches of scales that Quamba
-# writes, and models that are made up are of Mamba-1.
-OF_MAMBA1 = re.compile(r"src/arch/mamba1\w*\.[ch]|src/recipe/mode\.c|src/input/(?:job|option|pickle_torch)\.c|src/tools/(?:synth_tensors|bench/\w+)\.c")
+# writes, and models that are made up are of Mamba-1 or -2.
+OF_MAMBA = re.compile(r"src/arch/mamba[12]\w*\.[ch]|src/recipe/mode\.c|src/input/(?:job|option|pickle_torch)\.c|src/tools/(?:synth_tensors|bench/\w+)\.c")
 
 
 def family_names(found):
-    """Names of components and sites, as Mamba-1's tables have them."""
-    tables = re.findall(r"struct arch_(?:component|site) \w+\[\w+\] = \{(.*?)\n\};", found["src/arch/mamba1.c"], re.S)
-    return {name for table in tables for name in re.findall(r"\] =\s*\{\s*\"([\w:]+)\"", table)}
+    """Names of components and sites, as the tables of the families have them."""
+    names = {}
+    for family in ("mamba1", "mamba2"):
+        tables = re.findall(r"struct arch_(?:component|site) \w+\[\w+\] = \{(.*?)\n\};", found["src/arch/%s.c" % family], re.S)
+        names[family] = {name for table in tables for name in re.findall(r"\] =\s*\{\s*\"([\w:]+)\"", table)}
+    return names
 
 
 def check_families(checks, found):
     """Nobody counts components and sites or knows them by name but their family; layers call steps, not kernels."""
-    for path in ("src/arch/mamba1_float.c", "src/arch/mamba1_w8a8.c", "src/forward/forward.c", "src/forward/forward.c"):
+    for path in ("src/arch/mamba1_float.c", "src/arch/mamba1_w8a8.c", "src/arch/mamba2_float.c", "src/forward/forward.c"):
         checks.check(not re.search(r"kernels->|kernels_\w+\(", found[path]), path + ": calls steps of the backend, not kernels")
     names = family_names(found)
-    checks.check(len(names) == 13, "Mamba-1 has six components and seven sites", sorted(names))
+    checks.check(len(names["mamba1"]) == 13, "Mamba-1 has six components and seven sites", sorted(names["mamba1"]))
+    checks.check(len(names["mamba2"]) == 21, "Mamba-2 has ten components and eleven sites", sorted(names["mamba2"]))
+    names = names["mamba1"] | names["mamba2"]
     for path, text in found.items():
-        if not OF_MAMBA1.fullmatch(path):
+        if not OF_MAMBA.fullmatch(path):
             known = names & set(re.findall(r'"([\w:]+)"', COMMENT.sub("", text)))
-            checks.check(not known and ("arch/mamba1.h" not in text or path in ("src/arch/arch.c", "include/ssmsweep/arch/mamba1.h")),
+            checks.check(not known and (not re.search(r"arch/mamba[12]\.h", text) or path in ("src/arch/arch.c", "include/ssmsweep/arch/mamba1.h", "include/ssmsweep/arch/mamba2.h")),
                          path + ": counts no components or sites and knows none by name", known)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import harness
 
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
+import check_mamba2  # noqa: E402
 import check_numerics  # noqa: E402
 import quamba_reference as q  # noqa: E402
 import torch_file  # noqa: E402
@@ -28,8 +29,7 @@ REFUSED = {"mamba1-w8a8-2024-incomplete": ["2024", "selective_scan.output_scale"
            "mamba1-w4a8": ["W4A8QMamba", "Mamba-1 with 4-bit weights"],
            "mamba1-w4a16": ["W4A16QMamba", "4-bit"], "mamba1-w4a16-plain": ["W4A16QMamba", "4-bit"]}
 for _g in ("mamba2-g1-", "mamba2-g2-"):
-    REFUSED.update({_g + "float": ["Mamba-2"], _g + "float-hf": ["Mamba-2|not valid JSON|Infinity"],
-                    _g + "w8a8": ["W8A8QMamba2", "Mamba-2, W8A8"], _g + "w8a8-plain": ["W8A8QMamba2"],
+    REFUSED.update({_g + "w8a8": ["W8A8QMamba2", "Mamba-2, W8A8"], _g + "w8a8-plain": ["W8A8QMamba2"],
                     _g + "w8a8-one-scale": ["W8A8QMamba2"], _g + "w4a8": ["W4A8QMamba2", "Mamba-2 with 4-bit"],
                     _g + "w4a16": ["W4A16QMamba2", "4-bit"], _g + "w4ax": ["W4AX", "W4A8QMamba2"]})
 
@@ -75,11 +75,11 @@ def check_w8a8(checks, probe, name, folder, golden):
                 check_logits(checks, what, logits, golden[key])
 
 
-def check_float(checks, probe, name, folder, golden):
-    model, samples = describe(folder), samples_of(golden)
+def check_float(checks, probe, name, folder, golden, model=None):
+    model, samples = model or describe(folder), samples_of(golden)
     for i, (captured, logits) in enumerate(probe.forward(folder, model, "fp32", None, samples)):
         want = golden["mixer_output_fp32_%d" % i]
-        worst = max(np.abs(captured[l, "mixer_output"] - want[l]).max() / np.abs(want[l]).max() for l in model.layers)
+        worst = max(np.abs(captured[l, "mixer_output"] - want[l]).max() / np.abs(want[l]).max() for l in range(len(want)))
         checks.check(worst <= 2e-5, "%s, sample %d" % (name, i), "largest difference %.1e" % worst)
         check_logits(checks, name, logits, golden["logits_fp32_%d" % i])
 
@@ -199,6 +199,10 @@ def check_shared(checks, work, probe):
         check_w8a8(checks, probe, name, os.path.join(SHARED, name), golden(name))
         check_sweep(checks, work, name, os.path.join(SHARED, name), golden(name))
     check_float(checks, probe, "mamba1-float", os.path.join(SHARED, "mamba1-float"), golden("mamba1-float"))
+    mamba2 = check_mamba2.Probe(sys.argv[1], work)
+    for name in ("mamba2-g1-float", "mamba2-g1-float-hf", "mamba2-g2-float", "mamba2-g2-float-hf"):
+        folder = os.path.join(SHARED, name)
+        check_float(checks, mamba2, name, folder, golden(name), check_mamba2.describe(folder))
     for name, note in LOADS.items():
         result = harness.run(["info", "--json", os.path.join(SHARED, name)], 1, work)
         checks.check(result.status == 0 and note in "".join(json.loads(result.out)["notes"]), name + " loads", result.err + result.out)

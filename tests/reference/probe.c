@@ -9,8 +9,13 @@
 //   probe layers MODEL MODE SCALES LENGTH IN OUT   -> IN: residual, h [LENGTH][D] per layer; OUT: per layer
 //                                                     the six components, then residual, h
 //   probe hadamard DIM IN OUT                      -> rows of DIM, forward then inverse of each
+//   probe ssd ORDER L H P G N Q IN OUT             -> the scan of Mamba-2.  IN: u [L][H*P], dt [L][H], bias,
+//   A
+//                                                     [H], B, C [L][G*N], D [H]; OUT: y, then [H][N][P]
+//                                                     states
 //   probe int8 ROWS DEPTH OUTPUTS A W OUT          -> INT8 GEMM as float with both factors 1
 // IDS: int32 length, ids, length, ids, ...   SCALES: float32 [n_layer][MAMBA1_SITES], or - for float modes.
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -269,6 +274,46 @@ static void int8(char **a)
     file_unmap(&am), file_unmap(&wm);
 }
 
+// Rows of `width` as they stand in the file, with gaps up to `ld`.
+static float *spread(const float **at, long rows, long width, long ld)
+{
+    float *out = calloc((size_t)(rows * ld), sizeof *out);
+    for (long t = 0; t < rows; t++, *at += width)
+        memcpy(out + t * ld, *at, (size_t)width * sizeof *out);
+    return out;
+}
+
+static void ssd(char **a)
+{
+    const int L = atoi(a[1]), H = atoi(a[2]), P = atoi(a[3]), G = atoi(a[4]), N = atoi(a[5]), Q = atoi(a[6]);
+    const long ldh = round_up16(H), ldp = round_up16(P);
+    struct file_map in = map_file(a[7]);
+    const float *at = (const float *)(const void *)in.data;
+    float *u = spread(&at, L, (long)H * P, (long)H * P), *dt = spread(&at, L, H, ldh);
+    float *bias = spread(&at, 1, H, ldh), *A = spread(&at, 1, H, ldh);
+    float *B = spread(&at, L, (long)G * N, (long)G * N), *C = spread(&at, L, (long)G * N, (long)G * N);
+    float *D = spread(&at, 1, H, ldh), *y = calloc((size_t)L * (size_t)H * (size_t)P, sizeof *y);
+    float *delta = calloc((size_t)(L * ldh), sizeof *y), *dA = calloc((size_t)(L * ldh), sizeof *y);
+    float *state = calloc((size_t)H * (size_t)N * (size_t)ldp, sizeof *y);
+    float *scratch = calloc((size_t)ssd_scratch_floats(L, Q, N), sizeof *scratch);
+    const struct ssd s = {L,     H,           P,  G,    N,           Q, (enum ssd_order)atoi(a[0]),
+                          u,     (long)H * P, dt, ldh,  bias,        A, D,
+                          0,     INFINITY,    B,  C,    (long)G * N, y, (long)H * P,
+                          false, delta,       dA, state};
+    const int units = H * (int)(ldp / KERNEL_LANES);
+    choose()->ssd_times(&s, 0, L);
+    (s.order == SSD_SEQUENTIAL ? choose()->ssd_sequential : choose()->ssd_chunked)(&s, 0, units, scratch);
+    FILE *out = fopen(a[8], "wb");
+    if (!out) fail(a[8], NULL);
+    write_floats(out, y, (size_t)L * (size_t)H * (size_t)P);
+    for (long row = 0; row < (long)H * N; row++)
+        write_floats(out, state + row * ldp, (size_t)P);
+    if (fclose(out) != 0) fail("cannot close the output", NULL);
+    free(u), free(dt), free(bias), free(A), free(B), free(C), free(D), free(y), free(delta), free(dA);
+    free(state), free(scratch);
+    file_unmap(&in);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -276,7 +321,8 @@ int main(int argc, char **argv)
         int arguments;
         void (*run)(char **);
     } commands[] = {{"observe", 4, observe}, {"forward", 5, forward},   {"rerun", 6, rerun},
-                    {"layers", 6, layers},   {"hadamard", 3, hadamard}, {"int8", 6, int8}};
+                    {"layers", 6, layers},   {"hadamard", 3, hadamard}, {"int8", 6, int8},
+                    {"ssd", 9, ssd}};
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(argv[1], commands[i].name) == 0 && argc == commands[i].arguments + 2) {
             commands[i].run(argv + 2);

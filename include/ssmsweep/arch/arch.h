@@ -24,8 +24,7 @@ struct model;
 struct packing;
 struct pass;
 
-// The letters of the equations: L tokens of a sample, D = d_model, I = d_inner, N = d_state, K = d_conv, R =
-// dt_rank.  What a family has no use for is 0.
+// The letters of the equations: L tokens of a sample and those below.  What a family has no use for is 0.
 struct dims {
     int n_layer;
     int d_model; // D
@@ -34,6 +33,13 @@ struct dims {
     int d_conv;  // K
     int dt_rank; // R
     int vocab_size;
+    int n_heads;     // H
+    int head_dim;    // P = I / H
+    int n_groups;    // G, of heads that share B and C
+    int chunk_size;  // Q
+    int norm_groups; // parts of the norm behind the scan
+    bool gate_last;  // behind that norm, not in front of it
+    float dt_min, dt_max;
     float norm_eps;
     float mixer_eps; // of norms inside the mixer; 0: there are none
     const struct arch *arch;
@@ -60,6 +66,10 @@ enum arch_extent {
     EXTENT_K,
     EXTENT_R,
     EXTENT_R_2N,
+    EXTENT_H,
+    EXTENT_GN,
+    EXTENT_I_2GN,    // channels of conv1d
+    EXTENT_2I_2GN_H, // z, x, B, C, dt
     EXTENT_VOCAB
 };
 int64_t arch_size(enum arch_extent extent, const struct dims *dims); // 1 for EXTENT_END
@@ -104,6 +114,8 @@ struct arch {
     const char *name;       // in result files
     const char *title;      // for people
     const char *model_type; // of config.json
+    const char
+        *layer_class; // what names of its layers there have in them, in ssm_cfg.layer; NULL: the first's
 
     // Local.  The rest of config.json, once the family is known.
     enum status (*describe)(struct config *config, const struct config_source *source, struct error *err);

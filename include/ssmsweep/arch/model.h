@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Mamba-1 model folder: config.json and weights, float or W8A8, checked and mapped.
+// A model folder: config.json and weights, float or W8A8, checked and mapped.
 #ifndef SSMSWEEP_ARCH_MODEL_H
 #define SSMSWEEP_ARCH_MODEL_H
 
@@ -61,6 +61,10 @@ const char *model_dtype_name(const struct model *model); // "F16", ... or "W8A8"
 // Makes `reference` (a float model, which must outlive this one) the source of the float modes. STATUS_INPUT:
 // another size, or no float model.
 enum status model_set_reference(struct model *model, const struct model *reference, struct error *err);
+
+// Local.  The norm behind the scan in so many equal parts; 0 leaves it.  STATUS_USAGE: the family has none,
+// or d_inner is no multiple.
+enum status model_set_norm_groups(struct model *model, int groups, struct error *err);
 
 // Local.  Reads config.json and the weights of `directory`; checks architecture (Jamba, ... are
 // named and refused), every shape, that the Hadamard rotation exists for D and I, and that no weight is NaN

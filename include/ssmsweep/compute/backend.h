@@ -24,6 +24,7 @@
 struct batch_shape {
     int max_tokens, threads;
     int d_state; // of scans; 0: there are none
+    int chunk;   // of scans with heads; 0: there are none
 };
 
 struct backend;
@@ -70,6 +71,8 @@ struct backend {
     void (*product_s8)(struct batch *batch, struct gemm_s8 *gemm, int outputs);
     void (*conv1d)(struct batch *batch, const struct conv1d *conv1d, int channels);
     void (*scan)(struct batch *batch, const struct scan *scan);
+    void (*ssd)(struct batch *batch, const struct ssd *ssd);
+    void (*gated_norm)(struct batch *batch, const struct gated_norm *norm);
     void (*rotate)(struct batch *batch, const struct hadamard *hadamard, float *rows, long ld);
     // codes = sat8(round(x / step)), all ld columns; half away from zero, else to even.
     void (*quantize)(struct batch *batch, const float *x, long ld, float step, bool away, int8_t *codes);

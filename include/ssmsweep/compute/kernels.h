@@ -54,6 +54,12 @@ struct kernels {
     // channel range in multiples of 16; scratch: scan_scratch_bytes(), one per thread.
     void (*scan_sequential)(const struct scan *scan, int channel0, int channel1, float *scratch);
     void (*scan_blocked)(const struct scan *scan, int channel0, int channel1, float *scratch);
+    // delta and dA of these rows, in front of the scan.
+    void (*ssd_times)(const struct ssd *ssd, int row0, int row1);
+    // A unit is 16 channels of a head, or fewer at its end; scratch: ssd_scratch_floats(), one per thread.
+    void (*ssd_sequential)(const struct ssd *ssd, int unit0, int unit1, float *scratch);
+    void (*ssd_chunked)(const struct ssd *ssd, int unit0, int unit1, float *scratch);
+    void (*gated_norm)(const struct gated_norm *norm, int row0, int row1);
     // row: [dim] in place.
     void (*hadamard)(const struct hadamard *hadamard, float *row);
     // codes = sat8(round(x / step)), half away from zero; count a multiple of 16.
@@ -79,6 +85,9 @@ struct kernels {
 long scan_scratch_floats(int max_tokens, int d_state);
 // The blocked scan cuts a sequence of `length` steps in blocks of lanes * items steps.
 void scan_blocked_shape(int length, int *lanes, int *items);
+
+// The same of ssd_sequential and ssd_chunked; a chunk has `chunk` tokens or all of a sequence.
+long ssd_scratch_floats(int max_tokens, int chunk, int d_state);
 
 // Instruction sets in falling order of speed; NULL-terminated list of those that this build and this machine
 // have. "naive" is the plain twin.

@@ -112,6 +112,51 @@ struct scan {
     bool blocked;
 };
 
+// The scan of Mamba-2: heads of head_dim channels, one decay each, and B and C for each group of heads.
+// delta = min(max(softplus(dt + dt_bias), dt_min), dt_max); c: running sum of delta A in a chunk, ascending;
+// S: the state in front of the chunk.  docs/numerics.md, section 8, has the order of the sums.
+//   sequential: s = exp(delta A) s + (delta u) B by FMA; y = FMA of D u onto the sum over n of C s, by FMA
+//   chunked: y_t = D u_t + (exp(c_t) sum_n C S + sum_{s<=t} w_ts u_s), w_ts = (C_t.B_s exp(c_t - c_s))
+//   delta_s;
+//            S = exp(c_last) S + sum_t u_t (B_t (exp(c_last - c_t) delta_t))
+// All sums are FMA from 0 in ascending order.
+enum ssd_order {
+    SSD_SEQUENTIAL,
+    SSD_CHUNKED,
+    SSD_CHUNKED_HALF, // u, C in front of S, S as it is read, w and B(...) rounded to FP16
+    SSD_CHUNKED_GPU,  // as that, and C and B inside C.B cut to TF32: 13 bits of mantissa zero
+};
+struct ssd {
+    int length, heads, head_dim, groups, d_state, chunk;
+    enum ssd_order order;
+    const float *u; // [length][ldu], heads * head_dim channels
+    long ldu;
+    const float *dt; // [length][lddt], heads rounded up to 16
+    long lddt;
+    const float *dt_bias, *A, *D; // [heads rounded up to 16], A negative
+    float dt_min, dt_max;
+    const float *B, *C; // [length][ldbc], groups * d_state
+    long ldbc;
+    float *y; // [length][ldy]; columns behind the heads are left alone
+    long ldy;
+    bool half;         // round y to FP16
+    float *delta, *dA; // [length][heads rounded up to 16], room; dA: exp(delta A) if sequential, else delta A
+    float *state;      // [heads][d_state][head_dim rounded up to 16], after the last token
+};
+
+// v = y silu(z); each of `parts` equal parts of v is divided by its own sqrt(mean(v^2) + eps); times weight.
+// With gate_last it is y that is normalized and weighed, and silu(z) comes last.  Sums as in struct norm.
+struct gated_norm {
+    const float *y, *z; // [rows][ldy], [rows][ldz]
+    long ldy, ldz;
+    const float *weight; // [width]
+    int width, parts;
+    float eps;
+    bool gate_last, half; // half: round the result to FP16
+    float *out;           // [rows][ldo]; may be y
+    long ldo;
+};
+
 // out = H x / sqrt(dim) along rows (docs/numerics.md, section 2), Sylvester stages h = 1, 2, 4, ..., then the
 // base matrix by FMA over its columns in order, then the factor.
 struct hadamard {

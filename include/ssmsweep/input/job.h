@@ -42,6 +42,7 @@ struct job {
     const char *job_file;  // NULL: none
     const char *model_dir; // NULL: the embedded demo model; a relative one is inside pretrained_dir, if given
     const char *reference_model; // float model of the float modes; NULL: the model itself
+    int norm_groups;             // of Mamba-2's norm behind the scan; 0: as the layout of config.json has it
     const char *pretrained_dir;  // already part of model_dir after job_parse()
     const char *tokenizer;       // file, or folder of a tokenizer.json; NULL: of the model's folder
     const char *calib_data; // NULL: calibration.jsonl or .npy of the model folder, else of the demo model

@@ -50,7 +50,8 @@ static void cpu_carve(struct batch *batch, const struct batch_shape *shape, stru
 {
     struct cpu_batch measured, *b = batch ? cpu_of(batch) : &measured;
     b->bias128 = arena_take(arena, (size_t)shape->max_tokens * sizeof *b->bias128);
-    b->scratch_floats = scan_scratch_floats(shape->max_tokens, shape->d_state);
+    b->scratch_floats = shape->chunk ? ssd_scratch_floats(shape->max_tokens, shape->chunk, shape->d_state)
+                                     : scan_scratch_floats(shape->max_tokens, shape->d_state);
     b->scratch = arena_take(arena, (size_t)(shape->threads * b->scratch_floats) * sizeof *b->scratch);
 }
 
@@ -168,6 +169,46 @@ static void cpu_scan(struct batch *batch, const struct scan *scan)
 {
     const struct cpu_batch *b = cpu_of(batch);
     divide(b, (int)scan->ld_inner, KERNEL_LANES, scan_part, &(struct work){.b = b, .arguments = scan});
+}
+
+static void ssd_times_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct work *w = context;
+    w->b->kernels->ssd_times(w->arguments, begin, end);
+}
+
+static void ssd_part(void *context, int thread, int begin, int end)
+{
+    const struct work *w = context;
+    const struct ssd *ssd = w->arguments;
+    float *scratch = w->b->scratch + thread * w->b->scratch_floats;
+    if (ssd->order == SSD_SEQUENTIAL)
+        w->b->kernels->ssd_sequential(ssd, begin, end, scratch);
+    else
+        w->b->kernels->ssd_chunked(ssd, begin, end, scratch);
+}
+
+static void cpu_ssd(struct batch *batch, const struct ssd *ssd)
+{
+    const struct cpu_batch *b = cpu_of(batch);
+    const int units = ssd->heads * (round_up16(ssd->head_dim) / KERNEL_LANES);
+    struct work work = {.b = b, .arguments = ssd};
+    divide(b, ssd->length, 1, ssd_times_part, &work);
+    divide(b, units, 1, ssd_part, &work);
+}
+
+static void gated_norm_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct work *w = context;
+    w->b->kernels->gated_norm(w->arguments, begin, end);
+}
+
+static void cpu_gated_norm(struct batch *batch, const struct gated_norm *norm)
+{
+    const struct cpu_batch *b = cpu_of(batch);
+    divide(b, batch->tokens, 1, gated_norm_part, &(struct work){.b = b, .arguments = norm});
 }
 
 static void rotate_part(void *context, int thread, int begin, int end)
@@ -369,6 +410,8 @@ const struct backend backend_cpu = {.name = "cpu",
                                     .product_s8 = cpu_product_s8,
                                     .conv1d = cpu_conv1d,
                                     .scan = cpu_scan,
+                                    .ssd = cpu_ssd,
+                                    .gated_norm = cpu_gated_norm,
                                     .rotate = cpu_rotate,
                                     .quantize = cpu_quantize,
                                     .quantize_dynamic = cpu_quantize_dynamic,

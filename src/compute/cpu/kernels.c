@@ -22,6 +22,13 @@ long scan_scratch_floats(int max_tokens, int d_state)
     return (blocked > sequential ? blocked : sequential) * KERNEL_LANES;
 }
 
+// As ssd.h and its twin carve them.
+long ssd_scratch_floats(int max_tokens, int chunk, int d_state)
+{
+    const long tokens = chunk < max_tokens ? chunk : max_tokens, ld = (tokens + 15) / 16 * 16;
+    return 5 * ld * d_state + ld * ld + 136 * ld + 128L * d_state + 4096;
+}
+
 static bool machine_has(const struct kernels *kernels)
 {
 #ifdef SSMSWEEP_X86

@@ -437,6 +437,162 @@ static double peak_f32(long rounds)
     return 2.0 * 4 * (double)rounds;
 }
 
+// ---- Mamba-2 ----
+
+static void ssd_times(const struct ssd *s, int row0, int row1)
+{
+    const long ld = round_up16(s->heads);
+    for (int row = row0; row < row1; row++)
+        for (int h = 0; h < ld; h++) {
+            float d = naive_softplus(s->dt[row * s->lddt + h] + s->dt_bias[h]);
+            d = d > s->dt_max ? s->dt_max : d;
+            d = d < s->dt_min ? s->dt_min : d;
+            const float a = d * s->A[h];
+            s->delta[row * ld + h] = d;
+            s->dA[row * ld + h] = s->order == SSD_SEQUENTIAL ? naive_exp(a) : a;
+        }
+}
+
+// A channel of a head.
+struct channel {
+    int head, lane;
+    long at; // among all heads
+    const float *B, *C;
+    float *state; // of n = 0
+    long ld_state;
+};
+
+static struct channel channel_of(const struct ssd *s, int unit, int lane)
+{
+    const int ld = round_up16(s->head_dim), per_head = ld / KERNEL_LANES, head = unit / per_head;
+    const int first = unit % per_head * KERNEL_LANES + lane;
+    const long group = head / (s->heads / s->groups) * (long)s->d_state;
+    return (struct channel){.head = head,
+                            .lane = first,
+                            .at = (long)head * s->head_dim + first,
+                            .B = s->B + group,
+                            .C = s->C + group,
+                            .state = s->state + (long)head * s->d_state * ld + first,
+                            .ld_state = ld};
+}
+
+static void put_output(const struct ssd *s, const struct channel *c, int t, float y)
+{
+    y = fmaf(s->D[c->head], s->u[t * s->ldu + c->at], y);
+    s->y[t * s->ldy + c->at] = s->half ? naive_half(y) : y;
+}
+
+static void ssd_sequential_channel(const struct ssd *s, const struct channel *c)
+{
+    const long ld = round_up16(s->heads);
+    for (int n = 0; n < s->d_state; n++)
+        c->state[n * c->ld_state] = 0;
+    for (int t = 0; t < s->length; t++) {
+        const float du = s->delta[t * ld + c->head] * s->u[t * s->ldu + c->at];
+        float y = 0;
+        for (int n = 0; n < s->d_state; n++) {
+            float *state = &c->state[n * c->ld_state];
+            *state = fmaf(s->dA[t * ld + c->head], *state, du * c->B[t * s->ldbc + n]);
+            y = fmaf(*state, c->C[t * s->ldbc + n], y);
+        }
+        put_output(s, c, t, y);
+    }
+}
+
+static float rounded(const struct ssd *s, float v)
+{
+    return s->order == SSD_CHUNKED ? v : naive_half(v);
+}
+
+static float cut(const struct ssd *s, float v)
+{
+    int32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return s->order == SSD_CHUNKED_GPU ? as_float(bits & (int32_t)0xffffe000) : v;
+}
+
+// y of token t of the chunk from t0 on, whose running sums are c.
+static float chunk_output(const struct ssd *s, const struct channel *c, int t0, int t, const float *sums)
+{
+    const long ld = round_up16(s->heads);
+    const float *C = c->C + t * s->ldbc;
+    float earlier = 0, here = 0;
+    for (int n = 0; n < s->d_state; n++)
+        earlier = fmaf(rounded(s, C[n]), rounded(s, c->state[n * c->ld_state]), earlier);
+    for (int at = t0; at <= t; at++) {
+        float cb = 0;
+        for (int n = 0; n < s->d_state; n++)
+            cb = fmaf(cut(s, C[n]), cut(s, c->B[at * s->ldbc + n]), cb);
+        const float w = cb * naive_exp(sums[t - t0] - sums[at - t0]) * s->delta[at * ld + c->head];
+        here = fmaf(rounded(s, w), rounded(s, s->u[at * s->ldu + c->at]), here);
+    }
+    return fmaf(earlier, naive_exp(sums[t - t0]), here);
+}
+
+static void ssd_chunked_channel(const struct ssd *s, const struct channel *c, float *sums)
+{
+    const long ld = round_up16(s->heads);
+    for (int n = 0; n < s->d_state; n++)
+        c->state[n * c->ld_state] = 0;
+    for (int t0 = 0; t0 < s->length; t0 += s->chunk) {
+        const int t1 = s->length - t0 < s->chunk ? s->length : t0 + s->chunk;
+        for (int t = t0; t < t1; t++)
+            sums[t - t0] = s->dA[t * ld + c->head] + (t > t0 ? sums[t - t0 - 1] : 0.0f);
+        for (int t = t0; t < t1; t++)
+            put_output(s, c, t, chunk_output(s, c, t0, t, sums));
+        const float last = sums[t1 - t0 - 1];
+        for (int n = 0; n < s->d_state; n++) {
+            float added = 0, *state = &c->state[n * c->ld_state];
+            for (int t = t0; t < t1; t++) {
+                const float decay = naive_exp(last - sums[t - t0]) * s->delta[t * ld + c->head];
+                added = fmaf(rounded(s, c->B[t * s->ldbc + n] * decay), rounded(s, s->u[t * s->ldu + c->at]),
+                             added);
+            }
+            *state = fmaf(naive_exp(last), *state, added);
+        }
+    }
+}
+
+static void ssd_units(const struct ssd *s, int unit0, int unit1, float *scratch)
+{
+    for (int unit = unit0; unit < unit1; unit++)
+        for (int lane = 0; lane < KERNEL_LANES; lane++) {
+            const struct channel c = channel_of(s, unit, lane);
+            if (c.lane >= s->head_dim) break;
+            if (s->order == SSD_SEQUENTIAL)
+                ssd_sequential_channel(s, &c);
+            else
+                ssd_chunked_channel(s, &c, scratch);
+        }
+}
+
+static void gated_norm(const struct gated_norm *g, int row0, int row1)
+{
+    const int width = g->width / g->parts;
+    for (int row = row0; row < row1; row++) {
+        const float *z = g->z + row * g->ldz;
+        float *out = g->out + row * g->ldo;
+        for (int i = 0; i < g->width; i++) {
+            const float y = g->y[row * g->ldy + i];
+            out[i] = g->gate_last ? y : y * naive_silu(z[i]);
+        }
+        for (int first = 0; first < g->width; first += width) {
+            float lane[KERNEL_LANES] = {0};
+            for (int i = 0; i < width; i++)
+                lane[i % KERNEL_LANES] = fmaf(out[first + i], out[first + i], lane[i % KERNEL_LANES]);
+            for (int half = 8; half > 0; half /= 2)
+                for (int j = 0; j < half; j++)
+                    lane[j] += lane[j + half];
+            const float root = sqrtf(lane[0] / (float)width + g->eps);
+            for (int i = first; i < first + width; i++) {
+                float v = out[i] / root * g->weight[i];
+                if (g->gate_last) v = v * naive_silu(z[i]);
+                out[i] = g->half ? naive_half(v) : v;
+            }
+        }
+    }
+}
+
 static double peak_s8(long rounds)
 {
     volatile int32_t x = 1, sink;
@@ -463,6 +619,10 @@ const struct kernels kernels_naive = {
     .conv1d = conv1d,
     .scan_sequential = scan_sequential,
     .scan_blocked = scan_blocked,
+    .ssd_times = ssd_times,
+    .ssd_sequential = ssd_units,
+    .ssd_chunked = ssd_units,
+    .gated_norm = gated_norm,
     .hadamard = hadamard,
     .quantize_away = quantize_away,
     .round_half = round_half,

@@ -215,6 +215,9 @@ static enum status measure_alone(struct bench_setting *setting, struct random_mo
     if (!err->status) mode_select(job->modes, chosen, err);
     if (!err->status)
         job->model_dir ? model_open(model, job->model_dir, err) : random_model_open(random, &built_in, err);
+    if (!err->status && job->model_dir && model->dims.arch != arch_at(0))
+        error_set(err, STATUS_USAGE, "bench: --model %s: expected a %s model, got a %s one", job->model_dir,
+                  arch_at(0)->title, model->dims.arch->title);
     if (!err->status) open_setting(setting, job, job->model_dir ? model : &random->model, err);
     if (!err->status) measure_process(setting, job, chosen, err);
     if (job->model_dir && !err->status) model_release(model); // what is mapped stays in the page cache

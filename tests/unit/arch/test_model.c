@@ -163,8 +163,11 @@ static void refuse_header(const char *from, const char *to, const char *words)
 static void other_architectures_are_named(void **state)
 {
     (void)state;
-    static const char *const types[][2] = {{"mamba2", "Mamba-2"}, {"jamba", "Jamba"}, {"zamba", "Zamba"},
-                                           {"zamba2", "Zamba2"},  {"bamba", "Bamba"}, {"llama", "another"}};
+    static const char *const types[][2] = {{"jamba", "Jamba"},
+                                           {"zamba", "Zamba"},
+                                           {"zamba2", "Zamba2"},
+                                           {"bamba", "Bamba"},
+                                           {"llama", "another"}};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         char to[64], words[128];
         snprintf(to, sizeof to, "\"model_type\": \"%s\"", types[i][0]);

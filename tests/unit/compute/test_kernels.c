@@ -387,6 +387,123 @@ static void test_scan(void **state)
     check_scan(33, 5, 1);
 }
 
+// ---- Mamba-2 ----
+
+struct ssd_shape {
+    int heads, head_dim, groups, d_state, length, chunk;
+};
+
+// What one set of kernels makes of it, the units in pieces of three.
+static void run_ssd(const struct kernels *k, struct ssd *s, float *scratch, size_t scratch_bytes)
+{
+    const int units = s->heads * (int)(up16(s->head_dim) / 16);
+    k->ssd_times(s, 0, s->length / 2);
+    k->ssd_times(s, s->length / 2, s->length);
+    for (int unit = 0; unit < units; unit += 3) {
+        memset(scratch, 0xff, scratch_bytes); // nothing may be left over from another call
+        const int end = unit + 3 < units ? unit + 3 : units;
+        (s->order == SSD_SEQUENTIAL ? k->ssd_sequential : k->ssd_chunked)(s, unit, end, scratch);
+    }
+}
+
+static void check_ssd(struct ssd_shape shape, bool broken)
+{
+    const long L = shape.length, ldh = up16(shape.heads), inner = (long)shape.heads * shape.head_dim,
+               ldu = up16(inner), bc = (long)shape.groups * shape.d_state, ldp = up16(shape.head_dim);
+    float *u = floats(1, L, ldu, inner, 3.0f), *dt = floats(2, L, ldh, shape.heads, 4.0f),
+          *B = floats(3, L, bc, bc, 1.0f), *C = floats(4, L, bc, bc, 1.0f),
+          *bias = floats(5, 1, ldh, shape.heads, 2.0f), *A = floats(6, 1, ldh, shape.heads, 1.0f),
+          *D = floats(7, 1, ldh, shape.heads, 1.0f);
+    const long states = (long)shape.heads * shape.d_state * ldp;
+    for (int h = 0; h < shape.heads; h++)
+        A[h] = -fabsf(A[h]) * 4;
+    if (broken) u[L / 2 * ldu + 1] = NAN, dt[L / 3 * ldh] = NAN, B[L / 4 * bc] = INFINITY;
+    const size_t scratch_bytes = (size_t)ssd_scratch_floats(shape.length, shape.chunk, shape.d_state) * 4;
+    float *scratch = blank(scratch_bytes);
+    for (int order = SSD_SEQUENTIAL; order <= SSD_CHUNKED_GPU; order++) {
+        float *y[4] = {0}, *state[4] = {0};
+        for (int v = 0; v <= n_variants; v++) {
+            y[v] = blank((size_t)(L * ldu) * 4), state[v] = blank((size_t)states * 4);
+            float *delta = blank((size_t)(L * ldh) * 4), *dA = blank((size_t)(L * ldh) * 4);
+            struct ssd s = {shape.length,
+                            shape.heads,
+                            shape.head_dim,
+                            shape.groups,
+                            shape.d_state,
+                            shape.chunk,
+                            (enum ssd_order)order,
+                            u,
+                            ldu,
+                            dt,
+                            ldh,
+                            bias,
+                            A,
+                            D,
+                            0.01f,
+                            order ? 3.0f : INFINITY,
+                            B,
+                            C,
+                            bc,
+                            y[v],
+                            ldu,
+                            order == SSD_CHUNKED_HALF,
+                            delta,
+                            dA,
+                            state[v]};
+            run_ssd(v ? variants[v - 1] : &kernels_naive, &s, scratch, scratch_bytes);
+            same_floats(y[0], y[v], L * ldu);
+            for (long row = 0; row < states; row += ldp) // what lies behind a head is nobody's
+                same_floats(state[0] + row, state[v] + row, shape.head_dim);
+            free(delta), free(dA);
+        }
+        assert_true(y[0][0] != 0 && state[0][0] != 0);
+        for (int v = 0; v <= n_variants; v++)
+            free(y[v]), free(state[v]);
+    }
+    free(u), free(dt), free(B), free(C), free(bias), free(A), free(D), free(scratch);
+}
+
+static void test_ssd(void **state)
+{
+    (void)state;
+    static const struct ssd_shape shapes[] = {
+        {3, 16, 1, 16, 1, 16},   {4, 32, 2, 32, 37, 16},  {2, 64, 1, 128, 65, 64}, {4, 8, 4, 5, 33, 16},
+        {2, 96, 1, 24, 130, 64}, {6, 20, 3, 17, 70, 256}, {17, 3, 1, 8, 40, 7},    {1, 16, 1, 16, 300, 128}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        for (int broken = 0; broken < 2; broken++)
+            check_ssd(shapes[i], broken);
+}
+
+static void test_gated_norm(void **state)
+{
+    (void)state;
+    static const int shapes[][2] = {{16, 1}, {40, 1}, {96, 2}, {54, 3}, {768, 8}, {36, 4}};
+    enum { ROWS = 3 };
+    for (size_t c = 0; c < sizeof shapes / sizeof shapes[0]; c++)
+        for (int v = 0; v < n_variants; v++)
+            for (int kind = 0; kind < 4; kind++) {
+                const int width = shapes[c][0];
+                const long ld = up16(width);
+                float *y = floats(1, ROWS, ld, width, 3.0f), *z = floats(2, ROWS, ld, width, 5.0f),
+                      *weight = floats(3, 1, width, width, 2.0f), *out[2];
+                for (int i = 0; i < 2; i++) {
+                    out[i] = blank((size_t)(ROWS * ld) * 4);
+                    const struct gated_norm n = {
+                        y,      z, ld, ld, weight, width, shapes[c][1], 1e-5f, kind & 1, (kind & 2) != 0,
+                        out[i], ld};
+                    const struct kernels *k = i ? variants[v] : &kernels_naive;
+                    k->gated_norm(&n, 0, 2), k->gated_norm(&n, 2, ROWS);
+                }
+                same_floats(out[0], out[1], ROWS * ld);
+                assert_true(out[0][0] != 0);
+                struct gated_norm in_place = {
+                    y, z, ld, ld, weight, width, shapes[c][1], 1e-5f, kind & 1, (kind & 2) != 0, y, ld};
+                variants[v]->gated_norm(&in_place, 0, ROWS);
+                same_floats(out[0], y, ROWS * ld);
+                free(y), free(z), free(weight), free(out[0]), free(out[1]);
+            }
+}
+
 int main(void)
 {
     static const char *const names[] = {"avx512", "avx2", "scalar"};
@@ -398,7 +515,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_elementwise), cmocka_unit_test(test_accuracy), cmocka_unit_test(test_gemm_f32),
         cmocka_unit_test(test_gemm_s8),     cmocka_unit_test(test_norm),     cmocka_unit_test(test_conv1d),
-        cmocka_unit_test(test_hadamard),    cmocka_unit_test(test_scan),
+        cmocka_unit_test(test_hadamard),    cmocka_unit_test(test_scan),     cmocka_unit_test(test_ssd),
+        cmocka_unit_test(test_gated_norm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include "pairs.h"
 #include "peak.h"
 #include "scan.h"
+#include "ssd.h"
 
 #define KERNELS_TABLE(text)                                                                                  \
     {                                                                                                        \
@@ -18,6 +19,7 @@
         .scan_sequential = scan_sequential, .scan_blocked = scan_blocked, .hadamard = hadamard,              \
         .quantize_away = quantize_away, .round_half = round_half, .absmax = absmax,                          \
         .logit_sums = logit_sums, .pair_ranges = pair_ranges, .pair_sums = pair_sums,                        \
-        .quantize_even = quantize_even, .exp = exp_array, .softplus = softplus_array, .peak_f32 = peak_f32,  \
-        .peak_s8 = peak_s8,                                                                                  \
+        .ssd_times = ssd_times, .ssd_sequential = ssd_sequential, .ssd_chunked = ssd_chunked,                \
+        .gated_norm = gated_norm, .quantize_even = quantize_even, .exp = exp_array,                          \
+        .softplus = softplus_array, .peak_f32 = peak_f32, .peak_s8 = peak_s8,                                \
     }

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// One layer of the float Mamba-2 (docs/numerics.md, section 8).
+#include "mamba2_parts.h"
+
+// What the steps of one layer share.
+struct layer {
+    const struct pass *pass;
+    const struct backend *on;
+    struct batch *batch;
+    const struct dims *d;
+    const struct mamba2_work *w;
+    const struct mamba2_float_layer *p;
+    struct mamba2_width width;
+    bool half;
+};
+
+static void product(const struct layer *l, const float *a, long lda, const float *weights, int depth,
+                    float *out, int outputs)
+{
+    const struct gemm_f32 gemm = {
+        .a = a, .lda = lda, .w = weights, .depth = depth, .out = out, .ldo = outputs, .half = l->half};
+    l->on->product_f32(l->batch, &gemm, outputs);
+}
+
+// r = r + h; x̂ = r / sqrt(mean(r²) + eps); n = x̂ · w_norm; z, x, B, C, dt = n W_inᵀ
+static void project_in(const struct layer *l)
+{
+    const struct norm norm = {.residual = l->pass->residual,
+                              .h = l->pass->h,
+                              .ld = l->width.ldD,
+                              .width = l->d->d_model,
+                              .eps = l->d->norm_eps,
+                              .xhat = l->pass->xhat,
+                              .weight = l->p->norm,
+                              .scaled = l->pass->normed,
+                              .half = l->half};
+    l->on->norm(l->batch, &norm);
+    product(l, l->pass->normed, l->width.ldD, l->p->in_proj, l->d->d_model, l->w->in, l->width.ld_in);
+}
+
+// u, B, C = silu(b + conv1d(x, B, C))
+static void convolve(const struct layer *l)
+{
+    const struct conv1d conv1d = {.x_float = l->w->in + l->width.ldI,
+                                  .ldx = l->width.ld_in,
+                                  .w = l->p->conv_w,
+                                  .b = l->p->conv_b,
+                                  .ldw = l->width.ld_conv,
+                                  .d_conv = l->d->d_conv,
+                                  .half = l->half,
+                                  .v = l->w->conv,
+                                  .ldv = l->width.ld_conv};
+    l->on->conv1d(l->batch, &conv1d, l->width.ld_conv);
+}
+
+// y = scan(u, clamp(softplus(dt + b_dt)), A, B, C) + D u
+static void scan_tokens(const struct layer *l)
+{
+    const struct mamba2_work *w = l->w;
+    const struct mamba2_width *width = &l->width;
+    const struct ssd ssd = {.length = l->batch->tokens,
+                            .heads = width->H,
+                            .head_dim = l->d->head_dim,
+                            .groups = l->d->n_groups,
+                            .d_state = l->d->d_state,
+                            .chunk = l->d->chunk_size,
+                            .order = SSD_SEQUENTIAL,
+                            .u = w->conv,
+                            .ldu = width->ld_conv,
+                            .dt = w->in + width->ldI + width->ld_conv,
+                            .lddt = width->ld_in,
+                            .dt_bias = l->p->dt_bias,
+                            .A = l->p->A,
+                            .D = l->p->D_skip,
+                            .dt_min = l->d->dt_min,
+                            .dt_max = l->d->dt_max,
+                            .B = w->conv + width->I,
+                            .C = w->conv + width->I + width->BC,
+                            .ldbc = width->ld_conv,
+                            .y = w->y,
+                            .ldy = width->ldI,
+                            .half = l->half,
+                            .delta = w->delta,
+                            .dA = w->dA,
+                            .state = w->state};
+    l->on->ssd(l->batch, &ssd);
+}
+
+// v = RMSNorm(y · silu(z)) · w_gate, or the gate last
+static void norm_gated(const struct layer *l)
+{
+    const struct gated_norm norm = {.y = l->w->y,
+                                    .z = l->w->in,
+                                    .ldy = l->width.ldI,
+                                    .ldz = l->width.ld_in,
+                                    .weight = l->p->gate,
+                                    .width = l->width.I,
+                                    .parts = l->d->norm_groups,
+                                    .eps = l->d->norm_eps,
+                                    .gate_last = l->d->gate_last,
+                                    .half = l->half,
+                                    .out = l->w->normed,
+                                    .ldo = l->width.ldI};
+    l->on->gated_norm(l->batch, &norm);
+}
+
+static bool give(const struct layer *l, int component, const float *values, long ld, int width)
+{
+    return l->pass->give(l->pass, component, &(struct seen){.values = values, .ld = ld, .width = width});
+}
+
+static bool give_inputs(const struct layer *l)
+{
+    const struct mamba2_width *w = &l->width;
+    const float *conv = l->w->conv, *in = l->w->in + w->ldI;
+    return give(l, MAMBA2_CONV1D_INPUT, in, w->ld_in, w->conv) &&
+           give(l, MAMBA2_CONV1D_OUTPUT, conv, w->ld_conv, w->conv) &&
+           give(l, MAMBA2_SSM_INPUT, conv, w->ld_conv, w->I) &&
+           give(l, MAMBA2_SSM_B, conv + w->I, w->ld_conv, w->BC) &&
+           give(l, MAMBA2_SSM_C, conv + w->I + w->BC, w->ld_conv, w->BC) &&
+           give(l, MAMBA2_SSM_DT, in + w->ld_conv, w->ld_in, w->H);
+}
+
+bool mamba2_layer_float(const struct pass *pass)
+{
+    const struct layer l = {.pass = pass,
+                            .on = pass->batch->backend,
+                            .batch = pass->batch,
+                            .d = pass->dims,
+                            .w = pass->work,
+                            .p = pass->weights,
+                            .width = mamba2_width_of(pass->dims),
+                            .half = pass->recipe->precision == PRECISION_FP16};
+    const int D = pass->dims->d_model, I = pass->dims->d_inner;
+    pass->batch->broken = pass->batch->tokens; // no cast hides what is not finite
+    project_in(&l);
+    if (!give(&l, MAMBA2_MIXER_INPUT, pass->xhat, l.width.ldD, D)) return false;
+    convolve(&l);
+    if (!give_inputs(&l)) return false;
+    scan_tokens(&l);
+    if (!give(&l, MAMBA2_SSM_OUTPUT, l.w->y, l.width.ldI, I)) return false;
+    norm_gated(&l);
+    if (!give(&l, MAMBA2_NORM_OUTPUT, l.w->normed, l.width.ldI, I)) return false;
+    product(&l, l.w->normed, l.width.ldI, l.p->out_proj, I, pass->h, l.width.ldD); // o = v W_outᵀ
+    return give(&l, MAMBA2_MIXER_OUTPUT, pass->h, l.width.ldD, D);
+}

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Mamba-2 against mamba2_reference.py, by the checks of docs/numerics.md ("How it is checked").
+
+    check_mamba2.py CHECK PROBE
+    CHECK: float, half, scan
+"""
+import json
+import os
+import sys
+import tempfile
+import types
+
+import numpy as np
+
+import check_numerics as common
+import mamba2_reference as m2
+import quamba_reference as q
+from check_numerics import check
+
+COMPONENTS = ("mixer_input", "conv1d_input", "conv1d_output", "ssm_input", "ssm_B", "ssm_C", "ssm_dt", "ssm_output",
+              "norm_output", "mixer_output")    # the order of enum mamba2_component
+VOCAB = 61
+# d_model, n_layer, then random_model()'s: head sizes, groups, states, chunks, limits of the step, both layouts.
+MODELS = (
+    dict(d_model=64, n_layer=2, headdim=16, d_state=16, chunk_size=16),
+    dict(d_model=128, n_layer=2, headdim=32, d_state=32, ngroups=2, chunk_size=32, hugging_face=False),
+    dict(d_model=192, n_layer=2, headdim=16, d_state=128, ngroups=2, chunk_size=64, tie=False),
+    dict(d_model=128, n_layer=2, headdim=16, d_state=64, ngroups=2, chunk_size=64, hugging_face=False, gate_last=True,
+         limit=[0.01, 0.03]),
+    dict(d_model=64, n_layer=2, headdim=32, d_state=20, chunk_size=256, time_step_limit=[0.0, {"__float__": "Infinity"}]),
+    dict(d_model=64, n_layer=2, headdim=8, d_state=16, ngroups=4, chunk_size=8, time_step_limit=[0.002, 0.05]),
+)
+
+
+def widths(shape):
+    bc = shape.G * shape.N
+    return {"mixer_input": shape.D, "conv1d_input": shape.channels, "conv1d_output": shape.channels, "ssm_input": shape.I,
+            "ssm_B": bc, "ssm_C": bc, "ssm_dt": shape.H, "ssm_output": shape.I, "norm_output": shape.I, "mixer_output": shape.D}
+
+
+class Probe(common.Probe):
+    def captured(self, reader, shape, length):
+        return {c: reader.take(length, w) for c, w in widths(shape).items()}
+
+    def forward(self, folder, model, mode, scales, samples):
+        out = self.run("forward", folder, mode, self.scales(scales), self.ids(samples), self.path("out"))
+        reader, results = common.Reader(out), []
+        for tokens in samples:
+            cap = {}
+            for l in range(model.shape.n_layer):
+                cap.update({(l, c): v for c, v in self.captured(reader, model.shape, len(tokens)).items()})
+            results.append((cap, reader.take(len(tokens), len(model.embedding))))
+        reader.finish()
+        return results
+
+    def layers(self, folder, model, mode, scales, inputs):
+        np.concatenate([np.concatenate([r, h]).ravel() for r, h in inputs]).astype("<f4").tofile(self.path("in"))
+        length, D = len(inputs[0][0]), model.shape.D
+        reader = common.Reader(self.run("layers", folder, mode, self.scales(scales), length, self.path("in"), self.path("out")))
+        results = [(self.captured(reader, model.shape, length), reader.take(length, D), reader.take(length, D)) for _ in inputs]
+        reader.finish()
+        return results
+
+
+def describe(folder):
+    """A stand-in for the model of a folder, of which the sizes are asked for."""
+    with open(os.path.join(folder, "config.json")) as f:
+        config = json.load(f)
+    ssm = config.get("ssm_cfg", {})
+    D, vocab = config.get("hidden_size") or config["d_model"], config["vocab_size"]
+    N, G = config.get("state_size") or ssm.get("d_state", 128), config.get("n_groups") or ssm.get("ngroups", 1)
+    shape = types.SimpleNamespace(D=D, I=2 * D, N=N, G=G, H=2 * D // (config.get("head_dim") or ssm.get("headdim", 64)),
+                                  channels=2 * D + 2 * G * N, n_layer=config.get("num_hidden_layers") or config["n_layer"])
+    return types.SimpleNamespace(shape=shape, embedding=range(vocab))
+
+
+def random_case(probe, number):
+    kind = dict(MODELS[number])
+    gate_last, limit = kind.pop("gate_last", False), kind.pop("limit", None)
+    config, tensors = m2.random_model(seed=3000 + number, vocab=VOCAB + 3, **kind)
+    if gate_last:
+        config["ssm_cfg"]["norm_before_gate"] = True
+    if limit:
+        config["ssm_cfg"]["dt_limit"] = limit
+    if number == 0:    # what others are called, and what is left out
+        config.pop("expand"), config.pop("num_heads")
+    config["vocab_size"] = VOCAB + 3
+    folder = probe.path("model%d" % number)
+    os.makedirs(folder, exist_ok=True)
+    q.save_safetensors(os.path.join(folder, "model.safetensors"), tensors)
+    with open(os.path.join(folder, "config.json"), "w") as f:
+        json.dump(config, f)
+    g = np.random.Generator(np.random.PCG64(number))
+    Q = kind["chunk_size"]
+    lengths = sorted({1, 2, 3, 5, min(Q, 300) - 1, min(Q, 299), min(Q, 299) + 1, 2 * Q if Q < 150 else 7, 300})
+    return folder, m2.Model(config, tensors), [g.integers(0, VOCAB, n).astype(np.int32) for n in lengths]
+
+
+# ---- float modes ----
+
+def name_of(folder, model, tokens):
+    s = model.shape
+    return "%s D=%d P=%d G=%d N=%d L=%d" % (os.path.basename(folder), s.D, s.P, s.G, s.N, len(tokens))
+
+
+def float_modes(probe):
+    for number in range(len(MODELS)):
+        folder, model, samples = random_case(probe, number)
+        for (cap, logits), tokens in zip(probe.forward(folder, model, "fp32", None, samples), samples):
+            for order in ("sequential", "chunked"):
+                want, want_logits = m2.float_forward(model, tokens, order=order)
+                worst = common.worst_difference(cap, want)
+                check(worst <= 2e-5, "fp32 %s: %.1e of the largest value from the %s reference, at most 2e-5"
+                      % (name_of(folder, model, tokens), worst, order))
+                worst = np.abs(logits - want_logits).max() / np.abs(want_logits).max()
+                check(worst <= 2e-5, "fp32 %s: logits %.1e, at most 2e-5" % (name_of(folder, model, tokens), worst))
+
+
+def twin_layer(p, shape, residual):
+    """The same fp16 layer with its norm and its matrix products summed in double: another legal order of the same sums."""
+    wide = {k: v.view(common.WideProduct) if k in ("in_proj", "out_proj") else v for k, v in p.items()}
+    r = residual.astype(np.float64)
+    xhat = (r / np.sqrt((r * r).mean(-1, keepdims=True) + shape.eps)).astype(np.float32)
+    return m2.float_layer(wide, shape, xhat, q.to_fp16)
+
+
+# As for Mamba-1 (check_numerics.half_layers): no more than twice what the reference's own twin differs by.  The stream begins
+# with random rows: few tokens, each many times, would make one value on a boundary of FP16 count many times.
+def half_layers(probe):
+    for number in range(len(MODELS)):
+        folder, model, samples = random_case(probe, number)
+        differ, twin_differ, count, off, twin_off, norm = 0, 0, 0, 0.0, 0.0, 0.0
+        for tokens in samples:
+            inputs, want, other = [], [], []
+            h = q.to_fp16(model.embedding[tokens])
+            residual = np.random.default_rng(len(tokens)).standard_normal(h.shape).astype(np.float32)
+            for p in model.layers:
+                inputs.append((residual, h))
+                residual = (residual + h).astype(np.float32)
+                other.append(twin_layer(p, model.shape, residual))
+                want.append(m2.float_layer(p, model.shape, q.rmsnorm_unit(residual, model.shape.eps), q.to_fp16))
+                h = want[-1]["mixer_output"].astype(np.float32)
+            for (got, _, _), cap, cap2 in zip(probe.layers(folder, model, "fp16", None, inputs), want, other):
+                for c in COMPONENTS[1:]:
+                    differ += (got[c] != cap[c]).sum()
+                    twin_differ += (np.asarray(cap2[c]) != cap[c]).sum()
+                    count += got[c].size
+                a, b, c = got["mixer_output"], cap["mixer_output"], np.asarray(cap2["mixer_output"])
+                off += ((a - b) ** 2).sum()
+                twin_off += ((c - b) ** 2).sum()
+                norm += (b ** 2).sum()
+        what = "fp16 %s: " % os.path.basename(folder)
+        check(differ <= 2 * twin_differ, what + "%.4f %% of the FP16 values differ, %.4f %% between the reference and its twin with "
+              "sums in double" % (100 * differ / count, 100 * twin_differ / count))
+        check(off <= 2 * twin_off + 1e-12 * norm, what + "mixer_output %.1e from the reference, which is %.1e from its twin"
+              % (np.sqrt(off / norm), np.sqrt(twin_off / norm)))
+
+
+# ---- the scan alone, in every order ----
+
+def scan(probe):
+    """Each order on random operands; the tolerance is of the order of the sums, and of FP16 where operands are rounded: one that
+    lies near a boundary may be the next one."""
+    g = np.random.Generator(np.random.PCG64(8))
+    for L, H, P, G, N, Q in ((1, 2, 16, 1, 16, 16), (37, 4, 8, 2, 16, 16), (64, 6, 16, 3, 32, 64), (65, 4, 32, 1, 128, 64),
+                             (300, 8, 16, 1, 32, 64), (257, 8, 64, 4, 16, 256)):
+        u, B, C = (g.standard_normal(s).astype(np.float32) for s in ((L, H, P), (L, G, N), (L, G, N)))
+        dt, bias = g.uniform(-5, 1, (L, H)).astype(np.float32), g.uniform(-1, 1, H).astype(np.float32)
+        A, D = -np.exp(g.uniform(0, 2.8, H)).astype(np.float32), g.standard_normal(H).astype(np.float32)
+        np.concatenate([v.ravel() for v in (u, dt, bias, A, B, C, D)]).astype("<f4").tofile(probe.path("in"))
+        delta = q.softplus(dt + bias).astype(np.float32)
+        for number, (order, most) in enumerate((("sequential", 2e-6), ("chunked", 2e-6), ("chunked-fp16", 3e-4), ("chunked-gpu", 3e-4))):
+            out = probe.run("ssd", number, L, H, P, G, N, Q, probe.path("in"), probe.path("out"))
+            y, state = out[:u.size].reshape(u.shape), out[u.size:].reshape(H, N, P).transpose(0, 2, 1)
+            want, want_state = m2.ssd(order, u, delta, A, B, C, D, chunk=Q)
+            worst = max(m2._rel(y, want), m2._rel(state, want_state))
+            check(worst <= most, "%s L %d H %d P %d G %d N %d Q %d: %.1e of the largest value, at most %.0e"
+                  % (order, L, H, P, G, N, Q, worst, most))
+            others = [m2.ssd(o, u, delta, A, B, C, D, chunk=Q)[0] for o in ("chunked", "chunked-fp16", "chunked-gpu") if o != order]
+            if order.startswith("chunked-") and L > 1:
+                far = min(np.sqrt(np.mean((want - o) ** 2)) for o in others)
+                near = np.sqrt(np.mean((want - y) ** 2))
+                check(near < 0.1 * far, "%s L %d: %.1e from it, %.1e from the nearest other order (rms)" % (order, L, near, far))
+
+
+CHECKS = {"float": float_modes, "half": half_layers, "scan": scan}
+
+
+def main():
+    name, binary = sys.argv[1:3]
+    with tempfile.TemporaryDirectory() as work:
+        CHECKS[name](Probe(binary, work))
+    print("%s: %s" % (name, "%d WRONG" % check.failed if check.failed else "all ok"))
+    return 1 if check.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
