@@ -69,7 +69,7 @@ static enum status write_manifest(const struct report *report, const struct resu
         json_begin_object(w, NULL);
         for (int i = 0; result_attribute_name(i); i++)
             json_put_string(w, result_attribute_name(i), result_attribute(result, result_attribute_name(i)));
-        json_put_string(w, "arch", result_arch(result)->name);
+        if (result_arch(result) != arch_at(0)) json_put_string(w, "arch", result_arch(result)->name);
         json_begin_array(w, "sample_lengths");
         for (int s = 0; s < result_samples(result); s++)
             json_put_integer(w, NULL, result_length(result, s));
