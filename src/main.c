@@ -120,7 +120,7 @@ static enum status run_under_mpi(struct job *job, struct verdict *verdict, const
     }
     if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
     verdict_close(verdict);
-    job_clear(job);
+    command_close(job);
     comm_finish(&comm);
     return err.status;
 }
@@ -143,6 +143,6 @@ int main(int argc, char **argv)
     if (!err.status) standard_end(&err);
     if (err.status) log_job(&log, LOG_ERROR, "%s", err.text);
     verdict_close(&verdict);
-    job_clear(&job);
+    command_close(&job);
     return (int)err.status;
 }

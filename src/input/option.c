@@ -97,6 +97,10 @@ static const struct option options[] = {
      .help = "every mode; the same as --modes all", .word = "all"},
     {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH | IN_REPORT | IN_BENCH, OFFSET(modes), .argument = "LIST",
      .help = "names, or all, essential, fp_only, quant_only (default all); see `ssmsweep modes`"},
+    {"recipes", 0, OPTION_LINES, GROUP_SWEEP, IN_BOTH | IN_REPORT | IN_BENCH | IN_MODES, OFFSET(recipes),
+     .argument = "FILE.json",
+     .help = "further modes, as recipes: a format for any unit of any layer; may be given again;\n"
+             "docs/recipes.md"},
     {"mode", 0, OPTION_LIST, GROUP_SWEEP, IN_SAVE, OFFSET(modes), .argument = "MODE",
      .help = "save: the same as --modes"},
     {"quantize", 0, OPTION_FLAG, GROUP_SWEEP, IN_SAVE, OFFSET(quantize),
@@ -202,6 +206,10 @@ static const struct option options[] = {
 
     {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH | IN_REPORT, OFFSET(job_file), .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},
+    {"recipe", 0, OPTION_FLAG, GROUP_GENERAL, IN_MODES, OFFSET(recipe),
+     .help = "modes: a mode as a recipe, to start from: ssmsweep modes 2-1 --recipe"},
+    {"show", 0, OPTION_TEXT, GROUP_GENERAL, IN_MODES, OFFSET(mode_shown), .argument = "MODE",
+     .help = "modes: this one alone, also as the argument"},
     {"json", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO | IN_MODES, OFFSET(json), .help = "info, modes: as JSON"},
     {"cpu", 0, OPTION_FLAG, GROUP_GENERAL, IN_INFO, OFFSET(cpu),
      .help = "info: instruction sets and cores of this machine"},
@@ -245,7 +253,7 @@ static const struct command_entry commands[] = {
     {"synth", COMMAND_SYNTH, NULL, NULL, "write a random model of a published shape: --preset, --out"},
     {"bench", COMMAND_BENCH, NULL, NULL,
      "measure machine, kernels, forward passes and, under mpirun, sweeps"},
-    {"modes", COMMAND_MODES, NULL, NULL, "what each mode does at each step (--json)"},
+    {"modes", COMMAND_MODES, "[MODE]", "show", "what each mode does at each step (--json, --recipe)"},
     {"help", COMMAND_HELP, "[COMMAND]", NULL, "print this text, or the options of a command"},
     {"version", COMMAND_VERSION, NULL, NULL, "print the version"},
 };

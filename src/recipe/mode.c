@@ -127,6 +127,11 @@ static unsigned set_bits(const char *word)
     return 0;
 }
 
+bool mode_is_set(const char *name)
+{
+    return set_bits(name) != 0;
+}
+
 static enum status unknown_mode(const char *word, struct error *err)
 {
     char known[256] = "";
@@ -143,14 +148,17 @@ static enum status select_word(const char *word, bool *chosen, struct error *err
 {
     unsigned bits = set_bits(word);
     bool found = bits != 0;
-    for (int i = 0; i < mode_count(); i++)
-        if ((mode_at(i)->sets & bits) || strcmp(mode_at(i)->name, word) == 0) chosen[i] = found = true;
+    for (int i = 0; i < mode_count(); i++) {
+        if (!(mode_at(i)->sets & bits) && strcmp(mode_at(i)->name, word) != 0) continue;
+        if (chosen) chosen[i] = true;
+        found = true;
+    }
     return found ? STATUS_OK : unknown_mode(word, err);
 }
 
 enum status mode_select(const char *list, bool *chosen, struct error *err)
 {
-    memset(chosen, 0, (size_t)mode_count() * sizeof *chosen);
+    if (chosen) memset(chosen, 0, (size_t)mode_count() * sizeof *chosen);
     int words = 0;
     for (const char *at = list; *at;) {
         size_t length = strcspn(at, ", ");
@@ -161,6 +169,18 @@ enum status mode_select(const char *list, bool *chosen, struct error *err)
     }
     return words ? STATUS_OK
                  : error_set(err, STATUS_USAGE, "--modes: the list is empty; name a mode, or all");
+}
+
+bool mode_is_listed(const char *list, const struct mode *mode)
+{
+    for (const char *at = list; *at;) {
+        size_t length = strcspn(at, ", ");
+        char word[64];
+        snprintf(word, sizeof word, "%.*s", (int)(length < 63 ? length : 63), at);
+        if (length > 0 && ((mode->sets & set_bits(word)) || strcmp(mode->name, word) == 0)) return true;
+        at += length + (at[length] != '\0');
+    }
+    return false;
 }
 
 void mode_write_list(const bool *chosen, char *text, size_t room)
@@ -176,7 +196,7 @@ void mode_write_list(const bool *chosen, char *text, size_t room)
 
 // ---- the steps of a layer, in their order ----
 
-// A mode and its first layer's setting.
+// A mode and a layer's setting.
 struct shown {
     const struct mode *mode;
     const struct units *units;
@@ -270,23 +290,43 @@ static const struct step {
 };
 enum { STEPS = sizeof steps / sizeof steps[0] };
 
-static enum status show(struct shown *shown, const struct mode *mode, const struct units *units,
+struct row {
+    const struct mode *mode;
+    const char *texts[STEPS];
+};
+
+static void show_layer(struct row *row, const struct shown *shown, bool first)
+{
+    for (int s = 0; s < STEPS; s++) {
+        const char *text = steps[s].text(shown);
+        if (first)
+            row->texts[s] = text;
+        else if (strcmp(row->texts[s], text) != 0)
+            row->texts[s] = "by layer";
+    }
+}
+
+// No model is known here, so what a recipe says of layers is tried on a deep one.
+static enum status show(struct row *row, const struct mode *mode, const struct units *units,
                         struct error *err)
 {
+    enum { DEEP = 1024 };
     struct recipe recipe = {0};
-    if (recipe_make(&recipe, mode, units, 1, err)) return err->status;
-    *shown = (struct shown){mode, units, recipe.layers[0]};
+    if (recipe_make(&recipe, mode, units, mode->added ? DEEP : 1, err)) return err->status;
+    row->mode = mode;
+    for (int l = 0; l < recipe.n_layer; l++)
+        show_layer(row, &(struct shown){mode, units, recipe.layers[l]}, l == 0);
     recipe_clear(&recipe);
     return STATUS_OK;
 }
 
 // ---- for people ----
 
-static int column_width(const struct step *step, const struct shown *modes_shown)
+static int column_width(int step, const struct row *all)
 {
-    size_t width = strlen(step->title);
+    size_t width = strlen(steps[step].title);
     for (int m = 0; m < mode_count(); m++) {
-        size_t length = strlen(step->text(&modes_shown[m]));
+        size_t length = strlen(all[m].texts[step]);
         width = length > width ? length : width;
     }
     return (int)width;
@@ -302,25 +342,25 @@ static int name_width(void)
     return width;
 }
 
-static void print_row(FILE *out, const struct shown *all, const struct shown *row)
+static void print_row(FILE *out, const struct row *all, const struct row *row)
 {
     fprintf(out, "%-*s", name_width(), row ? row->mode->name : "mode");
     for (int s = 0; s < STEPS; s++) {
         bool last = s + 1 == STEPS; // no blanks at the end of a line
-        fprintf(out, "  %-*s", last ? 0 : column_width(&steps[s], all),
-                row ? steps[s].text(row) : steps[s].title);
+        fprintf(out, "  %-*s", last ? 0 : column_width(s, all), row ? row->texts[s] : steps[s].title);
     }
     fputc('\n', out);
 }
 
-static void print_table(FILE *out, const struct shown *all)
+static void print_table(FILE *out, const struct row *all, const struct mode *only)
 {
     print_row(out, all, NULL);
     for (int m = 0; m < mode_count(); m++)
-        print_row(out, all, &all[m]);
+        if (!only || mode_at(m) == only) print_row(out, all, &all[m]);
     fputc('\n', out);
     for (int m = 0; m < mode_count(); m++) {
         const struct mode *mode = mode_at(m);
+        if (only && mode != only) continue;
         fprintf(out, "  %-*s %s", name_width(), mode->name, mode->summary);
         if (mode->equals) fprintf(out, " (same results as %s)", mode->equals);
         fputc('\n', out);
@@ -343,9 +383,9 @@ static void put_sets(struct json_writer *w, const struct mode *mode)
     json_end_array(w);
 }
 
-static void put_mode(struct json_writer *w, const struct shown *shown)
+static void put_mode(struct json_writer *w, const struct row *row)
 {
-    const struct mode *mode = shown->mode;
+    const struct mode *mode = row->mode;
     json_begin_object(w, NULL);
     json_put_string(w, "name", mode->name);
     json_put_string(w, "summary", mode->summary);
@@ -353,20 +393,20 @@ static void put_mode(struct json_writer *w, const struct shown *shown)
     put_sets(w, mode);
     json_begin_object(w, "steps");
     for (int s = 0; s < STEPS; s++)
-        json_put_string(w, steps[s].key, steps[s].text(shown));
+        json_put_string(w, steps[s].key, row->texts[s]);
     json_end_object(w);
     json_put_string(w, "equals", mode->equals);
     json_end_object(w);
 }
 
-static enum status print_json(FILE *out, const struct shown *all, struct error *err)
+static enum status print_json(FILE *out, const struct row *all, const struct mode *only, struct error *err)
 {
     struct json_writer *w = json_writer_open();
     if (!w) return error_memory(err, 1, "the table of modes");
     json_begin_object(w, NULL);
     json_begin_array(w, "modes");
     for (int m = 0; m < mode_count(); m++)
-        put_mode(w, &all[m]);
+        if (!only || mode_at(m) == only) put_mode(w, &all[m]);
     json_end_array(w);
     json_end_object(w);
     char *text = json_writer_finish(w);
@@ -376,14 +416,15 @@ static enum status print_json(FILE *out, const struct shown *all, struct error *
     return STATUS_OK;
 }
 
-enum status mode_table_print(FILE *out, bool json, const struct units *units, struct error *err)
+enum status mode_table_print(FILE *out, bool json, const struct mode *only, const struct units *units,
+                             struct error *err)
 {
-    struct shown *all = calloc((size_t)mode_count(), sizeof *all);
+    struct row *all = calloc((size_t)mode_count(), sizeof *all);
     if (!all) return error_memory(err, (size_t)mode_count() * sizeof *all, "the table of modes");
     for (int m = 0; m < mode_count() && !err->status; m++)
         show(&all[m], mode_at(m), units, err);
-    if (!err->status && json) print_json(out, all, err);
-    if (!err->status && !json) print_table(out, all);
+    if (!err->status && json) print_json(out, all, only, err);
+    if (!err->status && !json) print_table(out, all, only);
     free(all);
     return err->status;
 }

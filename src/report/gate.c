@@ -55,10 +55,9 @@ static enum status read_limit(struct gate *gate, const char *word, const char *w
 static enum status read_modes(struct gate *gate, const char *list, const char *where, struct error *err)
 {
     struct error found = {0};
-    if (mode_count() > GATE_MODES)
-        return error_set(err, STATUS_INTERNAL, "gates: more modes than GATE_MODES");
     gate->any_mode = false;
-    if (mode_select(list, gate->modes, &found) == STATUS_OK) return STATUS_OK;
+    snprintf(gate->modes, sizeof gate->modes, "%s", list);
+    if (mode_select(list, NULL, &found) == STATUS_OK) return STATUS_OK;
     return error_set(err, STATUS_USAGE, "%s: mode=%.64s: %.300s", where, list, found.text);
 }
 
@@ -241,10 +240,8 @@ static bool run_wanted(const struct gate *gate, const struct comparison *compari
     if (view_is_reference(comparison, result, run)) return false;
     if (gate->calib_data_num && r->cell.calib_data_num && r->cell.calib_data_num != gate->calib_data_num)
         return false;
-    bool wanted = gate->any_mode;
-    for (int m = 0; m < mode_count() && !wanted; m++)
-        wanted = gate->modes[m] && strcmp(mode_at(m)->name, r->mode) == 0;
-    return wanted;
+    const struct mode *mode = mode_find(r->mode);
+    return gate->any_mode || (mode && mode_is_listed(gate->modes, mode));
 }
 
 // What one gate found so far.
@@ -315,10 +312,9 @@ static int count_entries(const struct gate *gate, const struct selected *selecte
 {
     struct gate narrow = *gate;
     struct finding finding = {0};
-    struct error known = {0}; // it was read before
     narrow.n_limits = 0;
     if (strcmp(selected->key, "mode") == 0)
-        mode_select(selected->text, narrow.modes, &known);
+        snprintf(narrow.modes, sizeof narrow.modes, "%s", selected->text);
     else if (strcmp(selected->key, "component") == 0)
         snprintf(narrow.components, sizeof narrow.components, "%s", selected->text);
     else
@@ -358,11 +354,11 @@ static enum status check_coverage(const struct gate *gate, const struct comparis
 // A set is swept where one of its modes is.
 static bool is_swept(const char *word, const bool *swept, const char *reference)
 {
-    bool chosen[GATE_MODES] = {false};
     struct error known = {0};
-    if (mode_select(word, chosen, &known)) return true; // empty
+    if (mode_select(word, NULL, &known)) return true; // empty
     for (int m = 0; m < mode_count(); m++)
-        if (chosen[m] && swept[m] && strcmp(mode_at(m)->name, reference) != 0) return true;
+        if (mode_is_listed(word, mode_at(m)) && swept[m] && strcmp(mode_at(m)->name, reference) != 0)
+            return true;
     return false;
 }
 

@@ -619,6 +619,16 @@ static void put_statistics(struct json_writer *w, const struct report_statistics
     json_end_object(w);
 }
 
+// Without recipes the key is not there.
+static void put_recipes(struct json_writer *w, const struct report *report)
+{
+    if (report->n_recipes == 0) return;
+    json_begin_object(w, "recipes");
+    for (int i = 0; i < report->n_recipes; i++)
+        put_fact(w, &report->recipes[i]);
+    json_end_object(w);
+}
+
 static void put_judgements(struct json_writer *w, const struct report *report)
 {
     const struct report_statistics *statistics = report->statistics;
@@ -654,6 +664,7 @@ enum status render_json_sweep(FILE *out, const struct report *report, struct err
     json_put_string(w, "reference_mode", report->reference);
     render_json_coverage(w, report);
     render_json_provenance(w, report, NULL);
+    put_recipes(w, report);
     put_statistics(w, report->statistics);
     put_entries(w, "layers", report, false);
     put_entries(w, "end_of_model", report, true);

@@ -66,6 +66,8 @@ void build_about(struct builder *b)
     for (int i = 0; (name = result_attribute_name(i)); i++)
         if (strcmp(name, "job") != 0)
             add_fact(&facts, name, builder_text(b, "%s", result_attribute(b->from->result, name)));
+    for (int i = 0; i < b->report->n_recipes; i++)
+        add_fact(&facts, builder_text(b, "recipe %s", b->report->recipes[i].key), b->report->recipes[i].text);
     const struct builder_shape shape = {&value, 1, facts.count, false};
     struct report_table *table = builder_table(b, REPORT_ABOUT, 1, "What was run", &shape);
     for (int i = 0; table && i < facts.count; i++) {

@@ -130,6 +130,7 @@ void build_pairs(struct builder *b)
     const struct sweep_report *sweep = b->from->sweep;
     const struct sweep_family *family = build_main_family(sweep);
     int units = 0;
+    if (family->count == 0) return;
     for (int u = 0; u < sweep->n_units; u++)
         units += is_shown(sweep, u);
     const struct builder_shape shape = {pair_columns, PAIR_COLUMNS, units * pair_count(family->count), false};
@@ -278,7 +279,7 @@ void build_answer(struct builder *b)
     int unit = sweep->n_units - 1;
     while (unit >= 0 && !build_stands_for_layer(sweep, unit))
         unit--;
-    if (unit < 0 || build_main_family(sweep)->count == 0) return;
+    if (unit < 0 || build_unranked_note(b, REPORT_ANSWER) || build_main_family(sweep)->count == 0) return;
     const struct outcome s = outcome_of(b, unit);
     say_best(b, &s);
     if (s.family->count < 2) return;

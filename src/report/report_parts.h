@@ -81,6 +81,8 @@ void build_unbounded_note(struct builder *b, enum report_section_id section, uns
 // One unit for each layer shown, ascending: those captured, or all; without `all` the first and the last of
 // many.  *count: how many.
 int *build_units(struct builder *b, bool all, int *count);
+// Says that the modes are too many to be ranked, if they are.
+bool build_unranked_note(struct builder *b, enum report_section_id section);
 int build_main_metric(const struct sweep_unit *unit); // the metric that stands for the others
 // The last cell of samples in the order of the text.
 const struct sweep_family *build_main_family(const struct sweep_report *sweep);

@@ -166,6 +166,18 @@ static void build_evaluation(struct builder *b, const struct json *job)
     report->n_evaluation = FACTS;
 }
 
+static void build_recipes(struct builder *b)
+{
+    const struct result *result = b->from->result;
+    const int count = result_recipes(result);
+    struct report_fact *facts = builder_take(b, (size_t)count + 1, sizeof *facts);
+    for (int i = 0; facts && i < count; i++)
+        facts[i] = (struct report_fact){.key = result_recipe_at(result, i)->name,
+                                        .text = result_recipe_at(result, i)->text};
+    b->report->recipes = facts;
+    b->report->n_recipes = facts ? count : 0;
+}
+
 static void build_time(struct builder *b)
 {
     struct tm utc;
@@ -186,6 +198,7 @@ void build_sources(struct builder *b)
     build_incomplete(b);
     build_provenance(b, job);
     build_evaluation(b, job);
+    build_recipes(b);
     json_close(job);
 }
 

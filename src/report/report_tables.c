@@ -299,12 +299,29 @@ static const struct report_column *ranking_columns(struct builder *b, const int 
     return columns;
 }
 
+static bool is_unranked(const struct sweep_report *sweep)
+{
+    return sweep->n_pieces > 0 && build_main_family(sweep)->count == 0;
+}
+
+bool build_unranked_note(struct builder *b, enum report_section_id section)
+{
+    const struct sweep_report *sweep = b->from->sweep;
+    if (!is_unranked(sweep)) return false;
+    builder_note(b, section, 0,
+                 builder_text(b,
+                              "%d modes are too many to be ranked; compare up to %d of them (--modes).  The "
+                              "intervals of all, of predictions too, are in sweep.json.",
+                              sweep->n_runs, BOOTSTRAP_MAX_RUNS));
+    return true;
+}
+
 void build_ranking(struct builder *b)
 {
     const struct sweep_report *sweep = b->from->sweep;
     int n;
     const int *units = build_units(b, b->from->every_layer, &n);
-    if (n == 0) return;
+    if (n == 0 || build_unranked_note(b, REPORT_RANKING)) return;
     const struct sweep_family *family = build_main_family(sweep);
     const char *title = builder_text(b, "Which modes can be told apart?  %s against %s, %d sample%s%s",
                                      sweep->units[units[0]].name, sweep->reference, sweep->samples,
@@ -428,7 +445,7 @@ void build_predictions(struct builder *b)
 {
     const struct sweep_report *sweep = b->from->sweep;
     const int unit = sweep->n_units - 1;
-    if (sweep->units[unit].layer != SWEEP_END_OF_MODEL) return;
+    if (sweep->units[unit].layer != SWEEP_END_OF_MODEL || is_unranked(sweep)) return;
     const struct sweep_family *family = build_main_family(sweep);
     const char *title = no_predictions(sweep, family, unit);
     if (title) {

@@ -30,6 +30,7 @@ static int most_runs(const struct sweep_report *report)
     int most = 1;
     for (int f = 0; f < report->n_families; f++)
         most = report->families[f].count > most ? report->families[f].count : most;
+    if (report->n_pieces > 0) most = BOOTSTRAP_MAX_RUNS;
     for (int t = 0; t < report->n_trends; t++)
         most = report->trends[t].count > most ? report->trends[t].count : most;
     return most;
@@ -352,14 +353,14 @@ static void judge_pairs(struct demands *demands, struct sweep_report *report, in
 }
 
 static void judge_family(const struct source *source, struct sweep_report *report, int unit, int k,
-                         const struct sweep_family *family)
+                         const struct sweep_family *family, bool may_rank)
 {
     const struct sweep_unit *u = &report->units[unit];
     const struct metric *metric = sweep_metric(u, k);
     struct interval intervals[BOOTSTRAP_MAX_RUNS];
     struct change changes[MOST_PAIRS];
     double adjusted[MOST_PAIRS], values[BOOTSTRAP_MAX_RUNS];
-    const bool ranked = sweep_ranks_by(u, k);
+    const bool ranked = may_rank && sweep_ranks_by(u, k);
     for (int i = 0; i < family->count; i++)
         values[i] = sweep_entry_at(report, unit, family->runs[i])->intervals[k].value;
     resample(source, metric, family->runs, metric->value ? values : NULL, family->count, intervals,
@@ -397,7 +398,9 @@ static void judge(struct sweep_report *report, int unit, struct bootstrap *boots
     const struct source source = {bootstrap, demands, tables};
     for (int k = 0; k < sweep_metric_count(&report->units[unit]); k++) {
         for (int f = 0; f < report->n_families; f++)
-            judge_family(&source, report, unit, k, &report->families[f]);
+            judge_family(&source, report, unit, k, &report->families[f], true);
+        for (int p = 0; p < report->n_pieces; p++)
+            judge_family(&source, report, unit, k, &report->pieces[p], false);
         for (int t = 0; t < report->n_trends && sweep_ranks_by(&report->units[unit], k); t++)
             judge_trend(&source, report, unit, k, t);
     }

@@ -106,8 +106,19 @@ static void add_family(struct sweep_report *report, const struct result_run *cel
     struct sweep_family *family = &report->families[report->n_families];
     *family =
         (struct sweep_family){.cell = cell, .first_rank = report->n_ranks, .first_pair = report->n_pairs};
-    for (int i = 0; i < report->n_runs && family->count < BOOTSTRAP_MAX_RUNS; i++)
-        if (belongs(report, i, cell)) family->runs[family->count++] = i;
+    int first = report->n_pieces;
+    for (int i = 0; i < report->n_runs; i++) {
+        if (!belongs(report, i, cell)) continue;
+        if (family->count == BOOTSTRAP_MAX_RUNS) {
+            report->pieces[report->n_pieces++] = *family;
+            family->count = 0;
+        }
+        family->runs[family->count++] = i;
+    }
+    if (report->n_pieces > first) { // too many to be ranked
+        report->pieces[report->n_pieces++] = *family;
+        *family = (struct sweep_family){0};
+    }
     if (family->count == 0) return;
     report->n_families++;
     report->n_ranks += family->count;
@@ -119,7 +130,8 @@ static enum status list_families(struct sweep_report *report, struct error *err)
 {
     size_t most = (size_t)report->n_runs + 1;
     report->families = calloc(most, sizeof *report->families);
-    if (!report->families)
+    report->pieces = calloc(most + 2 * most / BOOTSTRAP_MAX_RUNS, sizeof *report->pieces);
+    if (!report->families || !report->pieces)
         return error_memory(err, most * sizeof *report->families, "the families of a report");
     const struct result_run *last = NULL;
     bool taken = false;
@@ -128,8 +140,8 @@ static enum status list_families(struct sweep_report *report, struct error *err)
         if (run->cell.calib_data_num == 0 || (last && same_cell(last, run))) continue;
         add_family(report, run);
         last = run;
-        taken = taken ||
-                run_of(report, report->families[report->n_families - 1].runs[0])->cell.calib_data_num == 0;
+        for (int f = 0; f < report->n_runs && !taken; f++)
+            taken = run_of(report, f)->cell.calib_data_num == 0 && belongs(report, f, run);
     }
     if (!taken) add_family(report, NULL);
     return STATUS_OK;
@@ -296,6 +308,7 @@ void sweep_report_clear(struct sweep_report *report)
     free(report->runs);
     free(report->units);
     free(report->families);
+    free(report->pieces);
     free(report->trends);
     free(report->reruns);
     free(report->entries);

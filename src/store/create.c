@@ -14,6 +14,7 @@
 #include "hdf.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/calibrate/observer.h"
+#include "ssmsweep/recipe/recipe_file.h"
 #include "ssmsweep/store/store.h"
 
 struct layout_sizes contents_sizes(const struct contents *contents)
@@ -32,7 +33,14 @@ struct layout_sizes contents_sizes_at(const struct contents *contents, const str
 // ---- room on the disk ----
 
 // What HDF5 adds: object headers, and a tree, a heap and symbol tables for each group.
-enum { DATASET_BYTES = 272, COMPOUND_BYTES = 2000, GROUP_BYTES = 1032, MEMBER_BYTES = 60, FILE_BYTES = 4096 };
+enum {
+    DATASET_BYTES = 272,
+    COMPOUND_BYTES = 2000,
+    GROUP_BYTES = 1032,
+    MEMBER_BYTES = 60,
+    FILE_BYTES = 4096,
+    RECIPE_BYTES = 256
+};
 
 struct estimate {
     const struct contents *contents;
@@ -64,6 +72,15 @@ static unsigned long long count_groups(const struct plan *plan)
            (plan->metrics ? cells + runs : 0) + cells + runs;
 }
 
+// Is it the first run of a mode that a recipe file defines?
+static bool brings_recipe(const struct plan *plan, int run)
+{
+    if (!plan->runs[run].mode->added) return false;
+    for (int r = 0; r < run; r++)
+        if (plan->runs[r].mode == plan->runs[run].mode) return false;
+    return true;
+}
+
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
                                         const struct corpus *corpus)
 {
@@ -71,6 +88,8 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
     struct estimate estimate = {&contents, FILE_BYTES + count_groups(plan) * GROUP_BYTES};
     struct error none = {0};
     layout_each(plan, add_dataset, &estimate, &none);
+    for (int r = 0; r < plan->n_runs; r++)
+        if (brings_recipe(plan, r)) estimate.bytes += RECIPE_BYTES;
     return estimate.bytes;
 }
 
@@ -134,15 +153,21 @@ static void put_attribute(struct making *making, hid_t object, const char *name,
     if (attribute >= 0) H5Aclose(attribute);
 }
 
-static void put_text(struct making *making, const char *name, const char *text, struct error *err)
+static void put_text_at(struct making *making, hid_t object, const char *name, const char *text,
+                        struct error *err)
 {
     if (err->status) return;
     hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
     H5Tset_size(type, strlen(text) + 1);
     H5Tset_cset(type, H5T_CSET_UTF8);
-    put_attribute(making, making->file, name, type, space, text, err);
+    put_attribute(making, object, name, type, space, text, err);
     H5Sclose(space);
     H5Tclose(type);
+}
+
+static void put_text(struct making *making, const char *name, const char *text, struct error *err)
+{
+    put_text_at(making, making->file, name, text, err);
 }
 
 static void put_version(struct making *making, const char *name, struct error *err)
@@ -201,6 +226,40 @@ static void put_root_attribute(struct making *making, int attribute, struct erro
         put_text(making, name, layout_attribute_text(attribute, contents->plan, contents->identity), err);
     }
 }
+
+// ---- recipes ----
+
+static void put_recipe(struct making *making, hid_t group, const struct run *run, struct error *err)
+{
+    if (H5Aexists(group, run->mode->name) > 0) return; // a file that gets more modes
+    char *text = recipe_write(run->recipe, &making->contents->plan->arch->units);
+    if (text)
+        put_text_at(making, group, run->mode->name, text, err);
+    else
+        error_memory(err, 1, "a recipe");
+    free(text);
+}
+
+// Attributes of a group that files without recipes have not.
+static void put_recipes(struct making *making, struct error *err)
+{
+    const struct plan *plan = making->contents->plan;
+    hid_t group = -1;
+    for (int r = 0; r < plan->n_runs && !err->status; r++) {
+        if (!brings_recipe(plan, r)) continue;
+        if (group < 0)
+            group = hdf_exists(making->file, LAYOUT_RECIPES)
+                        ? H5Gopen2(making->file, LAYOUT_RECIPES, H5P_DEFAULT)
+                        : H5Gcreate2(making->file, LAYOUT_RECIPES, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        if (group < 0)
+            hdf_error(err, making->path, LAYOUT_RECIPES);
+        else
+            put_recipe(making, group, &plan->runs[r], err);
+    }
+    if (group >= 0) H5Gclose(group);
+}
+
+// ---- datasets ----
 
 // What is known before the first sample; NULL for all else.
 static const int32_t *values_of(const struct contents *contents, enum layout_data data,
@@ -271,12 +330,15 @@ static void make_contents(struct making *making, struct error *err)
     const struct contents *contents = making->contents;
     for (int a = 0; a < LAYOUT_ATTRIBUTES; a++)
         put_root_attribute(making, a, err);
+    put_recipes(making, err);
     if (!err->status) layout_each(contents->plan, make_dataset, making, err);
 }
 
 static void add_missing(struct making *making, struct error *err)
 {
     if (layout_each(making->contents->plan, make_missing, making, err)) return;
+    put_recipes(making, err);
+    if (err->status) return;
     if (H5Adelete(making->file, "job") < 0) hdf_error(err, making->path, "job");
     put_text(making, "job", making->contents->identity->job_json, err);
 }

@@ -231,7 +231,12 @@ static size_t text_room(hid_t attribute, hid_t type)
 
 char *hdf_read_text(const struct hdf_file *file, const char *name)
 {
-    hid_t attribute = H5Aopen(file->id, name, H5P_DEFAULT);
+    return hdf_read_text_at(file->id, name);
+}
+
+char *hdf_read_text_at(hid_t object, const char *name)
+{
+    hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
     if (attribute < 0) return calloc(1, 1);
     hid_t type = H5Aget_type(attribute);
     size_t room = type < 0 ? 0 : text_room(attribute, type);

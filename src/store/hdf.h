@@ -67,6 +67,7 @@ bool hdf_read_block(hid_t data, const struct hdf_block *block, hid_t type, void 
 
 // A root attribute in malloc'ed memory, "" if it is absent or no text; NULL when memory is out.
 char *hdf_read_text(const struct hdf_file *file, const char *name);
+char *hdf_read_text_at(hid_t object, const char *name); // of any group or dataset
 
 // A root attribute that is one integer; false if it is absent or something else.
 bool hdf_read_integer(const struct hdf_file *file, const char *name, int *value);

@@ -16,6 +16,9 @@
 // Files of version 5 name no family of models; they are read, but not written to.
 enum { LAYOUT_OLDEST_VERSION = 5, LAYOUT_SCHEMA_VERSION = 6, LAYOUT_PATH_ROOM = 160, LAYOUT_NAME_ROOM = 32 };
 
+// The group whose attributes are recipes: a mode's name, and its canonical text.
+#define LAYOUT_RECIPES "/recipes"
+
 // ---- datasets ----
 
 // In the order in which they are made: those of the file and of its cells, then run by run.  The rows of a

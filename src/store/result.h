@@ -38,7 +38,18 @@ struct result {
     hid_t *metrics; // [n_runs][RESULT_METRICS], 0 where absent; NULL without metrics
     int32_t width[ARCH_MOST_COMPONENTS];
     char *attributes[LAYOUT_ATTRIBUTES];
+    struct result_recipe *recipes; // in the order of their names
+    int n_recipes;
 };
+
+// ---- recipes.c ----
+
+// Reads the file's group of them; names and texts are owned by the result.  recipes_close() frees.
+enum status recipes_read(struct result *result, struct error *err);
+// Those that have the name of a mode are what that mode is in the model of the file.  After the metrics are
+// open, which tell the layers.
+enum status recipes_check(const struct result *result, struct error *err);
+void recipes_close(struct result *result);
 
 // The names of a run in the file.
 struct layout_run result_names(const struct result *result, int run);

@@ -370,7 +370,7 @@ static enum status read_structure(struct result *result, struct error *err)
         return err->status;
     result->sizes = layout_sizes_of(result->arch, 0, -1, -1, -1);
     if (read_samples(result, err) || find_runs(result, err) || read_states(result, err) ||
-        open_metrics(result, err))
+        open_metrics(result, err) || recipes_read(result, err) || recipes_check(result, err))
         return err->status;
     if (result->metrics && !hdf_exists(result->file.id, "/outputs")) return STATUS_OK; // --store none
     return find_layers(result, err) ? err->status : check_outputs(result, err);
@@ -406,6 +406,7 @@ void result_close(struct result *result)
     if (result->file.id >= 0) H5Fclose(result->file.id);
     for (int a = 0; a < LAYOUT_ATTRIBUTES; a++)
         free(result->attributes[a]);
+    recipes_close(result);
     free(result->metrics);
     free(result->layers);
     free(result->runs);

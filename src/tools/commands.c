@@ -10,6 +10,7 @@
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/recipe/recipe_file.h"
 #include "ssmsweep/report/job_files.h"
 #include "ssmsweep/report/reporting.h"
 #include "ssmsweep/store/claim.h"
@@ -19,17 +20,37 @@
 #include "ssmsweep/tools/npy_files.h"
 #include "ssmsweep/tools/synth.h"
 
+// Files that recipes come from: those of --recipes, and the result file that the command goes on with.
+static enum status open_recipes(const struct job *job, struct error *err)
+{
+    const bool reads = job->command == COMMAND_COMPARE || job->command == COMMAND_REPORT ||
+                       job->command == COMMAND_EXPORT || job->command == COMMAND_SAVE || job->resume;
+    if (recipe_files_read(job->recipes, err)) return err->status;
+    if (job->command == COMMAND_INFO && job->model_dir) return result_adopt_recipes(job->model_dir, err);
+    char *path = reads ? sweep_result_path(job, err) : NULL;
+    if (path) result_adopt_recipes(path, err);
+    free(path);
+    return err->status;
+}
+
 enum status command_check(const struct job *job, struct verdict *verdict, bool writes, struct error *err)
 {
     if (job->overwrite && job->resume)
         return error_set(err, STATUS_USAGE, "--overwrite contradicts --resume; give one of them");
     if (job->command == COMMAND_EXPORT && !job->npy)
         return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
+    if (open_recipes(job, err)) return err->status;
     if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
         job->command != COMMAND_REPORT && job->command != COMMAND_BENCH)
         return STATUS_OK;
     if (plan_check_names(job, err) || verdict_open(verdict, job, err)) return err->status;
     return writes ? job_files_check(job, err) : STATUS_OK;
+}
+
+void command_close(struct job *job)
+{
+    recipes_forget();
+    job_clear(job);
 }
 
 enum status command_check_kernels(const struct comm *comm, struct error *err)
@@ -69,6 +90,23 @@ static void synth(const struct job *job, const struct log *log, struct error *er
             made.files == 1 ? "" : "s", seconds, (double)made.weight_bytes * 1e-6 / (seconds + 1e-9));
 }
 
+// The table, or with a name and --recipe that mode as a recipe.
+static void print_modes(const struct job *job, struct error *err)
+{
+    const struct units *units = &arch_at(0)->units;
+    const struct mode *mode = job->mode_shown ? mode_find(job->mode_shown) : NULL;
+    if (job->mode_shown && !mode)
+        error_set(err, STATUS_USAGE, "modes: unknown mode '%.64s'; `ssmsweep modes` lists them",
+                  job->mode_shown);
+    else if (job->recipe && !mode)
+        error_set(err, STATUS_USAGE,
+                  "modes --recipe: expected the name of a mode: ssmsweep modes 2-1 --recipe");
+    else if (job->recipe)
+        recipe_print(stdout, mode, units, err);
+    else
+        mode_table_print(stdout, job->json, mode, units, err);
+}
+
 bool command_alone(const struct job *job, const struct log *log, const char *tool_version, struct error *err)
 {
     const bool speaks = log->rank == 0;
@@ -80,7 +118,7 @@ bool command_alone(const struct job *job, const struct log *log, const char *too
         if (speaks) printf("ssmsweep %s\n", tool_version);
         return true;
     case COMMAND_MODES:
-        if (speaks) mode_table_print(stdout, job->json, &arch_at(0)->units, err);
+        if (speaks) print_modes(job, err);
         return true;
     case COMMAND_INFO:
         if (speaks) info(job, err);

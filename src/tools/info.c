@@ -365,12 +365,17 @@ static int count_complete(const struct result *result)
 
 static void print_runs(FILE *out, const struct result *result)
 {
+    int width = 6;
+    for (int r = 0; r < result_all_runs(result); r++) {
+        const int length = (int)strlen(result_run_at(result, r)->mode);
+        width = length > width ? length : width;
+    }
     for (int r = 0; r < result_all_runs(result); r++) {
         const struct result_run *run = result_run_at(result, r);
         char cell[VIEW_CELL_CHARS], noise[32] = "";
         if (run->dither) snprintf(noise, sizeof noise, ", noisy re-run %d", run->dither);
-        fprintf(out, "  %-6s %-14s %d of %d samples%s%s\n", run->mode, view_cell_text(run, cell), run->done,
-                result_samples(result), noise, run->complete ? "" : ", not complete");
+        fprintf(out, "  %-*s %-14s %d of %d samples%s%s\n", width, run->mode, view_cell_text(run, cell),
+                run->done, result_samples(result), noise, run->complete ? "" : ", not complete");
     }
 }
 
@@ -398,6 +403,9 @@ static void print_text(FILE *out, const struct result *result, const char *path)
             view_tokens(result), result_max_tokens(result));
     fprintf(out, "runs                   %d, %d complete\n", result_all_runs(result), count_complete(result));
     print_runs(out, result);
+    for (int i = 0; i < result_recipes(result); i++)
+        fprintf(out, "recipe                 %s %s\n", result_recipe_at(result, i)->name,
+                result_recipe_at(result, i)->text);
     fprintf(out, "captured               %d layers\n", result_layers(result));
     print_layers(out, result);
     fprintf(out, "job                    %s\n", result_attribute(result, "job"));
@@ -454,6 +462,10 @@ static enum status print_json(FILE *out, const struct result *result, const char
     json_put_integer(w, "max_tokens", result_max_tokens(result));
     json_put_bool(w, "complete", count_complete(result) == result_all_runs(result));
     put_runs(w, result);
+    if (result_recipes(result) > 0) json_begin_object(w, "recipes");
+    for (int i = 0; i < result_recipes(result); i++)
+        json_put_string(w, result_recipe_at(result, i)->name, result_recipe_at(result, i)->text);
+    if (result_recipes(result) > 0) json_end_object(w);
     put_layers(w, result);
     json_end_object(w);
     return info_finish_json(out, w, err);

@@ -98,9 +98,19 @@ def configs(demo):
     yield json.dumps({"model_type": "mamba", "hidden_size": "\ud83d", "num_hidden_layers": 1e300}).encode()
 
 
+def recipes(demo):
+    del demo
+    scan = {"conv1d:output": "float", "scan:u": "float"}
+    for value in ({"name": "a"}, {"name": "first-four", "base": "2-1", "layers": [{"layers": "0-3", "set": scan}, {"layers": "last", "base": "2-4"}]},
+                  {"recipes": [{"name": "a", "set": {"weight:*": "int8", "embedding": "float"}}, {"name": "b", "base": "a", "summary": "x",
+                                                                                                 "layers": [{"layers": "-1,first", "base": "a"}]}]},
+                  {"name": "c", "base": "fp16", "set": {"*": "float", "scan:order": "blocked", "conv1d:input": "dynamic"}}):
+        yield json.dumps(value).encode()
+
+
 def main():
     out, demo = sys.argv[1:3]
-    for name, make in (("text", texts), ("tokenizer", tokenizers), ("npy", arrays), ("config", configs)):
+    for name, make in (("text", texts), ("tokenizer", tokenizers), ("npy", arrays), ("config", configs), ("recipe", recipes)):
         folder = os.path.join(out, name)
         os.makedirs(folder, exist_ok=True)
         made = 0

@@ -59,6 +59,9 @@ struct job {
     const char *observer;   // NULL, or as numerics/observer.h has it
     int shuffle_calib;      // orders of the calibration samples, that of the text among them
     const char *modes;      // comma list of names and sets
+    const char *recipes;    // NULL: none; recipe files, one per line
+    const char *mode_shown; // of COMMAND_MODES: NULL: all
+    bool recipe;            // likewise: as a recipe
     const char *layers;     // comma list of indices, `first`, `last`, or `all`
     const char *components; // comma list or `all`
     int store;              // enum job_store

@@ -29,6 +29,7 @@ struct mode {
 int mode_count(void);                           // of the table and what was added
 const struct mode *mode_at(int index);          // in table order, added ones behind
 const struct mode *mode_find(const char *name); // NULL: no such mode
+bool mode_is_set(const char *name);             // a word of --modes that stands for several
 
 // Local.  One more mode, by name wherever a mode is; `mode` and what it points to must stay until
 // modes_clear().  Before any mode is asked for, and the same on every rank.  STATUS_INPUT: the name is there.
@@ -41,20 +42,23 @@ static inline bool mode_is_float(const struct mode *mode)
 }
 
 // Comma or blank separated names and sets (`all`, `essential`, `fp_only`, `quant_only`) ->
-// chosen[mode_count()] in table order.  STATUS_USAGE names the unknown word and lists the known ones.
+// chosen[mode_count()] in table order; NULL: it is only checked.  STATUS_USAGE names the unknown word and
+// lists the known ones.
 enum status mode_select(const char *list, bool *chosen, struct error *err);
+bool mode_is_listed(const char *list, const struct mode *mode); // of a list that was checked
 
 // The other way round: "fp32,0,2-1", in table order, cut where the room ends.
 void mode_write_list(const bool *chosen, char *text, size_t room);
 
 // ---- mode table ----
 
-// What each mode does at each step of a layer, in words made from its setting of the first layer.
+// What each mode does at each step of a layer, in words made from its settings; "by layer" where they differ.
 
 // Local.  A table, one row per mode and one column per step, then one line per mode; or all of it as JSON:
 // {"modes": [{"name", "summary", "float", "sets": [...], "steps": {STEP: TEXT}, "equals": NAME or null}]}.
 // STATUS_IO when memory is out.
-// units: of a family, the first one where no model is known.
-enum status mode_table_print(FILE *out, bool json, const struct units *units, struct error *err);
+// only: one mode, or NULL: all.  units: of a family, the first one where no model is known.
+enum status mode_table_print(FILE *out, bool json, const struct mode *only, const struct units *units,
+                             struct error *err);
 
 #endif

@@ -37,7 +37,7 @@ void checks_clear(struct checks *checks);
 
 // ---- gates ----
 
-enum { GATE_LIMITS = 16, GATE_MODES = 64 };
+enum { GATE_LIMITS = 16 };
 
 struct gate_limit {
     int metric;
@@ -48,10 +48,10 @@ struct gate_limit {
 struct gate {
     char text[160];
     bool any_mode;
-    bool modes[GATE_MODES]; // by place in the mode table
-    char layers[96];        // empty: all
-    char components[160];   // a list; empty: the one that stands for a layer
-    int calib_data_num;     // 0: any
+    char modes[160];      // a list as --modes has it
+    char layers[96];      // empty: all
+    char components[160]; // a list; empty: the one that stands for a layer
+    int calib_data_num;   // 0: any
     struct gate_limit limits[GATE_LIMITS];
     int n_limits;
 };

@@ -354,7 +354,9 @@ struct report {
     const char *output_dir;
     struct report_fact *provenance, *evaluation;  // of the result; of the text that modes are compared on
     int n_provenance, n_evaluation, n_attributes; // n_attributes: provenance of the file, then of its job
-    bool complete;                                // every run of the sweep ended
+    struct report_fact *recipes; // of modes that recipe files define: name and canonical text
+    int n_recipes;
+    bool complete; // every run of the sweep ended
     struct report_incomplete *incomplete;
     int n_incomplete;
     const struct measurements *from; // what cells and series are made of

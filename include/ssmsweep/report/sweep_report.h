@@ -77,12 +77,13 @@ struct sweep_report {
     uint64_t seed;
     int replicates;
 
-    int *runs;                // of the result file, without those of the reference
-    struct sweep_unit *units; // by layer, component
-    struct sweep_family *families;
+    int *runs;                     // of the result file, without those of the reference
+    struct sweep_unit *units;      // by layer, component
+    struct sweep_family *families; // of up to BOOTSTRAP_MAX_RUNS runs: ranked
+    struct sweep_family *pieces;   // of larger ones: they have intervals, and no ranks and pairs
     struct sweep_trend *trends;
     struct sweep_rerun *reruns;
-    int n_runs, n_units, n_families, n_trends, n_reruns;
+    int n_runs, n_units, n_families, n_pieces, n_trends, n_reruns;
     int n_ranks, n_pairs; // of a unit and a metric
     int ranked;           // metrics by which modes are ranked, of the unit that has the most
 

@@ -154,7 +154,11 @@ struct result_run {
     bool complete; // every sample done
 };
 
-// Local.  STATUS_INPUT: missing, torn or foreign file.
+// Local, before any mode is asked for.  Adds the recipes that the result file has kept to the modes, but for
+// names that are there; nothing where there is no result file.  STATUS_INPUT: a torn recipe.
+enum status result_adopt_recipes(const char *path, struct error *err);
+
+// Local.  STATUS_INPUT: missing, torn or foreign file; a mode that is defined here is another recipe there.
 enum status result_open(struct result **result, const char *path, struct error *err);
 void result_close(struct result *result);
 // Collective.  All ranks see of a file that is still written to what rank 0 saw when it opened it.
@@ -177,6 +181,12 @@ uint32_t result_components(const struct result *result, int index); // mask at t
 int result_width(const struct result *result, int layer, int component);
 // A root attribute that is text, "" if it is absent; valid until result_close().
 const char *result_attribute(const struct result *result, const char *name);
+// The recipes of its modes, in the order of their names: canonical texts (recipe/recipe_file.h).
+struct result_recipe {
+    char *name, *text;
+};
+int result_recipes(const struct result *result);
+const struct result_recipe *result_recipe_at(const struct result *result, int index);
 const char *result_attribute_name(int index); // of all of them, from 0; NULL: there are no more
 // scales[*n_layer, n_sites] of a cell, zeros before the calibration has ended; caller frees.
 enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,

@@ -18,7 +18,9 @@
 
 // Local, before any work.  Reads what the job names beside model and texts; `writes`: this rank will write,
 // so it compares the files that are read with those that are made.
+// Recipes of files become modes.  command_close() frees the job, and forgets them.
 enum status command_check(const struct job *job, struct verdict *verdict, bool writes, struct error *err);
+void command_close(struct job *job);
 
 // Collective, before anything else under MPI: a wrong SSMSWEEP_ISA, which on some hosts may be a right one.
 enum status command_check_kernels(const struct comm *comm, struct error *err);
