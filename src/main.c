@@ -11,6 +11,7 @@
 #include "ssmsweep/comm/comm.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/report/report_folder.h"
+#include "ssmsweep/report/report_pages.h"
 #include "ssmsweep/report/reporting.h"
 #include "ssmsweep/report/verdict.h"
 #include "ssmsweep/store/store.h"
@@ -87,6 +88,13 @@ static enum status run_command(const struct program *program, struct error *err)
         return command_import(program->job, program->comm, SSMSWEEP_VERSION, err);
     case COMMAND_BENCH:
         return bench_run(program->job, program->comm, SSMSWEEP_VERSION, err);
+    case COMMAND_REPORT:
+        return report_pages(&(const struct reporting){.job = program->job,
+                                                      .comm = program->comm,
+                                                      .log = program->log,
+                                                      .stop = program->stop,
+                                                      .verdict = program->verdict},
+                            err);
     default:
         return compare(program, false, err);
     }

@@ -130,6 +130,10 @@ static const struct option options[] = {
 
     {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_REPORT | IN_BENCH | IN_EXPORT | IN_IMPORT,
      OFFSET(output_dir), .argument = "DIR", .help = "folder of the layer outputs (default layer_outputs)"},
+    {"result", 0, OPTION_LINES, GROUP_OUTPUT, IN_REPORT, OFFSET(results), .argument = "FILE",
+     .help =
+         "report: result file, sweep.json, or a folder of one; several make a part each (default: that in\n"
+         "--output_dir)"},
     {"npy", 0, OPTION_FLAG, GROUP_OUTPUT, IN_EXPORT, OFFSET(npy), .help = "export: as NumPy arrays"},
     {"npy-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_EXPORT | IN_IMPORT, OFFSET(npy_dir), .argument = "DIR",
      .help = "export, import-npy: folder of the arrays, also as the argument (default: --output_dir)"},
@@ -244,8 +248,8 @@ static const struct command_entry commands[] = {
     {"save", COMMAND_SAVE, "[MODE|SET...]", "modes",
      "run modes and keep their outputs, beside those of before, without comparing"},
     {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
-    {"report", COMMAND_REPORT, "[RESULT.h5|DIR]", "output_dir",
-     "make the page with figures, report.html, of a result file (--out, --title)"},
+    {"report", COMMAND_REPORT, "[RESULT.h5|DIR|sweep.json...]", "result",
+     "make the page with figures, report.html, of results (--out, --title)"},
     {"export", COMMAND_EXPORT, "--npy [DIR]", "npy-dir",
      "write the layer outputs as NumPy arrays, with statistics"},
     {"import-npy", COMMAND_IMPORT, "[DIR]", "npy-dir", "make a result file from such a folder, for compare"},

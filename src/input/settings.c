@@ -174,13 +174,14 @@ static enum status add_positional(struct positional *positional, const char *wor
     const struct command_entry *command = positional->command;
     const struct option *target =
         command->target ? option_find(command->target, strlen(command->target)) : NULL;
-    if (!target || (positional->text && target->kind != OPTION_LIST))
+    const bool takes_several = target && (target->kind == OPTION_LIST || target->kind == OPTION_LINES);
+    if (!target || (positional->text && !takes_several))
         return error_set(err, STATUS_USAGE, "unexpected argument '%.64s': '%s' takes %s; see ssmsweep --help",
                          word, command->name, target ? "one" : "none");
     size_t used = positional->text ? strlen(positional->text) : 0, room = used + strlen(word) + 2;
     char *grown = realloc(positional->text, room);
     if (!grown) return error_memory(err, room, "the arguments");
-    snprintf(grown + used, room - used, "%s%s", used ? "," : "", word);
+    snprintf(grown + used, room - used, "%s%s", !used ? "" : target->kind == OPTION_LIST ? "," : "\n", word);
     positional->text = grown;
     return STATUS_OK;
 }

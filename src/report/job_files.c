@@ -18,6 +18,7 @@ const struct file_pattern job_files_of_comparison_dir[] = {
 static const struct file_pattern page_alone[] = {{"report.html", NULL}, {NULL, NULL}};
 enum { COMPARISONS = 2 }; // the first ones: --save_comparison may give one the name that it has anyway
 static const struct file_pattern of_result[] = {{"sweep.h5", NULL}, {NULL, NULL}};
+static const struct file_pattern of_page[] = {{"sweep.h5", NULL}, {"sweep.json", NULL}, {NULL, NULL}};
 static const struct file_pattern of_model[] = {{"config.json", NULL},
                                                {"tokenizer.json", NULL},
                                                {"calibration.jsonl", NULL},
@@ -199,6 +200,19 @@ static enum status check_input(const struct place *input, const struct place *ou
     return err->status;
 }
 
+// Of `report`: one per line.
+static enum status check_results(const struct job *job, const struct place *outputs, struct error *err)
+{
+    char *lines = job->results ? strdup(job->results) : NULL, *rest = lines;
+    if (job->results && !lines) error_memory(err, strlen(job->results), "a path");
+    for (char *path; !err->status && (path = strsep(&rest, "\n"));)
+        for (int o = 0; o < MOST_PLACES && !err->status; o++)
+            if (outputs[o].path)
+                check_input(&(const struct place){"report", path, of_page}, &outputs[o], err);
+    free(lines);
+    return err->status;
+}
+
 static enum status check_output(const struct place *output, const struct place *other, struct error *err)
 {
     struct stat info;
@@ -266,6 +280,7 @@ enum status job_files_check(const struct job *job, struct error *err)
         for (int o = 0; o < MOST_PLACES; o++)
             if (inputs[i].path && outputs[o].path && check_input(&inputs[i], &outputs[o], err))
                 return err->status;
+    if (check_results(job, outputs, err)) return err->status;
     for (int o = 0; o < NAMED; o++)
         if (outputs[o].path && check_named(outputs, o, job, err)) return err->status;
     return STATUS_OK;

@@ -7,9 +7,19 @@
 
 struct page {
     FILE *out;
-    const struct report *report;
+    const struct html_part *parts;
+    int n_parts;
     const char *title;
+    const struct report *report; // the part at hand
+    char suffix[16];             // of its ids: "", "-2", "-3" ...
 };
+
+static void turn_to(struct page *page, int part)
+{
+    page->report = page->parts[part].report;
+    page->suffix[0] = '\0';
+    if (part > 0) snprintf(page->suffix, sizeof page->suffix, "-%d", part + 1);
+}
 
 static const struct html_piece *find_piece(const char *name)
 {
@@ -33,7 +43,7 @@ static void put_piece(FILE *out, const char *name)
 
 enum { NONE = -1 };
 
-// In the order in which they are read.  One whose section has no tables is left out.
+// In the order in which they are read.  One whose sections have no tables is left out.
 static const struct chapter {
     const char *id, *title, *lead;
     int needs;           // section; NONE: checks
@@ -61,7 +71,7 @@ static const struct chapter {
     {"scales", "Scales", "What the calibration gave, over the layers; a scale is the step of the INT8 grid.",
      REPORT_SCALES, "fig-scales", NONE},
     {"checks", "Gates and baseline", "", NONE, "", NONE}, // of report->checks
-    {"numbers", "Summary and all metrics", "", REPORT_SUMMARY, "table:all-metrics", REPORT_SUMMARY},
+    {"numbers", "Summary and all metrics", "", REPORT_SERIES, "table:all-metrics", REPORT_SUMMARY},
 };
 enum { CHAPTERS = sizeof chapters / sizeof chapters[0] };
 
@@ -73,14 +83,17 @@ static void put_section(FILE *out, const struct report_section *section)
 }
 
 // Places for what scripts make.
-static void put_figures(FILE *out, const char *figures)
+static void put_figures(const struct page *page, const char *figures)
 {
+    FILE *out = page->out;
     while (*figures) {
         const int length = (int)strcspn(figures, " ");
         if (strncmp(figures, "table:", 6) == 0)
-            fprintf(out, "<div id=\"%.*s\" class=\"needs-script\"></div>\n", length - 6, figures + 6);
+            fprintf(out, "<div id=\"%.*s%s\" class=\"needs-script\"></div>\n", length - 6, figures + 6,
+                    page->suffix);
         else
-            fprintf(out, "<figure id=\"%.*s\" class=\"needs-script\"></figure>\n", length, figures);
+            fprintf(out, "<figure id=\"%.*s%s\" class=\"needs-script\"></figure>\n", length, figures,
+                    page->suffix);
         figures += length;
         figures += strspn(figures, " ");
     }
@@ -89,7 +102,7 @@ static void put_figures(FILE *out, const char *figures)
 static void put_chapter(const struct page *page, const struct chapter *chapter)
 {
     FILE *out = page->out;
-    fprintf(out, "<section id=\"%s\">\n<h2>%s</h2>\n", chapter->id, chapter->title);
+    fprintf(out, "<section id=\"%s%s\">\n<h2>%s</h2>\n", chapter->id, page->suffix, chapter->title);
     if (chapter->lead[0]) fprintf(out, "<p class=\"lead\">%s</p>\n", chapter->lead);
     if (chapter->needs == NONE) html_put_checks(out, page->report->checks);
     if (strcmp(chapter->id, "heat") == 0) {
@@ -97,7 +110,7 @@ static void put_chapter(const struct page *page, const struct chapter *chapter)
         html_put_heat(out, page->report);
         fputs("</div>\n", out);
     }
-    put_figures(out, chapter->figures);
+    put_figures(page, chapter->figures);
     if (chapter->table != NONE) put_section(out, &page->report->sections[chapter->table]);
     if (strcmp(chapter->id, "heat") == 0) html_put_notes(out, &page->report->sections[REPORT_SERIES].notes);
     fputs("</section>\n", out);
@@ -106,7 +119,8 @@ static void put_chapter(const struct page *page, const struct chapter *chapter)
 static bool is_there(const struct report *report, const struct chapter *chapter)
 {
     if (chapter->needs == NONE) return report->checks && report->checks->count > 0;
-    return report->sections[chapter->needs].n_tables > 0;
+    return report->sections[chapter->needs].n_tables > 0 ||
+           (chapter->table != NONE && report->sections[chapter->table].n_tables > 0);
 }
 
 static void put_chapters(const struct page *page)
@@ -117,10 +131,14 @@ static void put_chapters(const struct page *page)
 
 // ---- slots of the template ----
 
-static void put_title(const struct page *page)
+static void put_title(struct page *page)
 {
     if (page->title) {
         html_put_text(page->out, page->title);
+        return;
+    }
+    if (page->n_parts > 1) {
+        fprintf(page->out, "%d comparisons", page->n_parts);
         return;
     }
     fprintf(page->out, "%d mode%s against ", page->report->n_compared,
@@ -144,32 +162,94 @@ static void put_answer(const struct page *page)
 
 static void put_about(const struct page *page)
 {
-    fputs("<div id=\"about\">\n", page->out);
+    fprintf(page->out, "<details>\n<summary>What was run</summary>\n<div id=\"about%s\" class=\"about\">\n",
+            page->suffix);
     put_section(page->out, &page->report->sections[REPORT_ABOUT]);
-    fputs("</div>", page->out);
+    fputs("</div>\n</details>", page->out);
 }
 
-static void put_data(const struct page *page)
+static void put_form(const struct page *page)
 {
-    html_put_data(page->out, page->report);
+    static const char *const choices[] = {"metric", "component", "layer"};
+    fprintf(page->out,
+            "<form id=\"controls%s\" class=\"controls needs-script\" aria-label=\"What the figures show\">\n",
+            page->suffix);
+    for (int i = 0; i < 3; i++)
+        fprintf(page->out, "<label>%s <select id=\"%s%s\"><option value=\"\">%s</option></select></label>\n",
+                choices[i], choices[i], page->suffix, choices[i]);
+    fputs("</form>\n", page->out);
 }
 
-static void put_style(const struct page *page)
+// What the numbers say; of several parts, where each is.
+static void put_head(struct page *page)
+{
+    if (page->n_parts == 1) {
+        put_answer(page);
+        fputc('\n', page->out);
+        put_about(page);
+        return;
+    }
+    fputs("<nav><ul>\n", page->out);
+    for (int i = 0; i < page->n_parts; i++) {
+        fprintf(page->out, "<li><a href=\"#report-%d\">", i + 1);
+        html_put_text(page->out, page->parts[i].name);
+        fputs("</a></li>\n", page->out);
+    }
+    fputs("</ul></nav>", page->out);
+}
+
+static void put_controls(struct page *page)
+{
+    if (page->n_parts == 1) put_form(page);
+}
+
+static void put_parts(struct page *page)
+{
+    if (page->n_parts == 1) {
+        put_chapters(page);
+        return;
+    }
+    for (int i = 0; i < page->n_parts; i++) {
+        turn_to(page, i);
+        fprintf(page->out, "<article id=\"report-%d\">\n<h2>", i + 1);
+        html_put_text(page->out, page->parts[i].name);
+        fputs("</h2>\n", page->out);
+        put_answer(page);
+        fputc('\n', page->out);
+        put_about(page);
+        fputc('\n', page->out);
+        put_form(page);
+        put_chapters(page);
+        fputs("</article>\n", page->out);
+    }
+}
+
+static void put_data(struct page *page)
+{
+    for (int i = 0; i < page->n_parts; i++) {
+        turn_to(page, i);
+        fprintf(page->out, "<script type=\"application/json\" id=\"data%s\">\n", page->suffix);
+        html_put_data(page->out, page->report);
+        fputs("</script>\n", page->out);
+    }
+}
+
+static void put_style(struct page *page)
 {
     put_piece(page->out, "page.css");
 }
 
-static void put_d3(const struct page *page)
+static void put_d3(struct page *page)
 {
     put_piece(page->out, "d3.min.js");
 }
 
-static void put_licence(const struct page *page)
+static void put_licence(struct page *page)
 {
     put_piece(page->out, "d3-licence.txt");
 }
 
-static void put_script(const struct page *page)
+static void put_script(struct page *page)
 {
     static const char *const files[] = {"data.js",   "figure.js", "heat.js", "lines.js",
                                         "points.js", "tables.js", "main.js"};
@@ -179,23 +259,24 @@ static void put_script(const struct page *page)
 
 static const struct slot {
     const char *name;
-    void (*put)(const struct page *page);
-} slots[] = {{"title", put_title}, {"style", put_style},       {"answer", put_answer},
-             {"about", put_about}, {"chapters", put_chapters}, {"data", put_data},
-             {"d3", put_d3},       {"script", put_script},     {"licence", put_licence}};
+    void (*put)(struct page *page);
+} slots[] = {{"title", put_title},    {"style", put_style}, {"head", put_head}, {"controls", put_controls},
+             {"parts", put_parts},    {"data", put_data},   {"d3", put_d3},     {"script", put_script},
+             {"licence", put_licence}};
 
-static void put_slot(const struct page *page, const char *name, size_t length)
+static void put_slot(struct page *page, const char *name, size_t length)
 {
     for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++)
         if (strlen(slots[i].name) == length && strncmp(slots[i].name, name, length) == 0) slots[i].put(page);
 }
 
 // The template, with what stands in "{{NAME}}" put in.
-void render_html(FILE *out, const struct report *report, const char *title)
+void render_html(FILE *out, const struct html_part *parts, int n_parts, const char *title)
 {
-    const struct page page = {out, report, title};
+    struct page page = {.out = out, .parts = parts, .n_parts = n_parts, .title = title};
     const struct html_piece *template = find_piece("page.html");
-    if (!template) return;
+    if (!template || n_parts < 1) return;
+    turn_to(&page, 0);
     const char *at = (const char *)template->bytes, *end = at + template->count;
     while (at < end) {
         const char *open = memchr(at, '{', (size_t)(end - at));

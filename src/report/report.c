@@ -174,37 +174,77 @@ char report_sign(unsigned marks)
 
 static void build_figures(struct builder *b)
 {
-    build_about(b);
-    build_scale_tables(b);
-    if (b->from->sweep->n_units == 0) return;
     build_answer(b);
     build_series(b);
-    build_samples(b);
+    if (b->from->sweep->result) build_samples(b);
     build_pairs(b);
+}
+
+static void build_sweep(struct builder *b)
+{
+    build_ranking(b);
+    build_trends(b);
+    build_orders(b);
+    build_predictions(b);
+}
+
+static void build_from_result(struct builder *b)
+{
+    const struct measurements *from = b->from;
+    build_sources(b);
+    build_layers(b);
+    build_summary(b);
+    if (from->sweep) build_scales(b);
+    if (from->sweep && from->sweep->result) build_statistics(b);
+    if (from->sweep && from->sweep->n_units > 0) build_sweep(b);
+    if (!from->figures || !from->sweep) return;
+    build_about(b);
+    build_scale_tables(b);
+    if (from->sweep->n_units > 0) build_figures(b);
+}
+
+static void build_from_file(struct builder *b)
+{
+    build_file_sources(b);
+    build_statistics(b);
+    build_sweep(b);
+    build_figures(b);
+    build_file_about(b);
+}
+
+// Sets of scales; runs stand in the order of theirs.
+static int count_cells(const struct sweep_file *file)
+{
+    struct cell last = {0};
+    int cells = 0;
+    for (int r = 0; r < file->n_runs; r++) {
+        if (file->runs[r].cell.calib_data_num == 0) continue;
+        cells += cell_compare(file->runs[r].cell, last) != 0;
+        last = file->runs[r].cell;
+    }
+    return cells;
 }
 
 enum status report_build(struct report *report, const struct measurements *from, struct error *err)
 {
     struct builder b = {report, from, err};
-    *report = (struct report){.reference = view_reference_name(from->comparison, from->result),
-                              .samples = result_samples(from->result),
-                              .most_tokens = result_max_tokens(from->result),
-                              .tokens = view_tokens(from->result),
-                              .n_cells = view_cells(from->result),
-                              .from = from,
-                              .has_outputs = result_layers(from->result) > 0};
-    build_sources(&b);
-    build_layers(&b);
-    build_summary(&b);
-    if (from->sweep) build_scales(&b);
-    if (from->sweep && from->sweep->result) build_statistics(&b);
-    if (from->sweep && from->sweep->n_units > 0) {
-        build_ranking(&b);
-        build_trends(&b);
-        build_orders(&b);
-        build_predictions(&b);
+    if (from->file) {
+        *report = (struct report){.reference = from->file->sweep.reference,
+                                  .samples = from->file->samples,
+                                  .tokens = from->file->tokens,
+                                  .n_cells = count_cells(from->file),
+                                  .from = from};
+        build_from_file(&b);
+    } else {
+        *report = (struct report){.reference = view_reference_name(from->comparison, from->result),
+                                  .samples = result_samples(from->result),
+                                  .most_tokens = result_max_tokens(from->result),
+                                  .tokens = view_tokens(from->result),
+                                  .n_cells = view_cells(from->result),
+                                  .from = from,
+                                  .has_outputs = result_layers(from->result) > 0};
+        build_from_result(&b);
     }
-    if (from->figures && from->sweep) build_figures(&b);
     if (err->status) report_clear(report);
     return err->status;
 }

@@ -49,18 +49,34 @@ static void add_job(struct builder *b, struct facts *facts)
     json_close(job);
 }
 
-void build_about(struct builder *b)
+static void add_statistics(struct builder *b, struct facts *facts)
+{
+    const struct sweep_report *sweep = b->from->sweep;
+    add_fact(facts, "samples", builder_text(b, "%d", b->report->samples));
+    add_fact(facts, "tokens", builder_text(b, "%lld", b->report->tokens));
+    if (sweep->n_units == 0) return;
+    add_fact(facts, "resamples", builder_text(b, "%d", sweep->replicates));
+    add_fact(facts, "seed of the resamples", builder_text(b, "%llu", (unsigned long long)sweep->seed));
+}
+
+static void put_facts(struct builder *b, const struct facts *facts)
 {
     static const struct report_column value = {"value", "value", NULL, NULL, 0, REPORT_WORDS};
+    const struct builder_shape shape = {&value, 1, facts->count, false};
+    struct report_table *table = builder_table(b, REPORT_ABOUT, 1, "What was run", &shape);
+    for (int i = 0; table && i < facts->count; i++) {
+        table->rows[i].name = facts->names[i];
+        table->rows[i].cells[0] = report_words(facts->values[i]);
+    }
+}
+
+void build_about(struct builder *b)
+{
     const struct sweep_report *sweep = b->from->sweep;
     struct facts facts = {.count = 0};
-    add_fact(&facts, "samples", builder_text(b, "%d", b->report->samples));
-    add_fact(&facts, "tokens", builder_text(b, "%lld", b->report->tokens));
-    if (sweep->n_units > 0) {
-        add_fact(&facts, "resamples", builder_text(b, "%d", sweep->replicates));
-        add_fact(&facts, "seed of the resamples", builder_text(b, "%llu", (unsigned long long)sweep->seed));
+    add_statistics(b, &facts);
+    if (sweep->n_units > 0)
         add_fact(&facts, "re-runs for rounding noise", builder_text(b, "%d", sweep->n_reruns));
-    }
     add_job(b, &facts);
     const char *name;
     for (int i = 0; (name = result_attribute_name(i)); i++)
@@ -68,12 +84,37 @@ void build_about(struct builder *b)
             add_fact(&facts, name, builder_text(b, "%s", result_attribute(b->from->result, name)));
     for (int i = 0; i < b->report->n_recipes; i++)
         add_fact(&facts, builder_text(b, "recipe %s", b->report->recipes[i].key), b->report->recipes[i].text);
-    const struct builder_shape shape = {&value, 1, facts.count, false};
-    struct report_table *table = builder_table(b, REPORT_ABOUT, 1, "What was run", &shape);
-    for (int i = 0; table && i < facts.count; i++) {
-        table->rows[i].name = facts.names[i];
-        table->rows[i].cells[0] = report_words(facts.values[i]);
-    }
+    put_facts(b, &facts);
+}
+
+// ---- from a sweep.json ----
+
+static void add_members(struct builder *b, struct facts *facts, const char *before, const struct json *object)
+{
+    for (const struct json *value = json_first(object); value; value = json_next(value))
+        if (!json_is_object(value))
+            add_fact(facts, builder_text(b, "%s%s", before, json_key(value)), value_text(b, value));
+}
+
+void build_file_about(struct builder *b)
+{
+    const struct sweep_file *file = b->from->file;
+    const struct json *provenance = json_get(file->root, "provenance");
+    struct facts facts = {.count = 0};
+    add_statistics(b, &facts);
+    add_fact(&facts, "re-runs of each mode for rounding noise", builder_text(b, "%d", file->sweep.n_reruns));
+    add_members(b, &facts, "", provenance);
+    add_members(b, &facts, "evaluation: ", json_get(provenance, "evaluation"));
+    put_facts(b, &facts);
+    if (!file->complete)
+        builder_note(
+            b, REPORT_ANSWER, 0,
+            builder_text(b, "The sweep is not complete: these are the %d samples of %d that all modes share.",
+                         file->sweep.samples, file->samples));
+    builder_note(
+        b, REPORT_ANSWER, 0,
+        "Made from sweep.json, which does not hold the distribution of the differences, single samples, "
+        "scales, gates and the summary over the layers: a page of the result file has them.");
 }
 
 // ---- scales ----

@@ -45,6 +45,7 @@ struct report_cell report_estimate(const struct interval *interval);
 
 void build_sources(struct builder *b);      // runs, provenance, coverage
 void build_source_notes(struct builder *b); // of the summary
+void build_file_sources(struct builder *b); // the same of a sweep.json
 void build_scales(struct builder *b);
 void build_layers(struct builder *b);
 void build_summary(struct builder *b);
@@ -56,7 +57,8 @@ void build_statistics(struct builder *b);
 // Those for figures.
 void build_answer(struct builder *b);
 void build_about(struct builder *b);
-void build_series(struct builder *b); // positions and bins too
+void build_file_about(struct builder *b); // of a sweep.json; and what it does not hold
+void build_series(struct builder *b);     // positions and bins too
 void build_samples(struct builder *b);
 void build_pairs(struct builder *b); // places too
 void build_scale_tables(struct builder *b);

@@ -14,7 +14,7 @@ bool build_stands_for_layer(const struct sweep_report *sweep, int unit)
 {
     const struct sweep_unit *u = &sweep->units[unit];
     if (u->layer == SWEEP_END_OF_MODEL) return false;
-    const int output = arch_output(result_arch(sweep->result));
+    const int output = arch_output(sweep->arch);
     for (int i = 0; i < sweep->n_units; i++)
         if (sweep->units[i].layer == u->layer && i != unit &&
             (sweep->units[i].component == output || i < unit) && u->component != output)

@@ -10,10 +10,9 @@
 
 // ---- runs ----
 
-static void build_run(struct builder *b, struct report_run *run, int place)
+static void build_run(struct builder *b, struct report_run *run, const struct result_run *r,
+                      bool is_reference)
 {
-    const struct result *result = b->from->result;
-    const struct result_run *r = result_run_at(result, place);
     const struct mode *mode = mode_find(r->mode);
     char cell[VIEW_CELL_CHARS], name[CELL_NAME_ROOM];
     const bool of_several = r->cell.calib_data_num > 0 && b->report->n_cells > 1;
@@ -24,7 +23,7 @@ static void build_run(struct builder *b, struct report_run *run, int place)
                            : builder_text(b, "mode_%s", r->mode),
         .summary = mode ? mode->summary : NULL,
         .cell = r->cell,
-        .is_reference = view_is_reference(b->from->comparison, result, place)};
+        .is_reference = is_reference};
 }
 
 static int count_failed(const struct result *result, int run)
@@ -69,8 +68,9 @@ static void build_runs(struct builder *b)
     const int runs = result_runs(b->from->result);
     report->runs = builder_take(b, (size_t)runs, sizeof *report->runs);
     while (report->runs && report->n_runs < runs) {
-        build_run(b, &report->runs[report->n_runs], report->n_runs);
-        report->n_runs++;
+        const int place = report->n_runs++;
+        build_run(b, &report->runs[place], result_run_at(b->from->result, place),
+                  view_is_reference(b->from->comparison, b->from->result, place));
     }
     for (struct run_view view = {0}; report->runs && view_next_run(b->from->comparison, &view);) {
         cover_run(b, &report->runs[view.run], view.run);
@@ -190,7 +190,7 @@ void build_sources(struct builder *b)
 {
     char weights[VIEW_WEIGHTS_CHARS];
     struct json *job = parse_job(b->from->result);
-    view_reference_weights(b->from->result, weights);
+    view_reference_weights(result_attribute(b->from->result, "reference_weights"), weights);
     b->report->reference_weights = builder_text(b, "%s", weights);
     b->report->output_dir = b->from->output_dir;
     build_time(b);
@@ -200,6 +200,23 @@ void build_sources(struct builder *b)
     build_evaluation(b, job);
     build_recipes(b);
     json_close(job);
+}
+
+// Of a sweep.json: the reference, then what is compared with it.
+void build_file_sources(struct builder *b)
+{
+    const struct sweep_file *file = b->from->file;
+    struct report *report = b->report;
+    char weights[VIEW_WEIGHTS_CHARS];
+    view_reference_weights(sweep_file_fact(file, "reference_weights"), weights);
+    report->reference_weights = builder_text(b, "%s", weights);
+    report->complete = file->complete;
+    report->runs = builder_take(b, (size_t)file->n_runs, sizeof *report->runs);
+    while (report->runs && report->n_runs < file->n_runs) {
+        const int place = report->n_runs++;
+        build_run(b, &report->runs[place], &file->runs[place], place == 0);
+    }
+    report->n_compared = report->n_runs - 1;
 }
 
 // ---- notes ----

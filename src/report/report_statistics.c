@@ -287,17 +287,12 @@ struct course {
     int settles; // the place from which on nothing is better; -1: unknown
 };
 
-static const struct result_run *trend_run(const struct sweep_report *sweep, int place)
-{
-    return result_run_at(sweep->result, sweep->runs[place]);
-}
-
 // A mode that is another one by definition needs no column of its own.
 static bool has_column(const struct sweep_report *sweep, const struct sweep_trend *trend)
 {
-    const struct mode *mode = mode_find(trend_run(sweep, trend->runs[0])->mode);
+    const struct mode *mode = mode_find(sweep_run_at(sweep, trend->runs[0])->mode);
     for (int t = 0; mode && mode->equals && t < sweep->n_trends; t++)
-        if (strcmp(trend_run(sweep, sweep->trends[t].runs[0])->mode, mode->equals) == 0) return false;
+        if (strcmp(sweep_run_at(sweep, sweep->trends[t].runs[0])->mode, mode->equals) == 0) return false;
     return true;
 }
 
@@ -348,7 +343,7 @@ static const struct report_column *trend_columns(struct builder *b, const struct
 {
     struct report_column *columns = builder_take(b, (size_t)count, sizeof *columns);
     for (int i = 0; columns && i < count; i++) {
-        const char *mode = trend_run(b->from->sweep, courses[i].trend->runs[0])->mode;
+        const char *mode = sweep_run_at(b->from->sweep, courses[i].trend->runs[0])->mode;
         columns[i] = (struct report_column){mode, mode, NULL, NULL, 0, REPORT_POINT};
     }
     return columns;
@@ -362,7 +357,7 @@ static void fill_trends(struct builder *b, struct report_table *table, const str
     const int cells = courses[0].trend->count;
     for (int cell = 0; cell < cells; cell++) {
         table->rows[cell].name =
-            builder_text(b, "%d", trend_run(sweep, courses[0].trend->runs[cell])->cell.calib_data_num);
+            builder_text(b, "%d", sweep_run_at(sweep, courses[0].trend->runs[cell])->cell.calib_data_num);
         for (int i = 0; i < count; i++)
             table->rows[cell].cells[i] = point_cell(sweep, &courses[i], cell);
     }
@@ -435,7 +430,7 @@ void build_orders(struct builder *b)
         if (!table) table = builder_table(b, REPORT_ORDERS, 1, title, &shape);
         if (!table) return;
         table->rows[rows].run = build_run_of(b, family->runs[i]);
-        table->rows[rows].name = trend_run(sweep, family->runs[i])->mode;
+        table->rows[rows].name = sweep_run_at(sweep, family->runs[i])->mode;
         table->rows[rows++].cells[0] = order_cell(sweep, unit, places, count);
     }
     if (!table) return;

@@ -89,7 +89,7 @@ static double worst_apart(const struct sweep_report *sweep, int unit, int k,
 // Whether a layer's outputs were captured, if those of any were.
 static bool captured(const struct sweep_report *sweep, int layer)
 {
-    int layers = result_layers(sweep->result);
+    const int layers = sweep->result ? result_layers(sweep->result) : 0;
     for (int l = 0; l < layers; l++)
         if (result_layer_at(sweep->result, l) == layer) return true;
     return layers == 0;
@@ -130,7 +130,7 @@ const struct report_run *build_run_of(const struct builder *b, int place)
 
 static const char *mode_of(const struct builder *b, int place)
 {
-    return result_run_at(b->from->result, b->from->sweep->runs[place])->mode;
+    return sweep_run_at(b->from->sweep, place)->mode;
 }
 
 // ", calib_data_num 50" where there are several.

@@ -133,13 +133,13 @@ enum status report_write_junit(const struct report *report, const char *path, st
     return write_file(path, put_junit, report, NULL, err);
 }
 
-enum status report_write_page(const struct report *report, const char *path, const char *title,
+enum status report_write_page(const struct html_part *parts, int n_parts, const char *path, const char *title,
                               struct error *err)
 {
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
-    if (out) render_html(out, report, title);
+    if (out) render_html(out, parts, n_parts, title);
     if (!out || fclose(out))
         error_memory(err, (size_t)1 << 21, path);
     else

@@ -127,34 +127,15 @@ static bool wants_page(const struct reporting *r)
     return r->job->command != COMMAND_SAVE && !r->job->no_html && render_html_is_built();
 }
 
-// Into --out, or report.html of the folder.
 static enum status write_page(const struct reporting *r, const struct report *report, struct error *err)
 {
-    const struct job *job = r->job;
-    char *path = job->page ? strdup(job->page) : file_join(job->comparison_dir, "report.html");
+    const struct html_part part = {.report = report};
+    char *path = file_join(r->job->comparison_dir, "report.html");
     if (path)
-        report_write_page(report, path, job->title, err);
+        report_write_page(&part, 1, path, r->job->title, err);
     else
         error_memory(err, 256, "a path");
     free(path);
-    return err->status;
-}
-
-// What the command `report` writes.
-static enum status write_page_alone(const struct reporting *r, const struct report *report, struct error *err)
-{
-    const struct job *job = r->job;
-    const struct log log = {.level = job->verbosity, .ranks = 1};
-    if (!render_html_is_built())
-        return error_set(
-            err, STATUS_USAGE,
-            "this ssmsweep was built without the page (SSMSWEEP_HTML=OFF): build it again with it");
-    if (!job->page &&
-        (file_make_directories(job->comparison_dir, err) || report_folder_take(job, r->result, &log, err)))
-        return err->status;
-    if (write_page(r, report, err) == STATUS_OK)
-        log_job(&log, LOG_NORMAL, "page: %s%s", job->page ? job->page : job->comparison_dir,
-                job->page ? "" : "/report.html");
     return err->status;
 }
 
@@ -193,8 +174,7 @@ static void report(const struct reporting *r, struct error *err)
                                           .output_dir = r->job->output_dir,
                                           .time = time(NULL)};
     struct report report = {0};
-    if (report_build(&report, &measured, err) == STATUS_OK)
-        r->job->command == COMMAND_REPORT ? write_page_alone(r, &report, err) : write_all(r, &report, err);
+    if (report_build(&report, &measured, err) == STATUS_OK) write_all(r, &report, err);
     footprint_log(r->log, "reports are written");
     report_clear(&report);
 }
@@ -210,7 +190,7 @@ enum status reporting_write(struct reporting *r, struct error *err)
     else
         footprint_log(r->log, "reports are written");
     comm_agree(r->comm, err);
-    if (r->job->command != COMMAND_REPORT && (!err->status || err->status == STATUS_GATE)) {
+    if (!err->status || err->status == STATUS_GATE) {
         struct error violated = {0}; // a broken gate does not hide a violated equality
         if (equalities_check(r->comm, r->log, r->result, &violated) && !err->status) *err = violated;
     }

@@ -27,6 +27,12 @@ int sweep_metric_count(const struct sweep_unit *unit)
     return metric_intervals(subject_of(unit));
 }
 
+const struct result_run *sweep_run_at(const struct sweep_report *report, int place)
+{
+    const int run = report->runs[place];
+    return report->result ? result_run_at(report->result, run) : &report->given[run];
+}
+
 // ---- what is compared: the same on every rank ----
 
 static enum status choose_runs(struct sweep_report *report, const struct compare_request *request,
@@ -64,7 +70,7 @@ static void choose_samples(struct sweep_report *report, bool *uses)
 static enum status list_units(struct sweep_report *report, const struct samples *samples, struct error *err)
 {
     int layers = samples_layers(samples);
-    const struct arch *arch = result_arch(report->result);
+    const struct arch *arch = report->arch;
     size_t most = (size_t)layers * (size_t)arch->n_components + 1;
     report->units = calloc(most, sizeof *report->units);
     if (!report->units) return error_memory(err, most * sizeof *report->units, "the layers of a report");
@@ -79,11 +85,6 @@ static enum status list_units(struct sweep_report *report, const struct samples 
     return STATUS_OK;
 }
 
-static const struct result_run *run_of(const struct sweep_report *report, int place)
-{
-    return result_run_at(report->result, report->runs[place]);
-}
-
 static bool same_cell(const struct result_run *a, const struct result_run *b)
 {
     return cell_compare(a->cell, b->cell) == 0;
@@ -92,7 +93,7 @@ static bool same_cell(const struct result_run *a, const struct result_run *b)
 // Float runs join every cell whose reference is theirs.
 static bool belongs(const struct sweep_report *report, int place, const struct result_run *cell)
 {
-    const struct result_run *run = run_of(report, place);
+    const struct result_run *run = sweep_run_at(report, place);
     if (!cell) return run->cell.calib_data_num == 0;
     if (same_cell(run, cell)) return true;
     if (run->cell.calib_data_num > 0) return false;
@@ -136,12 +137,12 @@ static enum status list_families(struct sweep_report *report, struct error *err)
     const struct result_run *last = NULL;
     bool taken = false;
     for (int i = 0; i < report->n_runs; i++) {
-        const struct result_run *run = run_of(report, i);
+        const struct result_run *run = sweep_run_at(report, i);
         if (run->cell.calib_data_num == 0 || (last && same_cell(last, run))) continue;
         add_family(report, run);
         last = run;
         for (int f = 0; f < report->n_runs && !taken; f++)
-            taken = run_of(report, f)->cell.calib_data_num == 0 && belongs(report, f, run);
+            taken = sweep_run_at(report, f)->cell.calib_data_num == 0 && belongs(report, f, run);
     }
     if (!taken) add_family(report, NULL);
     return STATUS_OK;
@@ -160,7 +161,7 @@ static enum status list_trends(struct sweep_report *report, struct error *err)
     for (int m = 0; m < mode_count(); m++) {
         struct sweep_trend *trend = &report->trends[report->n_trends];
         for (int i = 0; i < report->n_runs && trend->count < BOOTSTRAP_MAX_RUNS; i++)
-            if (is_point(run_of(report, i), mode_at(m)->name)) trend->runs[trend->count++] = i;
+            if (is_point(sweep_run_at(report, i), mode_at(m)->name)) trend->runs[trend->count++] = i;
         if (trend->count > 1)
             report->n_trends++;
         else
@@ -173,7 +174,8 @@ static enum status list_trends(struct sweep_report *report, struct error *err)
 static int place_of(const struct sweep_report *report, const struct result_run *rerun)
 {
     for (int i = 0; i < report->n_runs; i++)
-        if (same_cell(run_of(report, i), rerun) && strcmp(run_of(report, i)->mode, rerun->mode) == 0)
+        if (same_cell(sweep_run_at(report, i), rerun) &&
+            strcmp(sweep_run_at(report, i)->mode, rerun->mode) == 0)
             return i;
     return -1;
 }
@@ -217,6 +219,7 @@ static enum status prepare(struct sweep_report *report, struct samples **samples
                            const struct sweep_report_request *request, struct error *err)
 {
     *report = (struct sweep_report){.result = result,
+                                    .arch = result_arch(result),
                                     .reference = request->compare.reference,
                                     .seed = request->seed,
                                     .replicates = request->replicates,
@@ -390,10 +393,10 @@ void sweep_places(const struct standing *ranks, int count, int mode, int *best, 
 
 int sweep_orders(const struct sweep_report *report, int run, int *places)
 {
-    const struct result_run *first = result_run_at(report->result, report->runs[run]);
+    const struct result_run *first = sweep_run_at(report, run);
     int n = 0;
     for (int i = 0; i < report->n_runs; i++) {
-        const struct result_run *other = result_run_at(report->result, report->runs[i]);
+        const struct result_run *other = sweep_run_at(report, i);
         if (strcmp(other->mode, first->mode) == 0 && other->cell.calib_data_num == first->cell.calib_data_num)
             places[n++] = i;
     }

@@ -69,9 +69,8 @@ bool view_is_reference(const struct comparison *comparison, const struct result 
     return strcmp(result_run_at(result, run)->mode, view_reference_name(comparison, result)) == 0;
 }
 
-void view_reference_weights(const struct result *result, char text[VIEW_WEIGHTS_CHARS])
+void view_reference_weights(const char *weights, char text[VIEW_WEIGHTS_CHARS])
 {
-    const char *weights = result_attribute(result, "reference_weights");
     text[0] = '\0';
     if (strcmp(weights, "dequantized-int8") == 0)
         snprintf(text, VIEW_WEIGHTS_CHARS, " (dequantized INT8 weights)");

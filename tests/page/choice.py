@@ -105,6 +105,25 @@ def check_tables(checks, page):
     checks.check(len(page.all(".copy")) == tables > 4, "every table can be copied", (len(page.all(".copy")), tables))
 
 
+def check_parts(checks, page, folder):
+    """Two results in one page: each part has figures and a choice of its own."""
+    done = harness.run(["report", "layer_outputs", "comparisons/sweep.json", "--out", "two.html", "--bootstrap", "199"], 1, folder)
+    path = os.path.join(folder, "two.html")
+    checks.check(done.status == 0 and not browser.tidy(path), "two results: valid HTML", (done.err, browser.tidy(path)[:600]))
+    page.open(path)
+    cells = len(page.all("#fig-heat .cell"))
+    checks.check(cells > 0 and cells == len(page.all("#fig-heat-2 .cell")), "both have their figures", cells)
+    page.choose("metric-2", "MAE")
+    checks.check(caption(page, "fig-heat").startswith("MSE of") and caption(page, "fig-heat-2").startswith("MAE of"), "each has its own choice")
+    checks.check(page.labels("#fig-depth .slider") == page.labels("#fig-depth-2 .slider"), "and says the same of the same numbers")
+    for width in browser.WIDTHS:
+        page.resize(width)
+        wide = page.run("return document.documentElement.scrollWidth")
+        checks.check(wide <= width, "nothing is cut off at %d px" % width, wide)
+    said = page.said()
+    checks.check(not said, "two results: nothing on the console", said)
+
+
 def main():
     browser.need()
     checks = harness.Checks()
@@ -123,6 +142,7 @@ def main():
             checks.check(not said, "nothing on the console", said)
             others = [url for url in asked if not url.startswith(("file://" + path, "data:", "blob:", "about:"))]
             checks.check(any(url.startswith("file://" + path) for url in asked) and not others, "nothing is asked of anybody", others)
+            check_parts(checks, page, folder)
     checks.finish()
 
 

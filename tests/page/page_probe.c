@@ -270,6 +270,6 @@ int main(int argc, char **argv)
     make_samples(&report, shape);
     make_pairs(&report, shape);
     make_words(&report, shape, &checks);
-    render_html(stdout, &report, is_hostile ? hostile[0] : NULL);
+    render_html(stdout, &(const struct html_part){&report, NULL}, 1, is_hostile ? hostile[0] : NULL);
     return ferror(stdout) != 0;
 }

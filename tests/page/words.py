@@ -42,7 +42,7 @@ def check_commands(checks, folder):
     checks.check(text["b.html"].count(b"&lt;i&gt;Mine&lt;/i&gt;") == 2 and text["b.html"].replace(b"&lt;i&gt;Mine&lt;/i&gt;", b"8") != text["a.html"],
                  "--title is the title and the headline")
     for words, status, part in ((["report", "absent"], 3, "absent"), (["report", "--out", "layer_outputs/sweep.h5"], 2, "--out"),
-                                (["report", "a", "b"], 2, "'b'"), (["report", "--out", "no/such/folder.html"], 4, "folder")):
+                                (["report", "layer_outputs", "absent"], 3, "absent"), (["report", "--out", "no/such/folder.html"], 4, "folder")):
         done = harness.run(words, 1, folder)
         checks.check(done.status == status and part in done.err, " ".join(words) + ": refused", (done.status, done.err))
     shutil.copy(os.path.join(folder, "a.html"), page)

@@ -17,7 +17,7 @@ enum command {
     COMMAND_RUN,
     COMMAND_SAVE, // as COMMAND_RUN, with statistics in place of the comparison
     COMMAND_COMPARE,
-    COMMAND_REPORT, // as COMMAND_COMPARE, with a page alone
+    COMMAND_REPORT, // a page of results, or of what `compare` wrote of them
     COMMAND_INFO,
     COMMAND_SYNTH,
     COMMAND_BENCH,
@@ -85,6 +85,7 @@ struct job {
     int format, color;           // enum present_format, enum present_color
     bool per_sample;
     bool no_html;          // no page of the comparison
+    const char *results;   // of report: one per line; NULL: that of output_dir
     const char *page;      // of report: the page to write; NULL: report.html in comparison_dir
     const char *title;     // of the page; NULL: one of its own
     const char *gates;     // NULL: none; one per line, as compare/gate.h has them

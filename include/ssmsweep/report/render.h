@@ -42,8 +42,14 @@ enum status render_json_sweep(FILE *out, const struct report *report, struct err
 void render_junit(FILE *out, const struct report *report);
 
 // One page of HTML that needs nothing outside itself, with figures (measurements.figures); docs/report.md.
-// Nothing is written by a build without it (SSMSWEEP_HTML=OFF).
+// Several reports are a part each, under its name.  Nothing is written by a build without it
+// (SSMSWEEP_HTML=OFF).
+struct html_part {
+    const struct report *report;
+    const char *name; // of one alone: not shown
+};
 bool render_html_is_built(void);
-void render_html(FILE *out, const struct report *report, const char *title); // NULL: a title of its own
+void render_html(FILE *out, const struct html_part *parts, int n_parts,
+                 const char *title); // NULL: a title of its own
 
 #endif

@@ -24,6 +24,7 @@
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/report/compare.h"
 #include "ssmsweep/report/gate.h"
+#include "ssmsweep/report/sweep_file.h"
 #include "ssmsweep/report/sweep_report.h"
 
 // ---- cells ----
@@ -368,6 +369,7 @@ struct measurements {
     struct result *result;
     const struct comparison *comparison;
     const struct sweep_report *sweep; // zeroed, or NULL: no intervals
+    const struct sweep_file *file;    // in place of the three: then only sections of the statistics are made
     bool every_layer;                 // in the ranking; else the first and the last of many
     bool figures;                     // sections for figures as well
     const char *output_dir;

@@ -13,6 +13,7 @@
 #define SSMSWEEP_REPORT_REPORT_WRITE_H
 
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/report/render.h"
 #include "ssmsweep/report/report.h"
 
 // Where to; folders are made if they do not exist.
@@ -28,8 +29,8 @@ struct report_files {
 enum status report_write(const struct report *report, const struct report_files *files, struct error *err);
 enum status report_write_stats(const struct report *report, struct error *err); // the stats files alone
 enum status report_write_junit(const struct report *report, const char *path, struct error *err);
-// The page with figures; title NULL: one of its own.
-enum status report_write_page(const struct report *report, const char *path, const char *title,
+// The page with figures, as render_html().
+enum status report_write_page(const struct html_part *parts, int n_parts, const char *path, const char *title,
                               struct error *err);
 
 #endif

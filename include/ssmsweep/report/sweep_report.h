@@ -70,14 +70,16 @@ struct sweep_trend {
 };
 
 struct sweep_report {
-    const struct result *result;
+    const struct result *result;    // NULL: not from a result file
+    const struct result_run *given; // then the runs that `runs` are places in
+    const struct arch *arch;        // family of the model
     const char *reference;
     int samples; // that all runs share: what everything is measured over
     long long tokens;
     uint64_t seed;
     int replicates;
 
-    int *runs;                     // of the result file, without those of the reference
+    int *runs;                     // of the result file (or `given`), without those of the reference
     struct sweep_unit *units;      // by layer, component
     struct sweep_family *families; // of up to BOOTSTRAP_MAX_RUNS runs: ranked
     struct sweep_family *pieces;   // of larger ones: they have intervals, and no ranks and pairs
@@ -113,6 +115,9 @@ struct sweep_report_size {
     int units, runs, samples, replicates, families, of_family, trends; // of_family: runs in each
 };
 size_t sweep_report_bytes(const struct sweep_report_size *size, int rank, int ranks);
+
+// Local.  The run at a place in report->runs.
+const struct result_run *sweep_run_at(const struct sweep_report *report, int place);
 
 // Local.  run is a place in report->runs; the unit is one that this rank holds, metric k ranks modes.
 struct sweep_entry *sweep_entry_at(const struct sweep_report *report, int unit, int run);

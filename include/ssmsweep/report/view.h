@@ -54,7 +54,7 @@ const char *view_reference_name(const struct comparison *comparison, const struc
 // What the float modes computed with, where that is not simply the model: " (dequantized INT8 weights)",
 // " (float model 1a2b3c4d)"; else "".
 enum { VIEW_WEIGHTS_CHARS = 48 };
-void view_reference_weights(const struct result *result, char text[VIEW_WEIGHTS_CHARS]);
+void view_reference_weights(const char *weights, char text[VIEW_WEIGHTS_CHARS]);
 
 int view_cells(const struct result *result); // distinct sets of scales
 

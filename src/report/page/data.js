@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the page shows: the numbers of the report, and the choice of metric, component and layer.
-const data = JSON.parse(document.getElementById("data").textContent);
+// Runs once for each report of the page, whose ids end in `suffix`.
+const byId = id => document.getElementById(id + suffix);
+const data = JSON.parse(byId("data").textContent);
 const LAYER = 0, COMPONENT = 1, NAME = 2, CELLS = 3;    // places in a row
 
 const tablesOf = key => data.sections[key].tables;

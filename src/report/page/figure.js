@@ -63,7 +63,7 @@ function svgText(svg) {
 // draw(svg, width) returns the height, or null where there is nothing to draw; caption() and rows() (of the CSV,
 // headings first) go with the choice.
 function makeFigure(id, { caption, draw, rows }) {
-  const figure = d3.select("#" + id);
+  const figure = d3.select(byId(id));
   if (figure.empty()) return;
   const title = figure.append("figcaption"), plot = figure.append("div").attr("class", "plot");
   const buttons = figure.append("p").attr("class", "buttons");

@@ -50,7 +50,7 @@ function onHeatKey(d, svg) {
   } else if (d3.event.key === "Enter" || d3.event.key === " ") {
     d3.event.preventDefault();
     choose({ layer: d.layer });
-    moveFocus(d3.select("#fig-heat svg"), d.row, d.column);
+    moveFocus(d3.select(byId("fig-heat")).select("svg"), d.row, d.column);
   }
 }
 

@@ -44,7 +44,7 @@ function onDepthKey() {
   d3.event.preventDefault();
   const next = Math.min(layers.length - 1, Math.max(0, layers.indexOf(state.layer) + step));
   choose({ layer: layers[next] });
-  d3.select("#fig-depth .slider").node().focus();
+  d3.select(byId("fig-depth")).select(".slider").node().focus();
 }
 
 makeFigure("fig-depth", {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Starts the page: controls, tables, and the first drawing.
 function fillSelect(id, entries, key) {
-  const select = document.getElementById(id);
+  const select = byId(id);
   select.textContent = "";
   entries.forEach(([value, text]) => select.append(new Option(text, value)));
   select.addEventListener("change", () => choose({ [key]: Number(select.value) }));
@@ -12,13 +12,14 @@ function redrawAll() {
   watchers.forEach(draw => draw());
 }
 
-document.querySelectorAll("main table, #about table").forEach(table => { if (!table.closest(".without-script")) serveTable(table); });
+if (suffix === "")
+  document.querySelectorAll("main table, .about table").forEach(table => { if (!table.closest(".without-script")) serveTable(table); });
 if (has("series")) {
   document.documentElement.classList.add("scripted");
   fillSelect("metric", metrics.map((m, i) => [i, m.title]), "metric");
   fillSelect("component", components.map(c => [c, data.components[c]]), "component");
   fillSelect("layer", layers.map(layer => [layer, String(layer)]), "layer");
-  document.getElementById("controls").addEventListener("submit", event => event.preventDefault());
+  byId("controls").addEventListener("submit", event => event.preventDefault());
   readLink();
   redrawAll();
   let width = innerWidth;

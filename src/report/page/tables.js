@@ -69,7 +69,7 @@ function serveTable(table) {
 // ---- tables that go with the choice ----
 
 function fillTable(id, caption, headings, rows) {
-  const place = document.getElementById(id);
+  const place = byId(id);
   if (!place) return;
   place.textContent = "";
   const box = d3.select(place).append("div").attr("class", "scroll").attr("tabindex", 0), table = box.append("table");
