@@ -13,7 +13,6 @@
 #include "ssmsweep/report/report_folder.h"
 #include "ssmsweep/report/report_pages.h"
 #include "ssmsweep/report/reporting.h"
-#include "ssmsweep/report/verdict.h"
 #include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/dry_run.h"
 #include "ssmsweep/sweep/sweep.h"
@@ -89,12 +88,7 @@ static enum status run_command(const struct program *program, struct error *err)
     case COMMAND_BENCH:
         return bench_run(program->job, program->comm, SSMSWEEP_VERSION, err);
     case COMMAND_REPORT:
-        return report_pages(&(const struct reporting){.job = program->job,
-                                                      .comm = program->comm,
-                                                      .log = program->log,
-                                                      .stop = program->stop,
-                                                      .verdict = program->verdict},
-                            err);
+        return report_pages(program->job, program->comm, program->log, program->stop, err);
     default:
         return compare(program, false, err);
     }

@@ -200,7 +200,7 @@ static enum status check_input(const struct place *input, const struct place *ou
     return err->status;
 }
 
-// Of `report`: one per line.
+// What `report` reads, one per line.
 static enum status check_results(const struct job *job, const struct place *outputs, struct error *err)
 {
     char *lines = job->results ? strdup(job->results) : NULL, *rest = lines;

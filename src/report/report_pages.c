@@ -9,6 +9,7 @@
 #include "ssmsweep/report/render.h"
 #include "ssmsweep/report/report_folder.h"
 #include "ssmsweep/report/report_write.h"
+#include "ssmsweep/report/reporting.h"
 #include "ssmsweep/report/sweep_file.h"
 
 // One of the inputs; of rank 0 alone where it is a sweep.json.
@@ -68,11 +69,7 @@ static void find_json(struct source *source, struct error *err)
 static enum status read_result(struct source *source, const struct reporting *with, struct error *err)
 {
     struct reporting *r = &source->reporting;
-    *r = (struct reporting){.job = &source->job,
-                            .comm = with->comm,
-                            .log = with->log,
-                            .stop = with->stop,
-                            .verdict = with->verdict};
+    *r = (struct reporting){.job = &source->job, .comm = with->comm, .log = with->log, .stop = with->stop};
     if (reporting_read_back(r, err) || reporting_measure(r, err) || reporting_statistics(r, err))
         return err->status;
     if (r->late.status) {
@@ -197,8 +194,10 @@ static enum status make_page(struct source *sources, int count, const struct rep
     return err->status;
 }
 
-enum status report_pages(const struct reporting *with, struct error *err)
+enum status report_pages(const struct job *job, const struct comm *comm, const struct log *log,
+                         struct stop *stop, struct error *err)
 {
+    const struct reporting given = {.job = job, .comm = comm, .log = log, .stop = stop}, *with = &given;
     int count = 0;
     if (!render_html_is_built())
         return error_set(

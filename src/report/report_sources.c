@@ -202,7 +202,7 @@ void build_sources(struct builder *b)
     json_close(job);
 }
 
-// Of a sweep.json: the reference, then what is compared with it.
+// The runs of a sweep.json: the reference, then what is compared with it.
 void build_file_sources(struct builder *b)
 {
     const struct sweep_file *file = b->from->file;

@@ -1,137 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/report/sweep_file.h"
 
-#include <limits.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/number.h"
+#include "sweep_reader.h"
 
-enum { SCHEMA_VERSION = 1, WHERE_ROOM = 160 };
-
-// A file on its way into a sweep_file.  Once `err` has a status, what is read is of no use but harmless.
-struct reader {
-    struct sweep_file *file;
-    const char *path;
-    char where[WHERE_ROOM]; // in the file, for messages
-    struct error *err;
-    bool *seen; // entries, then rankings
-    int reruns; // of each mode that has some
-};
-
-// ---- what is wrong ----
-
-static void wrong(struct reader *r, const char *key, const char *expected, const struct json *found)
-{
-    char got[JSON_DESCRIBE_CHARS];
-    if (r->err->status) return;
-    json_describe(found, got);
-    error_set(
-        r->err, STATUS_INPUT,
-        "%.300s: %s%s%.40s: expected %s, got %s; not a whole sweep.json of this version: make it again with "
-        "`ssmsweep compare`, or give the result file",
-        r->path, r->where, r->where[0] ? ": " : "", key, expected, got);
-}
-
-static void at(struct reader *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void at(struct reader *r, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(r->where, sizeof r->where, format, arguments);
-    va_end(arguments);
-}
-
-// ---- values ----
-
-// What is not finite stands as null, with a word beside it.
-static double number_of(struct reader *r, const struct json *object, const char *key)
-{
-    const struct json *value = json_get(object, key);
-    char flag_key[48];
-    if (json_is_number(value)) return json_number(value);
-    snprintf(flag_key, sizeof flag_key, "%s_flag", key);
-    const char *flag = json_is_null(value) ? json_string(json_get(object, flag_key)) : NULL;
-    if (flag && strcmp(flag, "nan") == 0) return NAN;
-    if (flag && strcmp(flag, "inf") == 0) return INFINITY;
-    if (flag && strcmp(flag, "-inf") == 0) return -INFINITY;
-    wrong(r, key, "a number", value);
-    return NAN;
-}
-
-static double count_of(struct reader *r, const struct json *object, const char *key, double least,
-                       double most)
-{
-    const struct json *value = json_get(object, key);
-    const double number = json_number(value);
-    if (json_is_number(value) && number >= least && number <= most && number == floor(number)) return number;
-    wrong(r, key, "a whole number within reach", value);
-    return least;
-}
-
-static int int_of(struct reader *r, const struct json *object, const char *key, int least)
-{
-    return (int)count_of(r, object, key, least, INT_MAX);
-}
-
-static const char *text_of(struct reader *r, const struct json *object, const char *key)
-{
-    const char *text = json_string(json_get(object, key));
-    if (text) return text;
-    wrong(r, key, "a text", json_get(object, key));
-    return "";
-}
-
-static const struct json *array_of(struct reader *r, const struct json *object, const char *key)
-{
-    const struct json *array = json_get(object, key);
-    if (!json_is_array(array)) wrong(r, key, "an array", array);
-    return array;
-}
-
-static const struct json *object_of(struct reader *r, const struct json *object, const char *key)
-{
-    const struct json *inner = json_get(object, key);
-    if (!json_is_object(inner)) wrong(r, key, "an object", inner);
-    return inner;
-}
-
-static bool bool_of(struct reader *r, const struct json *object, const char *key)
-{
-    const struct json *value = json_get(object, key);
-    if (!json_is_bool(value)) wrong(r, key, "true or false", value);
-    return json_bool(value);
-}
-
-// Null where the scales are of no calibration.
-static struct cell cell_of(struct reader *r, const struct json *object)
-{
-    struct cell cell = {0};
-    if (!json_is_null(json_get(object, "calib_data_num")))
-        cell.calib_data_num = int_of(r, object, "calib_data_num", 1);
-    if (json_get(object, "order")) cell.order = int_of(r, object, "order", 1);
-    return cell;
-}
-
-static enum interval_state state_of(struct reader *r, const struct json *object)
-{
-    const char *text = text_of(r, object, "interval");
-    for (int s = INTERVAL_OK; s <= INTERVAL_UNDEFINED; s++)
-        if (strcmp(text, interval_state_name((enum interval_state)s)) == 0) return (enum interval_state)s;
-    wrong(r, "interval", "a state of an interval", json_get(object, "interval"));
-    return INTERVAL_UNDEFINED;
-}
-
-static void *take(struct reader *r, size_t count, size_t bytes)
-{
-    void *block = calloc(count + 1, bytes);
-    if (!block && !r->err->status) error_memory(r->err, count * bytes, r->path);
-    return block;
-}
+enum { SCHEMA_VERSION = 1 };
 
 // ---- runs and units ----
 
@@ -173,9 +52,9 @@ static void list_runs(struct reader *r, const struct json *entries, const char *
 {
     int index = 0;
     for (const struct json *e = json_first(entries); e && !r->err->status; e = json_next(e)) {
-        at(r, "%s[%d]", name, index++);
-        const char *mode = text_of(r, e, "mode");
-        const struct cell cell = cell_of(r, e);
+        reader_at(r, "%s[%d]", name, index++);
+        const char *mode = reader_text(r, e, "mode");
+        const struct cell cell = reader_cell(r, e);
         if (!r->err->status && find_run(r->file, mode, cell) < 0) add_run(r, mode, cell);
     }
 }
@@ -208,12 +87,12 @@ static void find_arch(struct reader *r)
 static void list_units(struct reader *r, const struct json *layers, const struct json *predictions)
 {
     struct sweep_report *sweep = &r->file->sweep;
-    sweep->units = take(r, json_count(layers) + 1, sizeof *sweep->units);
+    sweep->units = reader_take(r, json_count(layers) + 1, sizeof *sweep->units);
     for (const struct json *e = json_first(layers); e && !r->err->status; e = json_next(e)) {
-        at(r, "layers");
-        const char *name = text_of(r, e, "component");
-        const int layer = int_of(r, e, "layer", 0);
-        const int run = find_run(r->file, text_of(r, e, "mode"), cell_of(r, e));
+        reader_at(r, "layers");
+        const char *name = reader_text(r, e, "component");
+        const int layer = reader_int(r, e, "layer", 0);
+        const int run = find_run(r->file, reader_text(r, e, "mode"), reader_cell(r, e));
         if (run == 1) sweep->units[sweep->n_units++] = (struct sweep_unit){.layer = layer, .name = name};
     }
     if (!r->err->status && json_first(predictions))
@@ -225,12 +104,12 @@ static void list_contents(struct reader *r)
 {
     struct sweep_file *file = r->file;
     struct sweep_report *sweep = &file->sweep;
-    const struct json *layers = array_of(r, file->root, "layers"),
-                      *predictions = array_of(r, file->root, "end_of_model");
-    const char *reference = text_of(r, file->root, "reference_mode");
-    file->runs = take(r, json_count(layers) + json_count(predictions) + 1, sizeof *file->runs);
+    const struct json *layers = reader_array(r, file->root, "layers"),
+                      *predictions = reader_array(r, file->root, "end_of_model");
+    const char *reference = reader_text(r, file->root, "reference_mode");
+    file->runs = reader_take(r, json_count(layers) + json_count(predictions) + 1, sizeof *file->runs);
     if (r->err->status) return;
-    at(r, "reference_mode");
+    reader_at(r, "reference_mode");
     add_run(r, reference, (struct cell){0});
     list_runs(r, layers, "layers");
     list_runs(r, predictions, "end_of_model");
@@ -240,7 +119,7 @@ static void list_contents(struct reader *r)
     sweep->given = file->runs;
     sweep->reference = reference;
     sweep->n_runs = file->n_runs - 1;
-    sweep->runs = take(r, (size_t)sweep->n_runs, sizeof *sweep->runs);
+    sweep->runs = reader_take(r, (size_t)sweep->n_runs, sizeof *sweep->runs);
     for (int i = 0; sweep->runs && i < sweep->n_runs; i++)
         sweep->runs[i] = i + 1;
     list_units(r, layers, predictions);
@@ -252,32 +131,32 @@ static struct noise_floor floor_of(struct reader *r, const struct json *object, 
 {
     struct noise_floor known = {.change = (double)NAN, .value = (double)NAN};
     if (!json_get(object, "noise")) return known;
-    const double change = number_of(r, object, "noise");
+    const double change = reader_number(r, object, "noise");
     known.change =
         metric->scale == SCALE_LOG || metric->scale == SCALE_LOGIT ? scale_phi(SCALE_LOG, change) : change;
     known.reruns = r->reruns;
-    if (json_get(object, "apart")) known.value = number_of(r, object, "apart");
+    if (json_get(object, "apart")) known.value = reader_number(r, object, "apart");
     return known;
 }
 
 static void read_metrics(struct reader *r, const struct json *object, const struct sweep_unit *unit,
                          struct sweep_entry *entry)
 {
-    char where[WHERE_ROOM];
-    const struct json *metrics = object_of(r, object, "metrics");
+    char where[READER_WHERE];
+    const struct json *metrics = reader_object(r, object, "metrics");
     memcpy(where, r->where, sizeof where);
     for (int k = 0; k < sweep_metric_count(unit) && !r->err->status; k++) {
         const struct metric *metric = sweep_metric(unit, k);
-        const struct json *estimate = object_of(r, metrics, metric->name);
-        at(r, "%.100s: %s", where, metric->name);
-        const double value = number_of(r, estimate, "value");
+        const struct json *estimate = reader_object(r, metrics, metric->name);
+        reader_at(r, "%.100s: %s", where, metric->name);
+        const double value = reader_number(r, estimate, "value");
         entry->intervals[k] = (struct interval){.value = value,
-                                                .low = number_of(r, estimate, "low"),
-                                                .high = number_of(r, estimate, "high"),
+                                                .low = reader_number(r, estimate, "low"),
+                                                .high = reader_number(r, estimate, "high"),
                                                 .phi = scale_phi(metric->scale, value),
                                                 .se = (double)NAN,
                                                 .samples = r->file->sweep.samples,
-                                                .state = state_of(r, estimate)};
+                                                .state = reader_state(r, estimate)};
         entry->floors[k] = floor_of(r, estimate, metric);
     }
     memcpy(r->where, where, sizeof where);
@@ -288,19 +167,19 @@ static void read_percentiles(struct reader *r, const struct json *bounds, struct
     for (int p = 0; p < SWEEP_PERCENTILES && !r->err->status; p++) {
         char name[NUMBER_ROOM + 1], digits[NUMBER_ROOM];
         snprintf(name, sizeof name, "p%s", number_text(sweep_percentiles[p], 6, digits));
-        const struct json *one = object_of(r, bounds, name);
-        entry->percentiles[p][0] = number_of(r, one, "low");
-        entry->percentiles[p][1] = number_of(r, one, "high");
+        const struct json *one = reader_object(r, bounds, name);
+        entry->percentiles[p][0] = reader_number(r, one, "low");
+        entry->percentiles[p][1] = reader_number(r, one, "high");
     }
 }
 
 static void read_positions(struct reader *r, const struct json *positions, struct sweep_entry *entry)
 {
     for (const struct json *p = json_first(positions); p && !r->err->status; p = json_next(p)) {
-        const int bucket = profile_position(int_of(r, p, "first_token", 0));
-        entry->position_count[bucket] = count_of(r, p, "elements", 1, 0x1p62);
-        entry->position_mse[bucket] = number_of(r, p, "mse");
-        entry->position_mae[bucket] = number_of(r, p, "mae");
+        const int bucket = profile_position(reader_int(r, p, "first_token", 0));
+        entry->position_count[bucket] = reader_count(r, p, "elements", 1, 0x1p62);
+        entry->position_mse[bucket] = reader_number(r, p, "mse");
+        entry->position_mae[bucket] = reader_number(r, p, "mae");
     }
 }
 
@@ -309,15 +188,15 @@ static void read_entry(struct reader *r, const struct json *object, const struct
 {
     static const char *const nonfinite[] = {"fp_nonfinite", "mode_nonfinite"};
     const bool text = unit->layer == SWEEP_END_OF_MODEL;
-    entry->elements = count_of(r, object, text ? "predictions" : "elements", 0, 0x1p62);
+    entry->elements = reader_count(r, object, text ? "predictions" : "elements", 0, 0x1p62);
     for (int side = 0; side < 2; side++)
         if (json_get(object, nonfinite[side]))
-            entry->nonfinite[side] = count_of(r, object, nonfinite[side], 1, 0x1p62);
+            entry->nonfinite[side] = reader_count(r, object, nonfinite[side], 1, 0x1p62);
     read_metrics(r, object, unit, entry);
-    entry->largest = number_of(r, object, text ? "kl_max" : "abs_diff_max");
-    if (text) entry->top1_correct = number_of(r, object, "top1_correct");
-    read_percentiles(r, object_of(r, object, text ? "kl_percentiles" : "abs_diff_percentiles"), entry);
-    if (!text) read_positions(r, array_of(r, object, "positions"), entry);
+    entry->largest = reader_number(r, object, text ? "kl_max" : "abs_diff_max");
+    if (text) entry->top1_correct = reader_number(r, object, "top1_correct");
+    read_percentiles(r, reader_object(r, object, text ? "kl_percentiles" : "abs_diff_percentiles"), entry);
+    if (!text) read_positions(r, reader_array(r, object, "positions"), entry);
 }
 
 static void read_entries(struct reader *r, const char *name)
@@ -326,15 +205,11 @@ static void read_entries(struct reader *r, const char *name)
     int index = 0;
     for (const struct json *e = json_first(json_get(r->file->root, name)); e && !r->err->status;
          e = json_next(e)) {
-        at(r, "%s[%d]", name, index++);
-        const int run = find_run(r->file, json_string(json_get(e, "mode")), cell_of(r, e)) - 1,
+        reader_at(r, "%s[%d]", name, index++);
+        const int run = find_run(r->file, json_string(json_get(e, "mode")), reader_cell(r, e)) - 1,
                   unit = find_unit(sweep, e);
         if (unit < 0) {
-            error_set(r->err, STATUS_INPUT,
-                      "%.300s: %s: is of a layer and component that the first mode does not have; the file "
-                      "is torn or "
-                      "put together from several",
-                      r->path, r->where);
+            reader_torn(r, "is of a layer and component that the first mode does not have");
             return;
         }
         r->seen[(size_t)unit * (size_t)sweep->n_runs + (size_t)run] = true;
@@ -348,18 +223,13 @@ static void check_entries(struct reader *r)
     const size_t runs = (size_t)sweep->n_runs, count = (size_t)sweep->n_units * runs;
     for (size_t i = 0; i < count && !r->err->status; i++) {
         const struct sweep_unit *unit = &sweep->units[i / runs];
+        const char *mode = sweep_run_at(sweep, (int)(i % runs))->mode;
         if (r->seen[i]) continue;
-        at(r, "mode %s", sweep_run_at(sweep, (int)(i % runs))->mode);
         if (unit->name)
-            error_set(r->err, STATUS_INPUT,
-                      "%.300s: %s has no numbers of layer %d, %s; the file is torn: make it again with "
-                      "`ssmsweep compare`",
-                      r->path, r->where, unit->layer, unit->name);
+            reader_at(r, "mode %s, layer %d, %.64s", mode, unit->layer, unit->name);
         else
-            error_set(
-                r->err, STATUS_INPUT,
-                "%.300s: %s has no predictions; the file is torn: make it again with `ssmsweep compare`",
-                r->path, r->where);
+            reader_at(r, "mode %s, predictions", mode);
+        reader_torn(r, "there are no numbers");
     }
 }
 
@@ -374,24 +244,24 @@ static bool is_family(const struct sweep_family *family, struct cell cell)
 static struct sweep_family *family_of(struct reader *r, const struct json *ranking)
 {
     struct sweep_report *sweep = &r->file->sweep;
-    const struct cell cell = cell_of(r, ranking);
+    const struct cell cell = reader_cell(r, ranking);
     for (int f = 0; f < sweep->n_families; f++)
         if (is_family(&sweep->families[f], cell)) return &sweep->families[f];
     struct sweep_family *family = &sweep->families[sweep->n_families];
     *family = (struct sweep_family){.first_rank = sweep->n_ranks, .first_pair = sweep->n_pairs};
     for (const struct json *p = json_first(json_get(ranking, "places")); p && !r->err->status;
          p = json_next(p)) {
-        const char *mode = text_of(r, p, "mode");
+        const char *mode = reader_text(r, p, "mode");
         int run = find_run(r->file, mode, cell);
         if (run < 0) run = find_run(r->file, mode, (struct cell){0});
         if (run < 0 || family->count == BOOTSTRAP_MAX_RUNS)
-            wrong(r, "mode", "a mode of `layers`, at most 64 of them", json_get(p, "mode"));
+            reader_wrong(r, "mode", "a mode of `layers`, at most 64 of them", json_get(p, "mode"));
         else
             family->runs[family->count++] = run - 1;
         if (run > 0 && cell.calib_data_num > 0 && r->file->runs[run].cell.calib_data_num > 0)
             family->cell = &r->file->runs[run];
     }
-    if (family->count == 0) wrong(r, "places", "modes", json_get(ranking, "places"));
+    if (family->count == 0) reader_wrong(r, "places", "modes", json_get(ranking, "places"));
     sweep->n_families++;
     sweep->n_ranks += family->count;
     sweep->n_pairs += pair_count(family->count);
@@ -409,11 +279,11 @@ static uint64_t set_of(struct reader *r, const struct json *object, const char *
                        const struct sweep_family *family)
 {
     uint64_t set = 0;
-    for (const struct json *m = json_first(array_of(r, object, key)); m && !r->err->status;
+    for (const struct json *m = json_first(reader_array(r, object, key)); m && !r->err->status;
          m = json_next(m)) {
         const int mode = find_mode(&r->file->sweep, family, json_string(m));
         if (mode < 0)
-            wrong(r, key, "modes of the ranking", m);
+            reader_wrong(r, key, "modes of the ranking", m);
         else
             set |= UINT64_C(1) << mode;
     }
@@ -424,51 +294,52 @@ static void read_places(struct reader *r, const struct json *ranking, const stru
                         struct standing *ranks)
 {
     int i = 0;
-    for (const struct json *p = json_first(array_of(r, ranking, "places")); p && !r->err->status;
+    for (const struct json *p = json_first(reader_array(r, ranking, "places")); p && !r->err->status;
          p = json_next(p)) {
-        if (find_mode(&r->file->sweep, family, text_of(r, p, "mode")) != i) {
-            wrong(r, "places", "the same modes in every ranking of these scales", json_get(p, "mode"));
+        if (find_mode(&r->file->sweep, family, reader_text(r, p, "mode")) != i) {
+            reader_wrong(r, "places", "the same modes in every ranking of these scales", json_get(p, "mode"));
             return;
         }
-        ranks[i].rank = (int)count_of(r, p, "best", 0, family->count);
+        ranks[i].rank = (int)reader_count(r, p, "best", 0, family->count);
         ranks[i].equal = set_of(r, p, "equal", family);
         ranks[i].tied = set_of(r, p, "tied", family) | ranks[i].equal;
         i++;
     }
-    if (i != family->count) wrong(r, "places", "the same modes in every ranking of these scales", NULL);
+    if (i != family->count)
+        reader_wrong(r, "places", "the same modes in every ranking of these scales", NULL);
 }
 
 // In the order of pair_index().
 static void read_pair(struct reader *r, const struct json *pair, const int modes[2], struct standing *ranks,
                       struct sweep_pair *into)
 {
-    const char *better = text_of(r, pair, "better");
+    const char *better = reader_text(r, pair, "better");
     if (strcmp(better, "first") == 0) ranks[modes[1]].better |= UINT64_C(1) << modes[0];
     if (strcmp(better, "second") == 0) ranks[modes[0]].better |= UINT64_C(1) << modes[1];
-    *into = (struct sweep_pair){.change = {.value = number_of(r, pair, "change"),
-                                           .low = number_of(r, pair, "low"),
-                                           .high = number_of(r, pair, "high"),
+    *into = (struct sweep_pair){.change = {.value = reader_number(r, pair, "change"),
+                                           .low = reader_number(r, pair, "low"),
+                                           .high = reader_number(r, pair, "high"),
                                            .se = (double)NAN,
-                                           .p = number_of(r, pair, "p"),
+                                           .p = reader_number(r, pair, "p"),
                                            .samples = r->file->sweep.samples,
-                                           .state = state_of(r, pair)},
-                                .adjusted = number_of(r, pair, "p_adjusted"),
+                                           .state = reader_state(r, pair)},
+                                .adjusted = reader_number(r, pair, "p_adjusted"),
                                 .needed = (double)NAN};
-    if (json_get(pair, "is_noise")) into->noise = bool_of(r, pair, "is_noise") ? 1 : 0; // of a phi of 0
-    if (json_get(pair, "samples_needed")) into->needed = number_of(r, pair, "samples_needed");
+    if (json_get(pair, "is_noise")) into->noise = reader_bool(r, pair, "is_noise") ? 1 : 0; // of a phi of 0
+    if (json_get(pair, "samples_needed")) into->needed = reader_number(r, pair, "samples_needed");
 }
 
 static void read_pairs(struct reader *r, const struct json *ranking, const struct sweep_family *family,
                        struct standing *ranks, struct sweep_pair *pairs)
 {
-    const struct json *pair = json_first(array_of(r, ranking, "pairs"));
+    const struct json *pair = json_first(reader_array(r, ranking, "pairs"));
     for (int first = 0; first < family->count; first++)
         for (int second = first + 1; second < family->count && !r->err->status;
              second++, pair = json_next(pair)) {
             const int found[2] = {find_mode(&r->file->sweep, family, json_string(json_get(pair, "first"))),
                                   find_mode(&r->file->sweep, family, json_string(json_get(pair, "second")))};
             if (found[0] != first || found[1] != second)
-                wrong(r, "pairs", "every pair of the places, in their order", pair);
+                reader_wrong(r, "pairs", "every pair of the places, in their order", pair);
             else
                 read_pair(r, pair, found, ranks, &pairs[pair_index(family->count, first, second)]);
         }
@@ -483,23 +354,38 @@ static void check_places(struct reader *r, const struct json *ranking, const str
          p = json_next(p)) {
         int best, worst;
         sweep_places(ranks, family->count, i++, &best, &worst);
-        if (worst != int_of(r, p, "worst", 0)) wrong(r, "worst", "what the pairs say", json_get(p, "worst"));
+        if (worst != reader_int(r, p, "worst", 0))
+            reader_wrong(r, "worst", "what the pairs say", json_get(p, "worst"));
     }
 }
 
 static void find_families(struct reader *r, const struct json *rankings)
 {
     struct sweep_report *sweep = &r->file->sweep;
-    sweep->families = take(r, (size_t)sweep->n_runs + 1, sizeof *sweep->families);
+    sweep->families = reader_take(r, (size_t)sweep->n_runs + 1, sizeof *sweep->families);
     for (const struct json *e = json_first(rankings); e && !r->err->status; e = json_next(e)) {
-        at(r, "rankings");
+        reader_at(r, "rankings");
         if (sweep->n_families > sweep->n_runs)
-            wrong(r, "calib_data_num", "scales of a mode", json_get(e, "calib_data_num"));
+            reader_wrong(r, "calib_data_num", "scales of a mode", json_get(e, "calib_data_num"));
         else
             family_of(r, e);
     }
     if (sweep->n_families == 0)
-        wrong(r, "rankings", "a ranking for each layer, component and metric", rankings);
+        reader_wrong(r, "rankings", "a ranking for each layer, component and metric", rankings);
+}
+
+// The metric of a ranking or trend, by which modes are ranked at the unit; -1: there is none.
+static int find_ranked(struct reader *r, int unit, const struct json *object)
+{
+    const struct sweep_report *sweep = &r->file->sweep;
+    const char *name = reader_text(r, object, "metric");
+    for (int k = 0; unit >= 0 && k < sweep_metric_count(&sweep->units[unit]); k++)
+        if (sweep_ranks_by(&sweep->units[unit], k) &&
+            strcmp(sweep_metric(&sweep->units[unit], k)->name, name) == 0)
+            return k;
+    reader_wrong(r, "metric", "one by which modes are ranked, at a layer and component of `layers`",
+                 json_get(object, "metric"));
+    return -1;
 }
 
 static void read_rankings(struct reader *r, const struct json *rankings)
@@ -510,20 +396,11 @@ static void read_rankings(struct reader *r, const struct json *rankings)
         for (int k = 0; k < sweep_metric_count(&sweep->units[u]); k++)
             wanted += sweep_ranks_by(&sweep->units[u], k) * sweep->n_families;
     for (const struct json *e = json_first(rankings); e && !r->err->status; e = json_next(e)) {
-        at(r, "rankings[%d]", index++);
+        reader_at(r, "rankings[%d]", index++);
         const struct sweep_family *family = family_of(r, e);
         const int unit = find_unit(sweep, e);
-        const char *name = text_of(r, e, "metric");
-        int k = 0;
-        while (unit >= 0 && k < sweep_metric_count(&sweep->units[unit]) &&
-               (!sweep_ranks_by(&sweep->units[unit], k) ||
-                strcmp(sweep_metric(&sweep->units[unit], k)->name, name) != 0))
-            k++;
-        if (unit < 0 || k == sweep_metric_count(&sweep->units[unit])) {
-            wrong(r, "metric", "one by which modes are ranked, at a layer and component of `layers`",
-                  json_get(e, "metric"));
-            return;
-        }
+        const int k = find_ranked(r, unit, e);
+        if (k < 0) return;
         struct standing *ranks = sweep_ranks_at(sweep, unit, k, family);
         bool *seen = &r->seen[((size_t)unit * METRIC_INTERVALS + (size_t)k) * (size_t)sweep->n_families +
                               (size_t)(family - sweep->families)];
@@ -533,12 +410,8 @@ static void read_rankings(struct reader *r, const struct json *rankings)
         read_pairs(r, e, family, ranks, sweep_pairs_at(sweep, unit, k, family));
         check_places(r, e, family, ranks);
     }
-    if (!r->err->status && found != wanted)
-        error_set(r->err, STATUS_INPUT,
-                  "%.300s: rankings: expected one of each layer, component and metric, %d in all, got %d; "
-                  "the file is "
-                  "torn: make it again with `ssmsweep compare`",
-                  r->path, wanted, found);
+    reader_at(r, "rankings");
+    if (found < wanted) reader_torn(r, "there is not one of each layer, component and metric");
 }
 
 // ---- trends ----
@@ -546,19 +419,20 @@ static void read_rankings(struct reader *r, const struct json *rankings)
 static struct sweep_trend *trend_of(struct reader *r, const struct json *object)
 {
     struct sweep_report *sweep = &r->file->sweep;
-    const char *mode = text_of(r, object, "mode");
+    const char *mode = reader_text(r, object, "mode");
     for (int t = 0; t < sweep->n_trends; t++)
         if (strcmp(sweep_run_at(sweep, sweep->trends[t].runs[0])->mode, mode) == 0) return &sweep->trends[t];
     struct sweep_trend *trend = &sweep->trends[sweep->n_trends];
-    for (const struct json *p = json_first(array_of(r, object, "points")); p && !r->err->status;
+    for (const struct json *p = json_first(reader_array(r, object, "points")); p && !r->err->status;
          p = json_next(p)) {
-        const int run = find_run(r->file, mode, cell_of(r, p));
+        const int run = find_run(r->file, mode, reader_cell(r, p));
         if (run < 0 || trend->count == BOOTSTRAP_MAX_RUNS)
-            wrong(r, "points", "sets of scales that the mode has numbers of", json_get(p, "calib_data_num"));
+            reader_wrong(r, "points", "sets of scales that the mode has numbers of",
+                         json_get(p, "calib_data_num"));
         else
             trend->runs[trend->count++] = run - 1;
     }
-    if (trend->count < 2) wrong(r, "points", "two sets of scales or more", json_get(object, "points"));
+    if (trend->count < 2) reader_wrong(r, "points", "two sets of scales or more", json_get(object, "points"));
     sweep->n_trends++;
     return trend;
 }
@@ -567,22 +441,22 @@ static struct sweep_trend *trend_of(struct reader *r, const struct json *object)
 static int settles_at(struct reader *r, const struct json *object, const struct sweep_trend *trend)
 {
     const struct json *stops = json_get(object, "stops_improving_at");
-    if (bool_of(r, object, "still_improving")) return trend->count - 1;
+    if (reader_bool(r, object, "still_improving")) return trend->count - 1;
     for (int i = 0; json_is_number(stops) && i < trend->count; i++)
         if (sweep_run_at(&r->file->sweep, trend->runs[i])->cell.calib_data_num == json_number(stops))
             return i;
-    if (!json_is_null(stops)) wrong(r, "stops_improving_at", "null or one of the points", stops);
+    if (!json_is_null(stops)) reader_wrong(r, "stops_improving_at", "null or one of the points", stops);
     return -1;
 }
 
 static void find_trends(struct reader *r, const struct json *trends)
 {
     struct sweep_report *sweep = &r->file->sweep;
-    sweep->trends = take(r, (size_t)sweep->n_runs + 1, sizeof *sweep->trends);
+    sweep->trends = reader_take(r, (size_t)sweep->n_runs + 1, sizeof *sweep->trends);
     for (const struct json *e = json_first(trends); e && !r->err->status; e = json_next(e)) {
-        at(r, "trends");
+        reader_at(r, "trends");
         if (sweep->n_trends > sweep->n_runs)
-            wrong(r, "mode", "a mode of `layers`", json_get(e, "mode"));
+            reader_wrong(r, "mode", "a mode of `layers`", json_get(e, "mode"));
         else
             trend_of(r, e);
     }
@@ -596,14 +470,11 @@ static void read_trends(struct reader *r, const struct json *trends)
     for (size_t i = 0; i < count; i++)
         sweep->settles[i] = -1;
     for (const struct json *e = json_first(trends); e && !r->err->status; e = json_next(e)) {
-        at(r, "trends[%d]", index++);
+        reader_at(r, "trends[%d]", index++);
         const struct sweep_trend *trend = trend_of(r, e);
         const int unit = find_unit(sweep, e);
-        const char *name = text_of(r, e, "metric");
-        for (int k = 0; unit >= 0 && k < sweep_metric_count(&sweep->units[unit]); k++)
-            if (sweep_ranks_by(&sweep->units[unit], k) &&
-                strcmp(sweep_metric(&sweep->units[unit], k)->name, name) == 0)
-                *sweep_settles_at(sweep, unit, k, (int)(trend - sweep->trends)) = settles_at(r, e, trend);
+        const int k = find_ranked(r, unit, e);
+        if (k >= 0) *sweep_settles_at(sweep, unit, k, (int)(trend - sweep->trends)) = settles_at(r, e, trend);
     }
 }
 
@@ -612,19 +483,19 @@ static void read_trends(struct reader *r, const struct json *trends)
 static void read_statistics(struct reader *r)
 {
     struct sweep_file *file = r->file;
-    const struct json *statistics = object_of(r, file->root, "statistics"),
-                      *provenance = object_of(r, file->root, "provenance");
-    file->complete = bool_of(r, file->root, "complete");
-    at(r, "statistics");
-    file->sweep.samples = int_of(r, statistics, "samples", 1);
-    file->sweep.tokens = (long long)count_of(r, statistics, "tokens", 1, 0x1p62);
-    file->sweep.replicates = int_of(r, statistics, "resamples", 1);
-    file->sweep.seed = (uint64_t)count_of(r, statistics, "seed", 0, 0x1p62);
-    r->reruns = int_of(r, statistics, "noisy_reruns", 0);
+    const struct json *statistics = reader_object(r, file->root, "statistics"),
+                      *provenance = reader_object(r, file->root, "provenance");
+    file->complete = reader_bool(r, file->root, "complete");
+    reader_at(r, "statistics");
+    file->sweep.samples = reader_int(r, statistics, "samples", 1);
+    file->sweep.tokens = (long long)reader_count(r, statistics, "tokens", 1, 0x1p62);
+    file->sweep.replicates = reader_int(r, statistics, "resamples", 1);
+    file->sweep.seed = (uint64_t)reader_count(r, statistics, "seed", 0, 0x1p62);
+    r->reruns = reader_int(r, statistics, "noisy_reruns", 0);
     file->sweep.n_reruns = r->reruns;
-    at(r, "provenance");
-    file->samples = int_of(r, provenance, "num_samples", 1);
-    file->tokens = (long long)count_of(r, provenance, "tokens", 1, 0x1p62);
+    reader_at(r, "provenance");
+    file->samples = reader_int(r, provenance, "num_samples", 1);
+    file->tokens = (long long)reader_count(r, provenance, "tokens", 1, 0x1p62);
     r->where[0] = '\0';
 }
 
@@ -635,10 +506,10 @@ static void reserve(struct reader *r)
     sweep->ranked = metric_ranked_most();
     sweep->unit_step = 1;
     sweep->held_units = sweep->n_units;
-    sweep->entries = take(r, units * (size_t)sweep->n_runs, sizeof *sweep->entries);
-    sweep->pairs = take(r, each * (size_t)sweep->n_pairs, sizeof *sweep->pairs);
-    sweep->ranks = take(r, each * (size_t)sweep->n_ranks, sizeof *sweep->ranks);
-    sweep->settles = take(r, each * (size_t)sweep->n_trends, sizeof *sweep->settles);
+    sweep->entries = reader_take(r, units * (size_t)sweep->n_runs, sizeof *sweep->entries);
+    sweep->pairs = reader_take(r, each * (size_t)sweep->n_pairs, sizeof *sweep->pairs);
+    sweep->ranks = reader_take(r, each * (size_t)sweep->n_ranks, sizeof *sweep->ranks);
+    sweep->settles = reader_take(r, each * (size_t)sweep->n_trends, sizeof *sweep->settles);
 }
 
 static void read_all(struct reader *r)
@@ -652,23 +523,24 @@ static void read_all(struct reader *r)
                   r->path);
         return;
     }
-    if (json_number(version) != SCHEMA_VERSION) wrong(r, "schema_version", "1", version);
+    if (json_number(version) != SCHEMA_VERSION) reader_wrong(r, "schema_version", "1", version);
     read_statistics(r);
     if (!r->err->status) list_contents(r);
     if (r->err->status) return;
     const struct sweep_report *sweep = &r->file->sweep;
-    const struct json *rankings = array_of(r, root, "rankings"), *trends = array_of(r, root, "trends");
+    const struct json *rankings = reader_array(r, root, "rankings"),
+                      *trends = reader_array(r, root, "trends");
     find_families(r, rankings);
     if (!r->err->status) find_trends(r, trends);
     if (!r->err->status) reserve(r);
     const size_t units = (size_t)sweep->n_units, runs = (size_t)sweep->n_runs + 1;
-    r->seen = take(r, units * runs, sizeof *r->seen);
+    r->seen = reader_take(r, units * runs, sizeof *r->seen);
     if (r->err->status) return;
     read_entries(r, "layers");
     read_entries(r, "end_of_model");
     check_entries(r);
     free(r->seen);
-    r->seen = take(r, units * METRIC_INTERVALS * runs, sizeof *r->seen);
+    r->seen = reader_take(r, units * METRIC_INTERVALS * runs, sizeof *r->seen);
     if (!r->err->status) read_rankings(r, rankings);
     if (!r->err->status) read_trends(r, trends);
 }

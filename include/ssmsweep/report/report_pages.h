@@ -4,11 +4,14 @@
 #define SSMSWEEP_REPORT_REPORT_PAGES_H
 
 #include "ssmsweep/base/status.h"
-#include "ssmsweep/report/reporting.h"
+#include "ssmsweep/base/stop.h"
+#include "ssmsweep/comm/comm.h"
+#include "ssmsweep/input/job.h"
 
-// Collective.  Of what the job names: result files are measured as by reporting_measure() and
-// reporting_statistics(), of which `with` gives job, comm, log and stop.  STATUS_INPUT: a file is none, or
-// two are of different models; STATUS_USAGE: a page that is there would be replaced by one that shows less.
-enum status report_pages(const struct reporting *with, struct error *err);
+// Collective.  The page of all results that the job names.  `stop` may be NULL.  STATUS_INPUT: a file is
+// none, or two are of different models; STATUS_USAGE: a page that is there would be replaced by one that
+// shows less.
+enum status report_pages(const struct job *job, const struct comm *comm, const struct log *log,
+                         struct stop *stop, struct error *err);
 
 #endif
