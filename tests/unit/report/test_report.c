@@ -149,6 +149,7 @@ static void make_sweep(int reruns, double change)
     for (int i = 0; i < UNITS * 16; i++)
         ranks[i] = (struct standing){.rank = 1, .tied = i % 2 ? 1 : 2};
     sweep = (struct sweep_report){.result = (const struct result *)(const void *)runs,
+                                  .arch = arch_find("mamba1"),
                                   .reference = "fp32",
                                   .samples = SAMPLES,
                                   .tokens = 13,
