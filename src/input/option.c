@@ -131,9 +131,8 @@ static const struct option options[] = {
     {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_REPORT | IN_BENCH | IN_EXPORT | IN_IMPORT,
      OFFSET(output_dir), .argument = "DIR", .help = "folder of the layer outputs (default layer_outputs)"},
     {"result", 0, OPTION_LINES, GROUP_OUTPUT, IN_REPORT, OFFSET(results), .argument = "FILE",
-     .help =
-         "report: result file, sweep.json, or a folder of one; several make a part each (default: that in\n"
-         "--output_dir)"},
+     .help = "report: result file, sweep.json, or a folder of one; may be given again, for a\n"
+             "part each (default: that in --output_dir)"},
     {"npy", 0, OPTION_FLAG, GROUP_OUTPUT, IN_EXPORT, OFFSET(npy), .help = "export: as NumPy arrays"},
     {"npy-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_EXPORT | IN_IMPORT, OFFSET(npy_dir), .argument = "DIR",
      .help = "export, import-npy: folder of the arrays, also as the argument (default: --output_dir)"},

@@ -105,6 +105,7 @@ void build_file_about(struct builder *b)
     add_fact(&facts, "re-runs of each mode for rounding noise", builder_text(b, "%d", file->sweep.n_reruns));
     add_members(b, &facts, "", provenance);
     add_members(b, &facts, "evaluation: ", json_get(provenance, "evaluation"));
+    add_members(b, &facts, "recipe ", json_get(file->root, "recipes"));
     put_facts(b, &facts);
     if (!file->complete)
         builder_note(

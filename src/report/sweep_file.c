@@ -370,7 +370,10 @@ static void find_families(struct reader *r, const struct json *rankings)
         else
             family_of(r, e);
     }
-    if (sweep->n_families == 0)
+    // Too many to be ranked are in pieces.
+    if (sweep->n_families == 0 && sweep->n_runs > BOOTSTRAP_MAX_RUNS)
+        sweep->n_pieces = 1;
+    else if (sweep->n_families == 0)
         reader_wrong(r, "rankings", "a ranking for each layer, component and metric", rankings);
 }
 
