@@ -8,6 +8,7 @@
 #include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/arch/mamba2.h"
 #include "ssmsweep/base/number.h"
+#include "ssmsweep/recipe/mode.h"
 
 #ifdef SSMSWEEP_TOY_FAMILY // for tests/cli/toy_family.py alone
 extern const struct arch arch_toy;
@@ -122,6 +123,36 @@ int arch_find_component(const struct arch *arch, const char *name, size_t length
 int arch_width(const struct dims *dims, int component)
 {
     return (int)arch_size(dims->arch->components[component].width, dims);
+}
+
+// ---- recipes ----
+
+static enum status check_groups(const struct mode *mode, const struct dims *dims, const struct recipe *recipe,
+                                int layer, int unit, struct error *err)
+{
+    const struct arch *arch = dims->arch;
+    const enum format format = (enum format)recipe->layers[layer].of[unit];
+    const int group = format_group(format), depth = group > 0 && arch->depth ? arch->depth(dims, unit) : 0;
+    if (depth == 0 || depth % group == 0) return STATUS_OK;
+    return error_set(err, STATUS_INPUT,
+                     "mode '%s': layer %d: unit '%s': format %s shares a scale between %d inputs, expected a "
+                     "multiple of that, got %d; choose smaller groups",
+                     mode->name, layer, arch->units.of[unit].name, format_name(format), group, depth);
+}
+
+enum status arch_recipe(struct recipe *recipe, const struct mode *mode, const struct dims *dims,
+                        struct error *err)
+{
+    struct recipe made = {0};
+    if (recipe_make(&made, mode, &dims->arch->units, dims->n_layer, err)) return err->status;
+    for (int l = 0; l < dims->n_layer && !recipe_is_float(&made); l++)
+        for (int u = 0; u < dims->arch->units.count; u++)
+            if (check_groups(mode, dims, &made, l, u, err)) {
+                recipe_clear(&made);
+                return err->status;
+            }
+    *recipe = made;
+    return STATUS_OK;
 }
 
 // ---- lists of components ----

@@ -42,29 +42,35 @@ static const struct arch_tensor tensors[MAMBA1_TENSORS] = {
     [TENSOR_OUT_PROJ] = {.name = "mixer.out_proj.weight", .shape = {EXTENT_D, EXTENT_I}, .halves = true},
 };
 
+#define ANY_WEIGHT FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16
+#define ANY_INT4 FORMAT_INT4_G128, FORMAT_INT4_G64, FORMAT_INT4_G32
+#define GRID_OR_FLOAT FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16
+
 static const struct unit units[MAMBA1_UNITS] = {
-    [UNIT_IN_PROJ] = {"weight:in_proj", {FORMAT_INT8}},
-    [UNIT_CONV_W] = {"weight:conv1d", {FORMAT_INT8}},
-    [UNIT_CONV_B] = {"weight:conv1d_bias", {FORMAT_INT8}},
-    [UNIT_X_PROJ] = {"weight:x_proj", {FORMAT_INT8}},
-    [UNIT_DT_PROJ] = {"weight:dt_proj", {FORMAT_INT8}},
-    [UNIT_DT_BIAS] = {"weight:dt_bias", {FORMAT_INT8}},
-    [UNIT_A_LOG] = {"weight:A_log", {FORMAT_INT8}},
-    [UNIT_D_SKIP] = {"weight:D", {FORMAT_INT8}},
-    [UNIT_OUT_PROJ] = {"weight:out_proj", {FORMAT_INT8}},
-    [UNIT_IN_PROJ_INPUT] = {"in_proj:input", {FORMAT_INT8}},
-    [UNIT_CONV1D_INPUT] = {"conv1d:input", {FORMAT_INT8, FORMAT_DYNAMIC}},
-    [UNIT_GATE_INPUT] = {"gate:input", {FORMAT_INT8}},
-    [UNIT_CONV1D_OUTPUT] = {"conv1d:output", {FORMAT_INT8, FORMAT_FLOAT}},
-    [UNIT_X_PROJ_INPUT] = {"x_proj:input", {FORMAT_INT8}},
+    [UNIT_IN_PROJ] = {"weight:in_proj", {ANY_WEIGHT, FORMAT_INT8_CHANNEL, ANY_INT4}},
+    [UNIT_CONV_W] = {"weight:conv1d", {ANY_WEIGHT, FORMAT_INT8_CHANNEL}},
+    [UNIT_CONV_B] = {"weight:conv1d_bias", {ANY_WEIGHT}},
+    [UNIT_X_PROJ] = {"weight:x_proj", {ANY_WEIGHT, FORMAT_INT8_CHANNEL, ANY_INT4}},
+    [UNIT_DT_PROJ] = {"weight:dt_proj", {ANY_WEIGHT, FORMAT_INT8_CHANNEL}},
+    [UNIT_DT_BIAS] = {"weight:dt_bias", {ANY_WEIGHT}},
+    [UNIT_A_LOG] = {"weight:A_log", {ANY_WEIGHT}},
+    [UNIT_D_SKIP] = {"weight:D", {ANY_WEIGHT}},
+    [UNIT_OUT_PROJ] = {"weight:out_proj", {ANY_WEIGHT, FORMAT_INT8_CHANNEL, ANY_INT4}},
+    [UNIT_IN_PROJ_INPUT] = {"in_proj:input", {FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16, FORMAT_DYNAMIC_TOKEN}},
+    [UNIT_CONV1D_INPUT] = {"conv1d:input",
+                           {FORMAT_INT8, FORMAT_DYNAMIC, FORMAT_FLOAT, FORMAT_FP16, FORMAT_DYNAMIC_TOKEN}},
+    [UNIT_GATE_INPUT] = {"gate:input", {GRID_OR_FLOAT}},
+    [UNIT_CONV1D_OUTPUT] = {"conv1d:output", {GRID_OR_FLOAT}},
+    [UNIT_X_PROJ_INPUT] = {"x_proj:input", {FORMAT_INT8, FORMAT_FLOAT}},
     [UNIT_SCAN_U] = {"scan:u", {FORMAT_CODES, FORMAT_INT8, FORMAT_FLOAT}},
-    [UNIT_DT_PROJ_INPUT] = {"dt_proj:input", {FORMAT_INT8}},
-    [UNIT_SCAN_B] = {"scan:B", {FORMAT_INT8}},
-    [UNIT_SCAN_C] = {"scan:C", {FORMAT_INT8}},
-    [UNIT_SCAN_DT] = {"scan:dt", {FORMAT_INT8}},
-    [UNIT_SCAN_Y] = {"scan:y", {FORMAT_FP16}},
-    [UNIT_OUT_PROJ_INPUT] = {"out_proj:input", {FORMAT_INT8}},
-    [UNIT_MIXER_OUTPUT] = {"mixer:output", {FORMAT_FP16}},
+    [UNIT_DT_PROJ_INPUT] = {"dt_proj:input", {GRID_OR_FLOAT}},
+    [UNIT_SCAN_B] = {"scan:B", {GRID_OR_FLOAT}},
+    [UNIT_SCAN_C] = {"scan:C", {GRID_OR_FLOAT}},
+    [UNIT_SCAN_DT] = {"scan:dt", {GRID_OR_FLOAT}},
+    [UNIT_SCAN_Y] = {"scan:y", {FORMAT_FP16, FORMAT_FLOAT}},
+    [UNIT_OUT_PROJ_INPUT] = {"out_proj:input",
+                             {FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16, FORMAT_DYNAMIC_TOKEN}},
+    [UNIT_MIXER_OUTPUT] = {"mixer:output", {FORMAT_FP16, FORMAT_FLOAT}},
     [UNIT_SCAN_ORDER] = {"scan:order", {FORMAT_SEQUENTIAL, FORMAT_BLOCKED}},
 };
 
@@ -100,8 +106,12 @@ static float *carve(const struct dims *d, int max_tokens, struct arena *a, void 
     w->scan_codes = take_codes(a, L, ld.I);
     w->dbl_codes = take_codes(a, L, ld.dbl);
     w->dt_codes = take_codes(a, L, ld.I);
-    w->y_codes = take_codes(a, 1, L * ld.I + (long)sizeof *w->x_scale);
-    w->x_scale = behind(w->y_codes, (size_t)(L * ld.I) + 4);
+    w->y_codes = take_codes(a, L, ld.I);
+    w->n_scales = take_rows(a, 1, L);
+    w->x_scales = take_rows(a, 1, L);
+    w->y_scales = take_rows(a, 1, L);
+    w->ratios = take_rows(a, 1, L);
+    w->factors = take_rows(a, 1, 2L * ld.I > ld.dbl ? 2L * ld.I : ld.dbl);
     w->state = take_rows(a, d->d_state, ld.I);
     const long rows = L > d->d_state ? L : d->d_state; // the state is observed through the room as well
     long wide = ld.D > ld.I ? ld.D : ld.I;
@@ -112,7 +122,7 @@ static float *carve(const struct dims *d, int max_tokens, struct arena *a, void 
 
 static bool run_layer(const struct pass *pass)
 {
-    return recipe_is_float(pass->recipe) ? mamba1_layer_float(pass) : mamba1_layer_w8a8(pass);
+    return recipe_is_float(pass->recipe) ? mamba1_layer_float(pass) : mamba1_layer_units(pass);
 }
 
 // ---- cost ----
@@ -142,7 +152,7 @@ static double operations(const struct dims *d)
     .sites = sites, .n_tensors = MAMBA1_TENSORS, .n_components = MAMBA1_COMPONENTS, .n_sites = MAMBA1_SITES, \
     .units = {units, MAMBA1_UNITS},                                                                          \
     .layer_bytes = sizeof(union mamba1_layer), .carve_layer = mamba1_carve_layer,                            \
-    .scratch_bytes = mamba1_scratch_bytes, .pack = mamba1_pack, .work_bytes = sizeof(struct mamba1_work),    \
+    .scratch_bytes = mamba1_scratch_bytes, .pack = mamba1_pack, .need = mamba1_need, .depth = mamba1_depth, .work_bytes = sizeof(struct mamba1_work),    \
     .carve = carve, .layer = run_layer, .cost = cost, .operations = operations
 // clang-format on
 

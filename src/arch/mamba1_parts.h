@@ -48,35 +48,45 @@ struct float_layer {
     float *out_proj; // ldD outputs, depth I
 };
 
-struct w8a8_layer {
-    float *scale;     // [MAMBA1_TENSORS] per tensor
-    uint8_t *in_proj; // code + 128, as in float_layer; rotated: had_rows(W_in diag(w_norm))
-    uint8_t *x_proj, *dt_proj;
-    uint8_t *out_proj; // rotated on both sides
-    float *conv_w;     // [K][ldI] codes as integers
-    float *conv_b;     // [ldI] dequantized
-    float *dt_bias;    // [ldI] dequantized
-    float *A;          // [N][ldI] = -exp(dequantized A_log)
-    float *D_skip;     // [ldI] dequantized
+// A weight in one form: codes with their scale, one or one for each output (padded as the panels are), or
+// values.  Projections are panels as in float_layer; conv1d has values alone, codes as integers: [K][ldI]; A
+// is -exp of its values: [N][ldI]; the others are [ldI].
+struct packed_weight {
+    uint8_t *codes; // code + 128
+    float *values;
+    float *scales;
+};
+enum { WEIGHT_FORMATS = (int)FORMAT_INT4_G32 + 1 };
+// in_proj and out_proj are rotated: had_rows(W_in diag(w_norm)); had on both sides of W_out.
+struct unit_layer {
+    struct packed_weight of[MAMBA1_WEIGHTS][WEIGHT_FORMATS][2]; // the last: for products with codes
 };
 
 union mamba1_layer {
     struct float_layer f;
-    struct w8a8_layer q;
+    struct unit_layer u;
 };
 
-void mamba1_carve_layer(const struct dims *dims, enum packed_form form, struct arena *arena, void *layer);
+void mamba1_carve_layer(const struct dims *dims, enum packed_form form, const struct needs *needs,
+                        struct arena *arena, void *layer);
 size_t mamba1_scratch_bytes(const struct dims *dims);
 void mamba1_pack(const struct packing *packing, enum packed_form form, void *layer);
 
+// Forms of weights by unit (mamba1_weights.c).  Does the product with a weight take it as codes?
+bool mamba1_takes_codes(const struct setting *setting, enum mamba1_unit weight);
+void mamba1_need(const struct setting *setting, struct needs *needs);
+int mamba1_depth(const struct dims *dims, int unit);
+void mamba1_carve_units(const struct dims *dims, const struct needs *needs, struct arena *arena,
+                        struct unit_layer *layer);
+void mamba1_pack_units(const struct packing *packing, struct unit_layer *layer);
+
 // A layer of MODEL_W8A8 as float32 in scratch, dequantized and rotated back (docs/numerics.md, "Quantized
-// weights"), and its codes and scales as they are (mamba1_given.c).
+// weights"; mamba1_given.c).
 struct mamba1_given {
     struct tensor made[MAMBA1_TENSORS];
     const struct tensor *tensors[MAMBA1_TENSORS]; // norm is the model's own
 };
 void mamba1_dequantize(const struct packing *p, struct mamba1_given *given);
-void mamba1_pack_codes(const struct packing *p, struct w8a8_layer *out);
 
 // What the makers of a layer share.
 // `count` floats and zeros behind them, up to a multiple of 16 and further.
@@ -84,6 +94,9 @@ float *pack_take(struct arena *scratch, long count);
 // code * scale; `codes` has room for them.
 float *pack_load_codes(struct arena *scratch, const struct tensor *tensor, float scale, int8_t *codes);
 int8_t *pack_take_codes(const struct packing *p); // of the largest tensor of a layer
+// In scratch, [2I, D] and [D, I]: had_rows(W_in diag(w_norm)), had over both axes of W_out.
+float *mamba1_rotated_in_proj(const struct packing *p, const struct tensor *const *m);
+float *mamba1_rotated_out_proj(const struct packing *p, const struct tensor *const *m);
 void pack_transposed(const float *matrix, int channels, int taps, int ld, float *out);
 void pack_A(const struct packing *p, float *A_log, float *out); // A_log [I, N] is scratch afterwards
 // A rotation of the columns of a matrix [d_model, columns].  Columns are taken 16 at a time, as they share
@@ -107,10 +120,13 @@ struct mamba1_work {
     int8_t *dt_codes;   // [L][ldI]
     int8_t *y_codes;    // [L][ldI]
     float *state;       // [N][ldI] scan state after the last token
-    float *x_scale;     // of the sample, where conv1d takes x by its own maximum
+    // Scales that are made of the sample or of each token: of in_proj's, conv1d's and out_proj's input.
+    float *n_scales, *x_scales, *y_scales; // [L]
+    float *ratios;                         // [L] of the scale of each token and that of an output
+    float *factors;                        // [the most outputs of a projection]
 };
 
 bool mamba1_layer_float(const struct pass *pass);
-bool mamba1_layer_w8a8(const struct pass *pass);
+bool mamba1_layer_units(const struct pass *pass);
 
 #endif

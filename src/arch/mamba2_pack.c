@@ -48,7 +48,7 @@ void mamba2_pack(const struct packing *p, enum packed_form form, void *layer)
     const struct tensor *in_proj = model_tensor(p->model, p->layer, MAMBA2_IN_PROJ);
     const struct panel_recipe recipe = {.half = form == PACKED_FP16};
     struct mamba2_float_layer *out = layer;
-    if (form == PACKED_W8A8) return;
+    if (form == PACKED_BY_UNIT) return;
     float *conv = pack_panels(p->kernels, p->scratch, in_proj, 0, w.I, recipe, out->in_proj);
     float *dt = pack_panels(p->kernels, p->scratch, in_proj, w.I, w.conv, recipe, conv);
     pack_panels(p->kernels, p->scratch, in_proj, w.I + w.conv, w.H, recipe, dt);
@@ -57,12 +57,14 @@ void mamba2_pack(const struct packing *p, enum packed_form form, void *layer)
     pack_small(p, recipe.half, out);
 }
 
-void mamba2_carve_layer(const struct dims *d, enum packed_form form, struct arena *arena, void *layer)
+void mamba2_carve_layer(const struct dims *d, enum packed_form form, const struct needs *needs,
+                        struct arena *arena, void *layer)
 {
+    (void)needs;
     const struct mamba2_width w = mamba2_width_of(d);
     struct mamba2_float_layer *out = layer;
     *out = (struct mamba2_float_layer){0};
-    if (form == PACKED_W8A8) return;
+    if (form == PACKED_BY_UNIT) return;
     out->norm = pack_floats(arena, w.ldD);
     out->in_proj = pack_floats(arena, (long)w.ld_in * d->d_model);
     out->conv_w = pack_floats(arena, (long)d->d_conv * w.ld_conv);

@@ -40,7 +40,8 @@ struct mamba2_float_layer {
     float *out_proj; // ldD outputs, depth I
 };
 
-void mamba2_carve_layer(const struct dims *dims, enum packed_form form, struct arena *arena, void *layer);
+void mamba2_carve_layer(const struct dims *dims, enum packed_form form, const struct needs *needs,
+                        struct arena *arena, void *layer);
 size_t mamba2_scratch_bytes(const struct dims *dims);
 void mamba2_pack(const struct packing *packing, enum packed_form form, void *layer);
 

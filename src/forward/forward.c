@@ -130,7 +130,7 @@ static void observe(const struct pass *pass, int site, const struct observed *ob
 static enum packed_form form_of(const struct recipe *recipe)
 {
     static const enum packed_form forms[] = {
-        [PRECISION_FP32] = PACKED_FP32, [PRECISION_FP16] = PACKED_FP16, [PRECISION_BY_UNIT] = PACKED_W8A8};
+        [PRECISION_FP32] = PACKED_FP32, [PRECISION_FP16] = PACKED_FP16, [PRECISION_BY_UNIT] = PACKED_BY_UNIT};
     return forms[recipe->precision];
 }
 

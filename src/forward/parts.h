@@ -20,6 +20,8 @@ struct weights {
     const struct model *model;
     const struct kernels *kernels; // that pack
     unsigned parts;
+    const struct needs *needs; // [n_layer]; NULL: `base` in each
+    struct needs base;
     int ld_model;                        // D rounded up to 16
     unsigned char *layers[PACKED_FORMS]; // [n_layer] of arch->layer_bytes each, NULL where not asked for
     struct head head, float_head;        // the second of the float modes, where theirs is another

@@ -46,8 +46,13 @@ static bool half_is_shared(const struct weights *w)
 static bool is_packed(const struct weights *w, enum packed_form form)
 {
     static const unsigned parts[PACKED_FORMS] = {
-        [PACKED_FP32] = WEIGHTS_FP32, [PACKED_FP16] = WEIGHTS_FP16, [PACKED_W8A8] = WEIGHTS_W8A8};
+        [PACKED_FP32] = WEIGHTS_FP32, [PACKED_FP16] = WEIGHTS_FP16, [PACKED_BY_UNIT] = WEIGHTS_BY_UNIT};
     return (w->parts & parts[form]) && (form != PACKED_FP16 || !half_is_shared(w));
+}
+
+static const struct needs *needs_of(const struct weights *w, int layer)
+{
+    return w->needs ? &w->needs[layer] : &w->base;
 }
 
 // The one description of the block: measures it or gives out its parts.
@@ -60,36 +65,42 @@ static void carve(struct weights *w, struct arena *arena, void *unused)
     for (int l = 0; l < d->n_layer; l++)
         for (int f = 0; f < PACKED_FORMS; f++) {
             const enum packed_form form = (enum packed_form)f;
-            if (packed[f]) d->arch->carve_layer(d, form, arena, unused ? unused : weights_layer(w, form, l));
+            if (packed[f])
+                d->arch->carve_layer(d, form, needs_of(w, l), arena,
+                                     unused ? unused : weights_layer(w, form, l));
         }
     if (w->parts & WEIGHTS_LM_HEAD) carve_heads(w, arena);
 }
 
-static void init_view(struct weights *w, const struct model *model, unsigned parts)
+static void init_view(struct weights *w, const struct model *model, unsigned parts, const struct needs *needs)
 {
-    *w = (struct weights){.model = model, .parts = parts, .ld_model = round_up16(model->dims.d_model)};
+    const struct arch *arch = model->dims.arch;
+    *w = (struct weights){
+        .model = model, .parts = parts, .needs = needs, .ld_model = round_up16(model->dims.d_model)};
+    const struct setting setting = setting_base(&arch->units);
+    if (arch->need) arch->need(&setting, &w->base);
 }
 
-size_t weights_bytes(const struct model *model, unsigned parts)
+size_t weights_bytes(const struct model *model, unsigned parts, const struct needs *needs)
 {
     _Alignas(16) unsigned char unused[ARCH_MOST_POINTERS_BYTES]; // pointers that nobody wants
     struct weights w;
     struct arena arena;
-    init_view(&w, model, parts);
+    init_view(&w, model, parts, needs);
     arena_init_measure(&arena);
     carve(&w, &arena, unused);
     return arena.used_bytes;
 }
 
-enum status weights_open(struct weights **weights, const struct model *model, unsigned parts, void *memory,
-                         struct error *err)
+enum status weights_open(struct weights **weights, const struct model *model, unsigned parts,
+                         const struct needs *needs, void *memory, struct error *err)
 {
     const size_t layers = (size_t)model->dims.n_layer, layer_bytes = model->dims.arch->layer_bytes;
     const struct kernels *kernels;
     if (kernels_choose(&kernels, err)) return err->status;
     struct weights *w = malloc(sizeof *w);
     if (!w) return error_memory(err, sizeof *w, "the weights");
-    init_view(w, model, parts);
+    init_view(w, model, parts, needs);
     w->kernels = kernels;
     for (int f = 0; f < PACKED_FORMS; f++) {
         w->layers[f] = calloc(layers, layer_bytes);
@@ -100,7 +111,7 @@ enum status weights_open(struct weights **weights, const struct model *model, un
         return err->status;
     }
     struct arena arena;
-    arena_init_over(&arena, memory, weights_bytes(model, parts));
+    arena_init_over(&arena, memory, weights_bytes(model, parts, needs));
     carve(w, &arena, NULL);
     if (half_is_shared(w)) memcpy(w->layers[PACKED_FP16], w->layers[PACKED_FP32], layers * layer_bytes);
     rotation_init(&w->rotations.model, model->dims.d_model);
@@ -189,8 +200,9 @@ static void pack_layer(struct weights *weights, struct arena *scratch, int layer
     for (int f = 0; f < PACKED_FORMS; f++) {
         const enum packed_form form = (enum packed_form)f;
         const struct packing packing = {.kernels = weights->kernels,
-                                        .model = form == PACKED_W8A8 ? weights->model
-                                                                     : weights_float_model(weights),
+                                        .model = form == PACKED_BY_UNIT ? weights->model
+                                                                        : weights_float_model(weights),
+                                        .needs = needs_of(weights, layer),
                                         .rotations = &weights->rotations,
                                         .scratch = scratch,
                                         .layer = layer};

@@ -334,6 +334,17 @@ static int first_of_mode(const struct plan *plan, int run)
     return first;
 }
 
+static enum status make_needs(struct plan *plan, const struct dims *dims, struct error *err)
+{
+    const size_t layers = (size_t)dims->n_layer;
+    plan->needs = calloc(layers, sizeof *plan->needs);
+    if (!plan->needs) return error_memory(err, layers * sizeof *plan->needs, "the plan");
+    for (int r = 0; r < plan->n_runs && plan->arch->need; r++)
+        for (int l = 0; l < dims->n_layer && !recipe_is_float(plan->runs[r].recipe); l++)
+            plan->arch->need(&plan->runs[r].recipe->layers[l], &plan->needs[l]);
+    return STATUS_OK;
+}
+
 // One for each mode, at the place of its first run.
 static enum status make_recipes(struct plan *plan, const struct dims *dims, struct error *err)
 {
@@ -343,11 +354,9 @@ static enum status make_recipes(struct plan *plan, const struct dims *dims, stru
     for (int r = 0; r < plan->n_runs; r++) {
         const int first = first_of_mode(plan, r);
         plan->runs[r].recipe = &plan->recipes[first];
-        if (first == r &&
-            recipe_make(&plan->recipes[r], plan->runs[r].mode, &plan->arch->units, dims->n_layer, err))
-            return err->status;
+        if (first == r && arch_recipe(&plan->recipes[r], plan->runs[r].mode, dims, err)) return err->status;
     }
-    return STATUS_OK;
+    return make_needs(plan, dims, err);
 }
 
 // ---- what to capture ----
@@ -395,6 +404,7 @@ void plan_clear(struct plan *plan)
     for (int r = 0; r < plan->n_runs && plan->recipes; r++)
         recipe_clear(&plan->recipes[r]);
     free(plan->recipes);
+    free(plan->needs);
     free(plan->runs);
     free(plan->members);
     free(plan->groups);

@@ -13,7 +13,7 @@
 // Calibration is an FP32 pass, and a W8A8 checkpoint needs none.
 unsigned plan_weights(const struct plan *plan, const struct model *model)
 {
-    unsigned parts = plan->n_cells > 0 ? WEIGHTS_W8A8 : 0;
+    unsigned parts = plan->n_cells > 0 ? WEIGHTS_BY_UNIT : 0;
     if (plan->n_cells > 0 && model->kind == MODEL_FLOAT) parts |= WEIGHTS_FP32;
     if (plan->logits) parts |= WEIGHTS_LM_HEAD;
     for (int r = 0; r < plan->n_runs; r++) {
@@ -92,7 +92,8 @@ static size_t larger(size_t a, size_t b)
 // In huge pages where they are not shared memory.
 static size_t weights_room(const struct memory_request *request)
 {
-    const size_t bytes = weights_bytes(request->model, plan_weights(request->plan, request->model));
+    const size_t bytes =
+        weights_bytes(request->model, plan_weights(request->plan, request->model), request->plan->needs);
     if (request->shares_weights) return bytes;
     return (bytes + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
 }

@@ -29,6 +29,7 @@ struct time_plan {
 struct stand {
     const struct sweep *sweep;
     struct model model; // of one layer and a piece of the vocabulary
+    struct needs needs;
     struct engine engine;
     struct stream stream;
     struct arena arena;
@@ -217,7 +218,11 @@ static enum status open_stand(struct stand *s, struct time_plan *time, struct er
     if (comm_agree(sweep->comm, err)) return err->status;
     const double started = progress_clock();
     const unsigned parts = plan_weights(&sweep->plan, &sweep->model);
-    engine_open(&s->engine, sweep->comm, &s->model, parts, s->tokens, sweep->threads, sweep->log, err);
+    for (int l = 0; l < sweep->plan.n_layer; l++) // the one layer stands for all
+        for (int u = 0; u < RECIPE_MOST_UNITS; u++)
+            s->needs.of[u] |= sweep->plan.needs[l].of[u];
+    engine_open(&s->engine, sweep->comm, &s->model, parts, &s->needs, s->tokens, sweep->threads, sweep->log,
+                err);
     time->pack = (progress_clock() - started) * sweep->model.dims.n_layer;
     return err->status;
 }

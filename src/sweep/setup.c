@@ -213,11 +213,12 @@ free_scratch:
 }
 
 enum status engine_open(struct engine *engine, const struct comm *comm, const struct model *model,
-                        unsigned parts, int max_tokens, int threads, const struct log *log, struct error *err)
+                        unsigned parts, const struct needs *needs, int max_tokens, int threads,
+                        const struct log *log, struct error *err)
 {
-    node_block_open(&engine->block, comm, weights_bytes(model, parts), err);
+    node_block_open(&engine->block, comm, weights_bytes(model, parts, needs), err);
     if (comm_agree(comm, err)) return err->status;
-    weights_open(&engine->weights, model, parts, engine->block.memory, err);
+    weights_open(&engine->weights, model, parts, needs, engine->block.memory, err);
     if (comm_agree(comm, err)) return err->status;
     pack_all(engine, model, threads, log, err);
     node_block_fence(&engine->block, comm); // the parts of all are visible to each

@@ -40,8 +40,8 @@ struct engine {
 // Collective.  Packs the weights, by all ranks and threads of a node together.  The model must outlive the
 // engine.  The log gets what memory the rank holds then.  engine_close() frees, after a failure too.
 enum status engine_open(struct engine *engine, const struct comm *comm, const struct model *model,
-                        unsigned parts, int max_tokens, int threads, const struct log *log,
-                        struct error *err);
+                        unsigned parts, const struct needs *needs, int max_tokens, int threads,
+                        const struct log *log, struct error *err);
 void engine_close(struct engine *engine);
 
 #endif

@@ -257,7 +257,7 @@ static enum status open_engine(const struct sweep *sweep, struct engine *engine,
 {
     const double started = progress_clock();
     engine_open(engine, sweep->comm, &sweep->model, plan_weights(&sweep->plan, &sweep->model),
-                sweep_longest_sample(sweep), sweep->threads, sweep->log, err);
+                sweep->plan.needs, sweep_longest_sample(sweep), sweep->threads, sweep->log, err);
     times->pack_seconds = progress_clock() - started;
     return err->status;
 }

@@ -86,13 +86,14 @@ static enum status open_stand(struct stand *stand, const struct model *model, un
 {
     stand->model = *model;
     stand->model.dims.n_layer = 1;
-    const size_t bytes = weights_bytes(&stand->model, part), padded = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    const size_t bytes = weights_bytes(&stand->model, part, NULL),
+                 padded = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     const size_t values = (size_t)stand->tokens * (size_t)model->dims.d_model;
     stand->memory = aligned_alloc(ALIGN, padded);
     stand->residual = calloc(values, sizeof(float));
     stand->h = calloc(values, sizeof(float));
     if (!stand->memory || !stand->residual || !stand->h) return error_memory(err, padded, "one layer");
-    if (weights_open(&stand->weights, &stand->model, part, stand->memory, err) ||
+    if (weights_open(&stand->weights, &stand->model, part, NULL, stand->memory, err) ||
         weights_pack(stand->weights, 0, NULL, err))
         return err->status;
     return forward_open(&stand->forward, stand->weights, stand->tokens, threads, err);
@@ -137,16 +138,16 @@ static enum status model_facts_find(struct model_facts *facts, const struct mode
 {
     struct model_facts found = {.model = model, .tokens = tokens, .threads = threads};
     count_parameters(&found, model);
-    found.fp32_bytes = weights_bytes(model, WEIGHTS_FP32);
-    found.fp16_bytes = weights_bytes(model, WEIGHTS_FP16);
+    found.fp32_bytes = weights_bytes(model, WEIGHTS_FP32, NULL);
+    found.fp16_bytes = weights_bytes(model, WEIGHTS_FP16, NULL);
     const bool quantizes = !model->dims.arch->float_only;
-    if (quantizes) found.w8a8_bytes = weights_bytes(model, WEIGHTS_W8A8);
-    found.lm_head_bytes = weights_bytes(model, WEIGHTS_LM_HEAD);
+    if (quantizes) found.w8a8_bytes = weights_bytes(model, WEIGHTS_BY_UNIT, NULL);
+    found.lm_head_bytes = weights_bytes(model, WEIGHTS_LM_HEAD, NULL);
     found.workspace_bytes = forward_bytes(&model->dims, tokens, threads);
     found.flop_per_token = model->dims.n_layer * model->dims.arch->operations(&model->dims) +
                            2.0 * model->dims.d_model * model->dims.vocab_size;
     if (measure(&found, PRECISION_FP32, WEIGHTS_FP32, &found.fp32_seconds, err) ||
-        (quantizes && measure(&found, PRECISION_BY_UNIT, WEIGHTS_W8A8, &found.w8a8_seconds, err)))
+        (quantizes && measure(&found, PRECISION_BY_UNIT, WEIGHTS_BY_UNIT, &found.w8a8_seconds, err)))
         return err->status;
     *facts = found;
     return STATUS_OK;

@@ -33,7 +33,7 @@ def family_names(found):
 
 def check_families(checks, found):
     """Nobody counts components and sites or knows them by name but their family; layers call steps, not kernels."""
-    for path in ("src/arch/mamba1_float.c", "src/arch/mamba1_w8a8.c", "src/arch/mamba2_float.c", "src/forward/forward.c"):
+    for path in ("src/arch/mamba1_float.c", "src/arch/mamba1_units.c", "src/arch/mamba2_float.c", "src/forward/forward.c"):
         checks.check(not re.search(r"kernels->|kernels_\w+\(", found[path]), path + ": calls steps of the backend, not kernels")
     names = family_names(found)
     checks.check(len(names["mamba1"]) == 13, "Mamba-1 has six components and seven sites", sorted(names["mamba1"]))

@@ -34,16 +34,16 @@ const struct dims *weights_dims(const struct weights *weights)
     return &weights->dims;
 }
 
-size_t weights_bytes(const struct model *model, unsigned parts)
+size_t weights_bytes(const struct model *model, unsigned parts, const struct needs *needs)
 {
-    (void)model, (void)parts;
+    (void)model, (void)parts, (void)needs;
     return 64;
 }
 
-enum status weights_open(struct weights **weights, const struct model *model, unsigned parts, void *memory,
-                         struct error *err)
+enum status weights_open(struct weights **weights, const struct model *model, unsigned parts,
+                         const struct needs *needs, void *memory, struct error *err)
 {
-    (void)parts, (void)memory;
+    (void)parts, (void)needs, (void)memory;
     struct weights *made = calloc(1, sizeof *made);
     if (!made) return error_memory(err, sizeof *made, "weights");
     made->dims = model->dims;

@@ -266,7 +266,7 @@ static void bench_open(struct bench *bench)
                                     .threads = 1,
                                     .stop = &bench->stop,
                                     .log = &bench->log};
-    CHECK(weights_open(&bench->weights, &model, 0, NULL, &err) == STATUS_OK);
+    CHECK(weights_open(&bench->weights, &model, 0, NULL, NULL, &err) == STATUS_OK);
     CHECK(forward_open(&bench->worker.forward, bench->weights, MAX_TOKENS, 1, &err) == STATUS_OK);
     CHECK(store_create(&bench->store, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus,
                        &identity, &err) == STATUS_OK);

@@ -14,6 +14,7 @@
 //                                                     [H], B, C [L][G*N], D [H]; OUT: y, then [H][N][P]
 //                                                     states
 //   probe int8 ROWS DEPTH OUTPUTS A W OUT          -> INT8 GEMM as float with both factors 1
+// MODE: the name of a mode, or @FILE: a recipe, a line for each of its parts: LAYERS UNIT=FORMAT ...
 // IDS: int32 length, ids, length, ids, ...   SCALES: float32 [n_layer][MAMBA1_SITES], or - for float modes.
 #include <math.h>
 #include <stdio.h>
@@ -36,6 +37,8 @@ static _Noreturn void fail(const char *what, const struct error *err)
 
 struct probe {
     struct model model;
+    struct recipe recipe; // of a mode; none where nothing is computed by unit
+    struct needs *needs;
     struct weights *weights;
     struct forward *forward;
     void *memory;
@@ -55,17 +58,65 @@ static void write_floats(FILE *out, const float *values, size_t count)
     if (fwrite(values, sizeof *values, count, out) != count) fail("cannot write", NULL);
 }
 
-static void open_probe(struct probe *p, const char *model, const char *out, int max_tokens)
+// ---- recipes ----
+
+enum { MOST_PARTS = 256, MOST_CHOICES = 64 };
+
+// "LAYERS UNIT=FORMAT ..." of a line that must stay.
+static struct recipe_part read_part(char *line)
+{
+    char *state = NULL, *layers = strtok_r(line, " ", &state), *word;
+    struct choice *choices = calloc(MOST_CHOICES, sizeof *choices);
+    for (int n = 0; (word = strtok_r(NULL, " ", &state)) && n + 1 < MOST_CHOICES; n++) {
+        char *format = strchr(word, '=');
+        if (!format) fail("no UNIT=FORMAT", NULL);
+        *format++ = '\0';
+        choices[n].unit = word;
+        if (!format_find(format, &choices[n].format)) fail("no such format", NULL);
+    }
+    return (struct recipe_part){.layers = strcmp(layers, "-") == 0 ? NULL : layers, .choices = choices};
+}
+
+// What it points to stays to the end of the program.
+static const struct mode *read_mode(const char *path)
+{
+    struct file_map file = map_file(path);
+    struct recipe_part *parts = calloc(MOST_PARTS, sizeof *parts);
+    char *text = strndup((const char *)file.data, file.size_bytes), *state = NULL, *line;
+    struct mode *mode = calloc(1, sizeof *mode);
+    *mode = (struct mode){.name = path, .precision = PRECISION_BY_UNIT, .parts = parts, .added = true};
+    for (line = strtok_r(text, "\n", &state); line && mode->n_parts < MOST_PARTS;
+         line = strtok_r(NULL, "\n", &state))
+        parts[mode->n_parts++] = read_part(line);
+    file_unmap(&file);
+    return mode;
+}
+
+static void find_recipe(struct probe *p, const char *name)
+{
+    struct error err = {0};
+    const struct dims *dims = &p->model.dims;
+    const struct mode *mode = name[0] == '@' ? read_mode(name + 1) : mode_find(name);
+    if (!mode) fail("no such mode", NULL);
+    if (recipe_make(&p->recipe, mode, &dims->arch->units, dims->n_layer, &err)) fail("recipe", &err);
+    p->needs = calloc((size_t)dims->n_layer, sizeof *p->needs);
+    for (int l = 0; l < dims->n_layer && !recipe_is_float(&p->recipe); l++)
+        dims->arch->need(&p->recipe.layers[l], &p->needs[l]);
+}
+
+// mode: NULL where none is run.
+static void open_probe(struct probe *p, const char *model, const char *mode, const char *out, int max_tokens)
 {
     struct error err = {0};
     memset(p, 0, sizeof *p);
-    const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_W8A8 | WEIGHTS_LM_HEAD;
+    const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_BY_UNIT | WEIGHTS_LM_HEAD;
     if (model_open(&p->model, model, &err)) fail("model", &err);
-    const size_t bytes = weights_bytes(&p->model, parts);
+    if (mode) find_recipe(p, mode);
+    const size_t bytes = weights_bytes(&p->model, parts, p->needs);
     p->memory = aligned_alloc(64, bytes);
     if (!p->memory) fail("memory", NULL);
     memset(p->memory, 0xa5, bytes); // packing must fill everything
-    if (weights_open(&p->weights, &p->model, parts, p->memory, &err)) fail("weights", &err);
+    if (weights_open(&p->weights, &p->model, parts, p->needs, p->memory, &err)) fail("weights", &err);
     for (int task = 0; task < weights_tasks(p->weights); task++)
         if (weights_pack(p->weights, task, NULL, &err)) fail("pack", &err);
     const char *threads = getenv("PROBE_THREADS");
@@ -80,6 +131,8 @@ static void close_probe(struct probe *p)
     if (fclose(p->out) != 0) fail("cannot close the output", NULL);
     forward_close(p->forward);
     weights_close(p->weights);
+    recipe_clear(&p->recipe);
+    free(p->needs);
     free(p->memory);
     model_close(&p->model);
 }
@@ -98,16 +151,6 @@ static struct capture capture_all(struct probe *p)
     return (struct capture){.want = want, .take = take, .context = p};
 }
 
-static struct recipe find_recipe(const struct probe *p, const char *name)
-{
-    struct error err = {0};
-    struct recipe recipe;
-    const struct dims *dims = &p->model.dims;
-    if (!mode_find(name)) fail("no such mode", NULL);
-    if (recipe_make(&recipe, mode_find(name), &dims->arch->units, dims->n_layer, &err)) fail("recipe", &err);
-    return recipe;
-}
-
 static int longest(const struct file_map *ids)
 {
     const int32_t *at = (const int32_t *)(const void *)ids->data, *end = at + ids->size_bytes / 4;
@@ -121,7 +164,7 @@ static void observe(char **a)
 {
     struct file_map ids = map_file(a[2]);
     struct probe p;
-    open_probe(&p, a[0], a[3], longest(&ids));
+    open_probe(&p, a[0], NULL, a[3], longest(&ids));
     const size_t per_sample = (size_t)p.model.dims.n_layer * MAMBA1_SITES;
     float *observed = NULL;
     struct observers observers = {.percentile_alpha = atof(a[1])};
@@ -159,17 +202,15 @@ static void run_forward(char **a, uint64_t again, char **files)
 {
     struct file_map scales = map_file(files[0]), ids = map_file(files[1]);
     struct probe p;
-    open_probe(&p, a[0], files[2], longest(&ids));
+    open_probe(&p, a[0], a[1], files[2], longest(&ids));
     const struct capture capture = capture_all(&p);
-    struct recipe recipe = find_recipe(&p, a[1]);
     const int32_t *at = (const int32_t *)(const void *)ids.data, *end = at + ids.size_bytes / 4;
     for (uint64_t sample = 0; at < end; at += 1 + *at, sample++) {
         forward_set_dither(p.forward, again ? random_bits(random_stream(again, "dither"), sample) | 1 : 0);
-        forward_run(p.forward, &recipe, (const float *)(const void *)scales.data, at + 1, *at, &capture);
+        forward_run(p.forward, &p.recipe, (const float *)(const void *)scales.data, at + 1, *at, &capture);
         put_logits(&p, *at);
     }
     free((void *)(size_t)capture.want);
-    recipe_clear(&recipe);
     close_probe(&p);
     file_unmap(&scales), file_unmap(&ids);
 }
@@ -189,22 +230,20 @@ static void layers(char **a)
     struct file_map scales = map_file(a[2]), in = map_file(a[4]);
     const int length = atoi(a[3]);
     struct probe p;
-    open_probe(&p, a[0], a[5], length);
+    open_probe(&p, a[0], a[1], a[5], length);
     const struct capture capture = capture_all(&p);
-    struct recipe recipe = find_recipe(&p, a[1]);
     const size_t count = (size_t)length * (size_t)p.model.dims.d_model;
     float *residual = malloc(count * sizeof *residual), *h = malloc(count * sizeof *h);
     const float *from = (const float *)(const void *)in.data;
     for (int l = 0; l < p.model.dims.n_layer; l++, from += 2 * count) {
         memcpy(residual, from, count * sizeof *h);
         memcpy(h, from + count, count * sizeof *h);
-        forward_layer(p.forward, &recipe, (const float *)(const void *)scales.data, l, length, residual, h,
+        forward_layer(p.forward, &p.recipe, (const float *)(const void *)scales.data, l, length, residual, h,
                       &capture);
         write_floats(p.out, residual, count);
         write_floats(p.out, h, count);
     }
     free(residual), free(h), free((void *)(size_t)capture.want);
-    recipe_clear(&recipe);
     close_probe(&p);
     file_unmap(&scales), file_unmap(&in);
 }

@@ -35,12 +35,14 @@ struct layer {
     float *scale;   // of codes
 };
 
-static void carve_layer(const struct dims *d, enum packed_form form, struct arena *arena, void *layer)
+static void carve_layer(const struct dims *d, enum packed_form form, const struct needs *needs,
+                        struct arena *arena, void *layer)
 {
+    (void)needs;
     struct layer *out = layer;
     const int ld = round_up16(d->d_model);
     *out = (struct layer){NULL, NULL, NULL, NULL};
-    if (form == PACKED_W8A8) {
+    if (form == PACKED_BY_UNIT) {
         out->codes = pack_outputs(arena, ld, d->d_model);
         out->scale = pack_floats(arena, 1);
         return;
@@ -83,7 +85,7 @@ static void pack(const struct packing *p, enum packed_form form, void *layer)
     const struct tensor *mixer = model_tensor(p->model, p->layer, TENSOR_MIXER);
     const float *norm =
         pack_view(p->kernels, p->scratch, model_tensor(p->model, p->layer, TENSOR_NORM), false);
-    if (form != PACKED_W8A8) {
+    if (form != PACKED_BY_UNIT) {
         pack_vector(norm, D, round_up16(D), out->norm);
         pack_panels(p->kernels, p->scratch, mixer, 0, D, (struct panel_recipe){.half = form == PACKED_FP16},
                     out->mixer);

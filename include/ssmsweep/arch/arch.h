@@ -79,7 +79,7 @@ enum {
     ARCH_MOST_COMPONENTS = 32,
     ARCH_MOST_SITES = 32,
     ARCH_NAME_CHARS = 32,
-    ARCH_MOST_POINTERS_BYTES = 1024
+    ARCH_MOST_POINTERS_BYTES = 4096
 }; // of layer_bytes and of work_bytes
 
 // A tensor that can be captured at every layer: [L, width].  In a token's way through the layer; the last is
@@ -108,7 +108,12 @@ struct arch_tensor {
 };
 
 // Forms in which a layer's weights lie in memory.
-enum packed_form { PACKED_FP32, PACKED_FP16, PACKED_W8A8, PACKED_FORMS };
+enum packed_form { PACKED_FP32, PACKED_FP16, PACKED_BY_UNIT, PACKED_FORMS };
+
+// What is needed of each unit of a layer that is a weight: bits that the family knows.
+struct needs {
+    uint32_t of[RECIPE_MOST_UNITS];
+};
 
 struct arch {
     const char *name;       // in result files
@@ -133,7 +138,14 @@ struct arch {
 
     // The weights of a layer: layer_bytes of pointers into the block, which carve_layer() takes or measures.
     size_t layer_bytes;
-    void (*carve_layer)(const struct dims *dims, enum packed_form form, struct arena *arena, void *layer);
+    // needs: of the layer, for PACKED_BY_UNIT.
+    void (*carve_layer)(const struct dims *dims, enum packed_form form, const struct needs *needs,
+                        struct arena *arena, void *layer);
+    // Local.  Adds what a layer's setting needs of its weights; NULL: every setting needs the same.
+    void (*need)(const struct setting *setting, struct needs *needs);
+    // Local.  Inputs of a unit that is the weight of a projection, which groups of 4-bit formats divide; else
+    // 0.
+    int (*depth)(const struct dims *dims, int unit);
     size_t (*scratch_bytes)(const struct dims *dims);
     void (*pack)(const struct packing *packing, enum packed_form form, void *layer);
 
@@ -155,6 +167,13 @@ const struct arch *arch_find(const char *name); // NULL: no such family
 // The component of this name of `length` characters; -1: the family has none.
 int arch_find_component(const struct arch *arch, const char *name, size_t length);
 int arch_width(const struct dims *dims, int component); // elements per token
+
+// Local.  The recipe of a mode in a model (recipe/recipe.h), and whether its formats suit the model's sizes.
+// STATUS_INPUT: what recipe_make() says, or groups that do not divide the inputs of a weight.
+struct mode;
+enum status arch_recipe(struct recipe *recipe, const struct mode *mode, const struct dims *dims,
+                        struct error *err);
+
 static inline int arch_output(const struct arch *arch)
 {
     return arch->n_components - 1;

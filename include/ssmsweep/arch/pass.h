@@ -20,7 +20,8 @@ struct rotations {
 // One layer on its way into the block of packed weights.
 struct packing {
     const struct kernels *kernels;
-    const struct model *model; // of whose weights; MODEL_W8A8 for PACKED_W8A8: its codes as they are
+    const struct model *model; // of whose weights; MODEL_W8A8 for PACKED_BY_UNIT: its codes as they are
+    const struct needs *needs; // for PACKED_BY_UNIT
     const struct rotations *rotations;
     struct arena *scratch; // of arch->scratch_bytes(); what is taken of it is the callee's until it is done
     int layer;

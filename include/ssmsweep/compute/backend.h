@@ -41,7 +41,8 @@ struct batch {
 struct seen {
     const float *values; // NULL: codes * *scale
     const int8_t *codes;
-    const float *scale;              // of the batch
+    const float *scale; // of the batch; [tokens] where by_row
+    bool by_row;
     long ld;                         // between rows
     int width;                       // what counts of a row
     const struct hadamard *rotation; // that the rows go through on their way; NULL: none
@@ -74,16 +75,13 @@ struct backend {
     void (*ssd)(struct batch *batch, const struct ssd *ssd);
     void (*gated_norm)(struct batch *batch, const struct gated_norm *norm);
     void (*rotate)(struct batch *batch, const struct hadamard *hadamard, float *rows, long ld);
-    // codes = sat8(round(x / step)), all ld columns; half away from zero, else to even.
-    void (*quantize)(struct batch *batch, const float *x, long ld, float step, bool away, int8_t *codes);
-    // *scale = max|x| / 127 of a sample, 1 where all are 0; codes [tokens][ldq] by it, ties to even.  Where
-    // the largest is not finite, or a token is broken, the whole sample is.
-    void (*quantize_dynamic)(struct batch *batch, const float *x, long ld, int8_t *codes, long ldq,
-                             float *scale);
-    void (*dequantize)(struct batch *batch, const int8_t *codes, long ld, float scale, float *out);
+    // Where the step is that of a sample and its largest is not finite, or a token is broken, the whole
+    // sample is.
+    void (*quantize)(struct batch *batch, const struct quantize *quantize);
+    void (*dequantize)(struct batch *batch, const struct dequantize *dequantize);
     void (*round_half)(struct batch *batch, float *x, long ld); // to FP16 and back
     // Moves every normal number by -1, 0 or +1 unit in the last place, at random but the same everywhere for
-    // the same key, then rounds to FP16.
+    // the same key.
     void (*dither)(struct batch *batch, float *x, long ld, int width, uint64_t key);
 
     // ---- what is not finite ----

@@ -47,8 +47,36 @@ struct gemm_s8 {
     const int32_t *bias128; // [rows]
     enum gemm_s8_result result;
     float first, second;
+    // In place of `first` or `second` where they are there; [rows], or [outputs] as panels count them.
+    const float *first_rows, *first_outputs, *second_rows, *second_outputs;
     void *out; // int8_t or float [rows][ldo]
     long ldo;
+};
+
+// codes = sat8(round(x / step)), half away from zero or to even.  Where the step is not given it is made of
+// x: max|x| / 127 of the batch's sample or of each row, 1 where all are 0.
+enum quantize_step { STEP_GIVEN, STEP_OF_SAMPLE, STEP_OF_ROWS };
+struct quantize {
+    const float *x; // [rows][ldx]
+    long ldx;
+    int width; // a multiple of 16
+    enum quantize_step of;
+    float step;   // given
+    float *steps; // made: [1] or [rows]
+    bool ties_away;
+    int8_t *codes; // [rows][ldq]
+    long ldq;
+};
+
+// values = code * scale, or scales[row].
+struct dequantize {
+    const int8_t *codes; // [rows][ldq]
+    long ldq;
+    int width;
+    const float *scale; // of the batch; [rows] where by_row
+    bool by_row;
+    float *values; // [rows][ldv]
+    long ldv;
 };
 
 // residual += h; xhat = residual / sqrt(mean(residual^2) + eps).  The mean is over `width`, summed by FMA in
@@ -68,7 +96,8 @@ struct norm {
 };
 
 // v = silu(b + sum_k w[k][i] x[t - (K-1) + k][i]).  FP32: sum by FMA from 0 in k, then + b.  INT8: sum exact,
-// v = silu(tap_scale * sum + b).  x points at t = 0; the K-1 rows in front of it must exist and hold zeros.
+// v = silu(tap_scale * sum + b), tap_scale times tap_scales[i] where those are there.  x points at t = 0; the
+// K-1 rows in front of it must exist and hold zeros.
 struct conv1d {
     const float *x_float; // one of the two is NULL
     const int8_t *x_codes;
@@ -77,10 +106,11 @@ struct conv1d {
     const float *b; // [ldw]
     long ldw;
     int d_conv;
-    float tap_scale;      // for codes
-    const float *x_scale; // a factor of tap_scale, of the batch; NULL: 1.  Kernels find it in tap_scale
-    bool half;            // FP32: round v to FP16
-    float *v;             // [rows][ldv], may be NULL for codes
+    float tap_scale;         // for codes
+    const float *tap_scales; // [ldw], a further factor for each channel; NULL: 1
+    const float *x_scale;    // a factor of tap_scale, of the batch; NULL: 1.  Kernels find it in tap_scale
+    bool half;               // FP32: round v to FP16
+    float *v;                // [rows][ldv], may be NULL for codes
     long ldv;
     int8_t *codes; // [rows][ldq] = sat8(round(v / step)), may be NULL
     long ldq;

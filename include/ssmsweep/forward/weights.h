@@ -14,19 +14,20 @@
 enum weights_part {
     WEIGHTS_FP32 = 1,
     WEIGHTS_FP16 = 2,
-    WEIGHTS_W8A8 = 4,
+    WEIGHTS_BY_UNIT = 4, // of recipes by unit
     WEIGHTS_LM_HEAD = 8, // final norm and lm_head, for logits
 };
 
 struct weights; // opaque: a view of the block, cheap, one per process
 
-// Bytes of the block for the given parts.  Equal on all ranks for equal arguments.
-size_t weights_bytes(const struct model *model, unsigned parts);
+// Bytes of the block for the given parts.  needs: [n_layer] of WEIGHTS_BY_UNIT; NULL: what the settings need
+// that have each unit's first format.  Equal on all ranks for equal arguments.
+size_t weights_bytes(const struct model *model, unsigned parts, const struct needs *needs);
 
-// View of a block of weights_bytes() at `memory` (64-byte aligned), not filled yet.  The model must outlive
-// it.
-enum status weights_open(struct weights **weights, const struct model *model, unsigned parts, void *memory,
-                         struct error *err);
+// View of a block of weights_bytes() at `memory` (64-byte aligned), not filled yet.  Model and needs must
+// outlive it.
+enum status weights_open(struct weights **weights, const struct model *model, unsigned parts,
+                         const struct needs *needs, void *memory, struct error *err);
 void weights_close(struct weights *weights); // leaves the memory alone
 
 // Packing jobs are numbered 0 .. weights_tasks()-1; each fills its own part of the block, so ranks that share

@@ -114,6 +114,7 @@ struct plan {
     struct run *runs; // the reference mode first, then the other float modes, cells in order, noisy re-runs
     int n_runs;       // re-runs stand in rounds behind all others, in their order
     struct recipe *recipes; // [n_runs], those of the first run of each mode are filled
+    struct needs *needs;    // [n_layer] of weights by unit, all recipes together
     int reference_run;      // index into runs; for a W8A8 reference: that of the first cell
     int *members;           // of the groups; each stretch has every run once, a run in front of its re-runs
     struct group *groups;   // stretch by stretch, the costly ones first

@@ -234,31 +234,50 @@ static void cpu_embed(struct batch *batch, const struct embedding *embedding, co
         embedding->row(embedding->context, ids[t], out + t * ld);
 }
 
-static void cpu_quantize(struct batch *batch, const float *x, long ld, float step, bool away, int8_t *codes)
+static float step_of(float most)
 {
-    const struct kernels *k = cpu_of(batch)->kernels;
-    if (away)
-        k->quantize_away(x, batch->tokens * ld, step, codes);
-    else
-        k->quantize_even(x, batch->tokens * ld, step, codes);
+    return most > 0 ? most / 127.0f : 1.0f;
 }
 
-static void cpu_quantize_dynamic(struct batch *batch, const float *x, long ld, int8_t *codes, long ldq,
-                                 float *scale)
+// The step of the sample; a sample of which something is not finite is broken as a whole.
+static float step_of_sample(struct batch *batch, const struct quantize *q)
 {
     const struct kernels *k = cpu_of(batch)->kernels;
-    const float most = k->absmax(x, batch->tokens * ld);
-    *scale = most > 0 ? most / 127.0f : 1.0f;
+    float most = 0;
+    for (int t = 0; t < batch->tokens; t++) {
+        const float row = k->absmax(q->x + t * q->ldx, q->width);
+        if (row > most) most = row;
+    }
     if (batch->broken < batch->tokens || !isfinite(most)) batch->broken = 0;
-    for (int t = 0; t < batch->tokens; t++)
-        k->quantize_even(x + t * ld, ld, *scale, codes + t * ldq);
+    return *q->steps = step_of(most);
 }
 
-static void cpu_dequantize(struct batch *batch, const int8_t *codes, long ld, float scale, float *out)
+static void cpu_quantize(struct batch *batch, const struct quantize *q)
 {
-    const long count = batch->tokens * ld;
-    for (long i = 0; i < count; i++)
-        out[i] = (float)codes[i] * scale;
+    const struct kernels *k = cpu_of(batch)->kernels;
+    void (*const kernel)(const float *, long, float, int8_t *) =
+        q->ties_away ? k->quantize_away : k->quantize_even;
+    float step = q->of == STEP_OF_SAMPLE ? step_of_sample(batch, q) : q->step;
+    if (q->of != STEP_OF_ROWS && q->ldx == q->width && q->ldq == q->width) {
+        kernel(q->x, batch->tokens * q->ldx, step, q->codes);
+        return;
+    }
+    for (int t = 0; t < batch->tokens; t++) {
+        const float *row = q->x + t * q->ldx;
+        if (q->of == STEP_OF_ROWS) step = q->steps[t] = step_of(k->absmax(row, q->width));
+        kernel(row, q->width, step, q->codes + t * q->ldq);
+    }
+}
+
+static void cpu_dequantize(struct batch *batch, const struct dequantize *d)
+{
+    for (int t = 0; t < batch->tokens; t++) {
+        const int8_t *codes = d->codes + t * d->ldq;
+        const float scale = d->scale[d->by_row ? t : 0];
+        float *values = d->values + t * d->ldv;
+        for (int i = 0; i < d->width; i++)
+            values[i] = (float)codes[i] * scale;
+    }
 }
 
 static void cpu_round_half(struct batch *batch, float *x, long ld)
@@ -294,7 +313,6 @@ static void cpu_dither(struct batch *batch, float *x, long ld, int width, uint64
     for (int t = 0; t < batch->tokens; t++)
         for (int i = 0; i < width; i++)
             x[t * ld + i] = nudge(x[t * ld + i], mix(mixed ^ ((uint64_t)t << 32 | (uint64_t)i)));
-    cpu_round_half(batch, x, ld);
 }
 
 // ---- what is not finite ----
@@ -387,7 +405,7 @@ static const float *cpu_give(struct batch *batch, const struct seen *seen, float
             memcpy(row, seen->values + t * seen->ld, (size_t)width * sizeof *row);
         else
             for (int i = 0; i < width; i++)
-                row[i] = (float)seen->codes[t * seen->ld + i] * *seen->scale;
+                row[i] = (float)seen->codes[t * seen->ld + i] * seen->scale[seen->by_row ? t : 0];
     }
     if (seen->rotation) cpu_rotate(batch, seen->rotation, room, width);
     cpu_break_rest(batch, room, width, width);
@@ -414,7 +432,6 @@ const struct backend backend_cpu = {.name = "cpu",
                                     .gated_norm = cpu_gated_norm,
                                     .rotate = cpu_rotate,
                                     .quantize = cpu_quantize,
-                                    .quantize_dynamic = cpu_quantize_dynamic,
                                     .dequantize = cpu_dequantize,
                                     .round_half = cpu_round_half,
                                     .dither = cpu_dither,

@@ -205,6 +205,11 @@ static void row_sums(const struct gemm_s8 *g, int row0, int row1, int32_t *bias1
     }
 }
 
+static float factor(float one, const float *rows, const float *outputs, int m, int n)
+{
+    return outputs ? outputs[n] : rows ? rows[m] : one;
+}
+
 static void gemm_s8(const struct gemm_s8 *g, int row0, int row1, int panel0, int panel1)
 {
     const long depth4 = (g->depth + 3) / 4;
@@ -214,7 +219,8 @@ static void gemm_s8(const struct gemm_s8 *g, int row0, int row1, int panel0, int
             int32_t sum = 0;
             for (int k = 0; k < g->depth; k++)
                 sum += g->a[m * g->lda + k] * ((int)w[(k / 4) * 64 + k % 4] - 128);
-            float v = ((float)sum * g->first) * g->second;
+            const float v = ((float)sum * factor(g->first, g->first_rows, g->first_outputs, m, n)) *
+                            factor(g->second, g->second_rows, g->second_outputs, m, n);
             if (g->result == GEMM_S8_CODES)
                 ((int8_t *)g->out)[m * g->ldo + n] = naive_sat8(rintf(v));
             else
@@ -254,7 +260,7 @@ static void conv1d(const struct conv1d *c, int row0, int row1, int channel0, int
                 const long at = (long)(row - (c->d_conv - 1) + k) * c->ldx + i;
                 sum = fmaf(c->w[k * c->ldw + i], c->x_codes ? (float)c->x_codes[at] : c->x_float[at], sum);
             }
-            if (c->x_codes) sum = c->tap_scale * sum;
+            if (c->x_codes) sum = (c->tap_scales ? c->tap_scales[i] * c->tap_scale : c->tap_scale) * sum;
             const float v = naive_silu(sum + c->b[i]), q = v / c->step;
             if (c->v) c->v[row * c->ldv + i] = c->half ? naive_half(v) : v;
             if (c->codes) c->codes[row * c->ldq + i] = naive_sat8(c->ties_away ? naive_away(q) : rintf(q));

@@ -33,9 +33,9 @@ static void unpack(struct engine *engine)
 static enum status pack(struct engine *engine, unsigned part, struct error *err)
 {
     const struct model *model = engine->setting->model;
-    const size_t bytes = weights_bytes(model, part);
+    const size_t bytes = weights_bytes(model, part, NULL);
     if (arena_init(&engine->memory, bytes, "the weights", err)) return err->status;
-    if (weights_open(&engine->weights, model, part, arena_take(&engine->memory, bytes), err)) {
+    if (weights_open(&engine->weights, model, part, NULL, arena_take(&engine->memory, bytes), err)) {
         arena_clear(&engine->memory);
         return err->status;
     }
@@ -53,7 +53,7 @@ static unsigned part_of(enum precision precision)
     case PRECISION_FP16:
         return WEIGHTS_FP16;
     case PRECISION_BY_UNIT:
-        return WEIGHTS_W8A8;
+        return WEIGHTS_BY_UNIT;
     }
     return 0;
 }
@@ -202,14 +202,15 @@ static void open_model(void *context)
 }
 
 // What all modes need, by one thread, as each rank packs its part.
-static const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_W8A8;
+static const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_BY_UNIT;
 
 static void pack_model(void *context)
 {
     struct start *start = context;
     struct weights *weights = NULL;
     struct arena scratch = {0};
-    if (start->err->status || weights_open(&weights, &start->model, parts, start->memory.base, start->err))
+    if (start->err->status ||
+        weights_open(&weights, &start->model, parts, NULL, start->memory.base, start->err))
         return;
     for (int t = 0; t < weights_tasks(weights) && !start->err->status; t++)
         weights_pack(weights, t, &scratch, start->err);
@@ -239,7 +240,7 @@ enum status start_measure(struct bench_setting *setting, const char *directory, 
     struct start start = {.directory = directory, .path = path, .block = malloc(BLOCK_BYTES), .err = err};
     if (!path || !start.block) error_memory(err, BLOCK_BYTES, "the bench");
     if (!err->status && file_exists(path) && model_open(&start.model, directory, err) == STATUS_OK &&
-        arena_init(&start.memory, weights_bytes(&start.model, parts), "the weights", err) == STATUS_OK)
+        arena_init(&start.memory, weights_bytes(&start.model, parts, NULL), "the weights", err) == STATUS_OK)
         measure_start(setting, &start, err);
     arena_clear(&start.memory);
     model_close(&start.model);

@@ -193,8 +193,11 @@ static void test_gemm_s8(void **state)
         int8_t *a = codes(1, rows, lda, depth), *w = codes(2, panels * 16L, depth4, depth);
         int32_t *bias = blank((size_t)rows * sizeof *bias);
         void *want = blank(bytes), *got = blank(bytes);
+        float *by_row = floats(3, 1, rows, rows, 0.02f), *by_output = floats(4, 1, ldo, ldo, 0.01f);
         for (int result = GEMM_S8_CODES; result <= GEMM_S8_HALF; result++)
-            for (int v = 0; v < 2 * n_variants; v++) {
+            for (int v = 0; v < 10 * n_variants; v++) {
+                const int factors =
+                    v / 2 / n_variants; // 0: plain; else which of the two has rows and outputs
                 const float large = v % 2 ? 1e7f : 1.0f; // results beyond INT32, which must saturate
                 struct gemm_s8 g = {.a = a,
                                     .lda = lda,
@@ -203,6 +206,10 @@ static void test_gemm_s8(void **state)
                                     .bias128 = bias,
                                     .first = 0.0123f * large,
                                     .second = 0.0077f,
+                                    .first_rows = factors == 1 || factors == 3 ? by_row : NULL,
+                                    .first_outputs = factors == 2 || factors == 4 ? by_output : NULL,
+                                    .second_rows = factors == 2 ? by_row : NULL,
+                                    .second_outputs = factors == 3 ? by_output : NULL,
                                     .result = (enum gemm_s8_result)result,
                                     .out = want,
                                     .ldo = ldo};
@@ -211,11 +218,13 @@ static void test_gemm_s8(void **state)
                 kernels_naive.gemm_s8(&g, 0, rows, 0, panels);
                 g.out = got;
                 memset(bias, 0, (size_t)rows * sizeof *bias);
-                variants[v / 2]->row_sums(&g, 0, rows, bias);
-                variants[v / 2]->gemm_s8(&g, 0, rows / 2, 0, panels);
-                variants[v / 2]->gemm_s8(&g, rows / 2, rows, 0, panels);
+                const struct kernels *variant = variants[v / 2 % n_variants];
+                variant->row_sums(&g, 0, rows, bias);
+                variant->gemm_s8(&g, 0, rows / 2, 0, panels);
+                variant->gemm_s8(&g, rows / 2, rows, 0, panels);
                 assert_memory_equal(want, got, bytes);
             }
+        free(by_row), free(by_output);
         free(a), free(w), free(bias), free(want), free(got);
     }
 }
@@ -270,7 +279,7 @@ static void test_conv1d(void **state)
           *b = floats(3, 1, LD, WIDTH, 1.0f);
     int8_t *xq = codes(4, ROWS + K - 1, LD, WIDTH);
     memset(x, 0, (K - 1) * LD * sizeof *x), memset(xq, 0, (K - 1) * LD);
-    for (int kind = 0; kind < 6; kind++)
+    for (int kind = 0; kind < 8; kind++)
         for (int n = 0; n < n_variants; n++) {
             float *v[2];
             int8_t *q[2];
@@ -284,6 +293,7 @@ static void test_conv1d(void **state)
                                    .ldw = LD,
                                    .d_conv = K,
                                    .tap_scale = 0.02f,
+                                   .tap_scales = kind > 5 ? b : NULL,
                                    .half = kind % 2,
                                    .v = v[i],
                                    .ldv = LD,

@@ -63,9 +63,9 @@ static int open_all(void **state)
     for (int m = 0; m < mode_count(); m++)
         if (recipe_make(&recipes[m], mode_at(m), &model.dims.arch->units, model.dims.n_layer, &err))
             return -1;
-    const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_W8A8 | WEIGHTS_LM_HEAD;
-    memory = aligned_alloc(64, (weights_bytes(&model, parts) + 63) / 64 * 64);
-    if (!memory || weights_open(&weights, &model, parts, memory, &err)) return -1;
+    const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_BY_UNIT | WEIGHTS_LM_HEAD;
+    memory = aligned_alloc(64, (weights_bytes(&model, parts, NULL) + 63) / 64 * 64);
+    if (!memory || weights_open(&weights, &model, parts, NULL, memory, &err)) return -1;
     for (int task = 0; task < weights_tasks(weights); task++)
         if (weights_pack(weights, task, NULL, &err)) return -1;
     if (forward_open(&forward, weights, 64, 1, &err)) return -1;

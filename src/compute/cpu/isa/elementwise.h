@@ -48,8 +48,8 @@ static void norm(const struct norm *n, int row0, int row1)
     }
 }
 
-// One vector of channels at one step; constants after inlining: codes or float.
-VEC vf conv1d_at(const struct conv1d *c, long row, int channel, int codes)
+// One vector of channels at one step; constants after inlining: codes or float, a scale for each channel.
+VEC vf conv1d_at(const struct conv1d *c, long row, int channel, int codes, int channels)
 {
     vf sum = vf_zero();
     const long first = (row - (c->d_conv - 1)) * c->ldx + channel;
@@ -58,7 +58,8 @@ VEC vf conv1d_at(const struct conv1d *c, long row, int channel, int codes)
         vf x = codes ? vf_load_s8(c->x_codes + first + k * c->ldx) : vf_load(c->x_float + first + k * c->ldx);
         sum = vf_fma(w, x, sum);
     }
-    if (codes) sum = vf_set1(c->tap_scale) * sum;
+    if (channels) sum = (vf_load(c->tap_scales + channel) * vf_set1(c->tap_scale)) * sum;
+    if (codes && !channels) sum = vf_set1(c->tap_scale) * sum;
     return vf_silu(sum + vf_load(c->b + channel));
 }
 
@@ -74,12 +75,15 @@ VEC void conv1d_finish(const struct conv1d *c, long row, int channel, vf v)
 static void conv1d(const struct conv1d *c, int row0, int row1, int channel0, int channel1)
 {
     for (int row = row0; row < row1; row++) {
-        if (c->x_codes)
+        if (c->x_codes && c->tap_scales)
             for (int channel = channel0; channel < channel1; channel += VW)
-                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 1));
+                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 1, 1));
+        else if (c->x_codes)
+            for (int channel = channel0; channel < channel1; channel += VW)
+                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 1, 0));
         else
             for (int channel = channel0; channel < channel1; channel += VW)
-                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 0));
+                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 0, 0));
     }
 }
 

@@ -10,11 +10,25 @@ VEC long s8_depth4(const struct gemm_s8 *g)
     return (g->depth + 3) / 4;
 }
 
+// A factor of VW sums at `column` of a row.
+VEC vf s8_factor(float one, const float *rows, const float *outputs, int row, long column)
+{
+    return outputs ? vf_load(outputs + column) : vf_set1(rows ? rows[row] : one);
+}
+
+// Is each factor one number for all sums?
+VEC int s8_is_plain(const struct gemm_s8 *g)
+{
+    return !g->first_rows && !g->first_outputs && !g->second_rows && !g->second_outputs;
+}
+
 // What becomes of VW sums (bias already out) at column `column` of a row: the same formula on every width.
 VEC void s8_finish(const struct gemm_s8 *g, int row, long column, vi sums)
 {
     const long at = row * g->ldo + column;
-    const vf v = __builtin_convertvector(sums, vf) * vf_set1(g->first) * vf_set1(g->second);
+    const vf first = s8_factor(g->first, g->first_rows, g->first_outputs, row, column);
+    const vf second = s8_factor(g->second, g->second_rows, g->second_outputs, row, column);
+    const vf v = __builtin_convertvector(sums, vf) * first * second;
     if (g->result == GEMM_S8_CODES)
         vf_store_s8_sat((int8_t *)g->out + at, v);
     else
@@ -61,7 +75,7 @@ VEC void s8_store_three(const struct gemm_s8 *g, int8_t *out, const __m512i *acc
 
 VEC void s8_row(const struct gemm_s8 *g, int row, long column, const __m512i *acc, int panels, int overflows)
 {
-    if (g->result == GEMM_S8_CODES && panels == 3) {
+    if (g->result == GEMM_S8_CODES && panels == 3 && s8_is_plain(g)) {
         int8_t *out = (int8_t *)g->out + row * g->ldo + column;
         if (overflows)
             s8_store_three(g, out, acc, 1);
@@ -200,13 +214,14 @@ VEC void s8_column(const struct gemm_s8 *g, int row0, int row1, int panel, int p
     }
 }
 
-// result and overflows are constants after inlining; the copy cannot be aliased by the stores.
+// result, overflows and plain are constants after inlining; the copy cannot be aliased by the stores.
 VEC void s8_panels(const struct gemm_s8 *caller, int row0, int row1, int panel0, int panel1,
-                   enum gemm_s8_result result, int overflows)
+                   enum gemm_s8_result result, int overflows, int plain)
 {
     struct gemm_s8 copy = *caller;
     const struct gemm_s8 *g = &copy;
     copy.result = result;
+    if (plain) copy.first_rows = copy.first_outputs = copy.second_rows = copy.second_outputs = NULL;
     int panel = panel0;
     for (; panel + S8_PANELS <= panel1; panel += S8_PANELS)
         s8_column(g, row0, row1, panel, S8_PANELS, overflows);
@@ -214,16 +229,25 @@ VEC void s8_panels(const struct gemm_s8 *caller, int row0, int row1, int panel0,
         s8_column(g, row0, row1, panel, 1, overflows);
 }
 
+// Apart, so that it costs the plain ones nothing.
+static __attribute__((noinline)) void s8_scaled(const struct gemm_s8 *g, int row0, int row1, int panel0,
+                                                int panel1)
+{
+    s8_panels(g, row0, row1, panel0, panel1, g->result, 1, 0);
+}
+
 static void gemm_s8(const struct gemm_s8 *g, int row0, int row1, int panel0, int panel1)
 {
-    if (g->result == GEMM_S8_FLOAT)
-        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_FLOAT, 0);
+    if (!s8_is_plain(g))
+        s8_scaled(g, row0, row1, panel0, panel1);
+    else if (g->result == GEMM_S8_FLOAT)
+        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_FLOAT, 0, 1);
     else if (g->result == GEMM_S8_HALF)
-        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_HALF, 0);
+        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_HALF, 0, 1);
     else if (s8_overflows(g))
-        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_CODES, 1);
+        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_CODES, 1, 1);
     else
-        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_CODES, 0);
+        s8_panels(g, row0, row1, panel0, panel1, GEMM_S8_CODES, 0, 1);
 }
 
 VEC int32_t row_sum(const int8_t *a, long count)
