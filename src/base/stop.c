@@ -37,7 +37,6 @@ static double now(void)
 static void note_launcher(int number)
 {
     // The newline in front ends the line of the progress.
-    // The newline in front ends the line of the progress.
     static const char line[] =
         "\nssmsweep: mpirun ends this run (Ctrl-C, a signal, or a rank that was lost) and kills it soon; "
         "what is stored stays, the same command with --resume does the rest\n";
@@ -81,6 +80,12 @@ void stop_catch(bool first_rank)
 void stop_silence(void)
 {
     speaks = false;
+}
+
+bool stop_is_ended(void)
+{
+    const long long milliseconds = (long long)(1e3 * now());
+    return left > 0 || (continued > 0 && milliseconds - continued < LONGEST_MILLISECONDS);
 }
 
 void stop_note(struct stop *stop, int signal)

@@ -91,7 +91,7 @@ enum status comm_init(struct comm *comm, int *argc, char ***argv, struct error *
     *comm = (struct comm){0};
     atexit(end_start);
     starting = getpid();
-    const int code = MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    const int code = MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
     starting = 0;
     if (code != MPI_SUCCESS) return error_set(err, STATUS_IO, COMM_CANNOT_START);
     thread_settle(); // plug-ins were loaded
@@ -105,6 +105,7 @@ enum status comm_init(struct comm *comm, int *argc, char ***argv, struct error *
     MPI_Comm_split_type(comm->world, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &comm->node);
     MPI_Comm_rank(comm->node, &comm->node_rank);
     MPI_Comm_size(comm->node, &comm->node_ranks);
+    comm->threads_may_call = provided >= MPI_THREAD_MULTIPLE;
     if (provided < MPI_THREAD_FUNNELED)
         error_set(err, STATUS_INTERNAL,
                   "MPI: needs MPI_THREAD_FUNNELED, got level %d; use an MPI with threads", provided);

@@ -188,6 +188,10 @@ static const struct option options[] = {
     {"grace", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(grace_seconds), .argument = "SECONDS",
      .help = "after a signal, time for running items, and again for the partial reports\n(default 30)",
      .least = 0, .most = 86400},
+    {"io", 0, OPTION_CHOICE, GROUP_RUN, IN_RUN, OFFSET(io), .argument = "mpio|posix",
+     .help = "how ranks write to the result file: through HDF5's MPI-IO driver (default), or each by\n"
+             "itself with pwrite(); the same bytes in either way",
+     .word = "mpio|posix"},
     {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_REPORT | IN_INFO | IN_SYNTH | IN_BENCH,
      OFFSET(threads), .argument = "N", .help = "threads of each rank (default 0: from the binding)",
      .least = 0, .most = 1024},

@@ -84,7 +84,7 @@ static bool brings_recipe(const struct plan *plan, int run)
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
                                         const struct corpus *corpus)
 {
-    const struct contents contents = {plan, dims, corpus, NULL};
+    const struct contents contents = {plan, dims, corpus, NULL, NULL};
     struct estimate estimate = {&contents, FILE_BYTES + count_groups(plan) * GROUP_BYTES};
     struct error none = {0};
     layout_each(plan, add_dataset, &estimate, &none);
@@ -348,7 +348,7 @@ static void add_missing(struct making *making, struct error *err)
 static hid_t access_for(const struct store_identity *identity)
 {
     enum { LONG_JOB_BYTES = 1 << 15 };
-    hid_t access = hdf_access();
+    hid_t access = hdf_access(HDF_LOOKS_ONCE);
     if (strlen(identity->job_json) >= LONG_JOB_BYTES)
         H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_LATEST);
     return access;

@@ -18,6 +18,7 @@ struct contents {
     const struct dims *dims;
     const struct corpus *corpus;
     const struct store_identity *identity;
+    const struct store_io *io;
 };
 struct layout_sizes contents_sizes(const struct contents *contents);
 // Those of a dataset, with the width of its component.
@@ -31,12 +32,11 @@ struct store {
     const struct arch *arch;
     struct layout_sizes sizes;
     int width[ARCH_MOST_COMPONENTS];
-    // Where raw data begin in the file, 0 where there are none.  HDF5 is not asked again: a dataset that is
-    // open takes 17 KiB and more.
-    long long of_file[LAYOUT_DATA];
-    long long *of_cells; // [n_cells], scales
-    long long *of_runs;  // [n_runs][LAYOUT_DATA]
-    long long *outputs;  // [n_runs][n_layer][n_components]
+    // Where the datasets are.  HDF5 is not asked again: one that stays open takes 17 KiB and more.
+    struct data_place of_file[LAYOUT_DATA];
+    struct data_place *of_cells; // [n_cells], scales
+    struct data_place *of_runs;  // [n_runs][LAYOUT_DATA]
+    struct data_place *outputs;  // [n_runs][n_layer][n_components]
     struct sink *sink;
     struct writer *writer;
     // The file itself, to be found again under its path.
@@ -47,8 +47,8 @@ struct store {
     struct error loss; // set once the file was seen to be lost
 };
 
-// Where the store keeps the beginning of a dataset.
-long long *store_data_at(struct store *store, const struct layout_place *place);
+// Where the store keeps the place of a dataset.
+struct data_place *store_data_at(struct store *store, const struct layout_place *place);
 
 // ---- create.c ----
 
@@ -89,6 +89,8 @@ enum status identity_check(const struct result *result, const char *path, const 
 
 // ---- write.c ----
 
+// Local.  Looks whether the file is still there and whole: store->loss tells.
+void write_look(struct store *store);
 // Local.  Remembers which file it is.
 enum status write_remember(struct store *store, struct error *err);
 // Local, for rank 0.

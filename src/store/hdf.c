@@ -20,13 +20,14 @@ struct deepest {
     char text[HDF_REASON_ROOM];
 };
 
-// The ordinary driver adds time, buffers and offsets; of all that only errno's text is kept.
+// The ordinary driver adds time, buffers and offsets, and that of MPI-IO more words; of all that only the
+// text of errno or of MPI's error is kept.
 static void shorten(char *text, size_t room)
 {
     char cause[100] = "";
-    const char *message = strstr(text, "error message = '");
-    if (!message) return;
-    sscanf(message, "error message = '%99[^']", cause);
+    const char *message = strstr(text, "error message = '"), *mpi = strstr(text, "MPI error string is '");
+    if (!message && !mpi) return;
+    sscanf(message ? message : mpi, "%*[^']'%99[^']", cause);
     char *colon = strchr(text, ':');
     if (colon) snprintf(colon, room - (size_t)(colon - text), ": %s", cause);
 }
@@ -87,19 +88,21 @@ void store_prepare(void)
 {
     H5dont_atexit();
     setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1); // overrules what it was; claim.c does it
-    H5open();                                    // before MPI_Init, else HDF5 hooks itself into MPI_Finalize
+    // Open MPI's own MPI-IO overflows on long paths and can hang where /tmp is full; ROMIO does neither.
+    setenv("OMPI_MCA_io", "^ompio", 0);
+    H5open(); // before MPI_Init, else HDF5 hooks itself into MPI_Finalize
     hdf_silence();
 }
 
-hid_t hdf_access(void)
+hid_t hdf_access(enum hdf_cache cache_bytes)
 {
-    enum { CACHE_BYTES = 1 << 19, SIEVE_BYTES = 1 << 12 }; // the latter of each open dataset
+    enum { SIEVE_BYTES = 1 << 12 }; // of each open dataset
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5AC_cache_config_t cache = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
     H5Pset_sieve_buf_size(access, SIEVE_BYTES);
     if (H5Pget_mdc_config(access, &cache) < 0) return access;
     cache.set_initial_size = true;
-    cache.initial_size = cache.min_size = cache.max_size = CACHE_BYTES;
+    cache.initial_size = cache.min_size = cache.max_size = cache_bytes;
     cache.incr_mode = H5C_incr__off;
     cache.flash_incr_mode = H5C_flash_incr__off;
     cache.decr_mode = H5C_decr__off;
@@ -189,6 +192,36 @@ hid_t hdf_open(const struct hdf_file *file, const char *name, struct hdf_expecte
     H5Dclose(data);
     return 0;
 }
+
+#if H5_VERSION_GE(1, 12, 0)
+long long hdf_object(hid_t data)
+{
+    H5O_info2_t info;
+    haddr_t address = HADDR_UNDEF;
+    if (H5Oget_info3(data, &info, H5O_INFO_BASIC) < 0 ||
+        H5VLnative_token_to_addr(data, info.token, &address) < 0)
+        return -1;
+    return (long long)address;
+}
+
+hid_t hdf_open_object(hid_t file, long long object)
+{
+    H5O_token_t token;
+    if (H5VLnative_addr_to_token(file, (haddr_t)object, &token) < 0) return -1;
+    return H5Oopen_by_token(file, token);
+}
+#else
+long long hdf_object(hid_t data)
+{
+    H5O_info_t info;
+    return H5Oget_info2(data, &info, H5O_INFO_BASIC) < 0 ? -1 : (long long)info.addr;
+}
+
+hid_t hdf_open_object(hid_t file, long long object)
+{
+    return H5Oopen_by_addr(file, (haddr_t)object);
+}
+#endif
 
 enum status hdf_read_all(const struct hdf_file *file, const char *name, struct hdf_expected *expected,
                          void *values, struct error *err)

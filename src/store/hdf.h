@@ -28,9 +28,13 @@ struct hdf_expected {
 // Local, as all of these.  HDF5 prints its error stacks by itself unless told not to.
 void hdf_silence(void);
 
-// How a file is opened whose datasets are looked at once: little of what was read of their headers stays in
-// memory.  The caller closes it.
-hid_t hdf_access(void);
+// How a file is opened: how much of what was read of headers stays in memory, as it is in the file; there it
+// takes five to ten times as much.  The caller closes it.
+enum hdf_cache {
+    HDF_LOOKS_ONCE = 1 << 19, // at datasets, one after the other
+    HDF_KEEPS_OPEN = 1 << 14  // for as long as a sweep
+};
+hid_t hdf_access(enum hdf_cache cache_bytes);
 
 // Gives back what HDF5 keeps for later.
 void hdf_tidy(void);
@@ -52,6 +56,11 @@ bool hdf_exists(hid_t file, const char *path);
 // 0 with *err set where the dataset is missing or is not what is expected.  The caller closes it.
 hid_t hdf_open(const struct hdf_file *file, const char *name, struct hdf_expected *expected,
                struct error *err);
+
+// Where the header of an open dataset lies in its file, and a dataset by that, negative where there is none.
+// Nothing of it stays in memory but while it is open.
+long long hdf_object(hid_t data);
+hid_t hdf_open_object(hid_t file, long long object);
 
 // Reads a whole small dataset; `values` holds what `expected` says.
 enum status hdf_read_all(const struct hdf_file *file, const char *name, struct hdf_expected *expected,

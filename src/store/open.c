@@ -11,7 +11,7 @@
 
 // ---- the datasets ----
 
-long long *store_data_at(struct store *store, const struct layout_place *place)
+struct data_place *store_data_at(struct store *store, const struct layout_place *place)
 {
     switch (layout_rows[place->data].scope) {
     case SCOPE_FILE:
@@ -43,19 +43,21 @@ static enum status find_dataset(void *context, const struct layout_place *place,
     layout_place_path(opening->contents->plan, place, name);
     const hid_t data = hdf_open(&opening->file, name, &expected, err);
     if (!data) return err->status;
-    *store_data_at(opening->store, place) = (long long)H5Dget_offset(data); // inside the file: it was checked
+    // The raw data lie inside the file: that was checked.
+    const struct data_place found = {(long long)H5Dget_offset(data), hdf_object(data)};
+    if (found.object < 0) hdf_torn(&opening->file, name, "header cannot be found", err);
+    *store_data_at(opening->store, place) = found;
     H5Dclose(data);
-    return STATUS_OK;
+    return err->status;
 }
 
-// HDF5 only finds places in the file: what a rank writes and reads goes there by itself.  So nothing of HDF5
-// is collective, nothing is left to write when the file is closed, and no rank can leave another waiting
-// there.
+// Each rank for itself, read-only: a file that cannot be read is refused before HDF5 opens it collectively,
+// if it does (sink.h).
 static enum status find_datasets(struct store *store, const struct contents *contents, struct error *err)
 {
     struct opening opening = {
         .store = store, .contents = contents, .file = {.path = store->path, .size_bytes = store->size_bytes}};
-    hid_t access = hdf_access();
+    hid_t access = hdf_access(HDF_LOOKS_ONCE);
     opening.file.id = H5Fopen(store->path, H5F_ACC_RDONLY, access);
     if (opening.file.id < 0) hdf_error(err, store->path, "cannot open the result file");
     H5Pclose(access);
@@ -103,35 +105,53 @@ static size_t most_bytes(const struct contents *contents)
     return largest.bytes;
 }
 
-size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus)
+size_t store_kept_bytes(const struct store_io *io)
 {
-    const struct contents contents = {plan, dims, corpus, NULL};
-    return writer_room_bytes(most_bytes(&contents));
+    enum { MPIO_BYTES = 560 << 10 };
+    return io->driver == STORE_MPIO ? MPIO_BYTES : 0;
+}
+
+size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                        const struct store_io *io)
+{
+    const struct contents contents = {plan, dims, corpus, NULL, NULL};
+    return writer_room_bytes(most_bytes(&contents)) + store_kept_bytes(io);
+}
+
+// Collective.
+static enum status open_sink(struct store *store, const struct store_io *io, struct error *err)
+{
+    if (io->driver == STORE_MPIO) return sink_open_mpio(&store->sink, store->path, &store->comm, io, err);
+    sink_open_posix(&store->sink, store->path, err);
+    return comm_agree(&store->comm, err);
 }
 
 // Collective.
 static enum status open_file(struct store *store, const struct contents *contents, struct error *err)
 {
     if (check_visible(store, err)) return err->status;
-    if (!write_remember(store, err) && !sink_open_posix(&store->sink, store->path, err) &&
-        !writer_open(&store->writer, store->sink, most_bytes(contents), contents->plan->n_runs, true, err))
-        find_datasets(store, contents, err);
+    if (!write_remember(store, err)) find_datasets(store, contents, err);
+    if (comm_agree(&store->comm, err) || open_sink(store, contents->io, err)) return err->status;
+    const bool threaded = contents->io->driver == STORE_POSIX || store->comm.threads_may_call;
+    writer_open(&store->writer, store->sink, most_bytes(contents), contents->plan->n_runs, threaded, err);
     return comm_agree(&store->comm, err);
 }
 
 // ---- life ----
 
-void store_close(struct store *store)
+enum status store_close(struct store *store, struct error *err)
 {
-    if (!store) return;
+    if (!store) return err->status;
     writer_close(store->writer);
-    sink_close(store->sink);
+    if (store->sink) write_look(store);
+    sink_close(store->sink, &store->loss, err);
     if (store->locked >= 0) close(store->locked);
     free(store->outputs);
     free(store->of_runs);
     free(store->of_cells);
     free(store->path);
     free(store);
+    return err->status;
 }
 
 // NULL with *err set when memory is out, or with *err set something that store_close() takes.
@@ -164,9 +184,9 @@ static struct store *make_store(const struct comm *comm, const char *path, const
 
 enum status store_create(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
-                         const struct store_identity *identity, struct error *err)
+                         const struct store_identity *identity, const struct store_io *io, struct error *err)
 {
-    const struct contents contents = {plan, dims, corpus, identity};
+    const struct contents contents = {plan, dims, corpus, identity, io};
     hdf_silence();
     struct store *made = make_store(comm, path, &contents, err);
     if (comm_agree(comm, err)) goto free_store;
@@ -178,10 +198,11 @@ enum status store_create(struct store **store, const struct comm *comm, const ch
     *store = made;
     return STATUS_OK;
 remove_file:
+    store_close(made, err);
     if (comm->rank == 0) unlink(path);
-free_store:
-    store_close(made);
     return err->status;
+free_store:
+    return store_close(made, err);
 }
 
 // ---- a file that is there ----
@@ -235,22 +256,21 @@ static enum status open_again(struct store **store, const struct comm *comm, con
     *store = opened;
     return STATUS_OK;
 free_store:
-    store_close(opened);
-    return err->status;
+    return store_close(opened, err);
 }
 
 enum status store_resume(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
-                         const struct store_identity *identity, struct error *err)
+                         const struct store_identity *identity, const struct store_io *io, struct error *err)
 {
-    const struct contents contents = {plan, dims, corpus, identity};
+    const struct contents contents = {plan, dims, corpus, identity, io};
     return open_again(store, comm, path, &contents, false, err);
 }
 
 enum status store_extend(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
-                         const struct store_identity *identity, struct error *err)
+                         const struct store_identity *identity, const struct store_io *io, struct error *err)
 {
-    const struct contents contents = {plan, dims, corpus, identity};
+    const struct contents contents = {plan, dims, corpus, identity, io};
     return open_again(store, comm, path, &contents, true, err);
 }

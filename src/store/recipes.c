@@ -122,8 +122,8 @@ static enum status adopt(const struct result *result, struct error *err)
 static void open_and_adopt(struct result *result, struct error *err)
 {
     struct error ignored = {0};
-    hdf_silence();
-    hid_t access = hdf_access();
+    store_prepare();
+    hid_t access = hdf_access(HDF_LOOKS_ONCE);
     result->file.id = H5Fopen(result->file.path, H5F_ACC_RDONLY, access);
     H5Pclose(access);
     if (result->file.id >= 0 && recipes_read(result, &ignored) == STATUS_OK) adopt(result, err);

@@ -353,7 +353,7 @@ static enum status open_file(struct result *result, struct error *err)
     if (extend_finish(result->file.path, err)) return err->status;
     if (stat(result->file.path, &info) != 0) return error_errno(err, result->file.path, "cannot stat");
     result->file.size_bytes = (unsigned long long)info.st_size;
-    hid_t access = hdf_access();
+    hid_t access = hdf_access(HDF_LOOKS_ONCE);
     result->file.id = H5Fopen(result->file.path, H5F_ACC_RDONLY, access);
     char reason[HDF_REASON_ROOM];
     if (result->file.id < 0) hdf_reason(reason);

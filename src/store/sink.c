@@ -10,77 +10,87 @@
 
 #include "ssmsweep/base/file.h"
 
-// ---- pwrite() ----
+// ---- the file as a descriptor ----
 
-struct posix {
-    struct sink sink; // first
-    int descriptor;
-    char path[];
-};
-
-static struct posix *posix_of(struct sink *sink)
+static const struct sink_file *file_of(const struct sink *sink)
 {
-    return (struct posix *)(void *)sink;
+    return (const struct sink_file *)(const void *)sink;
 }
 
 static off_t offset_of(const struct slot *slot)
 {
-    return (off_t)(slot->data + slot->row * (long long)slot->row_bytes);
+    return (off_t)(slot->of.data + slot->row * (long long)slot->row_bytes);
 }
 
-static enum status fail(const struct posix *posix, const char *what, int code, struct error *err)
+static enum status fail(const struct sink_file *file, const char *what, int code, struct error *err)
 {
     struct statvfs disk;
     double free_mebibytes = 0;
-    if (fstatvfs(posix->descriptor, &disk) == 0)
+    if (fstatvfs(file->descriptor, &disk) == 0)
         free_mebibytes = (double)disk.f_bavail * (double)disk.f_frsize / (1024.0 * 1024.0);
-    return error_set(err, STATUS_IO, "%s: %s: %s (%.1f MiB free there)", posix->path, what, strerror(code),
+    return error_set(err, STATUS_IO, "%s: %s: %s (%.1f MiB free there)", file->path, what, strerror(code),
                      free_mebibytes);
 }
 
-static enum status posix_put(struct sink *sink, const struct slot *slot, const void *data, size_t bytes,
-                             const char *what, struct error *err)
+enum status sink_file_open(struct sink_file *file, const char *path, struct error *err)
 {
-    const struct posix *posix = posix_of(sink);
-    if (file_write_at(posix->descriptor, data, bytes, offset_of(slot))) return STATUS_OK;
-    return fail(posix, what, errno, err);
+    file->path = strdup(path);
+    file->descriptor = -1;
+    if (!file->path) return error_memory(err, strlen(path) + 1, "a writer");
+    file->descriptor = open(path, O_RDWR | O_CLOEXEC);
+    return file->descriptor < 0 ? error_errno(err, path, "cannot open for writing") : STATUS_OK;
 }
 
-static bool posix_get(struct sink *sink, const struct slot *slot, size_t first, void *data, size_t bytes)
+void sink_file_close(struct sink_file *file)
 {
-    const struct posix *posix = posix_of(sink);
-    const long long n = file_read_at(posix->descriptor, data, bytes, offset_of(slot) + (off_t)first);
+    if (file->path && file->descriptor >= 0) close(file->descriptor);
+    free(file->path);
+}
+
+bool sink_file_get(struct sink *sink, const struct slot *slot, size_t first, void *data, size_t bytes)
+{
+    const struct sink_file *file = file_of(sink);
+    const long long n = file_read_at(file->descriptor, data, bytes, offset_of(slot) + (off_t)first);
     if (n >= 0 && n < (long long)bytes) errno = EIO; // the file was cut
     return n == (long long)bytes;
 }
 
-static enum status posix_sync(struct sink *sink, struct error *err)
+enum status sink_file_sync(struct sink *sink, struct error *err)
 {
-    const struct posix *posix = posix_of(sink);
-    if (fsync(posix->descriptor) == 0 || errno == EINVAL || errno == EROFS) return STATUS_OK;
-    return fail(posix, "cannot sync layer outputs", errno, err);
+    const struct sink_file *file = file_of(sink);
+    if (fsync(file->descriptor) == 0 || errno == EINVAL || errno == EROFS) return STATUS_OK;
+    return fail(file, "cannot sync layer outputs", errno, err);
 }
 
-static void posix_close(struct sink *sink)
+// ---- pwrite() ----
+
+static enum status posix_put(struct sink *sink, const struct slot *slot, const void *data, size_t bytes,
+                             const char *what, struct error *err)
 {
-    close(posix_of(sink)->descriptor);
-    free(posix_of(sink));
+    const struct sink_file *file = file_of(sink);
+    if (file_write_at(file->descriptor, data, bytes, offset_of(slot))) return STATUS_OK;
+    return fail(file, what, errno, err);
+}
+
+static void posix_close(struct sink *sink, const struct error *loss, struct error *err)
+{
+    (void)loss; // nothing is left to write
+    (void)err;
+    sink_file_close((struct sink_file *)(void *)sink);
+    free(sink);
 }
 
 enum status sink_open_posix(struct sink **sink, const char *path, struct error *err)
 {
-    static const struct sink_kind kind = {"posix", posix_put, posix_get, posix_sync, posix_close};
-    const size_t room = sizeof(struct posix) + strlen(path) + 1;
-    struct posix *posix = calloc(1, room);
-    if (!posix) return error_memory(err, room, "a writer");
-    posix->sink.kind = &kind;
-    memcpy(posix->path, path, strlen(path));
-    posix->descriptor = open(path, O_RDWR | O_CLOEXEC);
-    if (posix->descriptor < 0) {
-        error_errno(err, path, "cannot open for writing");
-        free(posix);
+    static const struct sink_kind kind = {"posix", posix_put, sink_file_get, sink_file_sync, posix_close};
+    struct sink_file *file = calloc(1, sizeof *file);
+    if (!file) return error_memory(err, sizeof *file, "a writer");
+    file->sink.kind = &kind;
+    if (sink_file_open(file, path, err)) {
+        sink_file_close(file);
+        free(file);
         return err->status;
     }
-    *sink = &posix->sink;
+    *sink = &file->sink;
     return STATUS_OK;
 }

@@ -74,9 +74,14 @@ static enum status look_for_file(const struct store *store, struct error *err)
 
 // What is written behind a cut gives the file its size back, not its blocks.  Once lost is lost: a hole may
 // be filled before the next look.
-static enum status check_still_there(struct store *store, struct error *err)
+void write_look(struct store *store)
 {
     if (!store->loss.status) look_for_file(store, &store->loss);
+}
+
+static enum status check_still_there(struct store *store, struct error *err)
+{
+    write_look(store);
     if (store->loss.status) *err = store->loss;
     return store->loss.status;
 }
@@ -141,10 +146,10 @@ static enum status put_row(struct store *store, struct slot slot, const void *va
 // ---- what is there from the start, and the calibration ----
 
 // A whole dataset.
-static enum status put_whole(struct store *store, long long data, const void *values, size_t bytes,
+static enum status put_whole(struct store *store, struct data_place place, const void *values, size_t bytes,
                              const char *what, struct error *err)
 {
-    const struct slot whole = {data, 0, bytes};
+    const struct slot whole = {place, 0, bytes};
     return sink_put(store->sink, &whole, values, bytes, what, err);
 }
 
@@ -203,7 +208,7 @@ enum status store_write_output(struct store *store, int run, int layer, int comp
                                const float *values, int length, int width, struct error *err)
 {
     const struct slot slot = slot_of_output(store, run, layer, component, sample);
-    if (!slot.data)
+    if (!slot.of.data)
         return error_set(err, STATUS_INTERNAL, "%s: layer %d %s is not in the plan", store->path, layer,
                          store->arch->components[component].name);
     return writer_put(store->writer, run, &slot, values, (size_t)length * (size_t)width * sizeof *values,
@@ -219,7 +224,7 @@ enum status store_write_metrics(struct store *store, int run, int sample, const 
         [DATA_END_OF_MODEL] = metrics->end_of_model, [DATA_END_APART] = metrics->end_apart};
     for (int d = DATA_FIRST_METRIC; d < LAYOUT_DATA; d++) {
         const struct slot slot = slot_of(store, (enum layout_data)d, run, sample);
-        if (slot.data && writer_put(store->writer, run, &slot, rows[d], slot.row_bytes, err))
+        if (slot.of.data && writer_put(store->writer, run, &slot, rows[d], slot.row_bytes, err))
             return err->status;
     }
     return STATUS_OK;
@@ -298,7 +303,7 @@ static bool hash_output(struct store *store, const struct slot *slot, int compon
                         struct hash *hash)
 {
     const size_t bytes = (size_t)length * (size_t)store->width[component] * sizeof(float);
-    return !slot->data || hash_slot(store, slot, bytes, hash);
+    return !slot->of.data || hash_slot(store, slot, bytes, hash);
 }
 
 bool store_sample_is_whole(struct store *store, int run, int sample, int length, struct hash *hash)
@@ -311,7 +316,7 @@ bool store_sample_is_whole(struct store *store, int run, int sample, int length,
         }
     for (int d = DATA_FIRST_METRIC; d < LAYOUT_DATA && good; d++) {
         const struct slot slot = slot_of(store, (enum layout_data)d, run, sample);
-        good = !slot.data || hash_slot(store, &slot, slot.row_bytes, hash);
+        good = !slot.of.data || hash_slot(store, &slot, slot.row_bytes, hash);
     }
     return digest_is(store, run, sample, hash) && good; // in any case: the hash is used again
 }

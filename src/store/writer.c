@@ -26,7 +26,7 @@ struct record {
 };
 
 // Room in the ring is handed out in units that hold a record, so that a SKIP fits wherever anything is left.
-enum { RECORD_ROOM = 128, TENSORS_IN_RING = 4 };
+enum { RECORD_ROOM = 256, TENSORS_IN_RING = 4 };
 _Static_assert(sizeof(struct record) <= RECORD_ROOM, "a record fits its room");
 
 // A run's sample under way.

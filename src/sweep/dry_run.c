@@ -284,7 +284,7 @@ struct memory_plan {
     size_t started;       // of that, what it held before the sweep
 };
 
-static struct predicted_memory predict(const struct sweep *sweep)
+static struct predicted_memory predict(const struct sweep *sweep, const struct store_io *io)
 {
     return plan_memory(&(struct memory_request){
         .plan = &sweep->plan,
@@ -294,7 +294,7 @@ static struct predicted_memory predict(const struct sweep *sweep)
         .calibrates = sweep_calibrates(sweep),
         .shares_weights = sweep->comm->node_ranks > 1,
         .threads = sweep->threads,
-        .store_room_bytes = store_room_bytes(&sweep->plan, &sweep->model.dims, &sweep->corpus)});
+        .store_room_bytes = store_room_bytes(&sweep->plan, &sweep->model.dims, &sweep->corpus, io)});
 }
 
 static size_t larger(size_t a, size_t b)
@@ -305,12 +305,14 @@ static size_t larger(size_t a, size_t b)
 static struct memory_plan measure_memory(const struct sweep *sweep, size_t report_bytes)
 {
     const struct comm *comm = sweep->comm;
-    const struct predicted_memory predicted = predict(sweep);
+    const struct store_io io = sweep_io(sweep);
+    const struct predicted_memory predicted = predict(sweep, &io);
     struct footprint now;
     const bool known = footprint_read(&now);
     const unsigned long long started = now.own_bytes + now.shared_bytes;
-    const unsigned long long items = started + predicted.rank,
-                             report = started + predicted.reader + report_bytes - predicted.ids;
+    const unsigned long long items = started + predicted.rank, report = started + predicted.reader +
+                                                                        store_kept_bytes(&io) + report_bytes -
+                                                                        predicted.ids;
     unsigned long long sums[3] = {items, report, known}, most[1] = {larger(items, report)};
     MPI_Allreduce(MPI_IN_PLACE, sums, 3, MPI_UNSIGNED_LONG_LONG, MPI_SUM, comm->node);
     MPI_Allreduce(MPI_IN_PLACE, most, 1, MPI_UNSIGNED_LONG_LONG, MPI_MAX, comm->node);

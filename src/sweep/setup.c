@@ -158,6 +158,16 @@ free_chosen:
     return err->status;
 }
 
+// ---- writing ----
+
+struct store_io sweep_io(const struct sweep *sweep)
+{
+    const struct job *job = sweep->job;
+    return (struct store_io){.driver = job->io == JOB_IO_MPIO ? STORE_MPIO : STORE_POSIX,
+                             .patience_seconds = job->grace_seconds,
+                             .log = sweep->log};
+}
+
 // ---- engine ----
 
 struct packing {

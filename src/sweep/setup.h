@@ -8,6 +8,7 @@
 #include "ssmsweep/forward/forward.h"
 #include "ssmsweep/forward/weights.h"
 #include "ssmsweep/plan/plan.h"
+#include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/sweep.h"
 
 // Collective.  As early as can be: `save` reads the file before it writes.  Without a folder there is nothing
@@ -25,6 +26,9 @@ void output_folders_leave(struct sweep *sweep);
 // them, in the order of the table.  `save` on a file that is there: also those of the file, whose reference
 // it takes over. STATUS_INPUT: the file is none, or has modes that are not in the table.
 enum status job_modes_settle(struct sweep *sweep, struct error *err);
+
+// Local.  How the job writes its results.
+struct store_io sweep_io(const struct sweep *sweep);
 
 // ---- engine ----
 

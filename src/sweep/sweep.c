@@ -59,14 +59,15 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
                                           .evaluation_text = sweep_evaluation_text(sweep)};
         enum status (*open)(struct store **, const struct comm *, const char *, const struct plan *,
                             const struct dims *, const struct corpus *, const struct store_identity *,
-                            struct error *) = store_create;
+                            const struct store_io *, struct error *) = store_create;
+        const struct store_io io = sweep_io(sweep);
         if (sweep->resumes) open = sweep->adds ? store_extend : store_resume;
         if (!sweep->resumes && ask(sweep, &identity, err)) goto free_job;
         open(store, sweep->comm, sweep->result_path, &sweep->plan, &sweep->model.dims, &sweep->corpus,
-             &identity, err);
+             &identity, &io, err);
         // A file of another job is named first: what differs is said there.
         if (sweep->resumes && !err->status && ask(sweep, &identity, err)) {
-            store_close(*store);
+            store_close(*store, err);
             *store = NULL;
         }
     }
@@ -289,9 +290,12 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
 static void end_store(struct sweep *sweep, struct store *store, bool empty, struct error *err)
 {
     struct error lost = {0}, closing = {0};
-    if (!err->status || err->status == STATUS_STOPPED || sweep->comparable) store_sync(store, &closing);
-    store_still_there(store, &lost);
-    store_close(store);
+    const bool counts = !err->status || err->status == STATUS_STOPPED || sweep->comparable;
+    if (!store_still_there(store, &lost) && counts) {
+        store_sync(store, &closing);
+        store_still_there(store, &lost);
+    }
+    store_close(store, &closing);
     sweep->lost = lost.status != STATUS_OK;
     if (lost.status || closing.status) sweep->comparable = false;
     if (lost.status || !err->status) *err = lost.status ? lost : closing;

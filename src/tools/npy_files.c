@@ -501,12 +501,13 @@ static enum status write_result(const struct import *import, const struct comm *
                                             .reference_weights = told(import, "reference_weights", ""),
                                             .model_config = told(import, "model_config", ""),
                                             .numerics_version = told(import, "numerics_version", "")};
+    const struct store_io io = {.driver = STORE_POSIX};
     struct store *store = NULL;
-    if (store_create(&store, comm, path, &import->plan, &import->dims, &import->corpus, &identity, err))
+    if (store_create(&store, comm, path, &import->plan, &import->dims, &import->corpus, &identity, &io, err))
         return err->status;
     if (comm->rank == 0) write_runs(import, store, per_run, err);
     if (comm_agree(comm, err) == STATUS_OK) store_sync(store, err);
-    store_close(store);
+    store_close(store, err);
     if (err->status && comm->rank == 0) unlink(path);
     return err->status;
 }

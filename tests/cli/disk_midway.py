@@ -33,16 +33,16 @@ def run(good, folder, ranks, *further, inject=None, environment=None, each=False
 def check_full(checks, good, workplace):
     # With several ranks as many samples are under way, each with all its runs.
     for ranks, sizes in ((1, ("1m", "1300k", "1700k", "2100k")), (4, ("1900k", "2100k", "2200k", "2300k"))):
-        for size in sizes:
-            what = "disk of %s, -n %d" % (size, ranks)
-            folder = os.path.join(workplace, "full-%s-%d" % (size, ranks))
+        for size, io in ((size, io) for n, size in enumerate(sizes) for io in harness.ios(n)):
+            what = "disk of %s, -n %d, %s" % (size, ranks, io)
+            folder = os.path.join(workplace, "full-%s-%d-%s" % (size, ranks, io))
             os.mkdir(folder)
             mount(folder, "size=" + size)
-            result = run(good, folder, ranks, inject="sparse:1", each=True)
+            result = run(good, folder, ranks, "-q", "--io", io, inject="sparse:1", each=True)
             checks.check(result.status == recovery.IO and len(result.lines()) == 1 and "sweep.h5" in result.lines()[0],
                          what + ": status and line", "%s\n%s" % (result.status, result.err))
             remount(folder, "size=20m")
-            resumed = run(good, folder, ranks, "--resume")
+            resumed = run(good, folder, ranks, "--resume", "--io", io)
             kept = recovery.kept(resumed.err) or {"kept": 0}
             checks.check(resumed.status == recovery.OK and not sweep_files.differences(recovery.results(folder), good.results),
                          what + ": resumes once there is room", resumed.err)
@@ -58,7 +58,7 @@ def check_adding(checks, good, workplace):
             folder = os.path.join(workplace, what.replace(" ", "-").replace(":", "-"))
             os.mkdir(folder)
             mount(folder, "size=600k")
-            options = ["save", "-q"] + recovery.job_without_modes(good.folder)
+            options = ["save", "-q"] + recovery.job_without_modes(good.folder, "--io", harness.IO[ranks % 3 % 2])
             made = harness.run(options + ["fp32"], ranks, folder)
             before = recovery.stored(folder)
             program, fault = (recovery.INJECT, ["--inject", inject]) if inject else (harness.PROGRAM, [])
@@ -85,7 +85,7 @@ def check_read_only(checks, good, workplace):
     made = run(good, folder, 1)
     remount(folder, "ro")
     for ranks in (1, 4):
-        again = run(good, folder, ranks, "-q", "--resume", each=True)
+        again = run(good, folder, ranks, "-q", "--resume", "--io", "mpio", each=True)
         checks.check(made.status == recovery.OK and again.status == recovery.IO and len(again.lines()) == 1,
                      "read-only, --resume, -n %d" % ranks, again.err)
         other = run(good, folder, ranks, "-q", "--output_dir", "other", each=True)
@@ -109,7 +109,7 @@ def shows_holes(folder):
 
 def check_lost(checks, good, workplace):
     file = "layer_outputs/sweep.h5"
-    holes = shows_holes(workplace)
+    holes, variants = shows_holes(workplace), 0
     if not holes:
         harness.skip_part("a file cut and grown again: this file system does not tell holes")
     for what, command, resumes in (("unlinked", "rm " + file, recovery.OK),
@@ -121,18 +121,20 @@ def check_lost(checks, good, workplace):
         if "restored" in what and not holes:
             continue
         for ranks in (1, 4):
+            variants += 1
             # Of five samples on four ranks, rank 0 observes one for certain, and has all runs of one or a part of them.
-            for point in ("observe:%d/0" % (2 if ranks == 1 else 1), "mark:2/0"):
-                name = "%s at %s, -n %d" % (what, point, ranks)
+            points = ("observe:%d/0" % (2 if ranks == 1 else 1), "mark:2/0")
+            for point, io in ((point, io) for n, point in enumerate(points) for io in harness.ios(variants // 2 + n)):
+                name = "%s at %s, -n %d, %s" % (what, point, ranks, io)
                 folder = os.path.join(workplace, name.replace("/", "-").replace(" ", "-"))
                 os.mkdir(folder)
-                result = run(good, folder, ranks, inject="command@" + point, environment={"INJECT_COMMAND": command},
+                result = run(good, folder, ranks, "-q", "--io", io, inject="command@" + point, environment={"INJECT_COMMAND": command},
                              each=True)
                 checks.check(result.status == recovery.IO and len(result.lines()) == 1 and file in result.lines()[0],
                              name + ": status and line", "%s\n%s" % (result.status, result.err))
                 checks.check("does the rest" not in result.err and "start anew" in result.err,
                              name + ": does not count on what was stored", result.err)
-                resumed = run(good, folder, ranks, "--resume")
+                resumed = run(good, folder, ranks, "--resume", "--io", io)
                 anew = "starts anew" in resumed.err    # nothing was stored before: the file was taken away
                 checks.check(resumed.status == (recovery.OK if resumes is None or anew else resumes), name + ": resuming",
                              "%s\n%s" % (resumed.status, resumed.err))

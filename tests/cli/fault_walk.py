@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The k-th read, write, message or allocation of a small run fails, for k through the whole run, on one rank of one or
-three (two with sanitizers): a documented status, one line from whoever speaks, no hang, and a file that resumes (or none, or
+three (two with sanitizers), by MPI-IO and by pwrite() in turn: a documented status, one line from whoever speaks, no hang, and a file that resumes (or none, or
 an untouched one).
 SSMSWEEP_WALK=all takes every k on one rank; else k grows like the Fibonacci numbers, and by default only every second
 of them is taken."""
@@ -29,8 +29,8 @@ def walk(ranks):
             a, b = (b, a + b) if harness.LONG else (a + b, a + 2 * b)
 
 
-def resume(good, folder):
-    done = harness.run(recovery.job(good.folder, "--resume", "-q"), 1, folder)
+def resume(good, folder, io):
+    done = harness.run(recovery.job(good.folder, "--resume", "-q", "--io", io), 1, folder)
     wrong = []
     if done.status != recovery.OK:
         wrong.append("resuming: status %s\n%s" % (done.status, done.err))
@@ -42,8 +42,8 @@ def resume(good, folder):
 def one(good, folder, kind, k, ranks):
     """(did it fire, what is wrong)"""
     os.makedirs(folder)
-    fault = "%s:%d/%d" % (kind, k, k % ranks)
-    done = harness.run(["--inject", fault] + recovery.job(good.folder, "-q"), ranks, folder,
+    fault, io = "%s:%d/%d" % (kind, k, k % ranks), harness.IO[k % 2]
+    done = harness.run(["--inject", fault] + recovery.job(good.folder, "-q", "--io", io, "--grace", "5"), ranks, folder,
                        program=recovery.INJECT)
     fired = "inject: " in done.err
     wrong = []
@@ -58,10 +58,10 @@ def one(good, folder, kind, k, ranks):
     if done.status == recovery.OK and done.lines():
         wrong.append("status 0 with words")
     if done.status != recovery.OK:
-        wrong += resume(good, folder)
+        wrong += resume(good, folder, harness.IO[(k + 1) % 2])
     if not wrong:
         shutil.rmtree(folder)
-    return fired, ["--inject %s, -n %d: %s\n%s" % (fault, ranks, what, done.err) for what in wrong]
+    return fired, ["--inject %s, -n %d, %s: %s\n%s" % (fault, ranks, io, what, done.err) for what in wrong]
 
 
 def walk_kind(good, workplace, kind, ranks):

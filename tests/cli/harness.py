@@ -25,6 +25,14 @@ SANITIZED = os.path.basename(os.path.dirname(PROGRAM)) == "asan"    # the preset
 SEVERAL = 2 if SANITIZED else 4
 MODES = ["fp32", "fp16", "0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"]    # in the order of the table
 QUANTIZED = MODES[2:]
+IO = ["mpio", "posix"]    # how ranks write to the result file; either way gives the same
+
+
+def ios(number):
+    """The ways of writing that a variant of a test takes: one by its number, and all where there is time."""
+    return IO if LONG else IO[number % 2:number % 2 + 1]
+
+
 FEW = ["--bootstrap", "199"]    # as few resamples as may be, where nothing that is checked depends on their number
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sweep_test at several rank counts and shards: h5py reads what C wrote, all files are the same, and the reader refuses
+"""sweep_test at several rank counts and shards: h5py reads what C wrote, all files are the same whichever --io, and the reader refuses
 torn files without crashing.   result_file.py MPIEXEC SWEEP_TEST RESULT_PROBE"""
 import hashlib
 import os
@@ -16,23 +16,24 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from sweep_files import contents  # noqa: E402
 
 MPIEXEC, SWEEP_TEST, PROBE = sys.argv[1:]
-VARIANTS = [(1, 0), (1, 7), (2, 1), (3, 4), (4, 0), (16, 1)]
+VARIANTS = [(1, 0, "posix"), (1, 7, "mpio"), (2, 1, "posix"), (2, 4, "mpio"), (3, 4, "posix"), (4, 0, "mpio"), (16, 1, "mpio")]
 COMPONENTS = [b"mixer_input", b"conv1d_input", b"conv1d_output", b"ssm_input", b"ssm_output", b"mixer_output"]
 LIMIT = 600    # seconds, only for what hangs
 
 
-def sweep(path, ranks, shard):
-    subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard)], check=True, timeout=LIMIT)
+def sweep(path, ranks, shard, io):
+    subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard), io], check=True, timeout=LIMIT)
 
 
 def check_failing_writes(folder):
     """The C side checks that all ranks end alike; here: as many samples are marked as were counted."""
-    for ranks, shard, write in ((1, 0, 1), (1, 4, 40), (3, 0, 7), (16, 1, 3)):    # one failure each: tried again
+    for ranks, shard, io, write in ((1, 0, "mpio", 1), (1, 4, "posix", 40), (3, 0, "mpio", 7), (16, 1, "posix", 3)):    # one failure each: tried again
         path = os.path.join(folder, "retry-n%d-s%d-k%d.h5" % (ranks, shard, write))
-        subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard), str(-write)], check=True, timeout=LIMIT)
-    for ranks, shard, writes in ((1, 0, 0), (1, 4, 260), (3, 0, 0), (3, 4, 113), (16, 1, 6)):
+        subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard), io, str(-write)], check=True, timeout=LIMIT)
+    for ranks, shard, io, writes in ((1, 0, "posix", 0), (1, 4, "mpio", 260), (3, 0, "posix", 0), (3, 4, "mpio", 113),
+                                     (16, 1, "mpio", 6)):
         path = os.path.join(folder, "failing-n%d-s%d-k%d.h5" % (ranks, shard, writes))
-        out = subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard), str(writes)], check=True,
+        out = subprocess.run([MPIEXEC, "-n", str(ranks), SWEEP_TEST, path, str(shard), io, str(writes)], check=True,
                              timeout=LIMIT, stdout=subprocess.PIPE, universal_newlines=True).stdout
         with h5py.File(path, "r") as f:
             done = sum(int((f["items"][cell][mode]["state"][:] == 1).sum()) for cell in f["items"] for mode in f["items"][cell])
@@ -209,17 +210,17 @@ def check_foreign(good, folder):
 def main():
     with tempfile.TemporaryDirectory(prefix="ssmsweep-test-") as folder:
         first, started = None, time.time()
-        for ranks, shard in VARIANTS:
-            if (ranks, shard) == VARIANTS[-1]:
+        for ranks, shard, io in VARIANTS:
+            if (ranks, shard, io) == VARIANTS[-1]:
                 time.sleep(max(0, started + 1.1 - time.time()))    # or times of day in the file might be the same
-            path = os.path.join(folder, "n%d-s%d.h5" % (ranks, shard))
-            sweep(path, ranks, shard)
+            path = os.path.join(folder, "n%d-s%d-%s.h5" % (ranks, shard, io))
+            sweep(path, ranks, shard, io)
             found = contents(path)
             if first is None:
                 first, good = found, path
                 check_contents(path)
-            assert found == first, "%d ranks, shard %d: %s" % (ranks, shard, [n for n in found if found[n] != first.get(n)])
-        assert bytes_of(path) == bytes_of(good)
+            assert found == first, "%d ranks, shard %d, %s: %s" % (ranks, shard, io, [n for n in found if found[n] != first.get(n)])
+            assert bytes_of(path) == bytes_of(good), "%d ranks, shard %d, %s: bytes" % (ranks, shard, io)
         check_torn(good, folder)
         check_foreign(good, folder)
         check_failing_writes(folder)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plan, calibration, sweep and result file on a model made of a formula.
-//   sweep_test FILE SHARD       writes FILE and checks it by reading it again
-//   sweep_test FILE SHARD K     every rank's writes fail from the K-th on: all end with their error, what was
-//                               stored is whole
-//   sweep_test FILE SHARD -K    only the K-th fails: its item is tried again, and everything is stored
+// Plan, calibration, sweep and result file on a model made of a formula; IO is posix or mpio.
+//   sweep_test FILE SHARD IO       writes FILE and checks it by reading it again
+//   sweep_test FILE SHARD IO K     every rank's writes fail from the K-th on: all end with their error, what
+//   was
+//                                  stored is whole
+//   sweep_test FILE SHARD IO -K    only the K-th fails: its item is tried again, and everything is stored
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -240,6 +241,7 @@ struct bench {
     struct plan plan;
     const char *path;
     struct store *store;
+    struct store_io io;
     struct worker worker;
     struct weights *weights;
     float *scales;
@@ -269,7 +271,7 @@ static void bench_open(struct bench *bench)
     CHECK(weights_open(&bench->weights, &model, 0, NULL, NULL, &err) == STATUS_OK);
     CHECK(forward_open(&bench->worker.forward, bench->weights, MAX_TOKENS, 1, &err) == STATUS_OK);
     CHECK(store_create(&bench->store, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus,
-                       &identity, &err) == STATUS_OK);
+                       &identity, &bench->io, &err) == STATUS_OK);
     progress_start(&progress, "calibrate", SAMPLES, -1, true);
     CHECK(observations_open(&bench->known, &bench->plan, &dims, SAMPLES, MAX_TOKENS, &err) == STATUS_OK);
     CHECK(finished_open(&bench->finished, bench->plan.n_runs, SAMPLES, &err) == STATUS_OK);
@@ -284,7 +286,7 @@ static void bench_close(struct bench *bench, bool failed)
     struct error err = {0};
     CHECK(failed || store_sync(bench->store, &err) == STATUS_OK);
     CHECK(failed || store_still_there(bench->store, &err) == STATUS_OK);
-    store_close(bench->store);
+    store_close(bench->store, &err);
     free(bench->scales);
     observations_clear(&bench->known);
     finished_close(&bench->finished);
@@ -320,7 +322,7 @@ static void check_whole_sweep(struct bench *bench, int failing_write)
     CHECK(bench->plan.n_items == 0);
     bench_close(bench, false);
     CHECK(store_create(&again, &bench->comm, bench->path, &bench->plan, &dims, &bench->corpus, &identity,
-                       &err) == STATUS_INPUT);
+                       &bench->io, &err) == STATUS_INPUT);
     CHECK(strstr(err.text, bench->path) && strstr(err.text, "--resume"));
     check_file(bench->path, &bench->corpus); // every rank by itself
 }
@@ -356,14 +358,17 @@ int main(int argc, char **argv)
 {
     struct bench bench = {0};
     struct error err = {0};
-    CHECK(argc == 3 || argc == 4);
+    CHECK(argc == 4 || argc == 5);
+    bench.io = (struct store_io){.driver = strcmp(argv[3], "mpio") == 0 ? STORE_MPIO : STORE_POSIX,
+                                 .patience_seconds = 30,
+                                 .log = &bench.log};
     store_prepare();
     CHECK(comm_init(&bench.comm, &argc, &argv, &err) == STATUS_OK);
     bench.path = argv[1];
     bench.corpus = make_corpus();
     struct job job = make_job((int)strtol(argv[2], NULL, 10));
     CHECK(plan_make(&bench.plan, &job, &dims, &bench.corpus, bench.comm.ranks, &err) == STATUS_OK);
-    int failing = argc == 4 ? (int)strtol(argv[3], NULL, 10) : -INT_MAX;
+    int failing = argc == 5 ? (int)strtol(argv[4], NULL, 10) : -INT_MAX;
     if (failing < 0)
         check_whole_sweep(&bench, -failing);
     else

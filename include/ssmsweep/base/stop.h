@@ -22,6 +22,9 @@ void stop_catch(bool first_rank);
 // Local.  The work is over: what a launcher does with ranks that end no longer matters.
 void stop_silence(void);
 
+// Local.  Does a launcher seem to end this process just now?
+bool stop_is_ended(void);
+
 // Local.  Has this process been told to stop, by a signal or by stop_note()?
 bool stop_wanted(struct stop *stop);
 

@@ -19,6 +19,7 @@ struct comm {
     MPI_Comm node; // ranks that share memory
     int rank, ranks;
     int node_rank, node_ranks;
+    bool threads_may_call; // MPI, any of them at any time
 };
 
 enum { COMM_NO_LAUNCHER = -1 };

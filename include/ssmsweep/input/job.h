@@ -30,6 +30,7 @@ enum command {
 
 enum { JOB_MAX_CELLS = 64 };
 
+enum job_io { JOB_IO_MPIO, JOB_IO_POSIX };             // how raw data get into the result file
 enum job_store { JOB_STORE_SELECTED, JOB_STORE_NONE }; // which tensors are kept: those asked for, or none
 
 // Lists of names (modes, layers, components) stay text here; the folders below give them meaning.
@@ -72,6 +73,7 @@ struct job {
     const char *reference;  // mode name
     const char *output_dir;
     const char *comparison_dir;
+    int io;                      // enum job_io
     bool npy;                    // of export: the format asked for
     const char *npy_dir;         // folder of .npy files; NULL: output_dir
     const char *save_comparison; // NULL: default names

@@ -6,8 +6,8 @@
 // Must not know: how outputs are computed, who gets which item, what is made of the numbers.
 // Called by: sweep/ (everything up to "reading"), report/ and tools/ (reading; import also writes).
 //
-// One rank creates everything before the first item, then each opens the file for itself; after that only raw
-// data moves, by independent writes through a sink (src/store/sink.h), and no call of HDF5 is collective.
+// One rank creates everything before the first item, by HDF5's ordinary driver; after that only raw data
+// moves, by independent writes through a sink (src/store/sink.h).
 // What other ranks wrote is read only after store_sync() and result_open().
 #ifndef SSMSWEEP_STORE_STORE_H
 #define SSMSWEEP_STORE_STORE_H
@@ -40,6 +40,17 @@ struct store_identity {
     const char *calibration_ids_hex; // "" where no text gave the scales
     const char *evaluation_text;     // one of those below
 };
+// How raw data get into the file; the same bytes in either way.
+enum store_driver {
+    STORE_POSIX, // pwrite() at the places of the datasets
+    STORE_MPIO   // independent H5Dwrite() of a file that all ranks opened by HDF5's MPI-IO driver
+};
+struct store_io {
+    enum store_driver driver;
+    double patience_seconds; // for what HDF5 does on all ranks at once: opening, syncing, closing
+    const struct log *log;   // for what is said when that has passed
+};
+
 enum { STORE_MOST_JOB_BYTES = (1 << 20) - 1 }; // of job_json: more is not read back
 // What ids_hex and /samples are: those of the calibration; others of its text; a text of their own.
 #define STORE_EVALUATES_CALIBRATION "calibration samples"
@@ -59,7 +70,7 @@ enum { STORE_CALIBRATION = -1 }; // in place of a run: the observations
 // left behind).
 enum status store_create(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
-                         const struct store_identity *identity, struct error *err);
+                         const struct store_identity *identity, const struct store_io *io, struct error *err);
 // Local.  STATUS_BUSY while another program has the file open for writing; to add modes, if one has it open
 // at all.  Before long work: who writes looks again.
 enum status store_look_for_lock(const char *path, bool adds_modes, struct error *err);
@@ -71,12 +82,12 @@ bool store_discard_part(const char *path);
 // STATUS_BUSY: as store_look_for_lock() has it.
 enum status store_resume(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
-                         const struct store_identity *identity, struct error *err);
+                         const struct store_identity *identity, const struct store_io *io, struct error *err);
 // Collective.  As store_resume(), of a file that may lack some of the plan's modes: their datasets are added
 // first. The plan must have all the modes of the file.
 enum status store_extend(struct store **store, const struct comm *comm, const char *path,
                          const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
-                         const struct store_identity *identity, struct error *err);
+                         const struct store_identity *identity, const struct store_io *io, struct error *err);
 // Local, after store_resume().  state[S], as enum store_state has it or anything else in an altered file.
 enum status store_read_states(struct store *store, int run, unsigned char *state, struct error *err);
 // Local.  Is what is stored what its digest says?  False also where it cannot be read.
@@ -120,7 +131,10 @@ enum status store_write_done(struct store *store, int run, int sample, float sec
 void store_write_cancel(struct store *store, int run);
 
 // Bytes that a rank holds on their way to the file.
-size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus);
+size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
+                        const struct store_io *io);
+// What MPI and HDF5 keep of them when the file is closed.
+size_t store_kept_bytes(const struct store_io *io);
 
 // Local: what a sample showed in calibration, as above, and that it is there.
 enum status store_write_observed(struct store *store, int sample, const float *observed,
@@ -139,8 +153,10 @@ enum status store_sync(struct store *store, struct error *err);
 // Collective.  STATUS_IO once any rank saw that the file was removed, replaced or cut since it was opened:
 // what it held cannot be counted on.
 enum status store_still_there(struct store *store, struct error *err);
-// Local.  Leaves the file as it is, with what was written; NULL is fine.
-void store_close(struct store *store);
+// Collective.  Leaves the file as it is, with what was written; NULL is fine, on all ranks.  An error that
+// *err holds already stays; else STATUS_IO where HDF5 could not close it, with what was written there all the
+// same.
+enum status store_close(struct store *store, struct error *err);
 
 // ---- reading, without MPI: each process opens the file by itself ----
 struct result; // opaque

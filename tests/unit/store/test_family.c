@@ -55,7 +55,7 @@ static int make_file(void **state)
     (void)state;
     unlink(path);
     assert_int_equal(plan_make(&plan, &job, &dims, &corpus, 1, &err), STATUS_OK);
-    const struct contents contents = {&plan, &dims, &corpus, &identity};
+    const struct contents contents = {.plan = &plan, .dims = &dims, .corpus = &corpus, .identity = &identity};
     assert_int_equal(create_file(path, &contents, &err), STATUS_OK);
     plan_clear(&plan);
     return 0;

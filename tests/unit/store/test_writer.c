@@ -46,16 +46,16 @@ static const long long STATES = (long long)SAMPLES * OUTPUTS * STRIDE + (long lo
 
 static struct writer_account account_of(int sample)
 {
-    return (struct writer_account){.digest = {DIGESTS, sample, HASH_BYTES},
-                                   .seconds = {SECONDS, sample, sizeof(float)},
-                                   .state = {STATES, sample, 1},
+    return (struct writer_account){.digest = {{DIGESTS, 0}, sample, HASH_BYTES},
+                                   .seconds = {{SECONDS, 0}, sample, sizeof(float)},
+                                   .state = {{STATES, 0}, sample, 1},
                                    .done = 9};
 }
 
 static enum status put_at(struct writer *writer, int run, long long offset, const void *data, size_t bytes,
                           struct error *err)
 {
-    const struct slot slot = {offset, 0, bytes};
+    const struct slot slot = {{offset, 0}, 0, bytes};
     return writer_put(writer, run, &slot, data, bytes, err);
 }
 
@@ -75,8 +75,9 @@ static struct open open_both(const char *at, bool threaded)
 
 static void close_both(struct open *open)
 {
+    struct error err = {0};
     writer_close(open->writer);
-    sink_close(open->sink);
+    sink_close(open->sink, &err, &err);
 }
 
 static void put_output(struct writer *writer, int run, int sample, int output)
@@ -84,7 +85,7 @@ static void put_output(struct writer *writer, int run, int sample, int output)
     unsigned char values[MOST_BYTES];
     struct error err = {0};
     fill(values, sample, output);
-    const struct slot slot = {0, sample * OUTPUTS + output, STRIDE};
+    const struct slot slot = {{0, 0}, sample * OUTPUTS + output, STRIDE};
     assert_int_equal(writer_put(writer, run, &slot, values, size_of(sample, output), &err), STATUS_OK);
     memset(values, 0, sizeof values); // the writer has a copy
 }
@@ -236,7 +237,7 @@ static void test_no_account_of_lost_data(void **state)
     for (int threaded = 0; threaded < 2; threaded++) {
         struct error err = {0}, ignored = {0};
         struct writer_account account = {
-            .digest = {0, 0, 32}, .seconds = {0, 16, 4}, .state = {128, 0, 1}, .done = 9};
+            .digest = {{0, 0}, 0, 32}, .seconds = {{0, 0}, 16, 4}, .state = {{128, 0}, 0, 1}, .done = 9};
         make_file(STRIDE);
         struct open open = open_both(path, threaded);
         struct writer *writer = open.writer;
@@ -262,7 +263,7 @@ static void test_missing_file(void **state)
     struct error err = {0};
     assert_int_equal(sink_open_posix(&sink, "nowhere.bin", &err), STATUS_IO);
     assert_null(sink);
-    sink_close(NULL);
+    sink_close(NULL, &err, &err);
     writer_close(NULL);
 }
 
@@ -271,7 +272,7 @@ static void test_reading(void **state)
 {
     (void)state;
     struct open open;
-    const struct slot slot = {.data = 8, .row = 3, .row_bytes = 16};
+    const struct slot slot = {.of.data = 8, .row = 3, .row_bytes = 16};
     struct error err = {0};
     char read[16] = "";
     make_file(8 + 4 * 16);
