@@ -1,11 +1,24 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# From a fresh checkout to a result: installs missing packages, builds, and sweeps all modes of the demo model.
-#   jobs/demo.sh [ssmsweep options]     e.g. jobs/demo.sh --calib_data_num 5 --layers all
+# From a fresh checkout to a result: installs missing packages, builds, and sweeps all modes of a demo model.
+#   jobs/demo.sh [--demo mamba1|mamba2] [ssmsweep options]     e.g. jobs/demo.sh --calib_data_num 5 --layers all
 # Results: build/demo-run (made anew each time).  Exit status: that of ssmsweep.
 set -eu
 cd "$(dirname "$0")/.."
 . jobs/environment.sh
+
+model= modes=--all-modes layers=first,11,last noise="--noise 3"
+if [ "${1:-}" = --demo ]; then
+    case "${2:-}" in
+    mamba1) ;;
+    mamba2) model="--model mamba2-demo" modes="--modes fp_only" layers=first,7,last noise= ;;
+    *)
+        echo "demo.sh: --demo ${2:-}: expected mamba1 or mamba2" >&2
+        exit 2
+        ;;
+    esac
+    shift 2
+fi
 
 # A line for each stage; on a terminal with what of it is done.
 started=$(date +%s)
@@ -55,9 +68,10 @@ mpi_environment "$ranks"
 rm -rf build/demo-run
 mkdir build/demo-run
 cd build/demo-run
-stage "3/3 sweep, in build/demo-run: mpirun -n $ranks ssmsweep --all-modes --layers first,11,last --noise 3 $*"
+stage "3/3 sweep, in build/demo-run: mpirun -n $ranks ssmsweep $model${model:+ }$modes --layers $layers $noise${noise:+ }$*"
 status=0
-mpirun -n "$ranks" ../release/ssmsweep --all-modes --layers first,11,last --noise 3 "$@" </dev/null || status=$?
+# shellcheck disable=SC2086 # the words of the demo
+mpirun -n "$ranks" ../release/ssmsweep $model $modes --layers "$layers" $noise "$@" </dev/null || status=$?
 echo
 stage "done, status $status"
 if [ "$status" -eq 0 ]; then

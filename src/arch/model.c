@@ -478,6 +478,38 @@ static char *installed_demo(void)
     return realpath(path, NULL);
 }
 
+static enum status second_demo(char **directory, struct error *err)
+{
+    static const char suffix[] = "-mamba2";
+    char *first = NULL;
+    if (model_demo_directory(&first, err)) return err->status;
+    const size_t bytes = strlen(first) + sizeof suffix;
+    char *found = malloc(bytes);
+    if (found)
+        snprintf(found, bytes, "%s%s", first, suffix);
+    else
+        error_memory(err, bytes, "a path");
+    free(first);
+    if (found && !file_is_directory(found))
+        error_set(err, STATUS_INPUT,
+                  "%s: no such folder; the Mamba-2 demo model lies there beside the first demo model", found);
+    if (err->status)
+        free(found);
+    else
+        *directory = found;
+    return err->status;
+}
+
+enum status model_find_directory(const char *named, char **directory, struct error *err)
+{
+    if (!named) return model_demo_directory(directory, err);
+    if (strcmp(named, "mamba2-demo") == 0 && !file_is_directory(named)) return second_demo(directory, err);
+    char *found = strdup(named);
+    if (!found) return error_memory(err, strlen(named), "a path");
+    *directory = found;
+    return STATUS_OK;
+}
+
 enum status model_demo_directory(char **directory, struct error *err)
 {
     const char *named = getenv("SSMSWEEP_DEMO");

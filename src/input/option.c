@@ -33,7 +33,8 @@ enum {
 
 static const struct option options[] = {
     {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(model_dir), .argument = "DIR",
-     .help = "model folder: Mamba-1, float or W8A8; Falcon-Mamba, Mamba-2, float (default: the demo\nmodel)"},
+     .help = "model folder: Mamba-1, float or W8A8; Falcon-Mamba, Mamba-2, float; mamba2-demo is\n"
+             "the Mamba-2 demo model (default: the Mamba-1 demo model)"},
     {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(pretrained_dir),
      .argument = "DIR",
      .help = "folder in which a relative --model is looked up; with it, `ssmsweep NAME` takes\n"
@@ -171,8 +172,11 @@ static const struct option options[] = {
      .least = 0, .most = 2147483647},
 
     {"preset", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(preset), .argument = "NAME",
-     .help = "shape: tiny, mamba-130m, mamba-370m, mamba-790m, mamba-1.4b, mamba-2.8b (default tiny)",
-     .word = "tiny|mamba-130m|mamba-370m|mamba-790m|mamba-1.4b|mamba-2.8b"},
+     .help = "shape: tiny, mamba-130m, mamba-370m, mamba-790m, mamba-1.4b, mamba-2.8b; mamba2-tiny,\n"
+             "mamba2-130m, mamba2-370m, mamba2-780m, mamba2-1.3b, mamba2-2.7b, mamba2-8b,\n"
+             "codestral-7b (default tiny)",
+     .word = "tiny|mamba-130m|mamba-370m|mamba-790m|mamba-1.4b|mamba-2.8b|mamba2-tiny|mamba2-130m|"
+             "mamba2-370m|mamba2-780m|mamba2-1.3b|mamba2-2.7b|mamba2-8b|codestral-7b"},
     {"out", 0, OPTION_TEXT, GROUP_SYNTH, IN_SYNTH, OFFSET(out), .argument = "DIR",
      .help = "folder to make; needed"},
     {"dtype", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(synth_dtype), .argument = "F16|BF16|F32",

@@ -51,11 +51,10 @@ static enum status open_together(struct model *model, const struct comm *comm, c
 static enum status open_model(struct model *model, const struct comm *comm, const struct job *job,
                               int threads, struct error *err)
 {
-    char *demo = NULL;
-    if (!job->model_dir) model_demo_directory(&demo, err);
-    if (comm_agree(comm, err) == STATUS_OK)
-        open_together(model, comm, job->model_dir ? job->model_dir : demo, threads, job->dry_run, err);
-    free(demo);
+    char *directory = NULL;
+    model_find_directory(job->model_dir, &directory, err);
+    if (comm_agree(comm, err) == STATUS_OK) open_together(model, comm, directory, threads, job->dry_run, err);
+    free(directory);
     return err->status;
 }
 

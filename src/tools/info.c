@@ -558,17 +558,17 @@ static enum status print_model(FILE *out, const char *directory, const struct in
     return err->status;
 }
 
-static enum status print_demo(FILE *out, const struct info_request *request, struct error *err)
+static enum status print_named(FILE *out, const struct info_request *request, struct error *err)
 {
-    char *demo = NULL;
-    if (!model_demo_directory(&demo, err)) print_model(out, demo, request, err);
-    free(demo);
+    char *directory = NULL;
+    if (!model_find_directory(request->path, &directory, err)) print_model(out, directory, request, err);
+    free(directory);
     return err->status;
 }
 
 enum status info_print(FILE *out, const struct info_request *request, struct error *err)
 {
-    if (!request->path) return print_demo(out, request, err);
+    if (!request->path || strcmp(request->path, "mamba2-demo") == 0) return print_named(out, request, err);
     if (!file_exists(request->path))
         return error_set(err, STATUS_INPUT,
                          "%s: no such file or folder; expected a model folder or a result file",

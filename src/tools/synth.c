@@ -26,9 +26,10 @@
 
 enum synth_law {
     LAW_NORMAL, // mean + std * normal
-    LAW_HOT,    // the same; of the first half of the rows one in 64 is six times as large: outliers
+    LAW_HOT,    // the same; of the rows of x one in 64 is six times as large: outliers
     LAW_DT,     // softplus^-1 of a step that is log-uniform in [0.001, 0.1]
-    LAW_A_LOG   // log(column + 1) + 0.05 * normal
+    LAW_A_LOG,  // log(column + 1) + 0.05 * normal
+    LAW_A_HEAD  // log of what is uniform in [1, 16]
 };
 
 struct synth_tensor {
@@ -38,23 +39,46 @@ struct synth_tensor {
     int dims;
     int64_t shape[3];
     int64_t elements;
+    int64_t hot_first, hot_rows; // of LAW_HOT: the rows of x
 };
 
 struct synth_tensors {
     struct dims dims;
+    bool tied;
     int tokens; // ids in use: vocab_size without its padding
     struct synth_tensor *items;
     size_t count;
 };
 
-static const struct {
+static const struct preset {
     int n_layer, d_model, tokens;
+    int head_dim, d_state, n_groups, chunk_size; // of Mamba-2
+    bool untied;
 } presets[SYNTH_PRESETS] = {
-    [SYNTH_TINY] = {2, 64, 509},      [SYNTH_130M] = {24, 768, 50277},  [SYNTH_370M] = {48, 1024, 50277},
-    [SYNTH_790M] = {48, 1536, 50277}, [SYNTH_1_4B] = {48, 2048, 50277}, [SYNTH_2_8B] = {64, 2560, 50277},
+    [SYNTH_TINY] = {2, 64, 509},
+    [SYNTH_130M] = {24, 768, 50277},
+    [SYNTH_370M] = {48, 1024, 50277},
+    [SYNTH_790M] = {48, 1536, 50277},
+    [SYNTH_1_4B] = {48, 2048, 50277},
+    [SYNTH_2_8B] = {64, 2560, 50277},
+    [SYNTH_MAMBA2_TINY] = {2, 64, 509, 16, 16, 1, 32},
+    [SYNTH_MAMBA2_130M] = {24, 768, 50277, 64, 128, 1, 256},
+    [SYNTH_MAMBA2_370M] = {48, 1024, 50277, 64, 128, 1, 256},
+    [SYNTH_MAMBA2_780M] = {48, 1536, 50277, 64, 128, 1, 256},
+    [SYNTH_MAMBA2_1_3B] = {48, 2048, 50277, 64, 128, 1, 256},
+    [SYNTH_MAMBA2_2_7B] = {64, 2560, 50277, 64, 128, 1, 256},
+    [SYNTH_MAMBA2_8B] = {56, 4096, 256000, 64, 128, 8, 128, .untied = true},
+    [SYNTH_CODESTRAL_7B] = {64, 4096, 32768, 64, 128, 8, 256, .untied = true},
 };
 
-enum { D_STATE = 16, D_CONV = 4, EXPAND = 2, TENSORS_OF_LAYER = 10, VOCAB_MULTIPLE = 8 };
+enum {
+    D_STATE = 16,
+    D_CONV = 4,
+    EXPAND = 2,
+    MOST_TENSORS_OF_LAYER = 10,
+    VOCAB_MULTIPLE = 8,
+    VOCAB_MULTIPLE_2 = 16
+};
 
 static void add(struct synth_tensors *t, const char *name, enum synth_law law, double mean, double std,
                 const int64_t shape[3])
@@ -68,18 +92,32 @@ static void add(struct synth_tensors *t, const char *name, enum synth_law law, d
     }
 }
 
+// A tensor of a layer.
+struct row {
+    const char *name;
+    enum synth_law law;
+    double mean, std;
+    int64_t shape[3];
+};
+
+static void add_rows(struct synth_tensors *t, int layer, const struct row *rows, int count, int64_t hot_first)
+{
+    for (int r = 0; r < count; r++) {
+        char name[64];
+        snprintf(name, sizeof name, "backbone.layers.%d.%s", layer, rows[r].name);
+        add(t, name, rows[r].law, rows[r].mean, rows[r].std, rows[r].shape);
+        t->items[t->count - 1].hot_first = hot_first;
+        t->items[t->count - 1].hot_rows = t->dims.d_inner;
+    }
+}
+
 // The ranges of Mamba's own initialisation.
-static void add_layer(struct synth_tensors *t, int layer)
+static void add_mamba1(struct synth_tensors *t, int layer)
 {
     const struct dims *m = &t->dims;
     const int64_t D = m->d_model, I = m->d_inner, N = m->d_state, R = m->dt_rank, K = m->d_conv;
     const double d = (double)D, i = (double)I;
-    const struct {
-        const char *name;
-        enum synth_law law;
-        double mean, std;
-        int64_t shape[3];
-    } rows[TENSORS_OF_LAYER] = {
+    const struct row rows[] = {
         {"norm.weight", LAW_NORMAL, 1, 0.2, {D}},
         {"mixer.in_proj.weight", LAW_HOT, 0, 1 / sqrt(d), {2 * I, D}},
         {"mixer.conv1d.weight", LAW_NORMAL, 0, 0.5 / sqrt((double)K), {I, 1, K}},
@@ -91,35 +129,67 @@ static void add_layer(struct synth_tensors *t, int layer)
         {"mixer.D", LAW_NORMAL, 1, 0.1, {I}},
         {"mixer.out_proj.weight", LAW_NORMAL, 0, 1 / sqrt(i * 2 * m->n_layer), {D, I}},
     };
-    for (int r = 0; r < TENSORS_OF_LAYER; r++) {
-        char name[64];
-        snprintf(name, sizeof name, "backbone.layers.%d.%s", layer, rows[r].name);
-        add(t, name, rows[r].law, rows[r].mean, rows[r].std, rows[r].shape);
+    add_rows(t, layer, rows, sizeof rows / sizeof rows[0], 0);
+}
+
+static void add_mamba2(struct synth_tensors *t, int layer)
+{
+    const struct dims *m = &t->dims;
+    const int64_t D = m->d_model, I = m->d_inner, H = m->n_heads, K = m->d_conv;
+    const int64_t conv = arch_size(EXTENT_I_2GN, m);
+    const double d = (double)D, i = (double)I;
+    const struct row rows[] = {
+        {"norm.weight", LAW_NORMAL, 1, 0.2, {D}},
+        {"mixer.in_proj.weight", LAW_HOT, 0, 1 / sqrt(d), {arch_size(EXTENT_2I_2GN_H, m), D}},
+        {"mixer.conv1d.weight", LAW_NORMAL, 0, 0.5 / sqrt((double)K), {conv, 1, K}},
+        {"mixer.conv1d.bias", LAW_NORMAL, 0, 0.1, {conv}},
+        {"mixer.dt_bias", LAW_DT, 0, 0, {H}},
+        {"mixer.A_log", LAW_A_HEAD, 0, 0, {H}},
+        {"mixer.D", LAW_NORMAL, 1, 0.1, {H}},
+        {"mixer.norm.weight", LAW_NORMAL, 1, 0.2, {I}},
+        {"mixer.out_proj.weight", LAW_NORMAL, 0, 1 / sqrt(i * 2 * m->n_layer), {D, I}},
+    };
+    add_rows(t, layer, rows, sizeof rows / sizeof rows[0], I);
+}
+
+static struct dims dims_of(const struct preset *preset)
+{
+    const bool second = preset->head_dim > 0;
+    const int D = preset->d_model, multiple = second ? VOCAB_MULTIPLE_2 : VOCAB_MULTIPLE;
+    struct dims dims = {.n_layer = preset->n_layer,
+                        .d_model = D,
+                        .d_inner = EXPAND * D,
+                        .d_state = second ? preset->d_state : D_STATE,
+                        .d_conv = D_CONV,
+                        .vocab_size = (preset->tokens + multiple - 1) / multiple * multiple,
+                        .norm_eps = 1e-5F,
+                        .arch = arch_at(0)};
+    if (!second) {
+        dims.dt_rank = (D + 15) / 16;
+        return dims;
     }
+    dims.head_dim = preset->head_dim;
+    dims.n_heads = dims.d_inner / dims.head_dim;
+    dims.n_groups = preset->n_groups;
+    dims.chunk_size = preset->chunk_size;
+    return dims;
 }
 
 static enum status synth_tensors_make(struct synth_tensors *tensors, enum synth_preset preset,
                                       struct error *err)
 {
-    int D = presets[preset].d_model, tokens = presets[preset].tokens, n_layer = presets[preset].n_layer;
     struct synth_tensors t = {
-        .tokens = tokens,
-        .dims = {.n_layer = n_layer,
-                 .d_model = D,
-                 .d_inner = EXPAND * D,
-                 .d_state = D_STATE,
-                 .d_conv = D_CONV,
-                 .dt_rank = (D + 15) / 16,
-                 .vocab_size = (tokens + VOCAB_MULTIPLE - 1) / VOCAB_MULTIPLE * VOCAB_MULTIPLE,
-                 .norm_eps = 1e-5F,
-                 .arch = arch_at(0)}};
-    size_t room = 2 + (size_t)n_layer * TENSORS_OF_LAYER;
+        .tokens = presets[preset].tokens, .tied = !presets[preset].untied, .dims = dims_of(&presets[preset])};
+    const int n_layer = t.dims.n_layer, D = t.dims.d_model;
+    size_t room = 3 + (size_t)n_layer * MOST_TENSORS_OF_LAYER;
     t.items = calloc(room, sizeof *t.items);
     if (!t.items) return error_memory(err, room * sizeof *t.items, "the list of tensors");
     add(&t, "backbone.embeddings.weight", LAW_NORMAL, 0, 0.3, (int64_t[3]){t.dims.vocab_size, D});
     for (int layer = 0; layer < n_layer; layer++)
-        add_layer(&t, layer);
+        (t.dims.n_heads ? add_mamba2 : add_mamba1)(&t, layer);
     add(&t, "backbone.norm_f.weight", LAW_NORMAL, 1, 0.1, (int64_t[3]){D});
+    if (!t.tied)
+        add(&t, "lm_head.weight", LAW_NORMAL, 0, 1 / sqrt((double)D), (int64_t[3]){t.dims.vocab_size, D});
     *tensors = t;
     return STATUS_OK;
 }
@@ -185,10 +255,10 @@ static void store(void *out, int64_t at, const float *values, int64_t count, enu
 // Row `row` of LAW_HOT is an outlier if it is the one that was drawn among its 64 neighbours.
 static double row_factor(const struct synth_tensor *t, uint64_t hot_stream, int64_t row)
 {
-    int64_t rows = t->shape[0] / 2, groups = rows >= HOT_ROWS ? rows / HOT_ROWS : 1,
-            group_rows = rows / groups;
+    int64_t rows = t->hot_rows, groups = rows >= HOT_ROWS ? rows / HOT_ROWS : 1, group_rows = rows / groups;
+    row -= t->hot_first;
     int64_t group = row / group_rows;
-    if (row >= groups * group_rows) return 1;
+    if (row < 0 || row >= groups * group_rows) return 1;
     bool hot = random_below(hot_stream, (uint64_t)group, (uint64_t)group_rows) == row % group_rows;
     return hot ? HOT_FACTOR : 1;
 }
@@ -230,6 +300,12 @@ static void fill_a_log(float *values, const struct synth_tensor *t, uint64_t str
     }
 }
 
+static void fill_a_heads(float *values, uint64_t stream, int64_t first, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        values[i] = (float)random_log(1 + 15 * random_uniform(stream, (uint64_t)(first + i)));
+}
+
 static void synth_fill(void *out, const struct synth_tensor *tensor, unsigned seed, enum synth_dtype dtype,
                        int64_t first, int64_t count)
 {
@@ -243,6 +319,8 @@ static void synth_fill(void *out, const struct synth_tensor *tensor, unsigned se
             fill_hot(values, tensor, stream, first + at, n);
         else if (tensor->law == LAW_DT)
             fill_dt(values, stream, first + at, n);
+        else if (tensor->law == LAW_A_HEAD)
+            fill_a_heads(values, stream, first + at, n);
         else
             fill_a_log(values, tensor, stream, first + at, n);
         store(out, at, values, n, dtype);
@@ -480,20 +558,25 @@ static char *make_config(const struct writer *w)
     struct json_writer *json = json_writer_open();
     if (!json) return NULL;
     json_begin_object(json, NULL);
+    const bool second = m->n_heads > 0;
     json_begin_array(json, "architectures");
-    json_put_string(json, NULL, "MambaForCausalLM");
+    json_put_string(json, NULL, second ? "Mamba2ForCausalLM" : "MambaForCausalLM");
     json_end_array(json);
+    if (second) json_put_integer(json, "chunk_size", m->chunk_size);
     json_put_integer(json, "conv_kernel", m->d_conv);
     json_put_integer(json, "expand", m->d_inner / m->d_model);
+    if (second) json_put_integer(json, "head_dim", m->head_dim);
     json_put_string(json, "hidden_act", "silu");
     json_put_integer(json, "hidden_size", m->d_model);
     json_put_integer(json, "intermediate_size", m->d_inner);
     json_put_double(json, "layer_norm_epsilon", 1e-5);
-    json_put_string(json, "model_type", "mamba");
+    json_put_string(json, "model_type", second ? "mamba2" : "mamba");
+    if (second) json_put_integer(json, "n_groups", m->n_groups);
+    if (second) json_put_integer(json, "num_heads", m->n_heads);
     json_put_integer(json, "num_hidden_layers", m->n_layer);
     json_put_integer(json, "state_size", m->d_state);
-    json_put_bool(json, "tie_word_embeddings", true);
-    json_put_integer(json, "time_step_rank", m->dt_rank);
+    json_put_bool(json, "tie_word_embeddings", w->tensors.tied);
+    if (!second) json_put_integer(json, "time_step_rank", m->dt_rank);
     json_put_string(json, "torch_dtype", torch_names[w->request->dtype]);
     json_put_bool(json, "use_bias", false);
     json_put_bool(json, "use_conv_bias", true);

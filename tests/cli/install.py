@@ -22,6 +22,10 @@ def main():
         schema = os.path.join(prefix, "share", "ssmsweep", "schema", "sweep.schema.json")
         checks.check(os.path.exists(schema), "the schema of the report is installed")
 
+        result = harness.run(["info", "mamba2-demo"], 1, elsewhere, program=program)
+        checks.check(result.status == 0 and os.path.join(prefix, "share", "ssmsweep", "demo-mamba2") in result.out,
+                     "the Mamba-2 demo model is installed beside it", result.out + result.err)
+
         # It must be the prefix's own model: spoil that one.
         config = os.path.join(prefix, "share", "ssmsweep", "demo", "config.json")
         with open(config, "w") as f:

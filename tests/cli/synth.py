@@ -12,12 +12,14 @@ import numpy as np
 import harness
 
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
+import mamba2_reference  # noqa: E402
 import quamba_reference as reference  # noqa: E402
 
 # Of --preset tiny --seed 7: whoever changes the generator changes everybody's models.
 TINY = {"F32": "e8b897602886cacd8023311d744fbb717d0d3719df5231f031f698fea03eed61",
         "F16": "d7a04d3e9416c958ccfe6e0c9be6860ddb7c5335da1b6766ab0bd05dd25f051f",
         "BF16": "3d48fac9e39a779b8266000be1c1dc03a23e49e742b0f31436980e32c39db41b"}
+TINY_2 = "b35c95e63ed4dd372897860f4487c95701b1b11a7e68d3ce4d36a100936c40f5"
 IDS = "5c394a5d01ff82497556bf7b7544cf7f9ce0f1be18bd06d64b8cc41dd163ebf6"
 PARAMETERS = 129135360    # of mamba-130m
 
@@ -113,6 +115,27 @@ def check_shape(checks, workplace):
                  (ids.shape, ids.min(), ids.max()))
 
 
+def check_mamba2(checks, workplace):
+    """The same bytes by any number of threads; the shapes and distributions of the reference's random models; sizes of all."""
+    digests = set()
+    for threads in ("1", "3"):
+        folder = os.path.join(workplace, "second-" + threads)
+        made = synth(folder, "--preset", "mamba2-tiny", "--seed", "7", "--threads", threads, "--dtype", "F32")
+        checks.check(made.status == 0, "synth mamba2-tiny", made.err)
+        digests.add(hashlib.sha256(read(folder, "model.safetensors")).hexdigest())
+    checks.check(digests == {TINY_2}, "mamba2-tiny: the bytes are known", digests)
+    tensors = reference.load_safetensors(os.path.join(folder, "model.safetensors"))
+    _, wanted = mamba2_reference.random_model(1, 64, 2, 512, headdim=16, d_state=16)
+    checks.check({n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in wanted.items()}, "shapes of the reference")
+    A = np.exp(tensors["backbone.layers.0.mixer.A_log"])
+    checks.check(A.min() > 1 and A.max() < 16, "A is in its range", A)
+    hot = np.flatnonzero(tensors["backbone.layers.1.mixer.in_proj.weight"].std(axis=1) * 8 > 3)
+    checks.check(len(hot) == 2 and hot.min() >= 128 and hot.max() < 256, "two rows of x are outliers", hot)
+    done = harness.run(["--model", "second-3", "--modes", "fp_only", "--calib_seqlen", "40", "--components", "all", "--output_dir", "two",
+                        "--comparison-dir", "two"], 1, workplace)
+    checks.check(done.status == 0, "a sweep over it", done.err)
+
+
 def check_run(checks, workplace):
     """A model is ready to be swept, over its own ids."""
     done = harness.run(["--model", "tiny-F16-4", "--modes", "fp32,0", "--calib_seqlen", "16"], 1, workplace)
@@ -149,6 +172,7 @@ def main():
     with harness.Workplace() as workplace:
         check_bytes(checks, workplace)
         check_shape(checks, workplace)
+        check_mamba2(checks, workplace)
         check_run(checks, workplace)
         check_failures(checks, workplace)
     checks.finish()

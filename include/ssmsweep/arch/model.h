@@ -97,4 +97,9 @@ void model_digest_cancel(struct model *model); // model_close() does so too
 // if it is in none of them.
 enum status model_demo_directory(char **directory, struct error *err);
 
+// Folder of the model that a user names: NULL: the demo model's; "mamba2-demo", where no folder is called so:
+// that of the Mamba-2 demo model, which lies beside the first and is called like it with "-mamba2" behind;
+// else the name itself.  Caller frees.  STATUS_INPUT: a demo model is not there.
+enum status model_find_directory(const char *named, char **directory, struct error *err);
+
 #endif

@@ -6,7 +6,23 @@
 #include "ssmsweep/base/status.h"
 
 // In the order of the words of the options --preset and --dtype.
-enum synth_preset { SYNTH_TINY, SYNTH_130M, SYNTH_370M, SYNTH_790M, SYNTH_1_4B, SYNTH_2_8B, SYNTH_PRESETS };
+enum synth_preset {
+    SYNTH_TINY,
+    SYNTH_130M,
+    SYNTH_370M,
+    SYNTH_790M,
+    SYNTH_1_4B,
+    SYNTH_2_8B,
+    SYNTH_MAMBA2_TINY,
+    SYNTH_MAMBA2_130M,
+    SYNTH_MAMBA2_370M,
+    SYNTH_MAMBA2_780M,
+    SYNTH_MAMBA2_1_3B,
+    SYNTH_MAMBA2_2_7B,
+    SYNTH_MAMBA2_8B,
+    SYNTH_CODESTRAL_7B,
+    SYNTH_PRESETS
+};
 enum synth_dtype { SYNTH_F16, SYNTH_BF16, SYNTH_F32 };
 
 struct synth_request {
