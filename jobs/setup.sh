@@ -4,6 +4,7 @@
 #   jobs/setup.sh         to build and run
 #   jobs/setup.sh tests   to run the tests as well
 #   jobs/setup.sh page    to test the HTML report in a browser as well
+#   jobs/setup.sh mpich   to build with MPICH as well (cmake --preset mpich); Open MPI stays the default
 #   jobs/setup.sh slurm   to test the batch scripts as well; no service of Slurm or munge is started or enabled
 set -eu
 
@@ -15,9 +16,10 @@ case "${1-}" in
 tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py python3-jsonschema hdf5-tools zstd
     clang libclang-rt-14-dev" ;;
 page) packages="$packages chromium chromium-driver python3-selenium tidy fonts-dejavu-core" ;;
+mpich) packages="$packages mpich libhdf5-mpich-dev" ;;
 slurm) packages="$packages slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2" ;;
 *)
-    echo "setup.sh: unknown argument '$1': expected nothing, 'tests', 'page' or 'slurm'" >&2
+    echo "setup.sh: unknown argument '$1': expected nothing, 'tests', 'page', 'mpich' or 'slurm'" >&2
     exit 2
     ;;
 esac

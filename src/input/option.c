@@ -196,6 +196,12 @@ static const struct option options[] = {
      .help = "how ranks write to the result file: through HDF5's MPI-IO driver (default), or each by\n"
              "itself with pwrite(); the same bytes in either way",
      .word = "mpio|posix"},
+    {"io-hint", 0, OPTION_LINES, GROUP_RUN, IN_RUN, OFFSET(io_hints), .argument = "KEY=VALUE",
+     .help = "hint for MPI-IO, as romio_ds_write=disable; may be given again; -v tells those in force"},
+    {"alignment", 0, OPTION_BYTES, GROUP_RUN, IN_RUN, OFFSET(alignment), .argument = "BYTES",
+     .help = "datasets of so many bytes and more begin at a multiple of it, in a new result file:\n"
+             "a power of two, as 1048576 (default: none)",
+     .least = 512, .most = 1 << 30},
     {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_REPORT | IN_INFO | IN_SYNTH | IN_BENCH,
      OFFSET(threads), .argument = "N", .help = "threads of each rank (default 0: from the binding)",
      .least = 0, .most = 1024},

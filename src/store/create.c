@@ -52,8 +52,11 @@ static enum status add_dataset(void *context, const struct layout_place *place, 
     struct estimate *estimate = context;
     const struct layout_row *row = &layout_rows[place->data];
     const struct layout_sizes sizes = contents_sizes_at(estimate->contents, place);
-    estimate->bytes += (unsigned long long)sizes.of[row->axes[0]] * layout_row_bytes(place->data, &sizes) +
-                       DATASET_BYTES + MEMBER_BYTES;
+    const unsigned long long alignment = estimate->contents->io->alignment,
+                             bytes = (unsigned long long)sizes.of[row->axes[0]] *
+                                     layout_row_bytes(place->data, &sizes);
+    estimate->bytes += bytes + DATASET_BYTES + MEMBER_BYTES;
+    if (alignment > 0 && bytes >= alignment) estimate->bytes += alignment - bytes % alignment;
     if (row->element == ELEMENT_MOMENTS) estimate->bytes += COMPOUND_BYTES; // with that of end_of_model
     return err->status;
 }
@@ -82,9 +85,9 @@ static bool brings_recipe(const struct plan *plan, int run)
 }
 
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
-                                        const struct corpus *corpus)
+                                        const struct corpus *corpus, const struct store_io *io)
 {
-    const struct contents contents = {plan, dims, corpus, NULL, NULL};
+    const struct contents contents = {plan, dims, corpus, NULL, io};
     struct estimate estimate = {&contents, FILE_BYTES + count_groups(plan) * GROUP_BYTES};
     struct error none = {0};
     layout_each(plan, add_dataset, &estimate, &none);
@@ -345,12 +348,14 @@ static void add_missing(struct making *making, struct error *err)
 
 // The messages of an object header of the oldest format end at 64 KiB.  A job that may come near, once modes
 // are added and folders have moved, is kept as HDF5 1.8 can; other files have the bytes that they always had.
-static hid_t access_for(const struct store_identity *identity)
+static hid_t access_for(const struct contents *contents)
 {
     enum { LONG_JOB_BYTES = 1 << 15 };
     hid_t access = hdf_access(HDF_LOOKS_ONCE);
-    if (strlen(identity->job_json) >= LONG_JOB_BYTES)
+    if (strlen(contents->identity->job_json) >= LONG_JOB_BYTES)
         H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_LATEST);
+    if (contents->io->alignment > 0)
+        H5Pset_alignment(access, contents->io->alignment, contents->io->alignment);
     return access;
 }
 
@@ -359,7 +364,7 @@ static enum status write_file(const char *path, const struct contents *contents,
                               struct error *err)
 {
     struct making making = {.path = path, .contents = contents};
-    const hid_t access = access_for(contents->identity);
+    const hid_t access = access_for(contents);
     making.file =
         is_new ? H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access) : H5Fopen(path, H5F_ACC_RDWR, access);
     if (making.file < 0)
@@ -407,7 +412,8 @@ enum status create_file(const char *path, const struct contents *contents, struc
 {
     char *part = file_beside(path, STORE_PART, err);
     if (!part || refuse_existing(path, err) || extend_discard(path, err) ||
-        try_room(part, store_estimate_bytes(contents->plan, contents->dims, contents->corpus), err))
+        try_room(part, store_estimate_bytes(contents->plan, contents->dims, contents->corpus, contents->io),
+                 err))
         goto free_part;
     if (!write_file(part, contents, true, err) && !reserve_file(part, err) && rename(part, path) != 0)
         error_errno(err, path, "cannot rename the result file into place");

@@ -204,6 +204,12 @@ long long hdf_object(hid_t data)
     return (long long)address;
 }
 
+long long hdf_count_attributes(hid_t object)
+{
+    H5O_info2_t info;
+    return H5Oget_info3(object, &info, H5O_INFO_NUM_ATTRS) < 0 ? -1 : (long long)info.num_attrs;
+}
+
 hid_t hdf_open_object(hid_t file, long long object)
 {
     H5O_token_t token;
@@ -215,6 +221,12 @@ long long hdf_object(hid_t data)
 {
     H5O_info_t info;
     return H5Oget_info2(data, &info, H5O_INFO_BASIC) < 0 ? -1 : (long long)info.addr;
+}
+
+long long hdf_count_attributes(hid_t object)
+{
+    H5O_info_t info;
+    return H5Oget_info2(object, &info, H5O_INFO_NUM_ATTRS) < 0 ? -1 : (long long)info.num_attrs;
 }
 
 hid_t hdf_open_object(hid_t file, long long object)

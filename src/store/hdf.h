@@ -60,6 +60,7 @@ hid_t hdf_open(const struct hdf_file *file, const char *name, struct hdf_expecte
 // Where the header of an open dataset lies in its file, and a dataset by that, negative where there is none.
 // Nothing of it stays in memory but while it is open.
 long long hdf_object(hid_t data);
+long long hdf_count_attributes(hid_t object); // negative where that cannot be read
 hid_t hdf_open_object(hid_t file, long long object);
 
 // Reads a whole small dataset; `values` holds what `expected` says.

@@ -31,15 +31,15 @@ static enum status read_one(struct result *result, hid_t group, hsize_t index, s
 
 enum status recipes_read(struct result *result, struct error *err)
 {
-    H5O_info_t info;
     if (!hdf_exists(result->file.id, LAYOUT_RECIPES)) return STATUS_OK;
     hid_t group = H5Gopen2(result->file.id, LAYOUT_RECIPES, H5P_DEFAULT);
-    if (group < 0 || H5Oget_info2(group, &info, H5O_INFO_NUM_ATTRS) < 0 || info.num_attrs > MOST_RECIPES)
+    const long long count = group < 0 ? -1 : hdf_count_attributes(group);
+    if (count < 0 || count > MOST_RECIPES)
         hdf_torn(&result->file, LAYOUT_RECIPES, "expected a group of recipes", err);
-    else if (info.num_attrs > 0 && !(result->recipes = calloc(info.num_attrs, sizeof *result->recipes)))
-        error_memory(err, info.num_attrs * sizeof *result->recipes, "the recipes of a result file");
-    for (hsize_t i = 0; !err->status && i < info.num_attrs; i++)
-        read_one(result, group, i, err);
+    else if (count > 0 && !(result->recipes = calloc((size_t)count, sizeof *result->recipes)))
+        error_memory(err, (size_t)count * sizeof *result->recipes, "the recipes of a result file");
+    for (long long i = 0; !err->status && i < count; i++)
+        read_one(result, group, (hsize_t)i, err);
     if (group >= 0) H5Gclose(group);
     return err->status;
 }

@@ -9,6 +9,7 @@
 #include <hdf5.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -302,17 +303,58 @@ static void mpio_close(struct sink *sink, const struct error *loss, struct error
     hdf_tidy(); // what follows needs the memory
 }
 
+// MPI passes over keys that it does not know.
+static MPI_Info hints_of(const char *lines)
+{
+    MPI_Info info;
+    MPI_Info_create(&info);
+    for (const char *line = lines; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        char key[STORE_MOST_HINT_BYTES + 1], value[STORE_MOST_HINT_BYTES + 1];
+        const int before = (int)strcspn(line, "="), behind = (int)strcspn(line, "\n") - before - 1;
+        snprintf(key, sizeof key, "%.*s", before, line);
+        snprintf(value, sizeof value, "%.*s", behind, line + before + 1);
+        MPI_Info_set(info, key, value);
+    }
+    return info;
+}
+
+// What MPI-IO made of the hints, as it tells rank 0.
+static void log_hints(const struct mpio *mpio)
+{
+    MPI_File *file;
+    MPI_Info info;
+    char text[900] = "";
+    int n = 0;
+    if (mpio->comm.rank != 0 || mpio->io.log->level < LOG_VERBOSE) return;
+    if (H5Fget_vfd_handle(mpio->id, H5P_DEFAULT, (void **)&file) < 0 ||
+        MPI_File_get_info(*file, &info) != MPI_SUCCESS)
+        return;
+    MPI_Info_get_nkeys(info, &n);
+    for (int i = 0, at = 0, known; i < n && at < (int)sizeof text; i++) {
+        char key[MPI_MAX_INFO_KEY + 1], value[STORE_MOST_HINT_BYTES + 1] = "";
+        MPI_Info_get_nthkey(info, i, key);
+        MPI_Info_get(info, key, STORE_MOST_HINT_BYTES, value, &known);
+        at += snprintf(text + at, sizeof text - (size_t)at, " %s=%s", key, value);
+    }
+    MPI_Info_free(&info);
+    log_job(mpio->io.log, LOG_VERBOSE, "MPI-IO hints:%s", text);
+}
+
 static enum status open_file(struct mpio *mpio, struct error *err)
 {
     struct watch watch = watch_for(mpio, "open it");
     if (begin_watch(&watch, err)) return err->status;
     const hid_t access = hdf_access(HDF_KEEPS_OPEN);
+    MPI_Info hints = hints_of(mpio->io.hints);
     mpio->id = -1;
-    if (H5Pset_fapl_mpio(access, mpio->comm.world, MPI_INFO_NULL) >= 0)
+    if (H5Pset_fapl_mpio(access, mpio->comm.world, hints) >= 0)
         mpio->id = H5Fopen(mpio->file.path, H5F_ACC_RDWR, access);
     if (mpio->id < 0) hdf_error(err, mpio->file.path, "cannot open through MPI-IO (--io posix does without)");
-    H5Pclose(access);              // MPI would miss its communicator at the end
-    return end_watch(&watch, err); // where a rank failed, those that have it open leave it so
+    MPI_Info_free(&hints);
+    H5Pclose(access);                               // MPI would miss its communicator at the end
+    if (end_watch(&watch, err)) return err->status; // those that have it open leave it so
+    log_hints(mpio);
+    return STATUS_OK;
 }
 
 enum status sink_open_mpio(struct sink **sink, const char *path, const struct comm *comm,

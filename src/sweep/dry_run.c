@@ -350,6 +350,7 @@ static void print_plan(FILE *out, const struct sweep *sweep)
         for (int c = 0; c < dims->arch->n_components; c++)
             tensors += (plan->want[l] >> c & 1u) != 0;
     }
+    const struct store_io io = sweep_io(sweep);
     plan_print_runs(plan, out);
     fprintf(out, "items: %d over %d samples\n", plan->n_items, plan->samples);
     for (int i = 0; i < plan->n_stretches; i++) {
@@ -359,7 +360,7 @@ static void print_plan(FILE *out, const struct sweep *sweep)
     }
     fprintf(out, "captured: %d tensors of %d layers\n", tensors, layers);
     fprintf(out, "result file: %s, %.1f MiB\n", sweep->result_path,
-            mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus)));
+            mebibytes(store_estimate_bytes(plan, dims, &sweep->corpus, &io)));
 }
 
 // Memory first: to measure the time takes some.

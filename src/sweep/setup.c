@@ -164,6 +164,8 @@ struct store_io sweep_io(const struct sweep *sweep)
 {
     const struct job *job = sweep->job;
     return (struct store_io){.driver = job->io == JOB_IO_MPIO ? STORE_MPIO : STORE_POSIX,
+                             .hints = job->io_hints,
+                             .alignment = (unsigned long long)job->alignment,
                              .patience_seconds = job->grace_seconds,
                              .log = sweep->log};
 }

@@ -33,10 +33,33 @@ static enum status open_recipes(const struct job *job, struct error *err)
     return err->status;
 }
 
+// KEY=VALUE, one per line, of lengths that MPI takes.
+static enum status check_hints(const char *hints, bool by_mpi, struct error *err)
+{
+    if (hints && !by_mpi)
+        return error_set(err, STATUS_USAGE,
+                         "--io-hint contradicts --io posix, which has no MPI-IO; leave out one");
+    for (const char *line = hints; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        const size_t length = strcspn(line, "\n"), key = strcspn(line, "=\n");
+        if (key == 0 || key + 1 >= length || key > STORE_MOST_HINT_BYTES ||
+            length - key > STORE_MOST_HINT_BYTES)
+            return error_set(
+                err, STATUS_USAGE,
+                "--io-hint '%.*s': expected KEY=VALUE of up to %d bytes each, as romio_ds_write=disable",
+                (int)(length < 200 ? length : 200), line, STORE_MOST_HINT_BYTES);
+    }
+    return STATUS_OK;
+}
+
 enum status command_check(const struct job *job, struct verdict *verdict, bool writes, struct error *err)
 {
     if (job->overwrite && job->resume)
         return error_set(err, STATUS_USAGE, "--overwrite contradicts --resume; give one of them");
+    if (check_hints(job->io_hints, job->io == JOB_IO_MPIO, err)) return err->status;
+    if (job->alignment & (job->alignment - 1))
+        return error_set(err, STATUS_USAGE,
+                         "--alignment: expected a power of two, as 1048576 (1 MiB), got %lld",
+                         job->alignment);
     if (job->command == COMMAND_EXPORT && !job->npy)
         return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
     if (open_recipes(job, err)) return err->status;

@@ -79,12 +79,47 @@ def check_structure(checks, good, workplace, io):
     return structure(after)
 
 
+def check_hints(checks, good, workplace):
+    folder = os.path.join(workplace, "hints")
+    os.mkdir(folder)
+    done = harness.run(recovery.job(good.folder, "-v", "--io-hint", "romio_ds_write=disable", "--io-hint", "ind_wr_buffer_size=65536"), 2, folder)
+    said = [line for line in done.lines() if "MPI-IO hints: " in line]
+    checks.check(done.status == recovery.OK and len(said) == 1 and " romio_ds_write=disable" in said[0] and " ind_wr_buffer_size=65536" in said[0],
+                 "hints in force", "%s\n%s" % (done.status, done.err))
+    for words in (["--io-hint", "romio_ds_write"], ["--io-hint", "=disable"], ["--io-hint", "a="], ["--io-hint", "a=b", "--io-hint", "x" * 300 + "=1"],
+                  ["--io", "posix", "--io-hint", "a=b"], ["--alignment", "1000"], ["--alignment", "256"]):
+        bad = harness.run(words + ["--dry-run"], 1, folder)
+        checks.check(bad.status == 2 and len(bad.lines()) == 1 and words[-2] in bad.err, " ".join(words), bad.err)
+
+
+def check_alignment(checks, good, workplace):
+    """Large datasets begin where they should, a little more room is foretold and taken, and nothing else differs."""
+    alignment, sizes = 4096, []
+    for io in harness.IO:
+        folder = os.path.join(workplace, "aligned-" + io)
+        os.mkdir(folder)
+        job = recovery.job(good.folder, "--io", io, "--alignment", str(alignment))
+        foretold = harness.run(job + ["--dry-run"], 1, folder)
+        done = harness.run(job + ["-q"], 2, folder)
+        path = os.path.join(folder, FILE)
+        large = [first for first, size in raw_data(path)[0] if size >= alignment]
+        checks.check(done.status == recovery.OK and len(large) > 50 and all(first % alignment == 0 for first in large),
+                     io + ": aligned", "%s\n%s" % (large[:10], done.err))
+        checks.check(not sweep_files.differences(recovery.results(folder), good.results), io + ", aligned: the same results")
+        said = re.search(r"result file: \S+, ([\d.]+) MiB", foretold.out)
+        sizes.append(os.path.getsize(path))
+        checks.check(said and sizes[-1] / 1048576 <= float(said.group(1)) + 0.05, io + ", aligned: room as foretold", (said, sizes))
+    checks.check(sizes[0] == sizes[1] > os.path.getsize(os.path.join(good.folder, FILE)), "aligned: larger", sizes)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
         good = recovery.Reference(workplace)
         for ranks, io in ((1, "mpio"), (2, "mpio"), (2, "posix")):
             check_ways(checks, good, workplace, ranks, io)
+        check_hints(checks, good, workplace)
+        check_alignment(checks, good, workplace)
         checks.check(len({check_structure(checks, good, workplace, io) for io in harness.IO}) == 1, "the same structure")
     checks.finish()
 

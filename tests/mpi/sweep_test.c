@@ -298,7 +298,7 @@ static void check_size(const struct bench *bench)
 {
     struct stat info;
     CHECK(stat(bench->path, &info) == 0);
-    const double estimate = (double)store_estimate_bytes(&bench->plan, &dims, &bench->corpus);
+    const double estimate = (double)store_estimate_bytes(&bench->plan, &dims, &bench->corpus, &bench->io);
     CHECK(fabs((double)info.st_size - estimate) < 0.05 * estimate);
 }
 

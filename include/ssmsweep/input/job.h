@@ -74,6 +74,8 @@ struct job {
     const char *output_dir;
     const char *comparison_dir;
     int io;                      // enum job_io
+    const char *io_hints;        // of MPI-IO, KEY=VALUE, one per line; NULL: none
+    long long alignment;         // bytes, of large datasets in a new result file; 0: none
     bool npy;                    // of export: the format asked for
     const char *npy_dir;         // folder of .npy files; NULL: output_dir
     const char *save_comparison; // NULL: default names

@@ -47,9 +47,12 @@ enum store_driver {
 };
 struct store_io {
     enum store_driver driver;
-    double patience_seconds; // for what HDF5 does on all ranks at once: opening, syncing, closing
-    const struct log *log;   // for what is said when that has passed
+    const char *hints;            // for MPI-IO: KEY=VALUE, one per line; NULL: none
+    unsigned long long alignment; // of datasets of so many bytes and more, in a new file; 0: none
+    double patience_seconds;      // for what HDF5 does on all ranks at once: opening, syncing, closing
+    const struct log *log;        // for what is said when that has passed, and for hints
 };
+enum { STORE_MOST_HINT_BYTES = 200 }; // of a key, and of a value
 
 enum { STORE_MOST_JOB_BYTES = (1 << 20) - 1 }; // of job_json: more is not read back
 // What ids_hex and /samples are: those of the calibration; others of its text; a text of their own.
@@ -98,7 +101,7 @@ bool store_read_observed(struct store *store, int sample, float *observed, uint3
                          struct hash *hash);
 
 unsigned long long store_estimate_bytes(const struct plan *plan, const struct dims *dims,
-                                        const struct corpus *corpus);
+                                        const struct corpus *corpus, const struct store_io *io);
 
 // Local.  ids[length] of a sample, as the file has them: what does not stay in memory does not grow with the
 // samples.

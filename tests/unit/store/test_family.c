@@ -55,7 +55,9 @@ static int make_file(void **state)
     (void)state;
     unlink(path);
     assert_int_equal(plan_make(&plan, &job, &dims, &corpus, 1, &err), STATUS_OK);
-    const struct contents contents = {.plan = &plan, .dims = &dims, .corpus = &corpus, .identity = &identity};
+    const struct store_io io = {.driver = STORE_POSIX};
+    const struct contents contents = {
+        .plan = &plan, .dims = &dims, .corpus = &corpus, .identity = &identity, .io = &io};
     assert_int_equal(create_file(path, &contents, &err), STATUS_OK);
     plan_clear(&plan);
     return 0;
