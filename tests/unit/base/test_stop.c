@@ -16,11 +16,26 @@ static void nap(long milliseconds)
         ;
 }
 
+// In the child: what stop_catch() made of SIGCONT, and that it has run.
+static struct sigaction on_continue;
+static int handled;
+
+static void tell_continue(int number, siginfo_t *info, void *context)
+{
+    on_continue.sa_sigaction(number, info, context);
+    if (write(handled, "c", 1) != 1) _exit(255);
+}
+
 // In the child: waits for a wish to stop and gives the grace that it then has, in tenths of seconds.
 static void follow(int ready)
 {
     struct stop stop = {.grace_seconds = 20};
     stop_catch(true);
+    handled = ready;
+    sigaction(SIGCONT, NULL, &on_continue);
+    struct sigaction telling = on_continue;
+    telling.sa_sigaction = tell_continue;
+    sigaction(SIGCONT, &telling, NULL);
     if (write(ready, "r", 1) != 1) _exit(255);
     while (!stop_wanted(&stop))
         nap(1);
@@ -28,8 +43,8 @@ static void follow(int ready)
     _exit((int)(10 * stop.grace_seconds));
 }
 
-// The child's exit status after these signals of its parent, with as long between them; `said` is what it
-// wrote.
+// The child's exit status after these signals of its parent, with as long or longer between them; `said` is
+// what it wrote.
 static int send(const int *signals, int count, long milliseconds, char said[512])
 {
     int ready[2], output[2], status;
@@ -46,6 +61,8 @@ static int send(const int *signals, int count, long milliseconds, char said[512]
     for (int i = 0; i < count; i++) {
         if (i > 0) nap(milliseconds);
         kill(child, signals[i]);
+        // The child may be late to notice: the time counts from there.
+        if (signals[i] == SIGCONT) assert_int_equal(read(ready[0], &byte, 1), 1);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     const ssize_t n = read(output[0], said, 511);
