@@ -18,8 +18,8 @@ import jsonschema
 import harness
 import recovery
 
-JOB = ["--all-modes", "--calib_data_num", "3,6", "--calib_seqlen", "64", "--layers", "0,12,-1",
-       "--components", "mixer_output,ssm_output", "--bootstrap", "399", "--noise", "2"]
+JOB = ["--all-modes", "--calib_data_num", "3,6", "--calib_seqlen", "32", "--layers", "0,12,-1",
+       "--components", "mixer_output,ssm_output", "--bootstrap", "199", "--noise", "2"]
 CHECK = os.path.join(harness.SOURCE, "tests", "reference", "check_sweep.py")
 SCHEMA = os.path.join(harness.SOURCE, "docs", "schema", "sweep.schema.json")
 FILES = ["sweep.json", "sweep.csv"]
@@ -93,7 +93,7 @@ def check_sources(checks, workplace, report):
     arrays = os.path.join(target, "npy")
     for arguments, folder in ((["export", "--npy", arrays], source),
                               (["import-npy", "npy", "--output_dir", "layer_outputs"], target),
-                              (["compare", "-q", "--bootstrap", "399"], target)):
+                              (["compare", "-q", "--bootstrap", "199"], target)):
         result = harness.run(arguments, 1, folder)
         checks.check(result.status == 0, " ".join(arguments[:2]), result.err)
     imported = harness.report(target, "sweep.json")
@@ -125,7 +125,7 @@ def check_orders(checks, workplace, report):
             for name in f[part + "/3"]:
                 if name.split("_")[0] not in ("2-0", "2-2"):
                     f.copy("%s/3/%s" % (part, name), "%s/6_order1/%s" % (part, name))
-    result = harness.run(["compare", "--bootstrap", "399"], 2, folder)
+    result = harness.run(["compare", "--bootstrap", "199"], 2, folder)
     checks.check(result.status == 0, "orders: compare", result.err)
     orders = harness.report(folder, "sweep.json")
 
@@ -150,7 +150,7 @@ def check_noise_decides(checks, workplace, report):
     folder = os.path.join(workplace, "orders")
     with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r+") as f:
         f["metrics/6/0_dither1/moments"][...] = f["metrics/3/2-4/moments"][...]
-    result = harness.run(["compare", "-q", "--bootstrap", "399"], 2, folder)
+    result = harness.run(["compare", "-q", "--bootstrap", "199"], 2, folder)
     checks.check(result.status == 0, "noise: compare", result.err)
 
     def still(report, mode):
@@ -224,7 +224,7 @@ def check_apart_marks(checks, workplace, report):
                 rows[name] *= 1.1
         end["top1_agree"] -= 1
         rerun["apart"][...], rerun["end_of_model_apart"][...] = moments, end
-    result = harness.run(["compare", "--all", "--bootstrap", "399"], 2, folder)
+    result = harness.run(["compare", "--all", "--bootstrap", "199"], 2, folder)
     checks.check(result.status == 0, "apart: compare", result.err)
     marked = json.loads(read(folder, "sweep.json"))
     for before, after in zip(report["layers"] + report["end_of_model"], marked["layers"] + marked["end_of_model"]):
@@ -364,7 +364,7 @@ def check_options(checks, folder):
     def metrics(report):
         return [e["metrics"]["mse"] for e in report["layers"]]
     before = harness.report(folder, "sweep.json")
-    checks.check(harness.run(["compare", "-q", "--bootstrap", "399", "--seed", "1"], 1, folder).status == 0, "--seed")
+    checks.check(harness.run(["compare", "-q", "--bootstrap", "199", "--seed", "1"], 1, folder).status == 0, "--seed")
     after = harness.report(folder, "sweep.json")
     checks.check(after["statistics"]["seed"] == 1, "--seed is in the report", after["statistics"])
     checks.check([m["value"] for m in metrics(before)] == [m["value"] for m in metrics(after)], "--seed: the same values")
@@ -431,7 +431,7 @@ def check_killed(checks, workplace, whole):
                  process.returncode)
     result = harness.run(JOB + ["-v", "--resume"], 3, folder)
     kept = recovery.kept(result.err)
-    checks.check(result.status == 0 and kept and 0 < kept["kept"] < kept["of"], "killed in the middle and resumed", result.err[-3000:])
+    checks.check(result.status == 0 and kept and 0 < kept["kept"] < kept["of"], "killed in the middle and resumed", "%s\n%s" % (kept, result.err[-3000:]))
     checks.check({name: read(folder, name) for name in FILES} == whole, "killed and resumed: the same bytes")
 
 
@@ -453,7 +453,7 @@ def main():
         folder = os.path.join(workplace, "4")
         for name in FILES:
             os.remove(os.path.join(folder, "comparisons", name))
-        result = harness.run(["compare", "--all", "-q", "--bootstrap", "399"], 3, folder)
+        result = harness.run(["compare", "--all", "-q", "--bootstrap", "199"], 3, folder)
         checks.check(result.status == 0 and {n: read(folder, n) for n in FILES} == first, "`compare --all`: the same bytes", result.err)
 
         check_killed(checks, workplace, first)
