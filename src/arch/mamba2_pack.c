@@ -24,8 +24,7 @@ static void pack_small(const struct packing *p, bool half, struct mamba2_float_l
     const struct dims *d = &p->model->dims;
     const struct mamba2_width w = mamba2_width_of(d);
     const struct {
-        enum mamba2_tensor tensor;
-        int count, ld;
+        int tensor, count, ld;
         bool halves;
         float *out;
     } vectors[] = {{MAMBA2_NORM, d->d_model, w.ldD, false, out->norm},

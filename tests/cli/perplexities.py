@@ -18,11 +18,11 @@ import harness
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
 
-TEXTS = 10 if harness.LONG else 3
+TEXTS, TOKENS = (10, 512) if harness.LONG else (3, 200)
 RERUNS = 16             # of ssmsweep
 REFERENCE_RERUNS = 2    # with 16: were all noise normal, a right number would be outside once in 2,000 (by simulation)
 TWINS = reference.TWINS
-RUN = ["-q", "--calib_data_num", str(TEXTS), "--store", "none"] + harness.FEW
+RUN = ["-q", "--calib_data_num", str(TEXTS), "--calib_seqlen", str(TOKENS), "--store", "none"] + harness.FEW
 PHI = {"perplexity": math.log, "kl_mean": math.log, "top1_agreement": lambda v: math.log(v / (1 - v))}
 METRICS = {"fp32": ["perplexity"], "fp16": ["perplexity", "kl_mean"]}    # fp16: hardly a token disagrees
 
@@ -168,7 +168,7 @@ def main():
     checks = harness.Checks()
     tensors = reference.load_safetensors(os.path.join(harness.DEMO, "model.safetensors"))
     ids = np.load(os.path.join(harness.SOURCE, "tests", "golden", "demo_calibration_ids.npy"))[:TEXTS]
-    texts = [row[row >= 0][:512].astype(np.int32) for row in ids]
+    texts = [row[row >= 0][:TOKENS].astype(np.int32) for row in ids]
     with harness.Workplace() as folder:
         program, noise, wrong_scales = run_program(folder, tensors)
     check_twins(checks, tensors, texts[0][:60])
