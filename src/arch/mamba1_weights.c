@@ -356,7 +356,8 @@ static void pack_weight(const struct packing *p, enum mamba1_unit weight, struct
     m.grid = pack_take(p->scratch, count);
     m.row = pack_take(p->scratch, up16(m.shape.depth));
     for (int f = 0; f < WEIGHT_FORMATS; f++) {
-        const bool coded = is_needed(p->needs, weight, f, 1), valued = is_needed(p->needs, weight, f, 0);
+        const bool coded = is_needed(p->needs, (int)weight, f, 1),
+                   valued = is_needed(p->needs, (int)weight, f, 0);
         if (coded || valued) put_form(&m, f, layer->of[weight][f], coded, valued);
     }
 }

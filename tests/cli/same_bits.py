@@ -43,9 +43,8 @@ def main():
                             continue
                         what = "%s %s, %d threads, %d ranks" % (case, isa, threads, ranks)
                         out = os.path.join(workplace, what.replace(" ", "_").replace(",", ""))
-                        result = harness.run(["--all-modes", "--layers", "all", "--components", "all", "--threads", str(threads),
-                                              "--output_dir", out, "--comparison-dir", out, "-q"] + harness.FEW + arguments, ranks, workplace,
-                                             {"SSMSWEEP_ISA": isa})
+                        result = harness.run(["save", "all", "--layers", "all", "--components", "all", "--threads", str(threads),
+                                              "--output_dir", out, "-q"] + arguments, ranks, workplace, {"SSMSWEEP_ISA": isa})
                         if isa != "scalar" and result.status == 2 and "not on this machine" in result.err:
                             missing.add(isa)
                             continue
