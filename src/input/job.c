@@ -245,6 +245,7 @@ char *job_identity_json(const struct job *job)
     json_put_string(writer, "pretrained_dir", job->pretrained_dir);
     json_put_string(writer, "reference_model", job->reference_model);
     if (job->tokenizer) json_put_string(writer, "tokenizer", job->tokenizer);
+    if (job->weights) json_put_string(writer, "weights", job->weights);
     if (job->norm_groups) json_put_integer(writer, "norm_groups", job->norm_groups);
     json_put_string(writer, "calib_data", job->calib_data);
     json_put_string(writer, "eval_data", job->eval_data);

@@ -102,6 +102,9 @@ static const struct option options[] = {
      .argument = "FILE.json",
      .help = "further modes, as recipes: a format for any unit of any layer; may be given again;\n"
              "docs/recipes.md"},
+    {"weights", 0, OPTION_TEXT, GROUP_SWEEP, IN_RUN, OFFSET(weights), .argument = "FORMAT",
+     .help = "weights of the quantized modes: int8 (default), int8-channel, int4-g128, int4-g64,\n"
+             "int4-g32, fp16, float; of one mode beside others: 2-1@int4-g128"},
     {"mode", 0, OPTION_LIST, GROUP_SWEEP, IN_SAVE, OFFSET(modes), .argument = "MODE",
      .help = "save: the same as --modes"},
     {"quantize", 0, OPTION_FLAG, GROUP_SWEEP, IN_SAVE, OFFSET(quantize),

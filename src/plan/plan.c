@@ -295,9 +295,9 @@ const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_R
 {
     const struct run *about = &plan->runs[run];
     if (about->dither)
-        snprintf(name, RUN_NAME_ROOM, "%.24s" RUN_DITHER "%d", about->mode->name, about->dither);
+        snprintf(name, RUN_NAME_ROOM, "%.31s" RUN_DITHER "%d", about->mode->name, about->dither);
     else
-        snprintf(name, RUN_NAME_ROOM, "%.24s", about->mode->name);
+        snprintf(name, RUN_NAME_ROOM, "%.31s", about->mode->name);
     return name;
 }
 

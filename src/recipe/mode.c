@@ -14,6 +14,22 @@
         &(const struct recipe_part){.choices = (const struct choice[]){__VA_ARGS__, {NULL, FORMAT_NONE}}},   \
     .n_parts = 1
 
+// For w4a16: weights that are not in 4 bits, and what goes from step to step.
+#define FLOAT_SMALL                                                                                          \
+    {"weight:conv1d*", FORMAT_FP16}, {"weight:dt_proj", FORMAT_FP16}, {"weight:dt_bias", FORMAT_FLOAT},      \
+        {"weight:A_log", FORMAT_FLOAT},                                                                      \
+    {                                                                                                        \
+        "weight:D", FORMAT_FLOAT                                                                             \
+    }
+#define HALF_ACTIVATIONS                                                                                     \
+    {"in_proj:input", FORMAT_FP16}, {"conv1d:input", FORMAT_FP16}, {"gate:input", FORMAT_FP16},              \
+        {"conv1d:output", FORMAT_FP16}, {"x_proj:input", FORMAT_FLOAT}, {"scan:u", FORMAT_FLOAT},            \
+        {"dt_proj:input", FORMAT_FP16}, {"scan:B", FORMAT_FP16}, {"scan:C", FORMAT_FP16},                    \
+        {"scan:dt", FORMAT_FP16},                                                                            \
+    {                                                                                                        \
+        "out_proj:input", FORMAT_FP16                                                                        \
+    }
+
 // docs/numerics.md, section 5.  To add a mode, add a row.
 static const struct mode modes[] = {
     {.name = "fp32",
@@ -62,9 +78,51 @@ static const struct mode modes[] = {
      CHANGES({"conv1d:input", FORMAT_DYNAMIC}, {"conv1d:output", FORMAT_FLOAT}, {"scan:u", FORMAT_FLOAT}),
      .sets = MODE_SET_QUANT_ONLY,
      .summary = "conv1d input quantized per sample, FP32 conv1d output into the scan"},
+    {.name = "w4a16",
+     .precision = PRECISION_BY_UNIT,
+     .weights = FORMAT_INT4_G128,
+     CHANGES(FLOAT_SMALL, HALF_ACTIVATIONS, {"scan:order", FORMAT_BLOCKED}),
+     .summary = "4-bit weights, FP16 between the steps, block scan; in no set"},
+    {.name = "w4a16-seq",
+     .precision = PRECISION_BY_UNIT,
+     .weights = FORMAT_INT4_G128,
+     CHANGES(FLOAT_SMALL, HALF_ACTIVATIONS),
+     .summary = "4-bit weights, FP16 between the steps, sequential scan; in no set"},
 };
 
 enum { NAMED = sizeof modes / sizeof modes[0] };
+
+// ---- formats of weights ----
+
+static enum format weights_start = FORMAT_INT8;
+
+void mode_set_weights(enum format format)
+{
+    weights_start = format;
+}
+
+enum format mode_weights(void)
+{
+    return weights_start;
+}
+
+// MODE@FORMAT and what it points to, in one piece.
+struct variant {
+    struct mode mode;
+    char name[64], base[64], summary[160];
+    struct variant *next;
+};
+static struct variant *variants;
+
+static void forget_variants(void)
+{
+    while (variants) {
+        struct variant *next = variants->next;
+        free(variants);
+        variants = next;
+    }
+    weights_start = FORMAT_INT8;
+}
 
 // ---- added modes: before anything else asks for a mode, and never again ----
 
@@ -94,6 +152,52 @@ void modes_clear(void)
     free(added.modes);
     added.modes = NULL;
     added.count = added.room = 0;
+    forget_variants();
+}
+
+static enum status add_variant(const char *word, size_t length, struct error *err)
+{
+    enum { MOST_CHARS = 31 }; // of a name
+    const size_t base = (size_t)((const char *)memchr(word, '@', length) - word);
+    enum format format = FORMAT_NONE;
+    struct variant *v = calloc(1, sizeof *v);
+    if (!v) return error_memory(err, sizeof *v, "the modes");
+    v->next = variants;
+    variants = v;
+    snprintf(v->name, sizeof v->name, "%.*s", (int)(length < 63 ? length : 63), word);
+    snprintf(v->base, sizeof v->base, "%.*s", (int)(base < 63 ? base : 63), word);
+    const struct mode *of = mode_find(v->base);
+    if (mode_find(v->name)) return STATUS_OK;
+    if (!of || mode_is_float(of))
+        return error_set(err, STATUS_USAGE,
+                         "mode '%s': '%s' is no quantized mode; expected MODE@FORMAT, as 2-1@int4-g128",
+                         v->name, v->base);
+    if (!format_find(v->name + base + 1, &format) || !format_is_of_weights(format))
+        return error_set(err, STATUS_USAGE,
+                         "mode '%s': '%s' is no format of weights; expected int8, int8-channel, int4-g128, "
+                         "int4-g64, int4-g32, fp16 or float",
+                         v->name, v->name + base + 1);
+    if (length > MOST_CHARS)
+        return error_set(err, STATUS_USAGE, "mode '%s': expected up to %d characters; choose a shorter name",
+                         v->name, MOST_CHARS);
+    snprintf(v->summary, sizeof v->summary, "%s with weights in %s", v->base, format_name(format));
+    v->mode = (struct mode){.name = v->name,
+                            .precision = PRECISION_BY_UNIT,
+                            .base = v->base,
+                            .weights = format,
+                            .summary = v->summary,
+                            .added = true};
+    return mode_add(&v->mode, err);
+}
+
+enum status mode_add_variants(const char *list, struct error *err)
+{
+    for (const char *at = list; at && *at && !err->status;) {
+        const size_t length = strcspn(at, ", ");
+        if (length > 0 && memchr(at, '@', length)) add_variant(at, length, err);
+        at += length + (at[length] != '\0');
+    }
+    return err->status;
 }
 
 int mode_count(void)
@@ -219,6 +323,7 @@ static const char *text_of(const struct shown *s, const char *unit, enum format 
 {
     const enum format is = format_of(s, unit);
     if (mode_is_float(s->mode) || is == FORMAT_FLOAT) return float_name(s);
+    if (is == FORMAT_FP16) return "FP16";
     return is == format ? word : is == FORMAT_INT8 ? "INT8" : format_name(is);
 }
 

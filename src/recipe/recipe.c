@@ -49,6 +49,11 @@ int format_group(enum format format)
     return formats[format].group;
 }
 
+bool format_is_of_weights(enum format format)
+{
+    return format >= FORMAT_FLOAT && format <= FORMAT_INT4_G32;
+}
+
 // ---- units ----
 
 const struct unit embedding_unit = {"embedding", {FORMAT_FP16, FORMAT_FLOAT}};
@@ -118,7 +123,8 @@ bool recipe_equal(const struct recipe *a, const struct recipe *b)
 struct making {
     const struct units *units;
     int n_layer, depth;
-    uint32_t *wanted; // [n_layer] of the part at work
+    enum format weights; // that weights start in; FORMAT_NONE: as the base has it
+    uint32_t *wanted;    // [n_layer] of the part at work
 };
 
 static bool matches(const char *pattern, const char *name)
@@ -200,6 +206,7 @@ static enum status base_of(struct recipe *recipe, const struct making *m, const 
                          name);
     struct making deeper = *m;
     deeper.depth++;
+    if (deeper.weights == FORMAT_NONE) deeper.weights = mode->weights;
     deeper.wanted = calloc((size_t)m->n_layer, sizeof *deeper.wanted);
     if (!deeper.wanted) return error_memory(err, (size_t)m->n_layer * sizeof *deeper.wanted, "a recipe");
     make(recipe, &deeper, base, err);
@@ -227,6 +234,17 @@ static enum status take_part(struct recipe *recipe, const struct making *m, cons
     return err->status;
 }
 
+// Each unit's first format, or of weights that which they start in.
+static struct setting start_of(const struct making *m, const struct mode *mode)
+{
+    const enum format weights = m->weights ? m->weights : mode->weights ? mode->weights : mode_weights();
+    struct setting setting = setting_base(m->units);
+    for (int u = 0; u < m->units->count; u++)
+        if (matches(UNIT_WEIGHT "*", m->units->of[u].name) && unit_allows(&m->units->of[u], weights))
+            setting.of[u] = (uint8_t)weights;
+    return setting;
+}
+
 // Into layers that are there.
 static enum status make(struct recipe *recipe, const struct making *m, const struct mode *mode,
                         struct error *err)
@@ -236,7 +254,7 @@ static enum status make(struct recipe *recipe, const struct making *m, const str
     } else {
         recipe->embedding = embedding_unit.formats[0];
         for (int l = 0; l < m->n_layer; l++)
-            recipe->layers[l] = setting_base(m->units);
+            recipe->layers[l] = start_of(m, mode);
     }
     for (int p = 0; p < mode->n_parts; p++)
         if (take_part(recipe, m, mode, &mode->parts[p], err)) return err->status;
@@ -249,7 +267,8 @@ enum status recipe_make(struct recipe *recipe, const struct mode *mode, const st
     const size_t layers = (size_t)n_layer;
     struct recipe made = {
         .precision = mode->precision, .n_layer = n_layer, .layers = calloc(layers, sizeof *made.layers)};
-    struct making making = {units, n_layer, 0, calloc(layers, sizeof *making.wanted)};
+    struct making making = {
+        .units = units, .n_layer = n_layer, .wanted = calloc(layers, sizeof *making.wanted)};
     if (!made.layers || !making.wanted)
         error_memory(err, layers * sizeof *made.layers, "a recipe");
     else

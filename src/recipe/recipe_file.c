@@ -113,17 +113,20 @@ static enum status get_text(const struct place *at, const char *key, const struc
 // ---- names ----
 
 // It becomes a part of paths in the result file and of names of reports.
-static bool is_file_name(const char *name)
+static bool is_file_name(const char *name, bool variant)
 {
     if (!isalnum((unsigned char)name[0])) return false;
     for (const char *c = name; *c; c++)
-        if ((unsigned char)*c >= 0x80 || (!isalnum((unsigned char)*c) && !strchr("._+-", *c))) return false;
+        if ((unsigned char)*c >= 0x80 ||
+            (!isalnum((unsigned char)*c) && !strchr(variant ? "._+-@" : "._+-", *c)))
+            return false;
     return true;
 }
 
-static enum status check_name(const struct place *at, const char *name, struct error *err)
+// variant: MODE@FORMAT may be one, as mode_add_variants() makes them.
+static enum status check_name(const struct place *at, const char *name, bool variant, struct error *err)
 {
-    if (strlen(name) > RECIPE_NAME_CHARS || !is_file_name(name)) {
+    if (strlen(name) > RECIPE_NAME_CHARS || !is_file_name(name, variant)) {
         char text[200];
         snprintf(
             text, sizeof text,
@@ -259,7 +262,7 @@ static enum status read_recipe(struct place *at, const char *name, const struct 
                           .sets = MODE_SET_QUANT_ONLY,
                           .added = true};
     if (!mode->name) return expected(at, "name", "the recipe's name", json_get(value, "name"), err);
-    if (check_name(at, mode->name, err)) return err->status;
+    if (check_name(at, mode->name, name != NULL, err)) return err->status;
     at->name = mode->name;
     if (check_keys(at, "", value, keys, err) ||
         get_text(at, "summary", json_get(value, "summary"), "a line of text", &mode->summary, err) ||

@@ -20,12 +20,27 @@
 #include "ssmsweep/tools/npy_files.h"
 #include "ssmsweep/tools/synth.h"
 
+static enum status choose_weights(const char *name, struct error *err)
+{
+    enum format format = FORMAT_INT8;
+    if (name && (!format_find(name, &format) || !format_is_of_weights(format)))
+        return error_set(
+            err, STATUS_USAGE,
+            "--weights: '%.64s' is no format of weights; expected int8, int8-channel, int4-g128, "
+            "int4-g64, int4-g32, fp16 or float",
+            name);
+    mode_set_weights(format);
+    return STATUS_OK;
+}
+
 // Files that recipes come from: those of --recipes, and the result file that the command goes on with.
 static enum status open_recipes(const struct job *job, struct error *err)
 {
     const bool reads = job->command == COMMAND_COMPARE || job->command == COMMAND_REPORT ||
                        job->command == COMMAND_EXPORT || job->command == COMMAND_SAVE || job->resume;
-    if (recipe_files_read(job->recipes, err)) return err->status;
+    if (choose_weights(job->weights, err) || recipe_files_read(job->recipes, err) ||
+        mode_add_variants(job->modes, err) || mode_add_variants(job->reference, err))
+        return err->status;
     if (job->command == COMMAND_INFO && job->model_dir) return result_adopt_recipes(job->model_dir, err);
     char *path = reads ? sweep_result_path(job, err) : NULL;
     if (path) result_adopt_recipes(path, err);

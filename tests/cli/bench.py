@@ -26,7 +26,7 @@ SWEEP_FIELDS = ["items", "runs", "items_seconds", "whole_seconds", "items_per_se
 
 def mode_names(folder):
     listed = harness.run(["modes", "--json"], 1, folder)
-    return [mode["name"] for mode in json.loads(listed.out)["modes"]]
+    return [mode["name"] for mode in json.loads(listed.out)["modes"] if mode["sets"]]
 
 
 def positive(value):

@@ -3,7 +3,7 @@
 """Recipes against recipe_reference.py, one layer at a time, by the checks of docs/numerics.md ("How close is close enough").
 
     check_recipes.py CHECK PROBE DEMO_DIR
-    CHECK: units (every unit in every format, alone), random (seeded recipes, other settings in each layer)
+    CHECK: units (every unit in every format, alone), named (w4a16), random (seeded recipes, other settings in each layer)
 """
 import os
 import sys
@@ -148,9 +148,9 @@ def spread(rows, taps):
     return np.array([rows[max(0, t - taps + 1):t + 1].any() for t in range(len(rows))])
 
 
-def check_recipe(probe, folder, rw, samples, settings, what):
+def check_recipe(probe, folder, rw, samples, settings, what, mode=None):
     """Every layer on the inputs that the Python has there."""
-    mode, sums = write_recipe(probe, settings), {c: Sums() for c in q.COMPONENTS}
+    mode, sums = mode or write_recipe(probe, settings), {c: Sums() for c in q.COMPONENTS}
     for tokens in samples:
         inputs, wants = [], []
         h = rw.q.embedding[tokens]
@@ -192,6 +192,13 @@ def units(probe):
                                      "D=%d %s with %s %s" % (d_model, name, unit, fmt))
 
 
+def named(probe):
+    """The modes with 4-bit weights, by their names."""
+    folder, rw, samples = case(probe, 128, 2)
+    for mode, setting in r.W4A16_SETTINGS.items():
+        check_recipe(probe, folder, rw, samples[1::2], [setting] * 2, mode, mode)
+
+
 def random_recipes(probe):
     cases = [case(probe, d, layers) for d, layers in SHAPES]
     for seed in range(RECIPES):
@@ -219,7 +226,7 @@ def same_bits(probe, folder, rw, tokens, settings, what):
     n.check(len(set(results.values())) == 1, "%s: the same bits with %s" % (what, ", ".join("%s x %d" % key for key in results)))
 
 
-CHECKS = {"units": units, "random": random_recipes}
+CHECKS = {"units": units, "named": named, "random": random_recipes}
 
 
 def main():

@@ -44,6 +44,12 @@ MODE_SETTINGS = {
 }
 
 
+SEQ = dict(BASE, **{"weight:" + w: "int4-g128" for w in GROUPED}, **{u: "fp16" for u in (
+    "weight:conv1d", "weight:conv1d_bias", "weight:dt_proj", "in_proj:input", "conv1d:input", "gate:input", "conv1d:output", "dt_proj:input",
+    "scan:B", "scan:C", "scan:dt", "out_proj:input")}, **{u: "float" for u in ("weight:dt_bias", "weight:A_log", "weight:D", "x_proj:input", "scan:u")})
+W4A16_SETTINGS = {"w4a16-seq": SEQ, "w4a16": dict(SEQ, **{"scan:order": "blocked"})}
+
+
 class Tensor:
     """Values on an INT8 grid (codes and a scale, or one for each row) or float values."""
 

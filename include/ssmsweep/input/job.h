@@ -61,6 +61,7 @@ struct job {
     int shuffle_calib;      // orders of the calibration samples, that of the text among them
     const char *modes;      // comma list of names and sets
     const char *recipes;    // NULL: none; recipe files, one per line
+    const char *weights;    // format that weights of quantized modes start in; NULL: int8
     const char *mode_shown; // of COMMAND_MODES: NULL: all
     bool recipe;            // likewise: as a recipe
     const char *layers;     // comma list of indices, `first`, `last`, or `all`

@@ -20,6 +20,7 @@ struct mode {
     const char *base;                // a mode whose setting it starts from; NULL: each unit's first format
     const struct recipe_part *parts; // what it changes of that, in order
     int n_parts;
+    enum format weights; // that weights start in where they may have it; FORMAT_NONE: mode_weights()
     unsigned sets;
     const char *equals;  // name of a mode whose results are the same bits, or NULL
     const char *summary; // one line for `ssmsweep modes`
@@ -35,6 +36,14 @@ bool mode_is_set(const char *name);             // a word of --modes that stands
 // modes_clear().  Before any mode is asked for, and the same on every rank.  STATUS_INPUT: the name is there.
 enum status mode_add(const struct mode *mode, struct error *err);
 void modes_clear(void); // forgets what was added
+
+// Local.  The format that the weights of modes by unit start in, where they may have it: FORMAT_INT8 until it
+// is set.  Before any recipe is made.
+void mode_set_weights(enum format format);
+enum format mode_weights(void);
+// Local.  Adds each word MODE@FORMAT of a list, of a mode that is there: the same with such weights.
+// STATUS_USAGE: no such mode by unit, or no format of weights.  The list may be NULL.
+enum status mode_add_variants(const char *list, struct error *err);
 
 static inline bool mode_is_float(const struct mode *mode)
 {

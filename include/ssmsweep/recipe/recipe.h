@@ -67,6 +67,8 @@ struct setting {
 
 // Each unit's first format.
 struct setting setting_base(const struct units *units);
+bool format_is_of_weights(enum format format);
+#define UNIT_WEIGHT "weight:" // how the names of weights begin
 bool setting_equal(const struct setting *a, const struct setting *b);
 
 // How a layer is computed: in the model's own basis, all FP32 or rounded to FP16 throughout; or in the

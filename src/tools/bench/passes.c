@@ -30,12 +30,13 @@ static void unpack(struct engine *engine)
     engine->weights = NULL;
 }
 
-static enum status pack(struct engine *engine, unsigned part, struct error *err)
+// needs: of the layers; NULL: those of the setting that modes start from.
+static enum status pack(struct engine *engine, unsigned part, const struct needs *needs, struct error *err)
 {
     const struct model *model = engine->setting->model;
-    const size_t bytes = weights_bytes(model, part, NULL);
+    const size_t bytes = weights_bytes(model, part, needs);
     if (arena_init(&engine->memory, bytes, "the weights", err)) return err->status;
-    if (weights_open(&engine->weights, model, part, NULL, arena_take(&engine->memory, bytes), err)) {
+    if (weights_open(&engine->weights, model, part, needs, arena_take(&engine->memory, bytes), err)) {
         arena_clear(&engine->memory);
         return err->status;
     }
@@ -68,7 +69,8 @@ static enum status calibrate(struct engine *engine, struct error *err)
     struct forward *forward = NULL;
     float *observed = calloc(count, sizeof *observed);
     if (!observed) return error_memory(err, count * sizeof *observed, "the observations");
-    if (observers_parse(&observers, setting->model->dims.arch, NULL, err) || pack(engine, WEIGHTS_FP32, err))
+    if (observers_parse(&observers, setting->model->dims.arch, NULL, err) ||
+        pack(engine, WEIGHTS_FP32, NULL, err))
         goto free_observed;
     if (forward_open(&forward, engine->weights, setting->length, setting->threads, err) == STATUS_OK) {
         const struct observation observation = {.observers = &observers, .numbers = observed};
@@ -131,19 +133,45 @@ static bool any_chosen(const bool *chosen, enum precision precision)
     return false;
 }
 
+// What the chosen modes need of each layer's weights; the caller frees.
+static enum status find_needs(const struct dims *dims, const bool *chosen, struct needs **needs,
+                              struct error *err)
+{
+    struct needs *found = calloc((size_t)dims->n_layer, sizeof *found);
+    if (!found) return error_memory(err, (size_t)dims->n_layer * sizeof *found, "the bench");
+    for (int m = 0; m < mode_count() && !err->status && dims->arch->need; m++) {
+        struct recipe recipe = {0};
+        if (!chosen[m] || mode_is_float(mode_at(m)) || arch_recipe(&recipe, mode_at(m), dims, err)) continue;
+        for (int l = 0; l < dims->n_layer; l++)
+            dims->arch->need(&recipe.layers[l], &found[l]);
+        recipe_clear(&recipe);
+    }
+    if (err->status) {
+        free(found);
+        return err->status;
+    }
+    *needs = found;
+    return STATUS_OK;
+}
+
 static enum status measure_precision(struct engine *engine, const bool *chosen, enum precision precision,
                                      struct error *err)
 {
     int sizes[2];
+    struct needs *needs = NULL;
     const int teams = team_sizes(engine->setting, sizes);
+    const bool by_unit = precision == PRECISION_BY_UNIT;
     if (!any_chosen(chosen, precision)) return STATUS_OK;
-    if (precision == PRECISION_BY_UNIT && calibrate(engine, err)) return err->status;
-    if (pack(engine, part_of(precision), err)) return err->status;
+    if (by_unit && (find_needs(&engine->setting->model->dims, chosen, &needs, err) || calibrate(engine, err)))
+        goto free_needs;
+    if (pack(engine, part_of(precision), needs, err)) goto free_needs;
     for (int team = 0; team < teams; team++)
         for (int m = 0; m < mode_count() && !err->status; m++)
             if (chosen[m] && mode_at(m)->precision == precision)
                 measure_pass(engine, mode_at(m), sizes[team], err);
     unpack(engine);
+free_needs:
+    free(needs);
     return err->status;
 }
 

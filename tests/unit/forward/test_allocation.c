@@ -11,6 +11,15 @@
 
 enum { LENGTH = 50, MAX_TOKENS = 64, MODES_AT_MOST = 32 };
 
+// Modes that are in a set, in front of the others: they take the weights of mode 2-1.
+static int listed(void)
+{
+    int n = 0;
+    while (n < mode_count() && mode_at(n)->sets != 0)
+        n++;
+    return n;
+}
+
 static atomic_long allocations;
 
 void *__real_malloc(size_t bytes);
@@ -79,8 +88,8 @@ static void run_modes(struct forward *forward, const struct dims *dims, const in
     const struct capture capture = {.want = want, .take = count_tensor, .context = &tensors};
     struct error err = {0};
     struct recipe recipes[MODES_AT_MOST] = {{0}};
-    assert_true(mode_count() <= MODES_AT_MOST);
-    for (int m = 0; m < mode_count(); m++)
+    assert_true(listed() <= MODES_AT_MOST);
+    for (int m = 0; m < listed(); m++)
         assert_int_equal(recipe_make(&recipes[m], mode_at(m), &arch_mamba1.units, dims->n_layer, &err),
                          STATUS_OK);
     allocations = 0;
@@ -90,13 +99,13 @@ static void run_modes(struct forward *forward, const struct dims *dims, const in
     const struct calibration_set set = {.observed = observed, .samples = 1};
     assert_true(forward_observe(forward, &observation, ids, LENGTH, &capture));
     calibrate_scales(&observers, &set, dims->n_layer, scales);
-    for (int m = 0; m < mode_count(); m++) {
+    for (int m = 0; m < listed(); m++) {
         const float *given = mode_is_float(mode_at(m)) ? NULL : scales;
         assert_true(forward_run(forward, &recipes[m], given, ids, LENGTH, &capture));
     }
     assert_int_equal(allocations, 0);
-    assert_int_equal(tensors, (1 + mode_count()) * dims->n_layer * MAMBA1_COMPONENTS);
-    for (int m = 0; m < mode_count(); m++)
+    assert_int_equal(tensors, (1 + listed()) * dims->n_layer * MAMBA1_COMPONENTS);
+    for (int m = 0; m < listed(); m++)
         recipe_clear(&recipes[m]);
     free(observed);
 }

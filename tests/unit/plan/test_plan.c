@@ -47,7 +47,7 @@ static int count_modes(bool of_float)
 {
     int n = 0;
     for (int m = 0; m < mode_count(); m++)
-        n += mode_is_float(mode_at(m)) == of_float;
+        n += mode_at(m)->sets != 0 && mode_is_float(mode_at(m)) == of_float;
     return n;
 }
 
