@@ -77,10 +77,8 @@ static enum status run(const struct program *program, struct error *err)
 
 static enum status run_command(const struct program *program, struct error *err)
 {
+    if (job_sweeps(program->job)) return run(program, err);
     switch (program->job->command) {
-    case COMMAND_RUN:
-    case COMMAND_SAVE:
-        return run(program, err);
     case COMMAND_EXPORT:
         return command_export(program->job, program->comm, err);
     case COMMAND_IMPORT:
@@ -106,7 +104,7 @@ static enum status run_under_mpi(struct job *job, struct verdict *verdict, const
     const struct program program = {job, &comm, &log, &stop, verdict};
     if (comm_launch().rank > 0) log.rank = comm_launch().rank;
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
-    if (!wrong->status && (job->command == COMMAND_RUN || job->command == COMMAND_SAVE))
+    if (!wrong->status && job_sweeps(job))
         stop_catch(comm_launch().rank <= 0); // before MPI starts, which takes a moment
     store_prepare();
     if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {

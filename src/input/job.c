@@ -16,6 +16,9 @@ enum { CHOICE_ROOM = 16 };
 
 static const struct job defaults = {
     .command = COMMAND_RUN,
+    .toward = "fp32",
+    .metric = "kl_mean",
+    .at = "last",
     .calib_data_num = {10},
     .n_cells = 1,
     .calib_seqlen = 512,
@@ -113,6 +116,7 @@ enum status job_parse(struct job *job, int argc, char **argv, struct error *err)
     parsed.command = line.command;
     parsed.topic = line.topic ? line.topic->name : NULL;
     parsed.model_by_name = line.model_by_name;
+    if (line.command == COMMAND_ATTRIBUTE) parsed.store = JOB_STORE_NONE;
     const char *path = settings_find_file(&line);
     if (path && settings_from_file(&file, path, err)) goto clear_line;
     // The command line comes last: it wins.
@@ -212,6 +216,11 @@ void job_print_help(FILE *out, const char *topic)
 }
 
 // ---- numbers of samples ----
+
+bool job_sweeps(const struct job *job)
+{
+    return job->command == COMMAND_RUN || job->command == COMMAND_SAVE || job->command == COMMAND_ATTRIBUTE;
+}
 
 int job_calibration_samples(const struct job *job)
 {

@@ -15,7 +15,9 @@
 // Masks of commands.
 enum {
     IN_SAVE = 1u << COMMAND_SAVE,
-    IN_RUN = 1u << COMMAND_RUN | IN_SAVE,
+    IN_ATTRIBUTE = 1u << COMMAND_ATTRIBUTE,
+    IN_CHOICE = 1u << COMMAND_RUN | IN_SAVE, // sweeps that choose modes, layers and components
+    IN_RUN = IN_CHOICE | IN_ATTRIBUTE,
     IN_COMPARE = 1u << COMMAND_COMPARE,
     IN_REPORT = 1u << COMMAND_REPORT,
     IN_INFO = 1u << COMMAND_INFO,
@@ -26,9 +28,9 @@ enum {
     IN_VERSION = 1u << COMMAND_VERSION,
     IN_EXPORT = 1u << COMMAND_EXPORT,
     IN_IMPORT = 1u << COMMAND_IMPORT,
-    IN_BOTH = IN_RUN | IN_COMPARE,
-    IN_ALL = IN_BOTH | IN_REPORT | IN_EXPORT | IN_IMPORT | IN_INFO | IN_SYNTH | IN_BENCH | IN_MODES |
-             IN_HELP | IN_VERSION
+    IN_BOTH = IN_CHOICE | IN_COMPARE,
+    IN_ALL = IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_EXPORT | IN_IMPORT | IN_INFO | IN_SYNTH | IN_BENCH |
+             IN_MODES | IN_HELP | IN_VERSION
 };
 
 static const struct option options[] = {
@@ -98,8 +100,8 @@ static const struct option options[] = {
      .help = "every mode; the same as --modes all", .word = "all"},
     {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH | IN_REPORT | IN_BENCH, OFFSET(modes), .argument = "LIST",
      .help = "names, or all, essential, fp_only, quant_only (default all); see `ssmsweep modes`"},
-    {"recipes", 0, OPTION_LINES, GROUP_SWEEP, IN_BOTH | IN_REPORT | IN_BENCH | IN_MODES, OFFSET(recipes),
-     .argument = "FILE.json",
+    {"recipes", 0, OPTION_LINES, GROUP_SWEEP, IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_BENCH | IN_MODES,
+     OFFSET(recipes), .argument = "FILE.json",
      .help = "further modes, as recipes: a format for any unit of any layer; may be given again;\n"
              "docs/recipes.md"},
     {"weights", 0, OPTION_TEXT, GROUP_SWEEP, IN_RUN, OFFSET(weights), .argument = "FORMAT",
@@ -113,13 +115,15 @@ static const struct option options[] = {
      .help = "compare: every mode of the result file (default)"},
     {"reference", 0, OPTION_TEXT, GROUP_SWEEP, IN_BOTH | IN_REPORT, OFFSET(reference), .argument = "MODE",
      .help = "mode that the others are compared with (default fp32)"},
-    {"layers", 0, OPTION_LIST, GROUP_SWEEP, IN_RUN, OFFSET(layers), .argument = "LIST",
+    {"layers", 0, OPTION_LIST, GROUP_SWEEP, IN_CHOICE, OFFSET(layers), .argument = "LIST",
      .help = "indices (negative: from the end), ranges a-b, first, last, all (default first,last)"},
-    {"components", 0, OPTION_LIST, GROUP_SWEEP, IN_RUN, OFFSET(components), .argument = "LIST",
+    {"layers", 0, OPTION_LIST, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(piece_layers), .argument = "LIST",
+     .help = "attribute: layers that are taken apart (default all)"},
+    {"components", 0, OPTION_LIST, GROUP_SWEEP, IN_CHOICE, OFFSET(components), .argument = "LIST",
      .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all;\n"
              "of Mamba-2 also ssm_B, ssm_C, ssm_dt, norm_output (default mixer_output)"},
 
-    {"store", 0, OPTION_CHOICE, GROUP_SWEEP, IN_RUN, OFFSET(store), .argument = "selected|none",
+    {"store", 0, OPTION_CHOICE, GROUP_SWEEP, IN_CHOICE, OFFSET(store), .argument = "selected|none",
      .help = "tensors that the result file keeps: those of --layers and --components (default), or\n"
              "none; metrics of every layer and component are kept in any case",
      .word = "selected|none"},
@@ -132,16 +136,17 @@ static const struct option options[] = {
              "than its mode (default 0)",
      .least = 0, .most = 64},
 
-    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_REPORT | IN_BENCH | IN_EXPORT | IN_IMPORT,
-     OFFSET(output_dir), .argument = "DIR", .help = "folder of the layer outputs (default layer_outputs)"},
+    {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT,
+     IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_BENCH | IN_EXPORT | IN_IMPORT, OFFSET(output_dir),
+     .argument = "DIR", .help = "folder of the layer outputs (default layer_outputs)"},
     {"result", 0, OPTION_LINES, GROUP_OUTPUT, IN_REPORT, OFFSET(results), .argument = "FILE",
      .help = "report: result file, sweep.json, or a folder of one; may be given again, for a\n"
              "part each (default: that in --output_dir)"},
     {"npy", 0, OPTION_FLAG, GROUP_OUTPUT, IN_EXPORT, OFFSET(npy), .help = "export: as NumPy arrays"},
     {"npy-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_EXPORT | IN_IMPORT, OFFSET(npy_dir), .argument = "DIR",
      .help = "export, import-npy: folder of the arrays, also as the argument (default: --output_dir)"},
-    {"comparison-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_REPORT, OFFSET(comparison_dir),
-     .argument = "DIR", .help = "folder of the comparisons (default comparisons)"},
+    {"comparison-dir", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_ATTRIBUTE | IN_REPORT,
+     OFFSET(comparison_dir), .argument = "DIR", .help = "folder of the comparisons (default comparisons)"},
     {"save_comparison", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(save_comparison), .argument = "FILE",
      .help = "write the comparison to this file"},
     {"format", 0, OPTION_CHOICE, GROUP_OUTPUT, IN_BOTH, OFFSET(format), .argument = "table|json|csv|markdown",
@@ -167,12 +172,29 @@ static const struct option options[] = {
     {"junit", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(junit), .argument = "FILE.xml",
      .help = "write what gates and baseline found as JUnit XML"},
 
-    {"bootstrap", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH | IN_REPORT, OFFSET(bootstrap), .argument = "N",
-     .help = "resamples behind intervals and ties (default 999)", .least = 199, .most = 99999},
-    {"seed", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH | IN_REPORT | IN_SYNTH, OFFSET(seed), .argument = "N",
+    {"bootstrap", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH | IN_ATTRIBUTE | IN_REPORT, OFFSET(bootstrap),
+     .argument = "N", .help = "resamples behind intervals and ties (default 999)", .least = 199,
+     .most = 99999},
+    {"seed", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_SYNTH, OFFSET(seed),
+     .argument = "N",
      .help = "of the resamples, of --shuffle-calib and of synth: the same seed gives the same bytes\n"
              "everywhere (default 0)",
      .least = 0, .most = 2147483647},
+
+    {"mode", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(modes), .argument = "MODE",
+     .help = "attribute: the mode whose pieces are measured; needed"},
+    {"by", 0, OPTION_CHOICE, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(by), .argument = "unit|layer|unit,layer",
+     .help = "attribute: a piece is a unit in all layers (default), a layer, or a unit of a\nlayer",
+     .word = "unit|layer|unit,layer"},
+    {"units", 0, OPTION_LIST, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(units), .argument = "LIST",
+     .help = "attribute: units that are taken apart (default all that differ)"},
+    {"toward", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(toward), .argument = "MODE",
+     .help = "attribute: the mode whose formats a mended piece has (default fp32)"},
+    {"metric", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(metric), .argument = "NAME",
+     .help = "attribute: kl_mean (default), perplexity_ratio, top1_agreement of the predictions;\n"
+             "mse, mae, relative_mse, relative_mae of a layer's output"},
+    {"at", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(at), .argument = "LAYER",
+     .help = "attribute: the layer whose output is measured (default last)"},
 
     {"preset", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(preset), .argument = "NAME",
      .help = "shape: tiny, mamba-130m, mamba-370m, mamba-790m, mamba-1.4b, mamba-2.8b; mamba2-tiny,\n"
@@ -189,7 +211,8 @@ static const struct option options[] = {
 
     {"resume", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(resume),
      .help = "keep what the result file holds and do the rest; without a file, start one"},
-    {"overwrite", 0, OPTION_FLAG, GROUP_RUN, 1u << COMMAND_RUN | IN_COMPARE | IN_REPORT, OFFSET(overwrite),
+    {"overwrite", 0, OPTION_FLAG, GROUP_RUN, 1u << COMMAND_RUN | IN_ATTRIBUTE | IN_COMPARE | IN_REPORT,
+     OFFSET(overwrite),
      .help = "run: remove the result file of before and its reports first, once all inputs are read;\n"
              "compare, report: remove reports of another result"},
     {"grace", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(grace_seconds), .argument = "SECONDS",
@@ -205,7 +228,7 @@ static const struct option options[] = {
      .help = "datasets of so many bytes and more begin at a multiple of it, in a new result file:\n"
              "a power of two, as 1048576 (default: none)",
      .least = 512, .most = 1 << 30},
-    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_REPORT | IN_INFO | IN_SYNTH | IN_BENCH,
+    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_INFO | IN_SYNTH | IN_BENCH,
      OFFSET(threads), .argument = "N", .help = "threads of each rank (default 0: from the binding)",
      .least = 0, .most = 1024},
     {"progress", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(progress_seconds), .argument = "WHEN",
@@ -224,7 +247,8 @@ static const struct option options[] = {
     {"null-items", 0, OPTION_FLAG, GROUP_BENCH, IN_BENCH, OFFSET(null_items),
      .help = "under mpirun: measure only how fast items that do nothing are handed out"},
 
-    {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH | IN_REPORT, OFFSET(job_file), .argument = "FILE.json",
+    {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH | IN_ATTRIBUTE | IN_REPORT, OFFSET(job_file),
+     .argument = "FILE.json",
      .help = "read options from a JSON object with the same names; the command line wins"},
     {"recipe", 0, OPTION_FLAG, GROUP_GENERAL, IN_MODES, OFFSET(recipe),
      .help = "modes: a mode as a recipe, to start from: ssmsweep modes 2-1 --recipe"},
@@ -252,6 +276,7 @@ static const char *const group_titles[GROUP_COUNT] = {
     [GROUP_SWEEP] = "What to compare",
     [GROUP_OUTPUT] = "Output",
     [GROUP_STATISTICS] = "How sure it is",
+    [GROUP_ATTRIBUTE] = "What costs what (attribute)",
     [GROUP_SYNTH] = "Random models (synth)",
     [GROUP_RUN] = "How to run",
     [GROUP_BENCH] = "Bench",
@@ -264,6 +289,8 @@ static const struct command_entry commands[] = {
     {"save", COMMAND_SAVE, "[MODE|SET...]", "modes",
      "run modes and keep their outputs, beside those of before, without comparing"},
     {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
+    {"attribute", COMMAND_ATTRIBUTE, "--mode MODE", NULL,
+     "measure what each unit or layer of a mode costs (--by, --metric, --toward)"},
     {"report", COMMAND_REPORT, "[RESULT.h5|DIR|sweep.json...]", "result",
      "make the page with figures, report.html, of results (--out, --title)"},
     {"export", COMMAND_EXPORT, "--npy [DIR]", "npy-dir",

@@ -7,6 +7,7 @@
 
 #include "plan_parts.h"
 #include "ssmsweep/base/random.h"
+#include "ssmsweep/recipe/pieces.h"
 
 // ---- cells ----
 
@@ -153,13 +154,19 @@ static void add_run(struct plan *plan, int cell, const struct mode *mode)
     plan->n_runs++;
 }
 
+// The noise is asked for of a mode that is taken apart, not of each of its pieces.
+static bool is_repeated(const struct mode *mode)
+{
+    return pieces_made()->count == 0 || pieces_made()->mode == mode;
+}
+
 // Further runs of all that are quantized.
 static void add_noise(struct plan *plan, int times)
 {
     const int ordinary = plan->n_runs;
     for (int k = 1; k <= times; k++)
         for (int r = 0; r < ordinary; r++) {
-            if (mode_is_float(plan->runs[r].mode)) continue;
+            if (mode_is_float(plan->runs[r].mode) || !is_repeated(plan->runs[r].mode)) continue;
             plan->runs[plan->n_runs] = plan->runs[r];
             plan->runs[plan->n_runs++].dither = k;
         }
@@ -303,11 +310,13 @@ const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_R
 
 void plan_print_runs(const struct plan *plan, FILE *out)
 {
+    enum { MOST_SHOWN = 100 };
     const int noisy = plan_reruns(plan);
+    int ordinary = 0;
     fprintf(out, "runs: %d\n", plan->n_runs);
     for (int r = 0; r < plan->n_runs; r++) {
         const struct run *run = &plan->runs[r];
-        if (run->dither) continue;
+        if (run->dither || ++ordinary > MOST_SHOWN) continue;
         fprintf(out, "  mode %s", run->mode->name);
         if (run->cell != PLAN_FLOAT_CELL) {
             const struct cell *cell = &plan->cells[run->cell];
@@ -316,6 +325,7 @@ void plan_print_runs(const struct plan *plan, FILE *out)
         }
         fprintf(out, "%s\n", r == plan->reference_run ? " (reference)" : "");
     }
+    if (ordinary > MOST_SHOWN) fprintf(out, "  and %d more\n", ordinary - MOST_SHOWN);
     if (noisy) fprintf(out, "  and %d noisy re-run%s of each W8A8 mode\n", noisy, noisy == 1 ? "" : "s");
 }
 

@@ -61,7 +61,7 @@ static bool is_stream(const char *path)
 
 static void list_inputs(const struct job *job, struct place inputs[MOST_PLACES])
 {
-    const bool sweeps = job->command == COMMAND_RUN || job->command == COMMAND_SAVE;
+    const bool sweeps = job_sweeps(job);
     const struct place all[] = {
         {"--job", job->job_file, NULL},
         {"--gate-file", job->gate_file, NULL},
@@ -80,7 +80,7 @@ enum { SAVE_COMPARISON, JUNIT, BENCH_JSON, PAGE, NAMED }; // outputs that an opt
 
 static void list_outputs(const struct job *job, struct place outputs[MOST_PLACES])
 {
-    const bool sweeps = job->command == COMMAND_RUN || job->command == COMMAND_SAVE;
+    const bool sweeps = job_sweeps(job);
     const bool compares = job->command == COMMAND_RUN || job->command == COMMAND_COMPARE;
     const bool reports = job->command == COMMAND_REPORT;
     const struct place all[] = {

@@ -5,6 +5,7 @@
 
 #include "ssmsweep/measure/accumulate.h"
 #include "ssmsweep/measure/percentile.h"
+#include "ssmsweep/report/attribution.h"
 #include "ssmsweep/report/compare.h"
 #include "ssmsweep/report/render.h"
 #include "ssmsweep/report/sweep_report.h"
@@ -68,11 +69,18 @@ static size_t widest_output(const struct sweep *sweep)
     return widest * (size_t)sweep->corpus.max_tokens * sizeof(float);
 }
 
+static size_t attribution_bytes(const struct sweep *sweep)
+{
+    return (size_t)pieces_made()->count * sizeof(struct attributed) +
+           bootstrap_bytes(sweep->job->bootstrap, sweep->plan.samples, 2) + REPORTS_BYTES;
+}
+
 // One after the other: records of stored outputs, then intervals and reports.
 size_t reporting_bytes(const struct sweep *sweep)
 {
     const int rank = sweep->comm->rank, ranks = sweep->comm->ranks;
     const size_t output = widest_output(sweep);
+    if (sweep->job->command == COMMAND_ATTRIBUTE) return rank == 0 ? attribution_bytes(sweep) : 0;
     const size_t records =
         output > 0 ? 2 * output + percentile_bytes(output / sizeof(float) * (size_t)sweep->plan.samples) : 0;
     const struct sweep_report_size size = report_size(sweep);

@@ -59,6 +59,7 @@ static struct compare_request request_of(const struct reporting *r)
 enum status reporting_measure(struct reporting *r, struct error *err)
 {
     const struct compare_request request = request_of(r);
+    if (r->job->command == COMMAND_ATTRIBUTE) return STATUS_OK;
     log_job(r->log, LOG_VERBOSE, "compares");
     if (result_layers(r->result) == 0)
         log_job(r->log, LOG_NORMAL,
@@ -72,6 +73,10 @@ enum status reporting_statistics(struct reporting *r, struct error *err)
         .compare = request_of(r), .replicates = r->job->bootstrap, .seed = (uint64_t)r->job->seed};
     if (r->job->command == COMMAND_SAVE) return STATUS_OK;
     log_job(r->log, LOG_VERBOSE, "computes intervals");
+    if (r->job->command == COMMAND_ATTRIBUTE) {
+        if (r->comm->rank == 0) attribution_make(&r->attribution, r->result, r->job, err);
+        return comm_agree(r->comm, err);
+    }
     sweep_report_make(&r->sweep, r->comm, r->result, &request, &r->late);
     if (r->late.status && r->late.status != STATUS_STOPPED) *err = r->late;
     return err->status;
@@ -179,9 +184,21 @@ static void report(const struct reporting *r, struct error *err)
     report_clear(&report);
 }
 
+// What the command `attribute` writes.
+static enum status write_attribution(const struct reporting *r, struct error *err)
+{
+    const struct job *job = r->job;
+    if (r->comm->rank == 0 &&
+        attribution_write(&r->attribution, r->result, job->comparison_dir,
+                          job->verbosity == LOG_QUIET ? NULL : stdout, err) == STATUS_OK)
+        log_job(r->log, LOG_NORMAL, "attribution: %s/attribution.json, attribution.csv", job->comparison_dir);
+    return comm_agree(r->comm, err);
+}
+
 enum status reporting_write(struct reporting *r, struct error *err)
 {
     log_job(r->log, LOG_VERBOSE, "writes the reports");
+    if (r->job->command == COMMAND_ATTRIBUTE) return write_attribution(r, err);
     const bool some = r->comparison.count > 0 || r->sweep.n_units > 0;
     if (!some && r->under_way)
         log_job(r->log, LOG_NORMAL, "no sample is finished in two modes yet; nothing to compare");
@@ -200,6 +217,7 @@ enum status reporting_write(struct reporting *r, struct error *err)
 
 void reporting_close(struct reporting *r)
 {
+    attribution_clear(&r->attribution);
     sweep_report_clear(&r->sweep);
     compare_clear(&r->comparison);
     result_close(r->result);

@@ -8,6 +8,7 @@
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/recipe/pieces.h"
 #include "ssmsweep/store/store.h"
 
 // ---- output folders ----
@@ -141,6 +142,7 @@ enum status job_modes_settle(struct sweep *sweep, struct error *err)
     MPI_Bcast(&saved, (int)sizeof saved, MPI_BYTE, 0, sweep->comm->world);
     if (saved.found) mode_select(saved.modes, held, err); // names of the table
     add_mode(chosen, sweep->job->reference);
+    if (sweep->job->command == COMMAND_ATTRIBUTE) pieces_choose(chosen);
     for (size_t m = 0; m < modes; m++)
         chosen[m] = chosen[m] || held[m];
     mode_write_list(chosen, sweep->modes, sizeof sweep->modes);

@@ -389,7 +389,8 @@ char *sweep_result_path(const struct job *job, struct error *err)
 {
     const bool names_file =
         job->command == COMMAND_REPORT && file_exists(job->output_dir) && !file_is_directory(job->output_dir);
-    char *path = names_file ? strdup(job->output_dir) : file_join(job->output_dir, "sweep.h5");
+    const char *name = job->command == COMMAND_ATTRIBUTE ? "attribution.h5" : "sweep.h5";
+    char *path = names_file ? strdup(job->output_dir) : file_join(job->output_dir, name);
     if (!path) error_memory(err, strlen(job->output_dir), "a path");
     return path;
 }

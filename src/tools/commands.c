@@ -4,12 +4,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#include "ssmsweep/arch/config.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/recipe/pieces.h"
 #include "ssmsweep/recipe/recipe_file.h"
 #include "ssmsweep/report/job_files.h"
 #include "ssmsweep/report/reporting.h"
@@ -37,9 +40,11 @@ static enum status choose_weights(const char *name, struct error *err)
 static enum status open_recipes(const struct job *job, struct error *err)
 {
     const bool reads = job->command == COMMAND_COMPARE || job->command == COMMAND_REPORT ||
-                       job->command == COMMAND_EXPORT || job->command == COMMAND_SAVE || job->resume;
+                       job->command == COMMAND_EXPORT || job->command == COMMAND_SAVE ||
+                       (job->resume && job->command != COMMAND_ATTRIBUTE); // its recipes are made anew
     if (choose_weights(job->weights, err) || recipe_files_read(job->recipes, err) ||
-        mode_add_variants(job->modes, err) || mode_add_variants(job->reference, err))
+        mode_add_variants(job->modes, err) || mode_add_variants(job->reference, err) ||
+        (job->command == COMMAND_ATTRIBUTE && mode_add_variants(job->toward, err)))
         return err->status;
     if (job->command == COMMAND_INFO && job->model_dir) return result_adopt_recipes(job->model_dir, err);
     char *path = reads ? sweep_result_path(job, err) : NULL;
@@ -66,6 +71,32 @@ static enum status check_hints(const char *hints, bool by_mpi, struct error *err
     return STATUS_OK;
 }
 
+// The pieces of --mode become modes; which there are, config.json tells.
+static enum status take_apart(const struct job *job, struct error *err)
+{
+    struct config config = {0};
+    struct notes notes = {0};
+    char *directory = NULL, *path = NULL;
+    if (strcmp(job->modes, "all") == 0)
+        return error_set(err, STATUS_USAGE, "attribute: say which mode: ssmsweep attribute --mode 2-1");
+    model_find_directory(job->model_dir, &directory, err);
+    if (!err->status && !(path = directory ? file_join(directory, "config.json") : NULL))
+        error_memory(err, 256, "a path");
+    if (!err->status && config_read(&config, path, &notes, err) == STATUS_OK &&
+        attribution_check(job, config.dims.n_layer, err) == STATUS_OK) {
+        const struct pieces_request request = {.mode = job->modes,
+                                               .toward = job->toward,
+                                               .by_unit = job->by != JOB_BY_LAYER,
+                                               .by_layer = job->by != JOB_BY_UNIT,
+                                               .units = job->units,
+                                               .layers = job->piece_layers};
+        pieces_make(&request, &config.dims.arch->units, config.dims.n_layer, err);
+    }
+    free(path);
+    free(directory);
+    return err->status;
+}
+
 enum status command_check(const struct job *job, struct verdict *verdict, bool writes, struct error *err)
 {
     if (job->overwrite && job->resume)
@@ -77,9 +108,10 @@ enum status command_check(const struct job *job, struct verdict *verdict, bool w
                          job->alignment);
     if (job->command == COMMAND_EXPORT && !job->npy)
         return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
-    if (open_recipes(job, err)) return err->status;
-    if (job->command != COMMAND_RUN && job->command != COMMAND_SAVE && job->command != COMMAND_COMPARE &&
-        job->command != COMMAND_REPORT && job->command != COMMAND_BENCH)
+    if (open_recipes(job, err) || (job->command == COMMAND_ATTRIBUTE && take_apart(job, err)))
+        return err->status;
+    if (!job_sweeps(job) && job->command != COMMAND_COMPARE && job->command != COMMAND_REPORT &&
+        job->command != COMMAND_BENCH)
         return STATUS_OK;
     if (plan_check_names(job, err) || verdict_open(verdict, job, err)) return err->status;
     return writes ? job_files_check(job, err) : STATUS_OK;
@@ -87,6 +119,7 @@ enum status command_check(const struct job *job, struct verdict *verdict, bool w
 
 void command_close(struct job *job)
 {
+    pieces_forget();
     recipes_forget();
     job_clear(job);
 }

@@ -26,6 +26,8 @@ LEFT_OUT = {
 }
 # Run otherwise, and why.
 CHANGED = {
+    "ssmsweep attribute --mode 2-1 --noise 3":
+        ("ssmsweep attribute --mode 2-1 --noise 3 --calib_seqlen 24 --calib_data_num 3", "half a minute; cli.attribute has its numbers"),
     "ssmsweep synth --preset mamba-2.8b --out big":
         ("ssmsweep synth --preset tiny --out big", "5.6 GB of weights; cli.synth makes other shapes"),
 }

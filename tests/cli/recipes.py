@@ -236,7 +236,7 @@ def check_examples(checks, folder):
 def check_units(checks):
     """docs/recipes.md has the units and formats of the program."""
     recipe = json.loads(harness.run(["modes", "2-1", "--recipe"]).out)
-    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", documents.read("docs/recipes.md").split("## Units and formats")[1], re.M)
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", documents.read("docs/recipes.md").split("## Units and formats")[1].split("| format |")[0], re.M)
     told = {}
     for units, formats in rows:
         for unit in re.findall(r"`([^`]+)`", units):

@@ -15,7 +15,8 @@
 
 enum command {
     COMMAND_RUN,
-    COMMAND_SAVE, // as COMMAND_RUN, with statistics in place of the comparison
+    COMMAND_ATTRIBUTE, // a sweep of the pieces of a mode
+    COMMAND_SAVE,      // as COMMAND_RUN, with statistics in place of the comparison
     COMMAND_COMPARE,
     COMMAND_REPORT, // a page of results, or of what `compare` wrote of them
     COMMAND_INFO,
@@ -30,7 +31,8 @@ enum command {
 
 enum { JOB_MAX_CELLS = 64 };
 
-enum job_io { JOB_IO_MPIO, JOB_IO_POSIX };             // how raw data get into the result file
+enum job_io { JOB_IO_MPIO, JOB_IO_POSIX };                        // how raw data get into the result file
+enum job_by { JOB_BY_UNIT, JOB_BY_LAYER, JOB_BY_UNIT_AND_LAYER }; // pieces of attribution
 enum job_store { JOB_STORE_SELECTED, JOB_STORE_NONE }; // which tensors are kept: those asked for, or none
 
 // Lists of names (modes, layers, components) stay text here; the folders below give them meaning.
@@ -57,21 +59,24 @@ struct job {
     int n_cells;
     int calib_seqlen;
     double percentile_alpha;
-    const char *observer;   // NULL, or as numerics/observer.h has it
-    int shuffle_calib;      // orders of the calibration samples, that of the text among them
-    const char *modes;      // comma list of names and sets
-    const char *recipes;    // NULL: none; recipe files, one per line
-    const char *weights;    // format that weights of quantized modes start in; NULL: int8
-    const char *mode_shown; // of COMMAND_MODES: NULL: all
-    bool recipe;            // likewise: as a recipe
-    const char *layers;     // comma list of indices, `first`, `last`, or `all`
-    const char *components; // comma list or `all`
-    int store;              // enum job_store
-    int ids_dtype;          // enum ids_dtype, of .bin
-    bool no_special_tokens; // none around a text, whatever tokenizer.json says
-    bool no_logits;         // no metrics of the model's predictions
-    int noise;              // noisy re-runs of each quantized mode
-    const char *reference;  // mode name
+    const char *observer; // NULL, or as numerics/observer.h has it
+    int shuffle_calib;    // orders of the calibration samples, that of the text among them
+    const char *modes;    // comma list of names and sets
+    const char *recipes;  // NULL: none; recipe files, one per line
+    const char *weights;  // format that weights of quantized modes start in; NULL: int8
+    const char *toward, *units, *piece_layers; // of COMMAND_ATTRIBUTE: recipe/pieces.h; lists, NULL: all
+    const char *metric, *at;                   // likewise: what is measured, at the output of which layer
+    int by;                                    // likewise: enum job_by
+    const char *mode_shown;                    // of COMMAND_MODES: NULL: all
+    bool recipe;                               // likewise: as a recipe
+    const char *layers;                        // comma list of indices, `first`, `last`, or `all`
+    const char *components;                    // comma list or `all`
+    int store;                                 // enum job_store
+    int ids_dtype;                             // enum ids_dtype, of .bin
+    bool no_special_tokens;                    // none around a text, whatever tokenizer.json says
+    bool no_logits;                            // no metrics of the model's predictions
+    int noise;                                 // noisy re-runs of each quantized mode
+    const char *reference;                     // mode name
     const char *output_dir;
     const char *comparison_dir;
     int io;                      // enum job_io
@@ -116,6 +121,7 @@ enum status job_parse(struct job *job, int argc, char **argv, struct error *err)
 void job_clear(struct job *job);
 void job_print_help(FILE *out, const char *topic); // of a command, or (NULL) of all
 
+bool job_sweeps(const struct job *job);             // the command computes a result file
 int job_calibration_samples(const struct job *job); // the largest calib_data_num
 int job_evaluation_samples(const struct job *job);
 

@@ -31,6 +31,7 @@ enum option_group {
     GROUP_SWEEP,
     GROUP_OUTPUT,
     GROUP_STATISTICS,
+    GROUP_ATTRIBUTE,
     GROUP_SYNTH,
     GROUP_RUN,
     GROUP_BENCH,

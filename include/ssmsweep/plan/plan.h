@@ -174,7 +174,7 @@ double plan_run_cost(const struct plan *plan, const struct dims *dims, int run);
 double plan_predictions_cost(const struct plan *plan, const struct dims *dims);
 
 // Local.  The name of a run in its cell: the mode's, or that with "_dither<k>".  Gives `name` back.
-enum { RUN_NAME_ROOM = 48 };
+enum { RUN_NAME_ROOM = 56 };
 #define RUN_DITHER "_dither"
 const char *plan_run_name(const struct plan *plan, int run, char name[RUN_NAME_ROOM]);
 

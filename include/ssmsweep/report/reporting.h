@@ -10,6 +10,7 @@
 #include "ssmsweep/base/stop.h"
 #include "ssmsweep/comm/comm.h"
 #include "ssmsweep/input/job.h"
+#include "ssmsweep/report/attribution.h"
 #include "ssmsweep/report/compare.h"
 #include "ssmsweep/report/sweep_report.h"
 #include "ssmsweep/report/verdict.h"
@@ -28,8 +29,9 @@ struct reporting {
     bool under_way; // a run still writes to the result file
     struct result *result;
     struct comparison comparison;
-    struct sweep_report sweep; // intervals, ranks, trends
-    struct error late;         // a signal came: no time for intervals, the other reports are made
+    struct sweep_report sweep;      // intervals, ranks, trends
+    struct attribution attribution; // of COMMAND_ATTRIBUTE, rank 0
+    struct error late;              // a signal came: no time for intervals, the other reports are made
 };
 
 // Collective.  Opens the result file of the job.  STATUS_INPUT: there is none, or it is none.

@@ -35,7 +35,7 @@ struct sweep_times {
     double close_seconds;     // the result file, to the disk
 };
 
-enum { SWEEP_MODES_ROOM = 1 << 15 }; // for the names of the modes of a sweep
+enum { SWEEP_MODES_ROOM = 1 << 17 }; // for the names of the modes of a sweep
 
 // What is to be done and with what.  In caller memory; job, comm and log are borrowed.
 struct sweep {
