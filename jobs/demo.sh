@@ -7,11 +7,11 @@ set -eu
 cd "$(dirname "$0")/.."
 . jobs/environment.sh
 
-model= modes=--all-modes layers=first,11,last noise="--noise 3"
+model= layers=first,11,last
 if [ "${1:-}" = --demo ]; then
     case "${2:-}" in
     mamba1) ;;
-    mamba2) model="--model mamba2-demo" modes="--modes fp_only" layers=first,7,last noise= ;;
+    mamba2) model="--model mamba2-demo" layers=first,7,last ;;
     *)
         echo "demo.sh: --demo ${2:-}: expected mamba1 or mamba2" >&2
         exit 2
@@ -68,10 +68,10 @@ mpi_environment "$ranks"
 rm -rf build/demo-run
 mkdir build/demo-run
 cd build/demo-run
-stage "3/3 sweep, in build/demo-run: mpirun -n $ranks ssmsweep $model${model:+ }$modes --layers $layers $noise${noise:+ }$*"
+stage "3/3 sweep, in build/demo-run: mpirun -n $ranks ssmsweep $model${model:+ }--all-modes --layers $layers --noise 3 $*"
 status=0
 # shellcheck disable=SC2086 # the words of the demo
-mpirun -n "$ranks" ../release/ssmsweep $model $modes --layers "$layers" $noise "$@" </dev/null || status=$?
+mpirun -n "$ranks" ../release/ssmsweep $model --all-modes --layers "$layers" --noise 3 "$@" </dev/null || status=$?
 echo
 stage "done, status $status"
 if [ "$status" -eq 0 ]; then

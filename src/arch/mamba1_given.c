@@ -9,7 +9,7 @@ static void rotate_back(const struct packing *p, float *in_proj, float *out_proj
     const int D = p->model->dims.d_model, I = p->model->dims.d_inner;
     for (int n = 0; n < 2 * I; n++)
         p->kernels->hadamard(&p->rotations->model.inverse, in_proj + (long)n * D);
-    pack_rotate_columns(p, &p->rotations->model.inverse, out_proj, D, I);
+    pack_rotate_columns(p->kernels, p->scratch, &p->rotations->model.inverse, out_proj, D, I);
     for (int n = 0; n < D; n++)
         p->kernels->hadamard(&p->rotations->inner.inverse, out_proj + (long)n * I);
 }

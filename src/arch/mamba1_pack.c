@@ -73,24 +73,6 @@ float *mamba1_rotated_in_proj(const struct packing *p, const struct tensor *cons
     return in_proj;
 }
 
-void pack_rotate_columns(const struct packing *p, const struct hadamard *hadamard, float *matrix, int rows,
-                         int columns)
-{
-    const long ld = leading_of(&p->model->dims).D;
-    float *block = pack_take(p->scratch, KERNEL_LANES * ld);
-    for (int k0 = 0; k0 < columns; k0 += KERNEL_LANES) {
-        const int lanes = columns - k0 < KERNEL_LANES ? columns - k0 : KERNEL_LANES;
-        for (int n = 0; n < rows; n++)
-            for (int lane = 0; lane < lanes; lane++)
-                block[lane * ld + n] = matrix[(long)n * columns + k0 + lane];
-        for (int lane = 0; lane < lanes; lane++)
-            p->kernels->hadamard(hadamard, block + lane * ld);
-        for (int n = 0; n < rows; n++)
-            for (int lane = 0; lane < lanes; lane++)
-                matrix[(long)n * columns + k0 + lane] = block[lane * ld + n];
-    }
-}
-
 // had over both axes of W_out [D, I].
 float *mamba1_rotated_out_proj(const struct packing *p, const struct tensor *const *m)
 {
@@ -101,7 +83,7 @@ float *mamba1_rotated_out_proj(const struct packing *p, const struct tensor *con
         tensor_to_f32(&one, out_proj + (long)n * I);
         p->kernels->hadamard(&p->rotations->inner.forward, out_proj + (long)n * I);
     }
-    pack_rotate_columns(p, &p->rotations->model.forward, out_proj, D, I);
+    pack_rotate_columns(p->kernels, p->scratch, &p->rotations->model.forward, out_proj, D, I);
     return out_proj;
 }
 

@@ -99,10 +99,6 @@ float *mamba1_rotated_in_proj(const struct packing *p, const struct tensor *cons
 float *mamba1_rotated_out_proj(const struct packing *p, const struct tensor *const *m);
 void pack_transposed(const float *matrix, int channels, int taps, int ld, float *out);
 void pack_A(const struct packing *p, float *A_log, float *out); // A_log [I, N] is scratch afterwards
-// A rotation of the columns of a matrix [d_model, columns].  Columns are taken 16 at a time, as they share
-// cache lines.
-void pack_rotate_columns(const struct packing *p, const struct hadamard *hadamard, float *matrix, int rows,
-                         int columns);
 
 // ---- activations (mamba1_float.c) ----
 

@@ -45,6 +45,28 @@ static const struct arch_tensor tensors[MAMBA2_TENSORS] = {
     [MAMBA2_OUT_PROJ] = {.name = "mixer.out_proj.weight", .shape = {EXTENT_D, EXTENT_I}, .halves = true},
 };
 
+static const struct unit units[MAMBA2_UNITS] = {
+    [MAMBA2_UNIT_IN_PROJ] = {"weight:in_proj", {FORMAT_INT8}},
+    [MAMBA2_UNIT_CONV_W] = {"weight:conv1d", {FORMAT_INT8}},
+    [MAMBA2_UNIT_CONV_B] = {"weight:conv1d_bias", {FORMAT_INT8}},
+    [MAMBA2_UNIT_DT_BIAS] = {"weight:dt_bias", {FORMAT_FP16}},
+    [MAMBA2_UNIT_A_LOG] = {"weight:A_log", {FORMAT_INT8}},
+    [MAMBA2_UNIT_D_SKIP] = {"weight:D", {FORMAT_INT8}},
+    [MAMBA2_UNIT_GATE] = {"weight:norm", {FORMAT_FP16}},
+    [MAMBA2_UNIT_OUT_PROJ] = {"weight:out_proj", {FORMAT_INT8}},
+    [MAMBA2_UNIT_IN_PROJ_INPUT] = {"in_proj:input", {FORMAT_INT8}},
+    [MAMBA2_UNIT_CONV1D_INPUT] = {"conv1d:input", {FORMAT_INT8, FORMAT_DYNAMIC}},
+    [MAMBA2_UNIT_GATE_INPUT] = {"gate:input", {FORMAT_INT8}},
+    [MAMBA2_UNIT_CONV1D_OUTPUT] = {"conv1d:output", {FORMAT_INT8, FORMAT_FLOAT}},
+    [MAMBA2_UNIT_SCAN_U] = {"scan:u", {FORMAT_CODES, FORMAT_INT8, FORMAT_FLOAT}},
+    [MAMBA2_UNIT_SCAN_DT] = {"scan:dt", {FORMAT_INT8}},
+    [MAMBA2_UNIT_SCAN_Y] = {"scan:y", {FORMAT_FP16}},
+    [MAMBA2_UNIT_NORM_OUTPUT] = {"norm:output", {FORMAT_FP16}},
+    [MAMBA2_UNIT_OUT_PROJ_INPUT] = {"out_proj:input", {FORMAT_INT8}},
+    [MAMBA2_UNIT_MIXER_OUTPUT] = {"mixer:output", {FORMAT_FP16}},
+    [MAMBA2_UNIT_SCAN_ORDER] = {"scan:order", {FORMAT_SEQUENTIAL, FORMAT_CHUNKED, FORMAT_CHUNKED_GPU}},
+};
+
 // ---- activations ----
 
 static float *take(struct arena *arena, long rows, long width)
@@ -69,10 +91,24 @@ static float *carve(const struct dims *d, int max_tokens, struct arena *a, void 
     w->dA = take(a, L, width.ldH);
     w->state = take(a, states, width.ldP);
     w->y = take(a, L, width.ldI);
+    w->in_codes = arena_take(a, (size_t)((L + before) * width.ld_in));
+    if (w->in_codes) w->in_codes += before * width.ld_in;
+    w->y_codes = arena_take(a, (size_t)(L * width.ldI) + 4); // the INT8 kernels read groups of four
+    w->factors = take(a, 1, width.ld_in);
+    w->steps = take(a, 1, width.ld_in);
+    w->conv_steps = take(a, 1, width.ld_conv);
+    w->taps = take(a, 1, width.ld_conv);
     const long wide = width.ldD > width.ld_conv ? width.ldD : width.ld_conv;
-    const long room = L * wide > states * width.ldP ? L * wide : states * width.ldP; // state is observed, too
+    const long room =
+        KERNEL_LANES +
+        (L * wide > states * width.ldP ? L * wide : states * width.ldP); // state is observed, too
     w->normed = take(a, 1, L * width.ldI + room);
     return behind(w->normed, L * width.ldI);
+}
+
+static bool run_layer(const struct pass *pass)
+{
+    return (recipe_is_float(pass->recipe) ? mamba2_layer_float : mamba2_layer_units)(pass);
 }
 
 // ---- cost ----
@@ -80,10 +116,12 @@ static float *carve(const struct dims *d, int max_tokens, struct arena *a, void 
 // A step of the scan takes three operations on vectors; Mamba-1's, by the same measure, 35.
 static double cost(const struct dims *d, const struct recipe *recipe, int layer)
 {
-    (void)layer;
-    static const double INT8_PRODUCT = 0.2, SCAN_STEP = 4;
+    static const double INT8_PRODUCT = 0.2, SCAN_STEP = 4, CHUNKED_STEP = 8;
+    const bool chunked =
+        !recipe_is_float(recipe) && recipe->layers[layer].of[MAMBA2_UNIT_SCAN_ORDER] != FORMAT_SEQUENTIAL;
     const double I = d->d_inner, D = d->d_model, rows = (double)arch_size(EXTENT_2I_2GN_H, d);
-    return (rows + I) * D * (recipe_is_float(recipe) ? 1 : INT8_PRODUCT) + I * d->d_state * SCAN_STEP;
+    return (rows + I) * D * (recipe_is_float(recipe) ? 1 : INT8_PRODUCT) +
+           I * d->d_state * (chunked ? CHUNKED_STEP : SCAN_STEP);
 }
 
 // The two projections and conv1d as multiply-adds; in the scan 5 operations for each channel and state.
@@ -100,19 +138,19 @@ const struct arch arch_mamba2 = {.name = "mamba2",
                                  .layer_class = "Mamba2",
                                  .describe = mamba2_describe,
                                  .rotates_inner = true,
-                                 .float_only = true,
                                  .tensors = tensors,
                                  .components = components,
                                  .sites = sites,
                                  .n_tensors = MAMBA2_TENSORS,
                                  .n_components = MAMBA2_COMPONENTS,
                                  .n_sites = MAMBA2_SITES,
-                                 .layer_bytes = sizeof(struct mamba2_float_layer),
+                                 .units = {units, MAMBA2_UNITS},
+                                 .layer_bytes = sizeof(union mamba2_layer),
                                  .carve_layer = mamba2_carve_layer,
                                  .scratch_bytes = mamba2_scratch_bytes,
                                  .pack = mamba2_pack,
                                  .work_bytes = sizeof(struct mamba2_work),
                                  .carve = carve,
-                                 .layer = mamba2_layer_float,
+                                 .layer = run_layer,
                                  .cost = cost,
                                  .operations = operations};

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One layer of the float Mamba-2 (docs/numerics.md, section 8).
+#include <string.h>
+
 #include "mamba2_parts.h"
 
 // What the steps of one layer share.
@@ -121,6 +123,52 @@ static bool give_inputs(const struct layer *l)
            give(l, MAMBA2_SSM_DT, in + w->ld_conv, w->ld_in, w->H);
 }
 
+// ---- observers ----
+
+// One part of what a step leaves, as one row.
+static void observe_part(const struct layer *l, int site, const float *values, long ld, int width,
+                         const struct hadamard *rotation)
+{
+    float *room = l->pass->room;
+    const struct seen seen = {.values = values, .ld = ld, .width = width, .rotation = rotation};
+    const int count = l->batch->tokens * width;
+    const float *found = l->on->give(l->batch, &seen, room);
+    if (found != room) memcpy(room, found, (size_t)count * sizeof *room);
+    memset(room + count, 0, (size_t)(round_up16(count) - count) * sizeof *room);
+    const struct observed observed = {room, 1, round_up16(count), {{0, count}}, 1, room};
+    l->pass->observe(l->pass, site, &observed);
+}
+
+static void observe(const struct layer *l)
+{
+    const struct mamba2_width *w = &l->width;
+    const float *in = l->w->in, *conv = l->w->conv;
+    const struct rotations *turn = l->pass->rotations;
+    const struct {
+        int site;
+        const float *values;
+        long ld;
+        int width;
+        const struct hadamard *rotation;
+    } parts[] = {
+        {MAMBA2_SITE_IN_PROJ_INPUT, l->pass->xhat, w->ldD, l->d->d_model, &turn->model.forward},
+        {MAMBA2_SITE_Z, in, w->ld_in, w->I, NULL},
+        {MAMBA2_SITE_X_IN, in + w->ldI, w->ld_in, w->I, NULL},
+        {MAMBA2_SITE_B_IN, in + w->ldI + w->I, w->ld_in, w->BC, NULL},
+        {MAMBA2_SITE_C_IN, in + w->ldI + w->I + w->BC, w->ld_in, w->BC, NULL},
+        {MAMBA2_SITE_DT, in + w->ldI + w->ld_conv, w->ld_in, w->H, NULL},
+        {MAMBA2_SITE_X_OUT, conv, w->ld_conv, w->I, NULL},
+        {MAMBA2_SITE_B_OUT, conv + w->I, w->ld_conv, w->BC, NULL},
+        {MAMBA2_SITE_C_OUT, conv + w->I + w->BC, w->ld_conv, w->BC, NULL},
+        {MAMBA2_SITE_OUT_PROJ_INPUT, l->w->normed, w->ldI, w->I, &turn->inner.forward},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        observe_part(l, parts[i].site, parts[i].values, parts[i].ld, parts[i].width, parts[i].rotation);
+    const struct observed state = {l->w->state,  (long)w->H * l->d->d_state, w->ldP, {{0, l->d->head_dim}}, 1,
+                                   l->pass->room};
+    l->pass->observe(l->pass, MAMBA2_SITE_STATE, &state);
+}
+
 bool mamba2_layer_float(const struct pass *pass)
 {
     const struct layer l = {.pass = pass,
@@ -140,6 +188,7 @@ bool mamba2_layer_float(const struct pass *pass)
     scan_tokens(&l);
     if (!give(&l, MAMBA2_SSM_OUTPUT, l.w->y, l.width.ldI, I)) return false;
     norm_gated(&l);
+    if (pass->observe) observe(&l);
     if (!give(&l, MAMBA2_NORM_OUTPUT, l.w->normed, l.width.ldI, I)) return false;
     product(&l, l.w->normed, l.width.ldI, l.p->out_proj, I, pass->h, l.width.ldD); // o = v W_outᵀ
     return give(&l, MAMBA2_MIXER_OUTPUT, pass->h, l.width.ldD, D);

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The weights of a layer of Mamba-2 in the form of its steps.
+#include <math.h>
+
 #include "mamba2_parts.h"
 #include "ssmsweep/arch/pack.h"
 
 size_t mamba2_scratch_bytes(const struct dims *d)
 {
     const long I = d->d_inner, D = d->d_model, conv = (long)arch_size(EXTENT_I_2GN, d);
-    const long layer = (long)arch_size(EXTENT_2I_2GN_H, d) * D + I * D + conv * (d->d_conv + 1) + I + D;
-    return (size_t)(layer + 2L * KERNEL_LANES * (D + I)) * sizeof(float) + ((size_t)1 << 16);
+    const long rows = (long)arch_size(EXTENT_2I_2GN_H, d), in_proj = rows * D, out_proj = I * D;
+    const long layer = in_proj + out_proj + 2 * conv * (d->d_conv + 1) + I + D + 4L * d->n_heads;
+    const long codes = (in_proj > out_proj ? in_proj : out_proj) / (long)sizeof(float) + KERNEL_LANES;
+    return (size_t)(layer + codes + 4L * KERNEL_LANES * (D + I)) * sizeof(float) + ((size_t)1 << 16);
 }
 
 // -exp(A_log), by the project's own exp, so that the bits do not depend on a library.
@@ -41,13 +45,132 @@ static void pack_small(const struct packing *p, bool half, struct mamba2_float_l
     pack_decay(p, pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_A_LOG)), out->A);
 }
 
+// ---- INT8 ----
+
+// Symmetric: s = max(max|w|, 1e-5) / 127, code = clamp(rint(w / s), -128, 127); returns s.
+static float quantize(const struct packing *p, const float *values, long count, int8_t *codes)
+{
+    float most = 0;
+    for (long i = 0; i < count; i++)
+        if (fabsf(values[i]) > most) most = fabsf(values[i]);
+    const float scale = (most > 1e-5f ? most : 1e-5f) / 127.0f;
+    p->kernels->quantize_even(values, count / KERNEL_LANES * KERNEL_LANES, scale, codes);
+    for (long i = count / KERNEL_LANES * KERNEL_LANES; i < count; i++) {
+        const float code = rintf(values[i] / scale);
+        codes[i] = (int8_t)(code > 127 ? 127 : code);
+    }
+    return scale;
+}
+
+// In place: values become code * scale.
+static void round_to_grid(const struct packing *p, float *values, long count, int8_t *codes)
+{
+    const float scale = quantize(p, values, count, codes);
+    for (long i = 0; i < count; i++)
+        values[i] = (float)codes[i] * scale;
+}
+
+// had_rows(W_in diag(w_norm))
+static float *rotated_in_proj(const struct packing *p, int rows)
+{
+    const int D = p->model->dims.d_model;
+    const float *norm =
+        pack_view(p->kernels, p->scratch, model_tensor(p->model, p->layer, MAMBA2_NORM), false);
+    float *in_proj = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_IN_PROJ));
+    for (int n = 0; n < rows; n++) {
+        float *row = in_proj + (long)n * D;
+        for (int k = 0; k < D; k++)
+            row[k] *= norm[k];
+        p->kernels->hadamard(&p->rotations->model.forward, row);
+    }
+    return in_proj;
+}
+
+// had over both axes of W_out [D, I].
+static float *rotated_out_proj(const struct packing *p)
+{
+    const int D = p->model->dims.d_model, I = p->model->dims.d_inner;
+    float *out_proj = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_OUT_PROJ));
+    for (int n = 0; n < D; n++)
+        p->kernels->hadamard(&p->rotations->inner.forward, out_proj + (long)n * I);
+    pack_rotate_columns(p->kernels, p->scratch, &p->rotations->model.forward, out_proj, D, I);
+    return out_proj;
+}
+
+static void pack_projections(const struct packing *p, int8_t *codes, struct mamba2_unit_layer *out)
+{
+    const struct dims *d = &p->model->dims;
+    const struct mamba2_width w = mamba2_width_of(d);
+    const int D = d->d_model, rows = (int)arch_size(EXTENT_2I_2GN_H, d);
+    const size_t mark = p->scratch->used_bytes;
+    float *in_proj = rotated_in_proj(p, rows);
+    long row = 0;
+    for (int part = 0; part < MAMBA2_PARTS; part++) {
+        int first;
+        const int count = mamba2_part_of(&w, (enum mamba2_part)part, &first);
+        out->in_proj_scales[part] = quantize(p, in_proj + row * D, (long)count * D, codes + row * D);
+        row += count;
+    }
+    uint8_t *conv = pack_codes(codes, 0, w.I, D, out->in_proj);
+    uint8_t *dt = pack_codes(codes, w.I, w.conv, D, conv);
+    pack_codes(codes, w.I + w.conv, w.H, D, dt);
+    p->scratch->used_bytes = mark;
+    *out->out_proj_scale = quantize(p, rotated_out_proj(p), (long)D * w.I, codes);
+    pack_codes(codes, 0, D, w.I, out->out_proj);
+    p->scratch->used_bytes = mark;
+}
+
+static void pack_conv(const struct packing *p, int8_t *codes, struct mamba2_unit_layer *out)
+{
+    const struct dims *d = &p->model->dims;
+    const struct mamba2_width w = mamba2_width_of(d);
+    const long K = d->d_conv;
+    float *weight = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_CONV_W));
+    float *bias = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_CONV_B));
+    for (int part = PART_X; part <= PART_C; part++) {
+        int first;
+        const long count = mamba2_part_of(&w, (enum mamba2_part)part, &first);
+        float *taps = weight + (first - w.ldI) * K;
+        out->conv_w_scales[part] = quantize(p, taps, count * K, codes);
+        for (long i = 0; i < count * K; i++)
+            taps[i] = codes[i];
+        round_to_grid(p, bias + first - w.ldI, count, codes);
+    }
+    pack_transposed(weight, w.conv, (int)K, w.ld_conv, out->conv_w);
+    pack_vector(bias, w.conv, w.ld_conv, out->conv_b);
+}
+
+static void pack_units(const struct packing *p, struct mamba2_unit_layer *out)
+{
+    const struct dims *d = &p->model->dims;
+    const struct mamba2_width w = mamba2_width_of(d);
+    const size_t in_proj = (size_t)arch_size(EXTENT_2I_2GN_H, d) * (size_t)d->d_model,
+                 out_proj = (size_t)d->d_model * (size_t)w.I;
+    int8_t *codes = arena_take(p->scratch, (in_proj > out_proj ? in_proj : out_proj) + KERNEL_LANES);
+    pack_projections(p, codes, out);
+    pack_conv(p, codes, out);
+    float *A_log = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_A_LOG));
+    float *skip = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_D_SKIP));
+    round_to_grid(p, A_log, w.H, codes);
+    round_to_grid(p, skip, w.H, codes);
+    pack_decay(p, A_log, out->A);
+    pack_vector(skip, w.H, w.ldH, out->D_skip);
+    pack_vector(pack_view(p->kernels, p->scratch, model_tensor(p->model, p->layer, MAMBA2_DT_BIAS), true),
+                w.H, w.ldH, out->dt_bias);
+    pack_vector(pack_view(p->kernels, p->scratch, model_tensor(p->model, p->layer, MAMBA2_GATE), true), w.I,
+                w.ldI, out->gate);
+}
+
 void mamba2_pack(const struct packing *p, enum packed_form form, void *layer)
 {
     const struct mamba2_width w = mamba2_width_of(&p->model->dims);
     const struct tensor *in_proj = model_tensor(p->model, p->layer, MAMBA2_IN_PROJ);
     const struct panel_recipe recipe = {.half = form == PACKED_FP16};
     struct mamba2_float_layer *out = layer;
-    if (form == PACKED_BY_UNIT) return;
+    if (form == PACKED_BY_UNIT) {
+        pack_units(p, layer);
+        return;
+    }
     float *conv = pack_panels(p->kernels, p->scratch, in_proj, 0, w.I, recipe, out->in_proj);
     float *dt = pack_panels(p->kernels, p->scratch, in_proj, w.I, w.conv, recipe, conv);
     pack_panels(p->kernels, p->scratch, in_proj, w.I + w.conv, w.H, recipe, dt);
@@ -56,14 +179,9 @@ void mamba2_pack(const struct packing *p, enum packed_form form, void *layer)
     pack_small(p, recipe.half, out);
 }
 
-void mamba2_carve_layer(const struct dims *d, enum packed_form form, const struct needs *needs,
-                        struct arena *arena, void *layer)
+static void carve_float(const struct dims *d, struct arena *arena, struct mamba2_float_layer *out)
 {
-    (void)needs;
     const struct mamba2_width w = mamba2_width_of(d);
-    struct mamba2_float_layer *out = layer;
-    *out = (struct mamba2_float_layer){0};
-    if (form == PACKED_BY_UNIT) return;
     out->norm = pack_floats(arena, w.ldD);
     out->in_proj = pack_floats(arena, (long)w.ld_in * d->d_model);
     out->conv_w = pack_floats(arena, (long)d->d_conv * w.ld_conv);
@@ -73,4 +191,31 @@ void mamba2_carve_layer(const struct dims *d, enum packed_form form, const struc
     out->D_skip = pack_floats(arena, w.ldH);
     out->gate = pack_floats(arena, w.ldI);
     out->out_proj = pack_floats(arena, (long)w.ldD * d->d_inner);
+}
+
+static void carve_units(const struct dims *d, struct arena *arena, struct mamba2_unit_layer *out)
+{
+    const struct mamba2_width w = mamba2_width_of(d);
+    out->in_proj_scales = pack_floats(arena, MAMBA2_PARTS);
+    out->conv_w_scales = pack_floats(arena, MAMBA2_PARTS);
+    out->out_proj_scale = pack_floats(arena, 1);
+    out->in_proj = pack_outputs(arena, w.ld_in, d->d_model);
+    out->out_proj = pack_outputs(arena, w.ldD, d->d_inner);
+    out->conv_w = pack_floats(arena, (long)d->d_conv * w.ld_conv);
+    out->conv_b = pack_floats(arena, w.ld_conv);
+    out->dt_bias = pack_floats(arena, w.ldH);
+    out->A = pack_floats(arena, w.ldH);
+    out->D_skip = pack_floats(arena, w.ldH);
+    out->gate = pack_floats(arena, w.ldI);
+}
+
+void mamba2_carve_layer(const struct dims *d, enum packed_form form, const struct needs *needs,
+                        struct arena *arena, void *layer)
+{
+    union mamba2_layer *out = layer;
+    (void)needs; // every setting needs the same
+    if (form == PACKED_BY_UNIT)
+        carve_units(d, arena, &out->u);
+    else
+        carve_float(d, arena, &out->f);
 }

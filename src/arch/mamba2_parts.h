@@ -40,6 +40,37 @@ struct mamba2_float_layer {
     float *out_proj; // ldD outputs, depth I
 };
 
+// The scales of what is in parts, in the order of the parts.
+enum mamba2_part { PART_Z, PART_X, PART_B, PART_C, PART_DT, MAMBA2_PARTS };
+
+struct mamba2_unit_layer {
+    float *in_proj_scales; // [MAMBA2_PARTS]
+    float *conv_w_scales;  // [MAMBA2_PARTS], of x, B, C
+    float *out_proj_scale;
+    uint8_t *in_proj;  // code + 128, panels as in the float layer: had_rows(W_in diag(w_norm))
+    uint8_t *out_proj; // had on both sides
+    float *conv_w;     // [K][ld_conv] codes as integers
+    float *conv_b;     // [ld_conv] dequantized
+    float *dt_bias;    // [ldH] FP16
+    float *A, *D_skip; // [ldH] of dequantized values
+    float *gate;       // [ldI] FP16
+};
+
+union mamba2_layer {
+    struct mamba2_float_layer f;
+    struct mamba2_unit_layer u;
+};
+
+// Columns of in_proj's outputs, from z on, that one part has: [*first, *first + count), as they lie in
+// memory.
+static inline int mamba2_part_of(const struct mamba2_width *w, enum mamba2_part part, int *first)
+{
+    const int firsts[MAMBA2_PARTS] = {0, w->ldI, w->ldI + w->I, w->ldI + w->I + w->BC, w->ldI + w->ld_conv};
+    const int counts[MAMBA2_PARTS] = {w->I, w->I, w->BC, w->BC, w->H};
+    *first = firsts[part];
+    return counts[part];
+}
+
 void mamba2_carve_layer(const struct dims *dims, enum packed_form form, const struct needs *needs,
                         struct arena *arena, void *layer);
 size_t mamba2_scratch_bytes(const struct dims *dims);
@@ -53,8 +84,15 @@ struct mamba2_work {
     float *state;      // [H][N][ldP] after the last token
     float *y;          // [L][ldI]
     float *normed;     // [L][ldI] behind the gated norm, with the room for captures behind it
+    int8_t *in_codes;  // [K-1 + L][ld_in], points at row 0
+    int8_t *y_codes;   // [L][ldI]
+    float *factors;    // [ld_in] of in_proj's sums, for codes or values
+    float *steps;      // [ld_in] scales of what comes out of in_proj
+    float *conv_steps; // [ld_conv] scales of what comes out of conv1d
+    float *taps;       // [ld_conv] scales of conv1d's sums
 };
 
 bool mamba2_layer_float(const struct pass *pass);
+bool mamba2_layer_units(const struct pass *pass);
 
 #endif

@@ -136,3 +136,23 @@ void pack_vector(const float *vector, int count, int ld, float *out)
     memset(out, 0, (size_t)ld * sizeof *out);
     memcpy(out, vector, (size_t)count * sizeof *out);
 }
+
+// ---- rotations ----
+
+void pack_rotate_columns(const struct kernels *kernels, struct arena *scratch,
+                         const struct hadamard *hadamard, float *matrix, int rows, int columns)
+{
+    const long ld = round_up16(rows);
+    float *block = pack_take(scratch, KERNEL_LANES * ld);
+    for (int k0 = 0; k0 < columns; k0 += KERNEL_LANES) {
+        const int lanes = columns - k0 < KERNEL_LANES ? columns - k0 : KERNEL_LANES;
+        for (int n = 0; n < rows; n++)
+            for (int lane = 0; lane < lanes; lane++)
+                block[lane * ld + n] = matrix[(long)n * columns + k0 + lane];
+        for (int lane = 0; lane < lanes; lane++)
+            kernels->hadamard(hadamard, block + lane * ld);
+        for (int n = 0; n < rows; n++)
+            for (int lane = 0; lane < lanes; lane++)
+                matrix[(long)n * columns + k0 + lane] = block[lane * ld + n];
+    }
+}

@@ -267,14 +267,35 @@ static enum status make_orders(int **orders, int **places, int n, int samples, u
     return STATUS_OK;
 }
 
+// Can any weight of the family be in the format that a mode's weights start in?
+static bool has_weights_in(const struct arch *arch, enum format format)
+{
+    for (int u = 0; u < arch->units.count; u++)
+        if (strncmp(arch->units.of[u].name, UNIT_WEIGHT, sizeof UNIT_WEIGHT - 1) == 0 &&
+            unit_allows(&arch->units.of[u], format))
+            return true;
+    return format == FORMAT_INT8;
+}
+
 static enum status check_modes(const struct plan *plan, struct error *err)
 {
-    for (int r = 0; r < plan->n_runs && plan->arch->float_only; r++)
-        if (!mode_is_float(plan->runs[r].mode))
+    const struct arch *arch = plan->arch;
+    for (int r = 0; r < plan->n_runs; r++) {
+        const struct mode *mode = plan->runs[r].mode;
+        const enum format weights = mode->weights ? mode->weights : mode_weights();
+        if (mode_is_float(mode)) continue;
+        if (arch->float_only)
             return error_set(err, STATUS_USAGE,
                              "--modes: mode '%s' does not exist for %s, which has the float modes alone; say "
                              "--modes fp_only",
-                             plan->runs[r].mode->name, plan->arch->title);
+                             mode->name, arch->title);
+        if (!has_weights_in(arch, weights))
+            return error_set(
+                err, STATUS_USAGE,
+                "--modes: mode '%s': the weights of %s have no format '%s'; choose another mode or "
+                "--weights",
+                mode->name, arch->title, format_name(weights));
+    }
     return STATUS_OK;
 }
 

@@ -8,7 +8,7 @@
 #include "ssmsweep/base/json.h"
 
 // Each is a part for all layers: what it changes of each unit's first format, which is mode 2-1.  What a
-// family does not know of it is passed over: `blocked` is Mamba-1's.
+// family does not know of it is passed over: `blocked` is Mamba-1's, `chunked-gpu` Mamba-2's.
 #define CHANGES(...)                                                                                         \
     .parts =                                                                                                 \
         &(const struct recipe_part){.choices = (const struct choice[]){__VA_ARGS__, {NULL, FORMAT_NONE}}},   \
@@ -44,12 +44,12 @@ static const struct mode modes[] = {
      .summary = "weights and activations rounded to FP16, sums, scan state and residual FP32"},
     {.name = "0",
      .precision = PRECISION_BY_UNIT,
-     CHANGES({"scan:order", FORMAT_BLOCKED}),
+     CHANGES({"scan:order", FORMAT_BLOCKED}, {"scan:order", FORMAT_CHUNKED_GPU}),
      .sets = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
      .summary = "W8A8 baseline: INT8 into the scan, block scan"},
     {.name = "2-0",
      .precision = PRECISION_BY_UNIT,
-     CHANGES({"scan:u", FORMAT_INT8}, {"scan:order", FORMAT_BLOCKED}),
+     CHANGES({"scan:u", FORMAT_INT8}, {"scan:order", FORMAT_BLOCKED}, {"scan:order", FORMAT_CHUNKED_GPU}),
      .sets = MODE_SET_QUANT_ONLY,
      .equals = "0",
      .summary = "conv1d output dequantized and quantized again, block scan"},

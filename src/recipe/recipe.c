@@ -27,6 +27,8 @@ static const struct {
     [FORMAT_CODES] = {"codes", 0},
     [FORMAT_SEQUENTIAL] = {"sequential", 0},
     [FORMAT_BLOCKED] = {"blocked", 0},
+    [FORMAT_CHUNKED] = {"chunked", 0},
+    [FORMAT_CHUNKED_GPU] = {"chunked-gpu", 0},
 };
 
 const char *format_name(enum format format)

@@ -3,7 +3,7 @@
 """Mamba-2 against mamba2_reference.py, by the checks of docs/numerics.md ("How it is checked").
 
     check_mamba2.py CHECK PROBE
-    CHECK: float, half, scan
+    CHECK: float, half, scan, calibrate, layers
 """
 import json
 import os
@@ -40,6 +40,12 @@ def widths(shape):
 
 
 class Probe(common.Probe):
+    def scales(self, scales):
+        if scales is None:
+            return "-"
+        np.array([[s[site] for site in m2.SCALE_SITES] for s in scales], "<f4").tofile(self.path("scales"))
+        return self.path("scales")
+
     def captured(self, reader, shape, length):
         return {c: reader.take(length, w) for c, w in widths(shape).items()}
 
@@ -184,7 +190,91 @@ def scan(probe):
                 check(near < 0.1 * far, "%s L %d: %.1e from it, %.1e from the nearest other order (rms)" % (order, L, near, far))
 
 
-CHECKS = {"float": float_modes, "half": half_layers, "scan": scan}
+# ---- quantized, one scale for each site ----
+
+def calibrate(probe):
+    for number in range(len(MODELS)):
+        folder, model, samples = random_case(probe, number)
+        for alpha in (0.9995, 1.0):
+            out = probe.run("observe", folder, alpha, probe.ids(samples), probe.path("out")).reshape(-1, model.shape.n_layer, len(m2.SCALE_SITES))
+            want = np.array([[s[site] for site in m2.SCALE_SITES] for s in m2.calibrate(model, samples, alpha)])
+            worst = np.abs(out[-1] / want - 1).max()
+            check(worst < 2e-5, "%s alpha=%g: scales within %.1e" % (os.path.basename(folder), alpha, worst))
+
+
+def steps_of(shape, s, component, dynamic):
+    """The step of each column of a component that may be codes; NULL: it is none."""
+    parts = np.repeat([0, 1, 2], [shape.I, shape.G * shape.N, shape.G * shape.N])
+    x_in = dynamic if dynamic is not None else np.array([s["x_conv_in"], s["B_conv_in"], s["C_conv_in"]])
+    out = np.array([s["x_conv_out"], s["B_conv_out"], s["C_conv_out"]])
+    return {"conv1d_input": x_in[parts], "conv1d_output": out[parts], "ssm_input": out[:1], "ssm_B": out[1:2], "ssm_C": out[2:],
+            "ssm_dt": np.array([s["dt_act"]]), "mixer_input": np.array([s["in_proj:input"]])}.get(component)
+
+
+def codes_of(component, values, steps):
+    codes = (q.hadamard(values) if component == "mixer_input" else values) / steps
+    return np.rint(codes) if np.abs(codes - np.rint(codes)).max() < 1e-2 else None
+
+
+def dynamic_steps(shape, cap):
+    gn = shape.G * shape.N
+    parts = np.split(np.abs(cap), [shape.I, shape.I + gn], axis=1)
+    return np.array([p.max() for p in parts]) / 127
+
+
+class Tally(common.Tally):
+    def add_halves(self, got, want):
+        self.codes += want.size
+        self.equal += (got == want).sum()
+
+
+def compare_layer(tally, qm, l, residual, h, mode, got, want):
+    """residual: that of the layer, h added, in the rotated basis."""
+    shape, s = qm.m.shape, qm.scales[l]
+    plain = m2.float_layer(qm.m.layers[l], shape, q.rmsnorm_unit(q.hadamard(residual, True), shape.eps))
+    dynamic = dynamic_steps(shape, want["conv1d_input"]) if mode == "3" else None
+    for c in COMPONENTS:
+        t = tally.setdefault((mode, c), Tally())
+        steps = steps_of(shape, s, c, dynamic)
+        a, b = (None, None) if steps is None else (codes_of(c, v, steps) for v in (got[c], want[c]))
+        if a is not None and b is not None:
+            t.add_codes(a, b)
+        elif c in ("ssm_output", "norm_output"):
+            t.add_halves(got[c], want[c])
+        t.add_values(got[c], want[c], plain[c])
+
+
+def layers(probe):
+    """Every layer of every mode on the inputs that the Python has there."""
+    for number in range(len(MODELS)):
+        folder, model, samples = random_case(probe, number)
+        qm, tally = m2.QuantModel(model, m2.calibrate(model, samples)), {}
+        for tokens in samples if os.environ.get("SSMSWEEP_LONG") == "1" else samples[::-3]:
+            for mode in MODES:
+                inputs, want = [], []
+                h = qm.embedding[tokens]
+                residual = np.zeros_like(h)
+                for l in range(model.shape.n_layer):
+                    inputs.append((residual, h))
+                    residual = (residual + h).astype(np.float32)
+                    s = qm.scales[l]["in_proj:input"]
+                    nq = q.sat8(np.rint(q.rmsnorm_unit(residual, model.shape.eps) / s))
+                    out = m2.quant_layer(qm, l, nq, mode)
+                    out["mixer_input"], out["mixer_output"] = q.hadamard(nq.astype(np.float32) * s, True), q.hadamard(out["h"], True)
+                    h = out["h"]
+                    want.append((residual, out))
+                for l, (got, _, _) in enumerate(probe.layers(folder, model, mode, qm.scales, inputs)):
+                    compare_layer(tally, qm, l, want[l][0], None, mode, got, want[l][1])
+        for (mode, c), t in tally.items():
+            least = 0.995 if c in ("ssm_output", "norm_output") else 0.999
+            share = t.equal / t.codes if t.codes else 1.0
+            distance = np.sqrt(t.off / t.quantization)
+            check(share >= least and t.far == 0 and distance <= 0.02, "%s mode %s %s: %.4f %% of %d equal, %d off by more than 1, distance %.4f of the "
+                  "quantization error, at most 0.02" % (os.path.basename(folder), mode, c, 100 * share, t.codes, t.far, distance))
+
+
+MODES = ("0", "2-0", "2-1", "2-2", "2-3", "2-4", "3")
+CHECKS = {"float": float_modes, "half": half_layers, "scan": scan, "calibrate": calibrate, "layers": layers}
 
 
 def main():

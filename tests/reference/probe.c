@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The core library behind a command line, so that the Python reference can drive it: raw little-endian arrays
 // in and out.  Usage:
-//   probe observe MODEL ALPHA IDS OUT              -> float32 observed[samples][n_layer][MAMBA1_SITES], then
-//                                                     scales[n_layer][MAMBA1_SITES] of all samples
+//   probe observe MODEL ALPHA IDS OUT              -> float32 observed[samples][n_layer][sites], then
+//                                                     scales[n_layer][sites] of all samples
 //   probe forward MODEL MODE SCALES IDS OUT        -> per sample: components of all layers in order, then
 //                                                     logits
 //   probe rerun MODEL MODE K SCALES IDS OUT        -> the same of the K-th noisy re-run
@@ -15,13 +15,12 @@
 //                                                     states
 //   probe int8 ROWS DEPTH OUTPUTS A W OUT          -> INT8 GEMM as float with both factors 1
 // MODE: the name of a mode, or @FILE: a recipe, a line for each of its parts: LAYERS UNIT=FORMAT ...
-// IDS: int32 length, ids, length, ids, ...   SCALES: float32 [n_layer][MAMBA1_SITES], or - for float modes.
+// IDS: int32 length, ids, length, ids, ...   SCALES: float32 [n_layer][sites], or - for float modes.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/calibrate/calibrate.h"
@@ -100,7 +99,7 @@ static void find_recipe(struct probe *p, const char *name)
     if (!mode) fail("no such mode", NULL);
     if (recipe_make(&p->recipe, mode, &dims->arch->units, dims->n_layer, &err)) fail("recipe", &err);
     p->needs = calloc((size_t)dims->n_layer, sizeof *p->needs);
-    for (int l = 0; l < dims->n_layer && !recipe_is_float(&p->recipe); l++)
+    for (int l = 0; l < dims->n_layer && dims->arch->need && !recipe_is_float(&p->recipe); l++)
         dims->arch->need(&p->recipe.layers[l], &p->needs[l]);
 }
 
@@ -165,11 +164,11 @@ static void observe(char **a)
     struct file_map ids = map_file(a[2]);
     struct probe p;
     open_probe(&p, a[0], NULL, a[3], longest(&ids));
-    const size_t per_sample = (size_t)p.model.dims.n_layer * MAMBA1_SITES;
+    const size_t per_sample = (size_t)p.model.dims.n_layer * (size_t)p.model.dims.arch->n_sites;
     float *observed = NULL;
     struct observers observers = {.percentile_alpha = atof(a[1])};
     struct error err = {0};
-    if (observers_parse(&observers, &arch_mamba1, NULL, &err)) exit(1);
+    if (observers_parse(&observers, p.model.dims.arch, NULL, &err)) exit(1);
     int samples = 0;
     const int32_t *at = (const int32_t *)(const void *)ids.data, *end = at + ids.size_bytes / 4;
     for (; at < end; at += 1 + *at) {

@@ -20,6 +20,30 @@ enum mamba2_tensor {
     MAMBA2_TENSORS
 };
 
+// What may be on a grid.
+enum mamba2_unit {
+    MAMBA2_UNIT_IN_PROJ, // weights: had_rows(W_in diag(w_norm)), a scale for each of z, x, B, C, dt
+    MAMBA2_UNIT_CONV_W,  // a scale for each of x, B, C, as the next
+    MAMBA2_UNIT_CONV_B,
+    MAMBA2_UNIT_DT_BIAS,
+    MAMBA2_UNIT_A_LOG,
+    MAMBA2_UNIT_D_SKIP,
+    MAMBA2_UNIT_GATE,
+    MAMBA2_UNIT_OUT_PROJ, // rotated on both sides
+    MAMBA2_UNIT_IN_PROJ_INPUT,
+    MAMBA2_UNIT_CONV1D_INPUT, // x, B, C out of in_proj
+    MAMBA2_UNIT_GATE_INPUT,   // z
+    MAMBA2_UNIT_CONV1D_OUTPUT,
+    MAMBA2_UNIT_SCAN_U,  // and B, C alike
+    MAMBA2_UNIT_SCAN_DT, // before the bias
+    MAMBA2_UNIT_SCAN_Y,
+    MAMBA2_UNIT_NORM_OUTPUT,
+    MAMBA2_UNIT_OUT_PROJ_INPUT,
+    MAMBA2_UNIT_MIXER_OUTPUT,
+    MAMBA2_UNIT_SCAN_ORDER,
+    MAMBA2_UNITS
+};
+
 enum mamba2_component {
     MAMBA2_MIXER_INPUT,   // [L, D] x̂, before the norm weight
     MAMBA2_CONV1D_INPUT,  // [L, I + 2GN] x, B, C

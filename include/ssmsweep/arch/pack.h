@@ -42,6 +42,11 @@ float *pack_panels(const struct kernels *kernels, struct arena *scratch, const s
 // The same of codes [*, depth].
 uint8_t *pack_codes(const int8_t *codes, int first, int count, int depth, uint8_t *packed);
 
+// A rotation of the columns of a matrix [rows, columns].  Columns are taken 16 at a time, as they share cache
+// lines.
+void pack_rotate_columns(const struct kernels *kernels, struct arena *scratch,
+                         const struct hadamard *hadamard, float *matrix, int rows, int columns);
+
 // [channels, taps] -> [taps][ld], and [count] -> [ld].
 void pack_transposed(const float *matrix, int channels, int taps, int ld, float *out);
 void pack_vector(const float *vector, int count, int ld, float *out);

@@ -79,6 +79,9 @@ struct backend {
     // sample is.
     void (*quantize)(struct batch *batch, const struct quantize *quantize);
     void (*dequantize)(struct batch *batch, const struct dequantize *dequantize);
+    void (*columns)(struct batch *batch, const struct columns *columns);
+    // max|x| of each column of a sample.  Where one is not finite, or a token is broken, the whole sample is.
+    void (*column_most)(struct batch *batch, const float *x, long ld, int width, float *most);
     void (*round_half)(struct batch *batch, float *x, long ld); // to FP16 and back
     // Moves every normal number by -1, 0 or +1 unit in the last place, at random but the same everywhere for
     // the same key.

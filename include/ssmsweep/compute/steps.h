@@ -79,6 +79,22 @@ struct dequantize {
     long ldv;
 };
 
+// Columns with scales of their own.  From x: code = sat8(round(x / step)), half away from zero or to even,
+// and value = code * step.  Where codes are given, the values alone.
+struct columns {
+    const float *x; // [rows][ldx]; NULL: given
+    long ldx;
+    const int8_t *given; // [rows][ldg]
+    long ldg;
+    int width;          // a multiple of 16
+    const float *steps; // [width]
+    bool ties_away;
+    int8_t *codes; // [rows][ldq], may be NULL
+    long ldq;
+    float *values; // [rows][ldv], may be NULL, may be x
+    long ldv;
+};
+
 // residual += h; xhat = residual / sqrt(mean(residual^2) + eps).  The mean is over `width`, summed by FMA in
 // 16 lanes (element i in lane i mod 16), folded 8, 4, 2, 1.  Any of the outputs may be NULL.
 struct norm {

@@ -30,6 +30,8 @@ enum format {
     FORMAT_CODES,         // of what the scan gets: the codes that are there
     FORMAT_SEQUENTIAL,    // orders of the sums of a scan
     FORMAT_BLOCKED,
+    FORMAT_CHUNKED,     // in FP32
+    FORMAT_CHUNKED_GPU, // operands as a GPU's matrix units take them
     FORMATS
 };
 

@@ -280,6 +280,27 @@ static void cpu_dequantize(struct batch *batch, const struct dequantize *d)
     }
 }
 
+static void columns_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct work *w = context;
+    w->b->kernels->columns(w->arguments, begin, end);
+}
+
+static void cpu_columns(struct batch *batch, const struct columns *columns)
+{
+    const struct cpu_batch *b = cpu_of(batch);
+    divide(b, batch->tokens, 1, columns_part, &(struct work){.b = b, .arguments = columns});
+}
+
+static void cpu_column_most(struct batch *batch, const float *x, long ld, int width, float *most)
+{
+    cpu_of(batch)->kernels->column_most(x, ld, batch->tokens, width, most);
+    if (batch->broken < batch->tokens) batch->broken = 0;
+    for (int i = 0; i < width; i++)
+        if (!isfinite(most[i])) batch->broken = 0;
+}
+
 static void cpu_round_half(struct batch *batch, float *x, long ld)
 {
     cpu_of(batch)->kernels->round_half(x, batch->tokens * ld);
@@ -433,6 +454,8 @@ const struct backend backend_cpu = {.name = "cpu",
                                     .rotate = cpu_rotate,
                                     .quantize = cpu_quantize,
                                     .dequantize = cpu_dequantize,
+                                    .columns = cpu_columns,
+                                    .column_most = cpu_column_most,
                                     .round_half = cpu_round_half,
                                     .dither = cpu_dither,
                                     .find_broken = cpu_find_broken,

@@ -443,6 +443,26 @@ static double peak_f32(long rounds)
     return 2.0 * 4 * (double)rounds;
 }
 
+static void columns(const struct columns *c, int row0, int row1)
+{
+    for (int row = row0; row < row1; row++)
+        for (int i = 0; i < c->width; i++) {
+            float code = c->x ? c->x[row * c->ldx + i] / c->steps[i] : (float)c->given[row * c->ldg + i];
+            if (c->x) code = (float)naive_sat8(c->ties_away ? naive_away(code) : rintf(code));
+            if (c->codes) c->codes[row * c->ldq + i] = (int8_t)code;
+            if (c->values) c->values[row * c->ldv + i] = code * c->steps[i];
+        }
+}
+
+static void column_most(const float *x, long ld, int rows, int width, float *most)
+{
+    for (int i = 0; i < width; i++) {
+        most[i] = 0;
+        for (int row = 0; row < rows; row++)
+            most[i] = fabsf(x[row * ld + i]) > most[i] ? fabsf(x[row * ld + i]) : most[i];
+    }
+}
+
 // ---- Mamba-2 ----
 
 static void ssd_times(const struct ssd *s, int row0, int row1)
@@ -629,6 +649,8 @@ const struct kernels kernels_naive = {
     .ssd_sequential = ssd_units,
     .ssd_chunked = ssd_units,
     .gated_norm = gated_norm,
+    .columns = columns,
+    .column_most = column_most,
     .hadamard = hadamard,
     .quantize_away = quantize_away,
     .round_half = round_half,

@@ -484,6 +484,47 @@ static void test_ssd(void **state)
             check_ssd(shapes[i], broken);
 }
 
+static void test_columns(void **state)
+{
+    (void)state;
+    enum { COUNT = 1 << 12, WIDTH = 64, LD = 80, ROWS = COUNT / LD };
+    float *x = sweep_values(COUNT), *steps = floats(9, 1, WIDTH, WIDTH, 1.0f);
+    int8_t *given = codes(3, ROWS, LD, WIDTH);
+    for (int i = 0; i < WIDTH; i++)
+        steps[i] = 0.01f + fabsf(steps[i]);
+    for (int v = 0; v < n_variants; v++)
+        for (int kind = 0; kind < 3; kind++) {
+            int8_t *code[2];
+            float *value[2], *most[2];
+            for (int i = 0; i < 2; i++) {
+                code[i] = blank(COUNT), value[i] = blank(COUNT * 4), most[i] = blank(WIDTH * 4);
+                const struct columns c = {.x = kind < 2 ? x : NULL,
+                                          .ldx = LD,
+                                          .given = given,
+                                          .ldg = LD,
+                                          .width = WIDTH,
+                                          .steps = steps,
+                                          .ties_away = kind == 1,
+                                          .codes = code[i],
+                                          .ldq = LD,
+                                          .values = value[i],
+                                          .ldv = LD};
+                const struct kernels *k = i ? variants[v] : &kernels_naive;
+                k->columns(&c, 0, 7), k->columns(&c, 7, ROWS);
+                k->column_most(x, LD, ROWS, WIDTH, most[i]);
+            }
+            assert_memory_equal(code[0], code[1], COUNT);
+            same_floats(value[0], value[1], COUNT), same_floats(most[0], most[1], WIDTH);
+            int not_zero = 0;
+            for (int i = 0; i < COUNT; i++)
+                not_zero += code[0][i] != 0;
+            assert_true(most[0][0] > 0 && not_zero > COUNT / 4);
+            for (int i = 0; i < 2; i++)
+                free(code[i]), free(value[i]), free(most[i]);
+        }
+    free(x), free(steps), free(given);
+}
+
 static void test_gated_norm(void **state)
 {
     (void)state;
@@ -526,7 +567,7 @@ int main(void)
         cmocka_unit_test(test_elementwise), cmocka_unit_test(test_accuracy), cmocka_unit_test(test_gemm_f32),
         cmocka_unit_test(test_gemm_s8),     cmocka_unit_test(test_norm),     cmocka_unit_test(test_conv1d),
         cmocka_unit_test(test_hadamard),    cmocka_unit_test(test_scan),     cmocka_unit_test(test_ssd),
-        cmocka_unit_test(test_gated_norm),
+        cmocka_unit_test(test_gated_norm),  cmocka_unit_test(test_columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

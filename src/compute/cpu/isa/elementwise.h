@@ -99,6 +99,33 @@ static void quantize_even(const float *x, long count, float step, int8_t *codes)
         vf_store_s8_sat(codes + i, vf_load(x + i) / vf_set1(step));
 }
 
+static void columns(const struct columns *c, int row0, int row1)
+{
+    for (long row = row0; row < row1; row++)
+        for (int i = 0; i < c->width; i += VW) {
+            const vf step = vf_load(c->steps + i);
+            vf code;
+            if (c->x) {
+                code = vf_load(c->x + row * c->ldx + i) / step;
+                code = vf_sat8(c->ties_away ? vf_round_away(code) : vf_rint(code)) + vf_zero(); // no -0
+            } else {
+                code = vf_load_s8(c->given + row * c->ldg + i);
+            }
+            if (c->codes) vf_store_s8(c->codes + row * c->ldq + i, code);
+            if (c->values) vf_store(c->values + row * c->ldv + i, code * step);
+        }
+}
+
+static void column_most(const float *x, long ld, int rows, int width, float *most)
+{
+    for (int i = 0; i < width; i += VW) {
+        vf found = vf_zero();
+        for (long row = 0; row < rows; row++)
+            found = vf_max(vf_abs(vf_load(x + row * ld + i)), found); // NaN on the left gives `found`
+        vf_store(most + i, found);
+    }
+}
+
 static void round_half(float *x, long count)
 {
     for (long i = 0; i < count; i += VW)
