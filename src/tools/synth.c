@@ -55,20 +55,20 @@ static const struct preset {
     int head_dim, d_state, n_groups, chunk_size; // of Mamba-2
     bool untied;
 } presets[SYNTH_PRESETS] = {
-    [SYNTH_TINY] = {2, 64, 509},
-    [SYNTH_130M] = {24, 768, 50277},
-    [SYNTH_370M] = {48, 1024, 50277},
-    [SYNTH_790M] = {48, 1536, 50277},
-    [SYNTH_1_4B] = {48, 2048, 50277},
-    [SYNTH_2_8B] = {64, 2560, 50277},
-    [SYNTH_MAMBA2_TINY] = {2, 64, 509, 16, 16, 1, 32},
-    [SYNTH_MAMBA2_130M] = {24, 768, 50277, 64, 128, 1, 256},
-    [SYNTH_MAMBA2_370M] = {48, 1024, 50277, 64, 128, 1, 256},
-    [SYNTH_MAMBA2_780M] = {48, 1536, 50277, 64, 128, 1, 256},
-    [SYNTH_MAMBA2_1_3B] = {48, 2048, 50277, 64, 128, 1, 256},
-    [SYNTH_MAMBA2_2_7B] = {64, 2560, 50277, 64, 128, 1, 256},
-    [SYNTH_MAMBA2_8B] = {56, 4096, 256000, 64, 128, 8, 128, .untied = true},
-    [SYNTH_CODESTRAL_7B] = {64, 4096, 32768, 64, 128, 8, 256, .untied = true},
+    [SYNTH_TINY] = {2, 64, 509, 0, 0, 0, 0, false},
+    [SYNTH_130M] = {24, 768, 50277, 0, 0, 0, 0, false},
+    [SYNTH_370M] = {48, 1024, 50277, 0, 0, 0, 0, false},
+    [SYNTH_790M] = {48, 1536, 50277, 0, 0, 0, 0, false},
+    [SYNTH_1_4B] = {48, 2048, 50277, 0, 0, 0, 0, false},
+    [SYNTH_2_8B] = {64, 2560, 50277, 0, 0, 0, 0, false},
+    [SYNTH_MAMBA2_TINY] = {2, 64, 509, 16, 16, 1, 32, false},
+    [SYNTH_MAMBA2_130M] = {24, 768, 50277, 64, 128, 1, 256, false},
+    [SYNTH_MAMBA2_370M] = {48, 1024, 50277, 64, 128, 1, 256, false},
+    [SYNTH_MAMBA2_780M] = {48, 1536, 50277, 64, 128, 1, 256, false},
+    [SYNTH_MAMBA2_1_3B] = {48, 2048, 50277, 64, 128, 1, 256, false},
+    [SYNTH_MAMBA2_2_7B] = {64, 2560, 50277, 64, 128, 1, 256, false},
+    [SYNTH_MAMBA2_8B] = {56, 4096, 256000, 64, 128, 8, 128, true},
+    [SYNTH_CODESTRAL_7B] = {64, 4096, 32768, 64, 128, 8, 256, true},
 };
 
 enum {

@@ -16,7 +16,7 @@ from numpy_metrics import wrong_moments, wrong_profile
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
 
-JOB = ["-q", "--calib_data_num", "2,3", "--calib_seqlen", "48", "--layers", "all", "--components", "all"] + harness.FEW
+JOB = ["-q", "--no-html", "--calib_data_num", "2,3", "--calib_seqlen", "24", "--layers", "all", "--components", "all"] + harness.FEW
 
 
 def reference_of(mode_of_reference, cell, cells):

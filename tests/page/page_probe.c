@@ -14,8 +14,8 @@ enum { METRICS_SHOWN = 8, POSITIONS = 10, BINS = 60, ROOM = 64 };
 
 static const char *const hostile[] = {"</script><script>window.hacked=1</script>",
                                       "\"><img src=x onerror=window.hacked=2>",
-                                      "\xe2\x80\xae"
-                                      "right to left \xd7\x90\xd7\x91",
+                                      ("\xe2\x80\xae"
+                                       "right to left \xd7\x90\xd7\x91"),
                                       "'quotes' & \\u003c <!-- \xff\xfe ]]>"};
 
 struct shape {

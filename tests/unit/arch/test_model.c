@@ -93,7 +93,7 @@ static int load_good(void **state)
     config = read_whole("models/f32/config.json", &config_bytes);
     weights = read_whole("models/f32/model.safetensors", &weights_bytes);
     struct error err = {0};
-    return file_make_directories(broken, &err);
+    return file_make_directories(broken, &err) != STATUS_OK;
 }
 
 static int free_good(void **state)

@@ -169,7 +169,8 @@ static void scales_come_back(void **state)
 {
     static const double values[] = {0.001, 0.3, 0.97};
     (void)state;
-    for (int scale = SCALE_IDENTITY; scale <= SCALE_LOGIT; scale++) {
+    for (int s = SCALE_IDENTITY; s <= SCALE_LOGIT; s++) {
+        const enum scale scale = (enum scale)s;
         for (int i = 0; i < 3; i++)
             assert_near("scale", scale_value(scale, scale_phi(scale, values[i])), values[i], 1e-12);
         assert_true(scale_no_change(scale) == (scale == SCALE_LOG || scale == SCALE_LOGIT));
@@ -223,7 +224,8 @@ static void assert_row(int m)
     assert_true(row->label && (row->value != NULL) == (row->subject == SUBJECT_OUTPUTS));
     assert_true((row->phi != NULL) == interval && (row->reach > 0) == interval &&
                 (row->columns > 0) == interval && row->columns <= METRIC_MAX_COLUMNS);
-    assert_true(!interval || metric_with_interval(row->subject, metric_interval_place(m)) == row);
+    assert_true(!interval ||
+                metric_with_interval(row->subject, metric_interval_place((enum metric_id)m)) == row);
     assert_true(!interval || row->better != BETTER_NEITHER);
     assert_true(row->place[LIST_RANKED] == 0 || interval);
     assert_true((row->grades[2] != 0) == (row->place[LIST_GRADED] > 0));
@@ -248,8 +250,9 @@ static void rows_are_whole(void **state)
                 count++;
             }
             for (int place = 1; place <= count; place++)
-                assert_true(taken[place] && (subject != SUBJECT_OUTPUTS || metric_at(list, place) >= 0));
-            assert_true(subject != SUBJECT_OUTPUTS || metric_at(list, count + 1) < 0);
+                assert_true(taken[place] &&
+                            (subject != SUBJECT_OUTPUTS || metric_at((enum metric_list)list, place) >= 0));
+            assert_true(subject != SUBJECT_OUTPUTS || metric_at((enum metric_list)list, count + 1) < 0);
         }
     assert_int_equal(metric_find("ms", 2), -1);
 }
