@@ -46,7 +46,7 @@ class Case:
 def errors_of(result):
     """Lines that say how the program ended: without what -v and the log add."""
     known = ("model ", "result: ", "seconds: ", "--resume: ", "observes ", "computes ", "compares", "writes the",
-             "the sweep is incomplete", "no reports of the incomplete", "declared equalities", "MPI-IO hints: ", " MiB own, ")
+             "the sweep is incomplete", "no reports of the incomplete", "declared equalities", "MPI-IO hints:", " MiB own, ")
     return [line for line in result.lines() if not any(word in line for word in known)]
 
 
