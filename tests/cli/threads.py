@@ -8,6 +8,7 @@ import harness
 
 LINE = re.compile(r"(\d+) ranks x (\d+) threads, (\d+) cores here(?: \(CPU quota [0-9.e+-]+\))?( \(unbound\))?$")
 CORES = sorted(os.sched_getaffinity(0))
+SHORT = ["--modes", "fp32", "--no-logits", "--calib_data_num", "1", "--calib_seqlen", "8"]    # the plan takes no long time to make
 # The whole environment decides, so nothing of the harness's or the caller's own.
 CLEAN = {name: None for name in os.environ if name.startswith(("OMP_", "OMPI_MCA_", "SLURM_"))}
 
@@ -16,7 +17,7 @@ def lines(launcher, arguments=(), environment=None):
     env = {name: value for name, value in dict(os.environ, **CLEAN).items() if value is not None}
     env.update({"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"})
     env.update(environment or {})
-    command = ["env", "-i"] + ["%s=%s" % item for item in env.items()] + list(launcher) + [harness.PROGRAM, "--dry-run"]
+    command = ["env", "-i"] + ["%s=%s" % item for item in env.items()] + list(launcher) + [harness.PROGRAM, "--dry-run", *SHORT]
     with harness.Workplace() as folder:
         _, _, err = harness.execute(command + list(arguments), folder)
     return [line for line in err.splitlines() if line.startswith("ssmsweep: ")]
