@@ -63,11 +63,11 @@ static enum status run(const struct program *program, struct error *err)
         dry_run_print(&sweep, reporting_bytes(&sweep), err);
     } else if (!err->status) {
         if (job->command == COMMAND_RUN) sweep.admit = report_folder_prepare;
-        // What other ranks wrote can be read since sweep_run() closed the file.
         if (sweep_run(&sweep, err) == STATUS_OK)
-            compare(program, false, err);
+            compare(program, false, err); // the file is closed: what other ranks wrote can be read
         else if (sweep.comparable)
             compare_partially(program);
+        command_pack_at_end(job, program->comm, sweep.threads, program->log, err);
         if (!err->status && job->command == COMMAND_SAVE)
             command_tell_compare(program->log, "saved", sweep.result_path, sweep.job);
     }

@@ -28,9 +28,10 @@ enum {
     IN_VERSION = 1u << COMMAND_VERSION,
     IN_EXPORT = 1u << COMMAND_EXPORT,
     IN_IMPORT = 1u << COMMAND_IMPORT,
+    IN_PACK = 1u << COMMAND_PACK,
     IN_BOTH = IN_CHOICE | IN_COMPARE,
-    IN_ALL = IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_EXPORT | IN_IMPORT | IN_INFO | IN_SYNTH | IN_BENCH |
-             IN_MODES | IN_HELP | IN_VERSION
+    IN_ALL = IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_EXPORT | IN_IMPORT | IN_PACK | IN_INFO | IN_SYNTH |
+             IN_BENCH | IN_MODES | IN_HELP | IN_VERSION
 };
 
 static const struct option options[] = {
@@ -137,7 +138,7 @@ static const struct option options[] = {
      .least = 0, .most = 64},
 
     {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT,
-     IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_BENCH | IN_EXPORT | IN_IMPORT, OFFSET(output_dir),
+     IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_BENCH | IN_EXPORT | IN_IMPORT | IN_PACK, OFFSET(output_dir),
      .argument = "DIR", .help = "folder of the layer outputs (default layer_outputs)"},
     {"result", 0, OPTION_LINES, GROUP_OUTPUT, IN_REPORT, OFFSET(results), .argument = "FILE",
      .help = "report: result file, sweep.json, or a folder of one; may be given again, for a\n"
@@ -228,9 +229,11 @@ static const struct option options[] = {
      .help = "datasets of so many bytes and more begin at a multiple of it, in a new result file:\n"
              "a power of two, as 1048576 (default: none)",
      .least = 512, .most = 1 << 30},
-    {"threads", 0, OPTION_INT, GROUP_RUN, IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_INFO | IN_SYNTH | IN_BENCH,
-     OFFSET(threads), .argument = "N", .help = "threads of each rank (default 0: from the binding)",
-     .least = 0, .most = 1024},
+    {"pack", 0, OPTION_FLAG, GROUP_RUN, 1u << COMMAND_RUN, OFFSET(pack),
+     .help = "compress the result file when all is done, as `ssmsweep pack` does"},
+    {"threads", 0, OPTION_INT, GROUP_RUN,
+     IN_PACK | IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_INFO | IN_SYNTH | IN_BENCH, OFFSET(threads),
+     .argument = "N", .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
     {"progress", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(progress_seconds), .argument = "WHEN",
      .help = "auto: a line that is rewritten, on a terminal, also below mpirun (default); always,\n"
              "never; or seconds between lines, for a log",
@@ -296,6 +299,8 @@ static const struct command_entry commands[] = {
     {"export", COMMAND_EXPORT, "--npy [DIR]", "npy-dir",
      "write the layer outputs as NumPy arrays, with statistics"},
     {"import-npy", COMMAND_IMPORT, "[DIR]", "npy-dir", "make a result file from such a folder, for compare"},
+    {"pack", COMMAND_PACK, "[RESULT.h5|DIR]", "output_dir",
+     "compress a finished result file, for keeping; it cannot be continued then"},
     {"info", COMMAND_INFO, "[PATH]", "model", "describe a model folder or a result file (--json, --cpu)"},
     {"synth", COMMAND_SYNTH, NULL, NULL, "write a random model of a published shape: --preset, --out"},
     {"bench", COMMAND_BENCH, NULL, NULL,

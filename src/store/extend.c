@@ -44,15 +44,7 @@ static herr_t add_extent(struct extents *extents, unsigned long long start, unsi
     return 0;
 }
 
-#if H5_VERSION_GE(1, 12, 0)
-typedef H5O_info2_t object_info;
-#define VISIT_OBJECTS H5Ovisit3
-#else
-typedef H5O_info_t object_info;
-#define VISIT_OBJECTS H5Ovisit2
-#endif
-
-static herr_t visit_object(hid_t root, const char *name, const object_info *info, void *context)
+static herr_t visit_object(hid_t root, const char *name, const hdf_object_info *info, void *context)
 {
     if (info->type != H5O_TYPE_DATASET) return 0;
     hid_t data = H5Dopen2(root, name, H5P_DEFAULT);
@@ -74,7 +66,7 @@ static enum status find_extents(struct extents *extents, const char *path, struc
 {
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (file < 0) return hdf_error(err, path, "cannot open as HDF5");
-    if (VISIT_OBJECTS(file, H5_INDEX_NAME, H5_ITER_NATIVE, visit_object, extents, H5O_INFO_BASIC) < 0)
+    if (HDF_VISIT(file, H5_INDEX_NAME, H5_ITER_NATIVE, visit_object, extents, H5O_INFO_BASIC) < 0)
         hdf_error(err, path, "cannot list the datasets");
     H5Fclose(file);
     if (extents->n) qsort(extents->items, extents->n, sizeof *extents->items, compare_extents);

@@ -159,17 +159,37 @@ static const char *check_shape(hid_t data, struct hdf_expected *expected)
     return fits ? NULL : "unexpected shape";
 }
 
+// Deflate makes no more than a thousandth of anything, so sizes can be believed here, too.
+static const char *check_chunks(const struct hdf_file *file, hid_t data, hid_t list,
+                                const struct hdf_expected *expected, double bytes)
+{
+    enum { MOST_DEFLATED = 1032 };
+    hsize_t chunk[HDF_RANKS], there = 0, wanted = 1;
+    const hid_t space = H5Dget_space(data);
+    const bool counted =
+        H5Pget_chunk(list, HDF_RANKS, chunk) == expected->rank && H5Dget_num_chunks(data, space, &there) >= 0;
+    H5Sclose(space);
+    for (int d = 0; counted && d < expected->rank; d++)
+        wanted *= ((hsize_t)expected->shape[d] + chunk[d] - 1) / chunk[d];
+    if (!counted || there != wanted) return "expected every chunk to be there";
+    return bytes > (double)file->size_bytes * MOST_DEFLATED ? "data reach beyond the end" : NULL;
+}
+
 // The bytes of the whole dataset must lie inside the file: a cut file is found here, and sizes are believed
 // only now.
 static const char *check_storage(const struct hdf_file *file, hid_t data, const struct hdf_expected *expected)
 {
-    hid_t list = H5Dget_create_plist(data);
-    bool contiguous = list >= 0 && H5Pget_layout(list) == H5D_CONTIGUOUS && H5Pget_external_count(list) == 0;
-    H5Pclose(list);
-    if (!contiguous) return "expected contiguous storage inside the file";
     double bytes = (double)H5Tget_size(expected->type);
     for (int d = 0; d < expected->rank; d++)
         bytes *= (double)expected->shape[d];
+    hid_t list = H5Dget_create_plist(data);
+    const H5D_layout_t layout = list < 0 ? H5D_LAYOUT_ERROR : H5Pget_layout(list);
+    const bool chunked = layout == H5D_CHUNKED && file->packed;
+    const bool contiguous = layout == H5D_CONTIGUOUS && H5Pget_external_count(list) == 0;
+    const char *problem = chunked ? check_chunks(file, data, list, expected, bytes) : NULL;
+    H5Pclose(list);
+    if (chunked) return problem;
+    if (!contiguous) return "expected contiguous storage inside the file";
     haddr_t offset = H5Dget_offset(data);
     if (offset == HADDR_UNDEF || (double)offset + bytes > (double)file->size_bytes)
         return "data reach beyond the end";

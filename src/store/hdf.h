@@ -11,11 +11,23 @@
 
 enum { HDF_RANKS = 5 };
 
+#define HDF_PACKED "packed" // the root attribute of a file whose datasets may be chunked and deflated
+
 struct hdf_file {
     char *path;
     hid_t id;
     unsigned long long size_bytes;
+    bool packed;
 };
+
+// Visiting all objects, by the names that versions of HDF5 have for it.
+#if H5_VERSION_GE(1, 12, 0)
+typedef H5O_info2_t hdf_object_info;
+#define HDF_VISIT H5Ovisit3
+#else
+typedef H5O_info_t hdf_object_info;
+#define HDF_VISIT H5Ovisit2
+#endif
 
 // What a dataset must be; entries of the shape of -1 take any size and are set to what was found.
 struct hdf_expected {

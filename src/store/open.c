@@ -234,7 +234,13 @@ static enum status look_at_file(const char *path, const struct contents *content
     if (extend_finish(path, err) || // under a lock of its own
         file_lock_open(locked, path, FILE_LOCK_SHARED, err) || result_open(&result, path, err))
         return err->status;
-    identity_check(result, path, contents->identity, extends, err);
+    if (result_packed(result))
+        error_set(err, STATUS_INPUT,
+                  "%s: the result file is packed, and ranks cannot write to compressed datasets; "
+                  "`ssmsweep compare` makes its reports again, another --output_dir takes a new sweep",
+                  path);
+    else
+        identity_check(result, path, contents->identity, extends, err);
     const bool whole = holds_all(result, contents->plan);
     result_close(result);
     if (err->status || whole || !extends) return err->status;

@@ -340,6 +340,11 @@ static enum status open_metrics(struct result *result, struct error *err)
     return STATUS_OK;
 }
 
+bool result_packed(const struct result *result)
+{
+    return result->file.packed;
+}
+
 // ---- life ----
 
 static enum status open_file(struct result *result, struct error *err)
@@ -358,6 +363,7 @@ static enum status open_file(struct result *result, struct error *err)
     char reason[HDF_REASON_ROOM];
     if (result->file.id < 0) hdf_reason(reason);
     H5Pclose(access);
+    result->file.packed = result->file.id >= 0 && H5Aexists(result->file.id, HDF_PACKED) > 0;
     if (result->file.id >= 0) return STATUS_OK;
     return error_set(err, STATUS_INPUT, "%s: cannot open as HDF5: %s; the file is torn or no result file",
                      result->file.path, reason);

@@ -9,6 +9,7 @@
 
 #include "ssmsweep/arch/config.h"
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/base/team.h"
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/recipe/mode.h"
@@ -17,6 +18,7 @@
 #include "ssmsweep/report/job_files.h"
 #include "ssmsweep/report/reporting.h"
 #include "ssmsweep/store/claim.h"
+#include "ssmsweep/store/pack.h"
 #include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/tools/info.h"
@@ -40,7 +42,8 @@ static enum status choose_weights(const char *name, struct error *err)
 static enum status open_recipes(const struct job *job, struct error *err)
 {
     const bool reads = job->command == COMMAND_COMPARE || job->command == COMMAND_REPORT ||
-                       job->command == COMMAND_EXPORT || job->command == COMMAND_SAVE ||
+                       job->command == COMMAND_EXPORT || job->command == COMMAND_PACK ||
+                       job->command == COMMAND_SAVE ||
                        (job->resume && job->command != COMMAND_ATTRIBUTE); // its recipes are made anew
     if (choose_weights(job->weights, err) || recipe_files_read(job->recipes, err) ||
         mode_add_variants(job->modes, err) || mode_add_variants(job->reference, err) ||
@@ -178,6 +181,30 @@ static void print_modes(const struct job *job, struct error *err)
         mode_table_print(stdout, job->json, mode, units, err);
 }
 
+enum status command_pack(const struct job *job, int threads, const struct log *log, struct error *err)
+{
+    struct pack_sizes sizes;
+    const double started = progress_clock();
+    char *path = sweep_result_path(job, err);
+    signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
+    if (path && store_pack(path, threads, log, &sizes, err) == STATUS_OK)
+        log_job(log, LOG_NORMAL, "%s: packed, %.1f MiB instead of %.1f, in %.1f s", path,
+                (double)sizes.after_bytes / 0x1p20, (double)sizes.before_bytes / 0x1p20,
+                progress_clock() - started);
+    free(path);
+    return err->status;
+}
+
+enum status command_pack_at_end(const struct job *job, const struct comm *comm, int threads,
+                                const struct log *log, struct error *err)
+{
+    struct error packing = {0};
+    if (!job->pack || (err->status && err->status != STATUS_GATE)) return err->status;
+    if (comm->rank == 0) command_pack(job, threads * comm->node_ranks, log, &packing);
+    if (comm_agree(comm, &packing)) *err = packing;
+    return err->status;
+}
+
 bool command_alone(const struct job *job, const struct log *log, const char *tool_version, struct error *err)
 {
     const bool speaks = log->rank == 0;
@@ -193,6 +220,9 @@ bool command_alone(const struct job *job, const struct log *log, const char *too
         return true;
     case COMMAND_INFO:
         if (speaks) info(job, err);
+        return true;
+    case COMMAND_PACK:
+        if (speaks) command_pack(job, job->threads > 0 ? job->threads : cores_usable(), log, err);
         return true;
     case COMMAND_SYNTH:
         if (speaks) synth(job, log, err);

@@ -396,7 +396,8 @@ static void print_layers(FILE *out, const struct result *result)
 static void print_text(FILE *out, const struct result *result, const char *path)
 {
     char holder[CLAIM_HOLDER_ROOM];
-    fprintf(out, "result file            %s, %.1f MiB\n", path, (double)file_bytes(path) / (1024.0 * 1024.0));
+    fprintf(out, "result file            %s, %.1f MiB%s\n", path,
+            (double)file_bytes(path) / (1024.0 * 1024.0), result_packed(result) ? ", packed" : "");
     if (claim_look(path, holder)) fprintf(out, "under way              %s: results are partial\n", holder);
     for (int a = 0; a < ATTRIBUTES; a++)
         fprintf(out, "%-22s %s\n", attributes[a], result_attribute(result, attributes[a]));

@@ -126,7 +126,7 @@ def unsettled_threads(path, text):
 
 # Opens or makes a file for writing; each place is reached behind main()'s command_check() alone.
 MAKES_FILES = re.compile(r'O_CREAT|\bfopen\([^;]*"[wa]|\bfdopen\([^;]*"[wa]|\bH5Fcreate\(|\bmkdir\(|\bfreopen\(|\btmpfile\(')
-MAKERS = ["src/base/file.c", "src/tools/synth.c", "src/store/claim.c", "src/comm/comm.c", "src/store/create.c",
+MAKERS = ["src/base/file.c", "src/tools/synth.c", "src/store/claim.c", "src/comm/comm.c", "src/store/create.c", "src/store/pack.c",
           "src/store/extend.c"]
 # What the user's options name beside model and texts: read in one place, which command_check() calls.
 READ_AT_START = {"gates": "src/report/verdict.c", "gate_file": "src/report/verdict.c", "baseline": "src/report/verdict.c"}

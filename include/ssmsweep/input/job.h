@@ -25,6 +25,7 @@ enum command {
     COMMAND_MODES,
     COMMAND_EXPORT,
     COMMAND_IMPORT,
+    COMMAND_PACK,
     COMMAND_HELP,
     COMMAND_VERSION
 };
@@ -103,6 +104,7 @@ struct job {
     const char *baseline;  // NULL: none; JSON of an older comparison
     const char *junit;     // NULL: none; XML file to write
     bool resume, dry_run, overwrite;
+    bool pack;               // the result file, when all is done
     bool quantize;           // of old command lines: the mode says it
     bool json, cpu;          // of info
     int bootstrap;           // resamples

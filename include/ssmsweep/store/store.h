@@ -180,6 +180,7 @@ enum status result_adopt_recipes(const char *path, struct error *err);
 // Local.  STATUS_INPUT: missing, torn or foreign file; a mode that is defined here is another recipe there.
 enum status result_open(struct result **result, const char *path, struct error *err);
 void result_close(struct result *result);
+bool result_packed(const struct result *result); // (store/pack.h)
 // Collective.  All ranks see of a file that is still written to what rank 0 saw when it opened it.
 // STATUS_BUSY: modes were added meanwhile.
 enum status result_agree(struct result *result, const struct comm *comm, struct error *err);

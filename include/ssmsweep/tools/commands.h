@@ -25,7 +25,14 @@ void command_close(struct job *job);
 // Collective, before anything else under MPI: a wrong SSMSWEEP_ISA, which on some hosts may be a right one.
 enum status command_check_kernels(const struct comm *comm, struct error *err);
 
-// Local.  Commands without MPI: help, version, modes, info, synth.  False: the job is another one.
+// Local, for one rank.  Compresses the result file of the job, and says how much that saved.
+enum status command_pack(const struct job *job, int threads, const struct log *log, struct error *err);
+// Collective.  The same behind a sweep of which *err is the verdict, where the job asks for it and the sweep
+// is whole; a gate that broke stays the verdict.
+enum status command_pack_at_end(const struct job *job, const struct comm *comm, int threads,
+                                const struct log *log, struct error *err);
+
+// Local.  Commands without MPI: help, version, modes, info, pack, synth.  False: the job is another one.
 bool command_alone(const struct job *job, const struct log *log, const char *tool_version, struct error *err);
 
 // Collective.  The commands `export --npy` and `import-npy`.

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ssmsweep pack` and --pack: a finished file becomes smaller and holds the same; compare, info and export read it; it cannot be
+continued, and what cannot be packed stays as it was."""
+import os
+import random
+import shutil
+import sys
+
+import h5py
+
+import harness
+import recovery
+import sweep_files
+
+FILE = os.path.join("layer_outputs", "sweep.h5")
+BUSY = 6
+
+
+class Case:
+    """A finished sweep, copied for each case."""
+
+    def __init__(self, workplace):
+        self.workplace, self.good = workplace, os.path.join(workplace, "good")
+        os.mkdir(self.good)
+        recovery.make_model(self.good)
+        self.job = recovery.job_without_modes(self.good, "--modes", "fp32,fp16,2-1", "--noise", "1", "-q")
+        done = harness.run(self.job, 1, self.good)
+        assert done.status == 0, done.err
+        self.stored, self.results = recovery.stored(self.good), recovery.results(self.good)
+
+    def copy(self, name):
+        folder = os.path.join(self.workplace, name)
+        shutil.copytree(self.good, folder)
+        return folder
+
+
+def filters_of(path):
+    """{name: chunks or None} of every dataset."""
+    found = {}
+    with h5py.File(path, "r") as f:
+        f.visititems(lambda name, thing: found.update({name: (thing.chunks, thing.compression, thing.shuffle)})
+                     if isinstance(thing, h5py.Dataset) else None)
+    return found
+
+
+def check_packed(checks, case):
+    folder = case.copy("packed")
+    before = os.path.getsize(os.path.join(folder, FILE))
+    done = harness.run(["pack", "--threads", "1"], 1, folder)
+    after = os.path.getsize(os.path.join(folder, FILE))
+    checks.check(done.status == 0 and "packed, " in done.err and after < 0.6 * before, "pack", "%s %s %s" % (done.err, before, after))
+    stored = recovery.stored(folder)
+    checks.check(stored.pop("@packed", None) and not sweep_files.differences(stored, case.stored), "pack: holds the same",
+                 sweep_files.differences(stored, case.stored)[:10])
+    how = filters_of(os.path.join(folder, FILE))
+    checks.check(how["outputs/5/2-1/layer_1/mixer_output"] == ((1, 12, 64), "gzip", True), "a sample is a chunk of outputs", how)
+    checks.check(how["metrics/5/2-1/histogram"] == ((5, 1, 6, 131), "gzip", True), "samples of a layer are a chunk of metrics", how)
+    checks.check(how["items/5/2-1/state"][0] is None, "states stay as they are", how)
+    other = case.copy("packed-by-three")
+    harness.run(["pack", "--threads", "3", FILE], 1, other)
+    checks.check(harness.read_bytes(os.path.join(folder, FILE)) == harness.read_bytes(os.path.join(other, FILE)),
+                 "the same bytes for any number of threads")
+    return folder
+
+
+def check_readers(checks, case, folder):
+    shutil.rmtree(os.path.join(folder, "comparisons"))
+    for ranks in (1, 2):
+        compared = harness.run(["compare", "-q"] + harness.FEW, ranks, folder)
+        found = recovery.results(folder)
+        found.pop("@packed")
+        wrong = sweep_files.differences(found, case.results)
+        checks.check(compared.status == 0 and not wrong, "compare, -n %d: the same reports" % ranks, "%s\n%s" % (wrong[:10], compared.err))
+    info = harness.run(["info", os.path.join(folder, FILE)], 1, folder)
+    checks.check(info.status == 0 and ", packed" in info.out.splitlines()[0], "info", info.out[:300] + info.err)
+    arrays = []
+    for at in (case.good, folder):
+        out = harness.run(["export", "--npy", os.path.join(case.workplace, "npy"), "-q"], 1, at)
+        checks.check(out.status == 0, "export", out.err)
+        arrays.append({name: harness.read_bytes(os.path.join(case.workplace, "npy", name))
+                       for name in os.listdir(os.path.join(case.workplace, "npy")) if name.endswith(".npy")})
+        shutil.rmtree(os.path.join(case.workplace, "npy"))
+    checks.check(len(arrays[0]) > 4 and arrays[0] == arrays[1], "export: the same arrays")
+
+
+def check_refused(checks, case, packed):
+    content = harness.read_bytes(os.path.join(packed, FILE))
+    for words in (["pack"], case.job + ["--resume"], ["save"] + recovery.job_without_modes(case.good, "-q") + ["3"]):
+        done = harness.run(words, 1, packed)
+        checks.check(done.status == recovery.INPUT and len(done.lines()) == 1 and "packed" in done.err, "%s of a packed file" % words[0], done.err)
+    checks.check(harness.read_bytes(os.path.join(packed, FILE)) == content, "refused: the file is as it was")
+
+    stopped = os.path.join(case.workplace, "stopped")
+    os.mkdir(stopped)
+    harness.run(["--inject", "stop@mark:4/0"] + case.job, 1, stopped, program=recovery.INJECT)
+    content = harness.read_bytes(os.path.join(stopped, FILE))
+    done = harness.run(["pack"], 1, stopped)
+    checks.check(done.status == recovery.INPUT and len(done.lines()) == 1 and "--resume" in done.err and
+                 harness.read_bytes(os.path.join(stopped, FILE)) == content, "pack of what is not finished", done.err)
+    nothing = harness.run(["pack", "nowhere"], 1, stopped)
+    checks.check(nothing.status == recovery.INPUT and len(nothing.lines()) == 1, "pack of nothing", nothing.err)
+
+    folder = case.copy("busy")
+    content = harness.read_bytes(os.path.join(folder, FILE))
+    with h5py.File(os.path.join(folder, FILE), "r", locking=True):
+        done = harness.run(["pack"], 1, folder)
+    checks.check(done.status == BUSY and len(done.lines()) == 1, "pack of what is open elsewhere", done.err)
+    status, _, err = harness.execute(["sh", "-c", 'ulimit -f 100; exec "$0" pack', harness.PROGRAM], folder)
+    checks.check(status == recovery.IO and len(harness.lines_of(err)) == 1, "pack without room: status and line", "%s\n%s" % (status, err))
+    left = os.listdir(os.path.join(folder, "layer_outputs"))
+    checks.check(harness.read_bytes(os.path.join(folder, FILE)) == content and not [name for name in left if name.endswith(".part")],
+                 "pack without room: all is as it was", left)
+
+
+def check_torn(checks, case, packed):
+    """A packed file that is damaged is refused or survives, as any other."""
+    good, chance = harness.read_bytes(os.path.join(packed, FILE)), random.Random(3)
+    folder = case.copy("torn")
+    path = os.path.join(folder, FILE)
+    for n in range(24):
+        spoilt = bytearray(good[:len(good) * 3 // 4] if n == 0 else good)
+        for _ in range(0 if n == 0 else 20):
+            spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
+        with open(path, "wb") as f:
+            f.write(spoilt)
+        done = harness.run(["compare", "-q", "--overwrite"] + harness.FEW, 1, folder)
+        checks.check(done.status in (0, 3, 4) and len(done.lines()) == (done.status != 0), "damaged, %d" % n, "%s\n%s" % (done.status, done.err))
+        checks.check(n > 0 or done.status == 3, "cut", done.err)
+
+
+def check_at_the_end(checks, case):
+    for ranks in (1, 2):
+        folder = os.path.join(case.workplace, "at-the-end-%d" % ranks)
+        os.mkdir(folder)
+        done = harness.run(case.job + ["--pack"], ranks, folder)
+        found = recovery.results(folder) if done.status == 0 else {}
+        checks.check(found.pop("@packed", None) and not sweep_files.differences(found, case.results), "--pack, -n %d" % ranks,
+                     "%s\n%s" % (done.status, done.err))
+
+
+def main():
+    checks = harness.Checks()
+    with harness.Workplace() as workplace:
+        case = Case(workplace)
+        packed = check_packed(checks, case)
+        check_readers(checks, case, packed)
+        check_refused(checks, case, packed)
+        check_torn(checks, case, packed)
+        check_at_the_end(checks, case)
+    checks.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
