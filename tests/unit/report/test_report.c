@@ -87,6 +87,12 @@ WRAP(const char *, result_attribute, const struct result *result, const char *na
     return strcmp(name, "evaluation_text") == 0 ? "a text" : strcmp(name, "ids_sha256") == 0 ? "beef" : "";
 }
 
+WRAP(int, result_recipes, const struct result *result)
+{
+    (void)result;
+    return 0;
+}
+
 WRAP(const struct arch *, result_arch, const struct result *result)
 {
     (void)result;
