@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codes_parts.h"
 #include "mamba1_parts.h"
 
-enum { NAME_CHARS = 128, PAD = 16, SCALES = (int)MAMBA1_SITES + (int)MAMBA1_TENSORS };
+enum { NAME_CHARS = CODES_NAME_CHARS, PAD = 16, SCALES = (int)MAMBA1_SITES + (int)MAMBA1_TENSORS };
 
 // ---- names ----
 
@@ -89,7 +90,7 @@ static const char embedding_scales[] = "backbone.embedding.scales",
                   norm_f_scale[] = "backbone.norm_f.output_scale", head_weight[] = "lm_head.weight",
                   head_a[] = "lm_head.a", head_b[] = "lm_head.b", head_alpha[] = "lm_head.alpha";
 
-static bool is_one_of_the_ends(const char *name)
+bool codes_is_end(const char *name)
 {
     const char *const known[] = {embedding_scales, embeddings_scales, norm_f_scale, head_a,
                                  head_b,           head_alpha};
@@ -101,7 +102,7 @@ static bool is_one_of_the_ends(const char *name)
 bool mamba1_knows_codes(const char *name, int n_layer)
 {
     static const char prefix[] = "backbone.layers.";
-    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return is_one_of_the_ends(name);
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return codes_is_end(name);
     char *end;
     long layer = strtol(name + sizeof prefix - 1, &end, 10);
     char expected[NAME_CHARS];
@@ -120,7 +121,7 @@ bool mamba1_knows_codes(const char *name, int n_layer)
     return false;
 }
 
-static void layer_name(int layer, const char *rest, char name[NAME_CHARS])
+void codes_layer_name(int layer, const char *rest, char name[NAME_CHARS])
 {
     snprintf(name, NAME_CHARS, "backbone.layers.%d.%s", layer, rest);
 }
@@ -174,7 +175,7 @@ static bool cut_padding(struct tensor *matrix, int64_t first)
     return zeros;
 }
 
-static enum status missing(const struct model *model, const char *name, struct error *err)
+enum status codes_missing(const struct model *model, const char *name, struct error *err)
 {
     return error_set(err, STATUS_INPUT, "%s: key '%s' is missing; a W8A8 Mamba checkpoint has it",
                      checkpoint_path(model->checkpoint), name);
@@ -194,11 +195,11 @@ static enum status bad_shape(const struct model *model, const char *name, const 
 }
 
 // `view` becomes [rows, columns], or [rows] where shape[1] is 0, of the tensor's codes.
-static enum status bind_codes(const struct model *model, const char *name, const int64_t shape[2],
-                              bool stored_by_input, struct tensor *view, struct error *err)
+enum status codes_bind(const struct model *model, const char *name, const int64_t shape[2],
+                       bool stored_by_input, struct tensor *view, struct error *err)
 {
     const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
-    if (!tensor) return missing(model, name, err);
+    if (!tensor) return codes_missing(model, name, err);
     if (tensor->dtype != DTYPE_I8)
         return error_set(err, STATUS_INPUT,
                          "%s: tensor '%s': expected INT8 codes, got %s; config.json names a "
@@ -221,9 +222,9 @@ static enum status bind_layer_codes(struct model *model, int layer, const struct
 {
     char name[NAME_CHARS];
     int64_t shape[2];
-    layer_name(layer, field->name, name);
+    codes_layer_name(layer, field->name, name);
     expected_shape(&model->dims, field->tensor, shape);
-    if (bind_codes(model, name, shape, field->stored_by_input, view, err)) return err->status;
+    if (codes_bind(model, name, shape, field->stored_by_input, view, err)) return err->status;
     model->tensors[layer * MAMBA1_TENSORS + field->tensor] = view;
     return STATUS_OK;
 }
@@ -231,8 +232,8 @@ static enum status bind_layer_codes(struct model *model, int layer, const struct
 // ---- scales ----
 
 // A plain number, or a float tensor of one element; *found is false where there is neither.
-static enum status find_number(const struct model *model, const char *name, double *number, bool *found,
-                               struct error *err)
+enum status codes_find_number(const struct model *model, const char *name, double *number, bool *found,
+                              struct error *err)
 {
     const struct scalar *scalar = checkpoint_scalar(model->checkpoint, name);
     const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
@@ -245,8 +246,8 @@ static enum status find_number(const struct model *model, const char *name, doub
         tensor_shape_text(tensor->shape, tensor->dims, shape);
         return error_set(
             err, STATUS_INPUT,
-            "%s: key '%s': expected one number, got a tensor of %s, shape %s; a W8A8 Mamba-1 model has "
-            "one scale for a tensor",
+            "%s: key '%s': expected one number, got a tensor of %s, shape %s; a W8A8 model has one scale "
+            "for it",
             checkpoint_path(model->checkpoint), name, tensor_dtype_name(tensor), shape);
     }
     tensor_to_f32(tensor, &value);
@@ -254,12 +255,12 @@ static enum status find_number(const struct model *model, const char *name, doub
     return STATUS_OK;
 }
 
-static enum status bind_scale(const struct model *model, const char *name, float *scale, struct error *err)
+enum status codes_scale(const struct model *model, const char *name, float *scale, struct error *err)
 {
     double number = 0;
     bool found;
-    if (find_number(model, name, &number, &found, err)) return err->status;
-    if (!found) return missing(model, name, err);
+    if (codes_find_number(model, name, &number, &found, err)) return err->status;
+    if (!found) return codes_missing(model, name, err);
     *scale = (float)number;
     if (!(*scale > 0) || isinf(*scale))
         return error_set(err, STATUS_INPUT, "%s: key '%s': expected one finite number above 0, got %g",
@@ -272,8 +273,8 @@ static enum status bind_layer_scale(struct model *model, int layer, const struct
 {
     char name[NAME_CHARS];
     float scale;
-    layer_name(layer, field->name, name);
-    if (bind_scale(model, name, &scale, err)) return err->status;
+    codes_layer_name(layer, field->name, name);
+    if (codes_scale(model, name, &scale, err)) return err->status;
     model->scales[layer * SCALES + field->place] = scale;
     return STATUS_OK;
 }
@@ -285,12 +286,11 @@ static bool is_near(double number, double expected)
 
 // The equations take each scale from one place; a file that says something else elsewhere means another
 // model.
-static enum status check_number(const struct model *model, const char *name, double expected,
-                                struct error *err)
+enum status codes_check(const struct model *model, const char *name, double expected, struct error *err)
 {
     double number = 0;
     bool found;
-    if (find_number(model, name, &number, &found, err) || !found || is_near(number, expected))
+    if (codes_find_number(model, name, &number, &found, err) || !found || is_near(number, expected))
         return err->status;
     return error_set(err, STATUS_INPUT, "%s: key '%s': expected %.9g by the file's other scales, got %.9g",
                      checkpoint_path(model->checkpoint), name, expected, number);
@@ -306,8 +306,8 @@ static enum status check_layer_number(const struct model *model, int layer, cons
 {
     const float *s = model_scales(model, layer);
     char name[NAME_CHARS];
-    layer_name(layer, field->name, name);
-    return check_number(model, name, scale_at(s, field->over) / scale_at(s, field->under), err);
+    codes_layer_name(layer, field->name, name);
+    return codes_check(model, name, scale_at(s, field->over) / scale_at(s, field->under), err);
 }
 
 // ---- alpha ----
@@ -323,7 +323,8 @@ static enum status look_at_alpha(const struct model *model, const char *name, do
 {
     double number = 0;
     bool found;
-    if (find_number(model, name, &number, &found, err) || !found || number == 1 || is_near(number, expected))
+    if (codes_find_number(model, name, &number, &found, err) || !found || number == 1 ||
+        is_near(number, expected))
         return err->status;
     if (odd->count++ > 0) return STATUS_OK;
     snprintf(odd->name, sizeof odd->name, "%s", name);
@@ -337,7 +338,7 @@ static enum status look_at_layer(const struct model *model, int layer, struct od
     char name[NAME_CHARS];
     for (const struct alpha_field *f = alpha_fields; f < alpha_fields + ALPHA_FIELDS; f++) {
         const double a = scale_at(s, f->over) / scale_at(s, f->under);
-        layer_name(layer, f->name, name);
+        codes_layer_name(layer, f->name, name);
         if (look_at_alpha(model, name, a * scale_at(s, f->times), odd, err)) return err->status;
     }
     return STATUS_OK;
@@ -374,11 +375,11 @@ static bool is_ones(const struct tensor *tensor, int count)
     return good;
 }
 
-static enum status bind_norm(const struct model *model, const char *name, const char *folded,
-                             const struct tensor **norm, struct error *err)
+enum status codes_norm(const struct model *model, const char *name, const char *folded,
+                       const struct tensor **norm, struct error *err)
 {
     const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
-    if (!tensor) return missing(model, name, err);
+    if (!tensor) return codes_missing(model, name, err);
     if (!is_ones(tensor, model->dims.d_model))
         return error_set(
             err, STATUS_INPUT,
@@ -391,8 +392,8 @@ static enum status bind_norm(const struct model *model, const char *name, const 
 static enum status bind_layer(struct model *model, int layer, struct error *err)
 {
     char norm[NAME_CHARS];
-    layer_name(layer, "norm.weight", norm);
-    if (bind_norm(model, norm, "in_proj", &model->tensors[layer * MAMBA1_TENSORS + TENSOR_NORM], err))
+    codes_layer_name(layer, "norm.weight", norm);
+    if (codes_norm(model, norm, "in_proj", &model->tensors[layer * MAMBA1_TENSORS + TENSOR_NORM], err))
         return err->status;
     for (int i = 0; i < FIELDS; i++)
         if (bind_layer_codes(model, layer, &fields[i], &model->views[layer * FIELDS + i], err))
@@ -445,7 +446,7 @@ static enum status check_row_scales(const struct model *model, const struct tens
     return STATUS_OK;
 }
 
-static enum status bind_embedding(struct model *model, const struct config *config, struct error *err)
+enum status codes_embedding(struct model *model, const struct config *config, struct error *err)
 {
     static const char *const names[] = {"backbone.embeddings.weight", "backbone.embedding.weight"};
     const struct tensor *plural = checkpoint_find(model->checkpoint, names[0]),
@@ -455,26 +456,26 @@ static enum status bind_embedding(struct model *model, const struct config *conf
     struct tensor same;
     if (check_part(model, tensor, config->embedding, "embedding_cfg.layer", err)) return err->status;
     if (tensor->dtype != DTYPE_I8) return STATUS_OK;
-    if (bind_codes(model, tensor->name, shape, false, &same, err)) return err->status;
+    if (codes_bind(model, tensor->name, shape, false, &same, err)) return err->status;
     model->embedding = tensor;
     model->ends.embedding = checkpoint_find(model->checkpoint, scales);
-    if (!model->ends.embedding) return missing(model, scales, err);
+    if (!model->ends.embedding) return codes_missing(model, scales, err);
     return check_row_scales(model, model->ends.embedding, err);
 }
 
-static enum status bind_head(struct model *model, const struct config *config, struct tensor *view,
-                             struct error *err)
+enum status codes_head(struct model *model, const struct config *config, struct tensor *view,
+                       struct error *err)
 {
     const struct tensor *tensor = checkpoint_find(model->checkpoint, head_weight);
     const int64_t shape[2] = {model->dims.vocab_size, model->dims.d_model};
     struct w8a8_ends *ends = &model->ends;
-    if (!tensor) return missing(model, head_weight, err);
+    if (!tensor) return codes_missing(model, head_weight, err);
     if (check_part(model, tensor, config->lm_head, "lm_head_cfg.layer", err)) return err->status;
     if (tensor->dtype != DTYPE_I8) return STATUS_OK;
-    if (bind_codes(model, head_weight, shape, true, view, err) ||
-        bind_scale(model, head_a, &ends->lm_head_input, err) ||
-        bind_scale(model, head_b, &ends->lm_head, err) ||
-        check_number(model, norm_f_scale, (double)ends->lm_head_input, err))
+    if (codes_bind(model, head_weight, shape, true, view, err) ||
+        codes_scale(model, head_a, &ends->lm_head_input, err) ||
+        codes_scale(model, head_b, &ends->lm_head, err) ||
+        codes_check(model, norm_f_scale, (double)ends->lm_head_input, err))
         return err->status;
     model->lm_head = view;
     return STATUS_OK;
@@ -498,12 +499,12 @@ static enum status refuse_2024(const struct model *model, struct error *err)
         checkpoint_path(c), there, absent);
 }
 
-static enum status check_strange_numbers(const struct model *model, struct error *err)
+enum status codes_check_strangers(const struct model *model, struct error *err)
 {
     for (size_t i = 0; i < checkpoint_scalars(model->checkpoint); i++) {
         const char *name = checkpoint_scalar_at(model->checkpoint, i)->name;
         const bool ours = strncmp(name, "backbone.", 9) == 0 || strncmp(name, "lm_head.", 8) == 0;
-        if (ours && !mamba1_knows_codes(name, model->dims.n_layer))
+        if (ours && !model->dims.arch->knows_codes(name, model->dims.n_layer))
             return error_set(err, STATUS_INPUT,
                              "%s: unknown key '%.200s': no part of a W8A8 model of %d layers",
                              checkpoint_path(model->checkpoint), name, model->dims.n_layer);
@@ -521,9 +522,9 @@ enum status mamba1_bind_codes(struct model *model, const struct config *config, 
     if (refuse_2024(model, err)) return err->status;
     for (int l = 0; l < model->dims.n_layer; l++)
         if (bind_layer(model, l, err)) return err->status;
-    if (bind_embedding(model, config, err) ||
-        bind_norm(model, "backbone.norm_f.weight", "lm_head", &model->norm_f, err) ||
-        bind_head(model, config, &model->views[views - 1], err) || note_alphas(model, err))
+    if (codes_embedding(model, config, err) ||
+        codes_norm(model, "backbone.norm_f.weight", "lm_head", &model->norm_f, err) ||
+        codes_head(model, config, &model->views[views - 1], err) || note_alphas(model, err))
         return err->status;
-    return check_strange_numbers(model, err);
+    return codes_check_strangers(model, err);
 }

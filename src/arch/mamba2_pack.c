@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The weights of a layer of Mamba-2 in the form of its steps.
 #include <math.h>
+#include <string.h>
 
 #include "mamba2_parts.h"
 #include "ssmsweep/arch/pack.h"
@@ -15,7 +16,7 @@ size_t mamba2_scratch_bytes(const struct dims *d)
 }
 
 // -exp(A_log), by the project's own exp, so that the bits do not depend on a library.
-static void pack_decay(const struct packing *p, float *A_log, float *out)
+void mamba2_pack_decay(const struct packing *p, float *A_log, float *out)
 {
     const int H = p->model->dims.n_heads, ldH = round_up16(H);
     p->kernels->exp(A_log, ldH, A_log);
@@ -42,7 +43,7 @@ static void pack_small(const struct packing *p, bool half, struct mamba2_float_l
                     vectors[i].count, vectors[i].ld, vectors[i].out);
     pack_transposed(pack_view(p->kernels, p->scratch, model_tensor(p->model, p->layer, MAMBA2_CONV_W), half),
                     w.conv, d->d_conv, w.ld_conv, out->conv_w);
-    pack_decay(p, pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_A_LOG)), out->A);
+    mamba2_pack_decay(p, pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_A_LOG)), out->A);
 }
 
 // ---- INT8 ----
@@ -147,13 +148,15 @@ static void pack_units(const struct packing *p, struct mamba2_unit_layer *out)
     const size_t in_proj = (size_t)arch_size(EXTENT_2I_2GN_H, d) * (size_t)d->d_model,
                  out_proj = (size_t)d->d_model * (size_t)w.I;
     int8_t *codes = arena_take(p->scratch, (in_proj > out_proj ? in_proj : out_proj) + KERNEL_LANES);
+    memset(out->given, 0, (size_t)w.ld_in * sizeof *out->given);
+    memset(out->conv_steps, 0, (size_t)w.ld_conv * sizeof *out->conv_steps);
     pack_projections(p, codes, out);
     pack_conv(p, codes, out);
     float *A_log = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_A_LOG));
     float *skip = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_D_SKIP));
     round_to_grid(p, A_log, w.H, codes);
     round_to_grid(p, skip, w.H, codes);
-    pack_decay(p, A_log, out->A);
+    mamba2_pack_decay(p, A_log, out->A);
     pack_vector(skip, w.H, w.ldH, out->D_skip);
     pack_vector(pack_view(p->kernels, p->scratch, model_tensor(p->model, p->layer, MAMBA2_DT_BIAS), true),
                 w.H, w.ldH, out->dt_bias);
@@ -168,7 +171,11 @@ void mamba2_pack(const struct packing *p, enum packed_form form, void *layer)
     const struct panel_recipe recipe = {.half = form == PACKED_FP16};
     struct mamba2_float_layer *out = layer;
     if (form == PACKED_BY_UNIT) {
-        pack_units(p, layer);
+        (p->model->kind == MODEL_W8A8 ? mamba2_pack_given : pack_units)(p, layer);
+        return;
+    }
+    if (p->model->kind == MODEL_W8A8) {
+        mamba2_dequantize(p, recipe.half, out);
         return;
     }
     float *conv = pack_panels(p->kernels, p->scratch, in_proj, 0, w.I, recipe, out->in_proj);
@@ -199,6 +206,8 @@ static void carve_units(const struct dims *d, struct arena *arena, struct mamba2
     out->in_proj_scales = pack_floats(arena, MAMBA2_PARTS);
     out->conv_w_scales = pack_floats(arena, MAMBA2_PARTS);
     out->out_proj_scale = pack_floats(arena, 1);
+    out->given = pack_floats(arena, w.ld_in);
+    out->conv_steps = pack_floats(arena, w.ld_conv);
     out->in_proj = pack_outputs(arena, w.ld_in, d->d_model);
     out->out_proj = pack_outputs(arena, w.ldD, d->d_inner);
     out->conv_w = pack_floats(arena, (long)d->d_conv * w.ld_conv);

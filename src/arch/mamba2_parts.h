@@ -9,6 +9,23 @@
 
 enum status mamba2_describe(struct config *config, const struct config_source *in, struct error *err);
 
+// ---- a W8A8 checkpoint in Quamba2's layout (mamba2_codes.c) ----
+
+enum { MAMBA2_GROUPS = 4 }; // of heads in each of G, and of channels in each of those
+
+// Fills tensors, scales, ends and views of a model whose dims and checkpoint are there.  STATUS_INPUT:
+// missing, wrong shape or dtype, scales that are not positive or contradict each other or config.json.
+enum status mamba2_bind_codes(struct model *model, const struct config *config, struct error *err);
+bool mamba2_knows_codes(const char *name, int n_layer);
+bool mamba2_has_groups(const struct model *model, int layer);
+// What a layer has beside tensors and scales of sites; checked already when it is packed.
+// Scales of conv1d's outputs: columns[I + 2GN].
+enum status mamba2_conv_steps(const struct model *model, int layer, float *columns, struct error *err);
+// s_W / s_o of each output of in_proj: steps[2I + 2GN + H, rounded up to 16].
+enum status mamba2_in_proj_steps(const struct model *model, int layer, float *steps, struct error *err);
+// Scales of conv1d's weight and bias, of x, B, C each.
+enum status mamba2_part_scales(const struct model *model, int layer, float scales[6], struct error *err);
+
 // Widths of a layer, each rounded up to 16 in memory, with zeros behind it.
 struct mamba2_width {
     int I, BC, conv, H; // BC = GN; conv = I + 2GN, without gaps
@@ -47,6 +64,8 @@ struct mamba2_unit_layer {
     float *in_proj_scales; // [MAMBA2_PARTS]
     float *conv_w_scales;  // [MAMBA2_PARTS], of x, B, C
     float *out_proj_scale;
+    float *given;      // [ld_in] s_W / s_o of a checkpoint; NULL: of a float model
+    float *conv_steps; // [ld_conv] scales of conv1d's outputs of a checkpoint
     uint8_t *in_proj;  // code + 128, panels as in the float layer: had_rows(W_in diag(w_norm))
     uint8_t *out_proj; // had on both sides
     float *conv_w;     // [K][ld_conv] codes as integers
@@ -75,6 +94,13 @@ void mamba2_carve_layer(const struct dims *dims, enum packed_form form, const st
                         struct arena *arena, void *layer);
 size_t mamba2_scratch_bytes(const struct dims *dims);
 void mamba2_pack(const struct packing *packing, enum packed_form form, void *layer);
+
+// -exp(A_log) [ldH]; A_log, with zeros up to 16, is scratch afterwards.
+void mamba2_pack_decay(const struct packing *p, float *A_log, float *out);
+// A W8A8 checkpoint (mamba2_given.c): its codes and scales as they are, and as floats, the rotations
+// undone.
+void mamba2_pack_given(const struct packing *p, struct mamba2_unit_layer *out);
+void mamba2_dequantize(const struct packing *p, bool half, struct mamba2_float_layer *out);
 
 // L is the longest sample.  What conv1d takes has K-1 rows of zeros in front of row 0.
 struct mamba2_work {

@@ -86,6 +86,9 @@ static void project_in(const struct layer *l)
         fill(l, l->w->steps, (enum mamba2_part)part, 0, s_o);
         fill(l, l->w->factors, (enum mamba2_part)part, 0, value ? s_W : (float)((double)s_W / (double)s_o));
     }
+    for (int i = 0; i < w->ld_in && l->p->given[0] > 0; i++)
+        l->w->factors[i] =
+            dynamic && i >= w->ldI && i < w->ldI + w->ld_conv ? l->w->factors[i] : l->p->given[i];
     struct gemm_s8 all = {.a = l->pass->codes,
                           .lda = w->ldD,
                           .w = l->p->in_proj,
@@ -166,6 +169,8 @@ static void set_conv_steps(const struct layer *l)
         l->w->conv_steps[i] = 1; // behind the channels
     for (int part = PART_X; part <= PART_C; part++)
         fill(l, l->w->conv_steps, (enum mamba2_part)part, l->width.ldI, l->scale[sites_out[part]]);
+    for (int i = 0; i < l->width.conv && l->p->given[0] > 0; i++)
+        l->w->conv_steps[i] = l->p->conv_steps[i];
 }
 
 static enum ssd_order order_of(const struct layer *l)

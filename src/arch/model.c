@@ -442,6 +442,12 @@ enum status model_set_reference(struct model *model, const struct model *referen
     if (reference->kind != MODEL_FLOAT)
         return error_set(err, STATUS_INPUT, "--reference-model: %s: expected a float model, got a W8A8 one",
                          reference->directory);
+    if (model->reordered)
+        return error_set(
+            err, STATUS_INPUT,
+            "--reference-model: %s: heads and channels of %s stand in the order of its groups, which "
+            "is not that of a float model; leave the option out",
+            reference->directory, model->directory);
     if (a->norm_eps != b->norm_eps)
         return error_set(err, STATUS_INPUT, "--reference-model: %s: layer_norm_epsilon: expected %g, got %g",
                          reference->directory, (double)a->norm_eps, (double)b->norm_eps);

@@ -392,7 +392,7 @@ W8A8 = [
     ("W4A8", ["ssm_cfg.layer", "W4A8QMamba", "Mamba-1 with 4-bit weights and 8-bit"],
      quamba_config(ssm_cfg={"layer": "W4A8QMamba"})),
     ("W4A8 of Mamba-2", ["W4A8QMamba2", "Mamba-2 with 4-bit weights"], quamba_config(ssm_cfg={"layer": "W4A8QMamba2"})),
-    ("W8A8 of Mamba-2", ["W8A8QMamba2", "Mamba-2, W8A8"], quamba_config(ssm_cfg={"layer": "W8A8QMamba2"})),
+    ("W8A8 of Mamba-2 by its config.json alone", ["in_proj.weight", "[96, 643]"], quamba_config(ssm_cfg={"layer": "W8A8QMamba2"})),
     ("W4AX", ["W4AX", "a list", "W4A16QMamba2"],
      quamba_config(ssm_cfg={"layer": [{"W4A16": "W4A16QMamba2"}, {"W4A8": "W4A8QMamba2"}]}, is_hybrid=True)),
     ("4-bit embedding", ["embedding_cfg.layer", "W4O16Embedding"], quamba_config(embedding_cfg={"layer": "W4O16Embedding"})),

@@ -3,10 +3,11 @@
 """Mamba-2 against mamba2_reference.py, by the checks of docs/numerics.md ("How it is checked").
 
     check_mamba2.py CHECK PROBE
-    CHECK: float, half, scan, calibrate, layers
+    CHECK: float, half, scan, calibrate, layers, checkpoint, broken
 """
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import types
@@ -16,6 +17,7 @@ import numpy as np
 import check_numerics as common
 import mamba2_reference as m2
 import quamba_reference as q
+import torch_file
 from check_numerics import check
 
 COMPONENTS = ("mixer_input", "conv1d_input", "conv1d_output", "ssm_input", "ssm_B", "ssm_C", "ssm_dt", "ssm_output",
@@ -79,6 +81,24 @@ def describe(folder):
     shape = types.SimpleNamespace(D=D, I=2 * D, N=N, G=G, H=2 * D // (config.get("head_dim") or ssm.get("headdim", 64)),
                                   channels=2 * D + 2 * G * N, n_layer=config.get("num_hidden_layers") or config["n_layer"])
     return types.SimpleNamespace(shape=shape, embedding=range(vocab))
+
+
+def stored_scales(folder):
+    """Of the sites of a W8A8 checkpoint, as the program reports them: of many the largest."""
+    stored = torch_file.load(os.path.join(folder, "pytorch_model.bin"))
+    keys = {"in_proj:input": "norm.output_scale", "z_act": "mixer.norm.z_scale", "x_conv_in": "mixer.conv1d.x_scale",
+            "B_conv_in": "mixer.conv1d.B_scale", "C_conv_in": "mixer.conv1d.C_scale", "dt_act": "mixer.qchunk_scan.dt_scale",
+            "x_conv_out": "mixer.conv1d.x_out_scales", "B_conv_out": "mixer.conv1d.B_out_scales",
+            "C_conv_out": "mixer.conv1d.C_out_scales", "ssm_state_act": "mixer.qchunk_scan.ssm_state_scale",
+            "out_proj:input": "mixer.had.x_H_scale"}
+    n_layer = describe(folder).shape.n_layer
+    return [{site: np.float32(np.max(stored["backbone.layers.%d.%s" % (l, key)])) for site, key in keys.items()} for l in range(n_layer)]
+
+
+def stored_embedding(folder):
+    stored = torch_file.load(os.path.join(folder, "pytorch_model.bin"))
+    rows, scales = stored["backbone.embedding.weight"].astype(np.float32), stored.get("backbone.embedding.scales")
+    return rows if scales is None else q.to_fp16(rows * scales.astype(np.float32)[:, None])
 
 
 def random_case(probe, number):
@@ -273,8 +293,159 @@ def layers(probe):
                   "quantization error, at most 0.02" % (os.path.basename(folder), mode, c, 100 * share, t.codes, t.far, distance))
 
 
+# ---- W8A8 checkpoints ----
+
+def state_dict(qm):
+    """The keys of Quamba2's layout, of a quantized reference: with groups where it has them; float embedding and lm_head."""
+    shape, V = qm.m.shape, len(qm.m.embedding)
+    half = np.float16
+    out = {"backbone.embedding.weight": qm.embedding.astype(half), "backbone.norm_f.weight": np.ones(shape.D, half),
+           "lm_head.weight": q.hadamard(qm.m.lm_head * qm.m.norm_f).astype(half)}
+    rows, padded = shape.bounds()[-1], -(-shape.bounds()[-1] // 16) * 16
+    one = np.ones((1, 1), np.float32)
+    for l, (p, s) in enumerate(zip(qm.layers, qm.scales)):
+        b = "backbone.layers.%d." % l
+        m, g = b + "mixer.", b + "mixer.qchunk_scan."
+        s = {k: np.asarray(v, np.float32) for k, v in s.items()}
+        out.update({b + "norm.weight": np.ones(shape.D, half), b + "norm.output_scale": float(s["in_proj:input"]),
+                    m + "norm.weight": p["gnorm"].astype(half), m + "norm.z_scale": float(s["z_act"]),
+                    m + "had.x_H_scale": float(s["out_proj:input"]), m + "in_proj.a": one * s["in_proj:input"],
+                    m + "out_proj.a": one * s["out_proj:input"], m + "out_proj.b": one * p["out_proj:scale"],
+                    m + "out_proj.alpha": float(s["out_proj:input"] * p["out_proj:scale"])})
+        weight, step = np.zeros((padded, shape.D), np.int8), np.zeros((1, padded), np.float32)
+        weight[:rows], step[0, :rows] = p["in_proj"], p["in_proj:scale"]
+        out[m + "in_proj.weight"], out[m + "in_proj.b"] = weight.T, step
+        w = np.zeros((shape.I, -(-shape.D // 16) * 16), np.int8)
+        w[:, :shape.D] = p["out_proj"].T
+        out[m + "out_proj.weight"] = w
+        out[m + "conv1d.weight"] = np.concatenate([p["conv_w:" + k] for k in m2.CONV])
+        out[m + "conv1d.bias"] = np.concatenate([p["conv_b:" + k] for k in m2.CONV])
+        for k in m2.CONV:
+            out[m + "conv1d.%s_scale" % k] = float(s[k + "_conv_in"])
+            out[m + "conv1d.w%s_scale" % k], out[m + "conv1d.b%s_scale" % k] = float(p["conv_w:scale:" + k]), float(p["conv_b:scale:" + k])
+            out[m + "conv1d.%s_out_scales" % k] = s[k + "_conv_out"]
+            out[g + ("x_scales" if k == "x" else k + "_scale")] = s[k + "_conv_out"]
+        out.update({g + "dt_bias": p["dt_bias"].astype(half), g + "A_log": p["A_log"], g + "A_log_scale": np.asarray(p["A_log:scale"], np.float32),
+                    g + "D": p["Dskip"], g + "D_scale": np.asarray(p["Dskip:scale"], np.float32), g + "dt_scale": s["dt_act"],
+                    g + "ssm_state_scale": s["ssm_state_act"]})
+        if qm.groups is not None:
+            for at in (m + "conv1d.", g):
+                out[at + "x_head_group_range"] = qm.groups[l].head_range
+                out[at + "x_dim_group_range"] = qm.groups[l].dim_range
+    return out, V
+
+
+def save_checkpoint(folder, qm, stored):
+    shape = qm.m.shape
+    os.makedirs(folder, exist_ok=True)
+    torch_file.save(os.path.join(folder, "pytorch_model.bin"), stored)
+    limits = [float(shape.dt_min), float(shape.dt_max)]
+    config = dict(d_model=shape.D, d_intermediate=0, n_layer=shape.n_layer, vocab_size=len(qm.m.embedding) - 1, rms_norm=True,
+                  ssm_cfg=dict(layer="W8A8QMamba2", headdim=shape.P, d_state=shape.N, ngroups=shape.G, chunk_size=shape.Q, dt_limit=limits,
+                               norm_before_gate=shape.norm_before_gate), attn_layer_idx=[], attn_cfg={},
+                  pad_vocab_size_multiple=16, tie_embeddings=False, norm_cfg={"norm": "QRMSNorm"},
+                  embedding_cfg={"layer": "Embedding"}, lm_head_cfg={"layer": "Linear"})
+    with open(os.path.join(folder, "config.json"), "w") as f:
+        json.dump(config, f)
+
+
+def quantized_case(probe, number, grouped):
+    """A quantized reference of a random model in the original layout, and its file."""
+    kind = dict(MODELS[number], hugging_face=False, tie=True)
+    gate_last, limit = kind.pop("gate_last", False), kind.pop("limit", None)
+    kind.pop("time_step_limit", None)
+    config, tensors = m2.random_model(seed=4000 + number, vocab=VOCAB + 3, **kind)
+    config["ssm_cfg"].update({"norm_before_gate": gate_last, "dt_limit": limit or [0.0, float("inf")]})
+    model, g = m2.Model(config, tensors), np.random.Generator(np.random.PCG64(number))
+    samples = [g.integers(0, VOCAB, n).astype(np.int32) for n in (1, 40, 130)]
+    groups = None
+    if grouped:
+        groups = [m2.Groups(v, model.shape) for v in m2.channel_statistics(model, samples)]
+        model = m2.reorder(model, groups)
+    qm = m2.QuantModel(model, m2.calibrate(model, samples, groups=groups), groups=groups)
+    folder = probe.path("w8a8-%d-%d" % (number, grouped))
+    stored, _ = state_dict(qm)
+    save_checkpoint(folder, qm, stored)
+    return folder, qm, samples, stored
+
+
+def checkpoint(probe):
+    """Each layer of a file, in the order of its channels, on the Python's inputs; the float modes on its dequantized weights."""
+    for number, grouped in ((1, False), (0, True), (1, True), (3, True)):
+        folder, qm, samples, stored = quantized_case(probe, number, grouped)
+        largest = [{k: np.float32(np.max(v)) for k, v in s.items()} for s in qm.scales]
+        what = "%s, %s" % (os.path.basename(folder), "groups" if grouped else "one scale")
+        for mode in ("0", "2-1", "2-4", "3"):
+            off = quantization = 0.0
+            for tokens in samples:
+                inputs, want, plain = [], [], []
+                h = qm.embedding[tokens]
+                residual = np.zeros_like(h)
+                for l in range(qm.m.shape.n_layer):
+                    inputs.append((residual, h))
+                    residual = (residual + h).astype(np.float32)
+                    nq = q.sat8(np.rint(q.rmsnorm_unit(residual, qm.m.shape.eps) / qm.scales[l]["in_proj:input"]))
+                    h = m2.quant_layer(qm, l, nq, mode)["h"]
+                    want.append(h)
+                    xhat = q.rmsnorm_unit(q.hadamard(residual, True), qm.m.shape.eps)
+                    plain.append(q.hadamard(m2.float_layer(qm.m.layers[l], qm.m.shape, xhat)["mixer_output"]))
+                for (_, _, got), w, f in zip(probe.layers(folder, qm.m, mode, largest, inputs), want, plain):
+                    off, quantization = off + ((got - w) ** 2).sum(), quantization + ((w - f) ** 2).sum()
+            distance = np.sqrt(off / quantization)
+            check(distance <= 0.02, "%s mode %s: distance %.4f of the quantization error, at most 0.02" % (what, mode, distance))
+        check_dequantized(probe, folder, qm, stored, samples, what)
+
+
+def check_dequantized(probe, folder, qm, stored, samples, what):
+    """fp32 of a file: the float model whose weights are its codes, the rotations undone."""
+    import copy
+    other, b = copy.copy(qm.m), qm.m.shape.bounds()
+    other.embedding, other.norm_f = q.hadamard(qm.embedding, True), np.ones(qm.m.shape.D, np.float32)
+    other.lm_head = q.hadamard(stored["lm_head.weight"].astype(np.float32), True)
+    other.layers = []
+    for p in qm.layers:
+        rows = np.concatenate([p["in_proj"][b[i]:b[i + 1]].astype(np.float32) * p["in_proj:" + s] for i, s in enumerate(m2.SEGMENTS)])
+        conv = {k: np.concatenate([p[k + ":" + s].astype(np.float32) * p[k + ":scale:" + s] for s in m2.CONV]) for k in ("conv_w", "conv_b")}
+        out = q.hadamard(q.hadamard((p["out_proj"].astype(np.float32) * p["out_proj:scale"]).T, True).T, True)
+        other.layers.append(dict(conv, norm=np.ones(qm.m.shape.D, np.float32), in_proj=q.hadamard(rows, True), out_proj=out,
+                                 dt_bias=p["dt_bias"], gnorm=p["gnorm"], A_log=p["A_log"].astype(np.float32) * p["A_log:scale"],
+                                 Dskip=p["Dskip"].astype(np.float32) * p["Dskip:scale"]))
+    for (cap, logits), tokens in zip(probe.forward(folder, other, "fp32", None, samples), samples):
+        want, want_logits = m2.float_forward(other, tokens)
+        worst = max(common.worst_difference(cap, want), np.abs(logits - want_logits).max() / np.abs(want_logits).max())
+        check(worst <= 2e-5, "%s fp32 L=%d: %.1e of the largest value, at most 2e-5" % (what, len(tokens), worst))
+
+
+def broken(probe):
+    """Files that contradict themselves are refused by key."""
+    folder, qm, _, stored = quantized_case(probe, 1, True)
+    m = "backbone.layers.1.mixer."
+    ends, lanes = stored[m + "conv1d.x_head_group_range"], stored[m + "conv1d.x_dim_group_range"]
+    backwards, short = ends.copy(), lanes.copy()
+    backwards[0, :2] = backwards[0, 1::-1]
+    short[1, 3, 3] -= 1
+    for what, key, value, words in (
+            ("no steps of in_proj", "in_proj.b", None, "missing"), ("no groups in the scan", "qchunk_scan.x_head_group_range", None, "missing"),
+            ("groups backwards", "conv1d.x_head_group_range", backwards, "ascending"), ("groups that end early", "conv1d.x_dim_group_range", short, "up to"),
+            ("other groups in the scan", "qchunk_scan.x_dim_group_range", np.roll(lanes, 1, axis=1) if not np.array_equal(np.roll(lanes, 1, axis=1), lanes)
+             else short, "groups"), ("other scales in the scan", "qchunk_scan.x_scales", stored[m + "conv1d.x_out_scales"] * 2, "conv1d"),
+            ("a scale of 0", "conv1d.B_out_scales", stored[m + "conv1d.B_out_scales"] * 0, "above 0"), ("a scale too few", "conv1d.C_out_scales",
+             stored[m + "conv1d.C_out_scales"][:1], "2 finite"), ("another input scale", "in_proj.a", stored[m + "in_proj.a"] * 2, "other scales"),
+            ("floats for codes", "qchunk_scan.A_log", stored[m + "qchunk_scan.A_log"].astype(np.float32), "INT8"),
+            ("NaN in the gate's weight", "norm.weight", stored[m + "norm.weight"] * np.float16(np.nan), "finite"),
+            ("a stranger", "selective_scan.u_scale", 0.5, "unknown")):
+        changed = {k: v for k, v in stored.items() if k != m + key}
+        if value is not None:
+            changed[m + key] = value
+        save_checkpoint(folder, qm, changed)
+        done = subprocess.run([probe.binary, "hadamard", "1", "x", "x"] if False else
+                              [probe.binary, "forward", folder, "2-1", "-", "-", probe.path("out")], stderr=subprocess.PIPE, text=True, check=False)
+        check(done.returncode == 1 and len(done.stderr.splitlines()) == 1 and key in done.stderr and words in done.stderr,
+              "%s: %s" % (what, done.stderr.strip()[-160:]))
+
+
 MODES = ("0", "2-0", "2-1", "2-2", "2-3", "2-4", "3")
-CHECKS = {"float": float_modes, "half": half_layers, "scan": scan, "calibrate": calibrate, "layers": layers}
+CHECKS = {"float": float_modes, "half": half_layers, "scan": scan, "calibrate": calibrate, "layers": layers, "checkpoint": checkpoint, "broken": broken}
 
 
 def main():

@@ -31,6 +31,7 @@ struct model {
     const struct tensor **tensors;  // [n_layer][n_tensors] in the order of the family, shapes as stored
     float *scales; // [n_layer][n_sites + n_tensors] that a W8A8 checkpoint brings; NULL for MODEL_FLOAT
     struct w8a8_ends ends; // of MODEL_W8A8
+    bool reordered;        // its heads and channels stand in another order than in the float model
     struct tensor *views;  // what tensors and lm_head point to where the file stores it otherwise
     // The float weights that the float modes use, borrowed; NULL: the model's own (of MODEL_W8A8: its codes,
     // dequantized and rotated back).
