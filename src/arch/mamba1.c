@@ -74,6 +74,26 @@ static const struct unit units[MAMBA1_UNITS] = {
     [UNIT_SCAN_ORDER] = {"scan:order", {FORMAT_SEQUENTIAL, FORMAT_BLOCKED}},
 };
 
+// ---- settings that give the same bits ----
+
+static bool is_values(enum format weight)
+{
+    return weight == FORMAT_FLOAT || weight == FORMAT_FP16;
+}
+
+// docs/recipes.md, "Runs that are the same".  1. Codes that are dequantized and quantized again are the same
+// codes, and so are those of a float v, whoever makes them: `int8` is `codes`.  2. Behind an INT8 conv1d the
+// float is the grid, code · scale, which the scan makes of codes as well.  3. So does x_proj where its weight
+// is float: both products are of values.
+static void canonical(struct setting *setting)
+{
+    const bool int8 = setting->of[UNIT_CONV1D_OUTPUT] == FORMAT_INT8;
+    if (setting->of[UNIT_SCAN_U] == FORMAT_INT8 || (int8 && setting->of[UNIT_SCAN_U] == FORMAT_FLOAT))
+        setting->of[UNIT_SCAN_U] = FORMAT_CODES;
+    if (int8 && is_values((enum format)setting->of[UNIT_X_PROJ]))
+        setting->of[UNIT_X_PROJ_INPUT] = FORMAT_INT8;
+}
+
 // ---- activations ----
 
 static float *take_rows(struct arena *arena, long rows, long width)
@@ -152,7 +172,7 @@ static double operations(const struct dims *d)
     .sites = sites, .n_tensors = MAMBA1_TENSORS, .n_components = MAMBA1_COMPONENTS, .n_sites = MAMBA1_SITES, \
     .units = {units, MAMBA1_UNITS},                                                                          \
     .layer_bytes = sizeof(union mamba1_layer), .carve_layer = mamba1_carve_layer,                            \
-    .scratch_bytes = mamba1_scratch_bytes, .pack = mamba1_pack, .need = mamba1_need, .depth = mamba1_depth, .work_bytes = sizeof(struct mamba1_work),    \
+    .scratch_bytes = mamba1_scratch_bytes, .pack = mamba1_pack, .need = mamba1_need, .depth = mamba1_depth, .canonical = canonical, .work_bytes = sizeof(struct mamba1_work),    \
     .carve = carve, .layer = run_layer, .cost = cost, .operations = operations
 // clang-format on
 

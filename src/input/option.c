@@ -216,6 +216,9 @@ static const struct option options[] = {
      OFFSET(overwrite),
      .help = "run: remove the result file of before and its reports first, once all inputs are read;\n"
              "compare, report: remove reports of another result"},
+    {"no-forks", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(no_forks),
+     .help = "compute every run in every layer; else runs share the layers in which they are the\n"
+             "same, which changes no result"},
     {"grace", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(grace_seconds), .argument = "SECONDS",
      .help = "after a signal, time for running items, and again for the partial reports\n(default 30)",
      .least = 0, .most = 86400},

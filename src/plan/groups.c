@@ -41,7 +41,7 @@ double plan_predictions_cost(const struct plan *plan, const struct dims *dims)
     return plan->logits ? dims->vocab_size * (dims->d_model + MEASURED_LOGIT) : 0;
 }
 
-// Every group computes the reference, and what its re-runs repeat.
+// Every group computes the reference, and what its re-runs repeat.  A run costs the layers that no other has.
 static double group_cost(const struct plan *plan, const struct dims *dims, const int *members,
                          const struct group *group)
 {
@@ -49,7 +49,8 @@ static double group_cost(const struct plan *plan, const struct dims *dims, const
     int computed = group->reference;
     for (int i = 0; i < group->count; i++) {
         const int run = members[group->first + i], repeats = plan->runs[run].repeats;
-        cost += run == group->reference ? measure_cost(plan, dims) : plan_run_cost(plan, dims, run);
+        const double left = 1 - (double)plan_fork(plan, members, group, i) / plan->n_layer;
+        cost += run == group->reference ? measure_cost(plan, dims) : plan_run_cost(plan, dims, run) * left;
         if (repeats != run && repeats != computed && repeats != group->reference)
             cost += pass_cost(plan, dims, repeats);
         computed = repeats;

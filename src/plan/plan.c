@@ -365,6 +365,77 @@ static int first_of_mode(const struct plan *plan, int run)
     return first;
 }
 
+// The first recipe that is the same as `run`'s in the layers in front of `layer`, where it is at layer - 1.
+static int first_alike(const struct plan *plan, const struct setting *settings, int run, int layer)
+{
+    const int rows = plan->n_layer + 1;
+    const int *own = plan->prefixes + (size_t)run * (size_t)rows;
+    for (int other = 0; other < run; other++) {
+        const int *theirs = plan->prefixes + (size_t)other * (size_t)rows;
+        if (plan->runs[other].recipe != &plan->recipes[other]) continue; // not the first of its mode
+        if (layer == 0) {
+            const struct recipe *a = &plan->recipes[other], *b = &plan->recipes[run];
+            if (a->precision == b->precision && a->embedding == b->embedding) return other;
+        } else if (theirs[layer - 1] == own[layer - 1] &&
+                   setting_equal(&settings[(size_t)other * (size_t)plan->n_layer + (size_t)layer - 1],
+                                 &settings[(size_t)run * (size_t)plan->n_layer + (size_t)layer - 1])) {
+            return other;
+        }
+    }
+    return run;
+}
+
+// Which recipes are the same so far, layer by layer, by their canonical settings.
+static enum status make_prefixes(struct plan *plan, const struct dims *dims, struct error *err)
+{
+    const size_t runs = (size_t)plan->n_runs, layers = (size_t)dims->n_layer;
+    struct setting *settings = calloc(runs * layers, sizeof *settings);
+    plan->prefixes = calloc(runs * (layers + 1), sizeof *plan->prefixes);
+    if (!settings || !plan->prefixes) {
+        free(settings);
+        return error_memory(err, runs * layers * sizeof *settings, "the plan");
+    }
+    for (int r = 0; r < plan->n_runs; r++) {
+        if (plan->runs[r].recipe != &plan->recipes[r]) continue;
+        memcpy(settings + (size_t)r * layers, plan->recipes[r].layers, layers * sizeof *settings);
+        for (size_t l = 0; l < layers && plan->arch->canonical; l++)
+            plan->arch->canonical(&settings[(size_t)r * layers + l]);
+        for (int l = 0; l <= dims->n_layer; l++)
+            plan->prefixes[(size_t)r * (layers + 1) + (size_t)l] = first_alike(plan, settings, r, l);
+    }
+    free(settings);
+    return STATUS_OK;
+}
+
+int plan_shared_layers(const struct plan *plan, int a, int b)
+{
+    const struct run *x = &plan->runs[a], *y = &plan->runs[b];
+    if (!plan->forks || x->cell != y->cell || x->dither != y->dither || mode_is_float(x->mode)) return 0;
+    const size_t rows = (size_t)plan->n_layer + 1;
+    const int *one = plan->prefixes + (size_t)(x->recipe - plan->recipes) * rows,
+              *two = plan->prefixes + (size_t)(y->recipe - plan->recipes) * rows;
+    int same = -1, first = plan->n_layer + 1; // they are the same up to `same`, and not up to `first`
+    while (first - same > 1) {
+        const int middle = same + (first - same) / 2;
+        if (one[middle] == two[middle])
+            same = middle;
+        else
+            first = middle;
+    }
+    return same < 0 ? 0 : same;
+}
+
+int plan_fork(const struct plan *plan, const int *members, const struct group *group, int member)
+{
+    const int run = members[group->first + member];
+    int most = run == group->reference ? 0 : plan_shared_layers(plan, run, group->reference);
+    for (int i = 0; i < member && most < plan->n_layer; i++) {
+        const int shared = plan_shared_layers(plan, run, members[group->first + i]);
+        if (shared > most) most = shared;
+    }
+    return most;
+}
+
 static enum status make_needs(struct plan *plan, const struct dims *dims, struct error *err)
 {
     const size_t layers = (size_t)dims->n_layer;
@@ -387,7 +458,7 @@ static enum status make_recipes(struct plan *plan, const struct dims *dims, stru
         plan->runs[r].recipe = &plan->recipes[first];
         if (first == r && arch_recipe(&plan->recipes[r], plan->runs[r].mode, dims, err)) return err->status;
     }
-    return make_needs(plan, dims, err);
+    return make_needs(plan, dims, err) ? err->status : make_prefixes(plan, dims, err);
 }
 
 // ---- what to capture ----
@@ -414,7 +485,8 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
                         .calibration_samples = job_calibration_samples(job),
                         .shard = job->shard > 0 ? job->shard : 1,
                         .metrics = true,
-                        .logits = !job->no_logits};
+                        .logits = !job->no_logits,
+                        .forks = !job->no_forks};
     if (make_runs(&made, job, err) || check_modes(&made, err) || make_cells(&made, job, err) ||
         make_want(&made, job, dims, err))
         goto clear_plan;
@@ -436,6 +508,7 @@ void plan_clear(struct plan *plan)
         recipe_clear(&plan->recipes[r]);
     free(plan->recipes);
     free(plan->needs);
+    free(plan->prefixes);
     free(plan->runs);
     free(plan->members);
     free(plan->groups);

@@ -131,6 +131,7 @@ struct predicted_memory plan_memory(const struct memory_request *request)
 // Modes that give the same bits share their predictions.
 static bool predicts(const struct plan *plan, const struct group *group, int member)
 {
+    if (plan_fork(plan, plan->members, group, member) == plan->n_layer) return false;
     const struct run *run = &plan->runs[plan->members[group->first + member]];
     for (int i = 0; i < group->count && run->mode->equals; i++) {
         const struct run *other = &plan->runs[plan->members[group->first + i]];
@@ -149,7 +150,8 @@ static double group_seconds(const struct plan *plan, const struct group *group,
         const int run = plan->members[group->first + i];
         const double twice = plan->runs[run].dither ? rates->compared[run] - rates->alone[run] : 0;
         if (run == group->reference) continue;
-        seconds += rates->compared[run] + twice + (predicts(plan, group, i) ? rates->prediction : 0);
+        const double left = 1 - (double)plan_fork(plan, plan->members, group, i) / plan->n_layer;
+        seconds += (rates->compared[run] + twice) * left + (predicts(plan, group, i) ? rates->prediction : 0);
     }
     return seconds;
 }

@@ -325,12 +325,15 @@ size_t sweep_report_bytes(const struct sweep_report_size *size, int rank, int ra
 {
     const int own = rank < size->units ? (size->units - rank - 1) / ranks + 1 : 0;
     const size_t held = (size_t)(rank == 0 ? size->units : own), families = (size_t)size->families;
-    const size_t pairs = families * (size_t)pair_count(size->of_family) * sizeof(struct sweep_pair),
-                 places = families * (size_t)size->of_family * sizeof(struct standing),
+    const bool ranked = size->of_family <= BOOTSTRAP_MAX_RUNS; // else they are too many
+    const size_t pairs =
+                     ranked ? families * (size_t)pair_count(size->of_family) * sizeof(struct sweep_pair) : 0,
+                 places = ranked ? families * (size_t)size->of_family * sizeof(struct standing) : 0,
                  settles = (size_t)size->trends * sizeof(int64_t);
     const size_t bytes = held * ((size_t)size->runs * sizeof(struct sweep_entry) +
                                  (size_t)metric_ranked_most() * (pairs + places + settles));
-    const int most = size->of_family > size->families ? size->of_family : size->families;
+    const int together = ranked ? size->of_family : BOOTSTRAP_MAX_RUNS,
+              most = together > size->families ? together : size->families;
     if (own == 0 || size->samples == 0 || size->runs == 0) return bytes;
     return bytes + sweep_measure_bytes(size->runs, most, size->samples, size->replicates);
 }

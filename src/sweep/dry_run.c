@@ -162,9 +162,43 @@ static double time_subject(struct stand *s, enum subject subject, const struct r
 
 // ---- the rates ----
 
-static bool same_mode(const struct plan *plan, int a, int b)
+// Seconds of a layer of a setting: computed, and compared as well.
+struct timed_setting {
+    enum precision precision;
+    struct setting setting;
+    double alone, compared;
+};
+
+// The layers of the recipes by their settings: [most]; how many there are so far.
+struct timed_settings {
+    struct timed_setting *items;
+    int count;
+};
+
+// Settings that are timed; one beyond them counts as the last.
+enum { MOST_SETTINGS = 64 };
+
+// The setting of a layer of a recipe, added where it is not there.
+static struct timed_setting *find_setting(struct timed_settings *timed, const struct recipe *recipe,
+                                          int layer)
 {
-    return plan->runs[a].mode == plan->runs[b].mode;
+    for (int i = 0; i < timed->count; i++)
+        if (timed->items[i].precision == recipe->precision &&
+            setting_equal(&timed->items[i].setting, &recipe->layers[layer]))
+            return &timed->items[i];
+    if (timed->count == MOST_SETTINGS) return &timed->items[MOST_SETTINGS - 1];
+    timed->items[timed->count] = (struct timed_setting){recipe->precision, recipe->layers[layer], 0, 0};
+    return &timed->items[timed->count++];
+}
+
+static void time_settings(struct stand *s, const struct timed_settings *timed)
+{
+    s->seconds = MEASURED_SECONDS / (2 * timed->count + 2);
+    for (struct timed_setting *t = timed->items; t < timed->items + timed->count; t++) {
+        const struct recipe one = {t->precision, FORMAT_FP16, 1, &t->setting};
+        t->alone = time_subject(s, TIMED_LAYER, &one);
+        t->compared = time_subject(s, TIMED_COMPARED_LAYER, &one);
+    }
 }
 
 static void measure_rates(struct stand *s, struct plan_rates *rates)
@@ -172,15 +206,18 @@ static void measure_rates(struct stand *s, struct plan_rates *rates)
     const struct plan *plan = &s->sweep->plan;
     const struct dims *dims = &s->sweep->model.dims;
     const double layers = (double)dims->n_layer / s->tokens;
-    for (int r = 0; r < plan->n_runs; r++) {
-        int first = 0;
-        while (!same_mode(plan, first, r))
-            first++;
-        const struct recipe *recipe = plan->runs[r].recipe;
-        rates->alone[r] = first < r ? rates->alone[first] : layers * time_subject(s, TIMED_LAYER, recipe);
-        rates->compared[r] =
-            first < r ? rates->compared[first] : layers * time_subject(s, TIMED_COMPARED_LAYER, recipe);
-    }
+    struct timed_setting items[MOST_SETTINGS];
+    struct timed_settings timed = {items, 0};
+    for (int r = 0; r < plan->n_runs; r++)
+        for (int l = 0; l < dims->n_layer; l++)
+            find_setting(&timed, plan->runs[r].recipe, l);
+    time_settings(s, &timed);
+    for (int r = 0; r < plan->n_runs; r++)
+        for (int l = 0; l < dims->n_layer; l++) {
+            const struct timed_setting *layer = find_setting(&timed, plan->runs[r].recipe, l);
+            rates->alone[r] += layer->alone / s->tokens;
+            rates->compared[r] += layer->compared / s->tokens;
+        }
     if (plan->n_cells > 0 && s->sweep->model.kind == MODEL_FLOAT)
         rates->observation = layers * time_subject(s, TIMED_OBSERVATION, NULL);
     const int predicted = s->tokens < PREDICTED_TOKENS ? s->tokens : PREDICTED_TOKENS;
@@ -208,7 +245,6 @@ static enum status open_stand(struct stand *s, struct time_plan *time, struct er
     s->model.dims.n_layer = 1;
     if (s->model.dims.vocab_size > MOST_VOCAB) s->model.dims.vocab_size = MOST_VOCAB;
     s->tokens = mean < 1 ? 1 : mean < MOST_TOKENS ? mean : MOST_TOKENS;
-    s->seconds = MEASURED_SECONDS / (2 * mode_count() + 2);
     for (int t = 0; t < s->tokens; t++)
         s->ids[t] = t % s->model.dims.vocab_size;
     for (int i = 0; i < s->model.dims.arch->n_sites; i++)

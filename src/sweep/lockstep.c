@@ -24,6 +24,7 @@ struct lockstep {
     struct group_buffers buffers;
     // the sample at work
     int n_lanes, sample, length;
+    int layer;         // that lanes go through
     struct lane *lane; // that goes through a layer
 };
 
@@ -80,17 +81,10 @@ static const struct run *run_of(const struct lockstep *l, const struct lane *lan
     return &l->worker->plan->runs[lane->run];
 }
 
-static bool is_repeated(const struct lockstep *l, const struct lane *lane)
-{
-    for (const struct lane *other = lane + 1; other < l->buffers.lanes + l->n_lanes; other++)
-        if (other->repeats == lane && other->stores) return true;
-    return false;
-}
-
 // Has the lane still to go on?
 static bool goes_on(const struct lockstep *l, const struct lane *lane)
 {
-    return lane->stores || lane_is_reference(l, lane) || is_repeated(l, lane);
+    return lane->stores || lane_is_reference(l, lane) || lane->needed;
 }
 
 static int count_storing(const struct lockstep *l)
@@ -108,8 +102,9 @@ static struct lane *add_lane(struct lockstep *l, int run, bool stores)
     lane->stores = stores;
     lane->failure = (struct error){0};
     lane->seconds = 0;
-    lane->repeats = lane->twin = NULL;
-    lane->repeated = false;
+    lane->repeats = lane->twin = lane->follows = NULL;
+    lane->fork = 0;
+    lane->repeated = lane->needed = lane->followed = false;
     end_of_model_clear(&lane->end_of_model);
     end_of_model_clear(&lane->end_apart);
     return lane;
@@ -139,6 +134,84 @@ static void add_reruns(struct lockstep *l, struct lane *lane, const struct group
     }
 }
 
+// ---- forks: what runs share ----
+
+// The lane in whose place `lane` goes through a layer.
+static struct lane *computes(const struct lockstep *l, const struct lane *lane, int layer)
+{
+    while (lane->follows && layer < lane->fork)
+        lane = lane->follows;
+    return &l->buffers.lanes[lane - l->buffers.lanes];
+}
+
+// The re-run of `lane` with the noise of `rerun`, in front of that; NULL: there is none.
+static const struct lane *same_rerun(const struct lockstep *l, const struct lane *lane,
+                                     const struct lane *rerun)
+{
+    for (const struct lane *other = l->buffers.lanes; other < rerun; other++)
+        if (other->repeats == lane && run_of(l, other)->dither == run_of(l, rerun)->dither) return other;
+    return NULL;
+}
+
+// A re-run is measured against what it repeats, so they follow together or not at all.
+static bool reruns_follow(const struct lockstep *l, const struct lane *lane, const struct lane *other)
+{
+    for (const struct lane *rerun = lane + 1; rerun < l->buffers.lanes + l->n_lanes; rerun++)
+        if (rerun->repeats == lane && !same_rerun(l, other, rerun)) return false;
+    return true;
+}
+
+static void find_fork(struct lockstep *l, struct lane *lane)
+{
+    for (const struct lane *other = l->buffers.lanes; other < lane; other++) {
+        if (other->repeats || lane->fork == l->worker->plan->n_layer) continue;
+        const int shared = plan_shared_layers(l->worker->plan, lane->run, other->run);
+        if (shared <= lane->fork || !reruns_follow(l, lane, other)) continue;
+        lane->follows = other;
+        lane->fork = shared;
+    }
+    for (struct lane *rerun = lane + 1; lane->follows && rerun < l->buffers.lanes + l->n_lanes; rerun++) {
+        if (rerun->repeats != lane) continue;
+        rerun->follows = same_rerun(l, lane->follows, rerun);
+        rerun->fork = lane->fork;
+    }
+}
+
+static void find_forks(struct lockstep *l)
+{
+    for (struct lane *lane = l->buffers.lanes + 1; lane < l->buffers.lanes + l->n_lanes; lane++)
+        if (!lane->repeats) find_fork(l, lane);
+}
+
+// Who is needed by others in the layer, and who goes through it for others.
+static void look_at_layer(struct lockstep *l, int layer)
+{
+    l->layer = layer;
+    for (int i = 0; i < l->n_lanes; i++)
+        l->buffers.lanes[i].needed = l->buffers.lanes[i].followed = false;
+    for (int i = l->n_lanes - 1; i > 0; i--) { // needs lie in front
+        const struct lane *lane = &l->buffers.lanes[i];
+        struct lane *for_it = computes(l, lane, layer);
+        if (!lane->stores && !lane->needed) continue;
+        for (int j = 0; j < i; j++)
+            if (&l->buffers.lanes[j] == lane->repeats) l->buffers.lanes[j].needed = true;
+        if (for_it != lane) for_it->needed = for_it->followed = true;
+    }
+}
+
+// At its fork, or behind the last layer: the stream of the lane that went there in its place.
+static void leave(struct lockstep *l, int layer)
+{
+    const size_t bytes = stream_floats(l->worker->dims, l->length) * sizeof(float);
+    for (struct lane *lane = l->buffers.lanes; lane < l->buffers.lanes + l->n_lanes; lane++) {
+        if (!lane->follows || lane->fork != layer) continue;
+        const struct lane *other = computes(l, lane, layer - 1);
+        memcpy(lane->stream.residual, other->stream.residual, bytes);
+        memcpy(lane->stream.h, other->stream.h, bytes);
+        lane->stream.rotated = other->stream.rotated;
+    }
+}
+
 // The lanes of a sample: the reference, and what of the group is not finished, with what that repeats.
 static void gather(struct lockstep *l, const struct group *group, int sample, const struct finished *finished)
 {
@@ -154,8 +227,9 @@ static void gather(struct lockstep *l, const struct group *group, int sample, co
         lane->stores = member == run && !finished_has(finished, run, sample); // else its re-runs need it
         if (lane->stores) tell(l, lane);
         add_reruns(l, lane, group, finished);
-        if (!goes_on(l, lane)) l->n_lanes--;
+        if (!goes_on(l, lane) && !lane->repeated) l->n_lanes--;
     }
+    find_forks(l);
 }
 
 // Without them no lane goes anywhere.
@@ -210,6 +284,24 @@ static float *const *kept_of(const struct lockstep *l, const struct lane *lane)
                                       : l->buffers.values;
 }
 
+// What is measured of a lane in a layer is that of those that follow it as well.
+static void share_measures(const struct lockstep *l, const struct lane *lane)
+{
+    const size_t components = (size_t)l->worker->dims->arch->n_components;
+    const size_t place = (size_t)l->layer * components;
+    for (int i = 1; i < l->n_lanes; i++) {
+        const struct lane *other = &l->buffers.lanes[i];
+        if (other == lane || !goes_on(l, other) || computes(l, other, l->layer) != lane) continue;
+        memcpy(other->moments + place, lane->moments + place, components * sizeof *lane->moments);
+        memcpy(other->histogram + place * PROFILE_BINS, lane->histogram + place * PROFILE_BINS,
+               components * PROFILE_BINS * sizeof *lane->histogram);
+        memcpy(other->position + place * PLACE_POSITIONS, lane->position + place * PLACE_POSITIONS,
+               components * PLACE_POSITIONS * sizeof *lane->position);
+        if (other->repeats)
+            memcpy(other->apart + place, lane->apart + place, components * sizeof *lane->apart);
+    }
+}
+
 static void measure_component(const struct lockstep *l, int layer, int component, const float *values)
 {
     const struct lane *lane = l->lane;
@@ -234,12 +326,16 @@ static bool take(void *context, int layer, int component, const float *values, i
     struct lane *lane = l->lane;
     if (lane_is_reference(l, lane) || lane->repeated || !measures_at_once(l->worker->threads))
         memcpy(kept_of(l, lane)[component], values, (size_t)length * (size_t)width * sizeof *values);
-    if (!lane->stores) return goes_on(l, lane);
+    if (!lane->stores && !lane->followed) return goes_on(l, lane);
     if (measures_at_once(l->worker->threads)) measure_component(l, layer, component, values);
-    if ((plan_wants(l->worker->plan, lane->run, layer) & 1u << component) &&
-        store_write_output(l->store, lane->run, layer, component, l->sample, values, length, width,
-                           &lane->failure))
-        fail(l, lane);
+    for (int i = 0; i < l->n_lanes; i++) {
+        struct lane *other = &l->buffers.lanes[i];
+        if (!other->stores || computes(l, other, layer) != lane) continue;
+        if ((plan_wants(l->worker->plan, other->run, layer) & 1u << component) &&
+            store_write_output(l->store, other->run, layer, component, l->sample, values, length, width,
+                               &other->failure))
+            fail(l, other);
+    }
     return goes_on(l, lane);
 }
 
@@ -278,7 +374,8 @@ static void step(struct lockstep *l, struct lane *lane, int layer)
     forward_set_dither(l->worker->forward, dither_of(l, lane));
     forward_step(l->worker->forward, &lane->stream, run_of(l, lane)->recipe, scales_of(l, lane->run), layer,
                  l->length, &capture, NULL);
-    if (lane->stores) measure(l, layer);
+    if (lane->stores || lane->followed) measure(l, layer);
+    if (lane->followed) share_measures(l, lane);
     lane->seconds += progress_clock() - started;
 }
 
@@ -292,16 +389,24 @@ static double step_cost(const struct lockstep *l, const struct lane *lane)
 
 static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
 {
-    for (int i = 0; i < l->n_lanes; i++)
-        forward_start(l->worker->forward, &l->buffers.lanes[i].stream,
-                      run_of(l, &l->buffers.lanes[i])->recipe, l->buffers.ids, l->length);
-    for (int layer = 0; layer < l->worker->plan->n_layer && count_storing(l) > 0; layer++)
+    for (int i = 0; i < l->n_lanes; i++) {
+        struct lane *lane = &l->buffers.lanes[i];
+        if (!lane->follows)
+            forward_start(l->worker->forward, &lane->stream, run_of(l, lane)->recipe, l->buffers.ids,
+                          l->length);
+    }
+    for (int layer = 0; layer < l->worker->plan->n_layer && count_storing(l) > 0; layer++) {
+        look_at_layer(l, layer);
+        leave(l, layer);
         for (int i = 0; i < l->n_lanes; i++) {
-            if (!goes_on(l, &l->buffers.lanes[i])) continue;
+            struct lane *lane = &l->buffers.lanes[i];
+            if (!goes_on(l, lane) || computes(l, lane, layer) != lane) continue;
             if (!look_around(scheduler)) return false;
-            step(l, &l->buffers.lanes[i], layer);
-            scheduler_advance(scheduler, l->length * step_cost(l, &l->buffers.lanes[i]));
+            step(l, lane, layer);
+            scheduler_advance(scheduler, l->length * step_cost(l, lane));
         }
+    }
+    leave(l, l->worker->plan->n_layer);
     return true;
 }
 

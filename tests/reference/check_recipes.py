@@ -226,7 +226,36 @@ def same_bits(probe, folder, rw, tokens, settings, what):
     n.check(len(set(results.values())) == 1, "%s: the same bits with %s" % (what, ", ".join("%s x %d" % key for key in results)))
 
 
-CHECKS = {"units": units, "named": named, "random": random_recipes}
+def canonical(setting):
+    """docs/recipes.md, "Runs that are the same"."""
+    made, int8 = dict(setting), setting["conv1d:output"] == "int8"
+    if made["scan:u"] == "int8" or int8 and made["scan:u"] == "float":
+        made["scan:u"] = "codes"
+    if int8 and made["weight:x_proj"] in ("float", "fp16"):
+        made["x_proj:input"] = "int8"
+    return made
+
+
+def same_settings(probe):
+    """Settings that the rules make the same, each computed, give the same bits."""
+    folder, rw, samples = case(probe, 96, 2)
+    h, told = rw.q.embedding[samples[4]], 0
+    for seed in range(400 if LONG else 60):
+        g = np.random.Generator(np.random.PCG64(10000 + seed))
+        settings = [{unit: g.choice([f for f in formats if fits(rw.m, unit, f)]) for unit, formats in r.UNITS.items()} for _ in range(2)]
+        if all(canonical(s) == s for s in settings):
+            continue
+        results = []
+        for some in (settings, [canonical(s) for s in settings]):
+            probe.layers(folder, rw.m, write_recipe(probe, some), rw.scales, [(np.zeros_like(h), h)] * 2)
+            with open(probe.path("out"), "rb") as f:
+                results.append(f.read())
+        told += 1
+        n.check(results[0] == results[1], "recipe %d and its canonical form" % seed)
+    n.check(told >= 10, "%d recipes that are not canonical" % told)
+
+
+CHECKS = {"units": units, "named": named, "random": random_recipes, "same": same_settings}
 
 
 def main():

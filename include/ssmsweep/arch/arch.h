@@ -143,6 +143,8 @@ struct arch {
                         struct arena *arena, void *layer);
     // Local.  Adds what a layer's setting needs of its weights; NULL: every setting needs the same.
     void (*need)(const struct setting *setting, struct needs *needs);
+    // Local.  Settings that give the same bits become the same; NULL: none do but those that are equal.
+    void (*canonical)(struct setting *setting);
     // Local.  Inputs of a unit that is the weight of a projection, which groups of 4-bit formats divide; else
     // 0.
     int (*depth)(const struct dims *dims, int unit);

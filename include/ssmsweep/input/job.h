@@ -75,6 +75,7 @@ struct job {
     int store;                                 // enum job_store
     int ids_dtype;                             // enum ids_dtype, of .bin
     bool no_special_tokens;                    // none around a text, whatever tokenizer.json says
+    bool no_forks;                             // every run is computed in every layer
     bool no_logits;                            // no metrics of the model's predictions
     int noise;                                 // noisy re-runs of each quantized mode
     const char *reference;                     // mode name

@@ -25,6 +25,12 @@ struct lane {
     struct error failure;
     struct stream stream;
     double seconds;
+    // The lane in front of it that it is the same as in the layers before `fork`, which go through that one
+    // alone; NULL: it goes through every layer.
+    const struct lane *follows;
+    int fork;
+    bool needed;                // by others, in the layer at hand
+    bool followed;              // by others, in the layer at hand
     const struct lane *repeats; // of a re-run: in front of it
     bool repeated;              // by a re-run that stores
     struct accumulator *moments, *apart;

@@ -114,10 +114,12 @@ struct plan {
     struct run *runs; // the reference mode first, then the other float modes, cells in order, noisy re-runs
     int n_runs;       // re-runs stand in rounds behind all others, in their order
     struct recipe *recipes; // [n_runs], those of the first run of each mode are filled
-    struct needs *needs;    // [n_layer] of weights by unit, all recipes together
-    int reference_run;      // index into runs; for a W8A8 reference: that of the first cell
-    int *members;           // of the groups; each stretch has every run once, a run in front of its re-runs
-    struct group *groups;   // stretch by stretch, the costly ones first
+    int *prefixes; // [n_runs][n_layer + 1] beside recipes: which recipes are the same in the first layers
+    bool forks;    // runs share the layers in front of the first in which they differ
+    struct needs *needs;  // [n_layer] of weights by unit, all recipes together
+    int reference_run;    // index into runs; for a W8A8 reference: that of the first cell
+    int *members;         // of the groups; each stretch has every run once, a run in front of its re-runs
+    struct group *groups; // stretch by stretch, the costly ones first
     int n_groups;
     bool metrics, logits; // are kept of every run and sample
     // Items are computed, not kept: plan_item().
@@ -164,6 +166,12 @@ static inline size_t plan_observed(const struct plan *plan)
 {
     return (size_t)plan->n_layer * (size_t)plan->arch->n_sites;
 }
+
+// Local.  Layers in front of the first in which two runs may differ: of settings that give other bits (struct
+// arch, canonical), of other scales or noise.  0 where forks are off.
+int plan_shared_layers(const struct plan *plan, int a, int b);
+// Local.  The most layers that member `member` of a group shares with the reference or a member before it.
+int plan_fork(const struct plan *plan, const int *members, const struct group *group, int member);
 
 // Local.  Re-runs that each W8A8 run has.
 int plan_reruns(const struct plan *plan);

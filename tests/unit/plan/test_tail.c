@@ -30,7 +30,8 @@ static struct job make_job(const struct shape *shape, int shard)
                         .components = "mixer_output",
                         .calib_data_num = {shape->samples},
                         .n_cells = 1,
-                        .shard = shard};
+                        .shard = shard,
+                        .no_forks = true}; // the costs below are those of whole runs
 }
 
 static struct corpus make_corpus(const struct shape *shape)
