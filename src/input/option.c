@@ -220,7 +220,8 @@ static const struct option options[] = {
      .help = "compute every run in every layer; else runs share the layers in which they are the\n"
              "same, which changes no result"},
     {"grace", 0, OPTION_DOUBLE, GROUP_RUN, IN_RUN, OFFSET(grace_seconds), .argument = "SECONDS",
-     .help = "after a signal, time for running items, and again for the partial reports\n(default 30)",
+     .help = "after a signal, time for running items, and again for the partial reports; and for\n"
+             "MPI-IO to open, sync and close the result file (default 30)",
      .least = 0, .most = 86400},
     {"io", 0, OPTION_CHOICE, GROUP_RUN, IN_RUN, OFFSET(io), .argument = "mpio|posix",
      .help = "how ranks write to the result file: through HDF5's MPI-IO driver (default), or each by\n"
