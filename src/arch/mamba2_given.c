@@ -8,7 +8,7 @@
 
 static const struct tensor *tensor_of(const struct packing *p, enum mamba2_tensor tensor)
 {
-    return model_tensor(p->model, p->layer, tensor);
+    return model_tensor(p->model, p->layer, (int)tensor);
 }
 
 static float scale_of(const struct packing *p, enum mamba2_tensor tensor)
