@@ -134,31 +134,44 @@ def plant(path, layer, site, factor):
 
 
 def check_planted(checks, folder):
-    """A scale of one layer eight times too large: the piece is the first, whichever it is."""
-    sites = {"in_proj:input": 0, "out_proj:input": None, "dt_proj:output": None}
+    """A scale of one layer 64 times too large.  Without the piece the fault is gone, bit for bit; other pieces alone never had
+    it; and where it makes the error more than half as large again, the piece is the first."""
     layers = [0, 6, 12, 18, 23]
     by = ["--by", "unit,layer", "--units", "in_proj:input,scan:dt,out_proj:input", "--layers", ",".join(map(str, layers))]
     result = attribute(folder, *by, name="planted")
     checks.check(result.status == 0, "before the fault", result.err)
+    before = read(folder, "planted")
+    values = {(p["unit"], p["layer"]): p for p in before["pieces"]}
     path = os.path.join(folder, "planted", "attribution.h5")
     with h5py.File(path) as f:
         names = [name.decode() for name in f.attrs["sites"]]
         scales = f["calibration/4/scales"][:]
     units = {"in_proj:input": "in_proj:input", "dt_proj:output": "scan:dt", "out_proj:input": "out_proj:input"}
     draw = random.Random(20)
-    found = 0
+    grave = 0
     for _ in range(TRIALS):
-        layer, site = draw.choice(layers), draw.choice(sorted(sites))
-        plant(path, layer, names.index(site), 8)
+        layer, site = draw.choice(layers), draw.choice(sorted(units))
+        plant(path, layer, names.index(site), 64)
         result = attribute(folder, "--resume", *by, name="planted")
         with h5py.File(path) as f:
             ratio = f["calibration/4/scales"][:] / scales
-        checks.check(result.status == 0 and np.isclose(ratio[layer, names.index(site)], 8) and np.isclose(ratio, 1).sum() == ratio.size - 1,
-                     "one scale is planted: %s of layer %d" % (site, layer), result.err)
-        first = read(folder, "planted")["pieces"][0]
-        found += (first["unit"], first["layer"]) == (units[site], layer)
-        plant(path, layer, names.index(site), 1 / 8)
-    checks.check(found == TRIALS, "planted faults that are the first piece: %d of %d" % (found, TRIALS))
+        where = "%s of layer %d" % (units[site], layer)
+        checks.check(result.status == 0 and np.isclose(ratio[layer, names.index(site)], 64) and np.isclose(ratio, 1).sum() == ratio.size - 1,
+                     "one scale is planted: " + where, result.err)
+        report = read(folder, "planted")
+        for p in report["pieces"]:
+            was = values[p["unit"], p["layer"]]
+            if (p["unit"], p["layer"]) == (units[site], layer):
+                checks.check(p["without"]["value"] == was["without"]["value"] and p["only"]["value"] > was["only"]["value"],
+                             "without it the fault in %s is gone, alone it is there" % where, p)
+            else:
+                checks.check(p["only"]["value"] == was["only"]["value"], "%s of layer %s alone has not the fault in %s" % (p["unit"], p["layer"], where), p)
+        if report["whole"]["value"] > 1.5 * before["whole"]["value"]:
+            grave += 1
+            first = report["pieces"][0]
+            checks.check((first["unit"], first["layer"]) == (units[site], layer), "a grave fault in %s is the first piece" % where, first)
+        plant(path, layer, names.index(site), 1 / 64)
+    checks.check(grave >= TRIALS / 4, "grave faults", "%d of %d" % (grave, TRIALS))
 
 
 def check_layer(checks, folder):

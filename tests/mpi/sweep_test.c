@@ -41,6 +41,7 @@ static struct corpus make_corpus(void)
 static struct job make_job(int shard)
 {
     return (struct job){.modes = "all",
+                        .no_forks = true, // each mode's values are its own here
                         .reference = "fp32",
                         .layers = "first,2,last",
                         .components = "mixer_output,conv1d_input",
