@@ -117,13 +117,14 @@ def check_torn(checks, case, packed):
     good, chance = harness.read_bytes(os.path.join(packed, FILE)), random.Random(3)
     folder = case.copy("torn")
     path = os.path.join(folder, FILE)
+    without_leaks = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}    # HDF5 itself leaks there
     for n in range(24):
         spoilt = bytearray(good[:len(good) * 3 // 4] if n == 0 else good)
         for _ in range(0 if n == 0 else 20):
             spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
         with open(path, "wb") as f:
             f.write(spoilt)
-        done = harness.run(["compare", "-q", "--overwrite"] + harness.FEW, 1, folder)
+        done = harness.run(["compare", "-q", "--overwrite"] + harness.FEW, 1, folder, environment=without_leaks)
         checks.check(done.status in (0, 3, 4) and len(done.lines()) == (done.status != 0), "damaged, %d" % n, "%s\n%s" % (done.status, done.err))
         checks.check(n > 0 or done.status == 3, "cut", done.err)
 
