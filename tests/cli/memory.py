@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ranks of a node take together at their worst moment is what --dry-run said, within 5 %, and no more than 1.2 times
-the weights once and the workspaces, where these are more than libraries.
+"""What the ranks of a node take together at their worst moment is what --dry-run said, within 5 %, or 0.6 MiB a rank where that is
+more: by so much differs, from run to run, what MPI and HDF5 themselves touch, which is nearly all of a tiny job.  And it is no
+more than 1.2 times the weights once and the workspaces, where these are more than libraries.
 Counted is what nobody can take from them: Pss_Anon and Pss_Shmem.  Of a page that several processes share, Linux counts
 a part for each."""
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import harness
 
 MOST_OFF = 0.05
+LIBRARIES = 0.6    # MiB of a rank
 MOST_BESIDE = 1.2    # of the weights once and what each rank adds to what it had before the sweep
 DEMO = os.path.join(harness.SOURCE, "jobs", "demo")
 
@@ -98,7 +100,7 @@ def check(checks, case, folder):
     said = "%.1f MiB were told, %.1f seen: %+.1f %%" % (expected, seen, 100 * (expected / max(seen, 1) - 1))
     print(what + ": " + said)
     checks.check(status == 0, what + ": the sweep runs", status)
-    checks.check(abs(expected - seen) <= MOST_OFF * seen, what + ": as told", said)
+    checks.check(abs(expected - seen) <= max(MOST_OFF * seen, LIBRARIES * ranks), what + ": as told", said)
     if model == "middle":
         least = weights + ranks * (rank - before)
         checks.check(seen <= MOST_BESIDE * least, what + ": weights once", "%.1f MiB seen, %.1f of weights and workspaces" % (seen, least))
