@@ -83,6 +83,14 @@ static enum status expected(const struct place *at, const char *key, const char 
     return refuse(at, key, text, err);
 }
 
+// Messages are of one line.
+static bool is_one_line(const char *text)
+{
+    for (const char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) return false;
+    return true;
+}
+
 // keys: the ones that there may be, NULL behind the last.
 static enum status check_keys(const struct place *at, const char *key, const struct json *object,
                               const char *const *keys, struct error *err)
@@ -94,7 +102,7 @@ static enum status check_keys(const struct place *at, const char *key, const str
         if (*known) continue;
         char text[200];
         size_t used = (size_t)snprintf(text, sizeof text, "%s'%.40s': no such key; expected one of", key,
-                                       json_key(value));
+                                       is_one_line(json_key(value)) ? json_key(value) : "?");
         for (known = keys; *known && used < sizeof text; known++)
             used +=
                 (size_t)snprintf(text + used, sizeof text - used, "%s %s", known == keys ? "" : ",", *known);
@@ -107,7 +115,8 @@ static enum status get_text(const struct place *at, const char *key, const struc
                             const char *what, const char **text, struct error *err)
 {
     *text = json_string(value);
-    return !value || (*text && (*text)[0]) ? STATUS_OK : expected(at, key, what, value, err);
+    return !value || (*text && (*text)[0] && is_one_line(*text)) ? STATUS_OK
+                                                                 : expected(at, key, what, value, err);
 }
 
 // ---- names ----
@@ -131,7 +140,7 @@ static enum status check_name(const struct place *at, const char *name, bool var
         snprintf(
             text, sizeof text,
             "expected up to %d letters, digits, '.', '_', '+', '-', a letter or digit first, got '%.64s'",
-            RECIPE_NAME_CHARS, name);
+            RECIPE_NAME_CHARS, is_one_line(name) ? name : "?");
         return refuse(at, "name", text, err);
     }
     if (strstr(name, "_dither"))
@@ -168,6 +177,8 @@ static enum status read_choices(const struct place *at, const char *key, const s
     *choices = made;
     for (const struct json *value = json_first(set); value; value = json_next(value), made++) {
         char where[120];
+        if (!is_one_line(json_key(value)))
+            return refuse(at, key, "the name of a unit is of one line, without control characters", err);
         snprintf(where, sizeof where, "%s '%.64s'", key, json_key(value));
         made->unit = json_key(value);
         if (!json_string(value) || !format_find(json_string(value), &made->format))
@@ -187,7 +198,7 @@ static enum status read_part(const struct place *at, int index, const struct jso
     if (check_keys(at, inside, value, keys, err)) return err->status;
     snprintf(inside, sizeof inside, "%s: layers", key);
     part->layers = json_string(json_get(value, "layers"));
-    if (!part->layers || strspn(part->layers, ", ") == strlen(part->layers))
+    if (!part->layers || strspn(part->layers, ", ") == strlen(part->layers) || !is_one_line(part->layers))
         return expected(at, inside, "a list as \"0-3\", \"first\", \"-1\" or \"all\"",
                         json_get(value, "layers"), err);
     snprintf(inside, sizeof inside, "%s: base", key);
@@ -265,11 +276,9 @@ static enum status read_recipe(struct place *at, const char *name, const struct 
     if (check_name(at, mode->name, name != NULL, err)) return err->status;
     at->name = mode->name;
     if (check_keys(at, "", value, keys, err) ||
-        get_text(at, "summary", json_get(value, "summary"), "a line of text", &mode->summary, err) ||
+        get_text(at, "summary", json_get(value, "summary"), "one line of text", &mode->summary, err) ||
         get_base(at, "base", json_get(value, "base"), &mode->base, err) || read_parts(at, value, mode, err))
         return err->status;
-    if (mode->summary && strpbrk(mode->summary, "\n\r\t"))
-        return expected(at, "summary", "one line of text", json_get(value, "summary"), err);
     if (!mode->summary && !(mode->summary = summarize(mode, err))) return err->status;
     return mode_add(mode, err);
 }

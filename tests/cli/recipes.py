@@ -45,6 +45,8 @@ BROKEN = [
     ({"recipes": [{"name": "a"}, {"name": "a"}]}, "another recipe has this name", False),
     ({"name": "a", "sets": {}}, "recipe 'a': 'sets': no such key; expected one of $schema, name", True),
     ({"name": "a", "summary": "two\nlines"}, "summary: expected one line of text", True),
+    ({"name": "a\nb"}, "got '?'", True),
+    ({"name": "a", "set": {"scan\n:u": "int8"}}, "set: the name of a unit is of one line", False),
     ({"name": "a", "base": 3}, "base: expected the name of a mode, got 3", True),
     ({"name": "a", "base": "9"}, "base: no mode '9', and no recipe before this one", False),
     ({"recipes": [{"name": "a", "base": "b"}, {"name": "b"}]}, "base: no mode 'b', and no recipe before this one", False),

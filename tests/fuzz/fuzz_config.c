@@ -17,7 +17,7 @@ static void check_notes(const struct notes *notes)
 static void check_dims(const struct dims *d)
 {
     if (d->n_layer < 1 || d->d_model < 1 || d->d_inner < 1 || d->d_state < 1 || d->d_conv < 1 ||
-        d->dt_rank < 1 || d->vocab_size < 1 || !(d->norm_eps >= 0))
+        (d->dt_rank < 1 && d->n_heads < 1) || d->vocab_size < 1 || !(d->norm_eps >= 0))
         abort();
 }
 
