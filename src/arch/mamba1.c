@@ -166,11 +166,19 @@ static double operations(const struct dims *d)
     return 2 * multiply_adds + 8 * I * N + 20 * I + 8 * D;
 }
 
+#define MAMBA1_PRODUCTS                                                                                      \
+    (1u << UNIT_IN_PROJ | 1u << UNIT_CONV_W | 1u << UNIT_X_PROJ | 1u << UNIT_DT_PROJ | 1u << UNIT_OUT_PROJ)
+
+static bool takes_codes(const struct setting *setting, int unit)
+{
+    return mamba1_takes_codes(setting, (enum mamba1_unit)unit);
+}
+
 // clang-format off
 #define MAMBA1_LAYERS                                                                                        \
     .describe = mamba1_describe, .rotates_inner = true, .tensors = tensors, .components = components,        \
     .sites = sites, .n_tensors = MAMBA1_TENSORS, .n_components = MAMBA1_COMPONENTS, .n_sites = MAMBA1_SITES, \
-    .units = {units, MAMBA1_UNITS},                                                                          \
+    .units = {units, MAMBA1_UNITS}, .products = MAMBA1_PRODUCTS, .takes_codes = takes_codes,                  \
     .layer_bytes = sizeof(union mamba1_layer), .carve_layer = mamba1_carve_layer,                            \
     .scratch_bytes = mamba1_scratch_bytes, .pack = mamba1_pack, .need = mamba1_need, .depth = mamba1_depth, .canonical = canonical, .work_bytes = sizeof(struct mamba1_work),    \
     .carve = carve, .layer = run_layer, .cost = cost, .operations = operations

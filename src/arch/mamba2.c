@@ -147,6 +147,8 @@ const struct arch arch_mamba2 = {.name = "mamba2",
                                  .n_components = MAMBA2_COMPONENTS,
                                  .n_sites = MAMBA2_SITES,
                                  .units = {units, MAMBA2_UNITS},
+                                 .products = 1u << MAMBA2_UNIT_IN_PROJ | 1u << MAMBA2_UNIT_CONV_W |
+                                             1u << MAMBA2_UNIT_OUT_PROJ,
                                  .layer_bytes = sizeof(union mamba2_layer),
                                  .carve_layer = mamba2_carve_layer,
                                  .scratch_bytes = mamba2_scratch_bytes,

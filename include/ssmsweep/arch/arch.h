@@ -134,7 +134,12 @@ struct arch {
     const struct arch_component *components;
     const struct arch_site *sites;
     int n_tensors, n_components, n_sites;
-    struct units units; // of a layer that may be on a grid (recipe/recipe.h)
+    // Of a layer that may be on a grid (recipe/recipe.h); weights first, in the order of the tensors behind
+    // the first of those.
+    struct units units;
+    uint64_t products; // 1 << unit: weights that tokens are multiplied with
+    // Local.  Does a layer's product with a weight take codes on both sides?  NULL: it always does.
+    bool (*takes_codes)(const struct setting *setting, int unit);
 
     // The weights of a layer: layer_bytes of pointers into the block, which carve_layer() takes or measures.
     size_t layer_bytes;
