@@ -134,7 +134,7 @@ struct arch {
     const struct arch_component *components;
     const struct arch_site *sites;
     int n_tensors, n_components, n_sites;
-    // Of a layer that may be on a grid (recipe/recipe.h); weights first, in the order of the tensors behind
+    // What of a layer may be on a grid (recipe/recipe.h); weights first, in the order of the tensors behind
     // the first of those.
     struct units units;
     uint64_t products; // 1 << unit: weights that tokens are multiplied with
