@@ -10,6 +10,7 @@
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/comm/comm.h"
 #include "ssmsweep/input/job.h"
+#include "ssmsweep/report/bisect.h"
 #include "ssmsweep/report/report_folder.h"
 #include "ssmsweep/report/report_pages.h"
 #include "ssmsweep/report/reporting.h"
@@ -18,15 +19,6 @@
 #include "ssmsweep/sweep/sweep.h"
 #include "ssmsweep/tools/bench.h"
 #include "ssmsweep/tools/commands.h"
-
-// What every command gets.
-struct program {
-    const struct job *job;
-    const struct comm *comm;
-    const struct log *log;
-    struct stop *stop;
-    struct verdict *verdict;
-};
 
 // Collective.  read back -> measure -> statistics -> report -> renderers
 static enum status compare(const struct program *program, bool partial, struct error *err)
@@ -60,7 +52,7 @@ static enum status run(const struct program *program, struct error *err)
     struct sweep sweep = {0};
     sweep_open(&sweep, job, program->comm, program->log, program->stop, SSMSWEEP_VERSION, err);
     if (!err->status && job->dry_run) {
-        dry_run_print(&sweep, reporting_bytes(&sweep), err);
+        dry_run_print(&sweep, reporting_bytes(&sweep), NULL, err);
     } else if (!err->status) {
         if (job->command == COMMAND_RUN) sweep.admit = report_folder_prepare;
         if (sweep_run(&sweep, err) == STATUS_OK)
@@ -77,6 +69,7 @@ static enum status run(const struct program *program, struct error *err)
 
 static enum status run_command(const struct program *program, struct error *err)
 {
+    if (program->job->bisect) return bisect_run(program, err);
     if (job_sweeps(program->job)) return run(program, err);
     switch (program->job->command) {
     case COMMAND_EXPORT:
@@ -101,7 +94,7 @@ static enum status run_under_mpi(struct job *job, struct verdict *verdict, const
     struct error err = {0};
     struct log log = {.level = wrong->status ? LOG_NORMAL : job->verbosity};
     struct stop stop = {.grace_seconds = job->grace_seconds};
-    const struct program program = {job, &comm, &log, &stop, verdict};
+    const struct program program = {job, &comm, &log, &stop, verdict, SSMSWEEP_VERSION};
     if (comm_launch().rank > 0) log.rank = comm_launch().rank;
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
     if (!wrong->status && job_sweeps(job))

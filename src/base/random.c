@@ -12,6 +12,16 @@ uint64_t random_stream(uint64_t seed, const char *name)
     return random_bits(random_bits(seed, 0) ^ hash, 0);
 }
 
+void random_shuffle(int *items, int count, uint64_t stream)
+{
+    for (int i = count - 1; i > 0; i--) {
+        const uint32_t other = random_below(stream, (uint64_t)i, (uint64_t)i + 1);
+        const int item = items[i];
+        items[i] = items[other];
+        items[other] = item;
+    }
+}
+
 // rint, ldexp and frexp are exact, so no libm differs in them.
 double random_exp(double x)
 {

@@ -6,6 +6,7 @@
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/npy.h"
+#include "ssmsweep/base/random.h"
 #include "ssmsweep/base/signature.h"
 #include "ssmsweep/input/tokenizer.h"
 
@@ -260,27 +261,46 @@ enum status corpus_read(struct corpus *corpus, const struct corpus_request *requ
     return err->status;
 }
 
-enum status corpus_take(struct corpus *part, const struct corpus *whole, int samples, struct error *err)
+enum status corpus_take(struct corpus *part, const struct corpus *whole, const int *which, int samples,
+                        struct error *err)
 {
     struct corpus taken = *whole; // its digest of the tokenizer; the rest follows
     taken.samples = samples;
     taken.max_tokens = 0;
     for (int s = 0; s < samples; s++)
-        if (whole->length[s] > taken.max_tokens) taken.max_tokens = whole->length[s];
+        if (whole->length[which ? which[s] : s] > taken.max_tokens)
+            taken.max_tokens = whole->length[which ? which[s] : s];
     size_t width = (size_t)taken.max_tokens, tokens = (size_t)samples * width;
     taken.ids = malloc(tokens * sizeof *taken.ids);
     taken.length = malloc((size_t)samples * sizeof *taken.length);
     if (!taken.ids || !taken.length) error_memory(err, tokens * sizeof *taken.ids, "the token ids");
     for (int s = 0; s < samples && !err->status; s++) {
-        memcpy(taken.ids + (size_t)s * width, whole->ids + (size_t)s * (size_t)whole->max_tokens,
+        const size_t from = (size_t)(which ? which[s] : s);
+        memcpy(taken.ids + (size_t)s * width, whole->ids + from * (size_t)whole->max_tokens,
                width * sizeof *taken.ids);
-        taken.length[s] = whole->length[s];
+        taken.length[s] = whole->length[from];
     }
     if (!err->status && !hash_samples(&taken, taken.ids_hex, err))
         *part = taken;
     else
         corpus_clear(&taken);
     return err->status;
+}
+
+static int compare_samples(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+int corpus_split(int samples, int seed, int *which)
+{
+    const int first = samples - samples / 2;
+    for (int s = 0; s < samples; s++)
+        which[s] = s;
+    random_shuffle(which, samples, random_stream((uint64_t)seed, "samples that choose and judge"));
+    qsort(which, (size_t)first, sizeof *which, compare_samples);
+    qsort(which + first, (size_t)(samples - first), sizeof *which, compare_samples);
+    return first;
 }
 
 void corpus_drop_ids(struct corpus *corpus)

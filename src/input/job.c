@@ -32,6 +32,8 @@ static const struct job defaults = {
     .components = "mixer_output",
     .reference = "fp32",
     .output_dir = "layer_outputs",
+    .result_name = "sweep.h5",
+    .limit = -1,
     .comparison_dir = "comparisons",
     .grace_seconds = 30,
     .progress_seconds = -1,
@@ -116,7 +118,10 @@ enum status job_parse(struct job *job, int argc, char **argv, struct error *err)
     parsed.command = line.command;
     parsed.topic = line.topic ? line.topic->name : NULL;
     parsed.model_by_name = line.model_by_name;
-    if (line.command == COMMAND_ATTRIBUTE) parsed.store = JOB_STORE_NONE;
+    if (line.command == COMMAND_ATTRIBUTE) {
+        parsed.store = JOB_STORE_NONE;
+        parsed.result_name = "attribution.h5";
+    }
     const char *path = settings_find_file(&line);
     if (path && settings_from_file(&file, path, err)) goto clear_line;
     // The command line comes last: it wins.

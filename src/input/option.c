@@ -197,6 +197,11 @@ static const struct option options[] = {
     {"at", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(at), .argument = "LAYER",
      .help = "attribute: the layer whose output is measured (default last)"},
 
+    {"bisect", 0, OPTION_FLAG, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(bisect),
+     .help = "attribute: in few sweeps the smallest piece whose mending brings the metric to --limit"},
+    {"limit", 0, OPTION_DOUBLE, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(limit), .argument = "X",
+     .help = "attribute --bisect: what --metric is to reach", .least = 0, .most = 1e30},
+
     {"preset", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(preset), .argument = "NAME",
      .help = "shape: tiny, mamba-130m, mamba-370m, mamba-790m, mamba-1.4b, mamba-2.8b; mamba2-tiny,\n"
              "mamba2-130m, mamba2-370m, mamba2-780m, mamba2-1.3b, mamba2-2.7b, mamba2-8b,\n"

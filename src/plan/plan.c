@@ -229,17 +229,6 @@ static enum status make_runs(struct plan *plan, const struct job *job, struct er
 
 // ---- cells ----
 
-// Fisher and Yates.
-static void shuffle(int *order, int samples, uint64_t stream)
-{
-    for (int i = samples - 1; i > 0; i--) {
-        const uint32_t other = random_below(stream, (uint64_t)i, (uint64_t)i + 1);
-        const int sample = order[i];
-        order[i] = order[other];
-        order[other] = sample;
-    }
-}
-
 // orders[n][samples]: the first one is 0, 1, ..., the others are drawn, each from a stream of its own, so
 // that it does not depend on n.  places[n][samples]: where an order has a sample.
 static enum status make_orders(int **orders, int **places, int n, int samples, uint64_t seed,
@@ -258,7 +247,7 @@ static enum status make_orders(int **orders, int **places, int n, int samples, u
         snprintf(name, sizeof name, "calibration order %d", k);
         for (int i = 0; i < samples; i++)
             order[i] = i;
-        if (k > 0) shuffle(order, samples, random_stream(seed, name));
+        if (k > 0) random_shuffle(order, samples, random_stream(seed, name));
         for (int i = 0; i < samples; i++)
             place[order[i]] = i;
     }

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "ssmsweep/report/attribution.h"
+#include "ssmsweep/report/reading.h"
 
 enum { SHOWN = 24, RANGE_CHARS = 32 };
 
@@ -53,10 +54,10 @@ static void print_notes(FILE *out, const struct attribution *a)
 
 void attribution_print(const struct attribution *a, FILE *out)
 {
-    char at[64] = "the predictions";
-    if (a->layer >= 0) snprintf(at, sizeof at, "%.40s of layer %d", a->component, a->layer);
+    char at[READING_PLACE_CHARS];
     fprintf(out, "\nWhat the pieces of %s cost: %s of %s against %s, %d sample%s\n", a->pieces->mode->name,
-            a->metric->label, at, a->reference, a->samples, a->samples == 1 ? "" : "s");
+            a->metric->label, reading_place_text(a->layer, a->component, at), a->reference, a->samples,
+            a->samples == 1 ? "" : "s");
     fprintf(out, "%s %.3e, as a whole; %.3e with every piece as in %s\n\n", a->metric->label, a->whole.value,
             a->none.value, a->pieces->toward->name);
     fprintf(out, "%5s  %-18s %5s  %-22s %7s   %-22s %7s\n", "place", "unit", "layer", "without it", "share",

@@ -400,11 +400,13 @@ static void print_plan(FILE *out, const struct sweep *sweep)
 }
 
 // Memory first: to measure the time takes some.
-enum status dry_run_print(const struct sweep *sweep, size_t report_bytes, struct error *err)
+enum status dry_run_print(const struct sweep *sweep, size_t report_bytes, double *seconds, struct error *err)
 {
     struct time_plan time;
     const struct memory_plan memory = measure_memory(sweep, report_bytes);
-    if (measure_time(&time, sweep, err) || sweep->comm->rank != 0) return err->status;
+    if (measure_time(&time, sweep, err)) return err->status;
+    if (seconds) *seconds = time.pack + time.calibrate + time.sweep;
+    if (sweep->comm->rank != 0) return err->status;
     print_plan(stdout, sweep);
     print_memory(stdout, &memory);
     print_time(stdout, &time, sweep);

@@ -204,8 +204,8 @@ static enum status read_one_text(struct corpus *evaluation, struct corpus *calib
     if (read_corpus(larger, job, model, find_text(job, model, err), more ? eval_data_num : calib_data_num,
                     more ? evaluated : calibrated, err))
         return err->status;
-    if (more) return corpus_take(calibration, evaluation, calibrated, err);
-    return evaluated < calibrated ? corpus_take(evaluation, calibration, evaluated, err) : STATUS_OK;
+    if (more) return corpus_take(calibration, evaluation, NULL, calibrated, err);
+    return evaluated < calibrated ? corpus_take(evaluation, calibration, NULL, evaluated, err) : STATUS_OK;
 }
 
 static enum status read_two_texts(struct corpus *evaluation, struct corpus *calibration,
@@ -221,6 +221,26 @@ static enum status read_two_texts(struct corpus *evaluation, struct corpus *cali
         return err->status;
     return read_corpus(calibration, job, model, find_text(job, model, err), calib_data_num,
                        job_calibration_samples(job), err);
+}
+
+// Keeps the part of what is evaluated that the job says.  The scales come from the same samples as ever.
+static enum status keep_part(struct corpus *evaluation, struct corpus *calibration, const struct job *job,
+                             struct error *err)
+{
+    struct corpus whole = *evaluation, part = {0};
+    int *which = malloc(((size_t)whole.samples + 1) * sizeof *which);
+    if (!which) return error_memory(err, (size_t)whole.samples * sizeof *which, "the samples");
+    const int first = corpus_split(whole.samples, job->seed, which), rest = whole.samples - first;
+    const bool judges = job->part == JOB_JUDGING_SAMPLES;
+    if (corpus_take(&part, &whole, judges ? which + first : which, judges ? rest : first, err) == STATUS_OK) {
+        *evaluation = part;
+        if (calibration->samples == 0 && !job->eval_data)
+            *calibration = whole;
+        else
+            corpus_clear(&whole);
+    }
+    free(which);
+    return err->status;
 }
 
 // MPI counts elements in an int; a row of ids always fits.
@@ -254,6 +274,8 @@ enum status inputs_texts(struct corpus *evaluation, struct corpus *calibration, 
     *evaluation = *calibration = (struct corpus){0};
     if (comm->rank == 0)
         (job->eval_data ? read_two_texts : read_one_text)(evaluation, calibration, job, model, err);
+    if (comm->rank == 0 && !err->status && job->part != JOB_ALL_SAMPLES)
+        keep_part(evaluation, calibration, job, err);
     if (comm_agree(comm, err) || share_corpus(evaluation, comm, err)) return err->status;
     return share_corpus(calibration, comm, err);
 }

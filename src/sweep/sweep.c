@@ -389,8 +389,7 @@ char *sweep_result_path(const struct job *job, struct error *err)
 {
     const bool names_file = (job->command == COMMAND_REPORT || job->command == COMMAND_PACK) &&
                             file_exists(job->output_dir) && !file_is_directory(job->output_dir);
-    const char *name = job->command == COMMAND_ATTRIBUTE ? "attribution.h5" : "sweep.h5";
-    char *path = names_file ? strdup(job->output_dir) : file_join(job->output_dir, name);
+    char *path = names_file ? strdup(job->output_dir) : file_join(job->output_dir, job->result_name);
     if (!path) error_memory(err, strlen(job->output_dir), "a path");
     return path;
 }

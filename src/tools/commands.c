@@ -13,6 +13,7 @@
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/recipe/parts.h"
 #include "ssmsweep/recipe/pieces.h"
 #include "ssmsweep/recipe/recipe_file.h"
 #include "ssmsweep/report/job_files.h"
@@ -74,14 +75,21 @@ static enum status check_hints(const char *hints, bool by_mpi, struct error *err
     return STATUS_OK;
 }
 
-// The pieces of --mode become modes; which there are, config.json tells.
+// The pieces of --mode become modes; which there are, config.json tells.  A bisection makes its own.
 static enum status take_apart(const struct job *job, struct error *err)
 {
     struct config config = {0};
     struct notes notes = {0};
     char *directory = NULL, *path = NULL;
+    const struct mode *mode;
     if (strcmp(job->modes, "all") == 0)
         return error_set(err, STATUS_USAGE, "attribute: say which mode: ssmsweep attribute --mode 2-1");
+    if (job->bisect != (job->limit >= 0))
+        return error_set(
+            err, STATUS_USAGE,
+            "attribute: --bisect and --limit go together, as --bisect --limit 0.005; give both or "
+            "none");
+    if (job->bisect) return parts_find_mode("--mode", job->modes, &mode, err);
     model_find_directory(job->model_dir, &directory, err);
     if (!err->status && !(path = directory ? file_join(directory, "config.json") : NULL))
         error_memory(err, 256, "a path");

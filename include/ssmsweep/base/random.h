@@ -31,6 +31,9 @@ static inline uint32_t random_below(uint64_t stream, uint64_t index, uint64_t be
     return (uint32_t)((random_bits(stream, index) >> 32) * below >> 32);
 }
 
+// Puts `items` into an order by chance (Fisher and Yates).
+void random_shuffle(int *items, int count, uint64_t stream);
+
 // Nearly normal, mean 0, variance 1: the sum of 64 coin flips (binomial, standard deviation 4) and of two
 // uniforms in [-1/2, 1/2), which makes a density of straight lines through points 1/4 apart on the bell.
 // Excess kurtosis -0.03; reaches beyond 8.  Value `index` takes the bits 2*index and 2*index + 1.

@@ -42,8 +42,13 @@ struct corpus_request {
 // Local.  Reads, and inflates, only as far as needed.  STATUS_INPUT: file or key missing (line named), fewer
 // samples than asked for, id out of range, invalid UTF-8.
 enum status corpus_read(struct corpus *corpus, const struct corpus_request *request, struct error *err);
-// Local.  A copy of the first `samples` samples, as corpus_read() would have read them.
-enum status corpus_take(struct corpus *part, const struct corpus *whole, int samples, struct error *err);
+// Local.  A copy of some samples, as corpus_read() would have read them: those of which[samples]; NULL: the
+// first.
+enum status corpus_take(struct corpus *part, const struct corpus *whole, const int *which, int samples,
+                        struct error *err);
+// Local.  Divides 0 .. samples-1 by chance: which[samples] has first the half, or one more, that is for
+// choosing, then that for judging, each ascending.  How many are in the first.
+int corpus_split(int samples, int seed, int *which);
 void corpus_clear(struct corpus *corpus);
 void corpus_drop_ids(struct corpus *corpus); // frees them; ids is NULL afterwards, the lengths stay
 

@@ -34,6 +34,8 @@ enum { JOB_MAX_CELLS = 64 };
 
 enum job_io { JOB_IO_MPIO, JOB_IO_POSIX };                        // how raw data get into the result file
 enum job_by { JOB_BY_UNIT, JOB_BY_LAYER, JOB_BY_UNIT_AND_LAYER }; // pieces of attribution
+// Which of the evaluated samples: all, or a part of a seeded split (corpus.h).
+enum job_part { JOB_ALL_SAMPLES, JOB_CHOOSING_SAMPLES, JOB_JUDGING_SAMPLES };
 enum job_store { JOB_STORE_SELECTED, JOB_STORE_NONE }; // which tensors are kept: those asked for, or none
 
 // Lists of names (modes, layers, components) stay text here; the folders below give them meaning.
@@ -68,6 +70,8 @@ struct job {
     const char *toward, *units, *piece_layers; // of COMMAND_ATTRIBUTE: recipe/pieces.h; lists, NULL: all
     const char *metric, *at;                   // likewise: what is measured, at the output of which layer
     int by;                                    // likewise: enum job_by
+    bool bisect;                               // likewise: look for the smallest piece to mend
+    double limit;                              // likewise: that the metric is to reach; negative: none
     const char *mode_shown;                    // of COMMAND_MODES: NULL: all
     bool recipe;                               // likewise: as a recipe
     const char *layers;                        // comma list of indices, `first`, `last`, or `all`
@@ -80,6 +84,8 @@ struct job {
     int noise;                                 // noisy re-runs of each quantized mode
     const char *reference;                     // mode name
     const char *output_dir;
+    const char *result_name; // of the result file in it
+    int part;                // enum job_part
     const char *comparison_dir;
     int io;                      // enum job_io
     const char *io_hints;        // of MPI-IO, KEY=VALUE, one per line; NULL: none

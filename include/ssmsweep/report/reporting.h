@@ -17,6 +17,16 @@
 #include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/sweep.h"
 
+// What every command gets.  Borrowed.
+struct program {
+    const struct job *job;
+    const struct comm *comm;
+    const struct log *log;
+    struct stop *stop;
+    struct verdict *verdict;
+    const char *tool_version;
+};
+
 // In caller memory.  The caller sets the first part (borrowed) and zeroes the rest.
 struct reporting {
     const struct job *job;

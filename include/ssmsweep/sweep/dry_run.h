@@ -7,7 +7,8 @@
 #include "ssmsweep/sweep/sweep.h"
 
 // Collective, after sweep_open().  Rank 0 prints on standard output; report_bytes: what the reports take on
-// this rank.  The sweep is taken as a new one, whatever a result file holds.
-enum status dry_run_print(const struct sweep *sweep, size_t report_bytes, struct error *err);
+// this rank.  *seconds: of the whole on every rank; NULL: not wanted.  The sweep is taken as a new one,
+// whatever a result file holds.
+enum status dry_run_print(const struct sweep *sweep, size_t report_bytes, double *seconds, struct error *err);
 
 #endif
