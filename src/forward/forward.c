@@ -161,6 +161,21 @@ void forward_start(struct forward *forward, struct stream *stream, const struct 
     if (recipe->embedding == FORMAT_FP16) on->round_half(forward->batch, stream->h, ld);
 }
 
+void stream_turn(struct forward *forward, const struct stream *from, struct stream *to, int length)
+{
+    const struct rotations *rotations = &forward->weights->rotations;
+    const struct hadamard *rotation = to->rotated ? &rotations->model.forward : &rotations->model.inverse;
+    const struct backend *on = forward->batch->backend;
+    const long ld = forward->weights->ld_model;
+    const size_t bytes = (size_t)(length * ld) * sizeof(float);
+    forward->batch->tokens = length;
+    memcpy(to->residual, from->residual, bytes);
+    memcpy(to->h, from->h, bytes);
+    if (to->rotated == from->rotated) return;
+    on->rotate(forward->batch, rotation, to->residual, ld);
+    on->rotate(forward->batch, rotation, to->h, ld);
+}
+
 bool forward_step(struct forward *forward, struct stream *stream, const struct recipe *recipe,
                   const float *scales, int layer, int length, const struct capture *capture,
                   const struct observation *observation)

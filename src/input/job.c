@@ -285,6 +285,7 @@ char *job_identity_json(const struct job *job)
     json_put_string(writer, "components", job->components);
     put_choice(writer, "store", job->store);
     json_put_bool(writer, "logits", !job->no_logits);
+    if (job->isolated) json_put_bool(writer, "isolated", true);
     json_put_integer(writer, "noise", job->noise);
     json_end_object(writer);
     return json_writer_finish(writer);
@@ -339,12 +340,13 @@ static void put_option(FILE *out, const struct json *value)
     const char *key = json_key(value);
     const struct option *option = option_find(key, strlen(key));
     if (strcmp(key, "modes") == 0 || strcmp(key, "reference") == 0 || strcmp(key, "model") == 0) return;
-    if (json_is_bool(value)) { // only what is usual can be turned off
+    if (json_is_bool(value) && !json_bool(value)) { // what is usual is turned off
         fprintf(out, " --no-%s", key);
         return;
     }
     if (!option) return;
     fprintf(out, " --%s", option->name);
+    if (json_is_bool(value)) return;
     if (json_is_array(value))
         put_numbers(out, value);
     else if (json_is_string(value))

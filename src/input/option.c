@@ -130,6 +130,9 @@ static const struct option options[] = {
      .word = "selected|none"},
     {"no-logits", 0, OPTION_FLAG, GROUP_SWEEP, IN_RUN, OFFSET(no_logits),
      .help = "no metrics of the predictions: perplexity, KL divergence, top-1 agreement"},
+    {"isolated", 0, OPTION_FLAG, GROUP_SWEEP, IN_RUN, OFFSET(isolated),
+     .help = "feed each layer of each mode with the stream of the reference as well: the error that is\n"
+             "its own, beside the one that has added up"},
 
     {"noise", 0, OPTION_INT, GROUP_SWEEP, IN_RUN, OFFSET(noise), .argument = "K",
      .help = "re-runs of each W8A8 mode with the last bits of the scan disturbed, which give the\n"

@@ -36,6 +36,11 @@ double plan_run_cost(const struct plan *plan, const struct dims *dims, int run)
     return pass_cost(plan, dims, run) + measure_cost(plan, dims) * (plan->runs[run].dither ? 2 : 1);
 }
 
+double plan_layer_cost(const struct plan *plan, const struct dims *dims, int run)
+{
+    return (plan_run_cost(plan, dims, run) - plan_predictions_cost(plan, dims)) / plan->n_layer;
+}
+
 double plan_predictions_cost(const struct plan *plan, const struct dims *dims)
 {
     return plan->logits ? dims->vocab_size * (dims->d_model + MEASURED_LOGIT) : 0;
@@ -51,6 +56,7 @@ static double group_cost(const struct plan *plan, const struct dims *dims, const
         const int run = members[group->first + i], repeats = plan->runs[run].repeats;
         const double left = 1 - (double)plan_fork(plan, members, group, i) / plan->n_layer;
         cost += run == group->reference ? measure_cost(plan, dims) : plan_run_cost(plan, dims, run) * left;
+        cost += plan_isolated_layers(plan, members, group, i) * plan_layer_cost(plan, dims, run);
         if (repeats != run && repeats != computed && repeats != group->reference)
             cost += pass_cost(plan, dims, repeats);
         computed = repeats;

@@ -11,6 +11,7 @@ static void lane_carve(struct lane *lane, struct arena *arena, const struct plan
     lane->stream.h = arena_take(arena, stream);
     lane->moments = arena_take(arena, places * sizeof *lane->moments);
     lane->apart = arena_take(arena, reruns ? places * sizeof *lane->apart : 0);
+    lane->isolated = arena_take(arena, plan->isolated ? places * sizeof *lane->isolated : 0);
     lane->histogram = arena_take(arena, places * PROFILE_BINS * sizeof *lane->histogram);
     lane->position = arena_take(arena, places * PLACE_POSITIONS * sizeof *lane->position);
     lane->normed = arena_take(arena, plan->logits ? stream_floats(dims, LOGITS_TOKENS) * sizeof(float) : 0);
@@ -67,6 +68,11 @@ void group_buffers_carve(struct group_buffers *b, struct arena *arena, const str
         b->reference[c] = arena_take(arena, bytes);
         b->repeated[c] = arena_take(arena, reruns ? bytes : 0);
         b->values[c] = arena_take(arena, measures_at_once(threads) ? 0 : bytes);
+    }
+    struct stream *const streams[] = {&b->given[0], &b->given[1], &b->alone};
+    for (size_t i = 0; i < sizeof streams / sizeof streams[0] && plan->isolated; i++) {
+        streams[i]->residual = arena_take(arena, stream_floats(dims, max_tokens) * sizeof(float));
+        streams[i]->h = arena_take(arena, stream_floats(dims, max_tokens) * sizeof(float));
     }
     for (int i = 0; i < group_most_lanes(plan); i++)
         lane_carve(b->lanes ? &b->lanes[i] : &unused, arena, plan, dims, max_tokens);

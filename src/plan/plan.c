@@ -374,13 +374,26 @@ static int first_alike(const struct plan *plan, const struct setting *settings, 
     return run;
 }
 
-// Which recipes are the same so far, layer by layer, by their canonical settings.
+// The first recipe with `run`'s setting in `layer`.
+static int first_with_setting(const struct plan *plan, const struct setting *settings, int run, int layer)
+{
+    const size_t layers = (size_t)plan->n_layer, at = (size_t)layer;
+    for (int other = 0; other < run; other++)
+        if (plan->runs[other].recipe == &plan->recipes[other] &&
+            plan->recipes[other].precision == plan->recipes[run].precision &&
+            setting_equal(&settings[(size_t)other * layers + at], &settings[(size_t)run * layers + at]))
+            return other;
+    return run;
+}
+
+// Which recipes are the same so far, and in a layer, by their canonical settings.
 static enum status make_prefixes(struct plan *plan, const struct dims *dims, struct error *err)
 {
     const size_t runs = (size_t)plan->n_runs, layers = (size_t)dims->n_layer;
     struct setting *settings = calloc(runs * layers, sizeof *settings);
     plan->prefixes = calloc(runs * (layers + 1), sizeof *plan->prefixes);
-    if (!settings || !plan->prefixes) {
+    plan->alike = calloc(runs * layers, sizeof *plan->alike);
+    if (!settings || !plan->prefixes || !plan->alike) {
         free(settings);
         return error_memory(err, runs * layers * sizeof *settings, "the plan");
     }
@@ -391,6 +404,8 @@ static enum status make_prefixes(struct plan *plan, const struct dims *dims, str
             plan->arch->canonical(&settings[(size_t)r * layers + l]);
         for (int l = 0; l <= dims->n_layer; l++)
             plan->prefixes[(size_t)r * (layers + 1) + (size_t)l] = first_alike(plan, settings, r, l);
+        for (int l = 0; l < dims->n_layer; l++)
+            plan->alike[(size_t)r * layers + (size_t)l] = first_with_setting(plan, settings, r, l);
     }
     free(settings);
     return STATUS_OK;
@@ -423,6 +438,29 @@ int plan_fork(const struct plan *plan, const int *members, const struct group *g
         if (shared > most) most = shared;
     }
     return most;
+}
+
+bool plan_same_layer(const struct plan *plan, int a, int b, int layer)
+{
+    const struct run *x = &plan->runs[a], *y = &plan->runs[b];
+    const size_t layers = (size_t)plan->n_layer, at = (size_t)layer;
+    return plan->forks && x->cell == y->cell && x->dither == y->dither &&
+           plan->alike[(size_t)(x->recipe - plan->recipes) * layers + at] ==
+               plan->alike[(size_t)(y->recipe - plan->recipes) * layers + at];
+}
+
+int plan_isolated_layers(const struct plan *plan, const int *members, const struct group *group, int member)
+{
+    const int run = members[group->first + member];
+    int layers = 0;
+    if (!plan->isolated || plan->runs[run].dither || run == group->reference) return 0;
+    for (int l = 1; l < plan->n_layer; l++) {
+        bool same = false;
+        for (int i = 0; i < member && !same; i++)
+            same = plan_same_layer(plan, members[group->first + i], run, l);
+        layers += !same;
+    }
+    return layers;
 }
 
 static enum status make_needs(struct plan *plan, const struct dims *dims, struct error *err)
@@ -475,6 +513,7 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
                         .shard = job->shard > 0 ? job->shard : 1,
                         .metrics = true,
                         .logits = !job->no_logits,
+                        .isolated = job->isolated,
                         .forks = !job->no_forks};
     if (make_runs(&made, job, err) || check_modes(&made, err) || make_cells(&made, job, err) ||
         make_want(&made, job, dims, err))
@@ -498,6 +537,7 @@ void plan_clear(struct plan *plan)
     free(plan->recipes);
     free(plan->needs);
     free(plan->prefixes);
+    free(plan->alike);
     free(plan->runs);
     free(plan->members);
     free(plan->groups);

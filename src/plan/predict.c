@@ -44,6 +44,7 @@ enum {
     HEADERS_BYTES = 5600 << 10,
     DATASETS_OF_RUN = 7,
     DATASETS_OF_RERUN = 2, // more
+    ISOLATED_READ_BYTES = RUN_READ_BYTES / 4,
     // For messages between ranks, and for a thread.
     MESSAGES_BYTES = 200 << 10,
     THREAD_BYTES = 100 << 10,
@@ -68,12 +69,18 @@ static size_t count_reruns(const struct plan *plan)
     return count;
 }
 
+// Runs of which each layer is computed by itself, too.
+static size_t count_isolated(const struct plan *plan)
+{
+    return plan->isolated ? (size_t)plan->n_runs - count_reruns(plan) : 0;
+}
+
 static size_t open_file(const struct plan *plan)
 {
     const size_t runs = (size_t)plan->n_runs;
-    const size_t headers =
-        (count_outputs(plan) + DATASETS_OF_RUN * runs + DATASETS_OF_RERUN * count_reruns(plan)) *
-        HEADER_BYTES;
+    const size_t headers = (count_outputs(plan) + DATASETS_OF_RUN * runs +
+                            DATASETS_OF_RERUN * count_reruns(plan) + count_isolated(plan)) *
+                           HEADER_BYTES;
     return FILE_BYTES + CELL_BYTES * (size_t)plan->n_cells + RUN_BYTES * runs +
            (headers < HEADERS_BYTES ? headers : HEADERS_BYTES);
 }
@@ -122,7 +129,7 @@ struct predicted_memory plan_memory(const struct memory_request *request)
         .weights = weights_room(request),
         .rank = larger(packing, always + larger(observed + histogram + ids, items) - ids),
         .reader = open_file(plan) + RUN_READ_BYTES * (size_t)plan->n_runs +
-                  RERUN_READ_BYTES * count_reruns(plan) + states,
+                  RERUN_READ_BYTES * count_reruns(plan) + ISOLATED_READ_BYTES * count_isolated(plan) + states,
         .ids = ids};
 }
 
@@ -151,7 +158,9 @@ static double group_seconds(const struct plan *plan, const struct group *group,
         const double twice = plan->runs[run].dither ? rates->compared[run] - rates->alone[run] : 0;
         if (run == group->reference) continue;
         const double left = 1 - (double)plan_fork(plan, plan->members, group, i) / plan->n_layer;
-        seconds += (rates->compared[run] + twice) * left + (predicts(plan, group, i) ? rates->prediction : 0);
+        const double alone = (double)plan_isolated_layers(plan, plan->members, group, i) / plan->n_layer;
+        seconds += (rates->compared[run] + twice) * left + rates->compared[run] * alone +
+                   (predicts(plan, group, i) ? rates->prediction : 0);
     }
     return seconds;
 }

@@ -175,7 +175,7 @@ static void put_text(struct making *making, const char *name, const char *text, 
 
 static void put_version(struct making *making, const char *name, struct error *err)
 {
-    const int32_t version = LAYOUT_SCHEMA_VERSION;
+    const int32_t version = making->contents->plan->isolated ? LAYOUT_SCHEMA_VERSION : LAYOUT_PLAIN_VERSION;
     hid_t space = H5Screate(H5S_SCALAR);
     put_attribute(making, making->file, name, H5T_STD_I32LE, space, &version, err);
     H5Sclose(space);

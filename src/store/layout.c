@@ -102,7 +102,7 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
                      .holds =
                          "SHA-256 of what was written for the sample: its outputs, by layer and component, "
                          "then its rows of `moments`, `histogram`, `position`, `apart`, `end_of_model`, "
-                         "`end_of_model_apart`, those that it has"},
+                         "`end_of_model_apart`, `isolated`, those that it has"},
     [DATA_SECONDS] = {"/items/<cell>/<mode>/seconds",
                       SCOPE_RUN,
                       ELEMENT_F32,
@@ -154,12 +154,20 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
                         .needs = NEEDS_METRICS | NEEDS_LOGITS | NEEDS_RERUN,
                         .written = OF_ITEM,
                         .holds = "as `end_of_model`, of a noisy re-run against the run that it repeats"},
+    [DATA_ISOLATED] = {"/metrics/<cell>/<mode>/isolated",
+                       SCOPE_RUN,
+                       ELEMENT_MOMENTS,
+                       {AXIS_SAMPLES, AXIS_LAYERS, AXIS_COMPONENTS},
+                       .needs = NEEDS_METRICS | NEEDS_ISOLATED,
+                       .written = OF_ITEM,
+                       .holds = "with `--isolated`: as `moments`, of each layer by itself, fed with the "
+                                "reference's stream"},
 };
 
 #define TEXT(member) offsetof(struct store_identity, member)
 const struct layout_attribute layout_attributes[LAYOUT_ATTRIBUTES] = {
     {"schema_version", LAYOUT_NO_OFFSET, IDENTITY_FREE,
-     "6; a file of version 5 lacks the next three, and is read only"},
+     "6, or 7 with `--isolated`; a file of version 5 lacks the next three, and is read only"},
     {"arch", LAYOUT_NO_OFFSET, IDENTITY_FREE, "the family of the model: `mamba1`, `falcon_mamba`, `mamba2`"},
     {"components", LAYOUT_NO_OFFSET, IDENTITY_FREE,
      "its components by name, in the order in which `/metrics` has them"},
@@ -340,7 +348,9 @@ static unsigned run_has(const struct plan *plan, int run)
     return (plan->n_cells > 0 ? NEEDS_SCALES : 0u) |
            (observers_take_histogram(&plan->observers) ? NEEDS_BINS : 0u) |
            (plan->metrics ? NEEDS_METRICS : 0u) | (plan->logits ? NEEDS_LOGITS : 0u) |
-           (plan->runs[run].dither ? NEEDS_RERUN : 0u);
+           (plan->runs[run].dither ? NEEDS_RERUN
+            : plan->isolated       ? NEEDS_ISOLATED
+                                   : 0u);
 }
 
 static enum status each_tensor(const struct plan *plan, struct layout_place place, layout_visit *visit,

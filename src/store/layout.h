@@ -13,8 +13,15 @@
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/store/store.h"
 
-// Files of version 5 name no family of models; they are read, but not written to.
-enum { LAYOUT_OLDEST_VERSION = 5, LAYOUT_SCHEMA_VERSION = 6, LAYOUT_PATH_ROOM = 160, LAYOUT_NAME_ROOM = 32 };
+// Files of version 5 name no family of models; they are read, but not written to.  Those of version 6 have
+// nothing of layers by themselves.
+enum {
+    LAYOUT_OLDEST_VERSION = 5,
+    LAYOUT_PLAIN_VERSION = 6,
+    LAYOUT_SCHEMA_VERSION = 7,
+    LAYOUT_PATH_ROOM = 160,
+    LAYOUT_NAME_ROOM = 32
+};
 
 // The group whose attributes are recipes: a mode's name, and its canonical text.
 #define LAYOUT_RECIPES "/recipes"
@@ -42,6 +49,7 @@ enum layout_data {
     DATA_APART,
     DATA_END_OF_MODEL,
     DATA_END_APART,
+    DATA_ISOLATED,
     LAYOUT_DATA,
     DATA_FIRST_METRIC = DATA_MOMENTS // all from here on
 };
@@ -83,7 +91,8 @@ enum {
     NEEDS_BINS = 2, // an observer takes histograms
     NEEDS_METRICS = 4,
     NEEDS_LOGITS = 8,
-    NEEDS_RERUN = 16
+    NEEDS_RERUN = 16,
+    NEEDS_ISOLATED = 32
 };
 
 struct layout_row {

@@ -317,11 +317,12 @@ static enum status open_metric(struct result *result, int run, enum layout_data 
     return err->status;
 }
 
-static bool has_logits(const struct result *result)
+// By the first run, which is no re-run.
+static bool has_metric(const struct result *result, enum layout_data metric)
 {
     char path[LAYOUT_PATH_ROOM];
     const struct layout_run names = result_names(result, 0);
-    return hdf_exists(result->file.id, layout_path(DATA_END_OF_MODEL, &names, 0, "", path));
+    return hdf_exists(result->file.id, layout_path(metric, &names, 0, "", path));
 }
 
 static enum status open_metrics(struct result *result, struct error *err)
@@ -331,10 +332,11 @@ static enum status open_metrics(struct result *result, struct error *err)
     result->metrics = calloc(count, sizeof *result->metrics);
     if (!result->metrics) return error_memory(err, count * sizeof *result->metrics, "the metrics of a file");
     if (read_widths(result, err)) return err->status;
-    const unsigned has = NEEDS_METRICS | (has_logits(result) ? NEEDS_LOGITS : 0u);
+    const unsigned has = NEEDS_METRICS | (has_metric(result, DATA_END_OF_MODEL) ? NEEDS_LOGITS : 0u),
+                   ordinary = has | (has_metric(result, DATA_ISOLATED) ? NEEDS_ISOLATED : 0u);
     for (int r = 0; r < result->n_runs; r++)
         for (int d = DATA_FIRST_METRIC; d < LAYOUT_DATA; d++)
-            if (layout_keeps((enum layout_data)d, has | (result->runs[r].dither ? NEEDS_RERUN : 0u)) &&
+            if (layout_keeps((enum layout_data)d, result->runs[r].dither ? has | NEEDS_RERUN : ordinary) &&
                 open_metric(result, r, (enum layout_data)d, err))
                 return err->status;
     return STATUS_OK;

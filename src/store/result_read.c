@@ -93,6 +93,11 @@ bool result_has_end_of_model(const struct result *result)
     return result->metrics && result->metrics[DATA_END_OF_MODEL - DATA_FIRST_METRIC] > 0;
 }
 
+bool result_has_isolated(const struct result *result)
+{
+    return result->metrics && result->metrics[DATA_ISOLATED - DATA_FIRST_METRIC] > 0;
+}
+
 int result_model_layers(const struct result *result)
 {
     return (int)result->sizes.of[AXIS_LAYERS];
@@ -239,6 +244,12 @@ enum status result_read_moments_apart(struct result *result, int run, int layer,
                                       struct sample_range range, struct accumulator *rows, struct error *err)
 {
     return read_rows(result, run, DATA_APART, layer, component, range, rows, err);
+}
+
+enum status result_read_isolated(struct result *result, int run, int layer, int component,
+                                 struct sample_range range, struct accumulator *rows, struct error *err)
+{
+    return read_rows(result, run, DATA_ISOLATED, layer, component, range, rows, err);
 }
 
 enum status result_read_end_apart(struct result *result, int run, struct sample_range range,

@@ -221,7 +221,8 @@ enum status store_write_metrics(struct store *store, int run, int sample, const 
     const void *const rows[LAYOUT_DATA] = {
         [DATA_MOMENTS] = metrics->moments,           [DATA_HISTOGRAM] = metrics->histogram,
         [DATA_POSITION] = metrics->position,         [DATA_APART] = metrics->apart,
-        [DATA_END_OF_MODEL] = metrics->end_of_model, [DATA_END_APART] = metrics->end_apart};
+        [DATA_END_OF_MODEL] = metrics->end_of_model, [DATA_END_APART] = metrics->end_apart,
+        [DATA_ISOLATED] = metrics->isolated};
     for (int d = DATA_FIRST_METRIC; d < LAYOUT_DATA; d++) {
         const struct slot slot = slot_of(store, (enum layout_data)d, run, sample);
         if (slot.of.data && writer_put(store->writer, run, &slot, rows[d], slot.row_bytes, err))

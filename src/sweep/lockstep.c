@@ -379,13 +379,109 @@ static void step(struct lockstep *l, struct lane *lane, int layer)
     lane->seconds += progress_clock() - started;
 }
 
-// What a token costs in a layer, as plan_run_cost() counts.
+// What a token costs in a layer.
 static double step_cost(const struct lockstep *l, const struct lane *lane)
 {
-    const struct plan *plan = l->worker->plan;
-    const struct dims *dims = l->worker->dims;
-    return (plan_run_cost(plan, dims, lane->run) - plan_predictions_cost(plan, dims)) / plan->n_layer;
+    return plan_layer_cost(l->worker->plan, l->worker->dims, lane->run);
 }
+
+// ---- a layer by itself: what comes in is the reference's stream, so no error of the layers before ----
+
+static bool is_rotated(const struct lockstep *l, const struct lane *lane)
+{
+    return !recipe_is_float(run_of(l, lane)->recipe);
+}
+
+// The reference's stream before it goes through the layer, in the bases that are needed.
+static void keep_given(struct lockstep *l)
+{
+    const struct lane *reference = &l->buffers.lanes[0];
+    bool needed[2] = {false, false};
+    for (const struct lane *lane = reference; lane < reference + l->n_lanes; lane++)
+        if (lane->stores && !lane->repeats) needed[is_rotated(l, lane)] = true;
+    for (int rotated = 0; rotated < 2; rotated++) {
+        l->buffers.given[rotated].rotated = rotated;
+        if (needed[rotated])
+            stream_turn(l->worker->forward, &reference->stream, &l->buffers.given[rotated], l->length);
+    }
+}
+
+static void measure_alone(const struct lockstep *l, int component, const float *values)
+{
+    const struct dims *dims = l->worker->dims;
+    struct accumulator *moments =
+        &l->lane->isolated[(size_t)l->layer * (size_t)dims->arch->n_components + (size_t)component];
+    accumulator_clear(moments);
+    backend_default()->measure(moments, NULL, l->buffers.reference[component], values, (size_t)l->length,
+                               arch_width(dims, component));
+}
+
+static bool take_alone(void *context, int layer, int component, const float *values, int length, int width)
+{
+    const struct lockstep *l = context;
+    (void)layer;
+    if (measures_at_once(l->worker->threads))
+        measure_alone(l, component, values);
+    else
+        memcpy(l->buffers.values[component], values, (size_t)length * (size_t)width * sizeof *values);
+    return true;
+}
+
+static void measure_part_alone(void *context, int component)
+{
+    const struct lockstep *l = context;
+    measure_alone(l, component, l->buffers.values[component]);
+}
+
+static void step_alone(struct lockstep *l, struct lane *lane)
+{
+    const struct capture capture = {.want = l->all, .take = take_alone, .context = l};
+    struct forward *forward = l->worker->forward;
+    struct stream *alone = &l->buffers.alone;
+    const struct stream *given = &l->buffers.given[is_rotated(l, lane)];
+    alone->rotated = given->rotated;
+    stream_turn(forward, given, alone, l->length);
+    l->lane = lane;
+    forward_set_dither(forward, 0);
+    forward_step(forward, alone, run_of(l, lane)->recipe, scales_of(l, lane->run), l->layer, l->length,
+                 &capture, NULL);
+    if (!measures_at_once(l->worker->threads))
+        team_run(forward_team(forward), l->worker->dims->arch->n_components, measure_part_alone, l);
+}
+
+// What is known of the layer by itself: of the first layer, and of the reference, what was measured already;
+// else of a lane in front of it with the same setting.  NULL: nothing.
+static const struct accumulator *known_alone(const struct lockstep *l, const struct lane *lane)
+{
+    if (l->layer == 0 || lane_is_reference(l, lane)) return lane->moments;
+    for (const struct lane *other = l->buffers.lanes; other < lane; other++)
+        if (other->stores && !other->repeats &&
+            plan_same_layer(l->worker->plan, other->run, lane->run, l->layer))
+            return other->isolated;
+    return NULL;
+}
+
+static bool isolate(struct lockstep *l, struct scheduler *scheduler)
+{
+    const size_t components = (size_t)l->worker->dims->arch->n_components;
+    const size_t place = (size_t)l->layer * components;
+    for (struct lane *lane = l->buffers.lanes; lane < l->buffers.lanes + l->n_lanes; lane++) {
+        if (!lane->stores || lane->repeats) continue;
+        const struct accumulator *known = known_alone(l, lane);
+        if (known) {
+            memcpy(lane->isolated + place, known + place, components * sizeof *known);
+            continue;
+        }
+        if (!look_around(scheduler)) return false;
+        const double started = progress_clock();
+        step_alone(l, lane);
+        lane->seconds += progress_clock() - started;
+        scheduler_advance(scheduler, l->length * step_cost(l, lane));
+    }
+    return true;
+}
+
+// ---- all layers ----
 
 static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
 {
@@ -395,9 +491,11 @@ static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
             forward_start(l->worker->forward, &lane->stream, run_of(l, lane)->recipe, l->buffers.ids,
                           l->length);
     }
+    const bool isolated = l->worker->plan->isolated;
     for (int layer = 0; layer < l->worker->plan->n_layer && count_storing(l) > 0; layer++) {
         look_at_layer(l, layer);
         leave(l, layer);
+        if (isolated && layer > 0) keep_given(l);
         for (int i = 0; i < l->n_lanes; i++) {
             struct lane *lane = &l->buffers.lanes[i];
             if (!goes_on(l, lane) || computes(l, lane, layer) != lane) continue;
@@ -405,6 +503,7 @@ static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
             step(l, lane, layer);
             scheduler_advance(scheduler, l->length * step_cost(l, lane));
         }
+        if (isolated && !isolate(l, scheduler)) return false;
     }
     leave(l, l->worker->plan->n_layer);
     return true;
@@ -542,7 +641,8 @@ static void store_lane(struct lockstep *l, struct lane *lane, struct finished *f
                                           .end_of_model = plan->logits ? &lane->end_of_model : NULL,
                                           .apart = lane->repeats ? lane->apart : NULL,
                                           .end_apart =
-                                              lane->repeats && plan->logits ? &lane->end_apart : NULL};
+                                              lane->repeats && plan->logits ? &lane->end_apart : NULL,
+                                          .isolated = lane->repeats ? NULL : lane->isolated};
     if (store_write_metrics(l->store, lane->run, l->sample, &metrics, &lane->failure))
         fail(l, lane);
     else if (store_write_done(l->store, lane->run, l->sample, (float)lane->seconds, &lane->failure))

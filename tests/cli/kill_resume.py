@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that are killed with SIGKILL, again and again, in every phase, and resumed until they are done: the results are the
 bytes of the run that nobody disturbed, and no more is computed twice than was at work when the signal came: all
-runs of a sample on each rank.  A third of the jobs has noisy re-runs; half of the attempts write by MPI-IO, or nine of ten
-where there is time.
+runs of a sample on each rank.  A third of the jobs has noisy re-runs, another third recipes, and each layer by itself; half of
+the attempts write by MPI-IO, or nine of ten where there is time.
    kill_resume.py [RUNS [SEED]]      8 runs, or 44 with SSMSWEEP_LONG=1; the seed is printed"""
 import collections
 import concurrent.futures
@@ -148,10 +148,10 @@ def main():
     print("%d runs, seed %d" % (RUNS, SEED), flush=True)
     hit, again, at_work = collections.Counter(), 0, 0
     with harness.Workplace() as workplace:
-        goods = [recovery.Reference(workplace), recovery.Reference(workplace, 1)]
+        goods = [recovery.Reference(workplace), recovery.Reference(workplace, recipes=True), recovery.Reference(workplace, 1)]
         started = time.time()
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            done = list(pool.map(lambda n: one(goods[n % 3 == 2], workplace, n), range(RUNS)))
+            done = list(pool.map(lambda n: one(goods[n % 3], workplace, n), range(RUNS)))
         hit.update(phase for _, phases, _, _, _ in done for phase in phases)
         left_out = [phase for phase in CERTAIN if not hit[phase]]
         done += [one(goods[0], workplace, RUNS + n, (CERTAIN[phase], 1)) for n, phase in enumerate(left_out)]

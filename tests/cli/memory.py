@@ -32,6 +32,7 @@ CASES = [
     (1, "tiny", "short", ["--modes", "fp32,2-1", "--no-logits"]),
     (2, "tiny", "short", EVERYTHING),
     (4, "tiny", "short", ["--modes", "fp32,2-1"]),
+    (1, DEMO, "long", ["--modes", "fp32,2-1,2-4", "--isolated"]),
     (1, DEMO, "long", ["--modes", "fp32,2-1"]),
     (2, DEMO, "long", ["--modes", "all", "--layers", "all", "--store", "none", "--calib_data_num", "1,2"]),
     # The report is the largest.
@@ -123,4 +124,5 @@ def main():
     checks.finish()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,10 @@ SAMPLES, CELLS = 5, 2
 RUNS, QUANTIZED = harness.runs_of(CELLS), CELLS * len(harness.QUANTIZED)
 ALL = SAMPLES * RUNS    # samples of runs
 OK, INPUT, IO, STOPPED = 0, 3, 4, 5
+# The first follows mode 2-4 in no layer and 2-1 in the last, the second 2-1 in the first layer, the third both.
+RECIPES = [{"name": "first", "base": "2-1", "layers": [{"layers": "0", "set": {"conv1d:output": "float", "scan:u": "float"}}]},
+           {"name": "last", "base": "2-1", "layers": [{"layers": "last", "base": "2-4"}]},
+           {"name": "both", "base": "last", "layers": [{"layers": "last", "set": {"scan:y": "float"}}]}]
 CONFIG = {"architectures": ["MambaForCausalLM"], "model_type": "mamba", "hidden_size": 64, "intermediate_size": 128,
           "num_hidden_layers": 2, "vocab_size": 64, "state_size": 16, "conv_kernel": 4, "expand": 2,
           "time_step_rank": 4, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "use_bias": False,
@@ -77,13 +81,16 @@ def computed(err):
 
 
 class Reference:
-    """The uninterrupted run, and the folder of the model; with noisy re-runs of the W8A8 modes or without."""
+    """The uninterrupted run, and the folder of the model; with noisy re-runs of the W8A8 modes, with recipes and each layer by
+    itself, or without."""
 
-    def __init__(self, workplace, noise=0):
-        self.folder = os.path.join(workplace, "noisy" if noise else "good")
-        self.noise, self.runs = noise, RUNS + noise * QUANTIZED
+    def __init__(self, workplace, noise=0, recipes=False):
+        self.folder = os.path.join(workplace, "noisy" if noise else "recipes" if recipes else "good")
+        self.noise, self.runs = noise, RUNS + noise * QUANTIZED + CELLS * len(RECIPES) * recipes
+        self.recipes = ["--recipes", os.path.join(self.folder, "recipes.json"), "--isolated"] if recipes else []
         os.mkdir(self.folder)
         make_model(self.folder)
+        harness.write_json(os.path.join(self.folder, "recipes.json"), {"recipes": RECIPES})
         done = harness.run(self.job("-v"), 2, self.folder)
         if done.status != OK:
             sys.exit("the uninterrupted run fails: %s\n%s" % (done.status, done.err))
@@ -92,4 +99,4 @@ class Reference:
         assert len(self.results) > 100, len(self.results)
 
     def job(self, *further):
-        return job(self.folder, *(["--noise", str(self.noise)] if self.noise else []), *further)
+        return job(self.folder, *(["--noise", str(self.noise)] if self.noise else []), *self.recipes, *further)

@@ -2,6 +2,7 @@
 #include "standin.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/calibrate/calibrate.h"
@@ -144,6 +145,13 @@ void forward_start(struct forward *forward, struct stream *stream, const struct 
     stream->rotated = !recipe_is_float(recipe);
     stream->residual[0] = (float)ids[0];
     stream->h[0] = 0;
+}
+
+void stream_turn(struct forward *forward, const struct stream *from, struct stream *to, int length)
+{
+    const size_t bytes = stream_floats(&forward->weights->dims, length) * sizeof(float);
+    memcpy(to->residual, from->residual, bytes);
+    memcpy(to->h, from->h, bytes);
 }
 
 bool forward_step(struct forward *forward, struct stream *stream, const struct recipe *recipe,

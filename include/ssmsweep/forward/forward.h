@@ -57,6 +57,8 @@ size_t stream_floats(const struct dims *dims, int length); // of each of the two
 // Embedding rows into stream->h, zeros into stream->residual.
 void forward_start(struct forward *forward, struct stream *stream, const struct recipe *recipe,
                    const int32_t *ids, int length);
+// The stream `from` in the basis of to->rotated, in to->residual and to->h.
+void stream_turn(struct forward *forward, const struct stream *from, struct stream *to, int length);
 // Layer `layer` of the sample of `length` tokens.  observation: NULL, or where to put what is seen in this
 // layer (FP32 modes alone).
 bool forward_step(struct forward *forward, struct stream *stream, const struct recipe *recipe,

@@ -81,6 +81,7 @@ struct job {
     bool no_special_tokens;                    // none around a text, whatever tokenizer.json says
     bool no_forks;                             // every run is computed in every layer
     bool no_logits;                            // no metrics of the model's predictions
+    bool isolated;                             // each layer also by itself, fed with the reference's stream
     int noise;                                 // noisy re-runs of each quantized mode
     const char *reference;                     // mode name
     const char *output_dir;

@@ -34,6 +34,7 @@ struct lane {
     const struct lane *repeats; // of a re-run: in front of it
     bool repeated;              // by a re-run that stores
     struct accumulator *moments, *apart;
+    struct accumulator *isolated; // of each layer by itself; NULL where the plan has none
     uint32_t *histogram;
     double *position;
     struct end_of_model end_of_model, end_apart;
@@ -49,6 +50,9 @@ size_t lane_bytes(const struct plan *plan, const struct dims *dims, int max_toke
 struct group_buffers {
     struct lane *lanes; // the reference first, re-runs behind those that they repeat
     float *reference[ARCH_MOST_COMPONENTS], *repeated[ARCH_MOST_COMPONENTS], *values[ARCH_MOST_COMPONENTS];
+    // Where layers are computed by themselves: the reference's stream in front of the layer at hand, as it is
+    // and turned into the rotated basis (at 1), and the one that goes through it.
+    struct stream given[2], alone;
     float *reference_logits, *repeated_logits, *logits; // [LOGITS_TOKENS][PREDICTION_PIECE]
     int32_t *ids;                                       // [max tokens]
 };

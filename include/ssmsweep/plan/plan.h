@@ -115,6 +115,7 @@ struct plan {
     int n_runs;       // re-runs stand in rounds behind all others, in their order
     struct recipe *recipes; // [n_runs], those of the first run of each mode are filled
     int *prefixes; // [n_runs][n_layer + 1] beside recipes: which recipes are the same in the first layers
+    int *alike;    // [n_runs][n_layer] likewise: the first recipe with the same setting in a layer
     bool forks;    // runs share the layers in front of the first in which they differ
     struct needs *needs;  // [n_layer] of weights by unit, all recipes together
     int reference_run;    // index into runs; for a W8A8 reference: that of the first cell
@@ -122,6 +123,7 @@ struct plan {
     struct group *groups; // stretch by stretch, the costly ones first
     int n_groups;
     bool metrics, logits; // are kept of every run and sample
+    bool isolated;        // so is the error of each layer by itself, of all but noisy re-runs
     // Items are computed, not kept: plan_item().
     struct stretch stretches[PLAN_STRETCHES];
     int n_stretches;
@@ -173,6 +175,13 @@ int plan_shared_layers(const struct plan *plan, int a, int b);
 // Local.  The most layers that member `member` of a group shares with the reference or a member before it.
 int plan_fork(const struct plan *plan, const int *members, const struct group *group, int member);
 
+// Local.  Is a layer by itself, fed with the reference's stream, surely the same in two runs of a reference?
+// False where forks are off.
+bool plan_same_layer(const struct plan *plan, int a, int b, int layer);
+// Local.  Layers that member `member` of a group goes through by itself (job->isolated): not the first, which
+// has nothing in front of it, and none that is the same in a member before it.
+int plan_isolated_layers(const struct plan *plan, const int *members, const struct group *group, int member);
+
 // Local.  Re-runs that each W8A8 run has.
 int plan_reruns(const struct plan *plan);
 
@@ -180,6 +189,7 @@ int plan_reruns(const struct plan *plan);
 // it, and the predictions in that.
 double plan_run_cost(const struct plan *plan, const struct dims *dims, int run);
 double plan_predictions_cost(const struct plan *plan, const struct dims *dims);
+double plan_layer_cost(const struct plan *plan, const struct dims *dims, int run); // of its mean layer
 
 // Local.  The name of a run in its cell: the mode's, or that with "_dither<k>".  Gives `name` back.
 enum { RUN_NAME_ROOM = 56 };

@@ -124,6 +124,7 @@ struct store_metrics {
     // A re-run has these as well, against the run that it repeats.
     const struct accumulator *apart;
     const struct end_of_model *end_apart;
+    const struct accumulator *isolated; // of other runs, with --isolated: as moments, each layer by itself
 };
 // Local: behind the outputs, as these.  Nothing where the plan keeps no metrics.
 enum status store_write_metrics(struct store *store, int run, int sample, const struct store_metrics *metrics,
@@ -215,6 +216,7 @@ enum status result_read_scales(struct result *result, struct cell cell, float **
 // mode. Rows of samples that are not done mean nothing.
 bool result_has_metrics(const struct result *result);      // not in files that were imported
 bool result_has_end_of_model(const struct result *result); // not with --no-logits
+bool result_has_isolated(const struct result *result);     // with --isolated alone
 int result_model_layers(const struct result *result);      // n_layer of the model; 0 without metrics
 // Some samples at a time, so that memory need not grow with their number.
 struct sample_range {
@@ -229,6 +231,9 @@ enum status result_read_sample_moments(struct result *result, int run, int sampl
 // The same of a noisy re-run against the run that it repeats.
 enum status result_read_moments_apart(struct result *result, int run, int layer, int component,
                                       struct sample_range range, struct accumulator *rows, struct error *err);
+// The same of a layer by itself, fed with the reference's stream; not of re-runs.
+enum status result_read_isolated(struct result *result, int run, int layer, int component,
+                                 struct sample_range range, struct accumulator *rows, struct error *err);
 enum status result_read_end_apart(struct result *result, int run, struct sample_range range,
                                   struct end_of_model *rows, struct error *err);
 enum status result_read_profiles(struct result *result, int run, int layer, int component,
