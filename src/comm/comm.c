@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -24,6 +25,17 @@ static int number_of(const char *variable)
 {
     const char *text = variable ? getenv(variable) : NULL;
     return text ? (int)strtol(text, NULL, 10) : COMM_NO_LAUNCHER;
+}
+
+void comm_library(char *text, size_t room)
+{
+    char name[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length;
+    MPI_Get_library_version(name, &length);
+    name[strcspn(name, ",\n")] = '\0';
+    for (char *c = name; *c; c++)
+        if (*c == '\t') *c = ' '; // MPICH
+    snprintf(text, room, "%s", name);
 }
 
 struct launch comm_launch(void)

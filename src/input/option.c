@@ -36,6 +36,7 @@ enum {
 
 static const struct option options[] = {
     {"model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(model_dir), .argument = "DIR",
+     .brief = "model folder (default: a built-in demo model)",
      .help = "model folder: Mamba-1, float or W8A8; Falcon-Mamba, Mamba-2, float; mamba2-demo is\n"
              "the Mamba-2 demo model (default: the Mamba-1 demo model)"},
     {"pretrained_dir", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(pretrained_dir),
@@ -52,6 +53,7 @@ static const struct option options[] = {
     {"tokenizer", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(tokenizer), .argument = "FILE",
      .help = "tokenizer.json, or a folder that holds one (default: that of the model's folder)"},
     {"calib-data", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(calib_data), .argument = "FILE",
+     .brief = "text or token ids (default: those of the model, or the demo's)",
      .help = "text: .jsonl, .txt, a folder of .txt, each also as .gz or .zst; or token ids: .npy\n"
              "[samples, L], or .bin with --ids-dtype; - is standard input (default: calibration.jsonl or\n"
              "calibration.npy of the model, else calibration.jsonl of the demo model)"},
@@ -81,7 +83,7 @@ static const struct option options[] = {
     {"no-special-tokens", 0, OPTION_FLAG, GROUP_INPUT, IN_RUN, OFFSET(no_special_tokens),
      .help = "leave out the special tokens that tokenizer.json puts around each text (BOS, EOS)"},
     {"calib_data_num", 0, OPTION_INT_LIST, GROUP_INPUT, IN_RUN, OFFSET(calib_data_num),
-     .argument = "N[,N...]",
+     .argument = "N[,N...]", .brief = "samples that give the scales (default 10)",
      .help = "samples that give the scales; each number is a sweep of its own (default 10)", .least = 1,
      .most = 1e6},
     {"calib_seqlen", 0, OPTION_INT, GROUP_INPUT, IN_RUN | IN_INFO | IN_BENCH, OFFSET(calib_seqlen),
@@ -100,9 +102,10 @@ static const struct option options[] = {
     {"all-modes", 0, OPTION_WORD, GROUP_SWEEP, IN_BOTH | IN_REPORT | IN_BENCH, OFFSET(modes),
      .help = "every mode; the same as --modes all", .word = "all"},
     {"modes", 0, OPTION_LIST, GROUP_SWEEP, IN_BOTH | IN_REPORT | IN_BENCH, OFFSET(modes), .argument = "LIST",
+     .brief = "names, all, essential, fp_only, quant_only (default all)",
      .help = "names, or all, essential, fp_only, quant_only (default all); see `ssmsweep modes`"},
     {"recipes", 0, OPTION_LINES, GROUP_SWEEP, IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_BENCH | IN_MODES,
-     OFFSET(recipes), .argument = "FILE.json",
+     OFFSET(recipes), .argument = "FILE.json", .brief = "further modes, as recipes",
      .help = "further modes, as recipes: a format for any unit of any layer; may be given again;\n"
              "docs/recipes.md"},
     {"weights", 0, OPTION_TEXT, GROUP_SWEEP, IN_RUN, OFFSET(weights), .argument = "FORMAT",
@@ -115,8 +118,10 @@ static const struct option options[] = {
     {"all", 0, OPTION_WORD, GROUP_SWEEP, 1u << COMMAND_COMPARE, OFFSET(modes), .word = "all",
      .help = "compare: every mode of the result file (default)"},
     {"reference", 0, OPTION_TEXT, GROUP_SWEEP, IN_BOTH | IN_REPORT, OFFSET(reference), .argument = "MODE",
+     .brief = "mode that the others are compared with (default fp32)",
      .help = "mode that the others are compared with (default fp32)"},
     {"layers", 0, OPTION_LIST, GROUP_SWEEP, IN_CHOICE, OFFSET(layers), .argument = "LIST",
+     .brief = "of which outputs are kept: 0-3, -1, first, last, all (default first,last)",
      .help = "indices (negative: from the end), ranges a-b, first, last, all (default first,last)"},
     {"layers", 0, OPTION_LIST, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(piece_layers), .argument = "LIST",
      .help = "attribute: layers that are taken apart (default all)"},
@@ -135,6 +140,7 @@ static const struct option options[] = {
              "its own, beside the one that has added up"},
 
     {"noise", 0, OPTION_INT, GROUP_SWEEP, IN_RUN, OFFSET(noise), .argument = "K",
+     .brief = "re-runs that tell rounding noise from differences (default 0)",
      .help = "re-runs of each W8A8 mode with the last bits of the scan disturbed, which give the\n"
              "differences that mean nothing; each is compared twice, and so costs more\n"
              "than its mode (default 0)",
@@ -142,7 +148,8 @@ static const struct option options[] = {
 
     {"output_dir", 0, OPTION_TEXT, GROUP_OUTPUT,
      IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_BENCH | IN_EXPORT | IN_IMPORT | IN_PACK, OFFSET(output_dir),
-     .argument = "DIR", .help = "folder of the layer outputs (default layer_outputs)"},
+     .argument = "DIR", .brief = "folder of the result (default layer_outputs)",
+     .help = "folder of the layer outputs (default layer_outputs)"},
     {"result", 0, OPTION_LINES, GROUP_OUTPUT, IN_REPORT, OFFSET(results), .argument = "FILE",
      .help = "report: result file, sweep.json, or a folder of one; may be given again, for a\n"
              "part each (default: that in --output_dir)"},
@@ -167,6 +174,7 @@ static const struct option options[] = {
     {"title", 0, OPTION_TEXT, GROUP_OUTPUT, 1u << COMMAND_RUN | IN_COMPARE | IN_REPORT, OFFSET(title),
      .argument = "TEXT", .help = "of report.html"},
     {"gate", 0, OPTION_LINES, GROUP_OUTPUT, IN_BOTH, OFFSET(gates), .argument = "GATE",
+     .brief = "limit to keep, as 'mode=2-4 layer=last mse<1e-3'; else exit status 1",
      .help = "limit to keep, as 'mode=2-4 layer=last correlation>=0.99 mse<1e-3'; exit status 1\n"
              "and one line where it is broken; may be given again"},
     {"gate-file", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(gate_file), .argument = "FILE",
@@ -219,6 +227,7 @@ static const struct option options[] = {
      .help = "weights in one file at most, as 500M or 5G (default 5G)", .least = 1e6, .most = 1e15},
 
     {"resume", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(resume),
+     .brief = "keep what the result file holds and do the rest",
      .help = "keep what the result file holds and do the rest; without a file, start one"},
     {"overwrite", 0, OPTION_FLAG, GROUP_RUN, 1u << COMMAND_RUN | IN_ATTRIBUTE | IN_COMPARE | IN_REPORT,
      OFFSET(overwrite),
@@ -251,6 +260,7 @@ static const struct option options[] = {
              "never; or seconds between lines, for a log",
      .least = 0, .most = 86400, .word = "auto|always|never"},
     {"dry-run", 0, OPTION_FLAG, GROUP_RUN, IN_RUN, OFFSET(dry_run),
+     .brief = "check everything, tell memory and time, run nothing",
      .help = "check everything, print the plan with memory and time, run nothing"},
 
     {"seconds", 0, OPTION_DOUBLE, GROUP_BENCH, IN_BENCH, OFFSET(bench_seconds), .argument = "N",

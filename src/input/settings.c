@@ -7,6 +7,7 @@
 
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/base/number.h"
+#include "ssmsweep/input/help.h"
 
 enum { WHERE_CHARS = 400 };
 
@@ -191,8 +192,8 @@ static enum status read_word(struct settings *settings, struct positional *posit
                              struct error *err)
 {
     if (settings->command == COMMAND_HELP && !settings->topic) {
-        settings->topic = command_find(word);
-        return settings->topic ? STATUS_OK : unknown_command(word, err);
+        settings->topic = word;
+        return command_find(word) || strcmp(word, HELP_ALL) == 0 ? STATUS_OK : unknown_command(word, err);
     }
     if (positional->command) return add_positional(positional, word, err);
     positional->command = command_find(word);
@@ -218,7 +219,8 @@ static enum status read_words(struct settings *settings, int argc, char **argv, 
             const struct option *last = settings->items[settings->count - 1].option;
             if (last->kind != OPTION_COMMAND) continue;
             settings->command = last->command;
-            if (!settings->topic && !positional->first_word) settings->topic = positional->command;
+            if (!settings->topic && !positional->first_word)
+                settings->topic = positional->command ? positional->command->name : NULL;
             return STATUS_OK;
         } else {
             read_word(settings, positional, argv[i], err);
@@ -251,7 +253,7 @@ enum status settings_from_line(struct settings *settings, int argc, char **argv,
     if (read_words(&found, argc, argv, &positional, err)) goto clear;
     if (found.command == COMMAND_HELP || found.command == COMMAND_VERSION) {
         const enum command command = found.command;
-        const struct command_entry *topic = found.topic;
+        const char *topic = found.topic;
         settings_clear(&found);
         found.command = command;
         found.topic = topic;

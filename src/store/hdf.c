@@ -84,6 +84,13 @@ void hdf_silence(void)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
+void store_library(char *text, size_t room)
+{
+    unsigned major = 0, minor = 0, release = 0;
+    H5get_libversion(&major, &minor, &release);
+    snprintf(text, room, "%u.%u.%u", major, minor, release);
+}
+
 void store_prepare(void)
 {
     H5dont_atexit();

@@ -11,6 +11,7 @@
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/input/help.h"
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/recipe/mode.h"
 #include "ssmsweep/recipe/parts.h"
@@ -213,15 +214,26 @@ enum status command_pack_at_end(const struct job *job, const struct comm *comm, 
     return err->status;
 }
 
+// The first line is for programs; the others say what it was built with.
+static void print_version(const char *tool_version)
+{
+    char mpi[128], hdf5[32];
+    comm_library(mpi, sizeof mpi);
+    store_library(hdf5, sizeof hdf5);
+    printf("ssmsweep %s\n\nMPI               %s\nHDF5              %s, parallel; --io mpio and posix\n",
+           tool_version, mpi, hdf5);
+    info_print_built(stdout);
+}
+
 bool command_alone(const struct job *job, const struct log *log, const char *tool_version, struct error *err)
 {
     const bool speaks = log->rank == 0;
     switch (job->command) {
     case COMMAND_HELP:
-        if (speaks) job_print_help(stdout, job->topic);
+        if (speaks) help_print(stdout, job->topic);
         return true;
     case COMMAND_VERSION:
-        if (speaks) printf("ssmsweep %s\n", tool_version);
+        if (speaks) print_version(tool_version);
         return true;
     case COMMAND_MODES:
         if (speaks) print_modes(job, err);

@@ -535,6 +535,24 @@ enum status info_print_cpu(FILE *out, bool json, struct error *err)
     return STATUS_OK;
 }
 
+void info_print_built(FILE *out)
+{
+#ifdef __clang__
+    fprintf(out, "compiler          clang %d.%d.%d\n", __clang_major__, __clang_minor__,
+            __clang_patchlevel__);
+#else
+    fprintf(out, "compiler          gcc %d.%d.%d\n", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
+#endif
+#ifdef __x86_64__
+    fputs(
+        "instruction sets  avx512 avx2 scalar (SSMSWEEP_ISA); `ssmsweep info --cpu`: those of this machine\n",
+        out);
+#else
+    fputs("instruction sets  scalar\n", out);
+#endif
+    fputs("CUDA              no\n", out);
+}
+
 // ---- a path ----
 
 static enum status print_model(FILE *out, const char *directory, const struct info_request *request,

@@ -45,17 +45,20 @@ def main():
 
         shown = run("--help")
         checks.check(shown.status == 0 and not shown.err, "--help", shown.err)
+        whole = run("help", "all").out
         for option in OPTIONS:
-            checks.check(option.replace("_", "-") in shown.out.replace("_", "-"), "--help names " + option, shown.out)
+            checks.check(option.replace("_", "-") in whole.replace("_", "-"), "help all names " + option, whole)
         with open(os.path.join(harness.SOURCE, "docs", "errors.md"), encoding="utf-8") as f:
             statuses = re.findall(r"^\| (\d+) \|", f.read(), re.M)
         said = re.findall(r"(?:: |, )(\d+) ", shown.out[shown.out.index("Exit status"):].replace("\n", " "))
         checks.check(statuses == said and len(said) > 6, "--help names each exit status of docs/errors.md", said)
-        checks.check(run("-h").out == shown.out, "-h is --help")
-        check_commands(checks, run, shown.out)
+        checks.check(run("-h").out == shown.out and run("help").out == shown.out, "-h is --help")
+        checks.check(len(shown.out.splitlines()) <= 48 and max(map(len, shown.out.splitlines())) <= 110, "--help fits a screen", shown.out)
+        check_commands(checks, run, run("help", "all").out)
         shown = run("--version")
         checks.check(run("-V").out == shown.out, "-V is --version")
-        checks.check(shown.status == 0 and re.fullmatch(r"ssmsweep \d+\.\d+\.\d+\n", shown.out), "--version", shown.out)
+        checks.check(shown.status == 0 and re.match(r"ssmsweep \d+\.\d+\.\d+\n", shown.out) and
+                     all(word in shown.out for word in ("MPI ", "HDF5 ", "instruction sets", "CUDA")), "--version", shown.out)
         shown = run("modes")
         checks.check(shown.status == 0 and not shown.err, "modes", shown.err)
         first_words = list(dict.fromkeys(line.split()[0] for line in shown.out.splitlines() if line.strip()))

@@ -7,7 +7,7 @@ import harness
 
 SETUP = os.path.join(harness.SOURCE, "jobs", "setup.sh")
 ALWAYS = {"gcc", "cmake", "make", "pkg-config", "libopenmpi-dev", "openmpi-bin", "libhdf5-openmpi-dev", "libcjson-dev",
-          "libpcre2-dev", "libutf8proc-dev", "libssl-dev", "node-d3"}
+          "libpcre2-dev", "libutf8proc-dev", "libssl-dev", "node-d3", "scdoc"}
 FURTHER = {"": set(), "tests": {"libcmocka-dev", "python3-numpy", "python3-h5py", "python3-jsonschema", "hdf5-tools", "clang"}, "slurm": {"slurmctld", "munge"},
            "page": {"chromium", "chromium-driver", "python3-selenium", "tidy"}}
 TOOLS = ("sh", "env", "mktemp", "rm", "tail", "dirname")

@@ -32,6 +32,8 @@ struct launch {
 
 // Local.  To be asked before MPI starts, which sets such variables, too.
 struct launch comm_launch(void);
+// Local; also before comm_init().  "Open MPI v4.1.4": the first words of what the library calls itself.
+void comm_library(char *text, size_t room);
 
 #define COMM_CANNOT_START                                                                                    \
     "MPI: cannot start, see above for its own words; it wants to write to /tmp or TMPDIR, a network "        \

@@ -41,7 +41,7 @@ enum job_store { JOB_STORE_SELECTED, JOB_STORE_NONE }; // which tensors are kept
 // Lists of names (modes, layers, components) stay text here; the folders below give them meaning.
 struct job {
     enum command command;
-    const char *topic; // of COMMAND_HELP: a command; NULL: all
+    const char *topic; // of COMMAND_HELP, as help_print() takes it
     // The first word of the line is the model's name, as the original tool has it: then model_dir is
     // PRETRAINED_DIR/NAME if there is such a folder, else PRETRAINED_DIR itself.
     bool model_by_name;
@@ -129,7 +129,6 @@ struct job {
 // a torn job file (key named).
 enum status job_parse(struct job *job, int argc, char **argv, struct error *err);
 void job_clear(struct job *job);
-void job_print_help(FILE *out, const char *topic); // of a command, or (NULL) of all
 
 bool job_sweeps(const struct job *job);             // the command computes a result file
 int job_calibration_samples(const struct job *job); // the largest calib_data_num

@@ -49,6 +49,7 @@ struct option {
     size_t offset;        // in struct job; unused by OPTION_COMMAND
     const char *argument; // placeholder for --help
     const char *help;     // one line, or several divided by '\n'
+    const char *brief;    // one line for --help without a command; NULL: it is not there
     double least, most;
     bool above_least;
     const char *word;

@@ -16,8 +16,8 @@ struct job_setting {
 struct settings {
     const char *path; // of the job file; NULL: command line
     enum command command;
-    const struct command_entry *topic; // of COMMAND_HELP; NULL: all
-    bool model_by_name;                // see struct job
+    const char *topic;  // of COMMAND_HELP: a command, HELP_ALL, or NULL
+    bool model_by_name; // see struct job
     struct job_setting *items;
     int count, room;
 };

@@ -26,6 +26,9 @@
 
 struct store; // opaque
 
+// Local.  "1.10.8": of the HDF5 that is loaded.
+void store_library(char *text, size_t room);
+
 // Local.  Before comm_init(), and before there are threads: keeps HDF5 from closing by itself, at exit or in
 // MPI_Finalize, a file that could not be closed in order; it would hang or crash there.  And from locking
 // files, whatever HDF5_USE_FILE_LOCKING says: the locks of others are respected all the same, here.

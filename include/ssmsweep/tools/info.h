@@ -22,4 +22,7 @@ enum status info_print(FILE *out, const struct info_request *request, struct err
 // Local.  Instruction sets that the kernels have and this machine runs, the chosen one, cores.
 enum status info_print_cpu(FILE *out, bool json, struct error *err);
 
+// Local.  Lines of `ssmsweep --version`: compiler, instruction sets that the kernels were built for.
+void info_print_built(FILE *out);
+
 #endif

@@ -3,6 +3,7 @@
 
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/input/documents.h"
+#include "ssmsweep/input/help.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/input/option.h"
 #include "ssmsweep/tools/synth.h"
@@ -360,7 +361,7 @@ static void table_is_sound(void **state)
     char *help = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&help, &bytes);
-    job_print_help(out, NULL);
+    help_print(out, HELP_ALL);
     fclose(out);
     for (int i = 0; i < option_count(); i++) {
         const struct option *option = option_at(i);

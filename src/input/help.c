@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ssmsweep/input/help.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "ssmsweep/input/option.h"
+
+enum { HELP_COLUMN = 30 };
+
+// `left` in the left column, `help` in the right one, line by line.
+static void print_entry(FILE *out, const char *left, const char *help)
+{
+    int width = fprintf(out, "%s", left);
+    if (width > HELP_COLUMN - 2) width = fprintf(out, "\n") - 1;
+    for (;;) {
+        int length = (int)strcspn(help, "\n");
+        fprintf(out, "%*s%.*s\n", HELP_COLUMN - (width < 0 ? 0 : width), "", length, help);
+        if (!help[length]) return;
+        help += length + 1;
+        width = 0;
+    }
+}
+
+static void print_option(FILE *out, const struct option *option, const char *help)
+{
+    char left[128], letter[8] = "    ";
+    if (option->letter) snprintf(letter, sizeof letter, "-%c, ", option->letter);
+    snprintf(left, sizeof left, "  %s--%s%s%s", letter, option->name, option->argument ? " " : "",
+             option->argument ? option->argument : "");
+    print_entry(out, left, help);
+}
+
+// Those that apply to a command of the mask; brief: those used most, a line each.
+static void print_options(FILE *out, unsigned commands, bool brief)
+{
+    if (brief) fputs("\nOptions used most:\n", out);
+    for (int group = 0; group < GROUP_COUNT; group++) {
+        bool titled = brief;
+        for (int i = 0; i < option_count(); i++) {
+            const struct option *option = option_at(i);
+            if (option->group != (enum option_group)group || !(option->commands & commands) ||
+                (brief && !option->brief))
+                continue;
+            if (!titled) fprintf(out, "\n%s:\n", option_group_title((enum option_group)group));
+            titled = true;
+            print_option(out, option, brief ? option->brief : option->help);
+        }
+    }
+}
+
+static void print_command(FILE *out, const struct command_entry *command)
+{
+    fprintf(out, "Usage: ssmsweep %s%s%s [OPTION...]\n\n%s.\n", command->name, command->arguments ? " " : "",
+            command->arguments ? command->arguments : "", command->help);
+    if (command->target) fprintf(out, "The argument is the same as --%s.\n", command->target);
+    print_options(out, 1u << command->command, false);
+    fputs("\n`ssmsweep help` has all commands, and what their exit status means.\n", out);
+}
+
+static void print_commands(FILE *out)
+{
+    fputs("Usage: ssmsweep [COMMAND] [OPTION...]\n"
+          "       mpirun -n RANKS ssmsweep [COMMAND] [OPTION...]\n\n"
+          "Runs a Mamba model in a float reference and in quantized modes over calibration text, keeps the "
+          "outputs of the\n"
+          "chosen layers, and compares every mode with the reference.\n\nCommands:\n",
+          out);
+    for (int i = 0; i < command_count(); i++) {
+        const struct command_entry *command = command_at(i);
+        char left[128];
+        snprintf(left, sizeof left, "  %s %s", command->name, command->arguments ? command->arguments : "");
+        print_entry(out, left, command->help);
+    }
+}
+
+void help_print(FILE *out, const char *topic)
+{
+    const bool all = topic && strcmp(topic, HELP_ALL) == 0;
+    if (topic && !all) {
+        print_command(out, command_find(topic));
+        return;
+    }
+    print_commands(out);
+    print_options(out, ~0u, !all);
+    fputs("\n`ssmsweep help COMMAND` has the options of one command, `ssmsweep help all` every option.  In "
+          "their names\n"
+          "`-` and `_` are the same.\n"
+          "Environment: SSMSWEEP_ISA=avx512|avx2|scalar chooses the instruction set (default: the fastest "
+          "here; "
+          "info\n"
+          "--cpu lists them), OMP_NUM_THREADS the threads where --threads does not.\n"
+          "Exit status: 0 done, 1 a gate failed, 2 bad usage, 3 bad input, 4 I/O failed, 5 stopped early "
+          "(--resume\n"
+          "continues), 6 another run writes to the result file, 70 internal error.\n",
+          out);
+}
