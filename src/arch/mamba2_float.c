@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One layer of the float Mamba-2 (docs/numerics.md, section 8).
+#include <math.h>
 #include <string.h>
 
 #include "mamba2_parts.h"
@@ -127,10 +128,11 @@ static bool give_inputs(const struct layer *l)
 
 // One part of what a step leaves, as one row.
 static void observe_part(const struct layer *l, int site, const float *values, long ld, int width,
-                         const struct hadamard *rotation)
+                         const int32_t *order, const struct hadamard *rotation)
 {
     float *room = l->pass->room;
-    const struct seen seen = {.values = values, .ld = ld, .width = width, .rotation = rotation};
+    const struct seen seen = {
+        .values = values, .ld = ld, .width = width, .order = order, .rotation = rotation};
     const int count = l->batch->tokens * width;
     const float *found = l->on->give(l->batch, &seen, room);
     if (found != room) memcpy(room, found, (size_t)count * sizeof *room);
@@ -144,6 +146,7 @@ static void observe(const struct layer *l)
     const struct mamba2_width *w = &l->width;
     const float *in = l->w->in, *conv = l->w->conv;
     const struct rotations *turn = l->pass->rotations;
+    const struct layer_groups *groups = l->pass->groups;
     const struct {
         int site;
         const float *values;
@@ -163,10 +166,55 @@ static void observe(const struct layer *l)
         {MAMBA2_SITE_OUT_PROJ_INPUT, l->w->normed, w->ldI, w->I, &turn->inner.forward},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        observe_part(l, parts[i].site, parts[i].values, parts[i].ld, parts[i].width, parts[i].rotation);
+        observe_part(l, parts[i].site, parts[i].values, parts[i].ld, parts[i].width,
+                     parts[i].site == MAMBA2_SITE_OUT_PROJ_INPUT && groups ? groups->channels : NULL,
+                     parts[i].rotation);
     const struct observed state = {l->w->state,  (long)w->H * l->d->d_state, w->ldP, {{0, l->d->head_dim}}, 1,
                                    l->pass->room};
     l->pass->observe(l->pass, MAMBA2_SITE_STATE, &state);
+}
+
+// ---- groups ----
+
+// *most becomes max|x| of it and of elements [0, count), `stride` apart.
+static void take_most(float *most, const float *x, long count, long stride)
+{
+    for (long i = 0; i < count; i++)
+        if (fabsf(x[i * stride]) > *most) *most = fabsf(x[i * stride]);
+}
+
+// Every channel of u, and of the state, counts in the group of its place, B and C in their own groups.
+static void observe_groups(const struct layer *l)
+{
+    const struct mamba2_width *w = &l->width;
+    const struct layer_groups *groups = l->pass->groups;
+    const struct groups_scales at = groups_scales(l->d);
+    const long N = l->d->d_state, P = l->d->head_dim, L = l->batch->tokens;
+    float *most = l->pass->group_most;
+    memset(most, 0, (size_t)at.count * sizeof *most);
+    for (int place = 0; place < w->I; place++) {
+        const long channel = groups->channels[place], group = groups->of_place[place];
+        const float *state = l->w->state + channel / P * N * w->ldP + channel % P;
+        take_most(most + at.u + group, l->w->conv + channel, L, w->ld_conv);
+        for (long n = 0; n < N; n++)
+            take_most(most + at.state + group * N + n, state + n * w->ldP, 1, 1);
+    }
+    for (int i = 0; i < w->BC; i++) {
+        take_most(most + at.B + i / N, l->w->conv + w->I + i, L, w->ld_conv);
+        take_most(most + at.C + i / N, l->w->conv + w->I + w->BC + i, L, w->ld_conv);
+    }
+}
+
+// mean over the tokens of |u|, summed in FP32 in their order
+static void average_channels(const struct layer *l)
+{
+    float *means = l->pass->channel_means;
+    memset(means, 0, (size_t)l->width.I * sizeof *means);
+    for (int t = 0; t < l->batch->tokens; t++)
+        for (int i = 0; i < l->width.I; i++)
+            means[i] += fabsf(l->w->conv[t * (long)l->width.ld_conv + i]);
+    for (int i = 0; i < l->width.I; i++)
+        means[i] /= (float)l->batch->tokens;
 }
 
 bool mamba2_layer_float(const struct pass *pass)
@@ -189,6 +237,8 @@ bool mamba2_layer_float(const struct pass *pass)
     if (!give(&l, MAMBA2_SSM_OUTPUT, l.w->y, l.width.ldI, I)) return false;
     norm_gated(&l);
     if (pass->observe) observe(&l);
+    if (pass->group_most) observe_groups(&l);
+    if (pass->channel_means) average_channels(&l);
     if (!give(&l, MAMBA2_NORM_OUTPUT, l.w->normed, l.width.ldI, I)) return false;
     product(&l, l.w->normed, l.width.ldI, l.p->out_proj, I, pass->h, l.width.ldD); // o = v W_outᵀ
     return give(&l, MAMBA2_MIXER_OUTPUT, pass->h, l.width.ldD, D);

@@ -71,13 +71,74 @@ static void round_to_grid(const struct packing *p, float *values, long count, in
         values[i] = (float)codes[i] * scale;
 }
 
+// ---- order of heads and channels ----
+
+// Row i becomes what row order[i] was; a row has so many floats.
+static void move_rows(struct arena *scratch, float *rows, long width, const int32_t *order, int count)
+{
+    const size_t mark = scratch->used_bytes, bytes = (size_t)width * sizeof *rows;
+    float *held = pack_take(scratch, width);
+    unsigned char *done = arena_take(scratch, (size_t)count);
+    memset(done, 0, (size_t)count);
+    for (int start = 0; start < count; start++) { // along each cycle
+        if (done[start] || order[start] == start) continue;
+        int at = start;
+        memcpy(held, rows + at * width, bytes);
+        for (; order[at] != start; at = order[at]) {
+            memcpy(rows + at * width, rows + order[at] * width, bytes);
+            done[at] = 1;
+        }
+        memcpy(rows + at * width, held, bytes);
+        done[at] = 1;
+    }
+    scratch->used_bytes = mark;
+}
+
+// A tensor as float32, to be altered, in the order in which the weights by unit are.
+static float *load(const struct packing *p, enum mamba2_tensor tensor)
+{
+    const struct dims *d = &p->model->dims;
+    const struct layer_groups *groups = p->groups;
+    const int I = d->d_inner, H = d->n_heads;
+    float *values = pack_load(p->scratch, model_tensor(p->model, p->layer, (int)tensor));
+    if (!groups) return values;
+    switch (tensor) {
+    case MAMBA2_IN_PROJ: {
+        const long D = d->d_model, dt = 2L * I + 2L * d->n_groups * d->d_state;
+        move_rows(p->scratch, values, D, groups->channels, I);         // z
+        move_rows(p->scratch, values + I * D, D, groups->channels, I); // x
+        move_rows(p->scratch, values + dt * D, D, groups->heads, H);
+        break;
+    }
+    case MAMBA2_CONV_W:
+        move_rows(p->scratch, values, d->d_conv, groups->channels, I);
+        break;
+    case MAMBA2_CONV_B:
+    case MAMBA2_GATE:
+        move_rows(p->scratch, values, 1, groups->channels, I);
+        break;
+    case MAMBA2_DT_BIAS:
+    case MAMBA2_A_LOG:
+    case MAMBA2_D_SKIP:
+        move_rows(p->scratch, values, 1, groups->heads, H);
+        break;
+    case MAMBA2_OUT_PROJ:
+        for (int n = 0; n < d->d_model; n++)
+            move_rows(p->scratch, values + (long)n * I, 1, groups->channels, I);
+        break;
+    default:
+        break;
+    }
+    return values;
+}
+
 // had_rows(W_in diag(w_norm))
 static float *rotated_in_proj(const struct packing *p, int rows)
 {
     const int D = p->model->dims.d_model;
     const float *norm =
         pack_view(p->kernels, p->scratch, model_tensor(p->model, p->layer, MAMBA2_NORM), false);
-    float *in_proj = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_IN_PROJ));
+    float *in_proj = load(p, MAMBA2_IN_PROJ);
     for (int n = 0; n < rows; n++) {
         float *row = in_proj + (long)n * D;
         for (int k = 0; k < D; k++)
@@ -91,7 +152,7 @@ static float *rotated_in_proj(const struct packing *p, int rows)
 static float *rotated_out_proj(const struct packing *p)
 {
     const int D = p->model->dims.d_model, I = p->model->dims.d_inner;
-    float *out_proj = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_OUT_PROJ));
+    float *out_proj = load(p, MAMBA2_OUT_PROJ);
     for (int n = 0; n < D; n++)
         p->kernels->hadamard(&p->rotations->inner.forward, out_proj + (long)n * I);
     pack_rotate_columns(p->kernels, p->scratch, &p->rotations->model.forward, out_proj, D, I);
@@ -126,8 +187,7 @@ static void pack_conv(const struct packing *p, int8_t *codes, struct mamba2_unit
     const struct dims *d = &p->model->dims;
     const struct mamba2_width w = mamba2_width_of(d);
     const long K = d->d_conv;
-    float *weight = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_CONV_W));
-    float *bias = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_CONV_B));
+    float *weight = load(p, MAMBA2_CONV_W), *bias = load(p, MAMBA2_CONV_B);
     for (int part = PART_X; part <= PART_C; part++) {
         int first;
         const long count = mamba2_part_of(&w, (enum mamba2_part)part, &first);
@@ -152,16 +212,16 @@ static void pack_units(const struct packing *p, struct mamba2_unit_layer *out)
     memset(out->conv_steps, 0, (size_t)w.ld_conv * sizeof *out->conv_steps);
     pack_projections(p, codes, out);
     pack_conv(p, codes, out);
-    float *A_log = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_A_LOG));
-    float *skip = pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_D_SKIP));
+    float *A_log = load(p, MAMBA2_A_LOG), *skip = load(p, MAMBA2_D_SKIP);
+    float *dt_bias = load(p, MAMBA2_DT_BIAS), *gate = load(p, MAMBA2_GATE);
     round_to_grid(p, A_log, w.H, codes);
     round_to_grid(p, skip, w.H, codes);
     mamba2_pack_decay(p, A_log, out->A);
     pack_vector(skip, w.H, w.ldH, out->D_skip);
-    pack_vector(pack_view(p->kernels, p->scratch, model_tensor(p->model, p->layer, MAMBA2_DT_BIAS), true),
-                w.H, w.ldH, out->dt_bias);
-    pack_vector(pack_view(p->kernels, p->scratch, model_tensor(p->model, p->layer, MAMBA2_GATE), true), w.I,
-                w.ldI, out->gate);
+    p->kernels->round_half(dt_bias, w.ldH);
+    p->kernels->round_half(gate, w.ldI);
+    pack_vector(dt_bias, w.H, w.ldH, out->dt_bias);
+    pack_vector(gate, w.I, w.ldI, out->gate);
 }
 
 void mamba2_pack(const struct packing *p, enum packed_form form, void *layer)

@@ -163,6 +163,19 @@ static void round_to_grid(const struct layer *l, bool ties_away)
     l->on->columns(l->batch, &columns);
 }
 
+// Channels of u have the scale of the group of their place, B and C those of their own groups.
+static void set_group_steps(const struct layer *l, float *steps)
+{
+    const struct groups_scales at = groups_scales(l->d);
+    const float *scales = l->pass->group_scales;
+    for (int place = 0; place < l->width.I; place++)
+        steps[place] = scales[at.u + l->pass->groups->of_place[place]];
+    for (int i = 0; i < l->width.BC; i++) {
+        steps[l->width.I + i] = scales[at.B + i / l->d->d_state];
+        steps[l->width.I + l->width.BC + i] = scales[at.C + i / l->d->d_state];
+    }
+}
+
 static void set_conv_steps(const struct layer *l)
 {
     for (int i = 0; i < l->width.ld_conv; i++)
@@ -171,6 +184,7 @@ static void set_conv_steps(const struct layer *l)
         fill(l, l->w->conv_steps, (enum mamba2_part)part, l->width.ldI, l->scale[sites_out[part]]);
     for (int i = 0; i < l->width.conv && l->p->given[0] > 0; i++)
         l->w->conv_steps[i] = l->p->conv_steps[i];
+    if (l->pass->group_scales) set_group_steps(l, l->w->conv_steps);
 }
 
 static enum ssd_order order_of(const struct layer *l)
@@ -268,9 +282,19 @@ static void project_out(const struct layer *l)
 
 // ---- captures ----
 
+// In the model's order of heads and channels.
 static bool give(const struct layer *l, int component, const float *values, long ld, int width)
 {
-    return l->pass->give(l->pass, component, &(struct seen){.values = values, .ld = ld, .width = width});
+    const struct layer_groups *groups = l->pass->groups;
+    const bool of_heads = component == MAMBA2_SSM_DT,
+               stays = component == MAMBA2_SSM_B || component == MAMBA2_SSM_C;
+    const struct seen seen = {.values = values,
+                              .ld = ld,
+                              .width = width,
+                              .order = !groups || stays ? NULL
+                                       : of_heads       ? groups->head_places
+                                                        : groups->places};
+    return l->pass->give(l->pass, component, &seen);
 }
 
 static bool give_mixer_input(const struct layer *l)

@@ -47,11 +47,19 @@ static float mean(const struct numbers *numbers)
     return (float)(sum / numbers->count);
 }
 
+// The threshold becomes code 127.
+static float scale_of(float threshold)
+{
+    const float scale = threshold / 127.0f;
+    return scale > 1e-6f ? scale : 1e-6f;
+}
+
 float calibrate_scale(const struct observers *observers, const struct calibration_set *set, int n_layer,
                       int layer, int site)
 {
     const long sites = observers->n_sites, at = layer * sites + site;
-    const struct numbers numbers = {set->observed + at, set->order, n_layer * sites, set->samples};
+    const struct numbers numbers = {set->observed + at, set->order, n_layer * sites + set->of_groups,
+                                    set->samples};
     const uint64_t *bins = set->histogram ? set->histogram + at * HISTOGRAM_BINS : NULL;
     float value = 0;
     switch (observers->of_site[site]) {
@@ -70,8 +78,15 @@ float calibrate_scale(const struct observers *observers, const struct calibratio
     default:
         value = running_maximum(&numbers);
     }
-    const float scale = value / 127.0f;
-    return scale > 1e-6f ? scale : 1e-6f;
+    return scale_of(value);
+}
+
+float calibrate_group_scale(const struct calibration_set *set, int n_layer, int n_sites, long number)
+{
+    const long of_sites = (long)n_layer * n_sites;
+    const struct numbers numbers = {set->observed + of_sites + number, set->order, of_sites + set->of_groups,
+                                    set->samples};
+    return scale_of(running_maximum(&numbers));
 }
 
 void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,
@@ -80,6 +95,8 @@ void calibrate_scales(const struct observers *observers, const struct calibratio
     for (int l = 0; l < n_layer; l++)
         for (int s = 0; s < observers->n_sites; s++)
             scales[l * observers->n_sites + s] = calibrate_scale(observers, set, n_layer, l, s);
+    for (long i = 0; i < set->of_groups; i++)
+        scales[n_layer * observers->n_sites + i] = calibrate_group_scale(set, n_layer, observers->n_sites, i);
 }
 
 // k-th smallest (0-based) of v; partitions in three, so that equal values cost nothing.

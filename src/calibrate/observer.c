@@ -130,18 +130,32 @@ static enum status parse_word(struct observers *observers, const struct arch *ar
     return STATUS_OK;
 }
 
+static bool is_grouped(const struct observers *observers, const struct arch *arch, int site)
+{
+    return observers->grouped && arch->sites[site].grouped;
+}
+
 static enum status parse(struct observers *observers, const struct arch *arch, const char *text,
                          struct error *err)
 {
-    struct observers parsed = {.n_sites = arch->n_sites, .percentile_alpha = observers->percentile_alpha};
+    struct observers parsed = *observers;
+    parsed.n_sites = arch->n_sites;
     for (int s = 0; s < arch->n_sites; s++)
-        parsed.of_site[s] =
-            arch->sites[s].kind == SITE_OF_QUANTILES ? OBSERVER_EMA_PERCENTILE : OBSERVER_MINMAX;
+        parsed.of_site[s] = arch->sites[s].kind == SITE_OF_QUANTILES && !is_grouped(observers, arch, s)
+                                ? OBSERVER_EMA_PERCENTILE
+                                : OBSERVER_MINMAX;
     for (const char *at = text; at;) {
         const size_t length = strcspn(at, ",");
         if (parse_word(&parsed, arch, at, length, err)) return err->status;
         at = at[length] ? at + length + 1 : NULL;
     }
+    for (int s = 0; s < arch->n_sites; s++)
+        if (is_grouped(observers, arch, s) && parsed.of_site[s] != OBSERVER_MINMAX)
+            return error_set(
+                err, STATUS_USAGE,
+                "--observer: site '%s': expected minmax, as its scales are those of groups, got %s; "
+                "leave the site out, or say --group_heads off",
+                arch->sites[s].option, names[parsed.of_site[s]]);
     *observers = parsed;
     return STATUS_OK;
 }

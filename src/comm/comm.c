@@ -286,10 +286,22 @@ enum status node_block_open(struct node_block *block, const struct comm *comm, s
 }
 
 // The counter lies at the end of the block.
-int node_block_next(const struct node_block *block)
+static node_count *count_of(const struct node_block *block)
 {
     char *end = (char *)block->memory + block->size_bytes;
-    return atomic_fetch_add((node_count *)(void *)(end - sizeof(node_count)), 1);
+    return (node_count *)(void *)(end - sizeof(node_count));
+}
+
+int node_block_next(const struct node_block *block)
+{
+    return atomic_fetch_add(count_of(block), 1);
+}
+
+void node_block_restart(struct node_block *block, const struct comm *comm)
+{
+    node_block_fence(block, comm);
+    if (!block->shared || comm->node_rank == 0) atomic_store(count_of(block), 0);
+    node_block_fence(block, comm);
 }
 
 void node_block_fence(struct node_block *block, const struct comm *comm)

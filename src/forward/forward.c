@@ -183,24 +183,34 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct r
     const struct weights *w = forward->weights;
     const struct dims *d = weights_dims(w);
     const struct sink sink = {capture, observation};
-    const struct pass pass = {.batch = forward->batch,
-                              .dims = d,
-                              .recipe = recipe,
-                              .rotations = &w->rotations,
-                              .weights = weights_layer(w, form_of(recipe), layer),
-                              .work = forward->work,
-                              .room = forward->room,
-                              .scales = scales ? scales + (long)layer * d->arch->n_sites : NULL,
-                              .residual = stream->residual,
-                              .h = stream->h,
-                              .normed = forward->normed,
-                              .xhat = forward->xhat,
-                              .codes = forward->codes,
-                              .dither = forward->dither,
-                              .layer = layer,
-                              .give = give,
-                              .observe = observation ? observe : NULL,
-                              .context = &sink};
+    const long behind_sites = (long)d->n_layer * d->arch->n_sites, of_groups = groups_scales(d).count;
+    const struct layer_groups *groups = w->groups ? &w->groups->layers[layer] : NULL;
+    const bool by_site = observation && observation->numbers;
+    const struct pass pass = {
+        .batch = forward->batch,
+        .dims = d,
+        .recipe = recipe,
+        .rotations = &w->rotations,
+        .weights = weights_layer(w, form_of(recipe), layer),
+        .work = forward->work,
+        .room = forward->room,
+        .scales = scales ? scales + (long)layer * d->arch->n_sites : NULL,
+        .group_scales = scales && groups ? scales + behind_sites + layer * of_groups : NULL,
+        .groups = groups,
+        .residual = stream->residual,
+        .h = stream->h,
+        .normed = forward->normed,
+        .xhat = forward->xhat,
+        .codes = forward->codes,
+        .dither = forward->dither,
+        .layer = layer,
+        .give = give,
+        .observe = by_site ? observe : NULL,
+        .group_most = by_site && groups ? observation->numbers + behind_sites + layer * of_groups : NULL,
+        .channel_means = observation && observation->channel_means
+                             ? observation->channel_means + (long)layer * d->d_inner
+                             : NULL,
+        .context = &sink};
     forward->batch->tokens = length;
     return d->arch->layer(&pass);
 }

@@ -26,6 +26,8 @@ struct weights {
     unsigned char *layers[PACKED_FORMS]; // [n_layer] of arch->layer_bytes each, NULL where not asked for
     struct head head, float_head;        // the second of the float modes, where theirs is another
     struct rotations rotations;
+    const struct groups *groups; // in whose order weights by unit are; NULL: in the model's
+    unsigned filled;             // enum weights_part: what tasks fill
 };
 
 // Where the float modes take their weights.

@@ -42,12 +42,13 @@ static bool half_is_shared(const struct weights *w)
     return (w->parts & WEIGHTS_FP32) && half_is_exact(weights_float_model(w));
 }
 
+static const unsigned part_of[PACKED_FORMS] = {
+    [PACKED_FP32] = WEIGHTS_FP32, [PACKED_FP16] = WEIGHTS_FP16, [PACKED_BY_UNIT] = WEIGHTS_BY_UNIT};
+
 // Has the block weights of its own in this form?
 static bool is_packed(const struct weights *w, enum packed_form form)
 {
-    static const unsigned parts[PACKED_FORMS] = {
-        [PACKED_FP32] = WEIGHTS_FP32, [PACKED_FP16] = WEIGHTS_FP16, [PACKED_BY_UNIT] = WEIGHTS_BY_UNIT};
-    return (w->parts & parts[form]) && (form != PACKED_FP16 || !half_is_shared(w));
+    return (w->parts & part_of[form]) && (form != PACKED_FP16 || !half_is_shared(w));
 }
 
 static const struct needs *needs_of(const struct weights *w, int layer)
@@ -102,6 +103,7 @@ enum status weights_open(struct weights **weights, const struct model *model, un
     if (!w) return error_memory(err, sizeof *w, "the weights");
     init_view(w, model, parts, needs);
     w->kernels = kernels;
+    w->filled = model->dims.grouped ? parts & ~(unsigned)WEIGHTS_BY_UNIT : parts;
     for (int f = 0; f < PACKED_FORMS; f++) {
         w->layers[f] = calloc(layers, layer_bytes);
         if (!w->layers[f]) error_memory(err, layers * layer_bytes, "the weights");
@@ -126,6 +128,12 @@ void weights_close(struct weights *weights)
     for (int f = 0; f < PACKED_FORMS; f++)
         free(weights->layers[f]);
     free(weights);
+}
+
+void weights_set_groups(struct weights *weights, const struct groups *groups)
+{
+    weights->groups = groups;
+    weights->filled = weights->parts & WEIGHTS_BY_UNIT;
 }
 
 const struct dims *weights_dims(const struct weights *weights)
@@ -192,7 +200,7 @@ static void pack_head_slice(struct weights *weights, struct arena *scratch, int 
 // Tasks 0 .. n_layer-1 are the layers, the others slices of lm_head.
 int weights_tasks(const struct weights *weights)
 {
-    return weights->model->dims.n_layer + ((weights->parts & WEIGHTS_LM_HEAD) ? head_slices(weights) : 0);
+    return weights->model->dims.n_layer + ((weights->filled & WEIGHTS_LM_HEAD) ? head_slices(weights) : 0);
 }
 
 static void pack_layer(struct weights *weights, struct arena *scratch, int layer)
@@ -203,10 +211,11 @@ static void pack_layer(struct weights *weights, struct arena *scratch, int layer
                                         .model = form == PACKED_BY_UNIT ? weights->model
                                                                         : weights_float_model(weights),
                                         .needs = needs_of(weights, layer),
+                                        .groups = weights->groups ? &weights->groups->layers[layer] : NULL,
                                         .rotations = &weights->rotations,
                                         .scratch = scratch,
                                         .layer = layer};
-        if (is_packed(weights, form))
+        if (is_packed(weights, form) && (weights->filled & part_of[form]))
             weights->model->dims.arch->pack(&packing, form, weights_layer(weights, form, layer));
         scratch->used_bytes = 0;
     }

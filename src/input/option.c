@@ -95,6 +95,10 @@ static const struct option options[] = {
      .help = "what makes scales of activations, for all sites or as SITE=KIND: minmax, percentile,\n"
              "ema-percentile, mse, entropy (default: x_proj_input and ssm_state ema-percentile,\n"
              "the others minmax); docs/calibration.md"},
+    {"group_heads", 0, OPTION_CHOICE, GROUP_INPUT, IN_RUN, OFFSET(group_heads), .argument = "auto|on|off",
+     .help = "scales of groups of heads and channels, as Quamba2 has them, or one for each site\n"
+             "(default auto: on for Mamba-2 where it has 4 heads and more for each B and C)",
+     .word = "auto|on|off"},
     {"shuffle-calib", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(shuffle_calib), .argument = "K",
      .help = "orders of the calibration samples, each with scales of its own (default 1: that of\nthe text)",
      .least = 1, .most = 1000},

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "plan_parts.h"
+#include "ssmsweep/arch/groups.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/recipe/pieces.h"
 
@@ -131,7 +132,7 @@ enum status plan_check_names(const struct job *job, struct error *err)
 {
     bool *chosen = NULL;
     uint32_t mask;
-    struct observers observers;
+    struct observers observers = {0};
     if (choose_modes(job, &chosen, err)) return err->status;
     free(chosen);
     if (observers_parse(&observers, NULL, job->observer, err)) return err->status;
@@ -266,6 +267,12 @@ static bool has_weights_in(const struct arch *arch, enum format format)
     return format == FORMAT_INT8;
 }
 
+static bool has_order(const struct arch *arch, enum format order)
+{
+    const int unit = units_find(&arch->units, "scan:order");
+    return order == FORMAT_NONE || (unit >= 0 && unit_allows(&arch->units.of[unit], order));
+}
+
 static enum status check_modes(const struct plan *plan, struct error *err)
 {
     const struct arch *arch = plan->arch;
@@ -278,6 +285,10 @@ static enum status check_modes(const struct plan *plan, struct error *err)
                              "--modes: mode '%s' does not exist for %s, which has the float modes alone; say "
                              "--modes fp_only",
                              mode->name, arch->title);
+        if (!has_order(arch, mode->order))
+            return error_set(err, STATUS_USAGE,
+                             "--modes: mode '%s': the scan of %s has no order '%s'; choose another mode",
+                             mode->name, arch->title, format_name(mode->order));
         if (!has_weights_in(arch, weights))
             return error_set(
                 err, STATUS_USAGE,
@@ -288,9 +299,12 @@ static enum status check_modes(const struct plan *plan, struct error *err)
     return STATUS_OK;
 }
 
-static enum status make_cells(struct plan *plan, const struct job *job, struct error *err)
+static enum status make_cells(struct plan *plan, const struct job *job, const struct dims *dims,
+                              struct error *err)
 {
     plan->n_orders = count_orders(job);
+    plan->observers.grouped = dims->grouped;
+    plan->group_scales = groups_scales(dims).count;
     plan->observers.percentile_alpha = job->percentile_alpha;
     if (observers_parse(&plan->observers, plan->arch, job->observer, err)) return err->status;
     for (int r = 0; r < plan->n_runs; r++)
@@ -515,7 +529,7 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
                         .logits = !job->no_logits,
                         .isolated = job->isolated,
                         .forks = !job->no_forks};
-    if (make_runs(&made, job, err) || check_modes(&made, err) || make_cells(&made, job, err) ||
+    if (make_runs(&made, job, err) || check_modes(&made, err) || make_cells(&made, job, dims, err) ||
         make_want(&made, job, dims, err))
         goto clear_plan;
     set_references(&made, mode_find(job->reference));

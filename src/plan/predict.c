@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "ssmsweep/arch/groups.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/forward/forward.h"
 #include "ssmsweep/forward/weights.h"
@@ -27,7 +28,7 @@ size_t plan_observations(const struct plan *plan, int samples)
 {
     size_t bytes = (size_t)samples * plan_observed(plan) * sizeof(float);
     if (samples > 0 && observers_take_histogram(&plan->observers))
-        bytes += (size_t)plan->n_cells * plan_observed(plan) * HISTOGRAM_BINS * sizeof(uint64_t);
+        bytes += (size_t)plan->n_cells * plan_of_sites(plan) * HISTOGRAM_BINS * sizeof(uint64_t);
     return bytes;
 }
 
@@ -112,9 +113,11 @@ struct predicted_memory plan_memory(const struct memory_request *request)
     const int evaluated = request->evaluation->max_tokens, calibrated = request->calibration->max_tokens,
               longest = evaluated > calibrated ? evaluated : calibrated;
     const size_t row = plan_observed(plan);
-    const size_t histogram =
-        observers_take_histogram(&plan->observers) ? row * HISTOGRAM_BINS * sizeof(uint32_t) : 0;
-    const size_t observed = plan_observations(plan, request->calibrates ? plan->calibration_samples : 0);
+    const size_t histogram = observers_take_histogram(&plan->observers)
+                                 ? plan_of_sites(plan) * HISTOGRAM_BINS * sizeof(uint32_t)
+                                 : 0;
+    const size_t observed = plan_observations(plan, request->calibrates ? plan->calibration_samples : 0) +
+                            (plan->group_scales > 0 ? groups_bytes(dims) : 0);
     const size_t items = group_buffers_bytes(plan, dims, evaluated, request->threads) +
                          request->store_room_bytes + (size_t)plan->n_cells * row * sizeof(float);
     const size_t ids = ids_of(request->evaluation) + ids_of(request->calibration);

@@ -78,6 +78,11 @@ static const struct mode modes[] = {
      CHANGES({"conv1d:input", FORMAT_DYNAMIC}, {"conv1d:output", FORMAT_FLOAT}, {"scan:u", FORMAT_FLOAT}),
      .sets = MODE_SET_QUANT_ONLY,
      .summary = "conv1d input quantized per sample, FP32 conv1d output into the scan"},
+    {.name = "0-fp32",
+     .precision = PRECISION_BY_UNIT,
+     .order = FORMAT_CHUNKED,
+     CHANGES({"scan:order", FORMAT_CHUNKED}),
+     .summary = "Mamba-2: mode 0 with the chunked scan in FP32; in no set"},
     {.name = "w4a16",
      .precision = PRECISION_BY_UNIT,
      .weights = FORMAT_INT4_G128,
@@ -370,7 +375,7 @@ static const char *scan_input(const struct shown *s)
 
 static const char *scan_order(const struct shown *s)
 {
-    const enum format order = format_of(s, "scan:order");
+    const enum format order = s->mode->order ? s->mode->order : format_of(s, "scan:order");
     return order == FORMAT_NONE ? format_name(FORMAT_SEQUENTIAL) : format_name(order);
 }
 

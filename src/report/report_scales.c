@@ -143,9 +143,9 @@ static void name_observers(struct builder *b, struct report_scales *into)
     struct observers observers = {.percentile_alpha = 0};
     struct error ignored = {0};
     struct json *job = NULL;
-    if (json_parse(&job, text, strlen(text), "job", &ignored) ||
-        observers_parse(&observers, arch, json_string(json_get(job, "observer")), &ignored))
-        goto close_job;
+    if (json_parse(&job, text, strlen(text), "job", &ignored)) goto close_job;
+    observers.grouped = json_string(json_get(job, "group_heads")) != NULL; // it is there where it is on
+    if (observers_parse(&observers, arch, json_string(json_get(job, "observer")), &ignored)) goto close_job;
     for (int s = 0; s < arch->n_sites; s++)
         into->sites[s].observer = observer_name(observers.of_site[s]);
     into->percentile_alpha = json_number(json_get(job, "percentile_alpha"));

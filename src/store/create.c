@@ -12,6 +12,7 @@
 
 #include "handle.h"
 #include "hdf.h"
+#include "ssmsweep/arch/groups.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/calibrate/observer.h"
 #include "ssmsweep/recipe/recipe_file.h"
@@ -19,8 +20,12 @@
 
 struct layout_sizes contents_sizes(const struct contents *contents)
 {
-    return layout_sizes_of(contents->plan->arch, contents->plan->n_layer, contents->corpus->samples,
-                           contents->corpus->max_tokens, contents->plan->calibration_samples);
+    struct layout_sizes sizes =
+        layout_sizes_of(contents->plan->arch, contents->plan->n_layer, contents->corpus->samples,
+                        contents->corpus->max_tokens, contents->plan->calibration_samples);
+    sizes.of[AXIS_GROUP_SCALES] = contents->plan->group_scales;
+    sizes.of[AXIS_GROUPS] = groups_row(contents->dims);
+    return sizes;
 }
 
 struct layout_sizes contents_sizes_at(const struct contents *contents, const struct layout_place *place)

@@ -34,7 +34,7 @@ struct store {
     int width[ARCH_MOST_COMPONENTS];
     // Where the datasets are.  HDF5 is not asked again: one that stays open takes 17 KiB and more.
     struct data_place of_file[LAYOUT_DATA];
-    struct data_place *of_cells; // [n_cells], scales
+    struct data_place *of_cells; // [n_cells][2], scales and those of groups
     struct data_place *of_runs;  // [n_runs][LAYOUT_DATA]
     struct data_place *outputs;  // [n_runs][n_layer][n_components]
     struct sink *sink;

@@ -42,6 +42,14 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
                      .written = "rank 0; before the first sample of a mode",
                      .holds = "activation scales of a cell; attribute `sites` names the columns, `observers` "
                               "what made them"},
+    [DATA_GROUP_SCALES] = {"/calibration/<cell>/group_scales",
+                           SCOPE_CELL,
+                           ELEMENT_F32,
+                           {AXIS_LAYERS, AXIS_GROUP_SCALES},
+                           .needs = NEEDS_SCALES | NEEDS_GROUPS,
+                           .written = "as `scales`",
+                           .holds = "with groups of heads and channels: the scale of each group, see below; "
+                                    "`scales` has the largest of a site"},
     [DATA_OBSERVED] = {"/calibration/observed",
                        SCOPE_FILE,
                        ELEMENT_F32,
@@ -52,6 +60,13 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
                        .holds =
                            "what each sample showed at each site, max \\|v\\| or the α-quantile; scales are "
                            "made of these"},
+    [DATA_OBSERVED_GROUPS] = {"/calibration/observed_groups",
+                              SCOPE_FILE,
+                              ELEMENT_F32,
+                              {AXIS_OBSERVED, AXIS_LAYERS, AXIS_GROUP_SCALES},
+                              .needs = NEEDS_SCALES | NEEDS_GROUPS,
+                              .written = OF_CALIBRATION,
+                              .holds = "likewise: max \\|v\\| of each sample in each group"},
     [DATA_OBSERVED_HISTOGRAM] =
         {"/calibration/histogram",
          SCOPE_FILE,
@@ -74,7 +89,22 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
                               {AXIS_OBSERVED, AXIS_DIGEST},
                               .needs = NEEDS_SCALES,
                               .written = OF_CALIBRATION,
-                              .holds = "likewise: SHA-256 of the rows of `observed` and `histogram`"},
+                              .holds = "likewise: SHA-256 of the rows of `observed`, `observed_groups` and "
+                                       "`histogram`, those that there are"},
+    [DATA_GROUPS] = {"/calibration/groups",
+                     SCOPE_FILE,
+                     ELEMENT_I32,
+                     {AXIS_LAYERS, AXIS_GROUPS},
+                     .needs = NEEDS_SCALES | NEEDS_GROUPS,
+                     .written = "rank 0; before the first observation",
+                     .holds = "which heads and channels the groups have, see below"},
+    [DATA_GROUPS_DIGEST] = {"/calibration/groups_digest",
+                            SCOPE_FILE,
+                            ELEMENT_U8,
+                            {AXIS_DIGEST},
+                            .needs = NEEDS_SCALES | NEEDS_GROUPS,
+                            .written = "rank 0, behind `groups`",
+                            .holds = "SHA-256 of `groups`; zeros before they are formed"},
     [DATA_WIDTH] = {"/metrics/width",
                     SCOPE_FILE,
                     ELEMENT_I32,
@@ -299,6 +329,8 @@ struct layout_sizes layout_sizes_of(const struct arch *arch, int n_layer, int sa
                                   [AXIS_OBSERVED] = observed,
                                   [AXIS_LAYERS] = n_layer,
                                   [AXIS_SITES] = arch->n_sites,
+                                  [AXIS_GROUP_SCALES] = -1,
+                                  [AXIS_GROUPS] = -1,
                                   [AXIS_COMPONENTS] = arch->n_components,
                                   [AXIS_WIDTH] = -1,
                                   [AXIS_DIGEST] = HASH_BYTES,
@@ -348,6 +380,7 @@ static unsigned run_has(const struct plan *plan, int run)
     return (plan->n_cells > 0 ? NEEDS_SCALES : 0u) |
            (observers_take_histogram(&plan->observers) ? NEEDS_BINS : 0u) |
            (plan->metrics ? NEEDS_METRICS : 0u) | (plan->logits ? NEEDS_LOGITS : 0u) |
+           (plan->group_scales > 0 ? NEEDS_GROUPS : 0u) |
            (plan->runs[run].dither ? NEEDS_RERUN
             : plan->isolated       ? NEEDS_ISOLATED
                                    : 0u);

@@ -34,10 +34,14 @@ enum layout_data {
     DATA_TOKEN_IDS,
     DATA_LENGTH,
     DATA_SCALES,
+    DATA_GROUP_SCALES,
     DATA_OBSERVED,
+    DATA_OBSERVED_GROUPS,
     DATA_OBSERVED_HISTOGRAM,
     DATA_OBSERVED_STATE,
     DATA_OBSERVED_DIGEST,
+    DATA_GROUPS,
+    DATA_GROUPS_DIGEST,
     DATA_WIDTH,
     DATA_OUTPUT,
     DATA_STATE,
@@ -70,13 +74,15 @@ enum layout_element {
 
 enum layout_axis {
     AXIS_END,
-    AXIS_SAMPLES,    // S
-    AXIS_TOKENS,     // L
-    AXIS_OBSERVED,   // C, samples of the calibration
-    AXIS_LAYERS,     // n_layer of the model
-    AXIS_SITES,      // of the family of the model
-    AXIS_COMPONENTS, // likewise
-    AXIS_WIDTH,      // of a component
+    AXIS_SAMPLES,      // S
+    AXIS_TOKENS,       // L
+    AXIS_OBSERVED,     // C, samples of the calibration
+    AXIS_LAYERS,       // n_layer of the model
+    AXIS_SITES,        // of the family of the model
+    AXIS_GROUP_SCALES, // of a layer
+    AXIS_GROUPS,       // integers that say what they are
+    AXIS_COMPONENTS,   // likewise
+    AXIS_WIDTH,        // of a component
     AXIS_DIGEST,
     AXIS_OBSERVER_BINS,
     AXIS_PROFILE_BINS,
@@ -92,7 +98,8 @@ enum {
     NEEDS_METRICS = 4,
     NEEDS_LOGITS = 8,
     NEEDS_RERUN = 16,
-    NEEDS_ISOLATED = 32
+    NEEDS_ISOLATED = 32,
+    NEEDS_GROUPS = 64 // scales of groups of heads and channels
 };
 
 struct layout_row {

@@ -17,7 +17,7 @@ struct data_place *store_data_at(struct store *store, const struct layout_place 
     case SCOPE_FILE:
         return &store->of_file[place->data];
     case SCOPE_CELL:
-        return &store->of_cells[place->cell];
+        return &store->of_cells[2 * place->cell + (place->data == DATA_GROUP_SCALES)];
     case SCOPE_RUN:
         return &store->of_runs[(size_t)place->run * LAYOUT_DATA + (size_t)place->data];
     default:
@@ -176,7 +176,7 @@ static struct store *make_store(const struct comm *comm, const char *path, const
     store->path = strdup(path);
     store->outputs = calloc(tensors + 1, sizeof *store->outputs);
     store->of_runs = calloc((size_t)plan->n_runs * LAYOUT_DATA + 1, sizeof *store->of_runs);
-    store->of_cells = calloc((size_t)plan->n_cells + 1, sizeof *store->of_cells);
+    store->of_cells = calloc(2 * (size_t)plan->n_cells + 1, sizeof *store->of_cells);
     if (!store->path || !store->outputs || !store->of_runs || !store->of_cells)
         error_memory(err, tensors * sizeof *store->outputs, "the store");
     return store;

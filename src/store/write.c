@@ -165,19 +165,59 @@ enum status write_samples(struct store *store, const struct corpus *corpus, stru
 
 enum status store_write_scales(struct store *store, const float *scales, struct error *err)
 {
-    const size_t per_cell = (size_t)store->n_layer * (size_t)store->arch->n_sites;
-    for (int c = 0; store->comm.rank == 0 && c < store->n_cells && !err->status; c++)
-        put_whole(store, store->of_cells[c], scales + (size_t)c * per_cell, per_cell * sizeof *scales,
+    const size_t of_sites = (size_t)store->n_layer * (size_t)store->arch->n_sites,
+                 of_groups = (size_t)store->n_layer * (size_t)store->sizes.of[AXIS_GROUP_SCALES];
+    for (int c = 0; store->comm.rank == 0 && c < store->n_cells && !err->status; c++) {
+        const float *of_cell = scales + (size_t)c * (of_sites + of_groups);
+        put_whole(store, store->of_cells[2 * c], of_cell, of_sites * sizeof *scales,
                   "cannot write the scales", err);
+        if (of_groups > 0 && !err->status)
+            put_whole(store, store->of_cells[2 * c + 1], of_cell + of_sites, of_groups * sizeof *scales,
+                      "cannot write the scales of groups", err);
+    }
     return comm_agree(&store->comm, err);
+}
+
+// The digest last: what has it is there.
+enum status store_write_groups(struct store *store, const int32_t *rows, struct hash *hash, struct error *err)
+{
+    unsigned char digest[HASH_BYTES];
+    const size_t bytes = (size_t)store->n_layer * (size_t)store->sizes.of[AXIS_GROUPS] * sizeof *rows;
+    if (store->comm.rank == 0) {
+        hash_update(hash, rows, bytes);
+        hash_finish(hash, digest);
+        put_whole(store, store->of_file[DATA_GROUPS], rows, bytes, "cannot write the groups of heads", err);
+        if (!err->status)
+            put_whole(store, store->of_file[DATA_GROUPS_DIGEST], digest, sizeof digest,
+                      "cannot write a digest", err);
+    }
+    return comm_agree(&store->comm, err);
+}
+
+bool store_read_groups(struct store *store, int32_t *rows, struct hash *hash)
+{
+    unsigned char stored[HASH_BYTES], found[HASH_BYTES];
+    const size_t bytes = (size_t)store->n_layer * (size_t)store->sizes.of[AXIS_GROUPS] * sizeof *rows;
+    const struct slot whole = {store->of_file[DATA_GROUPS], 0, bytes},
+                      digest = {store->of_file[DATA_GROUPS_DIGEST], 0, sizeof stored};
+    if (!sink_get(store->sink, &whole, 0, rows, bytes) ||
+        !sink_get(store->sink, &digest, 0, stored, sizeof stored))
+        return false;
+    hash_update(hash, rows, bytes);
+    hash_finish(hash, found);
+    return memcmp(stored, found, HASH_BYTES) == 0;
 }
 
 // The state last: what is marked is there.  A file that was taken away shows here, before it is marked.
 enum status store_write_observed(struct store *store, int sample, const float *observed,
                                  const uint32_t *histogram, const unsigned char digest[32], struct error *err)
 {
+    const float *groups = observed + (size_t)store->n_layer * (size_t)store->arch->n_sites;
     if (put_row(store, slot_of(store, DATA_OBSERVED, 0, sample), observed, "cannot write observations",
                 err) ||
+        (store->sizes.of[AXIS_GROUP_SCALES] > 0 &&
+         put_row(store, slot_of(store, DATA_OBSERVED_GROUPS, 0, sample), groups, "cannot write observations",
+                 err)) ||
         (histogram && put_row(store, slot_of(store, DATA_OBSERVED_HISTOGRAM, 0, sample), histogram,
                               "cannot write a histogram", err)) ||
         put_row(store, digest_slot(store, STORE_CALIBRATION, sample), digest, "cannot write a digest", err) ||
@@ -329,6 +369,12 @@ bool store_read_observed(struct store *store, int sample, float *observed, uint3
                       bins = slot_of(store, DATA_OBSERVED_HISTOGRAM, 0, sample);
     bool good = sink_get(store->sink, &numbers, 0, observed, numbers.row_bytes);
     hash_update(hash, observed, numbers.row_bytes);
+    if (store->sizes.of[AXIS_GROUP_SCALES] > 0) {
+        const struct slot groups = slot_of(store, DATA_OBSERVED_GROUPS, 0, sample);
+        float *of_groups = observed + numbers.row_bytes / sizeof *observed;
+        good &= sink_get(store->sink, &groups, 0, of_groups, groups.row_bytes);
+        hash_update(hash, of_groups, groups.row_bytes);
+    }
     if (histogram) {
         good &= sink_get(store->sink, &bins, 0, histogram, bins.row_bytes);
         hash_update(hash, histogram, bins.row_bytes);

@@ -19,7 +19,7 @@ static size_t row_of(const struct plan *plan)
 
 static size_t counts_of(const struct plan *plan)
 {
-    return row_of(plan) * HISTOGRAM_BINS;
+    return plan_of_sites(plan) * HISTOGRAM_BINS;
 }
 
 static bool takes_histogram(const struct plan *plan, int samples)
@@ -170,7 +170,7 @@ static enum status store_observation(struct calibration *calibration, int sample
     hash_update(calibration->hash, observation->numbers, row * sizeof *observation->numbers);
     if (observation->histogram)
         hash_update(calibration->hash, observation->histogram,
-                    row * HISTOGRAM_BINS * sizeof *observation->histogram);
+                    counts_of(calibration->worker->plan) * sizeof *observation->histogram);
     hash_finish(calibration->hash, digest);
     return store_write_observed(calibration->store, sample, observation->numbers, observation->histogram,
                                 digest, err);
@@ -187,7 +187,7 @@ static enum status observe_sample(void *context, int item, struct scheduler *sch
                                             .histogram = calibration->counts};
     calibration->scheduler = scheduler;
     calibration->sample = sample;
-    if (calibration->counts) memset(calibration->counts, 0, row * HISTOGRAM_BINS * sizeof(uint32_t));
+    if (calibration->counts) memset(calibration->counts, 0, counts_of(worker->plan) * sizeof(uint32_t));
     if (observe(calibration, sample, &observation)) {
         if (store_observation(calibration, sample, &observation, err) == STATUS_OK) {
             observations_count(calibration->known, worker->plan, sample, calibration->counts);
@@ -213,7 +213,7 @@ static int list_absent(const struct observations *known, int *samples)
 static enum status open_calibration(struct calibration *calibration, struct error *err)
 {
     const struct observations *known = calibration->known;
-    const size_t counts = plan_observed(calibration->worker->plan) * HISTOGRAM_BINS;
+    const size_t counts = counts_of(calibration->worker->plan);
     calibration->samples = calloc((size_t)known->samples + 1, sizeof *calibration->samples);
     calibration->hash = hash_open();
     if (known->histogram) calibration->counts = malloc(counts * sizeof *calibration->counts);
@@ -255,17 +255,23 @@ close_calibration:
 
 // ---- scales ----
 
+// scales: those of the cell.
 static void scales_of_layer(const struct observations *known, const struct plan *plan, int cell, int layer,
                             float *scales)
 {
+    const int sites = plan->arch->n_sites;
+    const long groups = plan->group_scales, first = layer * groups;
     const size_t order = (size_t)plan->cells[cell].order * (size_t)plan->calibration_samples;
     const struct calibration_set set = {
         .observed = known->observed,
+        .of_groups = plan->n_layer * groups,
         .order = plan->orders + order,
         .samples = plan->cells[cell].calib_data_num,
         .histogram = known->histogram ? known->histogram + (size_t)cell * counts_of(plan) : NULL};
-    for (int s = 0; s < plan->arch->n_sites; s++)
-        scales[s] = calibrate_scale(&plan->observers, &set, plan->n_layer, layer, s);
+    for (int s = 0; s < sites; s++)
+        scales[layer * sites + s] = calibrate_scale(&plan->observers, &set, plan->n_layer, layer, s);
+    for (long i = first; i < first + groups; i++)
+        scales[plan->n_layer * sites + i] = calibrate_group_scale(&set, plan->n_layer, sites, i);
 }
 
 enum status calibration_scales(struct observations *known, const struct plan *plan, const struct comm *comm,
@@ -281,7 +287,7 @@ enum status calibration_scales(struct observations *known, const struct plan *pl
     add_up(known, plan);
     for (int i = comm->rank; i < plan->n_cells * plan->n_layer; i += comm->ranks)
         scales_of_layer(known, plan, i / plan->n_layer, i % plan->n_layer,
-                        made + (size_t)(i * plan->arch->n_sites));
+                        made + (size_t)(i / plan->n_layer) * row_of(plan));
     for (int c = 0; c < plan->n_cells; c++) // as above: bits of one rank, zeros of the others
         MPI_Allreduce(MPI_IN_PLACE, made + (size_t)c * row_of(plan), (int)row_of(plan), MPI_UINT32_T, MPI_BOR,
                       comm->world);

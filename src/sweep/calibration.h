@@ -12,7 +12,7 @@
 
 // What is known of the activations.
 struct observations {
-    float *observed;        // [samples][n_layer][n_sites]
+    float *observed;        // [samples][plan_observed()]
     unsigned char *present; // [samples]; where 0, the row above is zero
     int samples;
     // [n_cells][n_layer][n_sites][HISTOGRAM_BINS]: each sample is counted in the first cell of each order
@@ -46,7 +46,7 @@ void observations_share(struct observations *known, const struct plan *plan, con
 // Collective.  Rank 0 brings all.
 void observations_spread(struct observations *known, const struct plan *plan, const struct comm *comm);
 
-// Collective, once.  scales[n_cells][n_layer][n_sites] (caller frees), the same bits for any number of
+// Collective, once.  scales[n_cells][plan_observed()] (caller frees), the same bits for any number of
 // ranks; adds the histograms up, cell by cell.
 enum status calibration_scales(struct observations *known, const struct plan *plan, const struct comm *comm,
                                float **scales, struct error *err);

@@ -219,7 +219,7 @@ static void measure_rates(struct stand *s, struct plan_rates *rates)
             rates->compared[r] += layer->compared / s->tokens;
         }
     if (plan->n_cells > 0 && s->sweep->model.kind == MODEL_FLOAT)
-        rates->observation = layers * time_subject(s, TIMED_OBSERVATION, NULL);
+        rates->observation = (dims->grouped ? 2 : 1) * layers * time_subject(s, TIMED_OBSERVATION, NULL);
     const int predicted = s->tokens < PREDICTED_TOKENS ? s->tokens : PREDICTED_TOKENS;
     if (plan->logits)
         rates->prediction = time_subject(s, TIMED_PREDICTIONS, NULL) / predicted * dims->vocab_size /
@@ -243,6 +243,7 @@ static enum status open_stand(struct stand *s, struct time_plan *time, struct er
     const int mean = corpus->samples > 0 ? (int)(tokens_of(corpus) / corpus->samples) : 1;
     s->model = sweep->model;
     s->model.dims.n_layer = 1;
+    s->model.dims.grouped = false; // the time hardly depends on it
     if (s->model.dims.vocab_size > MOST_VOCAB) s->model.dims.vocab_size = MOST_VOCAB;
     s->tokens = mean < 1 ? 1 : mean < MOST_TOKENS ? mean : MOST_TOKENS;
     for (int t = 0; t < s->tokens; t++)

@@ -253,9 +253,7 @@ static const float *scales_of(const struct lockstep *l, int run)
 {
     const struct plan *plan = l->worker->plan;
     const int cell = plan->runs[run].cell;
-    return cell == PLAN_FLOAT_CELL
-               ? NULL
-               : l->scales + (size_t)cell * (size_t)plan->n_layer * (size_t)plan->arch->n_sites;
+    return cell == PLAN_FLOAT_CELL ? NULL : l->scales + (size_t)cell * plan_observed(plan);
 }
 
 static void fail(struct lockstep *l, struct lane *lane)

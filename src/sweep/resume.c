@@ -39,7 +39,7 @@ static enum status look_at_observations(const struct worker *worker, struct stor
 {
     if (known->samples == 0) return STATUS_OK;
     const size_t counted =
-        known->histogram ? plan_observed(worker->plan) * HISTOGRAM_BINS * sizeof(uint32_t) : 0;
+        known->histogram ? plan_of_sites(worker->plan) * HISTOGRAM_BINS * sizeof(uint32_t) : 0;
     unsigned char *state = malloc((size_t)known->samples);
     uint32_t *counts = counted ? malloc(counted) : NULL;
     if (!state || (counted && !counts))

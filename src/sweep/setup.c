@@ -241,6 +241,17 @@ enum status engine_open(struct engine *engine, const struct comm *comm, const st
     return comm_agree(comm, err);
 }
 
+enum status engine_pack_groups(struct engine *engine, const struct comm *comm, const struct model *model,
+                               const struct groups *groups, int threads, const struct log *log,
+                               struct error *err)
+{
+    node_block_restart(&engine->block, comm);
+    weights_set_groups(engine->weights, groups);
+    pack_all(engine, model, threads, log, err);
+    node_block_fence(&engine->block, comm);
+    return comm_agree(comm, err);
+}
+
 void engine_close(struct engine *engine)
 {
     forward_close(engine->forward);

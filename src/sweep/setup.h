@@ -46,6 +46,11 @@ struct engine {
 enum status engine_open(struct engine *engine, const struct comm *comm, const struct model *model,
                         unsigned parts, const struct needs *needs, int max_tokens, int threads,
                         const struct log *log, struct error *err);
+// Collective.  Packs the weights by unit, which had to wait for the order of heads and channels; groups must
+// outlive the engine.
+enum status engine_pack_groups(struct engine *engine, const struct comm *comm, const struct model *model,
+                               const struct groups *groups, int threads, const struct log *log,
+                               struct error *err);
 void engine_close(struct engine *engine);
 
 #endif

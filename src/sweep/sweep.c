@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "calibration.h"
+#include "head_groups.h"
 #include "inputs.h"
 #include "resume.h"
 #include "setup.h"
@@ -227,6 +228,18 @@ static enum status calibrate(struct sweep *sweep, const struct worker *worker, s
     return store_write_scales(store, *scales, err);
 }
 
+// Groups of heads and channels, before anything is observed or computed by unit.
+static enum status group_heads(struct sweep *sweep, const struct worker *worker, struct engine *engine,
+                               struct store *store, struct sweep_times *times, struct error *err)
+{
+    struct progress progress;
+    if (!sweep->model.dims.grouped || sweep->plan.n_cells == 0 || !engine->forward) return STATUS_OK;
+    start_phase(&progress, sweep, "group heads", sweep->plan.calibration_samples);
+    head_groups_find(sweep, worker, engine, store, &progress, err);
+    end_phase(&progress, times);
+    return err->status;
+}
+
 // Calibrates, then runs every item.
 static enum status fill_store(struct sweep *sweep, const struct worker *worker, struct store *store,
                               struct stock *stock, struct sweep_times *times, struct error *err)
@@ -283,6 +296,7 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
         return err->status;
     if (obey_stop(sweep, err)) return err->status;
     worker.forward = engine->forward;
+    if (group_heads(sweep, &worker, engine, store, times, err)) return err->status;
     return fill_store(sweep, &worker, store, stock, times, err);
 }
 
@@ -483,6 +497,8 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
         return err->status;
     job = sweep->job;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err)) return err->status;
+    head_groups_settle(sweep, err);
+    if (comm_agree(comm, err)) return err->status;
     notes_log(log, &sweep->model.notes);
     notes_log(log, &sweep->reference.notes);
     if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;
@@ -511,6 +527,7 @@ void sweep_close(struct sweep *sweep)
     plan_clear(&sweep->plan);
     corpus_clear(&sweep->corpus);
     corpus_clear(&sweep->calibration);
+    groups_clear(&sweep->groups);
     model_close(&sweep->model);
     model_close(&sweep->reference);
     free(sweep->result_path);

@@ -147,7 +147,7 @@ def mamba2(checks, folder):
     q.save_safetensors(os.path.join(folder, "second", "model.safetensors"), tensors)
     harness.write_json(os.path.join(folder, "second", "config.json"), config)
     job = ["--model", os.path.join(folder, "second"), "--calib-data", os.path.join(folder, "ids.npy"), "--calib_data_num", "3", "--layers",
-           "last", "--modes", "fp32,0,2-1,2-4,3", "--isolated", *harness.FEW]
+           "last", "--modes", "fp32,0,2-1,2-4,3", "--isolated", "--group_heads", "off", *harness.FEW]
     out = sweep(checks, folder, "mamba2", job)
     same(checks, "Mamba-2, two ranks and threads", stored(sweep(checks, folder, "mamba2 again", job + ["--threads", "2"], 2)), stored(out))
     path = os.path.join(out, "sweep.h5")

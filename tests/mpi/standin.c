@@ -57,6 +57,11 @@ void weights_close(struct weights *weights)
     free(weights);
 }
 
+void weights_set_groups(struct weights *weights, const struct groups *groups)
+{
+    (void)weights, (void)groups; // its model has none
+}
+
 int weights_tasks(const struct weights *weights)
 {
     (void)weights;
@@ -214,6 +219,12 @@ float calibrate_scale(const struct observers *observers, const struct calibratio
     for (int s = 1; s < set->samples; s++)
         m += 0.01f * (numbers[(set->order ? set->order[s] : s) * stride] - m);
     return m;
+}
+
+float calibrate_group_scale(const struct calibration_set *set, int n_layer, int n_sites, long number)
+{
+    (void)set, (void)n_layer, (void)n_sites, (void)number;
+    return 1; // likewise
 }
 
 void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,

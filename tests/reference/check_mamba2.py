@@ -3,7 +3,7 @@
 """Mamba-2 against mamba2_reference.py, by the checks of docs/numerics.md ("How it is checked").
 
     check_mamba2.py CHECK PROBE
-    CHECK: float, half, scan, calibrate, layers, checkpoint, broken
+    CHECK: float, half, scan, calibrate, layers, groups, grouped_layers, checkpoint, broken
 """
 import json
 import os
@@ -41,12 +41,24 @@ def widths(shape):
             "ssm_B": bc, "ssm_C": bc, "ssm_dt": shape.H, "ssm_output": shape.I, "norm_output": shape.I, "mixer_output": shape.D}
 
 
+def group_rows(groups):
+    """The integers of each layer, as the program has them."""
+    return np.array([np.concatenate([g.channels, g.head_range.ravel(), g.dim_range.ravel()]) for g in groups], "<i4")
+
+
+GROUPED_SITES = ("x_conv_out", "B_conv_out", "C_conv_out", "ssm_state_act")    # in the order in which they lie behind the others
+
+
 class Probe(common.Probe):
-    def scales(self, scales):
+    def scales(self, scales, groups=None):
         if scales is None:
             return "-"
-        np.array([[s[site] for site in m2.SCALE_SITES] for s in scales], "<f4").tofile(self.path("scales"))
-        return self.path("scales")
+        numbers = [np.array([[np.max(s[site]) for site in m2.SCALE_SITES] for s in scales], "<f4").ravel()]
+        if groups is not None:
+            numbers += [np.ravel(s[site]).astype("<f4") for s in scales for site in GROUPED_SITES]
+            group_rows(groups).tofile(self.path("groups"))
+        np.concatenate(numbers).tofile(self.path("scales"))
+        return self.path("scales") + (":" + self.path("groups") if groups is not None else "")
 
     def captured(self, reader, shape, length):
         return {c: reader.take(length, w) for c, w in widths(shape).items()}
@@ -62,10 +74,10 @@ class Probe(common.Probe):
         reader.finish()
         return results
 
-    def layers(self, folder, model, mode, scales, inputs):
+    def layers(self, folder, model, mode, scales, inputs, groups=None):
         np.concatenate([np.concatenate([r, h]).ravel() for r, h in inputs]).astype("<f4").tofile(self.path("in"))
         length, D = len(inputs[0][0]), model.shape.D
-        reader = common.Reader(self.run("layers", folder, mode, self.scales(scales), length, self.path("in"), self.path("out")))
+        reader = common.Reader(self.run("layers", folder, mode, self.scales(scales, groups), length, self.path("in"), self.path("out")))
         results = [(self.captured(reader, model.shape, length), reader.take(length, D), reader.take(length, D)) for _ in inputs]
         reader.finish()
         return results
@@ -222,12 +234,14 @@ def calibrate(probe):
             check(worst < 2e-5, "%s alpha=%g: scales within %.1e" % (os.path.basename(folder), alpha, worst))
 
 
-def steps_of(shape, s, component, dynamic):
-    """The step of each column of a component that may be codes; NULL: it is none."""
-    parts = np.repeat([0, 1, 2], [shape.I, shape.G * shape.N, shape.G * shape.N])
+def steps_of(shape, s, component, dynamic, groups):
+    """The step of each column of a component that may be codes, in the model's order; None: it is none."""
+    I, gn = shape.I, shape.G * shape.N
+    parts = np.repeat([0, 1, 2], [I, gn, gn])
     x_in = dynamic if dynamic is not None else np.array([s["x_conv_in"], s["B_conv_in"], s["C_conv_in"]])
-    out = np.array([s["x_conv_out"], s["B_conv_out"], s["C_conv_out"]])
-    return {"conv1d_input": x_in[parts], "conv1d_output": out[parts], "ssm_input": out[:1], "ssm_B": out[1:2], "ssm_C": out[2:],
+    u = np.full(I, s["x_conv_out"]) if groups is None else groups.spread(s["x_conv_out"])[np.argsort(groups.channels)]
+    B, C = (np.repeat(np.broadcast_to(np.atleast_1d(s[k + "_conv_out"]), shape.G), shape.N) for k in "BC")
+    return {"conv1d_input": x_in[parts], "conv1d_output": np.concatenate([u, B, C]), "ssm_input": u, "ssm_B": B, "ssm_C": C,
             "ssm_dt": np.array([s["dt_act"]]), "mixer_input": np.array([s["in_proj:input"]])}.get(component)
 
 
@@ -248,14 +262,27 @@ class Tally(common.Tally):
         self.equal += (got == want).sum()
 
 
-def compare_layer(tally, qm, l, residual, h, mode, got, want):
+def put_back(out, groups, shape):
+    """A layer's captures in the model's own order, as quant_forward() has them."""
+    if groups is not None:
+        ch, hd, rest = np.argsort(groups.channels), np.argsort(groups.heads), np.arange(shape.I, shape.channels)
+        for k in ("conv1d_input", "conv1d_output"):
+            out[k] = out[k][:, np.concatenate([ch, rest])]
+        for k in ("ssm_input", "ssm_output", "norm_output"):
+            out[k] = out[k][:, ch]
+        out["ssm_dt"] = out["ssm_dt"][:, hd]
+    return out
+
+
+def compare_layer(tally, qm, l, residual, mode, got, want):
     """residual: that of the layer, h added, in the rotated basis."""
-    shape, s = qm.m.shape, qm.scales[l]
+    shape, s, groups = qm.m.shape, qm.scales[l], qm.groups[l] if qm.groups is not None else None
     plain = m2.float_layer(qm.m.layers[l], shape, q.rmsnorm_unit(q.hadamard(residual, True), shape.eps))
+    put_back(plain, groups, shape)
     dynamic = dynamic_steps(shape, want["conv1d_input"]) if mode == "3" else None
     for c in COMPONENTS:
         t = tally.setdefault((mode, c), Tally())
-        steps = steps_of(shape, s, c, dynamic)
+        steps = steps_of(shape, s, c, dynamic, groups)
         a, b = (None, None) if steps is None else (codes_of(c, v, steps) for v in (got[c], want[c]))
         if a is not None and b is not None:
             t.add_codes(a, b)
@@ -264,11 +291,13 @@ def compare_layer(tally, qm, l, residual, h, mode, got, want):
         t.add_values(got[c], want[c], plain[c])
 
 
-def layers(probe):
+def layers(probe, grouped=False):
     """Every layer of every mode on the inputs that the Python has there."""
     for number in range(len(MODELS)):
         folder, model, samples = random_case(probe, number)
-        qm, tally = m2.QuantModel(model, m2.calibrate(model, samples)), {}
+        groups = [m2.Groups(v, model.shape) for v in m2.channel_statistics(model, samples)] if grouped else None
+        moved, tally = m2.reorder(model, groups) if grouped else model, {}
+        qm = m2.QuantModel(moved, m2.calibrate(moved, samples, groups=groups), groups=groups)
         for tokens in samples if os.environ.get("SSMSWEEP_LONG") == "1" else samples[::-3]:
             for mode in MODES:
                 inputs, want = [], []
@@ -282,15 +311,91 @@ def layers(probe):
                     out = m2.quant_layer(qm, l, nq, mode)
                     out["mixer_input"], out["mixer_output"] = q.hadamard(nq.astype(np.float32) * s, True), q.hadamard(out["h"], True)
                     h = out["h"]
-                    want.append((residual, out))
-                for l, (got, _, _) in enumerate(probe.layers(folder, model, mode, qm.scales, inputs)):
-                    compare_layer(tally, qm, l, want[l][0], None, mode, got, want[l][1])
+                    want.append((residual, put_back(out, groups[l] if grouped else None, model.shape)))
+                for l, (got, _, _) in enumerate(probe.layers(folder, model, mode, qm.scales, inputs, groups)):
+                    compare_layer(tally, qm, l, want[l][0], mode, got, want[l][1])
         for (mode, c), t in tally.items():
             least = 0.995 if c in ("ssm_output", "norm_output") else 0.999
             share = t.equal / t.codes if t.codes else 1.0
             distance = np.sqrt(t.off / t.quantization)
             check(share >= least and t.far == 0 and distance <= 0.02, "%s mode %s %s: %.4f %% of %d equal, %d off by more than 1, distance %.4f of the "
                   "quantization error, at most 0.02" % (os.path.basename(folder), mode, c, 100 * share, t.codes, t.far, distance))
+
+
+# ---- groups of heads and channels ----
+
+def form_groups(probe, folder, means, layers):
+    np.array(means, "<f4").tofile(probe.path("means"))
+    return probe.run("groups", folder, probe.path("means"), probe.path("out")).astype(np.int64).reshape(layers, -1)
+
+
+def check_groups(probe, folder, model, samples):
+    """Formed of the reference's means and of the samples; then the scales."""
+    shape, what = model.shape, "%s D=%d P=%d G=%d H=%d" % (os.path.basename(folder), model.shape.D, model.shape.P, model.shape.G, model.shape.H)
+    means = m2.channel_statistics(model, samples)
+    groups = [m2.Groups(v, shape) for v in means]
+    want = group_rows(groups)
+    check(np.array_equal(form_groups(probe, folder, means, shape.n_layer), want), what + ": groups of the same means")
+    out = probe.run("observe_groups", folder, probe.ids(samples), probe.path("out"))
+    got_means, got, scales = np.split(out, np.cumsum([shape.n_layer * shape.I, want.size]))
+    worst = np.abs(got_means - np.ravel(means)).max() / np.max(means)
+    check(worst <= 2e-5, what + ": means within %.1e of the largest" % worst)
+    check(np.array_equal(got.astype(np.int64).reshape(want.shape), want), what + ": groups of the same samples")
+    s = m2.calibrate(m2.reorder(model, groups), samples, groups=groups)
+    reference = np.concatenate([np.ravel([[np.max(v[site]) for site in m2.SCALE_SITES] for v in s])] +
+                               [np.ravel(v[site]) for v in s for site in GROUPED_SITES])
+    check(len(scales) == len(reference) and np.abs(scales / reference - 1).max() < 2e-5, what + ": %d scales within %.1e"
+          % (len(reference), np.abs(scales / reference - 1).max() if len(scales) == len(reference) else np.inf))
+    check_maxima(probe, folder, model, samples, groups, scales, what)
+
+
+def check_maxima(probe, folder, model, samples, groups, scales, what):
+    """Given the program's own u, B and C, to the bit."""
+    shape = model.shape
+    captured = probe.forward(folder, model, "fp32", None, samples)
+    per_layer = 16 * shape.G * (1 + shape.N) + 2 * shape.G
+    for l, g in enumerate(groups):
+        at = shape.n_layer * len(m2.SCALE_SITES) + l * per_layer
+        most = [np.zeros(n, np.float32) for n in (16 * shape.G, shape.G, shape.G)]
+        for cap, _ in captured:
+            np.maximum.at(most[0], np.ravel_multi_index(tuple(g.index.T), (shape.G, 4, 4)), np.abs(cap[l, "ssm_input"]).max(0)[g.channels])
+            for i, c in ((1, "ssm_B"), (2, "ssm_C")):
+                most[i] = np.maximum(most[i], np.abs(cap[l, c]).reshape(-1, shape.G, shape.N).max((0, 2)))
+        want = np.maximum(np.maximum(np.concatenate(most), np.float32(1e-5)) / np.float32(127), np.float32(1e-6))
+        check(np.array_equal(want, scales[at:at + len(want)]), what + ": scales of layer %d to the bit" % l)
+
+
+def groups(probe):
+    for number in range(len(MODELS)):
+        folder, model, samples = random_case(probe, number)
+        check_groups(probe, folder, model, samples)
+    folder, model, _ = random_case(probe, 0)
+    g = np.random.Generator(np.random.PCG64(17))
+    refused = 0
+    for i in range(24):    # some of which the reference refuses
+        means = np.asarray(g.lognormal(0, 0.25 * (1 + i % 8), (2, model.shape.I)), np.float32)
+        if i % 4 == 1:
+            means = np.round(means, 2)    # equal ones stay in their order
+        if i % 4 == 2:
+            means = np.float32(1) + (means > 1)
+        if i % 4 == 3:
+            means[g.uniform(size=means.shape) < 0.02] = np.inf
+        np.asarray(means, "<f4").tofile(probe.path("means"))
+        done = subprocess.run([probe.binary, "groups", folder, probe.path("means"), probe.path("out")], stderr=subprocess.PIPE, text=True, check=False)
+        try:
+            want = group_rows([m2.Groups(np.where(np.isfinite(v), v, 0).astype(np.float32), model.shape) for v in means])
+        except ValueError:
+            refused += 1
+            check(done.returncode == 1 and "do not fall into 4 groups" in done.stderr and "--group_heads off" in done.stderr,
+                  "means %d: %s" % (i, done.stderr.strip()))
+            continue
+        got = np.fromfile(probe.path("out"), "<f4").astype(np.int64) if done.returncode == 0 else []
+        check(np.array_equal(got, want.ravel()), "means %d: groups" % i)
+    check(0 < refused < 12, "%d of 24 are refused, as the reference does" % refused)
+
+
+def grouped_layers(probe):
+    layers(probe, True)
 
 
 # ---- W8A8 checkpoints ----
@@ -444,8 +549,9 @@ def broken(probe):
               "%s: %s" % (what, done.stderr.strip()[-160:]))
 
 
-MODES = ("0", "2-0", "2-1", "2-2", "2-3", "2-4", "3")
-CHECKS = {"float": float_modes, "half": half_layers, "scan": scan, "calibrate": calibrate, "layers": layers, "checkpoint": checkpoint, "broken": broken}
+MODES = tuple(m2.MODES)    # 0, 2-0 ... 2-4, 3, 0-fp32
+CHECKS = {"float": float_modes, "half": half_layers, "scan": scan, "calibrate": calibrate, "layers": layers, "groups": groups,
+          "grouped_layers": grouped_layers, "checkpoint": checkpoint, "broken": broken}
 
 
 def main():

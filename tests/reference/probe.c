@@ -3,6 +3,10 @@
 // in and out.  Usage:
 //   probe observe MODEL ALPHA IDS OUT              -> float32 observed[samples][n_layer][sites], then
 //                                                     scales[n_layer][sites] of all samples
+//   probe groups MODEL MEANS OUT                   -> MEANS: float32 [n_layer][d_inner]; OUT: the integers of
+//   the
+//                                                     groups of heads, as floats
+//   probe observe_groups MODEL IDS OUT             -> means, groups as above, and the scales that have groups
 //   probe forward MODEL MODE SCALES IDS OUT        -> per sample: components of all layers in order, then
 //                                                     logits
 //   probe rerun MODEL MODE K SCALES IDS OUT        -> the same of the K-th noisy re-run
@@ -15,7 +19,9 @@
 //                                                     states
 //   probe int8 ROWS DEPTH OUTPUTS A W OUT          -> INT8 GEMM as float with both factors 1
 // MODE: the name of a mode, or @FILE: a recipe, a line for each of its parts: LAYERS UNIT=FORMAT ...
-// IDS: int32 length, ids, length, ids, ...   SCALES: float32 [n_layer][sites], or - for float modes.
+// IDS: int32 length, ids, length, ids, ...   SCALES: float32 [n_layer][sites], or - for float modes;
+// SCALES:GROUPS with groups of heads:
+//   behind the scales of the sites those of groups, [n_layer][...], and int32 [n_layer][...] in another file.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +44,7 @@ struct probe {
     struct model model;
     struct recipe recipe; // of a mode; none where nothing is computed by unit
     struct needs *needs;
+    struct groups groups;
     struct weights *weights;
     struct forward *forward;
     void *memory;
@@ -106,21 +113,51 @@ static void find_recipe(struct probe *p, const char *name)
         dims->arch->need(&p->recipe.layers[l], &p->needs[l]);
 }
 
-// mode: NULL where none is run.
-static void open_probe(struct probe *p, const char *model, const char *mode, const char *out, int max_tokens)
+static void pack(struct probe *p)
+{
+    struct error err = {0};
+    for (int task = 0; task < weights_tasks(p->weights); task++)
+        if (weights_pack(p->weights, task, NULL, &err)) fail("pack", &err);
+}
+
+// The weights by unit in the order of the groups, the integers of which lie in a file.
+static void take_groups(struct probe *p, const char *path)
+{
+    struct error err = {0};
+    struct file_map file = map_file(path);
+    if (groups_open(&p->groups, &p->model.dims, &err)) fail("groups", &err);
+    memcpy(p->groups.rows, file.data, file.size_bytes);
+    if (!groups_settle(&p->groups)) fail("no groups", NULL);
+    weights_set_groups(p->weights, &p->groups);
+    pack(p);
+    file_unmap(&file);
+}
+
+// "SCALES:GROUPS" becomes SCALES; gives GROUPS, or NULL.
+static char *split_scales(char *text)
+{
+    char *groups = strchr(text, ':');
+    if (groups) *groups++ = '\0';
+    return groups;
+}
+
+// mode: NULL where none is run.  groups: a file; NULL: no groups of heads.
+static void open_probe(struct probe *p, const char *model, const char *mode, const char *out, int max_tokens,
+                       const char *groups)
 {
     struct error err = {0};
     memset(p, 0, sizeof *p);
     const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_BY_UNIT | WEIGHTS_LM_HEAD;
     if (model_open(&p->model, model, &err)) fail("model", &err);
+    p->model.dims.grouped = groups != NULL;
     if (mode) find_recipe(p, mode);
     const size_t bytes = weights_bytes(&p->model, parts, p->needs);
     p->memory = aligned_alloc(64, bytes);
     if (!p->memory) fail("memory", NULL);
     memset(p->memory, 0xa5, bytes); // packing must fill everything
     if (weights_open(&p->weights, &p->model, parts, p->needs, p->memory, &err)) fail("weights", &err);
-    for (int task = 0; task < weights_tasks(p->weights); task++)
-        if (weights_pack(p->weights, task, NULL, &err)) fail("pack", &err);
+    pack(p);
+    if (groups && groups[0]) take_groups(p, groups);
     const char *threads = getenv("PROBE_THREADS");
     if (forward_open(&p->forward, p->weights, max_tokens, threads ? atoi(threads) : 1, &err))
         fail("forward", &err);
@@ -133,6 +170,7 @@ static void close_probe(struct probe *p)
     if (fclose(p->out) != 0) fail("cannot close the output", NULL);
     forward_close(p->forward);
     weights_close(p->weights);
+    groups_clear(&p->groups);
     recipe_clear(&p->recipe);
     free(p->needs);
     free(p->memory);
@@ -166,7 +204,7 @@ static void observe(char **a)
 {
     struct file_map ids = map_file(a[2]);
     struct probe p;
-    open_probe(&p, a[0], NULL, a[3], longest(&ids));
+    open_probe(&p, a[0], NULL, a[3], longest(&ids), NULL);
     const size_t per_sample = (size_t)p.model.dims.n_layer * (size_t)p.model.dims.arch->n_sites;
     float *observed = NULL;
     struct observers observers = {.percentile_alpha = atof(a[1])};
@@ -188,6 +226,98 @@ static void observe(char **a)
     file_unmap(&ids);
 }
 
+// ---- groups of heads ----
+
+static void form_groups(struct probe *p, const float *means)
+{
+    struct error err = {0};
+    if (groups_open(&p->groups, &p->model.dims, &err)) fail("groups", &err);
+    for (int l = 0; l < p->model.dims.n_layer; l++)
+        if (groups_form(&p->groups, l, means + (long)l * p->model.dims.d_inner, &err)) fail("groups", &err);
+    if (!groups_settle(&p->groups)) fail("no groups", NULL);
+}
+
+static void write_groups(const struct probe *p)
+{
+    const int count = p->model.dims.n_layer * groups_row(&p->model.dims);
+    for (int i = 0; i < count; i++) {
+        const float value = (float)p->groups.rows[i];
+        write_floats(p->out, &value, 1);
+    }
+}
+
+static void groups(char **a)
+{
+    struct file_map means = map_file(a[1]);
+    struct probe p;
+    open_probe(&p, a[0], NULL, a[2], 1, "");
+    form_groups(&p, (const float *)(const void *)means.data);
+    write_groups(&p);
+    close_probe(&p);
+    file_unmap(&means);
+}
+
+// What each sample shows to an observation that is cleared before; gives how many there are.
+static int observe_all(struct probe *p, const struct file_map *ids, struct observation *observation,
+                       void (*keep)(void *context, int sample), void *context)
+{
+    int samples = 0;
+    const int32_t *at = (const int32_t *)(const void *)ids->data, *end = at + ids->size_bytes / 4;
+    for (; at < end; at += 1 + *at) {
+        forward_observe(p->forward, observation, at + 1, *at, NULL);
+        keep(context, samples++);
+    }
+    return samples;
+}
+
+struct keeping {
+    float *row, *kept;
+    size_t count;
+    bool all; // rows one behind the other; else their largest
+};
+
+static void keep(void *context, int sample)
+{
+    struct keeping *k = context;
+    if (k->all) {
+        k->kept = realloc(k->kept, (size_t)(sample + 1) * k->count * sizeof *k->kept);
+        memcpy(k->kept + (size_t)sample * k->count, k->row, k->count * sizeof *k->kept);
+        return;
+    }
+    for (size_t i = 0; i < k->count; i++)
+        if (k->row[i] > k->kept[i]) k->kept[i] = k->row[i];
+}
+
+static void observe_groups(char **a)
+{
+    struct file_map ids = map_file(a[1]);
+    struct probe p;
+    struct error err = {0};
+    open_probe(&p, a[0], NULL, a[2], longest(&ids), "");
+    const struct dims *d = &p.model.dims;
+    const size_t channels = (size_t)d->n_layer * (size_t)d->d_inner;
+    const long of_groups = (long)d->n_layer * groups_scales(d).count;
+    const size_t numbers = (size_t)(d->n_layer * d->arch->n_sites + of_groups);
+    struct keeping means = {calloc(channels, sizeof(float)), calloc(channels, sizeof(float)), channels,
+                            false};
+    observe_all(&p, &ids, &(struct observation){.channel_means = means.row}, keep, &means);
+    write_floats(p.out, means.kept, channels);
+    form_groups(&p, means.kept);
+    write_groups(&p);
+    weights_set_groups(p.weights, &p.groups);
+    struct observers observers = {.percentile_alpha = 0.9995, .grouped = true};
+    if (observers_parse(&observers, d->arch, NULL, &err)) exit(1);
+    struct keeping rows = {calloc(numbers, sizeof(float)), NULL, numbers, true};
+    const int samples = observe_all(
+        &p, &ids, &(struct observation){.observers = &observers, .numbers = rows.row}, keep, &rows);
+    const struct calibration_set set = {.observed = rows.kept, .of_groups = of_groups, .samples = samples};
+    calibrate_scales(&observers, &set, d->n_layer, rows.row);
+    write_floats(p.out, rows.row, numbers);
+    free(means.row), free(means.kept), free(rows.row), free(rows.kept);
+    close_probe(&p);
+    file_unmap(&ids);
+}
+
 static void put_logits(struct probe *p, int length)
 {
     const int vocab = p->model.dims.vocab_size, ld = (vocab + 15) / 16 * 16;
@@ -202,9 +332,10 @@ static void put_logits(struct probe *p, int length)
 // `again`: K of a noisy re-run, or 0.
 static void run_forward(char **a, uint64_t again, char **files)
 {
+    const char *groups = split_scales(files[0]);
     struct file_map scales = map_file(files[0]), ids = map_file(files[1]);
     struct probe p;
-    open_probe(&p, a[0], a[1], files[2], longest(&ids));
+    open_probe(&p, a[0], a[1], files[2], longest(&ids), groups);
     const struct capture capture = capture_all(&p);
     const int32_t *at = (const int32_t *)(const void *)ids.data, *end = at + ids.size_bytes / 4;
     for (uint64_t sample = 0; at < end; at += 1 + *at, sample++) {
@@ -229,10 +360,11 @@ static void rerun(char **a)
 
 static void layers(char **a)
 {
+    const char *groups = split_scales(a[2]);
     struct file_map scales = map_file(a[2]), in = map_file(a[4]);
     const int length = atoi(a[3]);
     struct probe p;
-    open_probe(&p, a[0], a[1], a[5], length);
+    open_probe(&p, a[0], a[1], a[5], length, groups);
     const struct capture capture = capture_all(&p);
     const size_t count = (size_t)length * (size_t)p.model.dims.d_model;
     float *residual = malloc(count * sizeof *residual), *h = malloc(count * sizeof *h);
@@ -361,8 +493,14 @@ int main(int argc, char **argv)
         const char *name;
         int arguments;
         void (*run)(char **);
-    } commands[] = {{"observe", 4, observe}, {"forward", 5, forward},   {"rerun", 6, rerun},
-                    {"layers", 6, layers},   {"hadamard", 3, hadamard}, {"int8", 6, int8},
+    } commands[] = {{"groups", 3, groups},
+                    {"observe_groups", 3, observe_groups},
+                    {"observe", 4, observe},
+                    {"forward", 5, forward},
+                    {"rerun", 6, rerun},
+                    {"layers", 6, layers},
+                    {"hadamard", 3, hadamard},
+                    {"int8", 6, int8},
                     {"ssd", 9, ssd}};
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(argv[1], commands[i].name) == 0 && argc == commands[i].arguments + 2) {

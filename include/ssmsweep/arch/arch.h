@@ -42,6 +42,7 @@ struct dims {
     float dt_min, dt_max;
     float norm_eps;
     float mixer_eps; // of norms inside the mixer; 0: there are none
+    bool grouped;    // scales of groups of heads and channels are calibrated (arch/groups.h)
     const struct arch *arch;
 };
 
@@ -97,6 +98,7 @@ struct arch_site {
     enum site_kind kind;
     unsigned groups;        // site_group; 0: in none
     const char *heading[2]; // of a column, in two lines
+    bool grouped;           // has a scale for each group where dims->grouped is set
 };
 
 // A tensor of a layer in a float checkpoint.
@@ -128,6 +130,7 @@ struct arch {
     enum status (*bind_codes)(struct model *model, const struct config *config, struct error *err);
     bool (*knows_codes)(const char *name, int n_layer); // is it the name of something in such a checkpoint?
     bool rotates_inner; // d_inner must have a Hadamard transform; d_model must
+    bool groups;        // groups of heads and channels may have scales of their own (arch/groups.h)
     bool float_only;    // it has no quantized modes
 
     const struct arch_tensor *tensors;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ssmsweep/arch/groups.h"
 #include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/compute/backend.h"
@@ -22,6 +23,8 @@ struct packing {
     const struct kernels *kernels;
     const struct model *model; // of whose weights; MODEL_W8A8 for PACKED_BY_UNIT: its codes as they are
     const struct needs *needs; // for PACKED_BY_UNIT
+    const struct layer_groups
+        *groups; // for PACKED_BY_UNIT: its order of heads and channels; NULL: the model's
     const struct rotations *rotations;
     struct arena *scratch; // of arch->scratch_bytes(); what is taken of it is the callee's until it is done
     int layer;
@@ -45,20 +48,24 @@ struct pass {
     const struct dims *dims;
     const struct recipe *recipe;
     const struct rotations *rotations;
-    const void *weights;  // the layer as arch->pack() made it
-    void *work;           // as arch->carve() made it
-    float *room;          // [the longest sample or d_state rows][widest row]
-    const float *scales;  // [n_sites] of the layer; W8A8 modes alone
-    float *residual, *h;  // of the stream: [tokens][D rounded up to 16], as the next two
-    float *normed, *xhat; // of the norm in front of the layer
-    int8_t *codes;        // the same quantized
-    uint64_t dither;      // 0: none
+    const void *weights;               // the layer as arch->pack() made it
+    void *work;                        // as arch->carve() made it
+    float *room;                       // [the longest sample or d_state rows][widest row]
+    const float *scales;               // [n_sites] of the layer; W8A8 modes alone
+    const float *group_scales;         // as groups_scales() has them, beside groups; NULL: there are none
+    const struct layer_groups *groups; // in whose order weights by unit are; NULL: in the model's
+    float *residual, *h;               // of the stream: [tokens][D rounded up to 16], as the next two
+    float *normed, *xhat;              // of the norm in front of the layer
+    int8_t *codes;                     // the same quantized
+    uint64_t dither;                   // 0: none
     int layer;
     // Hands a component on, where it is wanted; false: the pass ends here.
     bool (*give)(const struct pass *pass, int component, const struct seen *seen);
     // NULL: nobody observes.
     void (*observe)(const struct pass *pass, int site, const struct observed *observed);
-    const void *context; // of the two
+    float *group_most;    // max|v| of each group, as groups_scales() has them; NULL: nobody asks
+    float *channel_means; // [I] mean of |u| of each channel; NULL: nobody asks
+    const void *context;  // of the two
 };
 
 static inline const struct setting *pass_setting(const struct pass *pass)

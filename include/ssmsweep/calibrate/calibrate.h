@@ -10,13 +10,18 @@
 // Where a pass puts what it sees of a sample.  `histogram` is added to.
 struct observation {
     const struct observers *observers;
-    float *numbers;      // [n_layer][n_sites]: max |v|, or its alpha-quantile, as the observer of the site
-    uint32_t *histogram; // [n_layer][n_sites][HISTOGRAM_BINS]; NULL where no observer takes one
+    // [n_layer][n_sites]: max |v|, or its alpha-quantile, as the observer of the site; where weights have
+    // groups, behind them max |v| of each group, as arch/groups.h has the scales of a layer.  NULL: nobody
+    // asks.
+    float *numbers;
+    float *channel_means; // [n_layer][d_inner] what groups are formed by; NULL: nobody asks
+    uint32_t *histogram;  // [n_layer][n_sites][HISTOGRAM_BINS]; NULL where no observer takes one
 };
 
 // The samples behind one set of scales.
 struct calibration_set {
-    const float *observed;     // [all samples][n_layer][n_sites]: their numbers
+    const float *observed;     // [all samples][n_layer][n_sites]: their numbers, and of_groups behind them
+    long of_groups;            // numbers of a sample that are of groups
     const int *order;          // the samples of the set in their order; NULL: 0, 1, ...
     int samples;               // in the set
     const uint64_t *histogram; // [n_layer][n_sites][HISTOGRAM_BINS] of the set; NULL as above
@@ -26,7 +31,10 @@ struct calibration_set {
 float calibrate_scale(const struct observers *observers, const struct calibration_set *set, int n_layer,
                       int layer, int site);
 
-// scales: [n_layer][n_sites].
+// The scale of a group; `number` counts those of a sample, [n_layer][groups_scales().count].
+float calibrate_group_scale(const struct calibration_set *set, int n_layer, int n_sites, long number);
+
+// scales: [n_layer][n_sites], then those of groups.
 void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,
                       float *scales);
 

@@ -40,14 +40,15 @@ struct observers {
     int n_sites;
     enum observer of_site[ARCH_MOST_SITES];
     double percentile_alpha;
+    bool grouped; // sites behind conv1d have scales of groups: they are maxima
 };
 
 const char *observer_name(enum observer observer);
 
 // text: NULL, or a comma list of KIND (every site) and SITE=KIND or GROUP=KIND, of which the later ones win;
 // sites that are not named keep what the reference has.  arch NULL: before the model is known; some family
-// must have all the sites.  percentile_alpha is left alone.  STATUS_USAGE: an
-// unknown site or kind.
+// must have all the sites.  percentile_alpha and grouped are left alone.  STATUS_USAGE: an unknown site or
+// kind, or another kind than minmax where scales are of groups.
 enum status observers_parse(struct observers *observers, const struct arch *arch, const char *text,
                             struct error *err);
 

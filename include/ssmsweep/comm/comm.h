@@ -84,6 +84,8 @@ enum status node_block_open(struct node_block *block, const struct comm *comm, s
                             struct error *err);
 // Local.  0, 1, 2, ...: each number once among the threads and ranks that share the block.
 int node_block_next(const struct node_block *block);
+// Collective over comm->node.  node_block_next() counts from 0 again.
+void node_block_restart(struct node_block *block, const struct comm *comm);
 // Collective over comm->node.  What any rank wrote before it, every rank sees after it.
 void node_block_fence(struct node_block *block, const struct comm *comm);
 void node_block_close(struct node_block *block); // Local; zeroed is fine.

@@ -45,7 +45,8 @@ struct seen {
     bool by_row;
     long ld;                         // between rows
     int width;                       // what counts of a row
-    const struct hadamard *rotation; // that the rows go through on their way; NULL: none
+    const int32_t *order;            // element i is the order[i]-th that counts; NULL: as they stand
+    const struct hadamard *rotation; // that the rows go through then, on their way; NULL: none
 };
 
 // Rows of the embedding, which a file holds: out[width].

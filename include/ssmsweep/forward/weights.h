@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 
+#include "ssmsweep/arch/groups.h"
 #include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/status.h"
@@ -33,9 +34,15 @@ void weights_close(struct weights *weights); // leaves the memory alone
 // Packing jobs are numbered 0 .. weights_tasks()-1; each fills its own part of the block, so ranks that share
 // the memory can divide them; all must be done (and fenced) before the first forward pass.
 int weights_tasks(const struct weights *weights);
-// scratch: zeroed before the first task, kept from task to task by each thread, which ends with
-// arena_clear(); NULL: made for the one task.  STATUS_IO: out of memory.
+// Where the model's sizes are `grouped`, weights by unit are left out until weights_set_groups() was called:
+// then the tasks are those of weights by unit alone, and are done as the others. scratch: zeroed before the
+// first task, kept from task to task by each thread, which ends with arena_clear(); NULL: made for the one
+// task.  STATUS_IO: out of memory.
 enum status weights_pack(struct weights *weights, int task, struct arena *scratch, struct error *err);
+
+// Local.  The order of heads and channels of weights by unit, and of passes by unit, which put captures back
+// into the model's.  Must outlive the weights.
+void weights_set_groups(struct weights *weights, const struct groups *groups);
 
 const struct dims *weights_dims(const struct weights *weights);
 

@@ -36,6 +36,7 @@ enum job_io { JOB_IO_MPIO, JOB_IO_POSIX };                        // how raw dat
 enum job_by { JOB_BY_UNIT, JOB_BY_LAYER, JOB_BY_UNIT_AND_LAYER }; // pieces of attribution
 // Which of the evaluated samples: all, or a part of a seeded split (corpus.h).
 enum job_part { JOB_ALL_SAMPLES, JOB_CHOOSING_SAMPLES, JOB_JUDGING_SAMPLES };
+enum job_groups { JOB_GROUPS_AUTO, JOB_GROUPS_ON, JOB_GROUPS_OFF }; // scales of groups of heads and channels
 enum job_store { JOB_STORE_SELECTED, JOB_STORE_NONE }; // which tensors are kept: those asked for, or none
 
 // Lists of names (modes, layers, components) stay text here; the folders below give them meaning.
@@ -63,6 +64,7 @@ struct job {
     int calib_seqlen;
     double percentile_alpha;
     const char *observer; // NULL, or as numerics/observer.h has it
+    int group_heads;      // enum job_groups; once the model is known AUTO only where there is no choice
     int shuffle_calib;    // orders of the calibration samples, that of the text among them
     const char *modes;    // comma list of names and sets
     const char *recipes;  // NULL: none; recipe files, one per line

@@ -108,6 +108,7 @@ struct plan {
     struct cell *cells;      // ascending; as many orders at every calib_data_num
     int n_cells;
     struct observers observers;
+    int group_scales; // of a layer, beside those of the sites: arch/groups.h; 0: none
     int *orders,
         *places; // [n_orders][calibration_samples], sample at each place of an order, and the inverse
     int n_orders;
@@ -163,10 +164,15 @@ static inline uint32_t plan_wants(const struct plan *plan, int run, int layer)
     return plan->runs[run].dither ? 0 : plan->want[layer];
 }
 
-// Local.  Numbers that a sample shows, and scales of a cell: [n_layer][n_sites].
-static inline size_t plan_observed(const struct plan *plan)
+// Local.  Numbers that a sample shows, and scales of a cell: [n_layer][n_sites], then
+// [n_layer][group_scales].
+static inline size_t plan_of_sites(const struct plan *plan)
 {
     return (size_t)plan->n_layer * (size_t)plan->arch->n_sites;
+}
+static inline size_t plan_observed(const struct plan *plan)
+{
+    return plan_of_sites(plan) + (size_t)plan->n_layer * (size_t)plan->group_scales;
 }
 
 // Local.  Layers in front of the first in which two runs may differ: of settings that give other bits (struct

@@ -21,6 +21,7 @@ struct mode {
     const struct recipe_part *parts; // what it changes of that, in order
     int n_parts;
     enum format weights; // that weights start in where they may have it; FORMAT_NONE: mode_weights()
+    enum format order;   // of the scan's sums, without which it is another mode; FORMAT_NONE: any
     unsigned sets;
     const char *equals;  // name of a mode whose results are the same bits, or NULL
     const char *summary; // one line for `ssmsweep modes`

@@ -98,7 +98,7 @@ enum status store_extend(struct store **store, const struct comm *comm, const ch
 enum status store_read_states(struct store *store, int run, unsigned char *state, struct error *err);
 // Local.  Is what is stored what its digest says?  False also where it cannot be read.
 bool store_sample_is_whole(struct store *store, int run, int sample, int length, struct hash *hash);
-// The same of what a sample showed, which it gives: observed[n_layer, n_sites] and
+// The same of what a sample showed, which it gives: observed[plan_observed()] and
 // histogram[n_layer, n_sites, HISTOGRAM_BINS], NULL where the plan has none.
 bool store_read_observed(struct store *store, int sample, float *observed, uint32_t *histogram,
                          struct hash *hash);
@@ -110,8 +110,13 @@ unsigned long long store_estimate_bytes(const struct plan *plan, const struct di
 // samples.
 enum status store_read_ids(struct store *store, int sample, int length, int32_t *ids, struct error *err);
 
-// Collective.  scales: [n_cells][n_layer][n_sites], equal on all ranks.
+// Collective.  scales: [n_cells][plan_observed()], equal on all ranks.
 enum status store_write_scales(struct store *store, const float *scales, struct error *err);
+// Collective.  rows: those of struct groups (arch/groups.h), needed on rank 0 alone.
+enum status store_write_groups(struct store *store, const int32_t *rows, struct hash *hash,
+                               struct error *err);
+// Local.  False: they are not there, or torn.
+bool store_read_groups(struct store *store, int32_t *rows, struct hash *hash);
 
 // Local: values[length, width] of one sample at (run, layer, component).  They are copied, and written while
 // the caller computes.  One sample of each run at a time, its outputs in the order in which the digest takes

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "ssmsweep/arch/groups.h"
 #include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/stop.h"
@@ -50,6 +51,7 @@ struct sweep {
     char added[SWEEP_MODES_ROOM];                                   // modes that it lacks
     struct model model;
     struct model reference;    // --reference-model; model.reference points to it
+    struct groups groups;      // of heads and channels, where the model's sizes are `grouped`
     struct corpus corpus;      // evaluated: the samples of the result file
     struct corpus calibration; // behind the scales; no samples: those evaluated, or none are needed
     struct plan plan;

@@ -418,15 +418,19 @@ static void cpu_break_marked(struct batch *batch, const int8_t *finite, float *r
 static const float *cpu_give(struct batch *batch, const struct seen *seen, float *room)
 {
     const int width = seen->width;
-    const bool whole = seen->values && !seen->rotation && seen->ld == width;
+    const bool whole = seen->values && !seen->order && !seen->rotation && seen->ld == width;
     if (whole && batch->broken >= batch->tokens) return seen->values;
     for (int t = 0; t < batch->tokens; t++) {
         float *row = room + (long)t * width;
-        if (seen->values)
+        if (seen->values && seen->order)
+            for (int i = 0; i < width; i++)
+                row[i] = seen->values[t * seen->ld + seen->order[i]];
+        else if (seen->values)
             memcpy(row, seen->values + t * seen->ld, (size_t)width * sizeof *row);
         else
             for (int i = 0; i < width; i++)
-                row[i] = (float)seen->codes[t * seen->ld + i] * seen->scale[seen->by_row ? t : 0];
+                row[i] = (float)seen->codes[t * seen->ld + (seen->order ? seen->order[i] : i)] *
+                         seen->scale[seen->by_row ? t : 0];
     }
     if (seen->rotation) cpu_rotate(batch, seen->rotation, room, width);
     cpu_break_rest(batch, room, width, width);

@@ -17,10 +17,13 @@ static const char *const types[LAYOUT_ELEMENTS] = {[ELEMENT_U8] = "uint8",
 
 // Sizes that no model and no text changes are numbers.
 static const char *const axes[LAYOUT_AXES] = {
-    [AXIS_SAMPLES] = "S",        [AXIS_TOKENS] = "L",      [AXIS_OBSERVED] = "C",
-    [AXIS_LAYERS] = "n_layer",   [AXIS_SITES] = "n_sites", [AXIS_COMPONENTS] = "n_components",
-    [AXIS_WIDTH] = "width",      [AXIS_DIGEST] = "32",     [AXIS_OBSERVER_BINS] = "642",
-    [AXIS_PROFILE_BINS] = "131", [AXIS_POSITIONS] = "21",  [AXIS_TWO] = "2"};
+    [AXIS_SAMPLES] = "S",         [AXIS_TOKENS] = "L",
+    [AXIS_OBSERVED] = "C",        [AXIS_LAYERS] = "n_layer",
+    [AXIS_SITES] = "n_sites",     [AXIS_GROUP_SCALES] = "18G + 16GN",
+    [AXIS_GROUPS] = "I + 20G",    [AXIS_COMPONENTS] = "n_components",
+    [AXIS_WIDTH] = "width",       [AXIS_DIGEST] = "32",
+    [AXIS_OBSERVER_BINS] = "642", [AXIS_PROFILE_BINS] = "131",
+    [AXIS_POSITIONS] = "21",      [AXIS_TWO] = "2"};
 
 static char *dataset_table(void)
 {

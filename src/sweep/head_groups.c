@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "head_groups.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/base/hash.h"
+#include "ssmsweep/sweep/progress.h"
+#include "ssmsweep/sweep/scheduler.h"
+
+// ---- whether there are any ----
+
+static enum status refuse(const struct sweep *sweep, const char *why, struct error *err)
+{
+    return error_set(err, STATUS_USAGE,
+                     "--group_heads on: %s: no groups can be formed: %s; leave the option out",
+                     sweep->model.directory, why);
+}
+
+enum status head_groups_settle(struct sweep *sweep, struct error *err)
+{
+    struct dims *dims = &sweep->model.dims;
+    const int asked = sweep->job->group_heads;
+    const char *obstacle = groups_obstacle(dims);
+    if (sweep->model.kind == MODEL_W8A8 && asked != JOB_GROUPS_AUTO)
+        return error_set(err, STATUS_USAGE,
+                         "--group_heads: the scales come from the W8A8 checkpoint %s; leave the option out",
+                         sweep->model.directory);
+    if (asked == JOB_GROUPS_ON && obstacle) return refuse(sweep, obstacle, err);
+    if (sweep->model.kind == MODEL_W8A8 || !dims->arch->groups) return STATUS_OK;
+    if (asked == JOB_GROUPS_AUTO && obstacle)
+        log_job(sweep->log, LOG_NORMAL, "scales: one for each site, no groups of heads: %s", obstacle);
+    dims->grouped = asked != JOB_GROUPS_OFF && !obstacle;
+    sweep->settled.group_heads = dims->grouped ? JOB_GROUPS_ON : JOB_GROUPS_OFF;
+    return STATUS_OK;
+}
+
+// ---- the earlier pass ----
+
+struct looking {
+    const struct worker *worker;
+    struct scheduler *scheduler;
+    float *means; // [n_layer][I] of the sample at work
+    float *most;  // of all samples
+    size_t count;
+    int sample;
+};
+
+static bool look_around(void *context, int layer)
+{
+    struct looking *looking = context;
+    (void)layer;
+    scheduler_poll(looking->scheduler);
+    return !scheduler_overdue(looking->scheduler);
+}
+
+static enum status look_at_sample(void *context, int sample, struct scheduler *scheduler, struct error *err)
+{
+    struct looking *looking = context;
+    const struct corpus *corpus = looking->worker->calibration;
+    const struct observation observation = {.channel_means = looking->means};
+    const struct capture capture = {.between_layers = look_around, .context = looking};
+    looking->scheduler = scheduler;
+    log_rank(looking->worker->log, LOG_VERBOSE, "groups heads by sample %d", sample);
+    if (!forward_observe(looking->worker->forward, &observation,
+                         corpus->ids + (size_t)sample * (size_t)corpus->max_tokens, corpus->length[sample],
+                         &capture))
+        return worker_overdue(looking->worker, err);
+    for (size_t i = 0; i < looking->count; i++)
+        if (looking->means[i] > looking->most[i]) looking->most[i] = looking->means[i];
+    scheduler_complete(scheduler, (double)corpus->length[sample]);
+    return STATUS_OK;
+}
+
+// Maxima: the same whoever had which sample.  What is not a number is passed over.
+static enum status look_at_all(struct looking *looking, struct progress *progress, struct error *err)
+{
+    const struct worker *worker = looking->worker;
+    struct task task = {.n_items = worker->plan->calibration_samples,
+                        .attempts = WORKER_ATTEMPTS,
+                        .run = look_at_sample,
+                        .context = looking,
+                        .stop = worker->stop,
+                        .log = worker->log};
+    for (int s = 0; s < task.n_items && worker->comm->rank == 0; s++)
+        progress->all_work += worker->calibration->length[s];
+    if (scheduler_run(worker->comm, &task, progress, err)) return err->status;
+    MPI_Allreduce(MPI_IN_PLACE, looking->most, (int)looking->count, MPI_FLOAT, MPI_MAX, worker->comm->world);
+    return STATUS_OK;
+}
+
+// Each layer by one rank; the others have zeros there.
+static enum status form(struct groups *groups, const struct comm *comm, const float *means, struct error *err)
+{
+    const struct dims *dims = groups->dims;
+    const int count = dims->n_layer * groups_row(dims);
+    for (int l = comm->rank; l < dims->n_layer && !err->status; l += comm->ranks)
+        groups_form(groups, l, means + (size_t)l * (size_t)dims->d_inner, err);
+    if (comm_agree(comm, err)) return err->status;
+    MPI_Allreduce(MPI_IN_PLACE, groups->rows, count, MPI_INT32_T, MPI_BOR, comm->world);
+    return STATUS_OK;
+}
+
+static enum status look(struct sweep *sweep, const struct worker *worker, struct progress *progress,
+                        struct error *err)
+{
+    const struct dims *dims = &sweep->model.dims;
+    const size_t count = (size_t)dims->n_layer * (size_t)dims->d_inner;
+    struct looking looking = {.worker = worker,
+                              .means = calloc(count, sizeof *looking.means),
+                              .most = calloc(count, sizeof *looking.most),
+                              .count = count};
+    if (!looking.means || !looking.most)
+        error_memory(err, 2 * count * sizeof *looking.means, "the means of channels");
+    if (!comm_agree(worker->comm, err) && !look_at_all(&looking, progress, err))
+        form(&sweep->groups, worker->comm, looking.most, err);
+    free(looking.means);
+    free(looking.most);
+    return err->status;
+}
+
+// ---- the file ----
+
+// What an earlier run stored: rank 0 reads, the others get it.
+static bool take_stored(struct sweep *sweep, struct store *store, struct hash *hash)
+{
+    const struct comm *comm = sweep->comm;
+    const int count = sweep->model.dims.n_layer * groups_row(&sweep->model.dims);
+    int whole = sweep->resumes && comm->rank == 0 && store_read_groups(store, sweep->groups.rows, hash) &&
+                groups_settle(&sweep->groups);
+    MPI_Bcast(&whole, 1, MPI_INT, 0, comm->world);
+    if (whole)
+        MPI_Bcast(sweep->groups.rows, count, MPI_INT32_T, 0, comm->world);
+    else
+        memset(sweep->groups.rows, 0, (size_t)count * sizeof *sweep->groups.rows);
+    return whole;
+}
+
+enum status head_groups_find(struct sweep *sweep, const struct worker *worker, struct engine *engine,
+                             struct store *store, struct progress *progress, struct error *err)
+{
+    struct hash *hash = hash_open();
+    if (!hash) error_memory(err, HASH_BYTES, "a digest");
+    if (!err->status) groups_open(&sweep->groups, &sweep->model.dims, err);
+    if (comm_agree(sweep->comm, err)) goto close_hash;
+    if (!take_stored(sweep, store, hash) &&
+        (look(sweep, worker, progress, err) || store_write_groups(store, sweep->groups.rows, hash, err)))
+        goto close_hash;
+    if (!groups_settle(&sweep->groups))
+        error_set(err, STATUS_INTERNAL, "calibration: groups of heads that are none");
+    if (comm_agree(sweep->comm, err)) goto close_hash;
+    engine_pack_groups(engine, sweep->comm, &sweep->model, &sweep->groups, sweep->threads, sweep->log, err);
+close_hash:
+    hash_close(hash);
+    return err->status;
+}
