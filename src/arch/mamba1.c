@@ -42,9 +42,9 @@ static const struct arch_tensor tensors[MAMBA1_TENSORS] = {
     [TENSOR_OUT_PROJ] = {.name = "mixer.out_proj.weight", .shape = {EXTENT_D, EXTENT_I}, .halves = true},
 };
 
-#define ANY_WEIGHT FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16
+#define ANY_WEIGHT FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16, FORMAT_INT8_GIVEN
 #define ANY_INT4 FORMAT_INT4_G128, FORMAT_INT4_G64, FORMAT_INT4_G32
-#define GRID_OR_FLOAT FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16
+#define GRID_OR_FLOAT FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16, FORMAT_INT8_GIVEN
 
 static const struct unit units[MAMBA1_UNITS] = {
     [UNIT_IN_PROJ] = {"weight:in_proj", {ANY_WEIGHT, FORMAT_INT8_CHANNEL, ANY_INT4}},
@@ -56,20 +56,20 @@ static const struct unit units[MAMBA1_UNITS] = {
     [UNIT_A_LOG] = {"weight:A_log", {ANY_WEIGHT}},
     [UNIT_D_SKIP] = {"weight:D", {ANY_WEIGHT}},
     [UNIT_OUT_PROJ] = {"weight:out_proj", {ANY_WEIGHT, FORMAT_INT8_CHANNEL, ANY_INT4}},
-    [UNIT_IN_PROJ_INPUT] = {"in_proj:input", {FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16, FORMAT_DYNAMIC_TOKEN}},
+    [UNIT_IN_PROJ_INPUT] = {"in_proj:input", {GRID_OR_FLOAT, FORMAT_DYNAMIC_TOKEN}},
     [UNIT_CONV1D_INPUT] = {"conv1d:input",
-                           {FORMAT_INT8, FORMAT_DYNAMIC, FORMAT_FLOAT, FORMAT_FP16, FORMAT_DYNAMIC_TOKEN}},
+                           {FORMAT_INT8, FORMAT_DYNAMIC, FORMAT_FLOAT, FORMAT_FP16, FORMAT_DYNAMIC_TOKEN,
+                            FORMAT_INT8_GIVEN}},
     [UNIT_GATE_INPUT] = {"gate:input", {GRID_OR_FLOAT}},
     [UNIT_CONV1D_OUTPUT] = {"conv1d:output", {GRID_OR_FLOAT}},
-    [UNIT_X_PROJ_INPUT] = {"x_proj:input", {FORMAT_INT8, FORMAT_FLOAT}},
+    [UNIT_X_PROJ_INPUT] = {"x_proj:input", {FORMAT_INT8, FORMAT_FLOAT, FORMAT_INT8_GIVEN}},
     [UNIT_SCAN_U] = {"scan:u", {FORMAT_CODES, FORMAT_INT8, FORMAT_FLOAT}},
     [UNIT_DT_PROJ_INPUT] = {"dt_proj:input", {GRID_OR_FLOAT}},
     [UNIT_SCAN_B] = {"scan:B", {GRID_OR_FLOAT}},
     [UNIT_SCAN_C] = {"scan:C", {GRID_OR_FLOAT}},
     [UNIT_SCAN_DT] = {"scan:dt", {GRID_OR_FLOAT}},
     [UNIT_SCAN_Y] = {"scan:y", {FORMAT_FP16, FORMAT_FLOAT}},
-    [UNIT_OUT_PROJ_INPUT] = {"out_proj:input",
-                             {FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16, FORMAT_DYNAMIC_TOKEN}},
+    [UNIT_OUT_PROJ_INPUT] = {"out_proj:input", {GRID_OR_FLOAT, FORMAT_DYNAMIC_TOKEN}},
     [UNIT_MIXER_OUTPUT] = {"mixer:output", {FORMAT_FP16, FORMAT_FLOAT}},
     [UNIT_SCAN_ORDER] = {"scan:order", {FORMAT_SEQUENTIAL, FORMAT_BLOCKED}},
 };
@@ -84,14 +84,29 @@ static bool is_values(enum format weight)
 // docs/recipes.md, "Runs that are the same".  1. Codes that are dequantized and quantized again are the same
 // codes, and so are those of a float v, whoever makes them: `int8` is `codes`.  2. Behind an INT8 conv1d the
 // float is the grid, code · scale, which the scan makes of codes as well.  3. So does x_proj where its weight
-// is float: both products are of values.
+// is float: both products are of values.  4. Behind a conv1d on a grid x_proj takes its codes, whatever scale
+// of its own it was to have.
 static void canonical(struct setting *setting)
 {
-    const bool int8 = setting->of[UNIT_CONV1D_OUTPUT] == FORMAT_INT8;
+    const bool given = setting->of[UNIT_CONV1D_OUTPUT] == FORMAT_INT8_GIVEN,
+               int8 = given || setting->of[UNIT_CONV1D_OUTPUT] == FORMAT_INT8;
     if (setting->of[UNIT_SCAN_U] == FORMAT_INT8 || (int8 && setting->of[UNIT_SCAN_U] == FORMAT_FLOAT))
         setting->of[UNIT_SCAN_U] = FORMAT_CODES;
-    if (int8 && is_values((enum format)setting->of[UNIT_X_PROJ]))
+    if (int8 && (is_values((enum format)setting->of[UNIT_X_PROJ]) ||
+                 setting->of[UNIT_X_PROJ_INPUT] == FORMAT_INT8_GIVEN))
         setting->of[UNIT_X_PROJ_INPUT] = FORMAT_INT8;
+}
+
+int mamba1_site_of(int unit)
+{
+    static const int8_t sites_of[MAMBA1_UNITS] = {
+        [UNIT_IN_PROJ_INPUT] = SITE_IN_PROJ_INPUT + 1,  [UNIT_CONV1D_INPUT] = SITE_IN_PROJ_OUTPUT + 1,
+        [UNIT_GATE_INPUT] = SITE_IN_PROJ_OUTPUT + 1,    [UNIT_CONV1D_OUTPUT] = SITE_X_PROJ_INPUT + 1,
+        [UNIT_X_PROJ_INPUT] = SITE_X_PROJ_INPUT + 1,    [UNIT_SCAN_U] = SITE_X_PROJ_INPUT + 1,
+        [UNIT_DT_PROJ_INPUT] = SITE_X_PROJ_OUTPUT + 1,  [UNIT_SCAN_B] = SITE_X_PROJ_OUTPUT + 1,
+        [UNIT_SCAN_C] = SITE_X_PROJ_OUTPUT + 1,         [UNIT_SCAN_DT] = SITE_DT_PROJ_OUTPUT + 1,
+        [UNIT_OUT_PROJ_INPUT] = SITE_OUT_PROJ_INPUT + 1};
+    return sites_of[unit] - 1;
 }
 
 // ---- activations ----
@@ -179,6 +194,7 @@ static bool takes_codes(const struct setting *setting, int unit)
     .describe = mamba1_describe, .rotates_inner = true, .tensors = tensors, .components = components,        \
     .sites = sites, .n_tensors = MAMBA1_TENSORS, .n_components = MAMBA1_COMPONENTS, .n_sites = MAMBA1_SITES, \
     .units = {units, MAMBA1_UNITS}, .products = MAMBA1_PRODUCTS, .takes_codes = takes_codes,                  \
+    .site_of = mamba1_site_of, .same_weight = mamba1_same_weight,                                            \
     .layer_bytes = sizeof(union mamba1_layer), .carve_layer = mamba1_carve_layer,                            \
     .scratch_bytes = mamba1_scratch_bytes, .pack = mamba1_pack, .need = mamba1_need, .depth = mamba1_depth, .canonical = canonical, .work_bytes = sizeof(struct mamba1_work),    \
     .carve = carve, .layer = run_layer, .cost = cost, .operations = operations

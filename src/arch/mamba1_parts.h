@@ -56,7 +56,7 @@ struct packed_weight {
     float *values;
     float *scales;
 };
-enum { WEIGHT_FORMATS = (int)FORMAT_INT4_G32 + 1 };
+enum { WEIGHT_FORMATS = (int)FORMAT_INT8_GIVEN + 1 };
 // in_proj and out_proj are rotated: had_rows(W_in diag(w_norm)); had on both sides of W_out.
 struct unit_layer {
     struct packed_weight of[MAMBA1_WEIGHTS][WEIGHT_FORMATS][2]; // the last: for products with codes
@@ -76,6 +76,8 @@ void mamba1_pack(const struct packing *packing, enum packed_form form, void *lay
 bool mamba1_takes_codes(const struct setting *setting, enum mamba1_unit weight);
 void mamba1_need(const struct setting *setting, struct needs *needs);
 int mamba1_depth(const struct dims *dims, int unit);
+int mamba1_site_of(int unit);
+bool mamba1_same_weight(const struct dims *dims, const void *layer, int unit, enum format a, enum format b);
 void mamba1_carve_units(const struct dims *dims, const struct needs *needs, struct arena *arena,
                         struct unit_layer *layer);
 void mamba1_pack_units(const struct packing *packing, struct unit_layer *layer);

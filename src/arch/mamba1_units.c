@@ -24,20 +24,30 @@ struct layer {
     const struct dims *d;
     const struct mamba1_work *w;
     const struct unit_layer *p;
-    const float *scale; // [MAMBA1_SITES] of this layer
-    const struct setting *setting;
+    const struct setting *asked;  // as the recipe has it
+    const struct setting setting; // of which activations of FORMAT_INT8_GIVEN are FORMAT_INT8
     struct leading ld;
 };
 
 static enum format format_of(const struct layer *l, enum mamba1_unit unit)
 {
-    return (enum format)l->setting->of[unit];
+    return (enum format)l->setting.of[unit];
 }
 
 // In the form in which its product takes it.
 static const struct packed_weight *weight_of(const struct layer *l, enum mamba1_unit weight)
 {
-    return &l->p->of[weight][format_of(l, weight)][mamba1_takes_codes(l->setting, weight)];
+    return &l->p->of[weight][format_of(l, weight)][mamba1_takes_codes(&l->setting, weight)];
+}
+
+// The scale of an activation; that of u belongs to who makes its codes, conv1d or x_proj's input.
+static const float *scale_of(const struct layer *l, enum mamba1_unit unit)
+{
+    const int site = mamba1_site_of(unit);
+    if (site == SITE_X_PROJ_INPUT)
+        unit = format_of(l, UNIT_CONV1D_OUTPUT) == FORMAT_INT8 ? UNIT_CONV1D_OUTPUT : UNIT_X_PROJ_INPUT;
+    const bool given = l->asked->of[unit] == FORMAT_INT8_GIVEN && l->pass->given && l->pass->given[site] > 0;
+    return (given ? l->pass->given : l->pass->scales) + site;
 }
 
 static struct operand of_values(const float *values, long ld)
@@ -205,10 +215,10 @@ static struct operand normalize(const struct layer *l)
                               .eps = l->d->norm_eps,
                               .xhat = on_grid ? NULL : pass->xhat,
                               .codes = on_grid ? pass->codes : NULL,
-                              .step = l->scale[SITE_IN_PROJ_INPUT]};
+                              .step = *scale_of(l, UNIT_IN_PROJ_INPUT)};
     l->on->norm(l->batch, &norm);
     l->on->find_broken(l->batch, pass->residual, l->ld.D, l->d->d_model);
-    if (on_grid) return of_codes(pass->codes, l->ld.D, &l->scale[SITE_IN_PROJ_INPUT]);
+    if (on_grid) return of_codes(pass->codes, l->ld.D, scale_of(l, UNIT_IN_PROJ_INPUT));
     if (format == FORMAT_FP16) l->on->round_half(l->batch, pass->xhat, l->ld.D);
     if (format != FORMAT_DYNAMIC_TOKEN) return of_values(pass->xhat, l->ld.D);
     const struct quantize quantize = {.x = pass->xhat,
@@ -248,15 +258,16 @@ static void project_in(const struct layer *l, const struct operand *n, struct op
     const int inner = l->ld.I;
     const enum format x_format = format_of(l, UNIT_CONV1D_INPUT), z_format = format_of(l, UNIT_GATE_INPUT);
     const bool dynamic = x_format == FORMAT_DYNAMIC || x_format == FORMAT_DYNAMIC_TOKEN;
-    const float *s_xz = &l->scale[SITE_IN_PROJ_OUTPUT];
+    const float *s_x = scale_of(l, UNIT_CONV1D_INPUT), *s_z = scale_of(l, UNIT_GATE_INPUT);
+    const bool alike = x_format == z_format && *s_x == *s_z;
     struct projection first = {.a = *n,
                                .room = l->pass->normed,
                                .ld_room = l->ld.D,
                                .depth = l->d->d_model,
                                .weight = UNIT_IN_PROJ,
-                               .outputs = x_format == z_format ? 2 * inner : inner,
+                               .outputs = alike ? 2 * inner : inner,
                                .format = dynamic ? FORMAT_FLOAT : x_format,
-                               .step = *s_xz,
+                               .step = *s_x,
                                .values = dynamic ? l->w->v : l->w->xz,
                                .codes = l->w->xz_codes,
                                .ldv = dynamic ? inner : 2L * inner,
@@ -264,14 +275,15 @@ static void project_in(const struct layer *l, const struct operand *n, struct op
     struct projection second = first;
     second.first = second.outputs = inner;
     second.format = z_format;
+    second.step = *s_z;
     second.values = l->w->xz + inner, second.ldv = 2L * inner;
     second.codes = l->w->xz_codes + inner;
     const int32_t *bias128 = project(l, &first, NULL);
-    if (x_format != z_format) project(l, &second, bias128);
+    if (!alike) project(l, &second, bias128);
     *x = dynamic ? quantize_x(l, l->w->v, x_format) : result_of(&first);
     *z = result_of(&second);
-    if (!dynamic) x->scale = s_xz;
-    z->scale = s_xz;
+    if (!dynamic) x->scale = s_x;
+    z->scale = s_z;
 }
 
 // ---- conv1d ----
@@ -289,7 +301,7 @@ static void quantize_u(const struct layer *l, const float *v, int8_t *codes)
     const struct quantize quantize = {.x = v,
                                       .ldx = l->ld.I,
                                       .width = l->ld.I,
-                                      .step = l->scale[SITE_X_PROJ_INPUT],
+                                      .step = *scale_of(l, UNIT_X_PROJ_INPUT),
                                       .codes = codes,
                                       .ldq = l->ld.I};
     l->on->quantize(l->batch, &quantize);
@@ -302,7 +314,7 @@ static struct operand convolve(const struct layer *l, const struct operand *x)
     const struct mamba1_work *w = l->w;
     const bool int8 = format_of(l, UNIT_CONV1D_OUTPUT) == FORMAT_INT8,
                half = format_of(l, UNIT_CONV1D_OUTPUT) == FORMAT_FP16,
-               coded = mamba1_takes_codes(l->setting, UNIT_CONV_W);
+               coded = mamba1_takes_codes(&l->setting, UNIT_CONV_W);
     const struct packed_weight *taps = weight_of(l, UNIT_CONV_W);
     const bool channels = coded && format_of(l, UNIT_CONV_W) == FORMAT_INT8_CHANNEL;
     const struct operand values = coded ? *x : valued(l, x, l->ld.I, w->xz, 2L * l->ld.I);
@@ -321,18 +333,18 @@ static struct operand convolve(const struct layer *l, const struct operand *x)
                                   .ldv = l->ld.I,
                                   .codes = wants_codes(l) && !half ? w->u_codes : NULL,
                                   .ldq = l->ld.I,
-                                  .step = l->scale[SITE_X_PROJ_INPUT],
+                                  .step = *scale_of(l, UNIT_CONV1D_OUTPUT),
                                   .ties_away = int8};
     l->on->conv1d(l->batch, &conv1d, l->ld.I);
     if (half && wants_codes(l)) quantize_u(l, w->v, w->u_codes);
-    return int8 ? of_codes(w->u_codes, l->ld.I, &l->scale[SITE_X_PROJ_INPUT]) : of_values(w->v, l->ld.I);
+    return int8 ? of_codes(w->u_codes, l->ld.I, scale_of(l, UNIT_CONV1D_OUTPUT)) : of_values(w->v, l->ld.I);
 }
 
 // What the scan gets as u: the codes that are there; those that c gives once more; or c, behind an INT8
 // conv1d its grid.
 static struct operand scan_input(const struct layer *l, struct operand *c)
 {
-    const float *step = &l->scale[SITE_X_PROJ_INPUT];
+    const float *step = scale_of(l, UNIT_SCAN_U);
     if (format_of(l, UNIT_SCAN_U) == FORMAT_CODES) return of_codes(l->w->u_codes, l->ld.I, step);
     *c = valued(l, c, l->ld.I, l->w->v, l->ld.I);
     if (format_of(l, UNIT_SCAN_U) != FORMAT_INT8) return *c;
@@ -348,21 +360,25 @@ static const enum mamba1_unit part_units[PARTS] = {UNIT_DT_PROJ_INPUT, UNIT_SCAN
 
 static bool same_formats(const struct layer *l)
 {
-    return format_of(l, UNIT_DT_PROJ_INPUT) == format_of(l, UNIT_SCAN_B) &&
-           format_of(l, UNIT_SCAN_B) == format_of(l, UNIT_SCAN_C);
+    for (int i = PART_DT; i < PART_C; i++)
+        if (format_of(l, part_units[i]) != format_of(l, part_units[i + 1]) ||
+            *scale_of(l, part_units[i]) != *scale_of(l, part_units[i + 1]))
+            return false;
+    return true;
 }
 
 // On a grid dbl_q = sat8(rint((acc · s_Wx) · (s_u/s_dbl))).  Gives dt_low; B and C are values in w->dbl.
 static struct operand project_x(const struct layer *l, struct operand *c)
 {
     const struct mamba1_work *w = l->w;
-    const float *s_u = &l->scale[SITE_X_PROJ_INPUT], *s_dbl = &l->scale[SITE_X_PROJ_OUTPUT];
+    const float *s_u = scale_of(l, UNIT_X_PROJ_INPUT);
     const int firsts[PARTS + 1] = {0, l->ld.R, l->ld.R + l->ld.N, l->ld.dbl};
     const bool on_grid = format_of(l, UNIT_X_PROJ_INPUT) == FORMAT_INT8;
     if (!on_grid) *c = valued(l, c, l->ld.I, w->v, l->ld.I);
     struct operand low = {0};
     const int32_t *bias128 = NULL;
     for (int i = 0, count; i < PARTS; i += count) {
+        const float *s_dbl = scale_of(l, part_units[i]);
         count = same_formats(l) ? PARTS : 1;
         const struct projection p = {.a = on_grid ? of_codes(w->u_codes, l->ld.I, s_u) : *c,
                                      .room = w->dt,
@@ -397,14 +413,14 @@ static struct operand project_dt(const struct layer *l, const struct operand *lo
                                  .weight = UNIT_DT_PROJ,
                                  .outputs = l->ld.I,
                                  .format = format_of(l, UNIT_SCAN_DT),
-                                 .step = l->scale[SITE_DT_PROJ_OUTPUT],
+                                 .step = *scale_of(l, UNIT_SCAN_DT),
                                  .values = l->w->dt,
                                  .codes = l->w->dt_codes,
                                  .ldv = l->ld.I,
                                  .ldq = l->ld.I};
     project(l, &p, NULL);
     struct operand dt = result_of(&p);
-    dt.scale = &l->scale[SITE_DT_PROJ_OUTPUT];
+    dt.scale = scale_of(l, UNIT_SCAN_DT);
     return dt;
 }
 
@@ -460,13 +476,13 @@ static struct operand rotate_y(const struct layer *l)
                                       .ldx = l->ld.I,
                                       .width = l->ld.I,
                                       .of = by_row ? STEP_OF_ROWS : STEP_GIVEN,
-                                      .step = l->scale[SITE_OUT_PROJ_INPUT],
+                                      .step = *scale_of(l, UNIT_OUT_PROJ_INPUT),
                                       .steps = w->y_scales,
                                       .ties_away = true,
                                       .codes = w->y_codes,
                                       .ldq = l->ld.I};
     l->on->quantize(l->batch, &quantize);
-    struct operand y = of_codes(w->y_codes, l->ld.I, by_row ? w->y_scales : &l->scale[SITE_OUT_PROJ_INPUT]);
+    struct operand y = of_codes(w->y_codes, l->ld.I, by_row ? w->y_scales : scale_of(l, UNIT_OUT_PROJ_INPUT));
     y.by_row = by_row;
     return y;
 }
@@ -502,6 +518,14 @@ static bool give(const struct layer *l, enum mamba1_component component, const s
     return l->pass->give(l->pass, (int)component, &seen);
 }
 
+static struct setting computed(const struct setting *asked)
+{
+    struct setting setting = *asked;
+    for (int u = MAMBA1_WEIGHTS; u < MAMBA1_UNITS; u++)
+        if (setting.of[u] == FORMAT_INT8_GIVEN) setting.of[u] = FORMAT_INT8;
+    return setting;
+}
+
 bool mamba1_layer_units(const struct pass *pass)
 {
     const struct layer l = {.pass = pass,
@@ -510,8 +534,8 @@ bool mamba1_layer_units(const struct pass *pass)
                             .d = pass->dims,
                             .w = pass->work,
                             .p = pass->weights,
-                            .scale = pass->scales,
-                            .setting = pass_setting(pass),
+                            .asked = pass_setting(pass),
+                            .setting = computed(pass_setting(pass)),
                             .ld = leading_of(pass->dims)};
     const struct operand y = of_values(l.w->y, l.ld.I), h = of_values(pass->h, l.ld.D);
     struct operand x, z;

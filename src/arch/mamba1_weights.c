@@ -16,7 +16,8 @@ _Static_assert(sizeof(union mamba1_layer) <= ARCH_MOST_POINTERS_BYTES, "room for
 
 static bool is_coded(enum format activation)
 {
-    return activation == FORMAT_INT8 || activation == FORMAT_DYNAMIC || activation == FORMAT_DYNAMIC_TOKEN;
+    return activation == FORMAT_INT8 || activation == FORMAT_INT8_GIVEN || activation == FORMAT_DYNAMIC ||
+           activation == FORMAT_DYNAMIC_TOKEN;
 }
 
 bool mamba1_takes_codes(const struct setting *setting, enum mamba1_unit weight)
@@ -122,6 +123,27 @@ void mamba1_carve_units(const struct dims *d, const struct needs *needs, struct 
             }
 }
 
+// Codes and scales, or values, each as long as carved.
+static bool same_form(const struct shape *s, const struct packed_weight *a, const struct packed_weight *b)
+{
+    const size_t values = (size_t)s->padded * (size_t)s->depth * sizeof(float),
+                 codes = (size_t)s->padded * (size_t)((s->depth + 3) / 4 * 4);
+    if (!a->values != !b->values || !a->codes != !b->codes || !a->scales != !b->scales) return false;
+    return (!a->scales || *a->scales == *b->scales) &&
+           (!a->values || memcmp(a->values, b->values, values) == 0) &&
+           (!a->codes || memcmp(a->codes, b->codes, codes) == 0);
+}
+
+bool mamba1_same_weight(const struct dims *dims, const void *layer, int unit, enum format a, enum format b)
+{
+    const struct unit_layer *of = layer;
+    if (unit >= MAMBA1_WEIGHTS) return false;
+    const struct shape shape = shape_of(dims, (enum mamba1_unit)unit);
+    const struct packed_weight *one = of->of[unit][a], *two = of->of[unit][b];
+    return (one[0].values || one[1].scales) && same_form(&shape, &one[0], &two[0]) &&
+           same_form(&shape, &one[1], &two[1]);
+}
+
 // ---- codes ----
 
 // A weight on its way into the block, and room for what is made of it.
@@ -131,11 +153,11 @@ struct making {
     struct shape shape;
     float *values;       // [rows][depth] in the basis of the layer
     const int8_t *given; // codes of a W8A8 checkpoint, their scale in scales[0]; NULL: to be made
-    float given_scale;
-    int8_t *codes; // [rows][depth] of the form at work
-    float *scales; // [rows]
-    float *grid;   // [rows][depth] what the codes stand for
-    float *row;    // [depth rounded up]
+    float given_scale;   // of those; of a float model that of FORMAT_INT8_GIVEN, 0: none
+    int8_t *codes;       // [rows][depth] of the form at work
+    float *scales;       // [rows]
+    float *grid;         // [rows][depth] what the codes stand for
+    float *row;          // [depth rounded up]
 };
 
 static float absmax_scale(const struct packing *p, const float *values, long padded)
@@ -149,15 +171,18 @@ static long up16(long count)
     return (count + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES;
 }
 
-// Per tensor, symmetric: s = max(max|w|, 1e-5) / 127, code = clamp(rint(w / s), -128, 127).
-static void make_int8(struct making *m)
+// Per tensor, symmetric: s = max(max|w|, 1e-5) / 127, or as it is given; code = clamp(rint(w / s), -128,
+// 127).
+static void make_int8(struct making *m, int format)
 {
     const long count = (long)m->shape.rows * m->shape.depth;
     if (m->given) {
         memcpy(m->codes, m->given, (size_t)count);
         m->scales[0] = m->given_scale;
     } else {
-        m->scales[0] = absmax_scale(m->p, m->values, up16(count));
+        m->scales[0] = format == FORMAT_INT8_GIVEN && m->given_scale > 0
+                           ? m->given_scale
+                           : absmax_scale(m->p, m->values, up16(count));
         m->p->kernels->quantize_even(m->values, up16(count), m->scales[0], m->codes);
     }
     for (long i = 0; i < count; i++)
@@ -244,7 +269,7 @@ static void make_codes(struct making *m, int format)
     else if (format == FORMAT_INT8_CHANNEL)
         make_int8_channel(m);
     else
-        make_int8(m);
+        make_int8(m, format);
     m->p->scratch->used_bytes = mark;
 }
 
@@ -335,13 +360,13 @@ static float *values_of(const struct packing *p, enum mamba1_unit weight)
 static void load(struct making *m)
 {
     const struct packing *p = m->p;
+    if (p->model->scales) m->given_scale = model_scales(p->model, p->layer)[MAMBA1_SITES + m->weight + 1];
     if (p->model->kind != MODEL_W8A8) {
         m->values = values_of(p, m->weight);
         return;
     }
     const struct tensor *tensor = model_tensor(p->model, p->layer, (int)m->weight + 1);
     int8_t *codes = arena_take(p->scratch, (size_t)tensor_elements(tensor) + KERNEL_LANES);
-    m->given_scale = model_scales(p->model, p->layer)[MAMBA1_SITES + m->weight + 1];
     m->values = pack_load_codes(p->scratch, tensor, m->given_scale, codes);
     m->given = codes;
 }

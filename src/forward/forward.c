@@ -195,6 +195,7 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct r
         .work = forward->work,
         .room = forward->room,
         .scales = scales ? scales + (long)layer * d->arch->n_sites : NULL,
+        .given = w->model->scales ? model_scales(w->model, layer) : NULL,
         .group_scales = scales && groups ? scales + behind_sites + layer * of_groups : NULL,
         .groups = groups,
         .residual = stream->residual,
@@ -238,6 +239,12 @@ bool forward_observe(struct forward *forward, const struct observation *observat
 {
     static const struct recipe observed = {.precision = PRECISION_FP32, .embedding = FORMAT_FLOAT};
     return run(forward, &observed, NULL, ids, length, capture, observation);
+}
+
+bool forward_same_weight(const struct forward *forward, int layer, int unit, enum format a, enum format b)
+{
+    const struct dims *d = weights_dims(forward->weights);
+    return d->arch->same_weight(d, weights_layer(forward->weights, PACKED_BY_UNIT, layer), unit, a, b);
 }
 
 static void copy_rows(const float *from, long ld_from, float *to, long ld_to, int rows, int width)

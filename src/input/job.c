@@ -197,6 +197,7 @@ char *job_identity_json(const struct job *job)
     json_put_double(writer, "percentile_alpha", job->percentile_alpha);
     json_put_string(writer, "observer", job->observer);
     if (job->group_heads == JOB_GROUPS_ON) put_choice(writer, "group_heads", job->group_heads);
+    if (job->scales) json_put_string(writer, "scales", job->scales);
     json_put_integer(writer, "shuffle_calib", job->shuffle_calib);
     json_put_integer(writer, "seed", job->shuffle_calib > 1 ? job->seed : 0); // else nothing is drawn
     json_put_string(writer, "modes", job->modes);

@@ -99,6 +99,8 @@ static const struct option options[] = {
      .help = "scales of groups of heads and channels, as Quamba2 has them, or one for each site\n"
              "(default auto: on for Mamba-2 where it has 4 heads and more for each B and C)",
      .word = "auto|on|off"},
+    {"scales", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN, OFFSET(scales), .argument = "FILE.json",
+     .help = "scales of the units of recipes that have the format int8-given (docs/recipes.md)"},
     {"shuffle-calib", 0, OPTION_INT, GROUP_INPUT, IN_RUN, OFFSET(shuffle_calib), .argument = "K",
      .help = "orders of the calibration samples, each with scales of its own (default 1: that of\nthe text)",
      .least = 1, .most = 1000},
@@ -177,15 +179,15 @@ static const struct option options[] = {
      .help = "report: the page to write (default report.html in --comparison-dir)"},
     {"title", 0, OPTION_TEXT, GROUP_OUTPUT, 1u << COMMAND_RUN | IN_COMPARE | IN_REPORT, OFFSET(title),
      .argument = "TEXT", .help = "of report.html"},
-    {"gate", 0, OPTION_LINES, GROUP_OUTPUT, IN_BOTH, OFFSET(gates), .argument = "GATE",
+    {"gate", 0, OPTION_LINES, GROUP_OUTPUT, IN_BOTH | IN_ATTRIBUTE, OFFSET(gates), .argument = "GATE",
      .brief = "limit to keep, as 'mode=2-4 layer=last mse<1e-3'; else exit status 1",
      .help = "limit to keep, as 'mode=2-4 layer=last correlation>=0.99 mse<1e-3'; exit status 1\n"
              "and one line where it is broken; may be given again"},
-    {"gate-file", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(gate_file), .argument = "FILE",
+    {"gate-file", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_ATTRIBUTE, OFFSET(gate_file), .argument = "FILE",
      .help = "gates, one per line; # starts a comment"},
     {"baseline", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(baseline), .argument = "OLD.json",
      .help = "comparison or summary of before; exit status 1 where the new one is worse"},
-    {"junit", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH, OFFSET(junit), .argument = "FILE.xml",
+    {"junit", 0, OPTION_TEXT, GROUP_OUTPUT, IN_BOTH | IN_ATTRIBUTE, OFFSET(junit), .argument = "FILE.xml",
      .help = "write what gates and baseline found as JUnit XML"},
 
     {"bootstrap", 0, OPTION_INT, GROUP_STATISTICS, IN_BOTH | IN_ATTRIBUTE | IN_REPORT, OFFSET(bootstrap),

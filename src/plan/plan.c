@@ -273,6 +273,25 @@ static bool has_order(const struct arch *arch, enum format order)
     return order == FORMAT_NONE || (unit >= 0 && unit_allows(&arch->units.of[unit], order));
 }
 
+static bool takes_given(const struct recipe *recipe, const struct arch *arch)
+{
+    for (int l = 0; l < recipe->n_layer && !recipe_is_float(recipe); l++)
+        for (int u = 0; u < arch->units.count; u++)
+            if (recipe->layers[l].of[u] == FORMAT_INT8_GIVEN) return true;
+    return false;
+}
+
+static enum status check_given(const struct plan *plan, const struct job *job, struct error *err)
+{
+    for (int r = 0; r < plan->n_runs && !job->scales; r++)
+        if (takes_given(plan->runs[r].recipe, plan->arch))
+            return error_set(err, STATUS_USAGE,
+                             "mode '%s' has units of format int8-given, whose scales come from a file: give "
+                             "--scales FILE.json",
+                             plan->runs[r].mode->name);
+    return STATUS_OK;
+}
+
 static enum status check_modes(const struct plan *plan, struct error *err)
 {
     const struct arch *arch = plan->arch;
@@ -388,6 +407,15 @@ static int first_alike(const struct plan *plan, const struct setting *settings, 
     return run;
 }
 
+static void settle(const struct plan *plan, const bool *settled, struct setting *settings)
+{
+    const int units = plan->arch->units.count;
+    for (int l = 0; l < plan->n_layer && settled; l++)
+        for (int u = 0; u < units; u++)
+            if (settings[l].of[u] == FORMAT_INT8_GIVEN && settled[l * units + u])
+                settings[l].of[u] = FORMAT_INT8;
+}
+
 // The first recipe with `run`'s setting in `layer`.
 static int first_with_setting(const struct plan *plan, const struct setting *settings, int run, int layer)
 {
@@ -401,9 +429,12 @@ static int first_with_setting(const struct plan *plan, const struct setting *set
 }
 
 // Which recipes are the same so far, and in a layer, by their canonical settings.
-static enum status make_prefixes(struct plan *plan, const struct dims *dims, struct error *err)
+static enum status make_prefixes(struct plan *plan, const struct dims *dims, const bool *settled,
+                                 struct error *err)
 {
     const size_t runs = (size_t)plan->n_runs, layers = (size_t)dims->n_layer;
+    free(plan->prefixes);
+    free(plan->alike);
     struct setting *settings = calloc(runs * layers, sizeof *settings);
     plan->prefixes = calloc(runs * (layers + 1), sizeof *plan->prefixes);
     plan->alike = calloc(runs * layers, sizeof *plan->alike);
@@ -414,6 +445,7 @@ static enum status make_prefixes(struct plan *plan, const struct dims *dims, str
     for (int r = 0; r < plan->n_runs; r++) {
         if (plan->runs[r].recipe != &plan->recipes[r]) continue;
         memcpy(settings + (size_t)r * layers, plan->recipes[r].layers, layers * sizeof *settings);
+        settle(plan, settled, settings + (size_t)r * layers);
         for (size_t l = 0; l < layers && plan->arch->canonical; l++)
             plan->arch->canonical(&settings[(size_t)r * layers + l]);
         for (int l = 0; l <= dims->n_layer; l++)
@@ -423,6 +455,11 @@ static enum status make_prefixes(struct plan *plan, const struct dims *dims, str
     }
     free(settings);
     return STATUS_OK;
+}
+
+enum status plan_settle(struct plan *plan, const struct dims *dims, const bool *settled, struct error *err)
+{
+    return make_prefixes(plan, dims, settled, err);
 }
 
 int plan_shared_layers(const struct plan *plan, int a, int b)
@@ -499,7 +536,7 @@ static enum status make_recipes(struct plan *plan, const struct dims *dims, stru
         plan->runs[r].recipe = &plan->recipes[first];
         if (first == r && arch_recipe(&plan->recipes[r], plan->runs[r].mode, dims, err)) return err->status;
     }
-    return make_needs(plan, dims, err) ? err->status : make_prefixes(plan, dims, err);
+    return make_needs(plan, dims, err) ? err->status : make_prefixes(plan, dims, NULL, err);
 }
 
 // ---- what to capture ----
@@ -526,6 +563,7 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
                         .calibration_samples = job_calibration_samples(job),
                         .shard = job->shard > 0 ? job->shard : 1,
                         .metrics = true,
+                        .profiles = job->command != COMMAND_ATTRIBUTE, // which has no use for them
                         .logits = !job->no_logits,
                         .isolated = job->isolated,
                         .forks = !job->no_forks};
@@ -533,7 +571,9 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
         make_want(&made, job, dims, err))
         goto clear_plan;
     set_references(&made, mode_find(job->reference));
-    if (make_recipes(&made, dims, err) || plan_make_items(&made, dims, corpus, ranks, err)) goto clear_plan;
+    if (make_recipes(&made, dims, err) || check_given(&made, job, err) ||
+        plan_make_items(&made, dims, corpus, ranks, err))
+        goto clear_plan;
     *plan = made;
     return STATUS_OK;
 clear_plan:

@@ -15,6 +15,19 @@ const struct pieces *pieces_made(void)
     return &made;
 }
 
+void pieces_set_price(long long weight_bytes, long long int8_multiply_adds, long long multiply_adds)
+{
+    made.weight_bytes = weight_bytes;
+    made.int8_multiply_adds = int8_multiply_adds;
+    made.multiply_adds = multiply_adds;
+}
+
+void pieces_set_price_of(int piece, long long weight_bytes, long long int8_multiply_adds)
+{
+    made.items[piece].weight_bytes = weight_bytes - made.weight_bytes;
+    made.items[piece].int8_multiply_adds = int8_multiply_adds - made.int8_multiply_adds;
+}
+
 void pieces_forget(void)
 {
     free(made.items);

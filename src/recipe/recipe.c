@@ -22,6 +22,7 @@ static const struct {
     [FORMAT_INT4_G128] = {"int4-g128", 128},
     [FORMAT_INT4_G64] = {"int4-g64", 64},
     [FORMAT_INT4_G32] = {"int4-g32", 32},
+    [FORMAT_INT8_GIVEN] = {"int8-given", 0},
     [FORMAT_DYNAMIC] = {"dynamic", 0},
     [FORMAT_DYNAMIC_TOKEN] = {"dynamic-token", 0},
     [FORMAT_CODES] = {"codes", 0},

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/arch/price.h"
 #include "ssmsweep/report/reading.h"
 
 enum { MOST_RERUNS = 64 };
@@ -13,6 +14,31 @@ enum status attribution_check(const struct job *job, int n_layer, struct error *
 {
     struct reading_place place;
     return reading_place_of(&place, job, "attribute", n_layer, err);
+}
+
+// ---- what it takes ----
+
+static enum status price_mode(const struct mode *mode, const struct dims *dims, struct price *price,
+                              struct error *err)
+{
+    struct recipe recipe = {0};
+    if (arch_recipe(&recipe, mode, dims, err)) return err->status;
+    *price = price_of(dims, &recipe);
+    recipe_clear(&recipe);
+    return STATUS_OK;
+}
+
+enum status attribution_price(const struct dims *dims, struct error *err)
+{
+    const struct pieces *pieces = pieces_made();
+    struct price price = {0};
+    if (price_mode(pieces->mode, dims, &price, err)) return err->status;
+    pieces_set_price(price.weight_bytes, price.int8_multiply_adds, price.multiply_adds);
+    for (int p = 0; p < pieces->count; p++) {
+        if (price_mode(pieces->items[p].without, dims, &price, err)) return err->status;
+        pieces_set_price_of(p, price.weight_bytes, price.int8_multiply_adds);
+    }
+    return STATUS_OK;
 }
 
 static enum status need_run(const struct result *result, const struct mode *mode, int *run, struct error *err)
@@ -52,8 +78,8 @@ static void share_out(struct attribution *a)
     for (int i = 0; i < a->count; i++) {
         struct attributed *item = &a->items[i];
         const bool known = a->whole_error > 0;
-        item->share_without =
-            known ? (whole - reading_error(a->metric, &item->without)) / a->whole_error : (double)NAN;
+        item->effect = whole - reading_error(a->metric, &item->without);
+        item->share_without = known ? item->effect / a->whole_error : (double)NAN;
         item->share_only =
             known ? (reading_error(a->metric, &item->only) - none) / a->whole_error : (double)NAN;
         a->interaction_without -= item->share_without;
@@ -91,13 +117,19 @@ static enum status adjust(struct attribution *a, struct error *err)
     return STATUS_OK;
 }
 
-// The one with the largest share first; the pieces' own order among equals, NaN last.
+static bool is_equal(const struct attributed *item)
+{
+    return item->without_change.state == INTERVAL_EQUAL;
+}
+
+// The one without which least error is left first, and behind all those without which no sample changes; the
+// pieces' own order among equals, NaN last.
 static int compare_effect(const void *x, const void *y)
 {
     const struct attributed *a = x, *b = y;
-    const double p = a->share_without, q = b->share_without;
-    if (isnan(p) != isnan(q)) return isnan(p) ? 1 : -1;
-    if (!isnan(p) && p != q) return p > q ? -1 : 1;
+    if (is_equal(a) != is_equal(b)) return is_equal(a) ? 1 : -1;
+    if (isnan(a->effect) != isnan(b->effect)) return isnan(a->effect) ? 1 : -1;
+    if (!isnan(a->effect) && a->effect != b->effect) return a->effect > b->effect ? -1 : 1;
     return a->piece < b->piece ? -1 : a->piece > b->piece;
 }
 

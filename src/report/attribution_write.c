@@ -9,7 +9,7 @@
 #include "ssmsweep/base/number.h"
 #include "ssmsweep/report/attribution.h"
 
-enum { ATTRIBUTION_SCHEMA_VERSION = 1 };
+enum { ATTRIBUTION_SCHEMA_VERSION = 2 };
 
 // ---- JSON ----
 
@@ -52,6 +52,8 @@ static void put_item(struct json_writer *w, const struct attribution *a, const s
         json_put_integer(w, "layer", piece->layer);
     put_side(w, "without", piece->without->name, &item->without, &item->without_change, item->share_without);
     put_side(w, "only", piece->only->name, &item->only, &item->only_change, item->share_only);
+    json_put_integer(w, "weight_bytes", piece->weight_bytes);
+    json_put_integer(w, "int8_multiply_adds", piece->int8_multiply_adds);
     json_put_double(w, "p", item->without_change.p);
     json_put_double(w, "p_adjusted", item->adjusted);
     json_put_bool(w, "significant", item->significant);
@@ -112,6 +114,11 @@ static char *make_json(const struct attribution *a, const struct result *result)
     }
     put_source(w, result);
     put_statistics(w, a);
+    json_begin_object(w, "cost");
+    json_put_integer(w, "weight_bytes", a->pieces->weight_bytes);
+    json_put_integer(w, "int8_multiply_adds", a->pieces->int8_multiply_adds);
+    json_put_integer(w, "multiply_adds", a->pieces->multiply_adds);
+    json_end_object(w);
     put_interval(w, "whole", &a->whole);
     put_interval(w, "none", &a->none);
     json_put_double(w, "error", a->whole_error);
@@ -155,7 +162,8 @@ static void put_row(FILE *out, const struct attribution *a, const struct attribu
     put_number(out, item->only_change.low);
     put_number(out, item->only_change.high);
     put_number(out, item->share_only);
-    fprintf(out, ",%s,%s\n", item->significant ? "true" : "false",
+    fprintf(out, ",%lld,%lld,%s,%s\n", item->piece->weight_bytes, item->piece->int8_multiply_adds,
+            item->significant ? "true" : "false",
             a->n_reruns == 0     ? ""
             : item->within_noise ? "true"
                                  : "false");
@@ -164,8 +172,8 @@ static void put_row(FILE *out, const struct attribution *a, const struct attribu
 static void put_csv(FILE *out, const struct attribution *a)
 {
     fputs("place,unit,layer,without,without_change,without_low,without_high,without_share,without_p_adjusted,"
-          "only,"
-          "only_change,only_low,only_high,only_share,significant,within_noise\n",
+          "only,only_change,only_low,only_high,only_share,weight_bytes,int8_multiply_adds,significant,"
+          "within_noise\n",
           out);
     for (int i = 0; i < a->count; i++)
         put_row(out, a, &a->items[i]);

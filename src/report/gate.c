@@ -25,11 +25,12 @@ static enum status read_limit(struct gate *gate, const char *word, const char *w
 {
     size_t length = strcspn(word, "<>=");
     int metric = metric_find(word, length);
-    if (metric >= 0 && metric_table[metric].subject != SUBJECT_OUTPUTS) metric = -1;
+    const bool of_predictions = metric >= 0 && metric_table[metric].subject != SUBJECT_OUTPUTS;
+    if (of_predictions && !gate->on_pieces) metric = -1;
     if (word[length] != '<' && word[length] != '>')
         return error_set(err, STATUS_USAGE,
-                         "%s: expected METRIC<NUMBER, METRIC>=NUMBER, mode=, layer=, component= or "
-                         "calib_data_num=, got '%.64s'; correct the gate",
+                         "%s: expected METRIC<NUMBER, METRIC>=NUMBER, mode=, layer=, component=, "
+                         "calib_data_num= or piece=, got '%.64s'; correct the gate",
                          where, word);
     if (metric < 0)
         return error_set(err, STATUS_USAGE,
@@ -133,6 +134,7 @@ static bool is_selected(const struct gate *gate, const char *word)
 {
     return (begins(word, "mode=") && !gate->any_mode) || (begins(word, "layer=") && gate->layers[0]) ||
            (begins(word, "component=") && gate->components[0]) ||
+           (begins(word, "piece=") && gate->piece[0]) ||
            (begins(word, "calib_data_num=") && gate->calib_data_num);
 }
 
@@ -142,6 +144,18 @@ static enum status read_word(struct gate *gate, const char *word, const char *wh
         return error_set(err, STATUS_USAGE,
                          "%s: a second selector of that kind, '%.64s'; give one list, or two gates", where,
                          word);
+    const bool selects = begins(word, "mode=") || begins(word, "component=") ||
+                         begins(word, "calib_data_num=") || begins(word, "piece=");
+    if (selects && begins(word, "piece=") != gate->on_pieces)
+        return error_set(
+            err, STATUS_USAGE,
+            "%s: '%.64s': attribute has gates on piece= and layer=, the other commands on mode=, "
+            "layer=, component= and calib_data_num=; correct the gate",
+            where, word);
+    if (begins(word, "piece=")) {
+        snprintf(gate->piece, sizeof gate->piece, "%s", word + 6);
+        return STATUS_OK;
+    }
     if (begins(word, "mode=")) return read_modes(gate, word + 5, where, err);
     if (begins(word, "layer=")) return read_layers(gate, word + 6, where, err);
     if (begins(word, "calib_data_num=")) return read_cell(gate, word + 15, where, err);
@@ -158,7 +172,7 @@ static enum status read_word(struct gate *gate, const char *word, const char *wh
 // `line` is cut into words.
 static enum status read_gate(struct gates *gates, char *line, const char *where, struct error *err)
 {
-    struct gate gate = {.any_mode = true};
+    struct gate gate = {.any_mode = true, .on_pieces = gates->on_pieces};
     char *rest = NULL;
     for (char *word = strtok_r(line, " \t\r", &rest); word; word = strtok_r(NULL, " \t\r", &rest)) {
         if (read_word(&gate, word, where, err)) return err->status;
@@ -226,11 +240,20 @@ void gates_clear(struct gates *gates)
 
 // ---- checking ----
 
-bool gate_limit_kept(const struct gate_limit *limit, const struct record *record)
+bool gate_value_kept(const struct gate_limit *limit, double v)
 {
-    const double v = record_judged(record, (enum metric_id)limit->metric);
     if (limit->above) return limit->or_equal ? v >= limit->limit : v > limit->limit;
     return limit->or_equal ? v <= limit->limit : v < limit->limit;
+}
+
+bool gate_limit_kept(const struct gate_limit *limit, const struct record *record)
+{
+    return gate_value_kept(limit, record_judged(record, (enum metric_id)limit->metric));
+}
+
+bool gate_wants_layer(const struct gate *gate, int layer, int first, int last)
+{
+    return layer_wanted(gate->layers, layer, first, last);
 }
 
 static bool run_wanted(const struct gate *gate, const struct comparison *comparison,

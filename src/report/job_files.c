@@ -52,7 +52,7 @@ struct place {
     const char *option, *path; // NULL: nothing
     const struct file_pattern *patterns;
 };
-enum { MOST_PLACES = 9 };
+enum { MOST_PLACES = 10 };
 
 static bool is_stream(const char *path)
 {
@@ -70,6 +70,7 @@ static void list_inputs(const struct job *job, struct place inputs[MOST_PLACES])
         {"--eval-data", is_stream(job->eval_data) ? NULL : job->eval_data, of_texts},
         {"--model", job->model_dir, of_model},
         {"--reference-model", job->reference_model, of_model},
+        {"--scales", job->scales, NULL},
         {"--tokenizer", job->tokenizer, of_model},
         {"--output_dir", sweeps || job->command == COMMAND_BENCH ? NULL : job->output_dir, of_result}};
     _Static_assert(sizeof all == MOST_PLACES * sizeof all[0], "as many inputs as there is room for");

@@ -184,6 +184,15 @@ static void report(const struct reporting *r, struct error *err)
     report_clear(&report);
 }
 
+static enum status judge_attribution(const struct reporting *r, struct error *err)
+{
+    const struct report report = {.checks = &r->verdict->checks};
+    if (attribution_judge(&r->attribution, &r->verdict->gates, &r->verdict->checks, err) ||
+        (r->job->junit && report_write_junit(&report, r->job->junit, err)))
+        return err->status;
+    return verdict_tell(r->verdict, r->log, err);
+}
+
 // What the command `attribute` writes.
 static enum status write_attribution(const struct reporting *r, struct error *err)
 {
@@ -192,6 +201,7 @@ static enum status write_attribution(const struct reporting *r, struct error *er
         attribution_write(&r->attribution, r->result, job->comparison_dir,
                           job->verbosity == LOG_QUIET ? NULL : stdout, err) == STATUS_OK)
         log_job(r->log, LOG_NORMAL, "attribution: %s/attribution.json, attribution.csv", job->comparison_dir);
+    if (r->comm->rank == 0 && !err->status) judge_attribution(r, err);
     return comm_agree(r->comm, err);
 }
 

@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/report/attribution.h"
 
 static enum status read_gates(struct gates *gates, const struct job *job, struct error *err)
 {
+    gates->on_pieces = job->command == COMMAND_ATTRIBUTE;
     if (job->gates && gates_parse(gates, job->gates, "--gate", err)) return err->status;
     if (job->gate_file && gates_read_file(gates, job->gate_file, err)) return err->status;
     return job->store == JOB_STORE_NONE ? gates_check_sums(gates, err) : STATUS_OK;
@@ -33,6 +35,7 @@ enum status verdict_open(struct verdict *verdict, const struct job *job, struct 
     if (job->junit && !verdict->gates.count && !job->baseline)
         return error_set(err, STATUS_USAGE,
                          "--junit: nothing to report; give --gate, --gate-file or --baseline too");
+    if (job->command == COMMAND_ATTRIBUTE) return attribution_check_gates(&verdict->gates, job, err);
     return job->command == COMMAND_RUN ? check_modes(verdict, job, err) : STATUS_OK;
 }
 

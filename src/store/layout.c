@@ -152,14 +152,15 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
                         SCOPE_RUN,
                         ELEMENT_U32,
                         {AXIS_SAMPLES, AXIS_LAYERS, AXIS_COMPONENTS, AXIS_PROFILE_BINS},
-                        .needs = NEEDS_METRICS,
+                        .needs = NEEDS_METRICS | NEEDS_PROFILES,
                         .written = OF_ITEM,
-                        .holds = "how many differences \\|mode - reference\\| lie in each bin"},
+                        .holds = "how many differences \\|mode - reference\\| lie in each bin; neither this "
+                                 "nor the next in an attribution"},
     [DATA_POSITION] = {"/metrics/<cell>/<mode>/position",
                        SCOPE_RUN,
                        ELEMENT_F64,
                        {AXIS_SAMPLES, AXIS_LAYERS, AXIS_COMPONENTS, AXIS_POSITIONS, AXIS_TWO},
-                       .needs = NEEDS_METRICS,
+                       .needs = NEEDS_METRICS | NEEDS_PROFILES,
                        .written = OF_ITEM,
                        .holds = "sums of squared and of absolute differences by token position"},
     [DATA_APART] = {"/metrics/<cell>/<mode>/apart",
@@ -379,8 +380,8 @@ static unsigned run_has(const struct plan *plan, int run)
 {
     return (plan->n_cells > 0 ? NEEDS_SCALES : 0u) |
            (observers_take_histogram(&plan->observers) ? NEEDS_BINS : 0u) |
-           (plan->metrics ? NEEDS_METRICS : 0u) | (plan->logits ? NEEDS_LOGITS : 0u) |
-           (plan->group_scales > 0 ? NEEDS_GROUPS : 0u) |
+           (plan->metrics ? NEEDS_METRICS : 0u) | (plan->profiles ? NEEDS_PROFILES : 0u) |
+           (plan->logits ? NEEDS_LOGITS : 0u) | (plan->group_scales > 0 ? NEEDS_GROUPS : 0u) |
            (plan->runs[run].dither ? NEEDS_RERUN
             : plan->isolated       ? NEEDS_ISOLATED
                                    : 0u);

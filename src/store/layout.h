@@ -99,7 +99,8 @@ enum {
     NEEDS_LOGITS = 8,
     NEEDS_RERUN = 16,
     NEEDS_ISOLATED = 32,
-    NEEDS_GROUPS = 64 // scales of groups of heads and channels
+    NEEDS_GROUPS = 64, // scales of groups of heads and channels
+    NEEDS_PROFILES = 128
 };
 
 struct layout_row {

@@ -332,7 +332,8 @@ static enum status open_metrics(struct result *result, struct error *err)
     result->metrics = calloc(count, sizeof *result->metrics);
     if (!result->metrics) return error_memory(err, count * sizeof *result->metrics, "the metrics of a file");
     if (read_widths(result, err)) return err->status;
-    const unsigned has = NEEDS_METRICS | (has_metric(result, DATA_END_OF_MODEL) ? NEEDS_LOGITS : 0u),
+    const unsigned has = NEEDS_METRICS | (has_metric(result, DATA_END_OF_MODEL) ? NEEDS_LOGITS : 0u) |
+                         (has_metric(result, DATA_HISTOGRAM) ? NEEDS_PROFILES : 0u),
                    ordinary = has | (has_metric(result, DATA_ISOLATED) ? NEEDS_ISOLATED : 0u);
     for (int r = 0; r < result->n_runs; r++)
         for (int d = DATA_FIRST_METRIC; d < LAYOUT_DATA; d++)

@@ -98,6 +98,7 @@ enum status inputs_model(struct model *model, struct model *reference, const str
     struct model opened = {0};
     if (open_model(&opened, comm, job, threads, err) ||
         model_set_norm_groups(&opened, job->norm_groups, err) || check_cells(&opened, job, err) ||
+        model_set_scales(&opened, job->scales, err) ||
         (job->reference_model && open_reference(&opened, reference, comm, job, threads, err))) {
         model_close(&opened);
         return err->status;

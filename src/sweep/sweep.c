@@ -45,6 +45,10 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
     if (comm_agree(sweep->comm, err) == STATUS_OK) {
         snprintf(version, sizeof version, "%d", NUMERICS_VERSION);
         arch_dims_text(&sweep->model.dims, config, sizeof config);
+        if (sweep->model.scales_hex[0]) {
+            const size_t used = strlen(config);
+            snprintf(config + used, sizeof config - used, " given_scales=%s", sweep->model.scales_hex);
+        }
         struct store_identity identity = {.job_json = job_json,
                                           .tool_version = sweep->tool_version,
                                           .weights_hex = sweep->model.digest_hex,
@@ -240,6 +244,45 @@ static enum status group_heads(struct sweep *sweep, const struct worker *worker,
     return err->status;
 }
 
+// Local.  [n_layer][units]: units in whose scale, and weight, the file of --scales says what is computed
+// here.
+static bool *find_settled(const struct sweep *sweep, const struct forward *forward, const float *scales)
+{
+    const struct plan *plan = &sweep->plan;
+    const struct arch *arch = plan->arch;
+    const int units = arch->units.count;
+    bool *settled = calloc((size_t)(plan->n_layer * units), sizeof *settled);
+    for (int l = 0; settled && l < plan->n_layer; l++) {
+        const float *given = model_scales(&sweep->model, l);
+        for (int u = 0; u < units; u++) {
+            const int site = arch->site_of(u);
+            bool *same = &settled[l * units + u];
+            *same = site < 0 ? forward_same_weight(forward, l, u, FORMAT_INT8, FORMAT_INT8_GIVEN) : true;
+            for (int c = 0; site >= 0 && c < plan->n_cells; c++)
+                *same = *same &&
+                        (given[site] == 0 ||
+                         given[site] ==
+                             scales[(size_t)c * plan_observed(plan) + (size_t)(l * arch->n_sites + site)]);
+        }
+    }
+    return settled;
+}
+
+// Collective.  Runs that differ in given scales alone are the same where those are what was computed.
+static enum status settle_given(struct sweep *sweep, const struct worker *worker, const float *scales,
+                                const struct stock *stock, struct error *err)
+{
+    struct plan *plan = &sweep->plan;
+    if (err->status || !sweep->model.scales_hex[0] || !scales || plan->n_items == 0) return err->status;
+    bool *settled = find_settled(sweep, worker->forward, scales);
+    if (!settled)
+        error_memory(err, (size_t)plan->n_layer * RECIPE_MOST_UNITS, "the plan");
+    else if (plan_settle(plan, &sweep->model.dims, settled, err) == STATUS_OK)
+        plan_renew(plan, &sweep->model.dims, &sweep->corpus, sweep->comm->ranks, &stock->finished, err);
+    free(settled);
+    return comm_agree(sweep->comm, err);
+}
+
 // Calibrates, then runs every item.
 static enum status fill_store(struct sweep *sweep, const struct worker *worker, struct store *store,
                               struct stock *stock, struct sweep_times *times, struct error *err)
@@ -248,6 +291,7 @@ static enum status fill_store(struct sweep *sweep, const struct worker *worker, 
     struct sweep_count count = {0};
     float *scales = NULL;
     calibrate(sweep, worker, store, stock, &scales, times, err);
+    settle_given(sweep, worker, scales, stock, err);
     footprint_log(sweep->log, "calibrated");
     // From here on the samples are read where they are needed.
     corpus_drop_ids(&sweep->corpus);

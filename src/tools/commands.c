@@ -17,6 +17,7 @@
 #include "ssmsweep/recipe/parts.h"
 #include "ssmsweep/recipe/pieces.h"
 #include "ssmsweep/recipe/recipe_file.h"
+#include "ssmsweep/report/attribution.h"
 #include "ssmsweep/report/job_files.h"
 #include "ssmsweep/report/reporting.h"
 #include "ssmsweep/store/claim.h"
@@ -102,7 +103,8 @@ static enum status take_apart(const struct job *job, struct error *err)
                                                .by_layer = job->by != JOB_BY_UNIT,
                                                .units = job->units,
                                                .layers = job->piece_layers};
-        pieces_make(&request, &config.dims.arch->units, config.dims.n_layer, err);
+        if (pieces_make(&request, &config.dims.arch->units, config.dims.n_layer, err) == STATUS_OK)
+            attribution_price(&config.dims, err);
     }
     free(path);
     free(directory);

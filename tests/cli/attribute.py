@@ -9,6 +9,8 @@ import os
 import random
 import re
 import shlex
+import subprocess
+import time
 
 import h5py
 import jsonschema
@@ -16,6 +18,7 @@ import numpy as np
 
 import documents
 import harness
+import recovery
 
 SHORT = ["--calib_data_num", "4", "--calib_seqlen", "32"] + harness.FEW
 SCHEMA = os.path.join(harness.SOURCE, "docs", "schema", "attribution.schema.json")
@@ -63,8 +66,9 @@ def check_numbers(checks, folder):
                              p[side]["change_low"] <= p[side]["change"] <= p[side]["change_high"], "%s: change %s" % (p["unit"], side), p[side])
             total += p[side]["share"]
         checks.check(abs(total + report["interaction"][side] - 1) < 1e-9, "shares and interaction make the whole: " + side, total)
-    shares = [p["without"]["share"] for p in pieces]
-    checks.check(shares == sorted(shares, reverse=True) and [p["place"] for p in pieces] == list(range(1, len(pieces) + 1)), "places", shares)
+    order = [(p["without"]["change_interval"] == "equal", -p["without"]["share"]) for p in pieces]
+    checks.check(order == sorted(order) and [p["place"] for p in pieces] == list(range(1, len(pieces) + 1)), "places: equal pieces are the last", order)
+    check_prices(checks, report)
     tested = sorted((p for p in pieces if p["p"] is not None), key=lambda p: p["p"])
     least = 0
     for i, p in enumerate(tested):
@@ -82,6 +86,66 @@ def check_numbers(checks, folder):
     # Without noise a piece that changes no bit is no change: conv1d's output, which the scan reads as codes in any case.
     equal = [p for p in pieces if p["without"]["change_interval"] == "equal"]
     checks.check(all(p["p"] == 1 and p["without"]["share"] == 0 and not p["significant"] for p in equal), "equal pieces are no findings", equal)
+
+
+def check_prices(checks, report):
+    """Bytes and multiply-adds, from the sizes of the demo model: 24 layers, d_model 96."""
+    D, I, N, R, K, layers = 96, 192, 16, 6, 4, 24
+    elements = {"weight:in_proj": 2 * I * D, "weight:conv1d": I * K, "weight:conv1d_bias": I, "weight:x_proj": (R + 2 * N) * I, "weight:dt_proj": I * R,
+                "weight:dt_bias": I, "weight:A_log": I * N, "weight:D": I, "weight:out_proj": D * I}
+    products = {"in_proj": 2 * I * D, "conv1d": I * K, "x_proj": (R + 2 * N) * I, "dt_proj": I * R, "out_proj": D * I}
+    total = layers * sum(products.values())
+    cost = {"weight_bytes": layers * (sum(elements.values()) + 4 * len(elements)) + 2 * 2048 * D, "int8_multiply_adds": total, "multiply_adds": total}
+    checks.check(report["cost"] == cost, "what the mode takes", report["cost"])
+    for p in report["pieces"]:
+        unit = p["unit"]
+        bytes = layers * (3 * elements[unit] - 4) if unit in elements else 2 * 2048 * D if unit == "embedding" else 0
+        # x_proj takes codes of a float conv1d's output, too; dt_proj none of a float dt_low
+        lost = products.get(unit[7:] if unit in elements else unit[:-6] if unit.endswith(":input") else "", 0)
+        checks.check((p["weight_bytes"], p["int8_multiply_adds"]) == (bytes, -layers * lost), "what %s takes" % unit, p)
+
+
+def check_gates(checks, folder):
+    """On a piece: the error of the target with only it; without a piece, that of the mode."""
+    pieces = {p["unit"]: p["only"]["value"] for p in read(folder)["pieces"]}
+    whole = read(folder)["whole"]["value"]
+    again = ["--resume", "--noise", "2"]
+    limits = ["--gate", "piece=gate:input kl_mean<%r" % (1.01 * pieces["gate:input"]), "--gate", "kl_mean<=%r" % whole]
+    result = attribute(folder, *again, *limits, "--junit", "gates.xml")
+    checks.check(result.status == 0 and "2 checks passed" in result.err, "gates that hold", result.err)
+    result = attribute(folder, *again, *limits, "--gate", "piece=scan:B kl_mean<%r" % (0.99 * pieces["scan:B"]), "--junit", "gates.xml")
+    checks.check(result.status == 1 and "gate broken: piece=scan:B kl_mean<" in result.err and "only scan:B: kl_mean is" in result.err and
+                 "1 of 3 checks failed" in result.err, "a gate that is broken", result.err)
+    checks.check(harness.read_bytes(os.path.join(folder, "gates.xml")).count(b"<failure") == 1, "as JUnit")
+    for gate, part in (("piece=scan:v kl_mean<1", "there is no such piece"), ("piece=scan:B layer=3 kl_mean<1", "there is no such piece"),
+                       ("piece=scan:B mse<1", "mse is not measured"), ("mode=2-1 kl_mean<1", "attribute has gates on piece= and layer="),
+                       ("piece=scan:B", "has no limit")):
+        result = attribute(folder, *again, "--gate", gate)
+        checks.check(result.status == 2 and len(result.lines()) == 1 and part in result.err, "%s: %s" % (gate, part), result.err)
+    result = harness.run(["--gate", "piece=scan:B mse<1", "--output_dir", "never"], 1, folder)
+    checks.check(result.status == 2 and "attribute has gates on piece=" in result.err, "a sweep has no pieces", result.err)
+
+
+def check_killed(checks, folder):
+    """SIGKILL in calibration, in the sweep, of a rank, and while the report is written: resumed, the same bytes."""
+    by = ["--by", "unit,layer", "--units", "out_proj:input,gate:input", "--layers", "0,7,last"]
+    report = harness.read_bytes(os.path.join(folder, "one-c", "attribution.json"))
+    line = ["attribute", "--mode", "2-1", "--output_dir", "killed", "--comparison-dir", "killed-c", "--resume"] + by + SHORT
+    for point in ("observe:2/0", "mark:3/0", "mark:9/0", "readback:4/0"):
+        result = harness.run(["--inject", "die@" + point] + line, 1, folder, program=recovery.INJECT)
+        checks.check(result.status == -9, "killed at " + point, (result.status, result.err))
+    with open(os.path.join(folder, "said"), "wb") as said:
+        process = subprocess.Popen([harness.MPIEXEC, "-n", "2", harness.PROGRAM, "-v"] + line, cwd=folder, env=harness.environment(),
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
+        while b"computes run" not in harness.read_bytes(os.path.join(folder, "said")) and process.poll() is None:
+            time.sleep(0.003)
+        for child in harness.children(process.pid)[-1:]:
+            harness.kill(child)
+        process.wait(timeout=harness.LIMIT)
+    harness.wait_until_left(folder)
+    result = harness.run(line, 2, folder)
+    checks.check(result.status == 0 and harness.read_bytes(os.path.join(folder, "killed-c", "attribution.json")) == report,
+                 "killed and resumed: the same bytes", (process.returncode, result.err))
 
 
 def check_direct(checks, folder):
@@ -212,6 +276,8 @@ def check_refused(checks, folder):
 def check_document(checks, folder):
     """docs/attribution.md: the output is one that the program really made, and its commands are taken."""
     text = documents.read("docs/attribution.md")
+    harness.write_json(os.path.join(folder, "given.json"), {"name": "given", "base": "2-1", "set": {"*": "int8-given"}})
+    harness.write_json(os.path.join(folder, "scales.json"), {"layers": [{"out_proj:input": 0.01}] + [{}] * 23})
     for line in sum((block for kind, block in documents.blocks(text) if kind == "indented"), []):
         words = shlex.split(documents.command_of(line).replace("mpirun -n 4 ", ""))
         result = harness.run(words[1:] + SHORT + ["--dry-run"], 1, folder)
@@ -228,8 +294,10 @@ def main():
     with harness.Workplace() as folder:
         check_refused(checks, folder)
         check_numbers(checks, folder)
+        check_gates(checks, folder)
         check_direct(checks, folder)
         check_ranks(checks, folder)
+        check_killed(checks, folder)
         check_planted(checks, folder)
         check_layer(checks, folder)
         check_document(checks, folder)

@@ -143,6 +143,12 @@ struct arch {
     uint64_t products; // 1 << unit: weights that tokens are multiplied with
     // Local.  Does a layer's product with a weight take codes on both sides?  NULL: it always does.
     bool (*takes_codes)(const struct setting *setting, int unit);
+    // Local.  The site whose scale an activation has that is a unit; -1: it has none.  NULL: no unit of the
+    // family may be FORMAT_INT8_GIVEN.
+    int (*site_of)(int unit);
+    // Local.  Are two forms of a weight in a packed layer the same bits?  False: the unit is none, or one is
+    // not there.
+    bool (*same_weight)(const struct dims *dims, const void *layer, int unit, enum format a, enum format b);
 
     // The weights of a layer: layer_bytes of pointers into the block, which carve_layer() takes or measures.
     size_t layer_bytes;

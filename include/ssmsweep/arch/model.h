@@ -29,10 +29,11 @@ struct model {
     const struct tensor *norm_f;    // [D]; MODEL_W8A8: all ones
     const struct tensor *lm_head;   // [vocab, D]; the embedding if the checkpoint has none; rotated alike
     const struct tensor **tensors;  // [n_layer][n_tensors] in the order of the family, shapes as stored
-    float *scales; // [n_layer][n_sites + n_tensors] that a W8A8 checkpoint brings; NULL for MODEL_FLOAT
-    struct w8a8_ends ends; // of MODEL_W8A8
-    bool reordered;        // its heads and channels stand in another order than in the float model
-    struct tensor *views;  // what tensors and lm_head point to where the file stores it otherwise
+    float *scales; // [n_layer][n_sites + n_tensors] that a W8A8 checkpoint or model_set_scales() brings; NULL
+    char scales_hex[HASH_HEX_CHARS + 1]; // digest of the latter; "": none
+    struct w8a8_ends ends;               // of MODEL_W8A8
+    bool reordered;       // its heads and channels stand in another order than in the float model
+    struct tensor *views; // what tensors and lm_head point to where the file stores it otherwise
     // The float weights that the float modes use, borrowed; NULL: the model's own (of MODEL_W8A8: its codes,
     // dequantized and rotated back).
     const struct model *reference;
@@ -62,6 +63,11 @@ const char *model_dtype_name(const struct model *model); // "F16", ... or "W8A8"
 // Makes `reference` (a float model, which must outlive this one) the source of the float modes. STATUS_INPUT:
 // another size, or no float model.
 enum status model_set_reference(struct model *model, const struct model *reference, struct error *err);
+
+// Local.  Takes the scales of FORMAT_INT8_GIVEN for a float model from a JSON file; 0 where it has none: the
+// unit's own.  path NULL: nothing.  STATUS_USAGE: a W8A8 checkpoint, a family without the format;
+// STATUS_INPUT: another number of layers, an unknown name, no scale.
+enum status model_set_scales(struct model *model, const char *path, struct error *err);
 
 // Local.  The norm behind the scan in so many equal parts; 0 leaves it.  STATUS_USAGE: the family has none,
 // or d_inner is no multiple.

@@ -47,6 +47,9 @@ bool forward_run(struct forward *forward, const struct recipe *recipe, const flo
 bool forward_observe(struct forward *forward, const struct observation *observation, const int32_t *ids,
                      int length, const struct capture *capture);
 
+// Local.  Are there two forms of a weight, a unit of layer `layer`, and they are the same bits?
+bool forward_same_weight(const struct forward *forward, int layer, int unit, enum format a, enum format b);
+
 // A pass that is taken layer by layer, so that several modes can go through a layer side by side in one
 // workspace: what a mode carries from layer to layer is its residual stream and the last mixer's output.
 struct stream {

@@ -65,6 +65,7 @@ struct job {
     double percentile_alpha;
     const char *observer; // NULL, or as numerics/observer.h has it
     int group_heads;      // enum job_groups; once the model is known AUTO only where there is no choice
+    const char *scales;   // file of scales for units of format int8-given; NULL: none
     int shuffle_calib;    // orders of the calibration samples, that of the text among them
     const char *modes;    // comma list of names and sets
     const char *recipes;  // NULL: none; recipe files, one per line

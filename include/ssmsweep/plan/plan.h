@@ -123,8 +123,8 @@ struct plan {
     int *members;         // of the groups; each stretch has every run once, a run in front of its re-runs
     struct group *groups; // stretch by stretch, the costly ones first
     int n_groups;
-    bool metrics, logits; // are kept of every run and sample
-    bool isolated;        // so is the error of each layer by itself, of all but noisy re-runs
+    bool metrics, profiles, logits; // are kept of every run and sample; profiles: with the metrics
+    bool isolated;                  // so is the error of each layer by itself, of all but noisy re-runs
     // Items are computed, not kept: plan_item().
     struct stretch stretches[PLAN_STRETCHES];
     int n_stretches;
@@ -156,6 +156,9 @@ int plan_sample(const struct plan *plan, int place);
 // before must be so still.
 enum status plan_renew(struct plan *plan, const struct dims *dims, const struct corpus *corpus, int ranks,
                        const struct finished *finished, struct error *err);
+// Local.  settled: [n_layer][units of the family], where FORMAT_INT8_GIVEN gives the bits of FORMAT_INT8:
+// which runs are the same is found again, for plan_renew().
+enum status plan_settle(struct plan *plan, const struct dims *dims, const bool *settled, struct error *err);
 void plan_clear(struct plan *plan);
 
 // Local.  Mask of the components whose tensors a run stores at a layer.

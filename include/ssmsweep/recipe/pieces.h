@@ -20,6 +20,9 @@ struct piece {
     int layer;        // PIECE_ALL: all layers
     const struct mode *without,
         *only; // the mode with the piece as the target has it, and the other way round
+    // What `without` takes more than the mode: bytes of weights, INT8 multiply-adds of a token
+    // (arch/price.h).
+    long long weight_bytes, int8_multiply_adds;
 };
 
 struct pieces {
@@ -27,6 +30,7 @@ struct pieces {
     const struct mode *none; // the target, as a recipe: what is there without any piece
     struct piece *items;
     int count;
+    long long weight_bytes, int8_multiply_adds, multiply_adds; // of the mode
 };
 
 struct pieces_request {
@@ -41,6 +45,9 @@ struct pieces_request {
 enum status pieces_make(const struct pieces_request *request, const struct units *units, int n_layer,
                         struct error *err);
 const struct pieces *pieces_made(void); // count is 0: none were
+// Local.  What they take, by who knows the model; before anybody reads it.
+void pieces_set_price(long long weight_bytes, long long int8_multiply_adds, long long multiply_adds);
+void pieces_set_price_of(int piece, long long weight_bytes, long long int8_multiply_adds); // of its `without`
 void pieces_forget(void);
 
 // chosen[mode_count()]: the mode and all modes of the pieces as well.

@@ -25,6 +25,7 @@ enum format {
     FORMAT_INT4_G128,     // of a weight: so many inputs of an output share a scale
     FORMAT_INT4_G64,      //
     FORMAT_INT4_G32,      //
+    FORMAT_INT8_GIVEN,    // as FORMAT_INT8, with the scale that a file gives (arch/model.h)
     FORMAT_DYNAMIC,       // of an activation: max|x|/127 of the sample
     FORMAT_DYNAMIC_TOKEN, // of each token
     FORMAT_CODES,         // of what the scan gets: the codes that are there

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "ssmsweep/arch/arch.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/recipe/pieces.h"
@@ -25,9 +26,10 @@ struct attributed {
     const struct piece *piece;
     struct interval without, only;             // the metric itself
     struct change without_change, only_change; // against the mode: the quotient
+    double effect;                             // E(mode) - E(without)
     double share_without, share_only;          // NaN: the whole is 0 or unknown
     double adjusted;                           // p of without_change by Holm
-    int place;                                 // from 1, by `without`: the piece that costs most first
+    int place; // from 1, by `without`: the piece that costs most first, those that change no bit last
     bool significant, within_noise;
 };
 
@@ -50,11 +52,22 @@ struct attribution {
 // Local, before the sweep.  STATUS_USAGE: a metric that has no such error, a layer list that is not one
 // layer.
 enum status attribution_check(const struct job *job, int n_layer, struct error *err);
+// Local, when the pieces are made: fills in what each takes.  STATUS_INPUT: a format that the model cannot
+// have.
+enum status attribution_price(const struct dims *dims, struct error *err);
 
 // Local: for one rank.  Over the samples that are done in all runs.  STATUS_INPUT: a run is not in the file,
 // or no sample is done in all.  attribution_clear() frees.
 enum status attribution_make(struct attribution *attribution, struct result *result, const struct job *job,
                              struct error *err);
+// Local, before the sweep.  STATUS_USAGE: a gate on another metric than the job's, or on no piece.
+struct gates;
+struct checks;
+enum status attribution_check_gates(const struct gates *gates, const struct job *job, struct error *err);
+// Local.  One check per gate: its limits hold for the metric of the target with only the piece, of every
+// piece that it names; without a piece for that of the mode.
+enum status attribution_judge(const struct attribution *attribution, const struct gates *gates,
+                              struct checks *checks, struct error *err);
 void attribution_clear(struct attribution *attribution); // a zeroed one is fine
 
 // Local.  The first pieces, as a table for people.

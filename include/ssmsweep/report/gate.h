@@ -6,8 +6,9 @@
 //
 // Selectors: mode= (as in --modes), layer= (list of numbers, ranges, first, last, all: of the layers
 // compared), component= (list or all; without it the one that stands for a layer), calib_data_num=.  Without
-// one: everything but the reference.  Each item of a list has to match something that is compared.  Limits:
-// METRIC and <, <=, > or >=, then a number.
+// one: everything but the reference.  Of an attribution: piece= (a unit, or all: of all units) and layer=.
+// Each item of a list has to match something that is compared.  Limits: METRIC and <, <=, > or >=, then a
+// number.
 #ifndef SSMSWEEP_REPORT_GATE_H
 #define SSMSWEEP_REPORT_GATE_H
 
@@ -51,6 +52,8 @@ struct gate {
     char modes[160];      // a list as --modes has it
     char layers[96];      // empty: all
     char components[160]; // a list; empty: the one that stands for a layer
+    char piece[64];       // a unit, or "all"; empty: the mode as a whole
+    bool on_pieces;       // as in struct gates
     int calib_data_num;   // 0: any
     struct gate_limit limits[GATE_LIMITS];
     int n_limits;
@@ -60,6 +63,7 @@ struct gate {
 struct gates {
     struct gate *items;
     int count;
+    bool on_pieces; // of an attribution; set before they are read
 };
 
 // Local.  Adds the gates of a text; `where` starts messages.  STATUS_USAGE: unknown metric, mode or selector.
@@ -76,6 +80,10 @@ enum status gates_check_modes(const struct gates *gates, const bool *swept, cons
 // comparison.
 enum status gates_check(const struct gates *gates, const struct comparison *comparison,
                         const struct result *result, struct checks *checks, struct error *err);
+
+// Local.  Does a gate's layer= list have the layer, of those from first to last?
+bool gate_wants_layer(const struct gate *gate, int layer, int first, int last);
+bool gate_value_kept(const struct gate_limit *limit, double value);
 
 // A value keeps a limit; NaN keeps none, but for the correlation of outputs that are equal.
 bool gate_limit_kept(const struct gate_limit *limit, const struct record *record);
