@@ -16,7 +16,7 @@ import numpy as np
 
 __all__ = ["Results", "ResultsError", "open_results"]
 
-SCHEMAS = (5, 6)    # of the result file
+SCHEMAS = (5, 6, 7)    # of the result file
 ROW = np.dtype([("layer", "i4"), ("value", "f8"), ("low", "f8"), ("high", "f8")])
 INFINITE = {"inf": np.inf, "-inf": -np.inf, "nan": np.nan}
 

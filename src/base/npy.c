@@ -15,6 +15,7 @@ static const struct {
 } DTYPES[] = {
     [NPY_INT32] = {"<i4", 4},   [NPY_INT64] = {"<i8", 8},  [NPY_FLOAT32] = {"<f4", 4},
     [NPY_FLOAT64] = {"<f8", 8}, [NPY_UINT16] = {"<u2", 2}, [NPY_UINT32] = {"<u4", 4},
+    [NPY_FLOAT16] = {"<f2", 2},
 };
 
 enum { DTYPE_COUNT = sizeof DTYPES / sizeof *DTYPES };
@@ -31,7 +32,7 @@ size_t npy_item_bytes(enum npy_dtype dtype)
 
 bool npy_is_integer(enum npy_dtype dtype)
 {
-    return dtype != NPY_FLOAT32 && dtype != NPY_FLOAT64;
+    return dtype != NPY_FLOAT16 && dtype != NPY_FLOAT32 && dtype != NPY_FLOAT64;
 }
 
 int64_t npy_integer_at(enum npy_dtype dtype, const unsigned char *data, size_t index)
@@ -135,7 +136,7 @@ static enum status take_dtype(struct cursor *c, struct npy *npy)
     char name[32] = "";
     if (take_string(c, name, sizeof name)) return c->err->status;
     for (int i = 0; i < DTYPE_COUNT; i++)
-        if (strcmp(name, DTYPES[i].name) == 0) {
+        if (i != NPY_FLOAT16 && strcmp(name, DTYPES[i].name) == 0) {
             npy->dtype = (enum npy_dtype)i;
             return STATUS_OK;
         }

@@ -258,6 +258,11 @@ static const struct option options[] = {
      .least = 512, .most = 1 << 30},
     {"pack", 0, OPTION_FLAG, GROUP_RUN, 1u << COMMAND_RUN, OFFSET(pack),
      .help = "compress the result file when all is done, as `ssmsweep pack` does"},
+    {"store-dtype", 0, OPTION_CHOICE, GROUP_RUN, 1u << COMMAND_RUN | IN_PACK, OFFSET(store_dtype),
+     .argument = "f32|f16",
+     .help = "of the outputs in a packed file: as they are (default), or rounded to IEEE halves;\n"
+             "metrics stay those of FP32",
+     .word = "f32|f16"},
     {"threads", 0, OPTION_INT, GROUP_RUN,
      IN_PACK | IN_BOTH | IN_ATTRIBUTE | IN_REPORT | IN_INFO | IN_SYNTH | IN_BENCH, OFFSET(threads),
      .argument = "N", .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
@@ -277,6 +282,8 @@ static const struct option options[] = {
      .help = "write all numbers to this file"},
     {"null-items", 0, OPTION_FLAG, GROUP_BENCH, IN_BENCH, OFFSET(null_items),
      .help = "under mpirun: measure only how fast items that do nothing are handed out"},
+    {"writing", 0, OPTION_FLAG, GROUP_BENCH, IN_BENCH, OFFSET(writing),
+     .help = "measure only what writing the result file costs, by each --io: to a file in --output_dir"},
 
     {"job", 0, OPTION_FILE, GROUP_GENERAL, IN_BOTH | IN_ATTRIBUTE | IN_REPORT, OFFSET(job_file),
      .argument = "FILE.json",

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/base/half.h"
+
 static const struct {
     const char *name;
     size_t bytes;
@@ -113,20 +115,6 @@ static const unsigned char *row_data(const struct tensor *tensor, int64_t row)
     return tensor->data + offset * (int64_t)dtype_bytes(tensor->dtype);
 }
 
-static float float_of_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static uint32_t bits_of_float(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
 static uint16_t load16(const unsigned char *data)
 {
     uint16_t bits;
@@ -146,18 +134,6 @@ static float load_double(const unsigned char *data)
     double value;
     memcpy(&value, data, sizeof value);
     return (float)value;
-}
-
-// Exact, and no FP32 subnormal occurs on the way.  Without branches, so that the compiler can use vectors.
-static inline float half_to_float(uint16_t half)
-{
-    const int32_t sign = (int32_t)((uint32_t)(half & 0x8000u) << 16), rest = half & 0x7fff;
-    const int32_t bias =
-        rest >= 0x7c00 ? 224 << 23 : 112 << 23; // infinities and NaN: to the largest exponent
-    const int32_t normal = (rest << 13) + bias;
-    const int32_t subnormal = (int32_t)bits_of_float((float)rest * 0x1p-24f);
-    const int32_t is_normal = -(int32_t)(rest >= 0x0400);
-    return float_of_bits((uint32_t)(sign | (normal & is_normal) | (subnormal & ~is_normal)));
 }
 
 // Always inlined, so that there is one with a constant step of 1.

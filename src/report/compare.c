@@ -157,8 +157,8 @@ free_wanted:
 
 // ---- the entries and who measures them ----
 
-// Fills entries in the order run, layer, component; counts only when entries is NULL.  sums: NULL where there
-// are outputs.
+// Fills entries in the order run, layer, component; counts only when entries is NULL.  sums: of all layers,
+// where none was captured; else NULL.
 static int list_entries(const struct result *result, const struct samples *sums, const bool *chosen,
                         struct comparison_entry *entries)
 {
@@ -339,7 +339,7 @@ static void exchange(struct comparison_entry *entries, uint64_t *words, int n, c
 // What every rank prepares by itself; all blocks are freed by the caller whether it failed or not.
 struct preparation {
     bool *chosen;
-    struct samples *sums; // where the file keeps no outputs
+    struct samples *sums; // where the file keeps no outputs as they were computed
     struct comparison_entry *entries;
     int n;
     int *owner;
@@ -354,9 +354,10 @@ static enum status prepare(struct preparation *p, const struct comm *comm, struc
     p->chosen = calloc(runs + 1, sizeof *p->chosen);
     if (!p->chosen) return error_memory(err, runs, "the runs of a comparison");
     if (compare_choose(result, request, p->chosen, err)) return err->status;
-    if (result_layers(result) == 0 && samples_open(&p->sums, result, request->reference, request->stop, err))
+    if (!result_has_outputs(result) && samples_open(&p->sums, result, request->reference, request->stop, err))
         return err->status;
-    p->n = list_entries(result, p->sums, p->chosen, NULL);
+    const struct samples *all = result_layers(result) == 0 ? p->sums : NULL;
+    p->n = list_entries(result, all, p->chosen, NULL);
     size_t n = (size_t)p->n + 1, ranks = (size_t)comm->ranks;
     p->entries = calloc(n, sizeof *p->entries);
     p->owner = calloc(n, sizeof *p->owner);
@@ -364,7 +365,7 @@ static enum status prepare(struct preparation *p, const struct comm *comm, struc
     p->words = calloc(n, sizeof(struct record));
     if (!p->entries || !p->owner || !p->load || !p->words)
         return error_memory(err, n * 2 * sizeof *p->entries, "the entries of a comparison");
-    list_entries(result, p->sums, p->chosen, p->entries);
+    list_entries(result, all, p->chosen, p->entries);
     deal(p->owner, p->entries, p->n, result, p->load, comm->ranks);
     return STATUS_OK;
 }

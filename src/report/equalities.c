@@ -42,7 +42,7 @@ static int other_of(const struct result *result, int run)
 
 static bool is_stored(const struct result *result, int layer, int component)
 {
-    for (int l = 0; l < result_layers(result); l++)
+    for (int l = 0; result_has_outputs(result) && l < result_layers(result); l++)
         if (result_layer_at(result, l) == layer) return result_components(result, l) & 1u << component;
     return false;
 }

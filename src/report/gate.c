@@ -405,8 +405,8 @@ enum status gates_check_sums(const struct gates *gates, struct error *err)
             const struct metric *metric = &metric_table[gates->items[g].limits[i].metric];
             if (metric->needs != NEEDS_SUMS)
                 return error_set(err, STATUS_USAGE,
-                                 "gate '%s': %s needs layer outputs, and with --store none there are none; "
-                                 "leave it out, or keep outputs",
+                                 "gate '%s': %s needs layer outputs in FP32, and with --store none or "
+                                 "--store-dtype f16 there are none; leave it out, or keep them",
                                  gates->items[g].text, metric->name);
         }
     return STATUS_OK;
@@ -415,7 +415,7 @@ enum status gates_check_sums(const struct gates *gates, struct error *err)
 enum status gates_check(const struct gates *gates, const struct comparison *comparison,
                         const struct result *result, struct checks *checks, struct error *err)
 {
-    if (result_layers(result) == 0 && gates_check_sums(gates, err)) return err->status;
+    if (!result_has_outputs(result) && gates_check_sums(gates, err)) return err->status;
     for (int g = 0; g < gates->count; g++) {
         const struct gate *gate = &gates->items[g];
         struct finding finding = {.check = {.kind = "gate"}};

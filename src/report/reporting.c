@@ -61,7 +61,11 @@ enum status reporting_measure(struct reporting *r, struct error *err)
     const struct compare_request request = request_of(r);
     if (r->job->command == COMMAND_ATTRIBUTE) return STATUS_OK;
     log_job(r->log, LOG_VERBOSE, "compares");
-    if (result_layers(r->result) == 0)
+    if (result_has_halves(r->result))
+        log_job(r->log, LOG_NORMAL,
+                "the result file keeps its tensors as halves (--store-dtype f16): compares by its metrics, "
+                "which are those of FP32");
+    else if (result_layers(r->result) == 0)
         log_job(r->log, LOG_NORMAL,
                 "the result file keeps no tensors (--store none): compares by its metrics");
     return compare_all(&r->comparison, r->comm, r->result, &request, err);

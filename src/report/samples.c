@@ -69,11 +69,13 @@ enum status samples_open(struct samples **samples, struct result *result, const 
     s->metrics =
         result_has_metrics(result) && strcmp(reference, result_attribute(result, "reference_mode")) == 0;
     s->components = asked_components(result);
-    if (!s->metrics && result_layers(result) == 0)
+    if (!s->metrics && !result_has_outputs(result))
         error_set(err, STATUS_INPUT,
-                  "--reference %s: the result file keeps no tensors, and its metrics are against '%s'; name "
-                  "that one, or sweep again without --store none",
-                  reference, result_attribute(result, "reference_mode"));
+                  "--reference %s: the result file keeps %s, and its metrics are against '%s'; name "
+                  "that one, or sweep again without %s",
+                  reference, result_has_halves(result) ? "its tensors as halves" : "no tensors",
+                  result_attribute(result, "reference_mode"),
+                  result_has_halves(result) ? "--store-dtype f16" : "--store none");
     if (err->status || open_buffers(s, err))
         samples_close(s);
     else

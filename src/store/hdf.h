@@ -11,7 +11,9 @@
 
 enum { HDF_RANKS = 5 };
 
-#define HDF_PACKED "packed" // the root attribute of a file whose datasets may be chunked and deflated
+// Root attributes of a file whose datasets may be chunked and deflated, and of one whose outputs are halves.
+#define HDF_PACKED "packed"
+#define HDF_OUTPUTS_DTYPE "outputs_dtype"
 
 struct hdf_file {
     char *path;

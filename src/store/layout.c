@@ -198,7 +198,9 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
 #define TEXT(member) offsetof(struct store_identity, member)
 const struct layout_attribute layout_attributes[LAYOUT_ATTRIBUTES] = {
     {"schema_version", LAYOUT_NO_OFFSET, IDENTITY_FREE,
-     "6, or 7 with `--isolated`; a file of version 5 lacks the next three, and is read only"},
+     "6, or 7 with `--isolated` and with outputs packed as halves; a file of version 5 lacks the next three, "
+     "and "
+     "is read only"},
     {"arch", LAYOUT_NO_OFFSET, IDENTITY_FREE, "the family of the model: `mamba1`, `falcon_mamba`, `mamba2`"},
     {"components", LAYOUT_NO_OFFSET, IDENTITY_FREE,
      "its components by name, in the order in which `/metrics` has them"},
@@ -349,6 +351,7 @@ static const struct {
 } elements[LAYOUT_ELEMENTS] = {[ELEMENT_U8] = {1, false},
                                [ELEMENT_I32] = {4, false},
                                [ELEMENT_U32] = {4, true},
+                               [ELEMENT_F16] = {2, false},
                                [ELEMENT_F32] = {4, false},
                                [ELEMENT_F64] = {8, true},
                                [ELEMENT_MOMENTS] = {sizeof(struct accumulator), true},
@@ -499,12 +502,23 @@ static hid_t make_compound(size_t bytes, const struct field *fields, size_t n)
     return 0;
 }
 
+// IEEE binary16, as h5py has it.
+static hid_t make_half(void)
+{
+    const hid_t type = H5Tcopy(H5T_IEEE_F32LE);
+    H5Tset_fields(type, 15, 10, 5, 0, 10);
+    H5Tset_size(type, 2);
+    H5Tset_ebias(type, 15);
+    return type;
+}
+
 enum status layout_open_types(struct layout_types *types, struct error *err)
 {
     *types = (struct layout_types){
         {[ELEMENT_U8] = H5Tcopy(H5T_STD_U8LE),
          [ELEMENT_I32] = H5Tcopy(H5T_STD_I32LE),
          [ELEMENT_U32] = H5Tcopy(H5T_STD_U32LE),
+         [ELEMENT_F16] = make_half(),
          [ELEMENT_F32] = H5Tcopy(H5T_IEEE_F32LE),
          [ELEMENT_F64] = H5Tcopy(H5T_IEEE_F64LE),
          [ELEMENT_MOMENTS] = make_compound(sizeof(struct accumulator), accumulator_fields,

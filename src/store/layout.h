@@ -65,6 +65,7 @@ enum layout_element {
     ELEMENT_U8,
     ELEMENT_I32,
     ELEMENT_U32,
+    ELEMENT_F16, // of outputs in packed files alone
     ELEMENT_F32,
     ELEMENT_F64,
     ELEMENT_MOMENTS,      // struct accumulator

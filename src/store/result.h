@@ -20,6 +20,7 @@ struct result {
     struct hdf_file file;
     struct layout_types types;
     int version; // of the schema
+    bool halves; // the outputs are float16
     const struct arch *arch;
     struct layout_sizes sizes; // layers: of the model, 0 without metrics
     int samples, max_tokens;

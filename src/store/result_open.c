@@ -271,6 +271,7 @@ static enum status check_output(struct result *result, int run, int index, int c
     struct layout_sizes sizes = result->sizes;
     sizes.of[AXIS_WIDTH] = *width ? *width : -1;
     struct hdf_expected expected = layout_expected(DATA_OUTPUT, &sizes, &result->types);
+    if (result->halves) expected.type = result->types.of[ELEMENT_F16];
     layout_path(DATA_OUTPUT, &names, layer->number, result->arch->components[component].name, path);
     hid_t data = hdf_open(&result->file, path, &expected, err);
     if (!data) return err->status;
@@ -343,9 +344,24 @@ static enum status open_metrics(struct result *result, struct error *err)
     return STATUS_OK;
 }
 
+// ---- packed files (pack.h) ----
+
+// Nobody computes metrics from halves, so they are there.
+static enum status check_halves(struct result *result, struct error *err)
+{
+    result->halves = H5Aexists(result->file.id, HDF_OUTPUTS_DTYPE) > 0;
+    if (!result->halves || (result->file.packed && result->metrics)) return STATUS_OK;
+    return hdf_torn(&result->file, HDF_OUTPUTS_DTYPE, "expected a packed file with metrics", err);
+}
+
 bool result_packed(const struct result *result)
 {
     return result->file.packed;
+}
+
+bool result_has_halves(const struct result *result)
+{
+    return result->halves;
 }
 
 // ---- life ----
@@ -379,7 +395,8 @@ static enum status read_structure(struct result *result, struct error *err)
         return err->status;
     result->sizes = layout_sizes_of(result->arch, 0, -1, -1, -1);
     if (read_samples(result, err) || find_runs(result, err) || read_states(result, err) ||
-        open_metrics(result, err) || recipes_read(result, err) || recipes_check(result, err))
+        open_metrics(result, err) || check_halves(result, err) || recipes_read(result, err) ||
+        recipes_check(result, err))
         return err->status;
     if (result->metrics && !hdf_exists(result->file.id, "/outputs")) return STATUS_OK; // --store none
     return find_layers(result, err) ? err->status : check_outputs(result, err);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "result.h"
+#include "ssmsweep/base/half.h"
 #include "ssmsweep/measure/profile.h"
 
 // ---- what is in it ----
@@ -81,6 +82,11 @@ int result_width(const struct result *result, int layer, int component)
 {
     int index = layer_index(result, layer);
     return index < 0 ? 0 : result->layers[index].width[component];
+}
+
+bool result_has_outputs(const struct result *result)
+{
+    return result->n_layers > 0 && !result->halves;
 }
 
 bool result_has_metrics(const struct result *result)
@@ -163,6 +169,17 @@ static hid_t open_output(struct result *result, int run, int layer, int componen
     return data;
 }
 
+// Halves in the second half of the memory, to floats in all of it.
+static void widen(float *values, size_t elements)
+{
+    const char *halves = (const char *)values + elements * sizeof(uint16_t);
+    for (size_t i = 0; i < elements; i++) {
+        uint16_t half;
+        memcpy(&half, halves + i * sizeof half, sizeof half);
+        values[i] = half_to_float(half);
+    }
+}
+
 enum status result_read(struct result *result, int run, int layer, int component, int sample, float *values,
                         struct error *err)
 {
@@ -175,9 +192,13 @@ enum status result_read(struct result *result, int run, int layer, int component
         3,
         {(hsize_t)sample},
         {1, (hsize_t)result->length[sample], (hsize_t)result->layers[index].width[component]}};
-    if (hdf_read_block(open_output(result, run, index, component), &block, result->types.of[ELEMENT_F32],
-                       values, reason))
+    const size_t elements = (size_t)(block.count[1] * block.count[2]);
+    const hid_t type = result->types.of[result->halves ? ELEMENT_F16 : ELEMENT_F32];
+    char *read = (char *)values + (result->halves ? elements * sizeof(uint16_t) : 0);
+    if (hdf_read_block(open_output(result, run, index, component), &block, type, read, reason)) {
+        if (result->halves) widen(values, elements);
         return STATUS_OK;
+    }
     return error_set(err, STATUS_IO, "%s: cannot read layer %d %s: %s", result->file.path, layer, name,
                      reason);
 }

@@ -120,6 +120,12 @@ enum status command_check(const struct job *job, struct verdict *verdict, bool w
         return error_set(err, STATUS_USAGE,
                          "--alignment: expected a power of two, as 1048576 (1 MiB), got %lld",
                          job->alignment);
+    if (job->store_dtype == JOB_STORE_F16 && job->command == COMMAND_RUN && !job->pack)
+        return error_set(err, STATUS_USAGE,
+                         "--store-dtype f16: the sweep writes FP32, and packing rounds it; add --pack");
+    if (job->store_dtype == JOB_STORE_F16 && job->store == JOB_STORE_NONE)
+        return error_set(err, STATUS_USAGE,
+                         "--store-dtype f16 contradicts --store none, which keeps no outputs; leave out one");
     if (job->command == COMMAND_EXPORT && !job->npy)
         return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
     if (open_recipes(job, err) || (job->command == COMMAND_ATTRIBUTE && take_apart(job, err)))
@@ -198,10 +204,11 @@ enum status command_pack(const struct job *job, int threads, const struct log *l
     const double started = progress_clock();
     char *path = sweep_result_path(job, err);
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
-    if (path && store_pack(path, threads, log, &sizes, err) == STATUS_OK)
-        log_job(log, LOG_NORMAL, "%s: packed, %.1f MiB instead of %.1f, in %.1f s", path,
-                (double)sizes.after_bytes / 0x1p20, (double)sizes.before_bytes / 0x1p20,
-                progress_clock() - started);
+    const bool halves = job->store_dtype == JOB_STORE_F16;
+    if (path && store_pack(path, halves, threads, log, &sizes, err) == STATUS_OK)
+        log_job(log, LOG_NORMAL, "%s: packed%s, %.1f MiB instead of %.1f, in %.1f s", path,
+                halves ? " with outputs as float16" : "", (double)sizes.after_bytes / 0x1p20,
+                (double)sizes.before_bytes / 0x1p20, progress_clock() - started);
     free(path);
     return err->status;
 }
@@ -297,13 +304,17 @@ enum status command_export(const struct job *job, const struct comm *comm, struc
     if (comm_agree(comm, err) || reporting_look_for_run(&under_way, result, path, comm, &log, err))
         goto close_result;
     const char *first = result_runs(result) > 0 ? result_run_at(result, 0)->mode : job->reference;
+    if (result_has_halves(result)) first = result_attribute(result, "reference_mode"); // of its metrics
     const struct compare_request request = {
         .reference = first, .partial = under_way, .whole_runs = under_way, .output_dir = job->output_dir};
     if (compare_all(&comparison, comm, result, &request, err)) goto close_result;
     if (comm->rank == 0 && (!under_way || check_some(&comparison, path, err) == STATUS_OK))
         export_all(result, &comparison, npy_folder(job), err);
     if (comm_agree(comm, err) == STATUS_OK)
-        log_job(&log, LOG_NORMAL, "exported %d arrays to %s; read them back with: ssmsweep import-npy",
+        log_job(&log, LOG_NORMAL,
+                result_has_halves(result)
+                    ? "exported %d arrays of float16, as the file has them, to %s"
+                    : "exported %d arrays to %s; read them back with: ssmsweep import-npy",
                 comparison.count, npy_folder(job));
     compare_clear(&comparison);
 close_result:

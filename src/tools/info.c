@@ -397,7 +397,10 @@ static void print_text(FILE *out, const struct result *result, const char *path)
 {
     char holder[CLAIM_HOLDER_ROOM];
     fprintf(out, "result file            %s, %.1f MiB%s\n", path,
-            (double)file_bytes(path) / (1024.0 * 1024.0), result_packed(result) ? ", packed" : "");
+            (double)file_bytes(path) / (1024.0 * 1024.0),
+            result_has_halves(result) ? ", packed, outputs as float16"
+            : result_packed(result)   ? ", packed"
+                                      : "");
     if (claim_look(path, holder)) fprintf(out, "under way              %s: results are partial\n", holder);
     for (int a = 0; a < ATTRIBUTES; a++)
         fprintf(out, "%-22s %s\n", attributes[a], result_attribute(result, attributes[a]));
@@ -463,6 +466,8 @@ static enum status print_json(FILE *out, const struct result *result, const char
     json_put_integer(w, "tokens", view_tokens(result));
     json_put_integer(w, "max_tokens", result_max_tokens(result));
     json_put_bool(w, "complete", count_complete(result) == result_all_runs(result));
+    if (result_packed(result)) json_put_bool(w, "packed", true);
+    if (result_has_halves(result)) json_put_string(w, "outputs_dtype", "float16");
     put_runs(w, result);
     if (result_recipes(result) > 0) json_begin_object(w, "recipes");
     for (int i = 0; i < result_recipes(result); i++)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/base/half.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/base/npy.h"
 #include "ssmsweep/recipe/mode.h"
@@ -17,6 +18,16 @@
 // ---- export ----
 
 // ---- one array ----
+
+// In place: the halves that they were read from.  Gives the bytes of each.
+static size_t narrow(float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const uint16_t half = half_of_float(values[i]);
+        memcpy((char *)values + i * sizeof half, &half, sizeof half);
+    }
+    return sizeof(uint16_t);
+}
 
 static enum status write_samples(FILE *file, struct result *result, const struct comparison_entry *entry,
                                  const char *path, struct error *err)
@@ -28,7 +39,8 @@ static enum status write_samples(FILE *file, struct result *result, const struct
     for (int s = 0; s < result_samples(result) && !err->status; s++) {
         if (result_read(result, entry->run, entry->layer, entry->component, s, values, err)) break;
         size_t count = (size_t)result_length(result, s) * width;
-        if (fwrite(values, sizeof *values, count, file) != count) error_errno(err, path, "cannot write");
+        size_t bytes = result_has_halves(result) ? narrow(values, count) : sizeof *values;
+        if (fwrite(values, bytes, count, file) != count) error_errno(err, path, "cannot write");
     }
     free(values);
     return err->status;
@@ -40,7 +52,8 @@ static enum status write_array(struct result *result, const struct comparison_en
     char header[NPY_HEADER_ROOM];
     size_t shape[2] = {(size_t)view_tokens(result),
                        (size_t)result_width(result, entry->layer, entry->component)};
-    size_t header_bytes = npy_header(header, NPY_FLOAT32, 2, shape);
+    const enum npy_dtype dtype = result_has_halves(result) ? NPY_FLOAT16 : NPY_FLOAT32;
+    size_t header_bytes = npy_header(header, dtype, 2, shape);
     struct file_replacement array;
     if (file_replacement_begin(&array, directory, name, err)) return err->status;
     if (fwrite(header, 1, header_bytes, array.out) != header_bytes)

@@ -110,12 +110,35 @@ def check_hand_outs(checks, rows, ranks):
             checks.check(row["messages"] == row["items"] - 1 + ranks - 1, what + "a message for each item", row)
 
 
+def check_writing(checks, rows, ranks):
+    """Who keeps more writes more, in the same file whichever way."""
+    found = [(row["captured"], row["io"], row["ranks"]) for row in rows]
+    expected = [("none", None), ("layers", "mpio"), ("layers", "posix"), ("everything", "mpio"), ("everything", "posix")]
+    checks.check(found == [(*pair, ranks) for pair in expected], "writing: rows", found)
+    sizes = [row["file_bytes"] for row in rows]
+    checks.check(0 < sizes[0] < sizes[1] == sizes[2] < sizes[3] == sizes[4], "writing: sizes of the files", sizes)
+    for row in rows:
+        for field in ["items_seconds", "close_seconds", "seconds"] + (["items_to_posix", "to_posix"] if row["io"] == "mpio" else []):
+            spread = row[field]
+            checks.check(positive(spread["least"]) and spread["least"] <= spread["median"] <= spread["most"], "writing: " + field, row)
+        checks.check(row["seconds"]["most"] > row["items_seconds"]["least"] and row["rounds"] == 1, "writing: the sum", row)
+
+
+def check_writing_alone(checks, folder):
+    result = harness.run(["bench", "--writing", "--seconds", "0.001", "--calib_seqlen", str(TOKENS), "--json", "writing.json"], 1, folder)
+    if checks.check(result.status == 0 and "mpio : posix" in result.out, "--writing", result.err):
+        found = harness.read_json(os.path.join(folder, "writing.json"))
+        checks.check(not any(found[name] for name in ("measurements", "sweeps", "start_up", "hand_outs")) and found["model"] is None,
+                     "nothing else is measured", found)
+        check_writing(checks, found["writing"], 1)
+
+
 def check_null_items(checks, folder, ranks):
     command = ["bench", "--null-items", "--seconds", "0.001", "--json", "null.json"]
     result = harness.run(command, ranks, folder)
     if checks.check(result.status == 0 and "Hand-out" in result.out, "--null-items", result.err):
         found = harness.read_json(os.path.join(folder, "null.json"))
-        checks.check(not found["measurements"] and not found["sweeps"] and not found["start_up"] and found["model"] is None,
+        checks.check(not any(found[name] for name in ("measurements", "sweeps", "start_up", "writing")) and found["model"] is None,
                      "nothing else is measured", found)
         check_hand_outs(checks, found["hand_outs"], ranks)
     result = harness.run(command, 1, folder)
@@ -144,9 +167,10 @@ def check_run(checks, folder, ranks, threads, modes):
         check_sweeps(checks, found["sweeps"], [1, ranks], modes)
         check_hand_outs(checks, found["hand_outs"], ranks)
         check_start_up(checks, found["start_up"], ranks)
+        check_writing(checks, found["writing"], ranks)
     else:
         checks.check(found["start_up"] == [], "no start-up on one rank", found["start_up"])
-        checks.check(found["sweeps"] == [] and found["hand_outs"] == [], "neither sweeps nor hand-outs on one rank", found)
+        checks.check(found["sweeps"] == found["hand_outs"] == found["writing"] == [], "no sweeps, writing or hand-outs on one rank", found)
     for name in list(EXPECTED) + ["forward"]:
         checks.check("\n" + name + " " in result.out, "the tables show " + name)
     left = sorted(os.listdir(folder))
@@ -161,6 +185,7 @@ def main():
         check_run(checks, folder, 1, 2, modes)
         check_run(checks, folder, 2, 1, modes)
         check_null_items(checks, folder, 3)
+        check_writing_alone(checks, folder)
         result = harness.run(["bench", "--seconds", "-1"], 1, folder)
         checks.check(result.status == USAGE and "seconds" in result.err, "negative seconds are refused", result.err)
         result = harness.run(["bench", "--modes", "no-such-mode"], 1, folder)

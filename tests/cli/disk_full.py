@@ -18,9 +18,9 @@ def main():
         status, _, err = harness.execute(small + ["true"], folder)
         if status != 0:
             harness.skip("no right to mount a tmpfs: " + err)
-        for launcher in ([], [harness.MPIEXEC, "-n", "4"]):
-            what = "full disk, " + (" ".join(launcher[1:]) or "-n 1")
-            status, out, err = harness.execute(small + launcher + [harness.PROGRAM] + JOB, folder)
+        for launcher, io in (([], "posix"), ([harness.MPIEXEC, "-n", "4"], "mpio")):
+            what = "full disk, %s, %s" % (" ".join(launcher[1:]) or "-n 1", io)
+            status, out, err = harness.execute(small + launcher + [harness.PROGRAM] + JOB + ["--io", io], folder)
             lines = harness.lines_of(err)
             checks.check(status == 4, what + ": status", "%s\n%s" % (status, err))
             checks.check(len(lines) == 1 and "full/out/sweep.h5" in lines[0], what + ": one line", err)

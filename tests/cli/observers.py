@@ -180,12 +180,12 @@ def check_stops(checks, folder):
         run(checks, case, line, ranks)
         differing = sweep_files.differences(recovery.results(case), results)
         checks.check(not differing, "-n %d: the same bytes" % ranks, differing)
-    for point, ranks in (("observe:1", 1), ("observe:7", 1), ("observe:1/0", 3), ("store:20", 1)):
+    for point, ranks, io in (("observe:1", 1, 0), ("observe:7", 1, 1), ("observe:1/0", 3, 1), ("store:20", 1, 0)):
         case = os.path.join(folder, point.replace(":", "-").replace("/", "-"))
         os.mkdir(case)
-        stopped = harness.run(["--inject", "stop@" + point] + line, ranks, case, program=recovery.INJECT)
+        stopped = harness.run(["--inject", "stop@" + point] + line + ["--io", harness.IO[io]], ranks, case, program=recovery.INJECT)
         checks.check(stopped.status == recovery.STOPPED, point + ": stops", stopped.err)
-        resumed = harness.run(line + ["--resume"], 4 - ranks, case)
+        resumed = harness.run(line + ["--resume", "--io", harness.IO[1 - io]], 4 - ranks, case)
         differing = sweep_files.differences(recovery.results(case), results)
         checks.check(resumed.status == 0 and not differing, point + ": goes on to the same bytes",
                      "%s\n%s" % (differing, resumed.err))

@@ -44,10 +44,13 @@ def make_model(folder):
     np.save(os.path.join(folder, "ids.npy"), ids)
 
 
+WAY = []    # --io of every job, where a test runs under both
+
+
 def job_without_modes(folder, *further):
     return ["--model", os.path.join(folder, "model"), "--calib-data", os.path.join(folder, "ids.npy"),
             "--calib_data_num", "3,%d" % SAMPLES, "--components", "mixer_output,ssm_input", "--layers", "all",
-            "--shard", "2", *harness.FEW] + list(further)
+            "--shard", "2", *harness.FEW] + WAY + list(further)
 
 
 def job(folder, *further):

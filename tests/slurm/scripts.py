@@ -183,11 +183,11 @@ def test_sweep(bench):
     write_program(os.path.join(broken, "srun"), BROKEN_PMIX % shutil.which("srun"))
     none = ["--export=SSMSWEEP_HOME,SSMSWEEP,PATH,SLURM_CONF"]    # not what the script sets
     without = bin_folder + ":" + os.environ["PATH"]
-    for launcher, ranks, threads, path, further in [
-            ("srun-pmix", 2, 1, os.environ["PATH"], none), ("srun-pmix", 1, 2, os.environ["PATH"], []),
-            ("mpirun", 1, 2, without, []), ("mpirun", 1, 2, broken + ":" + os.environ["PATH"], [])]:
-        what = "sweep.sbatch, %s, %d ranks of %d threads on each node" % (launcher, ranks, threads)
-        job = bench.cluster.submit("sweep.sbatch", SHORT,
+    for launcher, ranks, threads, path, further, io in [
+            ("srun-pmix", 2, 1, os.environ["PATH"], none, "mpio"), ("srun-pmix", 1, 2, os.environ["PATH"], [], "posix"),
+            ("mpirun", 1, 2, without, [], "mpio"), ("mpirun", 1, 2, broken + ":" + os.environ["PATH"], [], "posix")]:
+        what = "sweep.sbatch, %s, %d ranks of %d threads on each node, %s" % (launcher, ranks, threads, io)
+        job = bench.cluster.submit("sweep.sbatch", SHORT + ["--io", io],
                                    ["--output=" + bench.path("sweep.out"), "--ntasks-per-node=%d" % ranks,
                                     "--cpus-per-task=%d" % threads] + further, SSMSWEEP=program, PATH=path)
         log = bench.finished(job, what)
@@ -303,19 +303,26 @@ def run_long_directly(bench):
 
 
 def test_stop_and_resubmit(bench, arguments):
+    """What one --io stored, the other goes on with."""
+    for io in harness.ios(0):
+        stop_and_resubmit(bench, arguments, io, harness.IO[io == harness.IO[0]])
+
+
+def stop_and_resubmit(bench, arguments, io, other):
     file, options = bench.path("long/layer_outputs/sweep.h5"), ["--output=" + bench.path("long.out"),
                                                                 "--ntasks-per-node=2"]
-    job = bench.cluster.submit("sweep.sbatch", arguments, options, SSMSWEEP_LAUNCHER="mpirun",
+    job = bench.cluster.submit("sweep.sbatch", arguments + ["--io", io], options, SSMSWEEP_LAUNCHER="mpirun",
                                OMPI_MCA_odls_base_sigkill_timeout="1")
     wait_until_under_way(bench, file, 0)
     signal_batch(bench, job)
     log = bench.finished(job, "sweep.sbatch, signalled", "FAILED 5:0")
     bench.checks.check("--resume" in log, "sweep.sbatch, signalled: says how to go on", log)
     before = check_stopped(bench, file, "sweep.sbatch, signalled")
-    job = bench.cluster.submit("sweep.sbatch", arguments, options)
+    job = bench.cluster.submit("sweep.sbatch", arguments + ["--io", other], options)
     bench.finished(job, "sweep.sbatch, submitted again")
     check_kept(bench, file, before, "sweep.sbatch, submitted again")
     bench.compare("long", "sweep.sbatch, submitted again")
+    os.remove(bench.path("long.out"))
 
 
 def signal_batch(bench, job):
@@ -336,6 +343,11 @@ def requeue(bench, job):
 
 
 def test_preemptible(bench, arguments):
+    for io in harness.ios(1):
+        preemptible(bench, arguments + ["--io", io])
+
+
+def preemptible(bench, arguments):
     file = bench.path("long/layer_outputs/sweep.h5")
     job = bench.cluster.submit("preemptible.sbatch", arguments, ["--output=" + bench.path("long.out"),
                                                                  "--partition=low", "--ntasks-per-node=2"])
@@ -354,6 +366,7 @@ def test_preemptible(bench, arguments):
     bench.checks.check(bench.cluster.job(job)["Restarts"] == "3" and all("run %d:" % n in log for n in (1, 2, 3, 4)),
                        "preemptible.sbatch: was started four times", log)
     bench.compare("long", "preemptible.sbatch")
+    os.remove(bench.path("long.out"))
 
 
 def main():

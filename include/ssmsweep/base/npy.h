@@ -10,7 +10,16 @@
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/status.h"
 
-enum npy_dtype { NPY_INT32, NPY_INT64, NPY_FLOAT32, NPY_FLOAT64, NPY_UINT16, NPY_UINT32 }; // little-endian
+// Little-endian.
+enum npy_dtype {
+    NPY_INT32,
+    NPY_INT64,
+    NPY_FLOAT32,
+    NPY_FLOAT64,
+    NPY_UINT16,
+    NPY_UINT32,
+    NPY_FLOAT16 // is written, and refused where arrays are read
+};
 
 enum { NPY_MAX_DIMS = 8, NPY_HEADER_ROOM = 512, NPY_PREFIX_BYTES = 12, NPY_MAX_HEADER_BYTES = 1 << 20 };
 

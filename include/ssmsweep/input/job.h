@@ -34,6 +34,7 @@ enum { JOB_MAX_CELLS = 64 };
 
 enum job_io { JOB_IO_MPIO, JOB_IO_POSIX };                        // how raw data get into the result file
 enum job_by { JOB_BY_UNIT, JOB_BY_LAYER, JOB_BY_UNIT_AND_LAYER }; // pieces of attribution
+enum job_store_dtype { JOB_STORE_F32, JOB_STORE_F16 };            // of outputs in a packed file
 // Which of the evaluated samples: all, or a part of a seeded split (corpus.h).
 enum job_part { JOB_ALL_SAMPLES, JOB_CHOOSING_SAMPLES, JOB_JUDGING_SAMPLES };
 enum job_groups { JOB_GROUPS_AUTO, JOB_GROUPS_ON, JOB_GROUPS_OFF }; // scales of groups of heads and channels
@@ -103,6 +104,7 @@ struct job {
     double progress_seconds;     // between lines, or enum of sweep/progress.h
     double bench_seconds;        // for each measurement
     bool null_items;             // measure nothing but their hand-out
+    bool writing;                // measure nothing but what writing costs
     const char *json_file;       // NULL: none
     int format, color;           // enum present_format, enum present_color
     bool per_sample;
@@ -116,6 +118,7 @@ struct job {
     const char *junit;     // NULL: none; XML file to write
     bool resume, dry_run, overwrite;
     bool pack;               // the result file, when all is done
+    int store_dtype;         // enum job_store_dtype
     bool quantize;           // of old command lines: the mode says it
     bool json, cpu;          // of info
     int bootstrap;           // resamples

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Comparison of the modes in a result file with a reference mode: docs/numerics.md, section 6, over all valid
 // tokens of all samples.  From the stored outputs; where there are none (--store none) from the metrics, for
-// every layer of the model and with the same bits, but for percentiles and distances in ULP, which are NaN.
+// every layer of the model and with the same bits, but for percentiles and distances in ULP, which are NaN;
+// so, too, where outputs were packed as halves, for the layers that were captured.
 #ifndef SSMSWEEP_REPORT_COMPARE_H
 #define SSMSWEEP_REPORT_COMPARE_H
 

@@ -17,7 +17,11 @@ struct pack_sizes {
 // renamed over it; after a failure the file is as it was.  The same bytes for any number of threads.
 // STATUS_INPUT: it is no result file, is packed already, or is not finished.  STATUS_BUSY: a run writes to
 // it, or another program has it open.  STATUS_IO: no room.
-enum status store_pack(const char *path, int threads, const struct log *log, struct pack_sizes *sizes,
-                       struct error *err);
+//
+// `halves`: outputs are rounded to IEEE binary16 before; metrics stay as they are, and the digests are those
+// of before.  STATUS_INPUT then also where a value is beyond 65504, where there are no outputs, and where the
+// file has no metrics.
+enum status store_pack(const char *path, bool halves, int threads, const struct log *log,
+                       struct pack_sizes *sizes, struct error *err);
 
 #endif

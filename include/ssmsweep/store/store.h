@@ -189,7 +189,10 @@ enum status result_adopt_recipes(const char *path, struct error *err);
 // Local.  STATUS_INPUT: missing, torn or foreign file; a mode that is defined here is another recipe there.
 enum status result_open(struct result **result, const char *path, struct error *err);
 void result_close(struct result *result);
-bool result_packed(const struct result *result); // (store/pack.h)
+bool result_packed(const struct result *result);     // (store/pack.h)
+bool result_has_halves(const struct result *result); // packed, with outputs as float16
+// Outputs as they were computed.  Otherwise what is compared are the metrics, which are there.
+bool result_has_outputs(const struct result *result);
 // Collective.  All ranks see of a file that is still written to what rank 0 saw when it opened it.
 // STATUS_BUSY: modes were added meanwhile.
 enum status result_agree(struct result *result, const struct comm *comm, struct error *err);
@@ -249,7 +252,7 @@ enum status result_read_profiles(struct result *result, int run, int layer, int 
 enum status result_read_end_of_model(struct result *result, int run, struct sample_range range,
                                      struct end_of_model *rows, struct error *err);
 
-// values[length(sample), width] of one sample.
+// values[length(sample), width] of one sample; of halves, what they are in FP32.
 enum status result_read(struct result *result, int run, int layer, int component, int sample, float *values,
                         struct error *err);
 

@@ -31,6 +31,7 @@ static const struct dims built_in = {.n_layer = 24,
 struct found {
     struct bench_setting setting;
     struct sweep_rows sweeps;
+    struct writing_rows writing;
     struct handout_rows hand_outs;
 };
 
@@ -104,6 +105,7 @@ static enum status write_json(const struct job *job, const struct comm *comm, co
     put_model(writer, job, &found->setting);
     rows_put_json(&found->setting.rows, writer);
     sweeps_put_json(&found->sweeps, comm->ranks, writer);
+    writing_put_json(&found->writing, writer);
     handouts_put_json(&found->hand_outs, writer);
     json_end_object(writer);
     char *text = json_writer_finish(writer);
@@ -184,12 +186,20 @@ static char *make_scratch(const struct job *job, const struct comm *comm, struct
     return path;
 }
 
-static enum status measure_sweeps(struct sweep_rows *rows, const struct job *job, const struct comm *comm,
+// One thing is asked for, not the bench.
+static bool is_asked_for(const struct job *job)
+{
+    return job->null_items || job->writing;
+}
+
+static enum status measure_sweeps(struct found *found, const struct job *job, const struct comm *comm,
                                   const char *tool_version, struct error *err)
 {
     const size_t existed = file_existing_bytes(job->output_dir);
     char *scratch = make_scratch(job, comm, err);
-    if (err->status == STATUS_OK) sweeps_measure(rows, job, comm, scratch, tool_version, err);
+    if (!err->status && !is_asked_for(job))
+        sweeps_measure(&found->sweeps, job, comm, scratch, tool_version, err);
+    if (!err->status) writing_measure(&found->writing, job, comm, scratch, tool_version, err);
     if (comm->rank == 0 && scratch) file_remove_directories(scratch, existed);
     free(scratch);
     return comm_agree(comm, err);
@@ -198,12 +208,15 @@ static enum status measure_sweeps(struct sweep_rows *rows, const struct job *job
 static enum status measure_ranks(struct found *found, const struct job *job, const struct comm *comm,
                                  const char *tool_version, struct error *err)
 {
-    if (comm->ranks == 1) {
+    if (comm->ranks == 1 && !job->writing) {
         if (job->verbosity != LOG_QUIET)
-            printf("\nSweep, hand-out: not measured; start `mpirun -n RANKS ssmsweep bench` for them.\n");
+            printf("\nSweep, writing, hand-out: not measured; start `mpirun -n RANKS ssmsweep bench` for "
+                   "them.\n");
         return STATUS_OK;
     }
-    if (!job->null_items && measure_sweeps(&found->sweeps, job, comm, tool_version, err)) return err->status;
+    if ((job->writing || !is_asked_for(job)) && measure_sweeps(found, job, comm, tool_version, err))
+        return err->status;
+    if (job->writing && !job->null_items) return STATUS_OK;
     return handouts_measure(&found->hand_outs, job, comm, err);
 }
 
@@ -235,7 +248,7 @@ enum status bench_run(const struct job *job, const struct comm *comm, const char
         error_set(err, STATUS_USAGE,
                   "--null-items: needs at least two ranks, got one; start it as `mpirun -n RANKS ssmsweep "
                   "bench --null-items`");
-    if (comm->rank == 0 && !job->null_items && !err->status)
+    if (comm->rank == 0 && !is_asked_for(job) && !err->status)
         measure_alone(&found.setting, &random, &model, job, err);
     sweeps_sleep(comm->world);
     if (comm_agree(comm, err) == STATUS_OK &&

@@ -315,32 +315,43 @@ static void sub_close(struct comm *sub)
     MPI_Comm_free(&sub->world);
 }
 
-// Collective over comm.  Fills the times of `row` where it is the best so far.
-static enum status sweep_once(struct sweep_row *row, const struct job *job, const struct comm *comm,
-                              const char *tool_version, struct error *err)
+enum status sweeps_time(struct sweep_timing *timing, const struct job *job, const struct comm *comm,
+                        const char *tool_version, struct error *err)
 {
     const struct log log = {.level = LOG_QUIET, .rank = comm->rank, .ranks = comm->ranks};
     struct sweep_times times = {0};
     struct stop stop = {.grace_seconds = 1};
     struct sweep sweep = {0};
-    double tail = 0;
+    struct stat info = {0};
     if (sweep_open(&sweep, job, comm, &log, &stop, tool_version, err) == STATUS_OK) {
-        if (strcmp(row->layers, layers_none) == 0) memset(sweep.plan.want, 0, (size_t)sweep.plan.n_layer);
         sweep.times = &times;
         const double started = clock_seconds();
         sweep_run(&sweep, err);
-        const double whole = clock_seconds() - started;
-        MPI_Reduce(&times.idle_seconds, &tail, 1, MPI_DOUBLE, MPI_MAX, 0, comm->world);
-        if (row->runs++ == 0 || times.items_seconds < row->seconds) {
-            row->seconds = times.items_seconds;
-            row->whole_seconds = whole;
-            row->tail_seconds = tail;
-            row->items = sweep.plan.n_runs * sweep.plan.samples;
-        }
+        *timing = (struct sweep_timing){.items_seconds = times.items_seconds,
+                                        .close_seconds = times.close_seconds,
+                                        .whole_seconds = clock_seconds() - started,
+                                        .items = sweep.plan.n_runs * sweep.plan.samples};
+        MPI_Reduce(&times.idle_seconds, &timing->tail_seconds, 1, MPI_DOUBLE, MPI_MAX, 0, comm->world);
+        if (comm->rank == 0 && stat(sweep.result_path, &info) == 0) timing->file_bytes = (double)info.st_size;
         if (comm->rank == 0) unlink(sweep.result_path);
     }
     sweep_close(&sweep);
     return err->status;
+}
+
+// Collective over comm.  Fills the times of `row` where it is the best so far.
+static enum status sweep_once(struct sweep_row *row, const struct job *job, const struct comm *comm,
+                              const char *tool_version, struct error *err)
+{
+    struct sweep_timing timing;
+    if (sweeps_time(&timing, job, comm, tool_version, err)) return err->status;
+    if (row->runs++ == 0 || timing.items_seconds < row->seconds) {
+        row->seconds = timing.items_seconds;
+        row->whole_seconds = timing.whole_seconds;
+        row->tail_seconds = timing.tail_seconds;
+        row->items = timing.items;
+    }
+    return STATUS_OK;
 }
 
 // ---- what is printed ----
@@ -429,7 +440,10 @@ static enum status measure_sweep(struct sweep_rows *rows, const struct source *s
     struct job job = source->job;
     struct comm sub;
     if (rows->count == SWEEP_ROWS) return STATUS_OK;
-    job.layers = strcmp(layers, layers_none) == 0 ? "all" : layers;
+    if (strcmp(layers, layers_none) == 0)
+        job.store = JOB_STORE_NONE;
+    else
+        job.layers = layers;
     if (sub_open(&sub, comm, ranks)) {
         for (int i = 0; i < repeats && !err->status; i++)
             sweep_once(&row, &job, &sub, tool_version, err);
@@ -512,7 +526,7 @@ static enum status files_make(struct files *files, const struct comm *comm, cons
 
 // ---- all ----
 
-static struct job make_job(const struct job *base, const char *scratch)
+struct job sweeps_job(const struct job *base, const char *scratch)
 {
     struct job job = *base;
     job.command = COMMAND_RUN;
@@ -530,7 +544,7 @@ enum status sweeps_measure(struct sweep_rows *rows, const struct job *job, const
                            const char *scratch, const char *tool_version, struct error *err)
 {
     struct source source = {
-        .name = "demo", .job = make_job(job, scratch), .print = job->verbosity != LOG_QUIET};
+        .name = "demo", .job = sweeps_job(job, scratch), .print = job->verbosity != LOG_QUIET};
     struct files files = {0};
     if (comm->rank == 0 && source.print) print_title();
     if (measure_source(rows, &source, comm, tool_version, err)) return err->status;

@@ -60,6 +60,43 @@ enum status from_disk_measure(struct disk_rows *rows, const struct job *job, con
                               const char *tool_version, bool print, struct error *err);
 void from_disk_put_json(const struct disk_rows *rows, int ranks, struct json_writer *writer);
 
+// ---- one sweep ----
+
+// The job of a sweep in `scratch`, of the demo model: 16 samples in all modes, one thread per rank.
+struct job sweeps_job(const struct job *base, const char *scratch);
+
+struct sweep_timing {
+    double items_seconds, close_seconds; // as struct sweep_times has them, of this rank
+    double whole_seconds;                // of sweep_run()
+    double tail_seconds;                 // on rank 0: from the first idle rank to the last finished one
+    double file_bytes;                   // on rank 0: of the result file
+    int items;                           // (mode, sample) pairs
+};
+
+// Collective.  One sweep, whose result file is removed.
+enum status sweeps_time(struct sweep_timing *timing, const struct job *job, const struct comm *comm,
+                        const char *tool_version, struct error *err);
+
+// ---- writing ----
+//
+// What writing the result file costs: sweeps that keep no tensors, those of all layers, and all components of
+// all layers, by MPI-IO and by pwrite(), in turn.
+
+enum { WRITING_ROWS = 5, WRITING_MOST_ROUNDS = 9 };
+struct writing_row { // of each round
+    double items_seconds[WRITING_MOST_ROUNDS], close_seconds[WRITING_MOST_ROUNDS];
+    double file_bytes;
+};
+struct writing_rows {
+    struct writing_row items[WRITING_ROWS];
+    int ranks, rounds; // 0: not measured
+};
+
+// Collective, also on one rank; the rows are on rank 0.  scratch: as sweeps_measure() has it.
+enum status writing_measure(struct writing_rows *rows, const struct job *job, const struct comm *comm,
+                            const char *scratch, const char *tool_version, struct error *err);
+void writing_put_json(const struct writing_rows *rows, struct json_writer *writer);
+
 // ---- sweeps ----
 //
 // Whole sweeps over 1, 2, 4, ... of the ranks.

@@ -61,6 +61,12 @@ WRAP(int, result_layers, const struct result *result)
     return stored ? UNITS : 0;
 }
 
+WRAP(bool, result_has_outputs, const struct result *result)
+{
+    (void)result;
+    return stored;
+}
+
 WRAP(int, result_layer_at, const struct result *result, int index)
 {
     (void)result;
