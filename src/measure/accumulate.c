@@ -65,7 +65,8 @@ void accumulator_merge(struct accumulator *total, const struct accumulator *part
 struct measurement measurement_of_sums(const struct accumulator *sums)
 {
     const double p = sums->diff_min == sums->diff_max ? fabs(sums->diff_min) : (double)NAN;
-    return (struct measurement){.moments = *sums, .abs_diff_percentiles = {p, p, p, p}, .max_ulp = NAN};
+    return (struct measurement){
+        .moments = *sums, .abs_diff_percentiles = {p, p, p, p}, .max_ulp = NAN, .isolated_mse = NAN};
 }
 
 // ---- sums of samples side by side ----
@@ -151,5 +152,15 @@ void moments_fill(const struct accumulator *samples, int count, double *table)
         for (int c = MOMENT_COUNT + 1; c < MOMENT_COLUMNS; c++)
             put(table, count, i, (enum moment_column)c, a->count == 0 ? 0 : (double)NAN);
         if (usable(a)) fill_sample(a, &p, count, i, table);
+    }
+}
+
+void isolated_fill(const struct accumulator *samples, int count, double *table)
+{
+    for (int i = 0; i < count; i++) {
+        const struct accumulator *a = &samples[i];
+        const double n = (double)a->count, squares = a->diff_min == a->diff_max ? 0 : value(a->diff_squares);
+        const double raw = around(diff_sum(a), squares, n, 0, false).raw;
+        put(table, count, i, MOMENT_ISOLATED_SQUARES, a->count == 0 ? 0 : usable(a) ? raw : (double)NAN);
     }
 }

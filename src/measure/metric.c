@@ -215,6 +215,17 @@ static double max_ulp(const struct measurement *m)
     return comparable(m) ? m->max_ulp : (double)NAN;
 }
 
+static double isolated_mse(const struct measurement *m)
+{
+    return comparable(m) ? m->isolated_mse : (double)NAN;
+}
+
+// By how much what the layers before made, and this one carries on, is more than what it makes itself.
+static double amplification(const struct measurement *m)
+{
+    return mse(m) / m->isolated_mse;
+}
+
 #ifdef SSMSWEEP_TOY_METRIC
 // Root of the power of the difference over that of the reference.
 static double noise_ratio(const struct measurement *m)

@@ -201,25 +201,48 @@ static int count_orders(const struct job *job)
     return job->shuffle_calib > 1 ? job->shuffle_calib : 1;
 }
 
-static enum status make_runs(struct plan *plan, const struct job *job, struct error *err)
+// Does no layer of the mode look at scales?  What is wrong with a mode is said later.
+static bool is_unscaled(const struct mode *mode, const struct dims *dims)
 {
-    bool *chosen = NULL;
-    if (choose_modes(job, &chosen, err)) return err->status;
+    struct recipe recipe = {0};
+    struct error later = {0};
+    bool scaled = !mode_is_float(mode);
+    if (!scaled || arch_recipe(&recipe, mode, dims, &later)) return !scaled;
+    scaled = false;
+    for (int l = 0; l < recipe.n_layer && !scaled; l++)
+        scaled = setting_is_scaled(&recipe.layers[l], &dims->arch->units);
+    recipe_clear(&recipe);
+    return !scaled;
+}
+
+static enum status make_runs(struct plan *plan, const struct job *job, const struct dims *dims,
+                             struct error *err)
+{
+    bool *chosen = NULL, *unscaled = calloc((size_t)mode_count(), sizeof *unscaled);
+    if (!unscaled) return error_memory(err, (unsigned long long)mode_count(), "the modes");
+    if (choose_modes(job, &chosen, err)) {
+        free(unscaled);
+        return err->status;
+    }
     const int cells = job->n_cells * count_orders(job);
     size_t room = (size_t)mode_count() * ((size_t)cells + 1) * ((size_t)job->noise + 1);
     plan->runs = calloc(room, sizeof *plan->runs);
     if (!plan->runs) {
+        free(unscaled);
         free(chosen);
         return error_memory(err, room * sizeof *plan->runs, "the plan");
     }
     const struct mode *reference = mode_find(job->reference);
-    add_run(plan, mode_is_float(reference) ? PLAN_FLOAT_CELL : 0, reference);
-    for (int m = 0; m < mode_count(); m++)
-        if (chosen[m] && mode_is_float(mode_at(m))) add_run(plan, PLAN_FLOAT_CELL, mode_at(m));
+    add_run(plan, is_unscaled(reference, dims) ? PLAN_FLOAT_CELL : 0, reference);
+    for (int m = 0; m < mode_count(); m++) {
+        unscaled[m] = chosen[m] && is_unscaled(mode_at(m), dims);
+        if (unscaled[m]) add_run(plan, PLAN_FLOAT_CELL, mode_at(m));
+    }
     for (int cell = 0; cell < cells; cell++)
         for (int m = 0; m < mode_count(); m++)
-            if (chosen[m] && !mode_is_float(mode_at(m))) add_run(plan, cell, mode_at(m));
+            if (chosen[m] && !unscaled[m]) add_run(plan, cell, mode_at(m));
     add_noise(plan, job->noise);
+    free(unscaled);
     free(chosen);
     if (plan->n_runs <= PLAN_MAX_RUNS) return STATUS_OK;
     return error_set(err, STATUS_USAGE,
@@ -438,7 +461,8 @@ static enum status make_prefixes(struct plan *plan, const struct dims *dims, con
     struct setting *settings = calloc(runs * layers, sizeof *settings);
     plan->prefixes = calloc(runs * (layers + 1), sizeof *plan->prefixes);
     plan->alike = calloc(runs * layers, sizeof *plan->alike);
-    if (!settings || !plan->prefixes || !plan->alike) {
+    plan->unscaled = calloc(runs + 1, sizeof *plan->unscaled);
+    if (!settings || !plan->prefixes || !plan->alike || !plan->unscaled) {
         free(settings);
         return error_memory(err, runs * layers * sizeof *settings, "the plan");
     }
@@ -450,6 +474,10 @@ static enum status make_prefixes(struct plan *plan, const struct dims *dims, con
             plan->arch->canonical(&settings[(size_t)r * layers + l]);
         for (int l = 0; l <= dims->n_layer; l++)
             plan->prefixes[(size_t)r * (layers + 1) + (size_t)l] = first_alike(plan, settings, r, l);
+        while (
+            plan->unscaled[r] < dims->n_layer &&
+            !setting_is_scaled(&settings[(size_t)r * layers + (size_t)plan->unscaled[r]], &plan->arch->units))
+            plan->unscaled[r]++;
         for (int l = 0; l < dims->n_layer; l++)
             plan->alike[(size_t)r * layers + (size_t)l] = first_with_setting(plan, settings, r, l);
     }
@@ -465,8 +493,9 @@ enum status plan_settle(struct plan *plan, const struct dims *dims, const bool *
 int plan_shared_layers(const struct plan *plan, int a, int b)
 {
     const struct run *x = &plan->runs[a], *y = &plan->runs[b];
-    if (!plan->forks || x->cell != y->cell || x->dither != y->dither || mode_is_float(x->mode)) return 0;
+    if (!plan->forks || x->dither != y->dither || mode_is_float(x->mode)) return 0;
     const size_t rows = (size_t)plan->n_layer + 1;
+    const int most = x->cell == y->cell ? plan->n_layer : plan->unscaled[x->recipe - plan->recipes];
     const int *one = plan->prefixes + (size_t)(x->recipe - plan->recipes) * rows,
               *two = plan->prefixes + (size_t)(y->recipe - plan->recipes) * rows;
     int same = -1, first = plan->n_layer + 1; // they are the same up to `same`, and not up to `first`
@@ -477,7 +506,7 @@ int plan_shared_layers(const struct plan *plan, int a, int b)
         else
             first = middle;
     }
-    return same < 0 ? 0 : same;
+    return same < 0 ? 0 : same < most ? same : most;
 }
 
 int plan_fork(const struct plan *plan, const int *members, const struct group *group, int member)
@@ -495,9 +524,11 @@ bool plan_same_layer(const struct plan *plan, int a, int b, int layer)
 {
     const struct run *x = &plan->runs[a], *y = &plan->runs[b];
     const size_t layers = (size_t)plan->n_layer, at = (size_t)layer;
-    return plan->forks && x->cell == y->cell && x->dither == y->dither &&
+    return plan->forks && x->dither == y->dither &&
            plan->alike[(size_t)(x->recipe - plan->recipes) * layers + at] ==
-               plan->alike[(size_t)(y->recipe - plan->recipes) * layers + at];
+               plan->alike[(size_t)(y->recipe - plan->recipes) * layers + at] &&
+           (x->cell == y->cell || recipe_is_float(x->recipe) ||
+            !setting_is_scaled(&x->recipe->layers[layer], &plan->arch->units));
 }
 
 int plan_isolated_layers(const struct plan *plan, const int *members, const struct group *group, int member)
@@ -567,7 +598,7 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
                         .logits = !job->no_logits,
                         .isolated = job->isolated,
                         .forks = !job->no_forks};
-    if (make_runs(&made, job, err) || check_modes(&made, err) || make_cells(&made, job, dims, err) ||
+    if (make_runs(&made, job, dims, err) || check_modes(&made, err) || make_cells(&made, job, dims, err) ||
         make_want(&made, job, dims, err))
         goto clear_plan;
     set_references(&made, mode_find(job->reference));
@@ -592,6 +623,7 @@ void plan_clear(struct plan *plan)
     free(plan->needs);
     free(plan->prefixes);
     free(plan->alike);
+    free(plan->unscaled);
     free(plan->runs);
     free(plan->members);
     free(plan->groups);

@@ -14,12 +14,13 @@
 // Calibration is an FP32 pass, and a W8A8 checkpoint needs none.
 unsigned plan_weights(const struct plan *plan, const struct model *model)
 {
-    unsigned parts = plan->n_cells > 0 ? WEIGHTS_BY_UNIT : 0;
+    unsigned parts = 0;
     if (plan->n_cells > 0 && model->kind == MODEL_FLOAT) parts |= WEIGHTS_FP32;
     if (plan->logits) parts |= WEIGHTS_LM_HEAD;
     for (int r = 0; r < plan->n_runs; r++) {
         if (plan->runs[r].mode->precision == PRECISION_FP32) parts |= WEIGHTS_FP32;
         if (plan->runs[r].mode->precision == PRECISION_FP16) parts |= WEIGHTS_FP16;
+        if (plan->runs[r].mode->precision == PRECISION_BY_UNIT) parts |= WEIGHTS_BY_UNIT;
     }
     return parts;
 }

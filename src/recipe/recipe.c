@@ -59,6 +59,13 @@ bool format_is_of_weights(enum format format)
 
 // ---- units ----
 
+static bool matches(const char *pattern, const char *name)
+{
+    const size_t length = strlen(pattern);
+    return length > 0 && pattern[length - 1] == '*' ? strncmp(pattern, name, length - 1) == 0
+                                                    : strcmp(pattern, name) == 0;
+}
+
 const struct unit embedding_unit = {"embedding", {FORMAT_FP16, FORMAT_FLOAT}};
 
 bool unit_allows(const struct unit *unit, enum format format)
@@ -100,6 +107,15 @@ bool setting_equal(const struct setting *a, const struct setting *b)
     return memcmp(a, b, sizeof *a) == 0;
 }
 
+bool setting_is_scaled(const struct setting *setting, const struct units *units)
+{
+    for (int u = 0; u < units->count; u++)
+        if (!matches(UNIT_WEIGHT "*", units->of[u].name) &&
+            (setting->of[u] == FORMAT_INT8 || setting->of[u] == FORMAT_CODES))
+            return true;
+    return units->count == 0; // of a family that tells no units
+}
+
 void recipe_clear(struct recipe *recipe)
 {
     free(recipe->layers);
@@ -129,13 +145,6 @@ struct making {
     enum format weights; // that weights start in; FORMAT_NONE: as the base has it
     uint32_t *wanted;    // [n_layer] of the part at work
 };
-
-static bool matches(const char *pattern, const char *name)
-{
-    const size_t length = strlen(pattern);
-    return length > 0 && pattern[length - 1] == '*' ? strncmp(pattern, name, length - 1) == 0
-                                                    : strcmp(pattern, name) == 0;
-}
 
 static enum status refuse_choice(const struct mode *mode, const struct choice *choice,
                                  const struct unit *known, struct error *err)

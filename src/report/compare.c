@@ -12,6 +12,7 @@
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/measure/metric.h"
 #include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/report/isolated.h"
 #include "ssmsweep/report/samples.h"
 #include "ssmsweep/report/view.h"
 
@@ -204,6 +205,8 @@ struct reader {
     int reference_run, width;
     int *samples; // those that count for the entry
     int n_samples;
+    bool *uses;               // [samples of the file] which they are
+    struct accumulator *rows; // likewise: room; NULL where no layer was computed by itself
     struct stop *stop;
     double graces;     // after which a signal ends the comparison
     float *ref, *mode; // [max tokens, max width]
@@ -231,14 +234,18 @@ static enum status read_sample(void *context, int place, struct output_pair *pai
 static void choose_samples(struct reader *reader)
 {
     reader->n_samples = 0;
-    for (int s = 0; s < result_samples(reader->result); s++)
-        if (compare_uses(reader->result, reader->reference_run, reader->entry->run, s))
-            reader->samples[reader->n_samples++] = s;
+    for (int s = 0; s < result_samples(reader->result); s++) {
+        reader->uses[s] = compare_uses(reader->result, reader->reference_run, reader->entry->run, s);
+        if (reader->uses[s]) reader->samples[reader->n_samples++] = s;
+    }
 }
 
-static enum status reader_open(struct reader *reader, struct result *result, struct stop *stop,
-                               struct error *err)
+static enum status reader_open(struct reader *reader, struct result *result,
+                               const struct compare_request *request, struct error *err)
 {
+    struct stop *stop = request->stop;
+    const size_t samples = (size_t)result_samples(result);
+    const bool isolated = isolated_known(result, request->reference);
     int width = 0;
     for (int l = 0; l < result_layers(result); l++)
         for (int c = 0; c < result_arch(result)->n_components; c++) {
@@ -249,18 +256,30 @@ static enum status reader_open(struct reader *reader, struct result *result, str
     size_t elements = (size_t)result_max_tokens(result) * (size_t)width;
     *reader = (struct reader){.result = result, .stop = stop};
     if (stop) reader->graces = stop_wanted(stop) ? 2 : 1;
-    reader->samples = malloc((size_t)result_samples(result) * sizeof *reader->samples);
+    reader->samples = malloc(samples * sizeof *reader->samples);
+    reader->uses = malloc(samples * sizeof *reader->uses);
+    reader->rows = isolated ? malloc(samples * sizeof *reader->rows) : NULL;
     reader->ref = malloc((elements + 1) * sizeof(float));
     reader->mode = malloc((elements + 1) * sizeof(float));
-    if (reader->samples && reader->ref && reader->mode) return STATUS_OK;
+    if (reader->samples && reader->uses && reader->ref && reader->mode && (reader->rows || !isolated))
+        return STATUS_OK;
     return error_memory(err, 2 * elements * sizeof(float), "the read buffers of a comparison");
 }
 
 static void reader_close(struct reader *reader)
 {
     free(reader->samples);
+    free(reader->uses);
+    free(reader->rows);
     free(reader->ref);
     free(reader->mode);
+}
+
+// By the name of its mode, which in a file of arrays may be none that is known.
+static bool is_float(const struct result_run *run)
+{
+    const struct mode *mode = mode_find(run->mode);
+    return run->cell.calib_data_num == 0 && (!mode || mode_is_float(mode));
 }
 
 static enum status measure_own(struct comparison_entry *entries, const int *owner, int n,
@@ -270,7 +289,7 @@ static enum status measure_own(struct comparison_entry *entries, const int *owne
     struct reader reader = {0};
     struct percentile *percentile = percentile_open();
     if (!percentile) error_memory(err, 5u << 20, "percentiles");
-    if (!err->status) reader_open(&reader, result, request->stop, err);
+    if (!err->status) reader_open(&reader, result, request, err);
     for (int i = 0; i < n && !err->status; i++) {
         if (owner[i] != rank) continue;
         reader.entry = &entries[i];
@@ -279,9 +298,12 @@ static enum status measure_own(struct comparison_entry *entries, const int *owne
         choose_samples(&reader);
         const struct pair_source source = {reader.n_samples, read_sample, &reader};
         struct measurement measurement;
-        if (measure_pairs(&measurement, &source, percentile, err)) break;
+        if (measure_pairs(&measurement, &source, percentile, err) ||
+            (reader.rows && isolated_mse(&measurement.isolated_mse, result, entries[i].run, entries[i].layer,
+                                         entries[i].component, reader.uses, reader.rows, err)))
+            break;
         // Distances in ULP are those of float modes alone.
-        if (result_run_at(result, entries[i].run)->cell.calib_data_num > 0) measurement.max_ulp = NAN;
+        if (!is_float(result_run_at(result, entries[i].run))) measurement.max_ulp = NAN;
         entries[i].record = record_make(&measurement);
     }
     if (request->log) footprint_log(request->log, "outputs are compared");

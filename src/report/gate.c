@@ -11,6 +11,7 @@
 #include "ssmsweep/base/number.h"
 #include "ssmsweep/measure/metric.h"
 #include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/report/isolated.h"
 #include "ssmsweep/report/view.h"
 
 // ---- reading ----
@@ -398,12 +399,17 @@ enum status gates_check_modes(const struct gates *gates, const bool *swept, cons
 
 // ---- the whole ----
 
-enum status gates_check_sums(const struct gates *gates, struct error *err)
+enum status gates_check_needs(const struct gates *gates, bool outputs, bool isolated, struct error *err)
 {
     for (int g = 0; g < gates->count; g++)
         for (int i = 0; i < gates->items[g].n_limits; i++) {
             const struct metric *metric = &metric_table[gates->items[g].limits[i].metric];
-            if (metric->needs != NEEDS_SUMS)
+            if (metric->needs == NEEDS_OWN_ERRORS && !isolated)
+                return error_set(err, STATUS_USAGE,
+                                 "gate '%s': %s needs a sweep with --isolated, against the same reference; "
+                                 "leave it out, or sweep so",
+                                 gates->items[g].text, metric->name);
+            if ((metric->needs == NEEDS_OUTPUTS || metric->needs == NEEDS_FLOAT_OUTPUTS) && !outputs)
                 return error_set(err, STATUS_USAGE,
                                  "gate '%s': %s needs layer outputs in FP32, and with --store none or "
                                  "--store-dtype f16 there are none; leave it out, or keep them",
@@ -415,7 +421,9 @@ enum status gates_check_sums(const struct gates *gates, struct error *err)
 enum status gates_check(const struct gates *gates, const struct comparison *comparison,
                         const struct result *result, struct checks *checks, struct error *err)
 {
-    if (!result_has_outputs(result) && gates_check_sums(gates, err)) return err->status;
+    const char *reference = view_reference_name(comparison, result);
+    if (gates_check_needs(gates, result_has_outputs(result), isolated_known(result, reference), err))
+        return err->status;
     for (int g = 0; g < gates->count; g++) {
         const struct gate *gate = &gates->items[g];
         struct finding finding = {.check = {.kind = "gate"}};

@@ -12,7 +12,8 @@
 // Those that say how far a run is from the reference, by a number that is 0 where nothing differs.
 static bool suits(const struct metric *metric)
 {
-    return (metric->scale == SCALE_LOG && metric->better == BETTER_SMALLER && !metric->no_distance) ||
+    return (metric->scale == SCALE_LOG && metric->better == BETTER_SMALLER && !metric->no_distance &&
+            metric->needs == NEEDS_SUMS) ||
            metric == &metric_table[METRIC_PERPLEXITY_RATIO] || metric == &metric_table[METRIC_TOP1_AGREEMENT];
 }
 

@@ -59,20 +59,23 @@ static void put_cells(FILE *out, const struct report_table *table, const struct 
 
 static void put_run(FILE *out, const struct report_table *table, unsigned *shown)
 {
-    static const struct pick picks[] = {{"mse", NULL},          {"mae", NULL},        {"relative_mae", NULL},
-                                        {"correlation", NULL},  {"sqnr_db", NULL},    {"abs_diff_p99", NULL},
-                                        {"abs_diff_max", NULL}, {"worst_grade", NULL}};
-    enum { PICKS = sizeof picks / sizeof picks[0] };
+    static const struct pick picks[] = {{"mse", NULL},          {"mae", NULL},         {"relative_mae", NULL},
+                                        {"correlation", NULL},  {"sqnr_db", NULL},     {"abs_diff_p99", NULL},
+                                        {"abs_diff_max", NULL}, {"worst_grade", NULL}, {"isolated_mse", NULL},
+                                        {"amplification", NULL}};
+    enum { PICKS = sizeof picks / sizeof picks[0], OWN = 2 }; // the last: of layers by themselves
+    const int count = report_column(table, picks[PICKS - 1].key) >= 0 ? PICKS : PICKS - OWN;
     fprintf(out, "## %s\n\n| layer | component", table->title);
-    for (int i = 0; i < PICKS; i++) {
+    for (int i = 0; i < count; i++) {
         fputs(" | ", out);
         put_title(out, table->columns[report_column(table, picks[i].key)].title);
     }
-    fputs(" |\n|---:|---|---:|---:|---:|---:|---:|---:|---:|---|\n", out);
+    fputs(" |\n|---:|---|---:|---:|---:|---:|---:|---:|---:|---|", out);
+    fputs(count < PICKS ? "\n" : "---:|---:|\n", out);
     for (int r = 0; r < table->n_rows; r++) {
         const struct report_row row = report_row(table, r);
         fprintf(out, "| %d | %s", row.layer, row.component);
-        put_cells(out, table, &row, picks, PICKS, shown);
+        put_cells(out, table, &row, picks, count, shown);
     }
     fputc('\n', out);
 }

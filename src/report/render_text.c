@@ -338,18 +338,25 @@ static void put_entry(struct page *page, const struct report_table *table, int w
 static void put_component(struct page *page, const struct report_table *table,
                           const struct report_row *average)
 {
-    static const struct {
+    static const struct shown {
         const char *key;
         struct pick pick;
-    } shown[] = {
-        {"mse", {0, NULL, 2, 9, 1, 9, false}},           {"correlation", {0, NULL, 2, 9, 1, 9, false}},
-        {"relative_mae", {0, NULL, 1, 9, 1, 9, false}},  {"mae", {0, NULL, 1, 9, 1, 0, false}},
-        {"abs_diff_p99", {0, NULL, 0, 10, 1, 0, false}}, {"abs_diff_max", {0, NULL, 0, 10, 1, 0, false}}};
-    enum { SHOWN = sizeof shown / sizeof shown[0] };
+    } shown[] = {{"mse", {0, NULL, 2, 9, 1, 9, false}},
+                 {"correlation", {0, NULL, 2, 9, 1, 9, false}},
+                 {"relative_mae", {0, NULL, 1, 9, 1, 9, false}},
+                 {"mae", {0, NULL, 1, 9, 1, 0, false}},
+                 {"abs_diff_p99", {0, NULL, 0, 10, 1, 0, false}},
+                 {"abs_diff_max", {0, NULL, 0, 10, 1, 0, false}}},
+      // In their place, where layers were computed by themselves.
+        own[] = {{"isolated_mse", {0, "own MSE", 1, 9, 1, 0, false}},
+                 {"amplification", {0, "amplified", 1, 9, 1, 0, false}}};
+    enum { SHOWN = sizeof shown / sizeof shown[0], OWN = sizeof own / sizeof own[0] };
+    const bool isolated = report_column(table, own[0].key) >= 0;
     struct pick picks[SHOWN + 1] = {{NAME, "layer", 0, 5, 0, 0, false}};
     for (int i = 0; i < SHOWN; i++) {
-        picks[i + 1] = shown[i].pick;
-        picks[i + 1].column = report_column(table, shown[i].key);
+        const struct shown *one = isolated && i >= SHOWN - OWN ? &own[i - (SHOWN - OWN)] : &shown[i];
+        picks[i + 1] = one->pick;
+        picks[i + 1].column = report_column(table, one->key);
     }
     fprintf(page->out, "\n%s%s, %s\n", table->title, page->report->reference_weights, average->component);
     if (table->run->summary) fprintf(page->out, "%s\n", table->run->summary);

@@ -6,6 +6,7 @@
 #include "report_parts.h"
 #include "ssmsweep/measure/metric.h"
 #include "ssmsweep/recipe/mode.h"
+#include "ssmsweep/report/isolated.h"
 #include "ssmsweep/report/view.h"
 
 // ---- every layer ----
@@ -28,6 +29,12 @@ static int column_of(enum metric_id metric)
     for (int m = 0; m < (int)metric; m++)
         column += metric_table[m].subject == SUBJECT_OUTPUTS;
     return column;
+}
+
+// Is it among so many columns?
+static bool has_column(int columns, enum metric_id metric)
+{
+    return metric_table[metric].subject == SUBJECT_OUTPUTS && column_of(metric) < columns;
 }
 
 static enum report_format format_of(enum metric_id m)
@@ -53,7 +60,8 @@ static struct report_group group_of(struct builder *b, const char *title, enum m
 {
     struct report_group group = {.title = title, .columns = builder_take(b, METRICS, sizeof *group.columns)};
     for (int i = 1, m; group.columns && (m = metric_at(list, i)) >= 0; i++)
-        group.columns[group.count++] = column_of((enum metric_id)m);
+        if (has_column(b->report->n_metrics, (enum metric_id)m))
+            group.columns[group.count++] = column_of((enum metric_id)m);
     return group;
 }
 
@@ -69,11 +77,13 @@ static void build_metrics(struct builder *b)
                                {"Relative metrics", LIST_BLOCK_RELATIVE},
                                {"Percentiles of |diff|", LIST_BLOCK_PERCENTILES}};
     struct report *report = b->report;
-    const int metrics = column_of(METRICS);
+    // Those of layers by themselves are the last.
+    const bool isolated = isolated_known(b->from->result, b->report->reference);
+    const int metrics = column_of(isolated ? METRICS : METRIC_ISOLATED_MSE);
     struct report_column *columns = builder_take(b, (size_t)(metrics + MORE), sizeof *columns);
     if (!columns) return;
     for (int m = 0; m < METRICS; m++)
-        if (metric_table[m].subject == SUBJECT_OUTPUTS)
+        if (has_column(metrics, (enum metric_id)m))
             columns[column_of((enum metric_id)m)] = metric_column(b, (enum metric_id)m);
     memcpy(columns + metrics, more, sizeof more);
     report->metrics = columns;
@@ -106,7 +116,7 @@ static void mark_entry(const struct report *report, const struct comparison_entr
     const int unit = marks_find_unit(sweep, entry->layer, entry->component),
               run = marks_find_run(sweep, entry->run);
     for (int m = 0; unit >= 0 && run >= 0 && m < METRICS; m++)
-        if (metric_table[m].subject == SUBJECT_OUTPUTS && metric_table[m].scale != SCALE_NONE)
+        if (has_column(report->n_metrics, (enum metric_id)m) && metric_table[m].scale != SCALE_NONE)
             cells[column_of((enum metric_id)m)].marks |=
                 marks_of_value(sweep, unit, metric_interval_place((enum metric_id)m), run);
 }
@@ -128,7 +138,7 @@ static void fill_cells(const struct report *report, const struct comparison_entr
     const struct record *r = &entry->record;
     struct report_cell *others = cells + report->n_metrics;
     for (int m = 0; m < METRICS; m++)
-        if (metric_table[m].subject == SUBJECT_OUTPUTS)
+        if (has_column(report->n_metrics, (enum metric_id)m))
             cells[column_of((enum metric_id)m)] = metric_cell(report, r, (enum metric_id)m);
     mark_entry(report, entry, cells);
     others[ELEMENTS] = report_number(r->count);

@@ -69,9 +69,17 @@ static enum report_format format_of(const struct metric *metric)
     return metric == &metric_table[METRIC_RELATIVE_MAE] ? REPORT_SHARE : REPORT_ERROR;
 }
 
+// All layers have as many.
+static int series_metrics(const struct sweep_report *sweep)
+{
+    for (int u = 0; u < sweep->n_units; u++)
+        if (sweep->units[u].layer != SWEEP_END_OF_MODEL) return sweep_metric_count(&sweep->units[u]);
+    return 0;
+}
+
 static const struct report_column *series_columns(struct builder *b)
 {
-    const int metrics = metric_intervals(SUBJECT_OUTPUTS);
+    const int metrics = series_metrics(b->from->sweep);
     struct report_column *columns = builder_take(b, (size_t)metrics + 1, sizeof *columns);
     for (int k = 0; columns && k < metrics; k++) {
         const struct metric *metric = metric_with_interval(SUBJECT_OUTPUTS, k);
@@ -226,7 +234,7 @@ void build_series(struct builder *b)
     int positions, first, last;
     const struct report_column *of_positions = position_columns(b, &positions);
     find_bins(b->from->sweep, &first, &last);
-    build_tables(b, REPORT_SERIES, series_columns(b), metric_intervals(SUBJECT_OUTPUTS) + 1,
+    build_tables(b, REPORT_SERIES, series_columns(b), series_metrics(b->from->sweep) + 1,
                  &(struct filler){any_unit, fill_series, 0});
     note_series(b);
     build_tables(b, REPORT_POSITIONS, of_positions, positions, &(struct filler){any_unit, fill_positions, 0});

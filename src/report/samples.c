@@ -8,6 +8,7 @@
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/compute/measure.h"
 #include "ssmsweep/report/compare.h"
+#include "ssmsweep/report/isolated.h"
 
 enum { AT_ONCE = 32 }; // samples of which profiles are in memory
 
@@ -20,6 +21,7 @@ struct samples {
     double graces;                    // after which a signal ends the reading
     float *ref, *mode;                // [max tokens, max width], for outputs
     struct profile profiles[AT_ONCE]; // for metrics
+    struct accumulator *alone;        // [samples of the file], where layers were computed by themselves
 };
 
 static int max_width(const struct result *result)
@@ -51,7 +53,10 @@ static unsigned asked_components(const struct result *result)
 
 static enum status open_buffers(struct samples *s, struct error *err)
 {
-    size_t elements = (size_t)result_max_tokens(s->result) * (size_t)max_width(s->result) + 1;
+    const size_t elements = (size_t)result_max_tokens(s->result) * (size_t)max_width(s->result) + 1,
+                 alone = (size_t)result_samples(s->result) * sizeof *s->alone;
+    if (samples_have_isolated(s) && !(s->alone = malloc(alone)))
+        return error_memory(err, alone, "the samples of a comparison");
     if (s->metrics) return STATUS_OK;
     s->ref = malloc(elements * sizeof *s->ref);
     s->mode = malloc(elements * sizeof *s->mode);
@@ -88,6 +93,7 @@ void samples_close(struct samples *samples)
     if (!samples) return;
     free(samples->ref);
     free(samples->mode);
+    free(samples->alone);
     free(samples);
 }
 
@@ -197,17 +203,38 @@ enum status samples_read(struct samples *samples, int run, int layer, int compon
                                                             err);
 }
 
+bool samples_have_isolated(const struct samples *samples)
+{
+    return isolated_known(samples->result, samples->reference);
+}
+
+enum status samples_read_isolated(struct samples *samples, int run, int layer, int component,
+                                  struct accumulator *rows, struct error *err)
+{
+    const struct sample_range all = {0, result_samples(samples->result)};
+    return result_read_isolated(samples->result, run, layer, component, all, rows, err);
+}
+
+// Over the samples that are used: *record with the error of the layer by itself, where there is one.
+static enum status make_record(struct samples *samples, int run, int layer, int component, const bool *uses,
+                               const struct accumulator *rows, struct record *record, struct error *err)
+{
+    struct accumulator sums;
+    accumulator_clear(&sums);
+    for (int s = 0; s < result_samples(samples->result); s++)
+        if (uses[s]) accumulator_merge(&sums, &rows[s]);
+    struct measurement measurement = measurement_of_sums(&sums);
+    if (samples->alone && isolated_mse(&measurement.isolated_mse, samples->result, run, layer, component,
+                                       uses, samples->alone, err))
+        return err->status;
+    *record = record_make(&measurement);
+    return STATUS_OK;
+}
+
 enum status samples_measure(struct samples *samples, int run, int layer, int component, const bool *uses,
                             struct accumulator *rows, struct profile *total, struct record *record,
                             struct error *err)
 {
-    struct measurement measurement;
-    struct accumulator sums;
     if (samples_read(samples, run, layer, component, uses, rows, total, err)) return err->status;
-    accumulator_clear(&sums);
-    for (int s = 0; record && s < result_samples(samples->result); s++)
-        if (uses[s]) accumulator_merge(&sums, &rows[s]);
-    measurement = measurement_of_sums(&sums);
-    if (record) *record = record_make(&measurement);
-    return STATUS_OK;
+    return record ? make_record(samples, run, layer, component, uses, rows, record, err) : STATUS_OK;
 }

@@ -93,7 +93,10 @@ static void list_units(struct reader *r, const struct json *layers, const struct
         const char *name = reader_text(r, e, "component");
         const int layer = reader_int(r, e, "layer", 0);
         const int run = find_run(r->file, reader_text(r, e, "mode"), reader_cell(r, e));
-        if (run == 1) sweep->units[sweep->n_units++] = (struct sweep_unit){.layer = layer, .name = name};
+        const bool isolated = json_get(json_get(e, "metrics"), metric_table[METRIC_ISOLATED_MSE].name);
+        if (run == 1)
+            sweep->units[sweep->n_units++] =
+                (struct sweep_unit){.layer = layer, .name = name, .isolated = isolated};
     }
     if (!r->err->status && json_first(predictions))
         sweep->units[sweep->n_units++] = (struct sweep_unit){.layer = SWEEP_END_OF_MODEL};

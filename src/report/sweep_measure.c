@@ -111,13 +111,18 @@ static void set_values(struct sweep_entry *entry, const struct sweep_unit *unit,
         entry->intervals[k].value = record->value[sweep_metric(unit, k) - metric_table];
 }
 
-// The table of those samples in m->rows that are used; they move to its front.
-static void fill_moments(struct sweep_measure *m, double *table)
+// Those samples in m->rows that are used move to its front: how many.
+static int pack_rows(struct sweep_measure *m)
 {
     int n = 0;
     for (int s = 0; s < result_samples(m->report->result); s++)
         if (m->uses[s]) m->rows[n++] = m->rows[s];
-    moments_fill(m->rows, n, table);
+    return n;
+}
+
+static void fill_moments(struct sweep_measure *m, double *table)
+{
+    moments_fill(m->rows, pack_rows(m), table);
 }
 
 // The table of a run of the file and, unless `entry` is NULL, what needs no resamples.
@@ -133,6 +138,9 @@ static enum status read_layer(struct sweep_measure *m, const struct sweep_unit *
     if (!entry) return STATUS_OK;
     set_values(entry, unit, &record);
     set_profile(entry, &profile);
+    if (!unit->isolated || samples_read_isolated(m->samples, run, unit->layer, unit->component, m->rows, err))
+        return err->status;
+    isolated_fill(m->rows, pack_rows(m), table);
     return STATUS_OK;
 }
 
@@ -239,6 +247,7 @@ static enum status measure_noise(struct sweep_measure *m, const struct sweep_uni
     evaluate(m, unit, table_of(m, run), own, 0);
     for (int k = 0; k < sweep_metric_count(unit); k++) {
         const struct metric *metric = sweep_metric(unit, k);
+        if (metric->needs == NEEDS_OWN_ERRORS) continue; // re-runs have none
         entry->floors[k] = noise_floor_make(metric, own[k][0], against_reference[k],
                                             metric->no_distance ? NULL : against_self[k], reruns, 1);
     }

@@ -24,7 +24,10 @@ const struct metric *sweep_metric(const struct sweep_unit *unit, int k)
 
 int sweep_metric_count(const struct sweep_unit *unit)
 {
-    return metric_intervals(subject_of(unit));
+    int count = metric_intervals(subject_of(unit)); // those of a layer by itself are the last
+    while (!unit->isolated && count > 0 && sweep_metric(unit, count - 1)->needs == NEEDS_OWN_ERRORS)
+        count--;
+    return count;
 }
 
 const struct result_run *sweep_run_at(const struct sweep_report *report, int place)
@@ -79,7 +82,8 @@ static enum status list_units(struct sweep_report *report, const struct samples 
         for (int c = 0; c < arch->n_components; c++)
             if (samples_components(samples, l) & 1u << c)
                 report->units[report->n_units++] =
-                    (struct sweep_unit){samples_layer_at(samples, l), c, arch->components[c].name};
+                    (struct sweep_unit){samples_layer_at(samples, l), c, arch->components[c].name,
+                                        samples_have_isolated(samples)};
     if (samples_has_end_of_model(samples))
         report->units[report->n_units++] = (struct sweep_unit){.layer = SWEEP_END_OF_MODEL};
     return STATUS_OK;

@@ -12,7 +12,8 @@ static enum status read_gates(struct gates *gates, const struct job *job, struct
     gates->on_pieces = job->command == COMMAND_ATTRIBUTE;
     if (job->gates && gates_parse(gates, job->gates, "--gate", err)) return err->status;
     if (job->gate_file && gates_read_file(gates, job->gate_file, err)) return err->status;
-    return job->store == JOB_STORE_NONE ? gates_check_sums(gates, err) : STATUS_OK;
+    // What a file that is there has, gates_check() sees.
+    return gates_check_needs(gates, job->store != JOB_STORE_NONE, !job_sweeps(job) || job->isolated, err);
 }
 
 // What a sweep does not run cannot be compared at its end.

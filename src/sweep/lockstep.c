@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lockstep.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ struct lockstep {
     const struct worker *worker;
     struct store *store;
     const float *scales;
+    float *no_scales; // [n_layer][n_sites] of NaN, for runs that look at none
     struct arena arena;
     uint32_t *all; // [n_layer] every component
     struct group_buffers buffers;
@@ -53,13 +55,16 @@ enum status lockstep_open(struct lockstep **lockstep, const struct worker *worke
     *l = (struct lockstep){.worker = worker, .store = store, .scales = scales};
     l->buffers.lanes = calloc((size_t)group_most_lanes(plan), sizeof *l->buffers.lanes);
     l->all = calloc((size_t)plan->n_layer, sizeof *l->all);
-    if (!l->buffers.lanes || !l->all) error_memory(err, bytes, "the runs of a group");
+    l->no_scales = malloc(plan_observed(plan) * sizeof *l->no_scales);
+    if (!l->buffers.lanes || !l->all || !l->no_scales) error_memory(err, bytes, "the runs of a group");
     if (err->status || arena_init(&l->arena, bytes, "the runs of a group", err)) {
         lockstep_close(l);
         return err->status;
     }
     for (int layer = 0; layer < plan->n_layer; layer++)
         l->all[layer] = arch_all_components(plan->arch);
+    for (size_t i = 0; i < plan_observed(plan); i++)
+        l->no_scales[i] = NAN;
     group_buffers_carve(&l->buffers, &l->arena, plan, worker->dims, max_tokens, worker->threads);
     *lockstep = l;
     return STATUS_OK;
@@ -71,6 +76,7 @@ void lockstep_close(struct lockstep *lockstep)
     arena_clear(&lockstep->arena);
     free(lockstep->buffers.lanes);
     free(lockstep->all);
+    free(lockstep->no_scales);
     free(lockstep);
 }
 
@@ -253,7 +259,8 @@ static const float *scales_of(const struct lockstep *l, int run)
 {
     const struct plan *plan = l->worker->plan;
     const int cell = plan->runs[run].cell;
-    return cell == PLAN_FLOAT_CELL ? NULL : l->scales + (size_t)cell * plan_observed(plan);
+    if (cell != PLAN_FLOAT_CELL) return l->scales + (size_t)cell * plan_observed(plan);
+    return recipe_is_float(plan->runs[run].recipe) ? NULL : l->no_scales;
 }
 
 static void fail(struct lockstep *l, struct lane *lane)

@@ -3,6 +3,7 @@
 same bytes for all ranks, threads, forks and interruptions; without it a file is what it was."""
 import json
 import os
+import subprocess
 import sys
 
 import h5py
@@ -182,6 +183,35 @@ def first_layer(checks, what, path):
     checks.check(runs > 3 and not wrong, what + ": at layer 0 as what has added up", wrong)
 
 
+# ---- the reports ----
+
+def reports(checks, folder, out):
+    """Every output has both, with the same numbers; a gate can ask for them."""
+    where = ["--output_dir", out, "--comparison-dir", os.path.join(folder, "compared"), "--no-html", *harness.FEW]
+    compare_it = lambda *words: harness.run(["compare", "--modes", "2-1"] + list(words) + where, 1, folder)    # noqa: E731
+    with open(os.path.join(out, "sweep.json"), encoding="utf-8") as f:
+        entry = next(e for e in json.load(f)["layers"] if (e["mode"], e["calib_data_num"], e["layer"]) == ("2-1", 3, LAYERS - 1))
+    own, amplified = (entry["metrics"][name]["value"] for name in ("isolated_mse", "amplification"))
+    checks.check(own > 0 and abs(amplified * own / entry["metrics"]["mse"]["value"] - 1) < 1e-12, "the quotient", entry["metrics"])
+    with open(os.path.join(out, "mode_2-1_n3_vs_fp32.json"), encoding="utf-8") as f:
+        layer = json.load(f)["layers"]["layer_%d" % (LAYERS - 1)]
+    checks.check(layer["isolated_mse"] == own and layer["amplification"] == amplified, "JSON of a mode", layer)
+    rows = [dict(zip(lines[0].split(","), line.split(","))) for lines in [compare_it("--format", "csv").out.splitlines()] for line in lines[1:]]
+    checks.check([float(row["isolated_mse"]) for row in rows if row["calib_data_num"] == "3" and row["layer"] == str(LAYERS - 1)] == [own], "CSV", rows)
+    with open(os.path.join(out, "sweep.csv"), encoding="utf-8") as f:
+        checks.check("3,3,2-1,%d,mixer_output,amplification," % (LAYERS - 1) in f.read(), "sweep.csv", "")
+    text, markdown = compare_it("--format", "table").out, compare_it("--format", "markdown").out
+    checks.check("own MSE  amplified" in text and "%.3e" % own in text and "%.3e" % amplified in text, "the table", text)
+    checks.check(all(len(line) <= 100 for line in text.splitlines()), "the table fits 100 columns", text)
+    checks.check("| own MSE | amplification |" in markdown and "| %.3e | %.3e |" % (own, amplified) in markdown, "Markdown", markdown)
+    good, bad = (compare_it("--gate", "layer=last amplification<%.17g" % limit).status for limit in (2 * amplified, amplified / 2))
+    checks.check((good, bad) == (0, 1), "gates", (good, bad))
+    other = harness.run(["compare", "--reference", "2-1", "--modes", "2-4", "--gate", "isolated_mse<1"] + where, 1, folder)
+    checks.check(other.status == 2 and "needs a sweep with --isolated, against the same reference" in other.err, "of another reference", other.err)
+    page = harness.run(["report", "--result", os.path.join(out, "sweep.json"), "--out", "page.html"], 1, folder)
+    checks.check(page.status == 0 and '"amplification"' in harness.read_bytes(os.path.join(folder, "page.html")).decode(), "the page", page.err)
+
+
 # ---- the file ----
 
 def refused(checks, folder, job, out):
@@ -211,6 +241,11 @@ def main():
         same(checks, "four ranks, two threads", stored(sweep(checks, folder, "four ranks", all_modes + ["--threads", "2"], 4)), want)
         first_layer(checks, "fp32", os.path.join(whole, "sweep.h5"))
         against_numpy(checks, folder, whole)
+        plain = sweep(checks, folder, "plain", job + ["--isolated", "--modes", "fp32,fp16,2-1,2-4,mixed"])
+        numbers = subprocess.run([sys.executable, os.path.join(harness.SOURCE, "tests", "reference", "check_sweep.py"),
+                                  os.path.join(plain, "sweep.h5"), plain], capture_output=True, text=True)
+        checks.check(numbers.returncode == 0, "values and intervals are NumPy's", numbers.stdout[-2000:] + numbers.stderr)
+        reports(checks, folder, plain)
         # Killed, and resumed by others; modes added later.
         part = os.path.join(folder, "killed")
         for at in (3, 11):

@@ -146,8 +146,9 @@ def schema_lists(schema):
 def check_catalogue(checks, report):
     """Docs and schema list what the program has, but for the toy."""
     names = with_interval(report) - {NAME}
+    own = {"isolated_mse", "amplification"}    # with --isolated alone, which cli.isolated looks at
     ranked = {r["metric"] for r in report["rankings"]} - {NAME}
-    checks.check(len(names) > 12 and documented() == names, TABLE + ": the metrics of the program", documented() ^ names)
+    checks.check(len(names) > 12 and documented() == names | own, TABLE + ": the metrics of the program", documented() ^ names ^ own)
     rows = re.findall(r'^METRIC\(.*\.name = "(\w+)"', source("include/ssmsweep/measure/metrics.def"), re.M)
     text = "".join(source("docs/%s.md" % page) for page in ("numerics", "compare", "statistics"))
     unknown = [name for name in rows if name != NAME and not re.search(r"\b%s\b" % name, text)]

@@ -13,7 +13,8 @@ JOB = ["--calib_data_num", "2", "--calib_seqlen", "24", "--layers", "0,last", "-
 
 def outputs(folder, mode):
     with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r") as f:
-        return [f["outputs/2/%s/layer_%d/mixer_output" % (mode, layer)][...] for layer in (0, 23)], json.loads(f.attrs["job"])
+        cell = "float" if mode in f["outputs/float"] else "2"
+        return [f["outputs/%s/%s/layer_%d/mixer_output" % (cell, mode, layer)][...] for layer in (0, 23)], json.loads(f.attrs["job"])
 
 
 def same(a, b):
@@ -42,9 +43,38 @@ def check_axis(checks):
         checks.check(min(errors) > 0, "4 bits differ in every layer", errors)
 
 
+# Settings that look at no scales, by name or not, and one that does in a single layer.
+UNSCALED = [{"name": "four-bits", "base": "w4a16", "set": {"weight:%s" % name: "int4-g32" for name in ("in_proj", "x_proj", "out_proj")}, "layers": [{"layers": "5", "set": {"scan:y": "float"}}]},
+            {"name": "weights", "base": "2-1", "set": {"*": "float", "weight:*": "int8"}},
+            {"name": "by-token", "base": "weights", "set": {"in_proj:input": "dynamic-token", "conv1d:input": "dynamic"}}]
+SCALED = {"name": "one-scale", "base": "four-bits", "layers": [{"layers": "7", "set": {"scan:B": "int8"}}]}
+
+
+def check_once(checks):
+    """What needs no scales runs once for all calibrations, as float modes do; where only such run, nobody calibrates."""
+    names = ["w4a16@int4-g32"] + [recipe["name"] for recipe in UNSCALED]
+    with harness.Workplace() as folder:
+        harness.write_json(os.path.join(folder, "recipes.json"), {"recipes": UNSCALED + [SCALED]})
+        job = ["--recipes", "recipes.json", "--calib_seqlen", "24", "--layers", "0,last", "--store", "none", "-q"] + harness.FEW
+        kept = []
+        for further in ([], ["--no-forks"]):
+            result = harness.run(["--modes", "fp32,one-scale," + ",".join(names), "--calib_data_num", "2,3", "--overwrite"] + job + further, 2, folder)
+            checks.check(result.status == 0, "two calibrations", result.err)
+            with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r") as f:
+                runs = {cell: sorted(f["items"][cell]) for cell in f["items"]}
+                kept.append({name: f["metrics"][name][...].tobytes() for name in ["float/%s/moments" % mode for mode in names] +
+                             ["%d/one-scale/moments" % cell for cell in (2, 3)]})
+            checks.check(runs == {"float": sorted(["fp32"] + names), "2": ["one-scale"], "3": ["one-scale"]}, "once, or for each calibration", runs)
+        checks.check(kept[0] == kept[1] and len(set(kept[0].values())) == len(kept[0]), "runs of two calibrations share what needs no scales", "")
+        result = harness.run(["--modes", "fp32," + ",".join(names), "--calib_data_num", "2", "--output_dir", "few", "--comparison-dir", "few"] + job, 1, folder)
+        with h5py.File(os.path.join(folder, "few", "sweep.h5"), "r") as f:
+            checks.check(result.status == 0 and "calibration" not in f, "no calibration", result.err)
+
+
 def main():
     checks = harness.Checks()
     check_axis(checks)
+    check_once(checks)
     with harness.Workplace() as folder:
         for words, said in ((["--weights", "int3"], "--weights: 'int3' is no format of weights"),
                             (["--modes", "2-1@codes"], "mode '2-1@codes': 'codes' is no format of weights"),

@@ -63,6 +63,8 @@ PHI = {
     "correlation": lambda s: fisher(s, True),
     "sqnr_db": lambda s: 10 / math.log(10) * np.log(s["aa"] / s["dd"]),
     "cosine_similarity": lambda s: fisher(s, False),
+    "isolated_mse": log_ratio("own", "count"),
+    "amplification": log_ratio("dd", "own"),
     "perplexity": lambda s: s["nll"] / s["tokens"],
     "perplexity_ratio": lambda s: (s["nll"] - s["ref_nll"]) / s["tokens"],
     "perplexity_change": lambda s: np.exp(s["nll"] / s["tokens"]) - np.exp(s["ref_nll"] / s["tokens"]),
@@ -74,6 +76,7 @@ SCALES = {"correlation": "fisher", "cosine_similarity": "fisher", "sqnr_db": "id
 # Half the width, on the metric's scale, of the widest interval: ten times an error; what is equivalent for the others.
 REACH = {"rmse": math.log(10) / 2, "correlation": math.log(10) / 2, "cosine_similarity": math.log(10) / 2, "sqnr_db": 10,
          "perplexity_change": math.inf}    # all others: log 10
+OWN = ("isolated_mse", "amplification")    # of layers by themselves: re-runs have none
 LARGER_IS_BETTER = {"correlation", "cosine_similarity", "sqnr_db", "top1_agreement"}    # all others: smaller
 
 
@@ -274,7 +277,10 @@ class Check:
         d = b - a
         self.same(where + ": elements", entry["elements"], d.size)
         self.close(where + ": abs_diff_max", entry["abs_diff_max"], np.abs(d).max())
-        self.moments(where, entry["metrics"], a, b, d)
+        own = self.own(entry)
+        if own is not None:
+            raw["own"] = own
+        self.moments(where, entry["metrics"], a, b, d, own)
         self.percentiles(where, entry["abs_diff_percentiles"], np.abs(d))
         self.positions(where, entry["positions"], pairs)
         for metric, estimate in entry["metrics"].items():
@@ -282,6 +288,15 @@ class Check:
             self.interval(where, entry, metric, estimate, Resampled(metric, table, self.drawn))
         self.noise(where, entry, d)
         self.within_apart(where, entry)
+
+    def own(self, entry):
+        """[samples]: sums of squares of the layer by itself, of which the file has sums alone; None: there are none."""
+        group = self.file["metrics/%s/%s" % ("float" if entry["calib_data_num"] is None else entry["calib_data_num"], entry["mode"])]
+        if "isolated" not in group:
+            return None
+        m = group["isolated"][:, entry["layer"], COMPONENTS.index(entry["component"])]
+        shift = (m["mode_sum_hi"] - m["ref_sum_hi"]) + (m["mode_sum_lo"] - m["ref_sum_lo"])
+        return m["diff_squares_hi"] + shift * shift / m["count"]
 
     def within_apart(self, where, entry):
         """Not above what its own re-runs are apart from it, but not the reference itself."""
@@ -298,7 +313,7 @@ class Check:
         group = self.file["metrics/%s" % ("float" if entry["calib_data_num"] is None else entry["calib_data_num"])]
         names = [name for name in group if name.startswith(entry["mode"] + "_dither")]
         for metric, estimate in entry["metrics"].items():
-            self.same("%s: has noise of %s" % (where, metric), "noise" in estimate, bool(names))
+            self.same("%s: has noise of %s" % (where, metric), "noise" in estimate, bool(names) and metric not in OWN)
         changes = {"mse": [], "mae": []}
         for name in names:
             m = group[name]["moments"][:, entry["layer"], COMPONENTS.index(entry["component"])]
@@ -318,8 +333,10 @@ class Check:
         if pair["better"] == "tie":
             self.same(where + ": samples needed", pair["samples_needed"] is None, want or pair["interval"] == "unbounded")
 
-    def moments(self, where, metrics, a, b, d):
+    def moments(self, where, metrics, a, b, d, own):
         want = {name: value(a, b, d) for name, value in VALUES.items()}
+        if own is not None:
+            want.update(isolated_mse=own.sum() / d.size, amplification=(d * d).sum() / own.sum())
         self.same(where + ": metrics", sorted(metrics), sorted(want))
         for name, v in want.items():
             self.close("%s: %s" % (where, name), metrics[name]["value"], v, 1e-12)

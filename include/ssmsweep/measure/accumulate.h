@@ -46,9 +46,11 @@ struct measurement {
     struct accumulator moments;
     double abs_diff_percentiles[PERCENTILES]; // NaN: not known
     double max_ulp;                           // of float32; NaN: not known
+    double isolated_mse;                      // of the layer by itself; NaN: not known
 };
 
-// What sums alone tell: percentiles only where all differences are the same, no distance in ULP.
+// What sums alone tell: percentiles only where all differences are the same, no distance in ULP, nothing of
+// layers by themselves.
 struct measurement measurement_of_sums(const struct accumulator *sums);
 
 // ---- sums of samples side by side ----
@@ -59,18 +61,19 @@ struct measurement measurement_of_sums(const struct accumulator *sums);
 // centred is so on the mean over all samples of the table: the same constant for each, so any weighted sum is
 // one around that constant, and a mean far above the spread costs no digits.
 enum moment_column {
-    MOMENT_COUNT,        // elements
-    MOMENT_ABS_DIFF,     // sum |d|
-    MOMENT_DIFF_SQUARES, // sum d^2
-    MOMENT_REF_ABS,      // sum |a|
-    MOMENT_REF_SQUARES,  // sum a^2
-    MOMENT_MODE_SQUARES, // sum b^2
-    MOMENT_REF_SUM,      // sum (a - mean a)
-    MOMENT_MODE_SUM,     // sum (b - mean b)
-    MOMENT_DIFF_SUM,     // sum (d - mean d)
-    MOMENT_REF_CENTRED,  // sum (a - mean a)^2
-    MOMENT_MODE_CENTRED, // sum (b - mean b)^2
-    MOMENT_DIFF_CENTRED, // sum (d - mean d)^2
+    MOMENT_COUNT,            // elements
+    MOMENT_ABS_DIFF,         // sum |d|
+    MOMENT_DIFF_SQUARES,     // sum d^2
+    MOMENT_REF_ABS,          // sum |a|
+    MOMENT_REF_SQUARES,      // sum a^2
+    MOMENT_MODE_SQUARES,     // sum b^2
+    MOMENT_REF_SUM,          // sum (a - mean a)
+    MOMENT_MODE_SUM,         // sum (b - mean b)
+    MOMENT_DIFF_SUM,         // sum (d - mean d)
+    MOMENT_REF_CENTRED,      // sum (a - mean a)^2
+    MOMENT_MODE_CENTRED,     // sum (b - mean b)^2
+    MOMENT_DIFF_CENTRED,     // sum (d - mean d)^2
+    MOMENT_ISOLATED_SQUARES, // sum d^2 of the layer by itself; NaN until isolated_fill()
     MOMENT_COLUMNS
 };
 
@@ -78,6 +81,9 @@ enum moment_column {
 // column of NaN but for MOMENT_COUNT; an empty sample is all 0.  A side that is constant over all samples has
 // 0 in its centred columns.  Local; no memory is taken.
 void moments_fill(const struct accumulator *samples, int count, double *table);
+
+// Local.  MOMENT_ISOLATED_SQUARES of such a table, from samples[count] of the layer by itself.
+void isolated_fill(const struct accumulator *samples, int count, double *table);
 
 // ---- wide ----
 

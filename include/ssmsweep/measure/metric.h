@@ -27,8 +27,8 @@ enum metric_subject { SUBJECT_OUTPUTS, SUBJECT_PREDICTIONS };
 enum better { BETTER_NEITHER, BETTER_SMALLER, BETTER_LARGER };
 
 // Beyond the sums of every sample, which are always there: outputs that were stored (percentiles), and those
-// of float modes alone.
-enum metric_needs { NEEDS_SUMS, NEEDS_OUTPUTS, NEEDS_FLOAT_OUTPUTS };
+// of float modes alone; the errors of layers by themselves.
+enum metric_needs { NEEDS_SUMS, NEEDS_OUTPUTS, NEEDS_FLOAT_OUTPUTS, NEEDS_OWN_ERRORS };
 
 // On which scale phi a metric v is nearly normal, where its standard error is taken; and how two of them are
 // compared ("change"), which is always phi(a) - phi(b) carried back.

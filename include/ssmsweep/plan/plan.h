@@ -69,7 +69,8 @@ size_t finished_words(const struct finished *finished); // of bits, all runs
 
 // ---- the plan ----
 
-// Float modes need no scales: they run once, with cell == PLAN_FLOAT_CELL, and serve every cell.
+// Float modes need no scales, nor do recipes without an activation on a grid of calibration: they run once,
+// with cell == PLAN_FLOAT_CELL, and serve every cell.
 enum { PLAN_FLOAT_CELL = -1, PLAN_MAX_RUNS = 1 << 15 };
 struct run {
     int cell; // index into plan->cells, or PLAN_FLOAT_CELL
@@ -116,6 +117,7 @@ struct plan {
     int n_runs;       // re-runs stand in rounds behind all others, in their order
     struct recipe *recipes; // [n_runs], those of the first run of each mode are filled
     int *prefixes; // [n_runs][n_layer + 1] beside recipes: which recipes are the same in the first layers
+    int *unscaled; // [n_runs] beside recipes: layers in front of the first that needs scales
     int *alike;    // [n_runs][n_layer] likewise: the first recipe with the same setting in a layer
     bool forks;    // runs share the layers in front of the first in which they differ
     struct needs *needs;  // [n_layer] of weights by unit, all recipes together
@@ -179,7 +181,7 @@ static inline size_t plan_observed(const struct plan *plan)
 }
 
 // Local.  Layers in front of the first in which two runs may differ: of settings that give other bits (struct
-// arch, canonical), of other scales or noise.  0 where forks are off.
+// arch, canonical), of other scales where they are looked at, or noise.  0 where forks are off.
 int plan_shared_layers(const struct plan *plan, int a, int b);
 // Local.  The most layers that member `member` of a group shares with the reference or a member before it.
 int plan_fork(const struct plan *plan, const int *members, const struct group *group, int member);

@@ -73,6 +73,8 @@ struct setting setting_base(const struct units *units);
 bool format_is_of_weights(enum format format);
 #define UNIT_WEIGHT "weight:" // how the names of weights begin
 bool setting_equal(const struct setting *a, const struct setting *b);
+// Is an activation on a grid of calibration, under this setting?  Else no scales of a layer are looked at.
+bool setting_is_scaled(const struct setting *setting, const struct units *units);
 
 // How a layer is computed: in the model's own basis, all FP32 or rounded to FP16 throughout; or in the
 // rotated basis, by its setting.

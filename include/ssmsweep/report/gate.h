@@ -71,8 +71,9 @@ enum status gates_parse(struct gates *gates, const char *text, const char *where
 enum status gates_read_file(struct gates *gates, const char *path, struct error *err);
 void gates_clear(struct gates *gates);
 
-// Local.  STATUS_USAGE: a gate on what outputs alone tell, see metric.h.
-enum status gates_check_sums(const struct gates *gates, struct error *err);
+// Local.  STATUS_USAGE: a gate on what outputs alone tell, or layers by themselves (enum metric_needs), where
+// there are none.
+enum status gates_check_needs(const struct gates *gates, bool outputs, bool isolated, struct error *err);
 // Local.  STATUS_USAGE: a gate names a mode that is not among swept[mode_count()], or is the reference.
 enum status gates_check_modes(const struct gates *gates, const bool *swept, const char *reference,
                               struct error *err);

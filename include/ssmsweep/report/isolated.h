@@ -15,6 +15,14 @@ struct isolated_layer {
     double amplification; // mse / isolated_mse
 };
 
+// Local.  Does the file have the errors of layers by themselves, against this reference?
+bool isolated_known(const struct result *result, const char *reference);
+
+// Local.  *mse: of a layer by itself, over those samples that count.  rows[result_samples()] get the sums of
+// all samples.
+enum status isolated_mse(double *mse, struct result *result, int run, int layer, int component,
+                         const bool *uses, struct accumulator *rows, struct error *err);
+
 // Local.  layers[result_model_layers()]: of a run (no re-run) against the reference of the file.
 // uses[result_samples()]: which samples count; they are done in the run and in its reference.  STATUS_INPUT:
 // the file was made without --isolated.

@@ -38,6 +38,11 @@ enum status samples_measure(struct samples *samples, int run, int layer, int com
                             struct accumulator *rows, struct profile *total, struct record *record,
                             struct error *err);
 
+// Are there errors of layers by themselves (report/isolated.h)?
+bool samples_have_isolated(const struct samples *samples);
+enum status samples_read_isolated(struct samples *samples, int run, int layer, int component,
+                                  struct accumulator *rows, struct error *err); // rows[result_samples()]
+
 // Noisy re-runs can be read as other runs can, and against the runs that they repeat.
 bool samples_have_reruns(const struct samples *samples);
 enum status samples_read_apart(struct samples *samples, int run, int layer, int component,

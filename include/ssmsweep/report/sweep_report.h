@@ -24,6 +24,7 @@ struct sweep_unit {
     int layer;        // or SWEEP_END_OF_MODEL
     int component;    // of the family of the model
     const char *name; // its
+    bool isolated;    // the errors of layers by themselves are known
 };
 // The metrics that a unit has, in the order of everything below: those of its subject that have an interval.
 const struct metric *sweep_metric(const struct sweep_unit *unit, int k);

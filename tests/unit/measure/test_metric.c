@@ -13,7 +13,7 @@
 enum { SAMPLES = 12, MAX_ELEMENTS = 700 };
 
 struct texts {
-    struct accumulator samples[SAMPLES];
+    struct accumulator samples[SAMPLES], alone[SAMPLES]; // alone: of the layer by itself
     double table[MOMENT_COLUMNS * SAMPLES];
 };
 
@@ -21,23 +21,29 @@ struct texts {
 static void make(struct texts *t, double mean, double spread, double error)
 {
     uint64_t stream = random_stream(7, "texts"), next = 0;
-    float ref[MAX_ELEMENTS], mode[MAX_ELEMENTS];
+    float ref[MAX_ELEMENTS], mode[MAX_ELEMENTS], alone[MAX_ELEMENTS];
     for (int i = 0; i < SAMPLES; i++) {
         size_t n = 200 + random_below(stream, next++, MAX_ELEMENTS - 200);
         double level = mean + spread * random_normal(stream, next++), noise = error * (0.5 + i);
         for (size_t k = 0; k < n; k++) {
             ref[k] = (float)(level + spread * random_normal(stream, next++));
             mode[k] = (float)((double)ref[k] + noise * (0.2 + random_normal(stream, next++)));
+            alone[k] = ref[k] + (mode[k] - ref[k]) * (k % 2 ? 0.5F : -0.25F);
         }
+        accumulator_clear(&t->alone[i]);
+        accumulator_add_sample(&t->alone[i], ref, alone, n);
         accumulator_clear(&t->samples[i]);
         accumulator_add_sample(&t->samples[i], ref, mode, n);
     }
     moments_fill(t->samples, SAMPLES, t->table);
+    isolated_fill(t->alone, SAMPLES, t->table);
 }
 
-static double of_record(const struct accumulator *all, const char *name)
+static double of_record(const struct accumulator *all, const struct accumulator *alone, const char *name)
 {
-    const struct measurement measurement = measurement_of_sums(all);
+    const struct measurement by_itself = measurement_of_sums(alone);
+    struct measurement measurement = measurement_of_sums(all);
+    measurement.isolated_mse = record_make(&by_itself).value[METRIC_MSE];
     const struct record record = record_make(&measurement);
     int metric = metric_find(name, strlen(name));
     assert_true(metric >= 0);
@@ -64,19 +70,23 @@ static void assert_as_records(const struct texts *t)
 {
     for (int replicate = -1; replicate < 20; replicate++) {
         double weights[SAMPLES];
-        struct accumulator all;
+        struct accumulator all, alone;
         accumulator_clear(&all);
+        accumulator_clear(&alone);
         bootstrap_weights(3, replicate < 0 ? 0 : replicate, SAMPLES, weights, 1);
         for (int i = 0; i < SAMPLES; i++) {
             if (replicate < 0) weights[i] = 1;
-            for (int k = 0; k < weights[i]; k++)
+            for (int k = 0; k < weights[i]; k++) {
                 accumulator_merge(&all, &t->samples[i]);
+                accumulator_merge(&alone, &t->alone[i]);
+            }
         }
         for (int m = 0; m < METRIC_OUTPUT_INTERVALS; m++) {
             const struct metric *s = metric_with_interval(SUBJECT_OUTPUTS, m);
-            assert_near(s->name, weighted(s, t->table, weights), of_record(&all, s->name), 1e-12);
+            assert_near(s->name, weighted(s, t->table, weights), of_record(&all, &alone, s->name), 1e-12);
             if (replicate < 0)
-                assert_near(s->name, metric_of_table(s, t->table, SAMPLES), of_record(&all, s->name), 1e-12);
+                assert_near(s->name, metric_of_table(s, t->table, SAMPLES), of_record(&all, &alone, s->name),
+                            1e-12);
         }
     }
 }
@@ -189,8 +199,9 @@ static void ends_of_the_scales(void **state)
     for (int m = 0; m < METRIC_OUTPUT_INTERVALS; m++) {
         const struct metric *s = metric_with_interval(SUBJECT_OUTPUTS, m);
         double v = metric_of_table(s, t.table, SAMPLES);
-        assert_true(strcmp(s->name, "sqnr_db") == 0 ? v == INFINITY
-                                                    : v == (s->better == BETTER_LARGER ? 1 : 0));
+        assert_true(s == &metric_table[METRIC_AMPLIFICATION] ? isnan(v)
+                    : strcmp(s->name, "sqnr_db") == 0        ? v == INFINITY
+                                                             : v == (s->better == BETTER_LARGER ? 1 : 0));
     }
     const float ref[] = {2, 2, 2}, mode[] = {1, 2, 4}; // a constant side has no correlation
     accumulator_clear(&t.samples[0]);
@@ -210,6 +221,8 @@ static void damaged_and_empty_samples(void **state)
     accumulator_add_sample(&t.samples[0], good, bad, 3);
     accumulator_add_sample(&t.samples[2], good, good, 3);
     moments_fill(t.samples, 3, table);
+    assert_true(isnan(table[MOMENT_ISOLATED_SQUARES * 3 + 2])); // until it is filled
+    isolated_fill(t.samples, 3, table);
     for (int c = 1; c < MOMENT_COLUMNS; c++)
         assert_true(isnan(table[c * 3]) && table[c * 3 + 1] == 0 && isfinite(table[c * 3 + 2]));
     assert_true(table[0] == 3 && table[1] == 0 && table[2] == 3);

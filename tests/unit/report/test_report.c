@@ -14,6 +14,7 @@ static struct result_run runs[RUNS] = {{.mode = "fp32", .done = 2, .complete = t
                                        {.mode = "0", .cell = {8, 0}, .done = 2, .complete = true},
                                        {.mode = "2-1", .cell = {8, 0}, .done = 2, .complete = true}};
 static bool stored; // are there outputs?
+static bool alone;  // was each layer computed by itself?
 
 #define WRAP(type, name, ...)                                                                                \
     type __wrap_##name(__VA_ARGS__);                                                                         \
@@ -90,7 +91,14 @@ WRAP(enum store_state, result_state, const struct result *result, int run, int s
 WRAP(const char *, result_attribute, const struct result *result, const char *name)
 {
     (void)result;
+    if (strcmp(name, "reference_mode") == 0) return "fp32";
     return strcmp(name, "evaluation_text") == 0 ? "a text" : strcmp(name, "ids_sha256") == 0 ? "beef" : "";
+}
+
+WRAP(bool, result_has_isolated, const struct result *result)
+{
+    (void)result;
+    return alone;
 }
 
 WRAP(int, result_recipes, const struct result *result)
@@ -141,7 +149,7 @@ static void make_comparison(void)
             e->record.value[METRIC_RELATIVE_MAE] = 0.02;
         }
     for (int u = 0; u < UNITS; u++)
-        units[u] = (struct sweep_unit){5 * u, output, arch->components[output].name};
+        units[u] = (struct sweep_unit){5 * u, output, arch->components[output].name, false};
 }
 
 // `change`: what re-runs make of any metric, in phi.
@@ -380,6 +388,31 @@ static void what_is_missing_is_said(void **state)
     report_clear(&model);
 }
 
+static void a_layer_by_itself_has_columns_of_its_own(void **state)
+{
+    (void)state;
+    stored = true;
+    const struct report *report = build(0, NAN);
+    const int metrics = report->n_metrics;
+    assert_int_equal(report_column(&report->sections[REPORT_LAYERS].tables[1], "isolated_mse"), -1);
+    assert_null(strstr(text_of(report, false), "own MSE"));
+    assert_null(strstr(text_of(report, true), "own MSE"));
+    report_clear(&model);
+    alone = true;
+    report = build(0, NAN);
+    assert_int_equal(report->n_metrics, metrics + 2);
+    const struct report_table *table = &report->sections[REPORT_LAYERS].tables[1];
+    assert_int_equal(report_column(table, "isolated_mse"), metrics);
+    assert_int_equal(report_column(table, "amplification"), metrics + 1);
+    assert_int_equal(report_column(table, "elements"), metrics + 2);
+    assert_true(report_row(table, 1).cells[report_column(table, "elements")].value == 1248);
+    assert_non_null(strstr(text_of(report, false), "own MSE"));
+    assert_non_null(strstr(text_of(report, false), "amplified"));
+    assert_non_null(strstr(text_of(report, true), "| own MSE | amplification |"));
+    report_clear(&model);
+    alone = stored = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,6 +422,7 @@ int main(void)
         cmocka_unit_test(places_and_series_say_the_same),
         cmocka_unit_test(renderers_explain_the_signs_that_they_show),
         cmocka_unit_test(what_is_missing_is_said),
+        cmocka_unit_test(a_layer_by_itself_has_columns_of_its_own),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(rendered);
