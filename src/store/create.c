@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "describe.h"
 #include "handle.h"
 #include "hdf.h"
 #include "ssmsweep/arch/groups.h"
@@ -41,7 +42,7 @@ struct layout_sizes contents_sizes_at(const struct contents *contents, const str
 enum {
     DATASET_BYTES = 272,
     COMPOUND_BYTES = 2000,
-    GROUP_BYTES = 1032,
+    GROUP_BYTES = 1032 + 128, // with its description
     MEMBER_BYTES = 60,
     FILE_BYTES = 4096,
     RECIPE_BYTES = 256
@@ -60,7 +61,7 @@ static enum status add_dataset(void *context, const struct layout_place *place, 
     const unsigned long long alignment = estimate->contents->io->alignment,
                              bytes = (unsigned long long)sizes.of[row->axes[0]] *
                                      layout_row_bytes(place->data, &sizes);
-    estimate->bytes += bytes + DATASET_BYTES + MEMBER_BYTES;
+    estimate->bytes += bytes + DATASET_BYTES + MEMBER_BYTES + describe_bytes(place->data);
     if (alignment > 0 && bytes >= alignment) estimate->bytes += alignment - bytes % alignment;
     if (row->element == ELEMENT_MOMENTS) estimate->bytes += COMPOUND_BYTES; // with that of end_of_model
     return err->status;
@@ -180,7 +181,7 @@ static void put_text(struct making *making, const char *name, const char *text, 
 
 static void put_version(struct making *making, const char *name, struct error *err)
 {
-    const int32_t version = making->contents->plan->isolated ? LAYOUT_SCHEMA_VERSION : LAYOUT_PLAIN_VERSION;
+    const int32_t version = LAYOUT_SCHEMA_VERSION;
     hid_t space = H5Screate(H5S_SCALAR);
     put_attribute(making, making->file, name, H5T_STD_I32LE, space, &version, err);
     H5Sclose(space);
@@ -302,6 +303,7 @@ static enum status make_dataset(void *context, const struct layout_place *place,
     if (values && H5Dwrite(data, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
         hdf_error(err, making->path, name);
     put_columns(making, data, &layout_rows[place->data], err);
+    describe_data(data, place->data, &(struct describing){making->path, err});
     H5Dclose(data);
     return err->status;
 }
@@ -340,13 +342,14 @@ static void make_contents(struct making *making, struct error *err)
         put_root_attribute(making, a, err);
     put_recipes(making, err);
     if (!err->status) layout_each(contents->plan, make_dataset, making, err);
+    describe_groups(making->file, &(struct describing){making->path, err});
 }
 
 static void add_missing(struct making *making, struct error *err)
 {
     if (layout_each(making->contents->plan, make_missing, making, err)) return;
     put_recipes(making, err);
-    if (err->status) return;
+    if (describe_groups(making->file, &(struct describing){making->path, err})) return;
     if (H5Adelete(making->file, "job") < 0) hdf_error(err, making->path, "job");
     put_text(making, "job", making->contents->identity->job_json, err);
 }

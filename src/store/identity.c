@@ -200,12 +200,12 @@ enum status identity_check(const struct result *result, const char *path, const 
                            bool extends, struct error *err)
 {
     struct differences found = {.used = 0};
-    if (result->version < LAYOUT_PLAIN_VERSION)
+    if (result->version < LAYOUT_SCHEMA_VERSION)
         return error_set(
             err, STATUS_INPUT,
             "%.200s: schema_version: expected %d, got %d, of an earlier version of ssmsweep: compare, "
             "info and export read it, but nothing can be added; choose another --output_dir",
-            path, LAYOUT_PLAIN_VERSION, result->version);
+            path, LAYOUT_SCHEMA_VERSION, result->version);
     if (!result_attribute(result, "weights_digest")[0])
         return error_set(
             err, STATUS_INPUT,

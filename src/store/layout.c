@@ -19,6 +19,23 @@ _Static_assert(ARCH_MOST_SITES <= ARCH_MOST_COMPONENTS, "layout_names has room f
 #define OF_CALIBRATION "the rank of the sample; where `/calibration/state` is 1"
 #define OF_ITEM "the rank of the item; where `state` is 1"
 
+const char *const layout_axis_names[LAYOUT_AXES] = {
+    [AXIS_SAMPLES] = "sample",
+    [AXIS_TOKENS] = "token",
+    [AXIS_OBSERVED] = "calibration_sample",
+    [AXIS_LAYERS] = "layer",
+    [AXIS_SITES] = "site",
+    [AXIS_GROUP_SCALES] = "scale",
+    [AXIS_GROUPS] = "field",
+    [AXIS_COMPONENTS] = "component",
+    [AXIS_WIDTH] = "channel",
+    [AXIS_DIGEST] = "byte",
+    [AXIS_OBSERVER_BINS] = "magnitude_bin",
+    [AXIS_PROFILE_BINS] = "difference_bin",
+    [AXIS_POSITIONS] = "position_bucket",
+    [AXIS_TWO] = "squared_absolute",
+};
+
 const struct layout_row layout_rows[LAYOUT_DATA] = {
     [DATA_TOKEN_IDS] = {"/samples/token_ids",
                         SCOPE_FILE,
@@ -138,6 +155,7 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
                       ELEMENT_F32,
                       {AXIS_SAMPLES},
                       .written = OF_ITEM,
+                      .units = "s",
                       .holds = "time it took: the only content that differs between two runs of one job"},
     [DATA_MOMENTS] = {"/metrics/<cell>/<mode>/moments",
                       SCOPE_RUN,
@@ -198,9 +216,8 @@ const struct layout_row layout_rows[LAYOUT_DATA] = {
 #define TEXT(member) offsetof(struct store_identity, member)
 const struct layout_attribute layout_attributes[LAYOUT_ATTRIBUTES] = {
     {"schema_version", LAYOUT_NO_OFFSET, IDENTITY_FREE,
-     "6, or 7 with `--isolated` and with outputs packed as halves; a file of version 5 lacks the next three, "
-     "and "
-     "is read only"},
+     "7; files of version 6 have no descriptions, those of version 5 lack the next three: both are read "
+     "only"},
     {"arch", LAYOUT_NO_OFFSET, IDENTITY_FREE, "the family of the model: `mamba1`, `falcon_mamba`, `mamba2`"},
     {"components", LAYOUT_NO_OFFSET, IDENTITY_FREE,
      "its components by name, in the order in which `/metrics` has them"},

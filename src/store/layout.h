@@ -13,15 +13,9 @@
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/store/store.h"
 
-// Files of version 5 name no family of models; they are read, but not written to.  Those of version 6 have
-// nothing of layers by themselves.
-enum {
-    LAYOUT_OLDEST_VERSION = 5,
-    LAYOUT_PLAIN_VERSION = 6,
-    LAYOUT_SCHEMA_VERSION = 7,
-    LAYOUT_PATH_ROOM = 160,
-    LAYOUT_NAME_ROOM = 32
-};
+// Files of version 5 name no family of models, those of version 6 do not explain themselves; both are read,
+// but not written to.
+enum { LAYOUT_OLDEST_VERSION = 5, LAYOUT_SCHEMA_VERSION = 7, LAYOUT_PATH_ROOM = 160, LAYOUT_NAME_ROOM = 32 };
 
 // The group whose attributes are recipes: a mode's name, and its canonical text.
 #define LAYOUT_RECIPES "/recipes"
@@ -91,6 +85,7 @@ enum layout_axis {
     AXIS_TWO,
     LAYOUT_AXES
 };
+extern const char *const layout_axis_names[LAYOUT_AXES]; // what people call an entry of it
 
 // What a file, or a run of it, must have for a dataset to be there.
 enum {
@@ -113,6 +108,7 @@ struct layout_row {
     bool names_sites, names_observers; // attributes `sites`, `observers`: a name for each column
     const char *written;               // who writes it, and when it is complete
     const char *holds;
+    const char *units; // NULL: "1", the unit of what the model computes, and of counts
 };
 extern const struct layout_row layout_rows[LAYOUT_DATA];
 

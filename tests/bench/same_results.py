@@ -103,6 +103,9 @@ def forget_schema(found):
             for name in ("schema_version", "arch", "components", "sites"):
                 for one in found:
                     one.pop(key.replace("schema_version", name), None)
+            for one in found:    # version 7 explains itself
+                for other in [other for other in one if other.endswith((":@description", "@description", "@units", "@_ARRAY_DIMENSIONS"))]:
+                    one.pop(other)
     return forgotten
 
 

@@ -218,7 +218,7 @@ def check_earlier_schema(checks, good, workplace):
     checks.check(said[0] and said[0] == said[1], "a file of version 5 is compared as one of this version")
     for ranks, words in ((1, recovery.job(good.folder, "--resume")), (3, ["save"] + recovery.job(good.folder))):
         result = harness.run(words, ranks, old.folder)
-        checks.check(result.status == recovery.INPUT and "schema_version: expected 6, got 5" in result.err,
+        checks.check(result.status == recovery.INPUT and "schema_version: expected 7, got 5" in result.err,
                      "version 5, %s: nothing is added" % words[0], result.err)
     checks.check(harness.read_bytes(old.file()) == before, "a file of version 5 stays as it is")
 

@@ -57,13 +57,27 @@ def bytes_of(path):
     return bytes(data)
 
 
+def check_descriptions(file):
+    """Each group and dataset says what it is; a dataset, what its axes are called and its unit."""
+    def look(name, item):
+        assert len(item.attrs.get("description", b"")) > 10, name
+        if isinstance(item, h5py.Dataset):
+            assert len(item.attrs["_ARRAY_DIMENSIONS"]) == item.ndim and item.attrs["units"], name
+    look("/", file)
+    file.visititems(look)
+    assert list(file["metrics/float/fp32/position"].attrs["_ARRAY_DIMENSIONS"]) == [
+        b"sample", b"layer", b"component", b"position_bucket", b"squared_absolute"]
+    assert file["items/float/fp32/seconds"].attrs["units"] == b"s"
+
+
 def check_contents(path):
     """Shapes, padding and digests, without the reader under test."""
     with h5py.File(path, "r") as f:
         ids, length = f["samples/token_ids"][:], f["samples/length"][:]
         assert ids.dtype == np.int32 and ids.shape == (11, 29), ids.shape
-        assert f.attrs["schema_version"] == 6 and f.attrs["arch"] == b"mamba1", f.attrs["arch"]
+        assert f.attrs["schema_version"] == 7 and f.attrs["arch"] == b"mamba1", f.attrs["arch"]
         assert list(f.attrs["components"]) == COMPONENTS and list(f.attrs["sites"]) == list(f["calibration/4/scales"].attrs["sites"])
+        check_descriptions(f)
         assert f["calibration/4/scales"].shape == (5, 7) and len(f["calibration/4/scales"].attrs["sites"]) == 7
         assert sorted(f["outputs"]) == ["11", "4", "float"] and sorted(f["outputs/float"]) == ["fp16", "fp32"]
         assert (ids[np.arange(29) >= length[:, None]] == -1).all()
