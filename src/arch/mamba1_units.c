@@ -104,24 +104,32 @@ static bool has_output_scales(enum format format)
     return format == FORMAT_INT8_CHANNEL || format_group(format) > 0;
 }
 
+// A scale of the sample is here, those of tokens are where the backend made them.
+static void set_scale_of_input(const struct projection *p, float *one, const float **rows)
+{
+    if (p->a.by_row)
+        *rows = p->a.scale;
+    else
+        *one = *p->a.scale;
+}
+
 // (acc · (s_ch / s_out)) · s_a
 static void set_factors_of_int4(const struct layer *l, const struct projection *p, const float *s_W,
                                 struct gemm_s8 *gemm)
 {
-    for (int n = 0; n < p->outputs; n++)
-        l->w->factors[n] = s_W[n] / p->step;
+    l->on->quotients(l->batch, s_W, p->outputs, p->step, l->w->factors);
     gemm->first_outputs = l->w->factors;
-    gemm->second = *p->a.scale;
-    gemm->second_rows = p->a.by_row ? p->a.scale : NULL;
+    set_scale_of_input(p, &gemm->second, &gemm->second_rows);
 }
 
 // The scale of the operand over that of the output.
 static void set_ratio(const struct layer *l, const struct projection *p, float *one, const float **rows)
 {
-    *one = ratio(*p->a.scale, p->step);
-    if (!p->a.by_row) return;
-    for (int t = 0; t < l->batch->tokens; t++)
-        l->w->ratios[t] = ratio(p->a.scale[t], p->step);
+    if (!p->a.by_row) {
+        *one = ratio(*p->a.scale, p->step);
+        return;
+    }
+    l->on->quotients(l->batch, p->a.scale, l->batch->tokens, p->step, l->w->ratios);
     *rows = l->w->ratios;
 }
 
@@ -133,7 +141,7 @@ static void set_factors(const struct layer *l, const struct projection *p, const
                 *outputs = has_output_scales(format) ? s_W : NULL;
     if (p->format != FORMAT_INT8) { // (acc · s_W) · s_a
         gemm->first = *s_W, gemm->first_outputs = outputs;
-        gemm->second = *p->a.scale, gemm->second_rows = p->a.by_row ? p->a.scale : NULL;
+        set_scale_of_input(p, &gemm->second, &gemm->second_rows);
     } else if (format_group(format) > 0) {
         set_factors_of_int4(l, p, s_W, gemm);
     } else if (p->scale_first) {

@@ -11,7 +11,6 @@
 // The one description of the workspace: measures it or gives out its parts.
 static void carve(struct forward *f, const struct dims *d, struct arena *a, void *work)
 {
-    const struct backend *backend = backend_default();
     const size_t row = stream_floats(d, f->shape.max_tokens);
     f->stream.residual = arena_take(a, row * sizeof(float));
     f->stream.h = arena_take(a, row * sizeof(float));
@@ -19,7 +18,7 @@ static void carve(struct forward *f, const struct dims *d, struct arena *a, void
     f->xhat = arena_take(a, row * sizeof(float));
     f->codes = arena_take(a, row + 4); // the INT8 kernels read groups of four
     f->room = d->arch->carve(d, f->shape.max_tokens, a, work);
-    backend->carve(f->batch, &f->shape, a);
+    f->backend->carve(f->batch, &f->shape, a);
 }
 
 static struct batch_shape shape_of(const struct dims *d, int max_tokens, int threads)
@@ -27,28 +26,42 @@ static struct batch_shape shape_of(const struct dims *d, int max_tokens, int thr
     return (struct batch_shape){max_tokens, threads, d->d_state, d->chunk_size};
 }
 
-size_t forward_bytes(const struct dims *dims, int max_tokens, int threads)
+static size_t bytes_on(const struct backend *backend, const struct dims *dims, int max_tokens, int threads)
 {
     _Alignas(16) unsigned char unused[ARCH_MOST_POINTERS_BYTES]; // pointers that nobody wants
-    struct forward f = {.shape = shape_of(dims, max_tokens, threads)};
+    struct forward f = {.backend = backend, .shape = shape_of(dims, max_tokens, threads)};
     struct arena arena;
     arena_init_measure(&arena);
     carve(&f, dims, &arena, unused);
     return arena.used_bytes;
 }
 
+size_t forward_bytes(const struct dims *dims, int max_tokens, int threads)
+{
+    return bytes_on(backend_default(), dims, max_tokens, threads);
+}
+
 enum status forward_open(struct forward **forward, const struct weights *weights, int max_tokens, int threads,
                          struct error *err)
+{
+    return forward_open_on(forward, backend_default(), weights, max_tokens, threads, err);
+}
+
+enum status forward_open_on(struct forward **forward, const struct backend *backend,
+                            const struct weights *weights, int max_tokens, int threads, struct error *err)
 {
     const struct dims *d = weights_dims(weights);
     struct forward *f = calloc(1, sizeof *f);
     if (!f) return error_memory(err, sizeof *f, "a forward pass");
+    f->backend = backend;
     f->weights = weights;
     f->shape = shape_of(d, max_tokens, threads);
     f->work = calloc(1, d->arch->work_bytes);
     if (!f->work) error_memory(err, d->arch->work_bytes, "a forward pass");
-    if (err->status || arena_init(&f->arena, forward_bytes(d, max_tokens, threads), "a forward pass", err) ||
-        backend_default()->open(&f->batch, &f->shape, err)) {
+    if (err->status ||
+        backend->reserve(&f->arena, bytes_on(backend, d, max_tokens, threads), "a forward pass", err) ||
+        backend->open(&f->batch, &f->shape, err) ||
+        backend->hold(f->batch, weights->block, weights->block_bytes, err)) {
         forward_close(f);
         return err->status;
     }
@@ -60,8 +73,8 @@ enum status forward_open(struct forward **forward, const struct weights *weights
 void forward_close(struct forward *forward)
 {
     if (!forward) return;
-    backend_default()->close(forward->batch);
-    arena_clear(&forward->arena);
+    forward->backend->close(forward->batch);
+    forward->backend->release(&forward->arena);
     free(forward->work);
     free(forward);
 }
@@ -69,6 +82,18 @@ void forward_close(struct forward *forward)
 struct team *forward_team(const struct forward *forward)
 {
     return forward->batch->backend->team(forward->batch);
+}
+
+bool forward_divide(struct forward *forward, const int *lengths, int samples)
+{
+    if (!forward->backend->divide) return false;
+    forward->backend->divide(forward->batch, lengths, samples);
+    return true;
+}
+
+enum status forward_settle(struct forward *forward, struct error *err)
+{
+    return forward->backend->settle(forward->batch, err);
 }
 
 void forward_set_dither(struct forward *forward, uint64_t seed)
@@ -151,8 +176,9 @@ void forward_start(struct forward *forward, struct stream *stream, const struct 
     const bool held_rotated = model->kind == MODEL_W8A8;
     const long ld = w->ld_model;
     forward->batch->tokens = length;
-    memset(stream->residual, 0, (size_t)(length * ld) * sizeof *stream->residual);
-    on->embed(forward->batch, &(struct embedding){model_embedding_row, model}, ids, stream->h, ld);
+    on->zero(forward->batch, stream->residual, length * ld);
+    on->embed(forward->batch, &(struct embedding){model_embedding_row, model, model->dims.vocab_size}, ids,
+              stream->h, ld);
     if (model->ends.embedding) on->round_half(forward->batch, stream->h, ld);
     if (stream->rotated && !held_rotated)
         on->rotate(forward->batch, &w->rotations.model.forward, stream->h, ld);
@@ -286,7 +312,7 @@ void stream_norm(struct forward *forward, const struct stream *stream, int first
     const long ld = w->ld_model, at = first * ld;
     forward->batch->tokens = count;
     // residual + h is formed in a copy, so that the call can be repeated.
-    memcpy(forward->xhat, stream->residual + at, (size_t)(count * ld) * sizeof *forward->xhat);
+    on->copy(forward->batch, stream->residual + at, forward->xhat, count * ld);
     struct norm norm = {
         .residual = forward->xhat, .h = stream->h + at, .ld = ld, .width = d->d_model, .eps = d->norm_eps};
     if (head->codes) { // n = sat8(rint(x̂' / s_f)), and behind the codes for each token whether it is finite
@@ -299,9 +325,7 @@ void stream_norm(struct forward *forward, const struct stream *stream, int first
     norm.xhat = normed;
     on->norm(forward->batch, &norm);
     if (stream->rotated) on->rotate(forward->batch, &w->rotations.model.inverse, normed, ld);
-    for (int t = 0; t < count; t++)
-        for (int i = 0; i < d->d_model; i++)
-            normed[t * ld + i] *= head->norm_f[i];
+    on->weigh(forward->batch, normed, ld, d->d_model, head->norm_f);
 }
 
 // logit = FP16((acc · s_W) · s_f); NaN for a token whose row was not finite.

@@ -20,6 +20,8 @@ struct weights {
     const struct model *model;
     const struct kernels *kernels; // that pack
     unsigned parts;
+    const void *block; // on the host
+    size_t block_bytes;
     const struct needs *needs; // [n_layer]; NULL: `base` in each
     struct needs base;
     int ld_model;                        // D rounded up to 16
@@ -48,6 +50,7 @@ static inline void *weights_layer(const struct weights *weights, enum packed_for
 }
 
 struct forward {
+    const struct backend *backend;
     const struct weights *weights;
     struct arena arena;
     struct batch *batch;

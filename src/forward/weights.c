@@ -113,7 +113,9 @@ enum status weights_open(struct weights **weights, const struct model *model, un
         return err->status;
     }
     struct arena arena;
-    arena_init_over(&arena, memory, weights_bytes(model, parts, needs));
+    w->block = memory;
+    w->block_bytes = weights_bytes(model, parts, needs);
+    arena_init_over(&arena, memory, w->block_bytes);
     carve(w, &arena, NULL);
     if (half_is_shared(w)) memcpy(w->layers[PACKED_FP16], w->layers[PACKED_FP32], layers * layer_bytes);
     rotation_init(&w->rotations.model, model->dims.d_model);

@@ -49,17 +49,29 @@ struct seen {
     const struct hadamard *rotation; // that the rows go through then, on their way; NULL: none
 };
 
-// Rows of the embedding, which a file holds: out[width].
+// Rows of the embedding, which a file holds: out[width].  They do not change while a batch is open.
 struct embedding {
     void (*row)(const void *context, int32_t id, float *out);
     const void *context;
+    int rows;
 };
 
 struct backend {
     const char *name;
+    // Local.  Zeroed memory of the backend for `what`, given back by release().  STATUS_IO: there is not so
+    // much.
+    enum status (*reserve)(struct arena *arena, size_t bytes, const char *what, struct error *err);
+    void (*release)(struct arena *arena);
     // Local.  The second takes what steps need besides their arguments out of an arena, or measures it.
     enum status (*open)(struct batch **batch, const struct batch_shape *shape, struct error *err);
     void (*carve)(struct batch *batch, const struct batch_shape *shape, struct arena *arena);
+    // Local.  Steps take pointers into this block of the host, which must not change any more, as weights.
+    enum status (*hold)(struct batch *batch, const void *weights, size_t bytes, struct error *err);
+    // The tokens of the steps to come are those of so many samples, one behind the other; not where a step
+    // is given another number of tokens.  NULL: a batch is one sample.
+    void (*divide)(struct batch *batch, const int *lengths, int samples);
+    // Local.  Waits for the steps.  STATUS_IO: since the last call one failed, and what it left is worthless.
+    enum status (*settle)(struct batch *batch, struct error *err);
     void (*close)(struct batch *batch);              // NULL is fine
     struct team *(*team)(const struct batch *batch); // threads of the host, free between two calls
 
@@ -83,7 +95,13 @@ struct backend {
     void (*columns)(struct batch *batch, const struct columns *columns);
     // max|x| of each column of a sample.  Where one is not finite, or a token is broken, the whole sample is.
     void (*column_most)(struct batch *batch, const float *x, long ld, int width, float *most);
+    // to[i] = from[i] / by, i < count; `from` may be weights.
+    void (*quotients)(struct batch *batch, const float *from, int count, float by, float *to);
     void (*round_half)(struct batch *batch, float *x, long ld); // to FP16 and back
+    void (*weigh)(struct batch *batch, float *x, long ld, int width,
+                  const float *weight); // each row times weight[width]
+    void (*zero)(struct batch *batch, float *x, long count);
+    void (*copy)(struct batch *batch, const float *from, float *to, long count);
     // Moves every normal number by -1, 0 or +1 unit in the last place, at random but the same everywhere for
     // the same key.
     void (*dither)(struct batch *batch, float *x, long ld, int width, uint64_t key);
@@ -99,8 +117,8 @@ struct backend {
     void (*break_rest)(struct batch *batch, float *rows, long ld, int width); // from batch->broken on
 
     // ---- captures and observers ----
-    // A compact copy [tokens][width] on the host, rotated, NaN from batch->broken on; in `room`, or where the
-    // values stand if nothing has to be done.
+    // A compact copy [tokens][width] on the host, rotated, NaN from batch->broken on; in `room`, in memory of
+    // the batch until the next call, or where the values stand if nothing has to be done.
     const float *(*give)(struct batch *batch, const struct seen *seen, float *room);
     float (*most)(struct batch *batch, const float *x,
                   long count); // max|x|, count a multiple of 16; NaN is passed over

@@ -16,6 +16,7 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/compute/backend.h"
 #include "ssmsweep/forward/weights.h"
 #include "ssmsweep/recipe/recipe.h"
 
@@ -35,6 +36,16 @@ struct capture {
 size_t forward_bytes(const struct dims *dims, int max_tokens, int threads); // size of the workspace
 enum status forward_open(struct forward **forward, const struct weights *weights, int max_tokens, int threads,
                          struct error *err);
+// On another backend than that of the process; the weights are packed already.  Streams of others are in
+// memory of the backend.
+enum status forward_open_on(struct forward **forward, const struct backend *backend,
+                            const struct weights *weights, int max_tokens, int threads, struct error *err);
+// Passes to come are of so many samples, one behind the other in ids, captures and streams, where the backend
+// can (struct backend): a capture's `length` is that of all.  False: it takes one at a time.
+bool forward_divide(struct forward *forward, const int *lengths, int samples);
+// Waits until what was begun is done.  STATUS_IO: a step failed (a device's memory, a lost device), and what
+// came since the last call is worthless.
+enum status forward_settle(struct forward *forward, struct error *err);
 void forward_close(struct forward *forward);
 struct team *forward_team(const struct forward *forward); // free between two calls
 
@@ -84,7 +95,8 @@ void head_logits(struct forward *forward, bool rotated, const float *normed, int
 void forward_set_dither(struct forward *forward, uint64_t seed);
 
 // One layer on a given input, for checks against a reference: residual and h are [length, D] in the basis of
-// the recipe (rotated where it is by unit) and are updated in place as the pass would.
+// the recipe (rotated where it is by unit) and are updated in place as the pass would.  On the processor
+// alone, as forward_observe() and forward_logits().
 bool forward_layer(struct forward *forward, const struct recipe *recipe, const float *scales, int layer,
                    int length, float *residual, float *h, const struct capture *capture);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "isa/dither.h"
 #include "ssmsweep/compute/backend.h"
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/compute/measure.h"
@@ -65,6 +66,18 @@ static void cpu_close(struct batch *batch)
 static struct team *cpu_team(const struct batch *batch)
 {
     return ((const struct cpu_batch *)batch)->team;
+}
+
+static enum status cpu_hold(struct batch *batch, const void *weights, size_t bytes, struct error *err)
+{
+    (void)batch, (void)weights, (void)bytes, (void)err; // they are here
+    return STATUS_OK;
+}
+
+static enum status cpu_settle(struct batch *batch, struct error *err)
+{
+    (void)batch, (void)err; // each step ends when it is done
+    return STATUS_OK;
 }
 
 // ---- products: divided over panels where there are enough, else over rows ----
@@ -301,6 +314,32 @@ static void cpu_column_most(struct batch *batch, const float *x, long ld, int wi
         if (!isfinite(most[i])) batch->broken = 0;
 }
 
+static void cpu_quotients(struct batch *batch, const float *from, int count, float by, float *to)
+{
+    (void)batch;
+    for (int i = 0; i < count; i++)
+        to[i] = (float)((double)from[i] / (double)by);
+}
+
+static void cpu_weigh(struct batch *batch, float *x, long ld, int width, const float *weight)
+{
+    for (int t = 0; t < batch->tokens; t++)
+        for (int i = 0; i < width; i++)
+            x[t * ld + i] *= weight[i];
+}
+
+static void cpu_zero(struct batch *batch, float *x, long count)
+{
+    (void)batch;
+    memset(x, 0, (size_t)count * sizeof *x);
+}
+
+static void cpu_copy(struct batch *batch, const float *from, float *to, long count)
+{
+    (void)batch;
+    memcpy(to, from, (size_t)count * sizeof *to);
+}
+
 static void cpu_round_half(struct batch *batch, float *x, long ld)
 {
     cpu_of(batch)->kernels->round_half(x, batch->tokens * ld);
@@ -308,32 +347,12 @@ static void cpu_round_half(struct batch *batch, float *x, long ld)
 
 // ---- dither ----
 
-// SplitMix64's finalizer (Steele, Lea and Flood 2014): every input bit reaches every output bit.
-static uint64_t mix(uint64_t x)
-{
-    x += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
-// Moves a normal number by -1, 0 or +1 unit in the last place; the rest stays.
-static float nudge(float y, uint64_t random)
-{
-    if (!isnormal(y)) return y;
-    uint32_t bits;
-    memcpy(&bits, &y, sizeof bits);
-    bits += (uint32_t)(random % 3) - 1u;
-    memcpy(&y, &bits, sizeof bits);
-    return y;
-}
-
 static void cpu_dither(struct batch *batch, float *x, long ld, int width, uint64_t key)
 {
-    const uint64_t mixed = mix(key);
+    const uint64_t mixed = dither_mix(key);
     for (int t = 0; t < batch->tokens; t++)
         for (int i = 0; i < width; i++)
-            x[t * ld + i] = nudge(x[t * ld + i], mix(mixed ^ ((uint64_t)t << 32 | (uint64_t)i)));
+            x[t * ld + i] = dither_nudge(x[t * ld + i], dither_random(mixed, t, i));
 }
 
 // ---- what is not finite ----
@@ -443,8 +462,12 @@ static float cpu_most(struct batch *batch, const float *x, long count)
 }
 
 const struct backend backend_cpu = {.name = "cpu",
+                                    .reserve = arena_init,
+                                    .release = arena_clear,
                                     .open = cpu_open,
                                     .carve = cpu_carve,
+                                    .hold = cpu_hold,
+                                    .settle = cpu_settle,
                                     .close = cpu_close,
                                     .team = cpu_team,
                                     .embed = cpu_embed,
@@ -460,7 +483,11 @@ const struct backend backend_cpu = {.name = "cpu",
                                     .dequantize = cpu_dequantize,
                                     .columns = cpu_columns,
                                     .column_most = cpu_column_most,
+                                    .quotients = cpu_quotients,
                                     .round_half = cpu_round_half,
+                                    .weigh = cpu_weigh,
+                                    .zero = cpu_zero,
+                                    .copy = cpu_copy,
                                     .dither = cpu_dither,
                                     .find_broken = cpu_find_broken,
                                     .break_rows = cpu_break_rows,

@@ -7,10 +7,11 @@
 #include <cpuid.h>
 #endif
 
+#include "isa/vec.h"
+
 void scan_blocked_shape(int length, int *lanes, int *items)
 {
-    *lanes = length <= 512 ? 32 : length <= 1024 ? 64 : 128;
-    *items = length <= 128 ? 4 : length <= 256 ? 8 : 16;
+    scan_shape(length, lanes, items);
 }
 
 long scan_scratch_floats(int max_tokens, int d_state)

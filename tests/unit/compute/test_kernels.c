@@ -13,6 +13,8 @@
 
 #include "ssmsweep/compute/kernels.h"
 
+extern const struct kernels kernels_one; // kernels_one.c
+
 static const struct kernels *variants[4];
 static int n_variants;
 
@@ -431,7 +433,7 @@ static void check_ssd(struct ssd_shape shape, bool broken)
     const size_t scratch_bytes = (size_t)ssd_scratch_floats(shape.length, shape.chunk, shape.d_state) * 4;
     float *scratch = blank(scratch_bytes);
     for (int order = SSD_SEQUENTIAL; order <= SSD_CHUNKED_GPU; order++) {
-        float *y[4] = {0}, *state[4] = {0};
+        float *y[5] = {0}, *state[5] = {0};
         for (int v = 0; v <= n_variants; v++) {
             y[v] = blank((size_t)(L * ldu) * 4), state[v] = blank((size_t)states * 4);
             float *delta = blank((size_t)(L * ldh) * 4), *dA = blank((size_t)(L * ldh) * 4);
@@ -563,6 +565,7 @@ int main(void)
         if (k) variants[n_variants++] = k;
         print_message("%s: %s\n", names[i], k ? "tested" : "not on this machine");
     }
+    variants[n_variants++] = &kernels_one;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_elementwise), cmocka_unit_test(test_accuracy), cmocka_unit_test(test_gemm_f32),
         cmocka_unit_test(test_gemm_s8),     cmocka_unit_test(test_norm),     cmocka_unit_test(test_conv1d),

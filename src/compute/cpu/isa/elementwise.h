@@ -21,18 +21,23 @@ VEC float sum_of_squares(const float *x, int width16)
     return lane[0];
 }
 
+// One vector from column i of the row that begins at `at`.
+VEC void norm_at(const struct norm *n, long at, int i, vf divisor, vf step)
+{
+    vf xhat = vf_load(n->residual + at + i) / divisor;
+    if (n->xhat) vf_store(n->xhat + at + i, xhat);
+    if (n->scaled) {
+        vf v = xhat * vf_load(n->weight + i);
+        vf_store(n->scaled + at + i, n->half ? vf_round_half(v) : v);
+    }
+    if (n->codes) vf_store_s8_sat(n->codes + at + i, xhat / step);
+}
+
 VEC void norm_row(const struct norm *n, long at, int width16, float root)
 {
     const vf divisor = vf_set1(root), step = vf_set1(n->step);
-    for (int i = 0; i < width16; i += VW) {
-        vf xhat = vf_load(n->residual + at + i) / divisor;
-        if (n->xhat) vf_store(n->xhat + at + i, xhat);
-        if (n->scaled) {
-            vf v = xhat * vf_load(n->weight + i);
-            vf_store(n->scaled + at + i, n->half ? vf_round_half(v) : v);
-        }
-        if (n->codes) vf_store_s8_sat(n->codes + at + i, xhat / step);
-    }
+    for (int i = 0; i < width16; i += VW)
+        norm_at(n, at, i, divisor, step);
 }
 
 static void norm(const struct norm *n, int row0, int row1)
@@ -48,12 +53,13 @@ static void norm(const struct norm *n, int row0, int row1)
     }
 }
 
-// One vector of channels at one step; constants after inlining: codes or float, a scale for each channel.
-VEC vf conv1d_at(const struct conv1d *c, long row, int channel, int codes, int channels)
+// One vector of channels at one step; constants after inlining: codes or float, a scale for each channel. The
+// first `before` taps are left out, where what they would meet is known to be zero: the sum is the same.
+VEC vf conv1d_at(const struct conv1d *c, long row, int channel, int codes, int channels, int before)
 {
     vf sum = vf_zero();
     const long first = (row - (c->d_conv - 1)) * c->ldx + channel;
-    for (int k = 0; k < c->d_conv; k++) {
+    for (int k = before; k < c->d_conv; k++) {
         vf w = vf_load(c->w + k * c->ldw + channel);
         vf x = codes ? vf_load_s8(c->x_codes + first + k * c->ldx) : vf_load(c->x_float + first + k * c->ldx);
         sum = vf_fma(w, x, sum);
@@ -77,13 +83,13 @@ static void conv1d(const struct conv1d *c, int row0, int row1, int channel0, int
     for (int row = row0; row < row1; row++) {
         if (c->x_codes && c->tap_scales)
             for (int channel = channel0; channel < channel1; channel += VW)
-                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 1, 1));
+                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 1, 1, 0));
         else if (c->x_codes)
             for (int channel = channel0; channel < channel1; channel += VW)
-                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 1, 0));
+                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 1, 0, 0));
         else
             for (int channel = channel0; channel < channel1; channel += VW)
-                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 0, 0));
+                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 0, 0, 0));
     }
 }
 
@@ -99,21 +105,25 @@ static void quantize_even(const float *x, long count, float step, int8_t *codes)
         vf_store_s8_sat(codes + i, vf_load(x + i) / vf_set1(step));
 }
 
+VEC void columns_at(const struct columns *c, long row, int i)
+{
+    const vf step = vf_load(c->steps + i);
+    vf code;
+    if (c->x) {
+        code = vf_load(c->x + row * c->ldx + i) / step;
+        code = vf_sat8(c->ties_away ? vf_round_away(code) : vf_rint(code)) + vf_zero(); // no -0
+    } else {
+        code = vf_load_s8(c->given + row * c->ldg + i);
+    }
+    if (c->codes) vf_store_s8(c->codes + row * c->ldq + i, code);
+    if (c->values) vf_store(c->values + row * c->ldv + i, code * step);
+}
+
 static void columns(const struct columns *c, int row0, int row1)
 {
     for (long row = row0; row < row1; row++)
-        for (int i = 0; i < c->width; i += VW) {
-            const vf step = vf_load(c->steps + i);
-            vf code;
-            if (c->x) {
-                code = vf_load(c->x + row * c->ldx + i) / step;
-                code = vf_sat8(c->ties_away ? vf_round_away(code) : vf_rint(code)) + vf_zero(); // no -0
-            } else {
-                code = vf_load_s8(c->given + row * c->ldg + i);
-            }
-            if (c->codes) vf_store_s8(c->codes + row * c->ldq + i, code);
-            if (c->values) vf_store(c->values + row * c->ldv + i, code * step);
-        }
+        for (int i = 0; i < c->width; i += VW)
+            columns_at(c, row, i);
 }
 
 static void column_most(const float *x, long ld, int rows, int width, float *most)
@@ -137,9 +147,10 @@ static float absmax(const float *x, long count)
     vf most = vf_zero();
     for (long i = 0; i < count; i += VW)
         most = vf_max(vf_abs(vf_load(x + i)), most); // NaN on the left gives `most`
-    float best = 0;
+    float best = 0, lane[VW];
+    vf_store(lane, most);
     for (int j = 0; j < VW; j++)
-        best = most[j] > best ? most[j] : best;
+        best = lane[j] > best ? lane[j] : best;
     return best;
 }
 

@@ -28,7 +28,7 @@ VEC void s8_finish(const struct gemm_s8 *g, int row, long column, vi sums)
     const long at = row * g->ldo + column;
     const vf first = s8_factor(g->first, g->first_rows, g->first_outputs, row, column);
     const vf second = s8_factor(g->second, g->second_rows, g->second_outputs, row, column);
-    const vf v = __builtin_convertvector(sums, vf) * first * second;
+    const vf v = vf_of(sums) * first * second;
     if (g->result == GEMM_S8_CODES)
         vf_store_s8_sat((int8_t *)g->out + at, v);
     else

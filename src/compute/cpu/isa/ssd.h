@@ -15,7 +15,7 @@ VEC vf load_part(const float *p, int count)
 {
     float v[VW] = {0};
     if (count >= VW) return vf_load(p);
-    memcpy(v, p, (size_t)count * sizeof *v);
+    if (VW > 1) memcpy(v, p, (size_t)count * sizeof *v);
     return vf_load(v);
 }
 
@@ -23,7 +23,7 @@ VEC void store_part(float *p, vf v, int count)
 {
     if (count >= VW)
         vf_store(p, v);
-    else
+    else if (VW > 1)
         memcpy(p, &v, (size_t)count * sizeof *p);
 }
 

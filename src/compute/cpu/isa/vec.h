@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small vector layer: the same source at 16 lanes (AVX-512), 8 lanes (AVX2, FMA, F16C) or 4 lanes (plain
-// GCC vectors, any machine).  + - * / on vf are IEEE per lane.  min and max return the second operand where a
-// comparison with NaN fails, on every width.
+// A small vector layer: the same source at 16 lanes (AVX-512), 8 lanes (AVX2, FMA, F16C), 4 lanes (plain
+// GCC vectors, any machine) or 1 lane (ISA_ONE: plain floats, as a thread of a GPU has them).  + - * / on vf
+// are IEEE per lane.  min and max return the second operand where a comparison with NaN fails, on every
+// width.
 #ifndef SSMSWEEP_COMPUTE_CPU_ISA_VEC_H
 #define SSMSWEEP_COMPUTE_CPU_ISA_VEC_H
 
@@ -17,25 +18,46 @@
 enum { VW = 16 };
 #elif defined(ISA_AVX2)
 enum { VW = 8 };
+#elif defined(ISA_ONE)
+enum { VW = 1 };
 #else
 enum { VW = 4 };
 #endif
 
+#if defined(ISA_ONE)
+typedef float vf;
+typedef int32_t vi;
+#else
 typedef float vf __attribute__((vector_size(VW * 4)));
 typedef int32_t vi __attribute__((vector_size(VW * 4)));
+#endif
 
+#if defined(__CUDACC__)
+#define VEC static __host__ __device__ __forceinline__
+#define UNROLL_16 _Pragma("unroll")
+#else
 #define VEC static inline __attribute__((always_inline, unused))
+#define UNROLL_16 _Pragma("GCC unroll 16")
+#endif
 
 VEC vf vf_load(const float *p)
 {
+#if defined(ISA_ONE)
+    return *p; // by memcpy() a GPU would take byte after byte
+#else
     vf v;
     memcpy(&v, p, sizeof v);
     return v;
+#endif
 }
 
 VEC void vf_store(float *p, vf v)
 {
+#if defined(ISA_ONE)
+    *p = v;
+#else
     memcpy(p, &v, sizeof v);
+#endif
 }
 
 VEC vf vf_set1(float x)
@@ -44,6 +66,8 @@ VEC vf vf_set1(float x)
     return _mm512_set1_ps(x);
 #elif defined(ISA_AVX2)
     return _mm256_set1_ps(x);
+#elif defined(ISA_ONE)
+    return x;
 #else
     return (vf){x, x, x, x};
 #endif
@@ -51,17 +75,31 @@ VEC vf vf_set1(float x)
 
 VEC vf vf_zero(void)
 {
-    return (vf){0};
+    return vf_set1(0);
 }
 
 VEC vi vi_bits(vf v)
 {
-    return (vi)v;
+    vi bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
 }
 
 VEC vf vf_bits(vi v)
 {
+    vf bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+// Integers as floats, rounded to nearest.
+VEC vf vf_of(vi v)
+{
+#if defined(ISA_ONE)
     return (vf)v;
+#else
+    return __builtin_convertvector(v, vf);
+#endif
 }
 
 VEC vf vf_fma(vf a, vf b, vf c)
@@ -70,6 +108,10 @@ VEC vf vf_fma(vf a, vf b, vf c)
     return _mm512_fmadd_ps(a, b, c);
 #elif defined(ISA_AVX2)
     return _mm256_fmadd_ps(a, b, c);
+#elif defined(SSMSWEEP_NO_FMA) // to count those that are not named (tests/device/ptx.py)
+    return a * b + c;
+#elif defined(ISA_ONE)
+    return fmaf(a, b, c);
 #else
     vf r;
     for (int i = 0; i < VW; i++)
@@ -85,6 +127,8 @@ VEC vf vf_min(vf a, vf b)
     return _mm512_min_ps(a, b);
 #elif defined(ISA_AVX2)
     return _mm256_min_ps(a, b);
+#elif defined(ISA_ONE)
+    return a < b ? a : b;
 #else
     vi take = a < b;
     return vf_bits((vi_bits(a) & take) | (vi_bits(b) & ~take));
@@ -98,6 +142,8 @@ VEC vf vf_max(vf a, vf b)
     return _mm512_max_ps(a, b);
 #elif defined(ISA_AVX2)
     return _mm256_max_ps(a, b);
+#elif defined(ISA_ONE)
+    return a > b ? a : b;
 #else
     vi take = a > b;
     return vf_bits((vi_bits(a) & take) | (vi_bits(b) & ~take));
@@ -121,6 +167,8 @@ VEC vf vf_rint(vf v)
     return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #elif defined(ISA_AVX2)
     return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(ISA_ONE)
+    return rintf(v);
 #else
     vf r;
     for (int i = 0; i < VW; i++)
@@ -135,6 +183,8 @@ VEC vf vf_floor(vf v)
     return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 #elif defined(ISA_AVX2)
     return _mm256_round_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+#elif defined(ISA_ONE)
+    return floorf(v);
 #else
     vf r;
     for (int i = 0; i < VW; i++)
@@ -151,6 +201,8 @@ VEC vf vf_scale2(vf v, vf n)
 #else
 #if defined(ISA_AVX2)
     vi k = (vi)_mm256_cvtps_epi32(n);
+#elif defined(ISA_ONE)
+    vi k = n == n ? (vi)n : 0; // the conversion of NaN is undefined
 #else
     vi ordered = n == n; // the conversion of NaN is undefined
     vi k = __builtin_convertvector(vf_bits(vi_bits(n) & ordered), vi);
@@ -168,6 +220,8 @@ VEC vf vf_load_s8(const int8_t *p)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 #elif defined(ISA_AVX2)
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+#elif defined(ISA_ONE)
+    return (vf)*p;
 #else
     return (vf){p[0], p[1], p[2], p[3]};
 #endif
@@ -182,6 +236,8 @@ VEC void vf_store_s8(int8_t *p, vf v)
     __m256i words = _mm256_cvtps_epi32(v);
     __m128i packed = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(packed, packed));
+#elif defined(ISA_ONE)
+    *p = (int8_t)v;
 #else
     for (int i = 0; i < VW; i++)
         p[i] = (int8_t)v[i];
@@ -223,6 +279,8 @@ VEC vf vf_round_half(vf v)
     return _mm512_cvtph_ps(_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 #elif defined(ISA_AVX2)
     return _mm256_cvtph_ps(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(ISA_ONE)
+    return half_round_bits(v);
 #else
     vf r;
     for (int i = 0; i < VW; i++)
@@ -237,8 +295,10 @@ VEC vf vf_sqrt(vf v)
     return _mm512_sqrt_ps(v);
 #elif defined(ISA_AVX2)
     return _mm256_sqrt_ps(v);
+#elif defined(ISA_ONE)
+    return sqrtf(v);
 #else
-    vf r;
+    vf r = vf_zero();
     for (int i = 0; i < VW; i++)
         r[i] = sqrtf(v[i]);
     return r;
@@ -247,11 +307,9 @@ VEC vf vf_sqrt(vf v)
 
 // exp(x): Cody-Waite reduction by n = rint(x / ln 2), degree-6 minimax polynomial on [-ln2/2, ln2/2] (fit
 // error 3e-9, below 1 ulp in all), scaled by 2^n.  Overflows to infinity above 88.72, underflows gradually to
-// zero at -104.
-VEC vf vf_exp(vf x)
+// zero at -104.  The polynomial for x and n:
+VEC vf vf_exp_part(vf x, vf n)
 {
-    x = vf_max(vf_set1(-104.0f), vf_min(vf_set1(89.0f), x)); // this order of operands lets NaN through
-    vf n = vf_rint(x * vf_set1(0x1.715476p+0f));
     vf r = vf_fma(n, vf_set1(-0x1.62e400p-1f), x);
     r = vf_fma(n, vf_set1(-0x1.7f7d1cp-20f), r);
     vf p = vf_set1(0x1.6a2430p-10f);
@@ -260,8 +318,22 @@ VEC vf vf_exp(vf x)
     p = vf_fma(p, r, vf_set1(0x1.555492p-3f));
     p = vf_fma(p, r, vf_set1(0x1.fffffcp-2f));
     p = vf_fma(p, r, vf_set1(1.0f));
-    p = vf_fma(p, r, vf_set1(1.0f));
-    return vf_scale2(p, n);
+    return vf_fma(p, r, vf_set1(1.0f));
+}
+
+VEC vf vf_exp(vf x)
+{
+    x = vf_max(vf_set1(-104.0f), vf_min(vf_set1(89.0f), x)); // this order of operands lets NaN through
+    vf n = vf_rint(x * vf_set1(0x1.715476p+0f));
+    return vf_scale2(vf_exp_part(x, n), n);
+}
+
+// exp(x) for -87 <= x <= 0, in half the instructions: n is read off the last bits of the sum with 1.5 * 2^23,
+// and as no result is subnormal, it is added to the exponent.  The same bits.
+VEC vf vf_exp_near(vf x)
+{
+    const vf magic = vf_set1(0x1.8p+23f), shifted = x * vf_set1(0x1.715476p+0f) + magic, n = shifted - magic;
+    return vf_bits(vi_bits(vf_exp_part(x, n)) + (vi_bits(shifted) << 23));
 }
 
 // x / (1 + exp(-x))
@@ -310,6 +382,14 @@ VEC void vf_store_s8_sat(int8_t *p, vf v)
 #else
     vf_store_s8(p, vf_sat8(vf_rint(v)));
 #endif
+}
+
+// How the blocked scan cuts a sequence (kernels.h).
+enum { SCAN_MAX_LANES = 128 };
+VEC void scan_shape(int length, int *lanes, int *items)
+{
+    *lanes = length <= 512 ? 32 : length <= 1024 ? 64 : SCAN_MAX_LANES;
+    *items = length <= 128 ? 4 : length <= 256 ? 8 : 16;
 }
 
 // sign(q) * floor(|q| + 0.5): half away from zero.

@@ -1,0 +1,614 @@
+// SPDX-License-Identifier: Apache-2.0
+// A GPU as a backend.  Steps are put into a stream and computed behind the host's back: what fails shows in
+// settle().  A batch may hold many samples, one behind the other.
+//
+// Weights stay where they were packed, and the device has a copy of the whole block: families hand on
+// pointers into the block, which are moved by its distance.  So a scale can be read on the host as well.
+#include "ssmsweep/compute/cuda.h"
+
+#include <cuda_runtime_api.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../cpu/isa/dither.h"
+#include "device.h"
+#include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/compute/measure.h"
+
+enum {
+    BROKEN_ON_DEVICE = -1, // batch->broken: ask parts.broken
+    WARP = 32
+};
+
+// Memory that grows to what was asked for.
+struct room {
+    void *memory;
+    size_t bytes;
+    bool on_host; // pinned
+};
+
+// Rows of an embedding that the device has: each goes there once.
+struct embedded {
+    const void *context;
+    float *rows;             // [embedding's rows][ld] on the device
+    unsigned char *is_there; // [embedding's rows] 0: no, 1: on its way, 2: yes
+};
+enum { EMBEDDINGS = 2 }; // of a W8A8 checkpoint and of its float model
+
+struct cuda_batch {
+    struct batch batch;
+    struct team *team;
+    cudaStream_t stream;
+    cudaError_t failed; // the first
+    // The samples at hand, where they are more than one; their tokens are batch.tokens.
+    struct parts divided;
+    int *lengths;            // [max_tokens], of the samples
+    int *firsts, *sample_of; // [max_tokens + 1], [max_tokens] on the device, as the next
+    int *broken;             // [max_tokens]
+    float *most;             // [max_tokens]
+    struct embedded embedded[EMBEDDINGS];
+    struct room staging, copy;     // of rows, on the host and on the device
+    struct room turned;            // activations of a product
+    struct room home;              // of states
+    const unsigned char *weights;  // the block on the host
+    unsigned char *device_weights; // its copy
+    size_t weights_bytes;
+};
+
+static struct cuda_batch *cuda_of(struct batch *batch)
+{
+    return (struct cuda_batch *)batch;
+}
+
+static void note(struct cuda_batch *b, cudaError_t result)
+{
+    if (b->failed == cudaSuccess) b->failed = result;
+}
+
+static void launched(struct cuda_batch *b)
+{
+    note(b, cudaGetLastError());
+}
+
+static enum status cuda_error(struct error *err, cudaError_t result, const char *what)
+{
+    return error_set(err, STATUS_IO, "device cuda: %s: %s", what, cudaGetErrorString(result));
+}
+
+// NULL where there is none left, which is noted.
+static void *room_of(struct cuda_batch *b, struct room *room, size_t bytes)
+{
+    if (bytes <= room->bytes) return room->memory;
+    note(b, cudaStreamSynchronize(b->stream));
+    note(b, room->on_host ? cudaFreeHost(room->memory) : cudaFree(room->memory));
+    room->memory = NULL, room->bytes = 0;
+    const cudaError_t result =
+        room->on_host ? cudaMallocHost(&room->memory, bytes) : cudaMalloc(&room->memory, bytes);
+    note(b, result);
+    if (result == cudaSuccess) room->bytes = bytes;
+    return room->memory;
+}
+
+// ---- where memory is ----
+
+static const void *here(const struct cuda_batch *b, const void *p)
+{
+    const unsigned char *at = p;
+    const bool packed = p && at >= b->weights && at < b->weights + b->weights_bytes;
+    return packed ? b->device_weights + (at - b->weights) : p;
+}
+
+static bool is_on_device(const void *p)
+{
+    struct cudaPointerAttributes attributes;
+    const bool known = cudaPointerGetAttributes(&attributes, p) == cudaSuccess;
+    return known && attributes.type == cudaMemoryTypeDevice;
+}
+
+// Scales of a checkpoint are the host's, those that are made of a sample the device's.
+static struct device_scale scale_of(const struct cuda_batch *b, const float *scale, bool by_row)
+{
+    if (!scale) return (struct device_scale){.one = 1};
+    if (!by_row && !is_on_device(scale)) return (struct device_scale){.one = *scale};
+    return (struct device_scale){.many = here(b, scale), .by_row = by_row};
+}
+
+static struct parts parts_of(const struct cuda_batch *b)
+{
+    if (b->divided.samples > 1 && b->divided.tokens == b->batch.tokens) return b->divided;
+    return (struct parts){.tokens = b->batch.tokens, .samples = 1, .broken = b->broken};
+}
+
+// ---- life ----
+
+static enum status cuda_reserve(struct arena *arena, size_t bytes, const char *what, struct error *err)
+{
+    void *memory = NULL;
+    if (cudaMalloc(&memory, bytes) != cudaSuccess || cudaMemset(memory, 0, bytes) != cudaSuccess) {
+        cudaFree(memory);
+        cudaGetLastError();
+        return error_set(err, STATUS_IO, ERROR_MEMORY " on the device: cannot get %zu bytes for %s", bytes,
+                         what);
+    }
+    arena_init_over(arena, memory, bytes);
+    return STATUS_OK;
+}
+
+static void cuda_release(struct arena *arena)
+{
+    cudaFree(arena->base);
+    *arena = (struct arena){0};
+}
+
+static void cuda_close(struct batch *batch)
+{
+    if (!batch) return;
+    struct cuda_batch *b = cuda_of(batch);
+    if (b->stream) cudaStreamDestroy(b->stream);
+    cudaFreeHost(b->staging.memory);
+    cudaFree(b->copy.memory);
+    cudaFree(b->home.memory);
+    cudaFree(b->turned.memory);
+    cudaFree(b->device_weights);
+    for (int i = 0; i < EMBEDDINGS; i++) {
+        cudaFree(b->embedded[i].rows);
+        free(b->embedded[i].is_there);
+    }
+    free(b->lengths);
+    team_close(b->team);
+    free(b);
+}
+
+static enum status cuda_open(struct batch **batch, const struct batch_shape *shape, struct error *err)
+{
+    if (shape->chunk > 0)
+        return error_set(err, STATUS_USAGE, "device cuda: Mamba-2 is not computed on a GPU yet; use the CPU");
+    struct cuda_batch *b = calloc(1, sizeof *b);
+    if (!b) return error_memory(err, sizeof *b, "a batch");
+    b->batch.backend = backend_cuda();
+    b->staging.on_host = true;
+    b->lengths = malloc((size_t)shape->max_tokens * sizeof *b->lengths);
+    if (!b->lengths) error_memory(err, (size_t)shape->max_tokens * sizeof *b->lengths, "a batch");
+    const cudaError_t result = cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking);
+    if (result != cudaSuccess) cuda_error(err, result, "cannot open it");
+    if (err->status || team_open(&b->team, shape->threads, err)) {
+        cuda_close(&b->batch);
+        return err->status;
+    }
+    *batch = &b->batch;
+    return STATUS_OK;
+}
+
+static void cuda_carve(struct batch *batch, const struct batch_shape *shape, struct arena *arena)
+{
+    struct cuda_batch measured, *b = batch ? cuda_of(batch) : &measured;
+    const size_t tokens = (size_t)shape->max_tokens;
+    b->firsts = arena_take(arena, (tokens + 1) * sizeof *b->firsts);
+    b->sample_of = arena_take(arena, tokens * sizeof *b->sample_of);
+    b->broken = arena_take(arena, tokens * sizeof *b->broken);
+    b->most = arena_take(arena, tokens * sizeof *b->most);
+}
+
+static enum status cuda_hold(struct batch *batch, const void *weights, size_t bytes, struct error *err)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    void *copy = NULL;
+    const cudaError_t result = cudaMalloc(&copy, bytes);
+    if (result != cudaSuccess) {
+        cudaGetLastError();
+        return error_set(err, STATUS_IO, ERROR_MEMORY " on the device: cannot get %zu bytes for the weights",
+                         bytes);
+    }
+    const cudaError_t copied = cudaMemcpy(copy, weights, bytes, cudaMemcpyHostToDevice);
+    if (copied != cudaSuccess) {
+        cudaFree(copy);
+        return cuda_error(err, copied, "cannot copy the weights");
+    }
+    cudaFree(b->device_weights);
+    b->weights = weights, b->device_weights = copy, b->weights_bytes = bytes;
+    return STATUS_OK;
+}
+
+static void cuda_divide(struct batch *batch, const int *lengths, int samples)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    int tokens = 0;
+    memcpy(b->lengths, lengths, (size_t)samples * sizeof *lengths);
+    for (int s = 0; s < samples; s++)
+        tokens += lengths[s];
+    int *table = room_of(b, &b->staging, (size_t)(samples + 1 + tokens) * sizeof *table);
+    if (!table) return;
+    int *sample_of = table + samples + 1, at = 0;
+    for (int s = 0; s < samples; s++) {
+        table[s] = at;
+        for (int t = 0; t < lengths[s]; t++)
+            sample_of[at++] = s;
+    }
+    table[samples] = tokens;
+    note(b, cudaMemcpyAsync(b->firsts, table, (size_t)(samples + 1) * sizeof *table, cudaMemcpyHostToDevice,
+                            b->stream));
+    note(b, cudaMemcpyAsync(b->sample_of, sample_of, (size_t)tokens * sizeof *table, cudaMemcpyHostToDevice,
+                            b->stream));
+    note(b, cudaStreamSynchronize(b->stream));
+    b->divided = (struct parts){tokens, samples, b->firsts, b->sample_of, b->broken};
+}
+
+static enum status cuda_settle(struct batch *batch, struct error *err)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    note(b, cudaStreamSynchronize(b->stream));
+    const cudaError_t failed = b->failed;
+    b->failed = cudaSuccess;
+    return failed == cudaSuccess ? STATUS_OK : cuda_error(err, failed, "a step failed");
+}
+
+static struct team *cuda_team(const struct batch *batch)
+{
+    return ((const struct cuda_batch *)batch)->team;
+}
+
+// ---- steps ----
+
+// NULL where there is no memory for it, which is noted.
+static struct embedded *embedded_of(struct cuda_batch *b, const struct embedding *embedding, long ld)
+{
+    int i = 0;
+    while (i < EMBEDDINGS - 1 && b->embedded[i].context && b->embedded[i].context != embedding->context)
+        i++;
+    struct embedded *e = &b->embedded[i];
+    if (e->context == embedding->context) return e;
+    cudaFree(e->rows);
+    free(e->is_there);
+    *e = (struct embedded){.is_there = calloc((size_t)embedding->rows, 1)};
+    const size_t bytes = (size_t)embedding->rows * (size_t)ld * sizeof *e->rows;
+    const cudaError_t result = e->is_there ? cudaMalloc((void **)&e->rows, bytes) : cudaErrorMemoryAllocation;
+    note(b, result);
+    if (result != cudaSuccess) return NULL;
+    note(b, cudaMemsetAsync(e->rows, 0, bytes, b->stream));
+    e->context = embedding->context;
+    return e;
+}
+
+// Rows that are there for the first time go to the device; then it takes all of them from there.
+static void cuda_embed(struct batch *batch, const struct embedding *embedding, const int32_t *ids, float *out,
+                       long ld)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    struct embedded *e = embedded_of(b, embedding, ld);
+    const size_t id_bytes = (size_t)batch->tokens * sizeof *ids, row_bytes = (size_t)ld * sizeof *out;
+    int fresh = 0;
+    for (int t = 0; e && t < batch->tokens; t++)
+        if (!e->is_there[ids[t]]) e->is_there[ids[t]] = 1, fresh++;
+    unsigned char *host = room_of(b, &b->staging, 2 * id_bytes + (size_t)fresh * row_bytes);
+    unsigned char *device = room_of(b, &b->copy, 2 * id_bytes + (size_t)fresh * row_bytes);
+    if (!e || !host || !device) return;
+    int32_t *fresh_ids = (int32_t *)(void *)(host + (size_t)fresh * row_bytes),
+            *all = fresh_ids + batch->tokens;
+    for (int t = 0, found = 0; t < batch->tokens; t++) {
+        all[t] = ids[t];
+        if (e->is_there[ids[t]] != 1 || found == fresh) continue;
+        float *row = (float *)(void *)(host + (size_t)found * row_bytes);
+        memset(row, 0, row_bytes);
+        embedding->row(embedding->context, ids[t], row);
+        fresh_ids[found++] = ids[t];
+        e->is_there[ids[t]] = 2;
+    }
+    note(b, cudaMemcpyAsync(device, host, 2 * id_bytes + (size_t)fresh * row_bytes, cudaMemcpyHostToDevice,
+                            b->stream));
+    const int32_t *there = (const int32_t *)(const void *)(device + (size_t)fresh * row_bytes);
+    device_scatter_rows(b->stream, (const float *)(const void *)device, there, fresh, e->rows, ld);
+    device_gather_rows(b->stream, e->rows, there + batch->tokens, batch->tokens, out, ld);
+    note(b, cudaStreamSynchronize(b->stream)); // who comes next has the rooms
+    launched(b);
+}
+
+static void cuda_norm(struct batch *batch, const struct norm *norm)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    struct norm there = *norm;
+    there.weight = here(b, norm->weight);
+    device_norm(b->stream, &there, batch->tokens);
+    launched(b);
+}
+
+static void cuda_product_f32(struct batch *batch, const struct gemm_f32 *gemm, int outputs)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    struct gemm_f32 there = *gemm;
+    there.w = here(b, gemm->w);
+    const size_t bytes = device_product_f32_bytes(batch->tokens, outputs, gemm->depth);
+    float *room = bytes ? room_of(b, &b->turned, bytes) : NULL; // without it the product is slower
+    device_product_f32(b->stream, &there, batch->tokens, outputs, room);
+    launched(b);
+}
+
+// Signed codes need no bias128.
+static void cuda_product_s8(struct batch *batch, struct gemm_s8 *gemm, int outputs)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    struct gemm_s8 there = *gemm;
+    there.w = here(b, gemm->w);
+    there.first_rows = here(b, gemm->first_rows);
+    there.second_rows = here(b, gemm->second_rows);
+    there.first_outputs = here(b, gemm->first_outputs);
+    there.second_outputs = here(b, gemm->second_outputs);
+    device_product_s8(b->stream, &there, batch->tokens, outputs);
+    launched(b);
+}
+
+static void cuda_conv1d(struct batch *batch, const struct conv1d *conv1d, int channels)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    const struct parts parts = parts_of(b);
+    struct conv1d there = *conv1d;
+    const struct device_scale scale = scale_of(b, conv1d->x_scale, false);
+    if (conv1d->x_scale && !scale.many) there.tap_scale *= scale.one;
+    there.x_scale = scale.many;
+    there.w = here(b, conv1d->w);
+    there.b = here(b, conv1d->b);
+    there.tap_scales = here(b, conv1d->tap_scales);
+    device_conv1d(b->stream, &there, &parts, channels);
+    launched(b);
+}
+
+// One launch for each shape that the samples have.
+static void scan_blocked(struct cuda_batch *b, const struct scan *scan, const struct parts *parts)
+{
+    unsigned seen = 0;
+    for (int s = 0; s < parts->samples; s++) {
+        int lanes, items;
+        scan_blocked_shape(parts->samples > 1 ? b->lengths[s] : parts->tokens, &lanes, &items);
+        const unsigned bit = 1u << (lanes / WARP + items); // 1, 2 or 4, and 4, 8 or 16
+        if (!(seen & bit)) device_scan_blocked(b->stream, scan, parts, lanes, items);
+        seen |= bit;
+    }
+}
+
+static void cuda_scan(struct batch *batch, const struct scan *scan)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    const struct parts parts = parts_of(b);
+    struct scan there = *scan;
+    there.dt_bias = here(b, scan->dt_bias);
+    there.D = here(b, scan->D);
+    there.A = here(b, scan->A);
+    if (parts.samples > 1) there.last_state = NULL; // calibration has one sample
+    if (scan->blocked) {
+        scan_blocked(b, &there, &parts);
+    } else {
+        const size_t states = (size_t)(parts.samples * scan->d_state) * (size_t)scan->ld_inner;
+        float *home = scan->d_state == 16 ? NULL : room_of(b, &b->home, states * sizeof *home);
+        device_scan(b->stream, &there, &parts, home);
+    }
+    launched(b);
+}
+
+static void rotate_rows(struct cuda_batch *b, const struct hadamard *hadamard, float *rows, long ld)
+{
+    struct device_rotation rotation = {.dim = hadamard->dim,
+                                       .base = hadamard->base,
+                                       .power = hadamard->power,
+                                       .has_matrix = hadamard->matrix != NULL,
+                                       .factor = hadamard->factor};
+    for (int i = 0; hadamard->matrix && i < hadamard->base * hadamard->base; i++)
+        if (hadamard->matrix[i] < 0) rotation.negative[i / 32] |= 1u << (i % 32);
+    device_rotate(b->stream, &rotation, b->batch.tokens, rows, ld);
+    launched(b);
+}
+
+static void cuda_rotate(struct batch *batch, const struct hadamard *hadamard, float *rows, long ld)
+{
+    rotate_rows(cuda_of(batch), hadamard, rows, ld);
+}
+
+static void cuda_quantize(struct batch *batch, const struct quantize *quantize)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    const struct parts parts = parts_of(b);
+    device_quantize(b->stream, quantize, &parts, b->most);
+    if (quantize->of == STEP_OF_SAMPLE) batch->broken = BROKEN_ON_DEVICE;
+    launched(b);
+}
+
+static void cuda_dequantize(struct batch *batch, const struct dequantize *d)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    const struct parts parts = parts_of(b);
+    const struct device_scale scale = scale_of(b, d->scale, d->by_row);
+    device_dequantize(b->stream, d->codes, d->ldq, d->width, &scale, &parts, d->values, d->ldv);
+    launched(b);
+}
+
+static void cuda_columns(struct batch *batch, const struct columns *columns)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    struct columns there = *columns;
+    there.steps = here(b, columns->steps);
+    device_columns(b->stream, &there, batch->tokens);
+    launched(b);
+}
+
+static void cuda_quotients(struct batch *batch, const float *from, int count, float by, float *to)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    device_quotients(b->stream, here(b, from), count, by, to);
+    launched(b);
+}
+
+static void cuda_round_half(struct batch *batch, float *x, long ld)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    device_round_half(b->stream, x, batch->tokens * ld);
+    launched(b);
+}
+
+static void cuda_dither(struct batch *batch, float *x, long ld, int width, uint64_t key)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    const struct parts parts = parts_of(b);
+    device_dither(b->stream, &parts, x, ld, width, dither_mix(key));
+    launched(b);
+}
+
+static void cuda_weigh(struct batch *batch, float *x, long ld, int width, const float *weight)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    device_weigh(b->stream, x, ld, width, batch->tokens, here(b, weight));
+    launched(b);
+}
+
+static void cuda_zero(struct batch *batch, float *x, long count)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    note(b, cudaMemsetAsync(x, 0, (size_t)count * sizeof *x, b->stream));
+}
+
+static void cuda_copy(struct batch *batch, const float *from, float *to, long count)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    note(b, cudaMemcpyAsync(to, from, (size_t)count * sizeof *to, cudaMemcpyDeviceToDevice, b->stream));
+}
+
+// ---- what is not finite ----
+
+static void cuda_find_broken(struct batch *batch, const float *rows, long ld, int width)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    const struct parts parts = parts_of(b);
+    device_find_broken(b->stream, &parts, rows, ld, width);
+    batch->broken = BROKEN_ON_DEVICE;
+    launched(b);
+}
+
+static void cuda_break_rows(struct batch *batch, const float *from, long ld_from, int width_from, float *to,
+                            long ld_to, int width_to)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    device_break_rows(b->stream, batch->tokens, from, ld_from, width_from, to, ld_to, width_to);
+    launched(b);
+}
+
+static void cuda_break_rest(struct batch *batch, float *rows, long ld, int width)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    const struct parts parts = parts_of(b);
+    if (batch->broken != BROKEN_ON_DEVICE) return;
+    device_break_rest(b->stream, &parts, rows, ld, width);
+    launched(b);
+}
+
+static void cuda_mark_finite(struct batch *batch, const float *rows, long ld, int width, int8_t *finite)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    device_mark_finite(b->stream, batch->tokens, rows, ld, width, finite);
+    launched(b);
+}
+
+static void cuda_break_marked(struct batch *batch, const int8_t *finite, float *rows, long ld, int width)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    device_break_marked(b->stream, batch->tokens, finite, rows, ld, width);
+    launched(b);
+}
+
+// ---- captures and observers ----
+
+// What could not be computed is NULL, or what stood there before: settle() says so.
+static const float *cuda_give(struct batch *batch, const struct seen *seen, float *room)
+{
+    (void)room;
+    struct cuda_batch *b = cuda_of(batch);
+    const struct parts parts = parts_of(b);
+    const int width = seen->width, tokens = batch->tokens;
+    const size_t bytes = (size_t)tokens * (size_t)width * sizeof(float);
+    float *copy = room_of(b, &b->copy, bytes), *out = room_of(b, &b->staging, bytes);
+    if (!copy || !out) return out;
+    if (seen->values) {
+        device_copy_rows(b->stream, seen->values, seen->ld, copy, width, tokens, width);
+    } else {
+        const struct device_scale scale = scale_of(b, seen->scale, seen->by_row);
+        device_dequantize(b->stream, seen->codes, seen->ld, width, &scale, &parts, copy, width);
+    }
+    if (seen->rotation) rotate_rows(b, seen->rotation, copy, width);
+    cuda_break_rest(batch, copy, width, width);
+    note(b, cudaMemcpyAsync(out, copy, bytes, cudaMemcpyDeviceToHost, b->stream));
+    note(b, cudaStreamSynchronize(b->stream));
+    launched(b);
+    return out;
+}
+
+static float cuda_most(struct batch *batch, const float *x, long count)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    float most = 0;
+    device_most(b->stream, x, count, b->most);
+    note(b, cudaMemcpyAsync(&most, b->most, sizeof most, cudaMemcpyDeviceToHost, b->stream));
+    note(b, cudaStreamSynchronize(b->stream));
+    launched(b);
+    return most;
+}
+
+static const struct backend cuda = {.name = "cuda",
+                                    .reserve = cuda_reserve,
+                                    .release = cuda_release,
+                                    .open = cuda_open,
+                                    .carve = cuda_carve,
+                                    .hold = cuda_hold,
+                                    .divide = cuda_divide,
+                                    .settle = cuda_settle,
+                                    .close = cuda_close,
+                                    .team = cuda_team,
+                                    .embed = cuda_embed,
+                                    .norm = cuda_norm,
+                                    .product_f32 = cuda_product_f32,
+                                    .product_s8 = cuda_product_s8,
+                                    .conv1d = cuda_conv1d,
+                                    .scan = cuda_scan,
+                                    .rotate = cuda_rotate,
+                                    .quantize = cuda_quantize,
+                                    .dequantize = cuda_dequantize,
+                                    .columns = cuda_columns,
+                                    .quotients = cuda_quotients,
+                                    .round_half = cuda_round_half,
+                                    .dither = cuda_dither,
+                                    .weigh = cuda_weigh,
+                                    .zero = cuda_zero,
+                                    .copy = cuda_copy,
+                                    .find_broken = cuda_find_broken,
+                                    .break_rows = cuda_break_rows,
+                                    .break_rest = cuda_break_rest,
+                                    .mark_finite = cuda_mark_finite,
+                                    .break_marked = cuda_break_marked,
+                                    .give = cuda_give,
+                                    .most = cuda_most,
+                                    .measure = pairs_add_sample,
+                                    .predict = predictions_add};
+
+const struct backend *backend_cuda(void)
+{
+    return &cuda;
+}
+
+int cuda_devices(void)
+{
+    int count = 0;
+    if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+    cudaGetLastError();
+    return 0;
+}
+
+enum status cuda_describe(int index, struct cuda_device *device, struct error *err)
+{
+    struct cudaDeviceProp found;
+    const cudaError_t result = cudaGetDeviceProperties(&found, index);
+    if (result != cudaSuccess) return cuda_error(err, result, "cannot describe it");
+    *device = (struct cuda_device){.major = found.major,
+                                   .minor = found.minor,
+                                   .processors = found.multiProcessorCount,
+                                   .memory_bytes = found.totalGlobalMem};
+    snprintf(device->name, sizeof device->name, "%s", found.name);
+    size_t total;
+    if (cudaSetDevice(index) == cudaSuccess) cudaMemGetInfo(&device->free_bytes, &total);
+    return STATUS_OK;
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the backend on a GPU (cuda.c) and its kernels (*.cu) share: the kernels' launches.  Arguments are
+// those of compute/steps.h with pointers to memory of the device; kernels take them by value.  Each launch
+// goes into the stream and returns at once; what fails shows in cudaGetLastError().
+//
+// The formulas are those of the processor, src/compute/cpu/isa/ at one lane: a thread has one element or
+// channel.  Bits are the same: sums run in the same order, and no compiler contracts or approximates anything
+// (docs/numerics.md).
+#ifndef SSMSWEEP_COMPUTE_CUDA_DEVICE_H
+#define SSMSWEEP_COMPUTE_CUDA_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ssmsweep/compute/steps.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct CUstream_st *device_stream;
+
+// The samples whose tokens a batch has, one behind the other.
+struct parts {
+    int tokens, samples;
+    const int *firsts;    // [samples + 1] rows, on the device; NULL: one sample
+    const int *sample_of; // [tokens] on the device; NULL: one sample
+    int *broken;          // [samples] the first token that is not finite, or the sample's length
+};
+
+// A scale of a tensor: a number, or on the device one for each sample or row.
+struct device_scale {
+    float one;
+    const float *many; // NULL: one
+    bool by_row;
+};
+
+// A Hadamard rotation with the signs of its base matrix as bits, row after row.
+struct device_rotation {
+    int dim, base, power;
+    bool has_matrix;
+    float factor;
+    uint32_t negative[(40 * 40 + 31) / 32];
+};
+
+void device_norm(device_stream stream, const struct norm *norm, int rows);
+// Room for the product of so many rows; 0: none.
+size_t device_product_f32_bytes(int rows, int outputs, int depth);
+void device_product_f32(device_stream stream, const struct gemm_f32 *gemm, int rows, int outputs,
+                        float *room);
+void device_product_s8(device_stream stream, const struct gemm_s8 *gemm, int rows, int outputs);
+void device_conv1d(device_stream stream, const struct conv1d *conv1d, const struct parts *parts,
+                   int channels);
+// home: room for states where there are not 16 of them, [samples][d_state][ld_inner].
+void device_scan(device_stream stream, const struct scan *scan, const struct parts *parts, float *home);
+// Scans those samples that scan_blocked_shape() gives these lanes and items.
+void device_scan_blocked(device_stream stream, const struct scan *scan, const struct parts *parts, int lanes,
+                         int items);
+void device_rotate(device_stream stream, const struct device_rotation *rotation, int rows, float *x, long ld);
+// most: room, [samples], for steps of samples.
+void device_quantize(device_stream stream, const struct quantize *quantize, const struct parts *parts,
+                     float *most);
+void device_dequantize(device_stream stream, const int8_t *codes, long ldq, int width,
+                       const struct device_scale *scale, const struct parts *parts, float *values, long ldv);
+void device_columns(device_stream stream, const struct columns *columns, int rows);
+void device_quotients(device_stream stream, const float *from, int count, float by, float *to);
+void device_round_half(device_stream stream, float *x, long count);
+void device_dither(device_stream stream, const struct parts *parts, float *x, long ld, int width,
+                   uint64_t mixed);
+void device_weigh(device_stream stream, float *x, long ld, int width, int rows, const float *weight);
+// to[ids[i]] = from[i], and to[i] = from[ids[i]], i < count.
+void device_scatter_rows(device_stream stream, const float *from, const int32_t *ids, int count, float *to,
+                         long ld);
+void device_gather_rows(device_stream stream, const float *from, const int32_t *ids, int count, float *to,
+                        long ld);
+void device_copy_rows(device_stream stream, const float *from, long ld_from, float *to, long ld_to, int rows,
+                      int width);
+
+void device_find_broken(device_stream stream, const struct parts *parts, const float *rows, long ld,
+                        int width);
+void device_break_rows(device_stream stream, int rows, const float *from, long ld_from, int width_from,
+                       float *to, long ld_to, int width_to);
+void device_break_rest(device_stream stream, const struct parts *parts, float *rows, long ld, int width);
+void device_mark_finite(device_stream stream, int count, const float *rows, long ld, int width,
+                        int8_t *finite);
+void device_break_marked(device_stream stream, int count, const int8_t *finite, float *rows, long ld,
+                         int width);
+void device_most(device_stream stream, const float *x, long count, float *most);
+
+// For tests: out[i] = f(the float whose bits are first + i), i < count; f as enum device_function has them.
+enum device_function {
+    DEVICE_EXP,
+    DEVICE_EXP_NEAR, // where it holds, else exp
+    DEVICE_SILU,
+    DEVICE_SOFTPLUS,
+    DEVICE_ROUND_HALF,
+    DEVICE_SQRT,
+    DEVICE_QUANTIZE_EVEN, // with step 1/4
+    DEVICE_QUANTIZE_AWAY,
+    DEVICE_FUNCTIONS
+};
+void device_map(device_stream stream, enum device_function function, uint32_t first, long count, float *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

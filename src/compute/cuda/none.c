@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// In place of cuda.c where the program is built without CUDA.
+#include "ssmsweep/compute/cuda.h"
+
+const struct backend *backend_cuda(void)
+{
+    return NULL;
+}
+
+int cuda_devices(void)
+{
+    return 0;
+}
+
+enum status cuda_describe(int index, struct cuda_device *device, struct error *err)
+{
+    (void)device;
+    return error_set(err, STATUS_USAGE, "device cuda:%d: this program was built without CUDA", index);
+}

@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: Apache-2.0
+// Steps over rows: norm, conv1d, quantizers, what is not finite.
+#include "lane.cuh"
+
+#include "../cpu/isa/dither.h"
+
+enum { THREADS = 256 };
+
+// The largest of a block's values, none of them below 0, for all its threads.
+static __device__ float block_most(float most)
+{
+    __shared__ float warps[THREADS / 32];
+    for (int offset = 16; offset > 0; offset /= 2) {
+        const float other = __shfl_xor_sync(0xffffffffu, most, offset);
+        most = other > most ? other : most;
+    }
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = most;
+    __syncthreads();
+    for (int i = 0; i < THREADS / 32; i++)
+        most = warps[i] > most ? warps[i] : most;
+    return most;
+}
+
+// max|x| of a row, NaN passed over.
+static __device__ float row_most(const float *x, int width)
+{
+    float most = 0;
+    for (int i = threadIdx.x; i < width; i += THREADS)
+        most = vf_max(vf_abs(x[i]), most);
+    return block_most(most);
+}
+
+static __device__ __forceinline__ bool is_finite(float x)
+{
+    return (vi_bits(x) & 0x7fffffff) < 0x7f800000;
+}
+
+static __device__ bool row_is_finite(const float *x, int width)
+{
+    int finite = 1;
+    for (int i = threadIdx.x; i < width; i += THREADS)
+        finite &= is_finite(x[i]);
+    return __syncthreads_and(finite);
+}
+
+// ---- norm: all threads of a row load it, 16 of them sum it, thread i the elements i mod 16 ----
+
+enum { NORM_SHARED = 48 << 10, NORM_ROWS = 8 };
+
+// The sum of squares of a row over 16 threads, for all of them; group: the mask of their lanes.
+static __device__ __forceinline__ float squares_of(const float *row, int width16, unsigned group)
+{
+    float acc = 0;
+#pragma unroll 8
+    for (int i = threadIdx.x % KERNEL_LANES; i < width16; i += KERNEL_LANES)
+        acc = vf_fma(row[i], row[i], acc);
+    for (int half = KERNEL_LANES / 2; half > 0; half /= 2)
+        acc += __shfl_down_sync(group, acc, half, KERNEL_LANES);
+    return __shfl_sync(group, acc, 0, KERNEL_LANES);
+}
+
+// Each warp has a row of its own, in shared memory.
+static __global__ void norm_rows(struct norm n, int rows, int width16)
+{
+    extern __shared__ float near[];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = blockIdx.x * (blockDim.x / 32) + warp;
+    const long at = row * n.ld;
+    float *mine = near + warp * width16;
+    if (row >= rows) return;
+#pragma unroll 4
+    for (int i = lane; i < width16; i += 32)
+        mine[i] = n.h ? n.residual[at + i] + n.h[at + i] : n.residual[at + i];
+    __syncwarp();
+    const float mean = squares_of(mine, width16, 0xffffu << (threadIdx.x & KERNEL_LANES)) / (float)n.width;
+    const float root = sqrtf(mean + n.eps);
+    if (n.h)
+        for (int i = lane; i < width16; i += 32)
+            n.residual[at + i] = mine[i];
+    struct norm here = n;
+    here.residual = mine - at;
+    for (int i = lane; i < width16; i += 32)
+        norm_at(&here, at, i, root, n.step);
+}
+
+// Rows of any width; a warp has two.
+static __global__ void norm_wide(struct norm n, int rows, int width16)
+{
+    const int row = blockIdx.x * (THREADS / KERNEL_LANES) + threadIdx.x / KERNEL_LANES;
+    const long at = row * n.ld;
+    if (row >= rows) return;
+    for (int i = threadIdx.x % KERNEL_LANES; n.h && i < width16; i += KERNEL_LANES)
+        n.residual[at + i] += n.h[at + i];
+    const float squares = squares_of(n.residual + at, width16, 0xffffu << (threadIdx.x & KERNEL_LANES));
+    const float root = sqrtf(squares / (float)n.width + n.eps);
+    for (int i = threadIdx.x % KERNEL_LANES; i < width16; i += KERNEL_LANES)
+        norm_at(&n, at, i, root, n.step);
+}
+
+void device_norm(device_stream stream, const struct norm *norm, int rows)
+{
+    const int width16 = round_up16(norm->width);
+    const size_t row_bytes = (size_t)width16 * sizeof(float);
+    const int fit = (int)(NORM_SHARED / row_bytes), together = fit > NORM_ROWS ? NORM_ROWS : fit;
+    if (together > 0)
+        norm_rows<<<blocks_of(rows, together), (unsigned)(32 * together), (size_t)together * row_bytes,
+                    stream>>>(*norm, rows, width16);
+    else
+        norm_wide<<<blocks_of(rows, THREADS / KERNEL_LANES), THREADS, 0, stream>>>(*norm, rows, width16);
+}
+
+// ---- conv1d ----
+
+enum { CONV1D_ROWS = 8 };
+
+// A thread has some rows of a channel, whose loads are under way at once.
+template <int CODES, int CHANNELS>
+static __global__ void conv1d_rows(struct conv1d c, struct parts parts, int channels)
+{
+    const int row0 = blockIdx.x * CONV1D_ROWS, channel = blockIdx.y * THREADS + threadIdx.x;
+    float v[CONV1D_ROWS];
+    if (channel >= channels) return;
+#pragma unroll
+    for (int r = 0; r < CONV1D_ROWS; r++) {
+        const int row = row0 + r;
+        if (row >= parts.tokens) break;
+        int first;
+        const int sample = part_of(parts, row, &first), before = c.d_conv - 1 - (row - first);
+        struct conv1d its = c;
+        if (c.x_scale) its.tap_scale *= c.x_scale[sample];
+        v[r] = conv1d_at(&its, row, channel, CODES, CHANNELS, before > 0 ? before : 0);
+    }
+#pragma unroll
+    for (int r = 0; r < CONV1D_ROWS; r++)
+        if (row0 + r < parts.tokens) conv1d_finish(&c, row0 + r, channel, v[r]);
+}
+
+void device_conv1d(device_stream stream, const struct conv1d *c, const struct parts *parts, int channels)
+{
+    const dim3 grid(blocks_of(parts->tokens, CONV1D_ROWS), blocks_of(channels, THREADS));
+    if (c->x_codes && c->tap_scales)
+        conv1d_rows<1, 1><<<grid, THREADS, 0, stream>>>(*c, *parts, channels);
+    else if (c->x_codes)
+        conv1d_rows<1, 0><<<grid, THREADS, 0, stream>>>(*c, *parts, channels);
+    else
+        conv1d_rows<0, 0><<<grid, THREADS, 0, stream>>>(*c, *parts, channels);
+}
+
+// ---- quantizers ----
+
+static __device__ __forceinline__ float step_of(float most)
+{
+    return most > 0 ? most / 127.0f : 1.0f;
+}
+
+static __global__ void sample_most(struct quantize q, struct parts parts, float *most)
+{
+    int first;
+    const int row = blockIdx.x, sample = part_of(parts, row, &first);
+    const float found = row_most(q.x + row * q.ldx, q.width);
+    if (threadIdx.x == 0) atomicMax((int *)&most[sample], __float_as_int(found)); // none is below 0
+}
+
+// The step of each sample; one of which something is not finite is broken as a whole.
+static __global__ void sample_step(struct quantize q, struct parts parts, const float *most)
+{
+    for (int s = threadIdx.x; s < parts.samples; s += THREADS) {
+        if (parts.broken[s] < part_length(parts, s) || !is_finite(most[s])) parts.broken[s] = 0;
+        q.steps[s] = step_of(most[s]);
+    }
+}
+
+static __global__ void quantize_rows(struct quantize q, struct parts parts)
+{
+    int first;
+    const int row = blockIdx.x, sample = part_of(parts, row, &first);
+    const float *x = q.x + row * q.ldx;
+    float step = q.of == STEP_OF_SAMPLE ? q.steps[sample] : q.step;
+    if (q.of == STEP_OF_ROWS) {
+        step = step_of(row_most(x, q.width));
+        if (threadIdx.x == 0) q.steps[row] = step;
+    }
+    for (int i = threadIdx.x; i < q.width; i += THREADS) {
+        if (q.ties_away)
+            vf_store_s8(q.codes + row * q.ldq + i, vf_sat8(vf_round_away(x[i] / step)));
+        else
+            vf_store_s8_sat(q.codes + row * q.ldq + i, x[i] / step);
+    }
+}
+
+void device_quantize(device_stream stream, const struct quantize *q, const struct parts *parts, float *most)
+{
+    const unsigned rows = (unsigned)parts->tokens;
+    if (q->of == STEP_OF_SAMPLE) {
+        cudaMemsetAsync(most, 0, (size_t)parts->samples * sizeof *most, stream);
+        sample_most<<<rows, THREADS, 0, stream>>>(*q, *parts, most);
+        sample_step<<<1, THREADS, 0, stream>>>(*q, *parts, most);
+    }
+    quantize_rows<<<rows, THREADS, 0, stream>>>(*q, *parts);
+}
+
+static __global__ void dequantize_rows(const int8_t *codes, long ldq, int width, struct device_scale scale,
+                                       struct parts parts, float *values, long ldv)
+{
+    int first;
+    const int row = blockIdx.x, sample = part_of(parts, row, &first);
+    const float s = scale.many ? scale.many[scale.by_row ? row : sample] : scale.one;
+    for (int i = threadIdx.x; i < width; i += THREADS)
+        values[row * ldv + i] = (float)codes[row * ldq + i] * s;
+}
+
+void device_dequantize(device_stream stream, const int8_t *codes, long ldq, int width,
+                       const struct device_scale *scale, const struct parts *parts, float *values, long ldv)
+{
+    dequantize_rows<<<(unsigned)parts->tokens, THREADS, 0, stream>>>(codes, ldq, width, *scale, *parts,
+                                                                     values, ldv);
+}
+
+static __global__ void columns_rows(struct columns c)
+{
+    for (int i = threadIdx.x; i < c.width; i += THREADS)
+        columns_at(&c, blockIdx.x, i);
+}
+
+void device_columns(device_stream stream, const struct columns *columns, int rows)
+{
+    columns_rows<<<(unsigned)rows, THREADS, 0, stream>>>(*columns);
+}
+
+static __global__ void quotients_of(const float *from, int count, float by, float *to)
+{
+    const int i = blockIdx.x * THREADS + threadIdx.x;
+    if (i < count) to[i] = (float)((double)from[i] / (double)by);
+}
+
+void device_quotients(device_stream stream, const float *from, int count, float by, float *to)
+{
+    quotients_of<<<blocks_of(count, THREADS), THREADS, 0, stream>>>(from, count, by, to);
+}
+
+// ---- elements ----
+
+static __global__ void half_elements(float *x, long count)
+{
+    const long i = (long)blockIdx.x * THREADS + threadIdx.x;
+    if (i < count) x[i] = vf_round_half(x[i]);
+}
+
+void device_round_half(device_stream stream, float *x, long count)
+{
+    half_elements<<<blocks_of(count, THREADS), THREADS, 0, stream>>>(x, count);
+}
+
+static __global__ void dither_rows(struct parts parts, float *x, long ld, int width, uint64_t mixed)
+{
+    int first;
+    part_of(parts, blockIdx.x, &first);
+    float *row = x + blockIdx.x * ld;
+    for (int i = threadIdx.x; i < width; i += THREADS)
+        row[i] = dither_nudge(row[i], dither_random(mixed, (int)blockIdx.x - first, i));
+}
+
+void device_dither(device_stream stream, const struct parts *parts, float *x, long ld, int width,
+                   uint64_t mixed)
+{
+    dither_rows<<<(unsigned)parts->tokens, THREADS, 0, stream>>>(*parts, x, ld, width, mixed);
+}
+
+static __global__ void weigh_rows(float *x, long ld, int width, const float *weight)
+{
+    for (int i = threadIdx.x; i < width; i += THREADS)
+        x[blockIdx.x * ld + i] *= weight[i];
+}
+
+void device_weigh(device_stream stream, float *x, long ld, int width, int rows, const float *weight)
+{
+    weigh_rows<<<(unsigned)rows, THREADS, 0, stream>>>(x, ld, width, weight);
+}
+
+static __global__ void scatter_rows(const float *from, const int32_t *ids, float *to, long ld)
+{
+    for (int i = threadIdx.x; i < ld; i += THREADS)
+        to[ids[blockIdx.x] * ld + i] = from[blockIdx.x * ld + i];
+}
+
+void device_scatter_rows(device_stream stream, const float *from, const int32_t *ids, int count, float *to,
+                         long ld)
+{
+    if (count > 0) scatter_rows<<<(unsigned)count, THREADS, 0, stream>>>(from, ids, to, ld);
+}
+
+static __global__ void gather_rows(const float *from, const int32_t *ids, float *to, long ld)
+{
+    for (int i = threadIdx.x; i < ld; i += THREADS)
+        to[blockIdx.x * ld + i] = from[ids[blockIdx.x] * ld + i];
+}
+
+void device_gather_rows(device_stream stream, const float *from, const int32_t *ids, int count, float *to,
+                        long ld)
+{
+    gather_rows<<<(unsigned)count, THREADS, 0, stream>>>(from, ids, to, ld);
+}
+
+static __global__ void copy_rows(const float *from, long ld_from, float *to, long ld_to, int width)
+{
+    for (int i = threadIdx.x; i < width; i += THREADS)
+        to[blockIdx.x * ld_to + i] = from[blockIdx.x * ld_from + i];
+}
+
+void device_copy_rows(device_stream stream, const float *from, long ld_from, float *to, long ld_to, int rows,
+                      int width)
+{
+    copy_rows<<<(unsigned)rows, THREADS, 0, stream>>>(from, ld_from, to, ld_to, width);
+}
+
+// ---- what is not finite ----
+
+static __global__ void clear_broken(struct parts parts)
+{
+    for (int s = threadIdx.x; s < parts.samples; s += THREADS)
+        parts.broken[s] = part_length(parts, s);
+}
+
+static __global__ void find_rows(struct parts parts, const float *rows, long ld, int width)
+{
+    int first;
+    const int row = blockIdx.x, sample = part_of(parts, row, &first);
+    if (!row_is_finite(rows + row * ld, width) && threadIdx.x == 0)
+        atomicMin(&parts.broken[sample], row - first);
+}
+
+void device_find_broken(device_stream stream, const struct parts *parts, const float *rows, long ld,
+                        int width)
+{
+    clear_broken<<<1, THREADS, 0, stream>>>(*parts);
+    find_rows<<<(unsigned)parts->tokens, THREADS, 0, stream>>>(*parts, rows, ld, width);
+}
+
+static __device__ void break_row(float *row, int width)
+{
+    for (int i = threadIdx.x; i < width; i += THREADS)
+        row[i] = quiet_nan();
+}
+
+static __global__ void break_from(const float *from, long ld_from, int width_from, float *to, long ld_to,
+                                  int width_to)
+{
+    if (!row_is_finite(from + blockIdx.x * ld_from, width_from)) break_row(to + blockIdx.x * ld_to, width_to);
+}
+
+void device_break_rows(device_stream stream, int rows, const float *from, long ld_from, int width_from,
+                       float *to, long ld_to, int width_to)
+{
+    break_from<<<(unsigned)rows, THREADS, 0, stream>>>(from, ld_from, width_from, to, ld_to, width_to);
+}
+
+static __global__ void break_behind(struct parts parts, float *rows, long ld, int width)
+{
+    int first;
+    const int row = blockIdx.x, sample = part_of(parts, row, &first);
+    if (row - first >= parts.broken[sample]) break_row(rows + row * ld, width);
+}
+
+void device_break_rest(device_stream stream, const struct parts *parts, float *rows, long ld, int width)
+{
+    break_behind<<<(unsigned)parts->tokens, THREADS, 0, stream>>>(*parts, rows, ld, width);
+}
+
+static __global__ void mark_rows(const float *rows, long ld, int width, int8_t *finite)
+{
+    const bool is = row_is_finite(rows + blockIdx.x * ld, width);
+    if (threadIdx.x == 0) finite[blockIdx.x] = is;
+}
+
+void device_mark_finite(device_stream stream, int count, const float *rows, long ld, int width,
+                        int8_t *finite)
+{
+    mark_rows<<<(unsigned)count, THREADS, 0, stream>>>(rows, ld, width, finite);
+}
+
+static __global__ void break_where(const int8_t *finite, float *rows, long ld, int width)
+{
+    if (!finite[blockIdx.x]) break_row(rows + blockIdx.x * ld, width);
+}
+
+void device_break_marked(device_stream stream, int count, const int8_t *finite, float *rows, long ld,
+                         int width)
+{
+    break_where<<<(unsigned)count, THREADS, 0, stream>>>(finite, rows, ld, width);
+}
+
+// ---- for observers and tests ----
+
+static __global__ void most_of(const float *x, long count, float *most)
+{
+    float found = 0;
+    for (long i = (long)blockIdx.x * THREADS + threadIdx.x; i < count; i += (long)gridDim.x * THREADS)
+        found = vf_max(vf_abs(x[i]), found);
+    found = block_most(found);
+    if (threadIdx.x == 0) atomicMax((int *)most, __float_as_int(found));
+}
+
+void device_most(device_stream stream, const float *x, long count, float *most)
+{
+    const unsigned blocks = blocks_of(count, 16 * THREADS);
+    cudaMemsetAsync(most, 0, sizeof *most, stream);
+    most_of<<<blocks, THREADS, 0, stream>>>(x, count, most);
+}
+
+static __device__ float apply(enum device_function function, float x)
+{
+    int8_t code;
+    switch (function) {
+    case DEVICE_EXP:
+        return vf_exp(x);
+    case DEVICE_EXP_NEAR:
+        return x >= -87.0f && x <= 0 ? vf_exp_near(x) : vf_exp(x);
+    case DEVICE_SILU:
+        return vf_silu(x);
+    case DEVICE_SOFTPLUS:
+        return vf_softplus(x);
+    case DEVICE_ROUND_HALF:
+        return vf_round_half(x);
+    case DEVICE_SQRT:
+        return vf_sqrt(x);
+    case DEVICE_QUANTIZE_EVEN:
+        vf_store_s8_sat(&code, x / 0.25f);
+        return vf_load_s8(&code);
+    default:
+        vf_store_s8(&code, vf_sat8(vf_round_away(x / 0.25f)));
+        return vf_load_s8(&code);
+    }
+}
+
+static __global__ void map(enum device_function function, uint32_t first, long count, float *out)
+{
+    const long i = (long)blockIdx.x * THREADS + threadIdx.x;
+    if (i < count) out[i] = apply(function, __uint_as_float(first + (uint32_t)i));
+}
+
+void device_map(device_stream stream, enum device_function function, uint32_t first, long count, float *out)
+{
+    map<<<blocks_of(count, THREADS), THREADS, 0, stream>>>(function, first, count, out);
+}
