@@ -122,6 +122,11 @@ enum status job_parse(struct job *job, int argc, char **argv, struct error *err)
         parsed.store = JOB_STORE_NONE;
         parsed.result_name = "attribution.h5";
     }
+    if (line.command == COMMAND_MIX) {
+        parsed.store = JOB_STORE_NONE;
+        parsed.by = JOB_BY_LAYER;
+        parsed.modes = "2-1,2-4,fp32";
+    }
     const char *path = settings_find_file(&line);
     if (path && settings_from_file(&file, path, err)) goto clear_line;
     // The command line comes last: it wins.
@@ -143,7 +148,8 @@ void job_clear(struct job *job)
 
 bool job_sweeps(const struct job *job)
 {
-    return job->command == COMMAND_RUN || job->command == COMMAND_SAVE || job->command == COMMAND_ATTRIBUTE;
+    return job->command == COMMAND_RUN || job->command == COMMAND_SAVE || job->command == COMMAND_ATTRIBUTE ||
+           job->command == COMMAND_MIX;
 }
 
 int job_calibration_samples(const struct job *job)

@@ -15,7 +15,9 @@
 // Masks of commands.
 enum {
     IN_SAVE = 1u << COMMAND_SAVE,
-    IN_ATTRIBUTE = 1u << COMMAND_ATTRIBUTE,
+    IN_MIX = 1u << COMMAND_MIX,
+    IN_ATTRIBUTE = 1u << COMMAND_ATTRIBUTE | IN_MIX, // what searches and attribution share
+    IN_PIECES = 1u << COMMAND_ATTRIBUTE,
     IN_CHOICE = 1u << COMMAND_RUN | IN_SAVE, // sweeps that choose modes, layers and components
     IN_RUN = IN_CHOICE | IN_ATTRIBUTE,
     IN_COMPARE = 1u << COMMAND_COMPARE,
@@ -130,7 +132,7 @@ static const struct option options[] = {
      .brief = "of which outputs are kept: 0-3, -1, first, last, all (default first,last)",
      .help = "indices (negative: from the end), ranges a-b, first, last, all (default first,last)"},
     {"layers", 0, OPTION_LIST, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(piece_layers), .argument = "LIST",
-     .help = "attribute: layers that are taken apart (default all)"},
+     .help = "attribute, mix: layers that are taken apart (default all)"},
     {"components", 0, OPTION_LIST, GROUP_SWEEP, IN_CHOICE, OFFSET(components), .argument = "LIST",
      .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all;\n"
              "of Mamba-2 also ssm_B, ssm_C, ssm_dt, norm_output (default mixer_output)"},
@@ -199,25 +201,39 @@ static const struct option options[] = {
              "everywhere (default 0)",
      .least = 0, .most = 2147483647},
 
-    {"mode", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(modes), .argument = "MODE",
+    {"mode", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_PIECES, OFFSET(modes), .argument = "MODE",
      .help = "attribute: the mode whose pieces are measured; needed"},
     {"by", 0, OPTION_CHOICE, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(by), .argument = "unit|layer|unit,layer",
-     .help = "attribute: a piece is a unit in all layers (default), a layer, or a unit of a\nlayer",
+     .help = "attribute, mix: a piece is a unit in all layers (default), a layer (default of\nmix), or a "
+             "unit of a layer",
      .word = "unit|layer|unit,layer"},
     {"units", 0, OPTION_LIST, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(units), .argument = "LIST",
-     .help = "attribute: units that are taken apart (default all that differ)"},
-    {"toward", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(toward), .argument = "MODE",
+     .help = "attribute, mix: units that are taken apart (default all that differ)"},
+    {"toward", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_PIECES, OFFSET(toward), .argument = "MODE",
      .help = "attribute: the mode whose formats a mended piece has (default fp32)"},
     {"metric", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(metric), .argument = "NAME",
-     .help = "attribute: kl_mean (default), perplexity_ratio, top1_agreement of the predictions;\n"
+     .help = "attribute, mix: kl_mean (default), perplexity_ratio, top1_agreement of the predictions;\n"
              "mse, mae, relative_mse, relative_mae of a layer's output"},
     {"at", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(at), .argument = "LAYER",
-     .help = "attribute: the layer whose output is measured (default last)"},
+     .help = "attribute, mix: the layer whose output is measured (default last)"},
 
-    {"bisect", 0, OPTION_FLAG, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(bisect),
+    {"bisect", 0, OPTION_FLAG, GROUP_ATTRIBUTE, IN_PIECES, OFFSET(bisect),
      .help = "attribute: in few sweeps the smallest piece whose mending brings the metric to --limit"},
-    {"limit", 0, OPTION_DOUBLE, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(limit), .argument = "X",
+    {"limit", 0, OPTION_DOUBLE, GROUP_ATTRIBUTE, IN_PIECES, OFFSET(limit), .argument = "X",
      .help = "attribute --bisect: what --metric is to reach", .least = 0, .most = 1e30},
+
+    {"budget", 0, OPTION_TEXT, GROUP_MIX, IN_MIX, OFFSET(budget), .argument = "BUDGET",
+     .help = "mix: int8>=SHARE of multiply-adds, bytes<=N of weights (as 1.2M), or cost<=X by --costs;\n"
+             "needed"},
+    {"modes", 0, OPTION_LIST, GROUP_MIX, IN_MIX, OFFSET(modes), .argument = "LIST",
+     .help = "mix: whose formats a piece may have (default 2-1,2-4,fp32); starts as the cheapest"},
+    {"costs", 0, OPTION_TEXT, GROUP_MIX, IN_MIX, OFFSET(costs), .argument = "FILE.json",
+     .help = "mix: a table of costs of your own, UNIT: {FORMAT: COST}"},
+    {"cost-template", 0, OPTION_FLAG, GROUP_MIX, IN_MIX, OFFSET(cost_template),
+     .help = "mix: print such a table to start from, of the weights' bytes in a layer"},
+    {"rounds", 0, OPTION_INT, GROUP_MIX, IN_MIX, OFFSET(rounds), .argument = "N",
+     .help = "mix: the most changes of a piece, one in each round (default 0: as many as help)", .least = 0,
+     .most = 1e6},
 
     {"preset", 0, OPTION_CHOICE, GROUP_SYNTH, IN_SYNTH, OFFSET(preset), .argument = "NAME",
      .help = "shape: tiny, mamba-130m, mamba-370m, mamba-790m, mamba-1.4b, mamba-2.8b; mamba2-tiny,\n"
@@ -315,6 +331,7 @@ static const char *const group_titles[GROUP_COUNT] = {
     [GROUP_OUTPUT] = "Output",
     [GROUP_STATISTICS] = "How sure it is",
     [GROUP_ATTRIBUTE] = "What costs what (attribute)",
+    [GROUP_MIX] = "The cheapest mend (mix)",
     [GROUP_SYNTH] = "Random models (synth)",
     [GROUP_RUN] = "How to run",
     [GROUP_BENCH] = "Bench",
@@ -329,6 +346,8 @@ static const struct command_entry commands[] = {
     {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
     {"attribute", COMMAND_ATTRIBUTE, "--mode MODE", NULL,
      "measure what each unit or layer of a mode costs (--by, --metric, --toward)"},
+    {"mix", COMMAND_MIX, "--budget BUDGET", NULL,
+     "choose the best of several modes for each layer or unit, under a budget"},
     {"report", COMMAND_REPORT, "[RESULT.h5|DIR|sweep.json...]", "result",
      "make the page with figures, report.html, of results (--out, --title)"},
     {"export", COMMAND_EXPORT, "--npy [DIR]", "npy-dir",

@@ -72,6 +72,7 @@ static void list_inputs(const struct job *job, struct place inputs[MOST_PLACES])
         {"--reference-model", job->reference_model, of_model},
         {"--scales", job->scales, NULL},
         {"--tokenizer", job->tokenizer, of_model},
+        {"--costs", job->costs, NULL},
         {"--output_dir", sweeps || job->command == COMMAND_BENCH ? NULL : job->output_dir, of_result}};
     _Static_assert(sizeof all == MOST_PLACES * sizeof all[0], "as many inputs as there is room for");
     memcpy(inputs, all, sizeof all);

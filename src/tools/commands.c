@@ -19,6 +19,7 @@
 #include "ssmsweep/recipe/recipe_file.h"
 #include "ssmsweep/report/attribution.h"
 #include "ssmsweep/report/job_files.h"
+#include "ssmsweep/report/mix.h"
 #include "ssmsweep/report/reporting.h"
 #include "ssmsweep/store/claim.h"
 #include "ssmsweep/store/pack.h"
@@ -47,7 +48,8 @@ static enum status open_recipes(const struct job *job, struct error *err)
     const bool reads = job->command == COMMAND_COMPARE || job->command == COMMAND_REPORT ||
                        job->command == COMMAND_EXPORT || job->command == COMMAND_PACK ||
                        job->command == COMMAND_SAVE ||
-                       (job->resume && job->command != COMMAND_ATTRIBUTE); // its recipes are made anew
+                       (job->resume && job->command != COMMAND_ATTRIBUTE &&
+                        job->command != COMMAND_MIX); // their recipes are made anew
     if (choose_weights(job->weights, err) || recipe_files_read(job->recipes, err) ||
         mode_add_variants(job->modes, err) || mode_add_variants(job->reference, err) ||
         (job->command == COMMAND_ATTRIBUTE && mode_add_variants(job->toward, err)))
@@ -128,7 +130,8 @@ enum status command_check(const struct job *job, struct verdict *verdict, bool w
                          "--store-dtype f16 contradicts --store none, which keeps no outputs; leave out one");
     if (job->command == COMMAND_EXPORT && !job->npy)
         return error_set(err, STATUS_USAGE, "export: say in which format: ssmsweep export --npy [DIR]");
-    if (open_recipes(job, err) || (job->command == COMMAND_ATTRIBUTE && take_apart(job, err)))
+    if (open_recipes(job, err) || (job->command == COMMAND_ATTRIBUTE && take_apart(job, err)) ||
+        (job->command == COMMAND_MIX && mix_check(job, err)))
         return err->status;
     if (!job_sweeps(job) && job->command != COMMAND_COMPARE && job->command != COMMAND_REPORT &&
         job->command != COMMAND_BENCH)

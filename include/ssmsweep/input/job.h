@@ -16,6 +16,7 @@
 enum command {
     COMMAND_RUN,
     COMMAND_ATTRIBUTE, // a sweep of the pieces of a mode
+    COMMAND_MIX,       // sweeps that look for the best of several modes for each piece
     COMMAND_SAVE,      // as COMMAND_RUN, with statistics in place of the comparison
     COMMAND_COMPARE,
     COMMAND_REPORT, // a page of results, or of what `compare` wrote of them
@@ -76,6 +77,9 @@ struct job {
     int by;                                    // likewise: enum job_by
     bool bisect;                               // likewise: look for the smallest piece to mend
     double limit;                              // likewise: that the metric is to reach; negative: none
+    const char *budget, *costs;                // of COMMAND_MIX: what it may cost; NULL, or a file
+    bool cost_template;                        // likewise: print one
+    int rounds;                                // likewise: the most; 0: as many as help
     const char *mode_shown;                    // of COMMAND_MODES: NULL: all
     bool recipe;                               // likewise: as a recipe
     const char *layers;                        // comma list of indices, `first`, `last`, or `all`

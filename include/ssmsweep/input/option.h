@@ -32,6 +32,7 @@ enum option_group {
     GROUP_OUTPUT,
     GROUP_STATISTICS,
     GROUP_ATTRIBUTE,
+    GROUP_MIX,
     GROUP_SYNTH,
     GROUP_RUN,
     GROUP_BENCH,
