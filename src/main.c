@@ -11,6 +11,7 @@
 #include "ssmsweep/comm/comm.h"
 #include "ssmsweep/input/job.h"
 #include "ssmsweep/report/bisect.h"
+#include "ssmsweep/report/depth.h"
 #include "ssmsweep/report/mix.h"
 #include "ssmsweep/report/report_folder.h"
 #include "ssmsweep/report/report_pages.h"
@@ -71,6 +72,7 @@ static enum status run(const struct program *program, struct error *err)
 static enum status run_command(const struct program *program, struct error *err)
 {
     if (program->job->bisect) return bisect_run(program, err);
+    if (program->job->depth) return depth_run(program, err);
     if (program->job->command == COMMAND_MIX) return mix_run(program, err);
     if (job_sweeps(program->job)) return run(program, err);
     switch (program->job->command) {

@@ -217,6 +217,9 @@ static const struct option options[] = {
     {"at", 0, OPTION_TEXT, GROUP_ATTRIBUTE, IN_ATTRIBUTE, OFFSET(at), .argument = "LAYER",
      .help = "attribute, mix: the layer whose output is measured (default last)"},
 
+    {"depth", 0, OPTION_FLAG, GROUP_ATTRIBUTE, IN_PIECES, OFFSET(depth),
+     .help = "attribute: instead, the error at each layer against what the layer makes by itself, and\n"
+             "where amplification begins"},
     {"bisect", 0, OPTION_FLAG, GROUP_ATTRIBUTE, IN_PIECES, OFFSET(bisect),
      .help = "attribute: in few sweeps the smallest piece whose mending brings the metric to --limit"},
     {"limit", 0, OPTION_DOUBLE, GROUP_ATTRIBUTE, IN_PIECES, OFFSET(limit), .argument = "X",

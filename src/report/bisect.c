@@ -71,7 +71,7 @@ static enum status run_steps(struct bisect *b, int count, int noise, struct erro
     if (!modes) error_memory(err, (size_t)count * sizeof *modes, "the modes");
     for (int s = 0; modes && s < count; s++)
         modes[s] = steps[s].mode;
-    const struct trials_list list = {modes, count, JOB_ALL_SAMPLES, noise};
+    const struct trials_list list = {modes, count, JOB_ALL_SAMPLES, noise, false};
     if (comm_agree(b->trials.with.comm, err) == STATUS_OK && trials_run(&b->trials, &list, err) == STATUS_OK)
         for (int s = 0; s < count; s++) {
             trials_measure(&b->trials, trials_find(&b->trials, steps[s].mode, JOB_ALL_SAMPLES), NULL,
@@ -263,7 +263,7 @@ static enum status tell_beforehand(struct bisect *b, struct error *err)
     }
     if (comm_agree(b->trials.with.comm, err)) return err->status;
     const struct mode *const modes[2] = {b->steps[0].mode, b->steps[1].mode};
-    const struct trials_list list = {modes, 2, JOB_ALL_SAMPLES, b->trials.with.job->noise};
+    const struct trials_list list = {modes, 2, JOB_ALL_SAMPLES, b->trials.with.job->noise, false};
     return trials_dry_run(&b->trials, &list, halvings + 1, 2L * (halvings + 1), err);
 }
 

@@ -52,7 +52,7 @@ struct place {
     const char *option, *path; // NULL: nothing
     const struct file_pattern *patterns;
 };
-enum { MOST_PLACES = 10 };
+enum { MOST_PLACES = 11 };
 
 static bool is_stream(const char *path)
 {

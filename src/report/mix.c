@@ -248,7 +248,7 @@ static enum status make_candidates(struct mix *m, struct mix_round *round, bool 
 static enum status run_modes(struct mix *m, const struct mode **modes, int count, int noise,
                              struct error *err)
 {
-    const struct trials_list list = {modes, count, JOB_CHOOSING_SAMPLES, noise};
+    const struct trials_list list = {modes, count, JOB_CHOOSING_SAMPLES, noise, false};
     return trials_run(&m->trials, &list, err);
 }
 
@@ -400,7 +400,7 @@ static enum status tell_beforehand(struct mix *m, struct error *err)
     if (!modes) error_memory(err, (unsigned)changes * sizeof *modes, "the modes");
     for (int i = 0; modes && i < changes; i++)
         modes[i] = round->items[i].mode;
-    const struct trials_list list = {modes, (int)changes, JOB_CHOOSING_SAMPLES, 0};
+    const struct trials_list list = {modes, (int)changes, JOB_CHOOSING_SAMPLES, 0, false};
     if (comm_agree(m->trials.with.comm, err) == STATUS_OK)
         trials_dry_run(&m->trials, &list, (int)rounds + 2,
                        1 + rounds * all - rounds * (rounds - 1) / 2 + rounds + 1 + m->n_choices + 3, err);

@@ -90,7 +90,7 @@ static enum status run_all(struct mix *m, struct error *err)
     if (!modes) error_memory(err, (unsigned)m->n_all * sizeof *modes, "the modes");
     for (int p = 0; modes && p < m->n_all; p++)
         modes[p] = m->points[p].mode;
-    const struct trials_list list = {modes, m->n_all, JOB_JUDGING_SAMPLES, 0};
+    const struct trials_list list = {modes, m->n_all, JOB_JUDGING_SAMPLES, 0, false};
     if (comm_agree(m->trials.with.comm, err) == STATUS_OK) trials_run(&m->trials, &list, err);
     free(modes);
     return err->status;

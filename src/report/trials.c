@@ -39,6 +39,13 @@ static const char *write_name(const struct trials *t, int sweep, char name[NAME_
     return name;
 }
 
+char *trials_path(const struct trials *trials, int sweep, struct error *err)
+{
+    char name[NAME_CHARS], *path = file_join(trials->with.job->output_dir, write_name(trials, sweep, name));
+    if (!path) error_memory(err, 256, "a path");
+    return path;
+}
+
 // Only what ssmsweep wrote is removed.
 static enum status remove_file(const char *path, struct error *err)
 {
@@ -52,8 +59,8 @@ static enum status remove_files(const struct trials *t, struct error *err)
 {
     bool there = true;
     for (int sweep = 1; there && sweep <= MOST_SWEEPS && !err->status; sweep++) {
-        char name[NAME_CHARS], *path = file_join(t->with.job->output_dir, write_name(t, sweep, name));
-        if (!path) return error_memory(err, 256, "a path");
+        char *path = trials_path(t, sweep, err);
+        if (!path) return err->status;
         there = file_exists(path);
         if (there) remove_file(path, err);
         free(path);
@@ -108,6 +115,7 @@ static enum status make_job(struct sweep_job *made, const struct trials *t, cons
     made->job.modes = made->modes;
     made->job.noise = list->noise;
     made->job.part = (int)list->part;
+    made->job.isolated = list->isolated;
     made->job.result_name = write_name(t, t->sweeps + 1, made->name);
     return STATUS_OK;
 }

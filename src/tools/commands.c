@@ -93,7 +93,9 @@ static enum status take_apart(const struct job *job, struct error *err)
             err, STATUS_USAGE,
             "attribute: --bisect and --limit go together, as --bisect --limit 0.005; give both or "
             "none");
-    if (job->bisect) return parts_find_mode("--mode", job->modes, &mode, err);
+    if (job->bisect && job->depth)
+        return error_set(err, STATUS_USAGE, "--bisect contradicts --depth; give one of them");
+    if (job->bisect || job->depth) return parts_find_mode("--mode", job->modes, &mode, err);
     model_find_directory(job->model_dir, &directory, err);
     if (!err->status && !(path = directory ? file_join(directory, "config.json") : NULL))
         error_memory(err, 256, "a path");

@@ -75,6 +75,7 @@ struct job {
     const char *toward, *units, *piece_layers; // of COMMAND_ATTRIBUTE: recipe/pieces.h; lists, NULL: all
     const char *metric, *at;                   // likewise: what is measured, at the output of which layer
     int by;                                    // likewise: enum job_by
+    bool depth;                                // likewise: how the error adds up over the layers
     bool bisect;                               // likewise: look for the smallest piece to mend
     double limit;                              // likewise: that the metric is to reach; negative: none
     const char *budget, *costs;                // of COMMAND_MIX: what it may cost; NULL, or a file

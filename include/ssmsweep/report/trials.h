@@ -63,7 +63,8 @@ struct trials_list {
     const struct mode *const *modes; // the reference is run in any case
     int count;
     enum job_part part;
-    int noise; // re-runs
+    int noise;     // re-runs
+    bool isolated; // each layer by itself as well
 };
 
 // Collective.  STATUS_STOPPED and what a sweep may fail with.
@@ -73,6 +74,9 @@ enum status trials_run(struct trials *trials, const struct trials_list *list, st
 // the search, of `runs` runs in all.
 enum status trials_dry_run(struct trials *trials, const struct trials_list *list, int sweeps, long runs,
                            struct error *err);
+
+// Local.  Where the result file of a sweep is, from 1; caller frees.  NULL with *err set when memory is out.
+char *trials_path(const struct trials *trials, int sweep, struct error *err);
 
 // Local.  NULL: it was not run.
 const struct trial *trials_find(const struct trials *trials, const struct mode *mode, enum job_part part);
