@@ -45,8 +45,8 @@ enum {
     HEADER_BYTES = 6600,
     HEADERS_BYTES = 5600 << 10,
     DATASETS_OF_RUN = 7,
-    DATASETS_OF_RERUN = 2, // more
-    ISOLATED_READ_BYTES = RUN_READ_BYTES / 4,
+    DATASETS_OF_RERUN = 2,          // more
+    ISOLATED_READ_BYTES = 38 << 10, // a type of many fields
     // For messages between ranks, and for a thread.
     MESSAGES_BYTES = 200 << 10,
     THREAD_BYTES = 100 << 10,

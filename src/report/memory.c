@@ -42,7 +42,8 @@ static struct sweep_report_size report_size(const struct sweep *sweep)
     struct sweep_report_size size = {.units = count_units(sweep),
                                      .samples = plan->samples,
                                      .replicates = sweep->job->bootstrap,
-                                     .families = plan->n_cells > 0 ? plan->n_cells : 1};
+                                     .families = plan->n_cells > 0 ? plan->n_cells : 1,
+                                     .isolated = plan->isolated};
     for (int r = 0; r < plan->n_runs; r++) {
         const bool compared = is_compared(plan, &plan->runs[r]);
         size.runs += compared;

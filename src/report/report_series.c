@@ -248,7 +248,7 @@ size_t report_figures_bytes(const struct sweep_report_size *size, int components
     enum { USUAL_BINS = 48, PAGE = 384 << 10, CHARACTERS_OF_ESTIMATE = 29, CHARACTERS = 9 };
     const size_t rows = (size_t)size->units * (size_t)size->runs,
                  of_layers = rows / (size_t)(components > 0 ? components : 1),
-                 metrics = (size_t)metric_intervals(SUBJECT_OUTPUTS),
+                 metrics = (size_t)sweep_metric_count(&(struct sweep_unit){.isolated = size->isolated}),
                  positions = (size_t)profile_position(max_tokens > 0 ? max_tokens - 1 : 0) + 1;
     const size_t cells = rows * (metrics + 1 + positions) + of_layers * (QUANTILES + USUAL_BINS);
     const size_t text = rows * (metrics * CHARACTERS_OF_ESTIMATE + (1 + positions) * CHARACTERS) +

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import h5py
+import jsonschema
 import numpy as np
 
 import harness
@@ -190,7 +191,11 @@ def reports(checks, folder, out):
     where = ["--output_dir", out, "--comparison-dir", os.path.join(folder, "compared"), "--no-html", *harness.FEW]
     compare_it = lambda *words: harness.run(["compare", "--modes", "2-1"] + list(words) + where, 1, folder)    # noqa: E731
     with open(os.path.join(out, "sweep.json"), encoding="utf-8") as f:
-        entry = next(e for e in json.load(f)["layers"] if (e["mode"], e["calib_data_num"], e["layer"]) == ("2-1", 3, LAYERS - 1))
+        sweep_json = json.load(f)
+        schema = harness.read_json(os.path.join(harness.SOURCE, "docs", "schema", "sweep.schema.json"))
+        wrong = [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(sweep_json)]
+        checks.check(not wrong, "sweep.json is what its schema says", wrong[:3])
+        entry = next(e for e in sweep_json["layers"] if (e["mode"], e["calib_data_num"], e["layer"]) == ("2-1", 3, LAYERS - 1))
     own, amplified = (entry["metrics"][name]["value"] for name in ("isolated_mse", "amplification"))
     checks.check(own > 0 and abs(amplified * own / entry["metrics"]["mse"]["value"] - 1) < 1e-12, "the quotient", entry["metrics"])
     with open(os.path.join(out, "mode_2-1_n3_vs_fp32.json"), encoding="utf-8") as f:

@@ -227,6 +227,8 @@ def check_examples(checks, folder):
     text = documents.read("docs/recipes.md").split("## The file")[0]
     examples = re.findall(r"`([\w-]+\.json)`:\n\n```json\n(.*?)```\n\n    (.*?)\n", text, re.S)
     checks.check(len(examples) == 3, "three examples", examples)
+    own = re.search(r"## Add your own mode\n.*?```json\n(.*?)```", documents.read("README.md"), re.S).group(1)
+    checks.check(json.loads(own) == json.loads(examples[0][1]), "README's recipe is the first of them", own)
     for name, content, command in examples:
         put(folder, name, content)
         ranks = 2 if command.startswith("mpirun -n 2 ") else 1

@@ -114,6 +114,7 @@ void sweep_report_clear(struct sweep_report *report); // a zeroed one is fine
 // Local.  What a rank takes for a report of that size, its measuring included, before there is one.
 struct sweep_report_size {
     int units, runs, samples, replicates, families, of_family, trends; // of_family: runs in each
+    bool isolated;                                                     // as struct sweep_unit
 };
 size_t sweep_report_bytes(const struct sweep_report_size *size, int rank, int ranks);
 
