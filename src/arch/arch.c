@@ -8,6 +8,7 @@
 #include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/arch/mamba2.h"
 #include "ssmsweep/base/number.h"
+#include "ssmsweep/base/words.h"
 #include "ssmsweep/recipe/mode.h"
 
 #ifdef SSMSWEEP_TOY_FAMILY // for tests/cli/toy_family.py alone
@@ -157,32 +158,6 @@ enum status arch_recipe(struct recipe *recipe, const struct mode *mode, const st
 
 // ---- lists of components ----
 
-// A part of a list of commas or blanks, where it stands there.
-struct word {
-    const char *text;
-    size_t length;
-};
-
-// The next one, behind which *at moves; false at the end of the list.
-static bool next_word(const char **at, struct word *word)
-{
-    word->text = *at + strspn(*at, ", ");
-    word->length = strcspn(word->text, ", ");
-    *at = word->text + word->length;
-    return word->length > 0;
-}
-
-static bool is(struct word word, const char *name)
-{
-    return strlen(name) == word.length && memcmp(word.text, name, word.length) == 0;
-}
-
-// For messages.
-static int shown(struct word word)
-{
-    return word.length < 64 ? (int)word.length : 64;
-}
-
 static enum status unknown_component(const struct arch *arch, struct word word, struct error *err)
 {
     char known[ARCH_MOST_COMPONENTS * (ARCH_NAME_CHARS + 2)] = "";
@@ -190,7 +165,7 @@ static enum status unknown_component(const struct arch *arch, struct word word, 
         const size_t used = strlen(known);
         snprintf(known + used, sizeof known - used, "%s%s", c ? ", " : "", arch->components[c].name);
     }
-    return error_set(err, STATUS_USAGE, "unknown component '%.*s': expected %s or all", shown(word),
+    return error_set(err, STATUS_USAGE, "unknown component '%.*s': expected %s or all", word_shown(word),
                      word.text, known);
 }
 
@@ -198,9 +173,9 @@ static enum status select_of(const struct arch *arch, const char *list, uint32_t
 {
     struct word word;
     uint32_t chosen = 0;
-    while (next_word(&list, &word)) {
+    while (word_next(&list, &word)) {
         const int component = arch_find_component(arch, word.text, word.length);
-        if (component < 0 && !is(word, "all")) return unknown_component(arch, word, err);
+        if (component < 0 && !word_is(word, "all")) return unknown_component(arch, word, err);
         chosen |= component < 0 ? arch_all_components(arch) : 1u << component;
     }
     if (!chosen)
@@ -225,7 +200,7 @@ enum status component_select(const struct arch *arch, const char *list, uint32_t
 bool component_listed(const char *list, const char *name)
 {
     struct word word;
-    while (next_word(&list, &word))
-        if (is(word, "all") || is(word, name)) return true;
+    while (word_next(&list, &word))
+        if (word_is(word, "all") || word_is(word, name)) return true;
     return false;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/base/words.h"
 #include "ssmsweep/recipe/mode.h"
 
 // ---- formats ----
@@ -296,47 +297,21 @@ enum status recipe_make(struct recipe *recipe, const struct mode *mode, const st
 
 // ---- lists of layers ----
 
-// A part of a list of commas or blanks, where it stands there.
-struct word {
-    const char *text;
-    size_t length;
-};
-
-// The next one, behind which *at moves; false at the end of the list.
-static bool next_word(const char **at, struct word *word)
-{
-    word->text = *at + strspn(*at, ", ");
-    word->length = strcspn(word->text, ", ");
-    *at = word->text + word->length;
-    return word->length > 0;
-}
-
-static bool is(struct word word, const char *name)
-{
-    return strlen(name) == word.length && memcmp(word.text, name, word.length) == 0;
-}
-
-// For messages.
-static int shown(struct word word)
-{
-    return word.length < 64 ? (int)word.length : 64;
-}
-
 // One index: a number (negative from the end), `first` or `last`.
 static enum status parse_index(const char *where, struct word part, struct word word, int n_layer, int *index,
                                struct error *err)
 {
     char *end = NULL;
     errno = 0;
-    const bool first = is(part, "first"), named = first || is(part, "last");
+    const bool first = word_is(part, "first"), named = first || word_is(part, "last");
     long value = named ? (first ? 0 : n_layer - 1) : strtol(part.text, &end, 10);
     if (!named && (part.length == 0 || end != part.text + part.length))
         return error_set(err, STATUS_USAGE,
                          "%s: '%.*s' is no layer; expected an index, a-b, first, last or all", where,
-                         shown(word), word.text);
+                         word_shown(word), word.text);
     if (errno == ERANGE || value < -n_layer || value >= n_layer)
         return error_set(err, STATUS_USAGE, "%s: layer '%.*s' does not exist; the model has layers 0 to %d",
-                         where, shown(word), word.text, n_layer - 1);
+                         where, word_shown(word), word.text, n_layer - 1);
     *index = (int)(value < 0 ? value + n_layer : value);
     return STATUS_OK;
 }
@@ -361,7 +336,8 @@ static enum status select_range(const char *where, struct word word, int n_layer
         parse_index(where, last, word, n_layer, &to, err))
         return err->status;
     if (from > to)
-        return error_set(err, STATUS_USAGE, "%s: range '%.*s' runs backwards", where, shown(word), word.text);
+        return error_set(err, STATUS_USAGE, "%s: range '%.*s' runs backwards", where, word_shown(word),
+                         word.text);
     want_range(wanted, from, to);
     return STATUS_OK;
 }
@@ -372,9 +348,9 @@ enum status layer_select(const char *where, const char *list, int n_layer, uint3
     struct word word;
     bool any = false;
     memset(wanted, 0, (size_t)n_layer * sizeof *wanted);
-    while (next_word(&list, &word)) {
+    while (word_next(&list, &word)) {
         any = true;
-        if (is(word, "all"))
+        if (word_is(word, "all"))
             want_range(wanted, 0, n_layer - 1);
         else if (select_range(where, word, n_layer, wanted, err))
             return err->status;
