@@ -121,7 +121,8 @@ struct array {
     char *path;
     struct npy npy;
     int mode;           // index of the mode table
-    int calib_data_num; // FLOAT_RUN: float modes
+    int calib_data_num; // FLOAT_RUN: float modes, and others that need no scales
+    bool unscaled;      // its stats say so
     int order;          // of the calibration samples
     int layer;
     int component;
@@ -202,6 +203,7 @@ static enum status ask_stats(struct import *import, struct array *array, const c
     bool is_plain = plain && strspn(at + strlen("_layer_"), "0123456789") ==
                                  (size_t)(plain - at - (long)strlen("_layer_"));
     if (is_plain && component >= 0) array->component = component;
+    array->unscaled = array->calib_data_num == FLOAT_RUN && json_is_null(json_get(json, "calib_data_num"));
     double told = json_number(json_get(json, "calib_data_num"));
     if (told >= 1 && told < 1e6 && array->calib_data_num == FLOAT_RUN) array->calib_data_num = (int)told;
     told = json_number(json_get(json, "order"));
@@ -231,7 +233,7 @@ static enum status add_file(struct import *import, const char *name, struct erro
         return err->status;
     if (mode_is_float(mode_at(array->mode)))
         array->calib_data_num = FLOAT_RUN, array->order = 0;
-    else if (array->calib_data_num == FLOAT_RUN)
+    else if (array->calib_data_num == FLOAT_RUN && !array->unscaled)
         array->calib_data_num = 1; // it had scales, from nobody knows how many samples
     if (npy_map(&array->npy, array->path, err)) return err->status;
     if (array->npy.dtype == NPY_FLOAT32 || array->npy.dtype == NPY_FLOAT64) return STATUS_OK;

@@ -69,6 +69,15 @@ def check_once(checks):
         result = harness.run(["--modes", "fp32," + ",".join(names), "--calib_data_num", "2", "--output_dir", "few", "--comparison-dir", "few"] + job, 1, folder)
         with h5py.File(os.path.join(folder, "few", "sweep.h5"), "r") as f:
             checks.check(result.status == 0 and "calibration" not in f, "no calibration", result.err)
+        harness.make_model(os.path.join(folder, "model"), "--d-model", "128", "--n-layer", "1", "--vocab", "64")
+        numpy.save(os.path.join(folder, "ids.npy"), numpy.arange(24, dtype=numpy.int32).reshape(2, 12))
+        lines = [["--model", "model", "--calib-data", "ids.npy", "--calib_data_num", "2", "--modes", "fp32,2-1,w4a16", "-q", "--output_dir", "w",
+                  "--comparison-dir", "wc"] + harness.FEW, ["export", "--npy", "arrays", "--output_dir", "w", "-q"],
+                 ["import-npy", "arrays", "--output_dir", "back", "-q"]]
+        said = [harness.run(line, 1, folder) for line in lines]
+        if checks.check(all(one.status == 0 for one in said), "arrays and back", [one.err for one in said]):
+            with h5py.File(os.path.join(folder, "back", "sweep.h5"), "r") as f:
+                checks.check(list(f["outputs/float"]) == ["fp32", "w4a16"] and list(f["outputs/2"]) == ["2-1"], "without scales there, too", list(f["outputs"]))
 
 
 def main():
