@@ -13,7 +13,7 @@ import xml.etree.ElementTree
 
 CORES, LABELS = sys.argv[1], sys.argv[2:]
 ASKED = os.environ.get
-AT_ONCE = str((3 * int(CORES) + 1) // 2)    # tests: most wait for mpirun for a third of their time, or more
+AT_ONCE = str(2 * int(CORES))    # tests: most wait for mpirun for a third of their time, or more
 LATELY = 60    # seconds between two lines about the progress of a stage
 TAIL = 40      # lines of the log of a build that fails
 
