@@ -16,6 +16,7 @@
 #include "ssmsweep/report/report_folder.h"
 #include "ssmsweep/report/report_pages.h"
 #include "ssmsweep/report/reporting.h"
+#include "ssmsweep/report/units.h"
 #include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/dry_run.h"
 #include "ssmsweep/sweep/sweep.h"
@@ -80,6 +81,8 @@ static enum status run_command(const struct program *program, struct error *err)
         return command_export(program->job, program->comm, err);
     case COMMAND_IMPORT:
         return command_import(program->job, program->comm, SSMSWEEP_VERSION, err);
+    case COMMAND_UNITS:
+        return units_run(program->job, program->comm, program->log, program->stop, SSMSWEEP_VERSION, err);
     case COMMAND_BENCH:
         return bench_run(program->job, program->comm, SSMSWEEP_VERSION, err);
     case COMMAND_REPORT:
@@ -101,7 +104,7 @@ static enum status run_under_mpi(struct job *job, struct verdict *verdict, const
     const struct program program = {job, &comm, &log, &stop, verdict, SSMSWEEP_VERSION};
     if (comm_launch().rank > 0) log.rank = comm_launch().rank;
     signal(SIGXFSZ, SIG_IGN); // a file size limit is an I/O error with a message, no death
-    if (!wrong->status && job_sweeps(job))
+    if (!wrong->status && (job_sweeps(job) || job->command == COMMAND_UNITS))
         stop_catch(comm_launch().rank <= 0); // before MPI starts, which takes a moment
     store_prepare();
     if (comm_init(&comm, argc, argv, &err) == STATUS_OK) {

@@ -194,7 +194,7 @@ static bool takes_codes(const struct setting *setting, int unit)
     .describe = mamba1_describe, .rotates_inner = true, .tensors = tensors, .components = components,        \
     .sites = sites, .n_tensors = MAMBA1_TENSORS, .n_components = MAMBA1_COMPONENTS, .n_sites = MAMBA1_SITES, \
     .units = {units, MAMBA1_UNITS}, .products = MAMBA1_PRODUCTS, .takes_codes = takes_codes,                  \
-    .site_of = mamba1_site_of, .same_weight = mamba1_same_weight,                                            \
+    .site_of = mamba1_site_of, .same_weight = mamba1_same_weight, .weight_values = mamba1_weight_values,                                            \
     .layer_bytes = sizeof(union mamba1_layer), .carve_layer = mamba1_carve_layer,                            \
     .scratch_bytes = mamba1_scratch_bytes, .pack = mamba1_pack, .need = mamba1_need, .depth = mamba1_depth, .canonical = canonical, .work_bytes = sizeof(struct mamba1_work),    \
     .carve = carve, .layer = run_layer, .cost = cost, .operations = operations

@@ -77,6 +77,7 @@ bool mamba1_takes_codes(const struct setting *setting, enum mamba1_unit weight);
 void mamba1_need(const struct setting *setting, struct needs *needs);
 int mamba1_depth(const struct dims *dims, int unit);
 int mamba1_site_of(int unit);
+const float *mamba1_weight_values(const struct packing *packing, int unit, int *rows, int *depth);
 bool mamba1_same_weight(const struct dims *dims, const void *layer, int unit, enum format a, enum format b);
 void mamba1_carve_units(const struct dims *dims, const struct needs *needs, struct arena *arena,
                         struct unit_layer *layer);

@@ -371,6 +371,17 @@ static void load(struct making *m)
     m->given = codes;
 }
 
+const float *mamba1_weight_values(const struct packing *packing, int unit, int *rows, int *depth)
+{
+    struct making m = {.p = packing,
+                       .weight = (enum mamba1_unit)unit,
+                       .shape = shape_of(&packing->model->dims, (enum mamba1_unit)unit)};
+    load(&m);
+    *rows = m.shape.rows;
+    *depth = m.shape.depth;
+    return m.values;
+}
+
 static void pack_weight(const struct packing *p, enum mamba1_unit weight, struct unit_layer *layer)
 {
     struct making m = {.p = p, .weight = weight, .shape = shape_of(&p->model->dims, weight)};

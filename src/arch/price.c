@@ -42,6 +42,12 @@ int64_t price_weight_bytes(const struct dims *dims, int unit, enum format format
     return tensor ? bytes_in(elements_of(tensor, dims), arch_size(tensor->shape[0], dims), format) : 0;
 }
 
+int64_t arch_weight_rows(const struct dims *dims, int unit)
+{
+    const struct arch_tensor *tensor = tensor_of(dims->arch, unit);
+    return tensor ? arch_size(tensor->shape[0], dims) : 0;
+}
+
 int64_t price_multiply_adds(const struct dims *dims, int unit)
 {
     if (!(dims->arch->products >> unit & 1)) return 0;

@@ -137,6 +137,10 @@ static void observe(const struct pass *pass, int site, const struct observed *ob
 {
     const struct observation *observation = ((const struct sink *)pass->context)->observation;
     const struct observers *observers = observation->observers;
+    if (observation->see) {
+        observation->see(observation->context, pass->layer, site, observed);
+        return;
+    }
     const enum observer observer = observers->of_site[site];
     const long at = (long)pass->layer * observers->n_sites + site;
     for (long t = 0; observer_takes_histogram(observer) && t < observed->rows; t++)
@@ -211,7 +215,8 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct r
     const struct sink sink = {capture, observation};
     const long behind_sites = (long)d->n_layer * d->arch->n_sites, of_groups = groups_scales(d).count;
     const struct layer_groups *groups = w->groups ? &w->groups->layers[layer] : NULL;
-    const bool by_site = observation && observation->numbers;
+    const bool by_site = observation && (observation->numbers || observation->see),
+               by_group = observation && observation->numbers && groups;
     const struct pass pass = {
         .batch = forward->batch,
         .dims = d,
@@ -233,7 +238,7 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct r
         .layer = layer,
         .give = give,
         .observe = by_site ? observe : NULL,
-        .group_most = by_site && groups ? observation->numbers + behind_sites + layer * of_groups : NULL,
+        .group_most = by_group ? observation->numbers + behind_sites + layer * of_groups : NULL,
         .channel_means = observation && observation->channel_means
                              ? observation->channel_means + (long)layer * d->d_inner
                              : NULL,
@@ -265,6 +270,29 @@ bool forward_observe(struct forward *forward, const struct observation *observat
 {
     static const struct recipe observed = {.precision = PRECISION_FP32, .embedding = FORMAT_FLOAT};
     return run(forward, &observed, NULL, ids, length, capture, observation);
+}
+
+enum status forward_unit_values(const struct forward *forward, int layer, int unit, float **values, int *rows,
+                                int *depth, struct error *err)
+{
+    const struct weights *w = forward->weights;
+    const struct arch *arch = w->model->dims.arch;
+    struct arena scratch = {0};
+    const struct packing packing = {.kernels = w->kernels,
+                                    .model = w->model,
+                                    .rotations = &w->rotations,
+                                    .scratch = &scratch,
+                                    .layer = layer};
+    if (arena_init(&scratch, arch->scratch_bytes(&w->model->dims), "a weight", err)) return err->status;
+    const float *made = arch->weight_values(&packing, unit, rows, depth);
+    const size_t bytes = (size_t)*rows * (size_t)*depth * sizeof *made;
+    *values = malloc(bytes);
+    if (*values)
+        memcpy(*values, made, bytes);
+    else
+        error_memory(err, bytes, "a weight");
+    arena_clear(&scratch);
+    return err->status;
 }
 
 bool forward_same_weight(const struct forward *forward, int layer, int unit, enum format a, enum format b)

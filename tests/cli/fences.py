@@ -87,7 +87,7 @@ STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 FOR_PEOPLE = re.compile(r"\b(?:error_set|log_job|log_rank|bad_number)\((?:[^;\"]|\"(?:[^\"\\]|\\.)*\")*;")
 # They print tables and sentences; a number in any other file is one of a result, an input or an identity.
 PRINTS_FOR_PEOPLE = re.compile(r"src/tools/(?:bench/\w+|info\w*)\.c|src/tools/commands\.c|src/sweep/(?:progress|sweep|dry_run)\.c|src/store/identity\.c|src/report/(?:render_(?:text|markdown)|report|report_statistics|"
-                               r"report_(?:layers|tables|trends)|attribution_(?:table|gate)|bisect_write|depth|mix_table|trials|gate|baseline)\.c")
+                               r"report_(?:layers|tables|trends)|attribution_(?:table|gate)|units_table|bisect_write|depth|mix_table|trials|gate|baseline)\.c")
 FLOATS = re.compile(r"%(?!\.0f)[-+ #0]*[\d.*]*l?[eEfFgGaA]")    # %.0f has no decimal point
 THREADS = re.compile(r"pthread_create\([^,]+,[^,]+,\s*(\w+)")
 

@@ -146,6 +146,9 @@ struct arch {
     // Local.  The site whose scale an activation has that is a unit; -1: it has none.  NULL: no unit of the
     // family may be FORMAT_INT8_GIVEN.
     int (*site_of)(int unit);
+    // Local.  The values of a unit that is a weight, [rows][depth] in scratch, in the basis in which it is
+    // quantized.  NULL: nobody may ask.
+    const float *(*weight_values)(const struct packing *packing, int unit, int *rows, int *depth);
     // Local.  Are two forms of a weight in a packed layer the same bits?  False: the unit is none, or one is
     // not there.
     bool (*same_weight)(const struct dims *dims, const void *layer, int unit, enum format a, enum format b);
@@ -189,6 +192,9 @@ int arch_width(const struct dims *dims, int component); // elements per token
 struct mode;
 enum status arch_recipe(struct recipe *recipe, const struct mode *mode, const struct dims *dims,
                         struct error *err);
+
+// Local.  Outputs of a unit that is a weight; 0: it is none.
+int64_t arch_weight_rows(const struct dims *dims, int unit);
 
 static inline int arch_output(const struct arch *arch)
 {

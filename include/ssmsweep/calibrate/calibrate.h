@@ -7,7 +7,10 @@
 
 #include "ssmsweep/calibrate/observer.h"
 
-// Where a pass puts what it sees of a sample.  `histogram` is added to.
+struct observed; // arch/pass.h
+
+// Where a pass puts what it sees of a sample.  `histogram` is added to.  Where `see` is there it gets the
+// values themselves, which it may move in their scratch, and nothing else is noted.
 struct observation {
     const struct observers *observers;
     // [n_layer][n_sites]: max |v|, or its alpha-quantile, as the observer of the site; where weights have
@@ -16,6 +19,8 @@ struct observation {
     float *numbers;
     float *channel_means; // [n_layer][d_inner] what groups are formed by; NULL: nobody asks
     uint32_t *histogram;  // [n_layer][n_sites][HISTOGRAM_BINS]; NULL where no observer takes one
+    void (*see)(void *context, int layer, int site, const struct observed *observed);
+    void *context;
 };
 
 // The samples behind one set of scales.

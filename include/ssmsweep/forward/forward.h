@@ -58,6 +58,11 @@ bool forward_run(struct forward *forward, const struct recipe *recipe, const flo
 bool forward_observe(struct forward *forward, const struct observation *observation, const int32_t *ids,
                      int length, const struct capture *capture);
 
+// Local.  The values [rows][depth] of a weight, a unit of layer `layer`, in the basis in which it is
+// quantized; malloc'ed.
+enum status forward_unit_values(const struct forward *forward, int layer, int unit, float **values, int *rows,
+                                int *depth, struct error *err);
+
 // Local.  Are there two forms of a weight, a unit of layer `layer`, and they are the same bits?
 bool forward_same_weight(const struct forward *forward, int layer, int unit, enum format a, enum format b);
 

@@ -17,6 +17,7 @@ enum command {
     COMMAND_RUN,
     COMMAND_ATTRIBUTE, // a sweep of the pieces of a mode
     COMMAND_MIX,       // sweeps that look for the best of several modes for each piece
+    COMMAND_UNITS,     // what INT8 makes of each unit by itself
     COMMAND_SAVE,      // as COMMAND_RUN, with statistics in place of the comparison
     COMMAND_COMPARE,
     COMMAND_REPORT, // a page of results, or of what `compare` wrote of them
