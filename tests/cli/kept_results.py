@@ -45,7 +45,7 @@ def check_file(checks, path, current, work):
     with h5py.File(path, "r") as f:
         version = int(f.attrs["schema_version"])
     if version < current:
-        result = harness.run(["save", "fp16"], 1, folder)
+        result = harness.run(["save", "fp16", "-q"], 1, folder)
         checks.check(result.status == 3 and "schema_version: expected %d, got %d" % (current, version) in result.err and
                      len(result.lines()) == 1, name + ": not continued", result.err)
     return version
