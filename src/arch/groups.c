@@ -240,9 +240,21 @@ static void move_centres(const struct kmeans *c)
     }
 }
 
-// Running ends of the runs of equal labels.  False: labels are no RUNS runs that ascend.
+// Are all means of the heads 0?  So they are where nothing of a layer is finite.
+static bool is_empty(const struct kmeans *c)
+{
+    for (int h = 0; h < c->heads; h++)
+        if (c->rows[h][c->P - 1] > 0) return false; // the largest
+    return true;
+}
+
+// Running ends of the runs of equal labels; equal parts where there is nothing to tell columns apart.  False:
+// labels are no RUNS runs that ascend.
 static bool find_runs(const struct kmeans *c, int32_t *ends)
 {
+    for (int k = 0; k < RUNS && is_empty(c); k++)
+        ends[k] = (k + 1) * (c->P / RUNS);
+    if (is_empty(c)) return true;
     for (int k = 0; k < RUNS; k++)
         for (int h = 0; h < c->heads; h++)
             c->centres[k * c->heads + h] = c->rows[h][k * (c->P / RUNS)];

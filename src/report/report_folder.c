@@ -22,7 +22,7 @@ static const char *const keys[KEYS] = {"weights_digest", "reference_weights", "i
 
 struct owner {
     const char *values[KEYS]; // "": not known
-    struct json *job;         // of which percentile_alpha and observer count
+    struct json *job;         // of which percentile_alpha, observer and group_heads count
     const struct result *result;
     const struct plan *plan; // one of both has the modes
 };
@@ -74,6 +74,8 @@ static const char *difference(const struct json *report, const struct owner *own
             return "percentile_alpha";
         if (strcmp(text_or_empty(from, "observer"), text_or_empty(owner->job, "observer")) != 0)
             return "observer";
+        if (strcmp(text_or_empty(from, "group_heads"), text_or_empty(owner->job, "group_heads")) != 0)
+            return "group_heads";
     }
     const struct cell cell = {whole_number(from, "calib_data_num"), whole_number(from, "order")};
     return mode && !holds(owner, mode, cell) ? "a mode that this result lacks" : NULL;

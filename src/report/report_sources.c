@@ -134,7 +134,7 @@ static void build_provenance(struct builder *b, const struct json *job)
     static const char *const names[] = {"tool_version",      "weights_digest",        "tokenizer_sha256",
                                         "ids_sha256",        "model_dtype",           "scales_source",
                                         "reference_weights", "calibration_ids_sha256"};
-    enum { NAMES = sizeof names / sizeof names[0], OF_JOB = 2 };
+    enum { NAMES = sizeof names / sizeof names[0], OF_JOB = 3 };
     const struct result *result = b->from->result;
     struct report_fact *facts = builder_take(b, NAMES + OF_JOB, sizeof *facts);
     if (!facts) return;
@@ -144,9 +144,10 @@ static void build_provenance(struct builder *b, const struct json *job)
     const bool applies = strcmp(result_attribute(result, "scales_source"), "checkpoint") != 0;
     facts[NAMES] = fact_of_job(b, job, "percentile_alpha", applies);
     facts[NAMES + 1] = fact_of_job(b, job, "observer", applies);
+    facts[NAMES + 2] = fact_of_job(b, job, "group_heads", applies);
     b->report->provenance = facts;
     b->report->n_attributes = NAMES;
-    b->report->n_provenance = NAMES + OF_JOB;
+    b->report->n_provenance = NAMES + OF_JOB - !facts[NAMES + 2].text; // it is there where it is on
 }
 
 static void build_evaluation(struct builder *b, const struct json *job)
@@ -245,6 +246,8 @@ void build_source_notes(struct builder *b)
         builder_note(b, REPORT_SUMMARY, 0,
                      builder_text(b, "Scales by --observer %.*s%s", MOST_OBSERVER, observer,
                                   strlen(observer) > MOST_OBSERVER ? "..." : "."));
+    if (json_get(job, "group_heads"))
+        builder_note(b, REPORT_SUMMARY, 0, "Scales of groups of heads and channels (--group_heads).");
     json_close(job);
     if (!report->complete)
         builder_note(b, REPORT_SUMMARY, 0,

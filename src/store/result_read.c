@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "result.h"
+#include "ssmsweep/arch/groups.h"
 #include "ssmsweep/base/half.h"
 #include "ssmsweep/measure/profile.h"
 
@@ -144,6 +145,49 @@ enum status result_read_scales(struct result *result, struct cell cell, float **
     }
     *scales = values;
     *n_layer = (int)expected.shape[0];
+    return STATUS_OK;
+}
+
+// ---- groups of heads and channels ----
+
+// Running ends in groups of four, ascending from above 0: what readers count with.
+static bool ends_ascend(const int32_t *ends, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (ends[i] <= (i % GROUPS_OF_HEADS ? ends[i - 1] : 0)) return false;
+    return true;
+}
+
+enum status result_read_groups(struct result *result, struct result_groups *groups, struct error *err)
+{
+    const char *path = layout_rows[DATA_GROUPS].path;
+    int component = 0; // one that is d_inner wide
+    while (component < result->arch->n_components && result->arch->components[component].width != EXTENT_I)
+        component++;
+    struct layout_sizes sizes = result->sizes;
+    *groups = (struct result_groups){.rows = NULL};
+    if (!result->arch->groups || component == result->arch->n_components || !result->metrics ||
+        !hdf_exists(result->file.id, path))
+        return STATUS_OK;
+    struct hdf_expected expected = layout_expected(DATA_GROUPS, &sizes, &result->types);
+    hid_t data = hdf_open(&result->file, path, &expected, err);
+    if (!data) return err->status;
+    H5Dclose(data);
+    const int per_group = GROUPS_OF_HEADS * (1 + GROUPS_OF_CHANNELS), I = result->width[component],
+              ends = (int)expected.shape[1] - I;
+    if (ends <= 0 || ends % per_group != 0)
+        return hdf_torn(&result->file, path, "unexpected number of columns", err);
+    const size_t count = (size_t)(expected.shape[0] * expected.shape[1]);
+    int32_t *rows = calloc(count, sizeof *rows);
+    if (!rows) return error_memory(err, count * sizeof *rows, "the groups of heads");
+    bool formed = !hdf_read_all(&result->file, path, &expected, rows, err);
+    for (int l = 0; l < (int)expected.shape[0] && formed; l++)
+        formed = ends_ascend(rows + (size_t)l * (size_t)expected.shape[1] + I, ends);
+    if (!formed) {
+        free(rows);
+        return err->status;
+    }
+    *groups = (struct result_groups){rows, (int)expected.shape[0], I, ends / per_group};
     return STATUS_OK;
 }
 

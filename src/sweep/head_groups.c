@@ -121,36 +121,44 @@ static enum status look(struct sweep *sweep, const struct worker *worker, struct
 
 // ---- the file ----
 
-// What an earlier run stored: rank 0 reads, the others get it.
-static bool take_stored(struct sweep *sweep, struct store *store, struct hash *hash)
+enum status head_groups_take(struct sweep *sweep, struct store *store, bool *found, struct error *err)
 {
     const struct comm *comm = sweep->comm;
+    struct hash *hash = hash_open();
+    int whole = 0;
+    if (!hash) error_memory(err, HASH_BYTES, "a digest");
+    if (!err->status) groups_open(&sweep->groups, &sweep->model.dims, err);
+    if (comm_agree(comm, err)) goto close_hash;
     const int count = sweep->model.dims.n_layer * groups_row(&sweep->model.dims);
-    int whole = sweep->resumes && comm->rank == 0 && store_read_groups(store, sweep->groups.rows, hash) &&
-                groups_settle(&sweep->groups);
+    if (sweep->resumes && comm->rank == 0)
+        whole = store_read_groups(store, sweep->groups.rows, hash) && groups_settle(&sweep->groups);
     MPI_Bcast(&whole, 1, MPI_INT, 0, comm->world);
     if (whole)
         MPI_Bcast(sweep->groups.rows, count, MPI_INT32_T, 0, comm->world);
     else
         memset(sweep->groups.rows, 0, (size_t)count * sizeof *sweep->groups.rows);
-    return whole;
-}
-
-enum status head_groups_find(struct sweep *sweep, const struct worker *worker, struct engine *engine,
-                             struct store *store, struct progress *progress, struct error *err)
-{
-    struct hash *hash = hash_open();
-    if (!hash) error_memory(err, HASH_BYTES, "a digest");
-    if (!err->status) groups_open(&sweep->groups, &sweep->model.dims, err);
-    if (comm_agree(sweep->comm, err)) goto close_hash;
-    if (!take_stored(sweep, store, hash) &&
-        (look(sweep, worker, progress, err) || store_write_groups(store, sweep->groups.rows, hash, err)))
-        goto close_hash;
-    if (!groups_settle(&sweep->groups))
-        error_set(err, STATUS_INTERNAL, "calibration: groups of heads that are none");
-    if (comm_agree(sweep->comm, err)) goto close_hash;
-    engine_pack_groups(engine, sweep->comm, &sweep->model, &sweep->groups, sweep->threads, sweep->log, err);
+    *found = whole;
 close_hash:
     hash_close(hash);
     return err->status;
+}
+
+static enum status store_them(const struct sweep *sweep, struct store *store, struct error *err)
+{
+    struct hash *hash = hash_open();
+    if (!hash) error_memory(err, HASH_BYTES, "a digest");
+    if (!comm_agree(sweep->comm, err)) store_write_groups(store, sweep->groups.rows, hash, err);
+    hash_close(hash);
+    return err->status;
+}
+
+enum status head_groups_find(struct sweep *sweep, const struct worker *worker, struct engine *engine,
+                             struct store *store, bool found, struct progress *progress, struct error *err)
+{
+    if (!found && (look(sweep, worker, progress, err) || store_them(sweep, store, err))) return err->status;
+    if (!groups_settle(&sweep->groups))
+        error_set(err, STATUS_INTERNAL, "calibration: groups of heads that are none");
+    if (comm_agree(sweep->comm, err)) return err->status;
+    return engine_pack_groups(engine, sweep->comm, &sweep->model, &sweep->groups, sweep->threads, sweep->log,
+                              err);
 }

@@ -234,12 +234,11 @@ static enum status calibrate(struct sweep *sweep, const struct worker *worker, s
 
 // Groups of heads and channels, before anything is observed or computed by unit.
 static enum status group_heads(struct sweep *sweep, const struct worker *worker, struct engine *engine,
-                               struct store *store, struct sweep_times *times, struct error *err)
+                               struct store *store, bool found, struct sweep_times *times, struct error *err)
 {
     struct progress progress;
-    if (!sweep->model.dims.grouped || sweep->plan.n_cells == 0 || !engine->forward) return STATUS_OK;
-    start_phase(&progress, sweep, "group heads", sweep->plan.calibration_samples);
-    head_groups_find(sweep, worker, engine, store, &progress, err);
+    start_phase(&progress, sweep, "group heads", found ? 0 : sweep->plan.calibration_samples);
+    head_groups_find(sweep, worker, engine, store, found, &progress, err);
     end_phase(&progress, times);
     return err->status;
 }
@@ -335,12 +334,16 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
     stock_open(stock, sweep, err);
     if (comm_agree(sweep->comm, err)) return err->status;
     if (sweep->resumes && take_stock(sweep, &worker, store, stock, err)) return err->status;
-    if (!engine->forward && (sweep->plan.n_items > 0 || observations_absent(&stock->known) > 0) &&
+    const bool grouped = sweep->model.dims.grouped && sweep->plan.n_cells > 0;
+    bool found = true;
+    if (grouped && head_groups_take(sweep, store, &found, err)) return err->status;
+    if (!engine->forward && (sweep->plan.n_items > 0 || observations_absent(&stock->known) > 0 || !found) &&
         open_engine(sweep, engine, times, err))
         return err->status;
     if (obey_stop(sweep, err)) return err->status;
     worker.forward = engine->forward;
-    if (group_heads(sweep, &worker, engine, store, times, err)) return err->status;
+    if (grouped && engine->forward && group_heads(sweep, &worker, engine, store, found, times, err))
+        return err->status;
     return fill_store(sweep, &worker, store, stock, times, err);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ssmsweep/arch/groups.h"
 #include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/json.h"
@@ -176,7 +177,8 @@ static void print_hadamard(FILE *out, const char *name, int dim)
 
 static void print_scales(FILE *out, const struct model *model)
 {
-    fprintf(out, "\nactivation scales of the checkpoint\n%5s", "layer");
+    fprintf(out, "\nactivation scales of the checkpoint%s\n%5s",
+            model->reordered ? " (of groups of heads and channels the largest)" : "", "layer");
     for (int s = 0; s < model->dims.arch->n_sites; s++)
         fprintf(out, " %19s", model->dims.arch->sites[s].name);
     for (int l = 0; l < model->dims.n_layer; l++) {
@@ -362,6 +364,59 @@ static int count_complete(const struct result *result)
     return complete;
 }
 
+// ---- groups of heads ----
+
+// Sizes of head group k of a layer, and of its four channel groups.
+struct group_sizes {
+    int heads, channels[GROUPS_OF_CHANNELS];
+};
+
+static struct group_sizes sizes_of_group(const struct result_groups *groups, int layer, int k)
+{
+    const int G = groups->n_groups, row = groups->d_inner + G * GROUPS_OF_HEADS * (1 + GROUPS_OF_CHANNELS);
+    const int32_t *head_ends = groups->rows + (long)layer * row + groups->d_inner,
+                  *ends = head_ends + G * GROUPS_OF_HEADS + k * GROUPS_OF_CHANNELS;
+    struct group_sizes sizes = {.heads = head_ends[k] - (k % GROUPS_OF_HEADS ? head_ends[k - 1] : 0)};
+    for (int i = 0; i < GROUPS_OF_CHANNELS; i++)
+        sizes.channels[i] = ends[i] - (i ? ends[i - 1] : 0);
+    return sizes;
+}
+
+static void print_groups(FILE *out, const struct result_groups *groups)
+{
+    if (groups->rows) fprintf(out, "groups of heads        heads (channels in their four groups)\n");
+    for (int l = 0; l < groups->n_layer; l++) {
+        fprintf(out, "  layer %-4d", l);
+        for (int k = 0; k < groups->n_groups * GROUPS_OF_HEADS; k++) {
+            const struct group_sizes sizes = sizes_of_group(groups, l, k);
+            fprintf(out, " %d (%d %d %d %d)", sizes.heads, sizes.channels[0], sizes.channels[1],
+                    sizes.channels[2], sizes.channels[3]);
+        }
+        fputc('\n', out);
+    }
+}
+
+static void put_groups(struct json_writer *w, const struct result_groups *groups)
+{
+    if (!groups->rows) return;
+    json_begin_array(w, "groups");
+    for (int l = 0; l < groups->n_layer; l++) {
+        json_begin_array(w, NULL);
+        for (int k = 0; k < groups->n_groups * GROUPS_OF_HEADS; k++) {
+            const struct group_sizes sizes = sizes_of_group(groups, l, k);
+            json_begin_object(w, NULL);
+            json_put_integer(w, "heads", sizes.heads);
+            json_begin_array(w, "channels");
+            for (int i = 0; i < GROUPS_OF_CHANNELS; i++)
+                json_put_integer(w, NULL, sizes.channels[i]);
+            json_end_array(w);
+            json_end_object(w);
+        }
+        json_end_array(w);
+    }
+    json_end_array(w);
+}
+
 // ---- text ----
 
 static void print_runs(FILE *out, const struct result *result)
@@ -393,7 +448,8 @@ static void print_layers(FILE *out, const struct result *result)
     }
 }
 
-static void print_text(FILE *out, const struct result *result, const char *path)
+static void print_text(FILE *out, const struct result *result, const struct result_groups *groups,
+                       const char *path)
 {
     char holder[CLAIM_HOLDER_ROOM];
     fprintf(out, "result file            %s, %.1f MiB%s\n", path,
@@ -413,6 +469,7 @@ static void print_text(FILE *out, const struct result *result, const char *path)
                 result_recipe_at(result, i)->text);
     fprintf(out, "captured               %d layers\n", result_layers(result));
     print_layers(out, result);
+    print_groups(out, groups);
     fprintf(out, "job                    %s\n", result_attribute(result, "job"));
 }
 
@@ -449,7 +506,8 @@ static void put_layers(struct json_writer *w, const struct result *result)
     json_end_array(w);
 }
 
-static enum status print_json(FILE *out, const struct result *result, const char *path, struct error *err)
+static enum status print_json(FILE *out, const struct result *result, const struct result_groups *groups,
+                              const char *path, struct error *err)
 {
     char holder[CLAIM_HOLDER_ROOM];
     struct json_writer *w = json_writer_open();
@@ -474,6 +532,7 @@ static enum status print_json(FILE *out, const struct result *result, const char
         json_put_string(w, result_recipe_at(result, i)->name, result_recipe_at(result, i)->text);
     if (result_recipes(result) > 0) json_end_object(w);
     put_layers(w, result);
+    put_groups(w, groups);
     json_end_object(w);
     return info_finish_json(out, w, err);
 }
@@ -481,11 +540,13 @@ static enum status print_json(FILE *out, const struct result *result, const char
 static enum status info_print_result(FILE *out, const char *path, bool json, struct error *err)
 {
     struct result *result = NULL;
+    struct result_groups groups = {.rows = NULL};
     if (result_open(&result, path, err)) return err->status;
-    if (json)
-        print_json(out, result, path, err);
-    else
-        print_text(out, result, path);
+    if (result_read_groups(result, &groups, err) == STATUS_OK && json)
+        print_json(out, result, &groups, path, err);
+    else if (!err->status)
+        print_text(out, result, &groups, path);
+    free(groups.rows);
     result_close(result);
     return err->status;
 }

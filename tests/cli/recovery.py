@@ -11,11 +11,16 @@ import harness
 import sweep_files
 
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
+import mamba2_reference  # noqa: E402
 import quamba_reference as reference  # noqa: E402
 
 INJECT = os.environ["SSMSWEEP_INJECT"]
 # For INJECT_COMMAND: a rank waits until it is told to go on; the command ends with the rank, and with the test.
 PAUSE = "touch reached; while [ ! -e go ] && kill -0 $PPID && kill -0 %d; do sleep 0.05; done" % os.getpid()
+# The word `mamba2` on the command line of a test: the same with a Mamba-2 model.
+MAMBA2 = "mamba2" in sys.argv
+if MAMBA2:
+    sys.argv.remove("mamba2")
 SAMPLES, CELLS = 5, 2
 RUNS, QUANTIZED = harness.runs_of(CELLS), CELLS * len(harness.QUANTIZED)
 ALL = SAMPLES * RUNS    # samples of runs
@@ -23,7 +28,7 @@ OK, INPUT, IO, STOPPED = 0, 3, 4, 5
 # The first follows mode 2-4 in no layer and 2-1 in the last, the second 2-1 in the first layer, the third both.
 RECIPES = [{"name": "first", "base": "2-1", "layers": [{"layers": "0", "set": {"conv1d:output": "float", "scan:u": "float"}}]},
            {"name": "last", "base": "2-1", "layers": [{"layers": "last", "base": "2-4"}]},
-           {"name": "both", "base": "last", "layers": [{"layers": "last", "set": {"scan:y": "float"}}]}]
+           {"name": "both", "base": "last", "layers": [{"layers": "last", "set": {"scan:order": "chunked"} if MAMBA2 else {"scan:y": "float"}}]}]
 CONFIG = {"architectures": ["MambaForCausalLM"], "model_type": "mamba", "hidden_size": 64, "intermediate_size": 128,
           "num_hidden_layers": 2, "vocab_size": 64, "state_size": 16, "conv_kernel": 4, "expand": 2,
           "time_step_rank": 4, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "use_bias": False,
@@ -36,9 +41,13 @@ def make_model(folder):
     """model/ and ids.npy."""
     model = os.path.join(folder, "model")
     os.mkdir(model)
-    tensors = reference.random_model_tensors(1, CONFIG["hidden_size"], CONFIG["num_hidden_layers"], CONFIG["vocab_size"])
+    config, tensors = CONFIG, None
+    if MAMBA2:
+        config, tensors = mamba2_reference.random_model(1, 64, 2, 64, headdim=16, d_state=16, chunk_size=8)
+    else:
+        tensors = reference.random_model_tensors(1, CONFIG["hidden_size"], CONFIG["num_hidden_layers"], CONFIG["vocab_size"])
     reference.save_safetensors(os.path.join(model, "model.safetensors"), tensors)
-    harness.write_json(os.path.join(model, "config.json"), CONFIG)
+    harness.write_json(os.path.join(model, "config.json"), config)
     ids = np.arange(SAMPLES * 12, dtype=np.int32).reshape(SAMPLES, 12) % 64
     ids[3, 7:] = -1
     np.save(os.path.join(folder, "ids.npy"), ids)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same bits on every instruction set: every captured component of all layers in all modes, and all metrics, for
 instruction sets x threads x ranks, on the demo model and on a random model of odd shape.  Nine of the 27, so that each
-pair of the three meets; all with SSMSWEEP_LONG=1."""
+pair of the three meets; all with SSMSWEEP_LONG=1.
+    same_bits.py [mamba2]: of the other demo model, and three of the 27 unless LONG"""
 import os
 import sys
 
@@ -10,6 +11,11 @@ import numpy as np
 import harness
 import sweep_files
 
+sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
+import mamba2_reference  # noqa: E402
+import quamba_reference  # noqa: E402
+
+MAMBA2 = sys.argv[1:] == ["mamba2"]
 ISAS = ("avx512", "avx2", "scalar")
 THREADS = (1, 2, 3)
 RANKS = (1, 2, 5)
@@ -27,11 +33,32 @@ def odd_model(folder):
     return ["--model", model, "--calib-data", os.path.join(folder, "odd.npy"), "--calib_data_num", "2"]
 
 
+def odd_mamba2(folder):
+    """d_model 80, heads of 20 channels, two groups of them, 12 states, conv1d of 3 taps, chunks of 8."""
+    model, generator = os.path.join(folder, "odd-model"), np.random.Generator(np.random.PCG64(3))
+    config, tensors = mamba2_reference.random_model(7, 80, 3, 53, headdim=20, d_state=12, ngroups=2, d_conv=3, chunk_size=8)
+    os.mkdir(model)
+    quamba_reference.save_safetensors(os.path.join(model, "model.safetensors"), tensors)
+    harness.write_json(os.path.join(model, "config.json"), config)
+    ids = np.full((2, 33), -1, np.int32)
+    ids[0], ids[1, :5] = generator.integers(0, 53, 33), generator.integers(0, 53, 5)
+    np.save(os.path.join(folder, "odd.npy"), ids)
+    return ["--model", model, "--calib-data", os.path.join(folder, "odd.npy"), "--calib_data_num", "2"]
+
+
+def is_left_out(isa, threads, ranks):
+    """Each pair of the three meets once; of Mamba-2 each of the nine is there once."""
+    isa, threads, ranks = ISAS.index(isa), THREADS.index(threads), RANKS.index(ranks)
+    return not harness.LONG and ((threads, ranks) != (isa, 2 - isa) if MAMBA2 else (threads + ranks) % 3 != isa)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
-        per_layer, further = len(harness.MODES) * 6, len(harness.MODES) * 4 + 1
-        cases = {"demo": (["--calib_data_num", "2", "--calib_seqlen", "24"], 24 * per_layer + further),
+        per_layer, further = len(harness.MODES) * (10 if MAMBA2 else 6), len(harness.MODES) * 4 + (5 if MAMBA2 else 1)
+        cases = {"demo": (["--model", "mamba2-demo", "--calib_data_num", "2", "--calib_seqlen", "70"], 16 * per_layer + further),
+                 "odd": (odd_mamba2(workplace), 3 * per_layer + further)} if MAMBA2 else \
+            {"demo": (["--calib_data_num", "2", "--calib_seqlen", "24"], 24 * per_layer + further),
                  "odd": (odd_model(workplace), 3 * per_layer + further)}
         missing = set()
         for case, (arguments, datasets) in cases.items():
@@ -39,7 +66,7 @@ def main():
             for isa in ISAS:
                 for threads in THREADS:
                     for ranks in RANKS:
-                        if not harness.LONG and (THREADS.index(threads) + RANKS.index(ranks)) % 3 != ISAS.index(isa):
+                        if is_left_out(isa, threads, ranks):
                             continue
                         what = "%s %s, %d threads, %d ranks" % (case, isa, threads, ranks)
                         out = os.path.join(workplace, what.replace(" ", "_").replace(",", ""))

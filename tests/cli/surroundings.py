@@ -4,6 +4,7 @@ run left, a link where the lock belongs; nor are its numbers, which are NaN."""
 import json
 import os
 import shlex
+import shutil
 import subprocess
 
 import h5py
@@ -243,10 +244,10 @@ def spoil_model(workplace, folder, factors):
     path = os.path.join(folder, "model")
     os.makedirs(path)
     tensors = recovery.reference.load_safetensors(os.path.join(workplace, "model", "model.safetensors"))
+    shutil.copy(os.path.join(workplace, "model", "config.json"), path)
     for name, factor in factors.items():
         tensors["backbone.layers.0.mixer.%s.weight" % name] *= factor
     recovery.reference.save_safetensors(os.path.join(path, "model.safetensors"), tensors)
-    harness.write_json(os.path.join(path, "config.json"), recovery.CONFIG)
     return ["--model", path, "--calib-data", os.path.join(workplace, "ids.npy"), "--calib_data_num", "4", "--modes", "fp16,2-1,3"]
 
 
@@ -294,6 +295,10 @@ def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
         folders = {}
+        if recovery.MAMBA2:    # what depends on the family
+            recovery.make_model(workplace)
+            check_overflow(checks, workplace)
+            checks.finish()
         for name in ("good", "closed", "link", "half", "limit", "token", "signal", "latin"):
             folders[name] = os.path.join(workplace, name)
             os.mkdir(folders[name])

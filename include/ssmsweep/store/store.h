@@ -223,6 +223,12 @@ const char *result_attribute_name(int index); // of all of them, from 0; NULL: t
 // scales[*n_layer, n_sites] of a cell, zeros before the calibration has ended; caller frees.
 enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
                                struct error *err);
+// Groups of heads and channels: rows[n_layer][row] as arch/groups.h has them, row = d_inner + 20 n_groups.
+struct result_groups {
+    int32_t *rows; // NULL: the file has none, or they are not formed yet.  Caller frees
+    int n_layer, d_inner, n_groups;
+};
+enum status result_read_groups(struct result *result, struct result_groups *groups, struct error *err);
 // ---- metrics of (reference, run) pairs; the reference is compare_reference_of() of the file's reference
 // mode. Rows of samples that are not done mean nothing.
 bool result_has_metrics(const struct result *result);      // not in files that were imported
