@@ -12,18 +12,18 @@ static const struct arch_component components[MAMBA1_COMPONENTS] = {
 
 static const struct arch_site sites[MAMBA1_SITES] = {
     [SITE_IN_PROJ_INPUT] =
-        {"in_proj:input", "in_proj_input", SITE_OF_EXTREMES, SITE_INPUT, {"in_proj", "input"}},
+        {"in_proj:input", "in_proj_input", SITE_OF_EXTREMES, SITE_INPUT, {"in_proj", "input"}, false},
     [SITE_IN_PROJ_OUTPUT] =
-        {"in_proj:output", "in_proj_output", SITE_OF_EXTREMES, SITE_OUTPUT, {"in_proj", "output"}},
+        {"in_proj:output", "in_proj_output", SITE_OF_EXTREMES, SITE_OUTPUT, {"in_proj", "output"}, false},
     [SITE_X_PROJ_INPUT] =
-        {"x_proj:input", "x_proj_input", SITE_OF_QUANTILES, SITE_INPUT, {"x_proj", "input"}},
+        {"x_proj:input", "x_proj_input", SITE_OF_QUANTILES, SITE_INPUT, {"x_proj", "input"}, false},
     [SITE_X_PROJ_OUTPUT] =
-        {"x_proj:output", "x_proj_output", SITE_OF_EXTREMES, SITE_OUTPUT, {"x_proj", "output"}},
+        {"x_proj:output", "x_proj_output", SITE_OF_EXTREMES, SITE_OUTPUT, {"x_proj", "output"}, false},
     [SITE_DT_PROJ_OUTPUT] =
-        {"dt_proj:output", "dt_proj_output", SITE_OF_EXTREMES, SITE_OUTPUT, {"dt_proj", "output"}},
+        {"dt_proj:output", "dt_proj_output", SITE_OF_EXTREMES, SITE_OUTPUT, {"dt_proj", "output"}, false},
     [SITE_OUT_PROJ_INPUT] =
-        {"out_proj:input", "out_proj_input", SITE_OF_EXTREMES, SITE_INPUT, {"out_proj", "input"}},
-    [SITE_SSM_STATE] = {"ssm_state_act:input", "ssm_state", SITE_OF_QUANTILES, 0, {"ssm", "state"}},
+        {"out_proj:input", "out_proj_input", SITE_OF_EXTREMES, SITE_INPUT, {"out_proj", "input"}, false},
+    [SITE_SSM_STATE] = {"ssm_state_act:input", "ssm_state", SITE_OF_QUANTILES, 0, {"ssm", "state"}, false},
 };
 
 static const struct arch_tensor tensors[MAMBA1_TENSORS] = {

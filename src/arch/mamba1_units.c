@@ -43,7 +43,7 @@ static const struct packed_weight *weight_of(const struct layer *l, enum mamba1_
 // The scale of an activation; that of u belongs to who makes its codes, conv1d or x_proj's input.
 static const float *scale_of(const struct layer *l, enum mamba1_unit unit)
 {
-    const int site = mamba1_site_of(unit);
+    const int site = mamba1_site_of((int)unit);
     if (site == SITE_X_PROJ_INPUT)
         unit = format_of(l, UNIT_CONV1D_OUTPUT) == FORMAT_INT8 ? UNIT_CONV1D_OUTPUT : UNIT_X_PROJ_INPUT;
     const bool given = l->asked->of[unit] == FORMAT_INT8_GIVEN && l->pass->given && l->pass->given[site] > 0;

@@ -16,18 +16,18 @@ static const struct arch_component components[MAMBA2_COMPONENTS] = {
 
 static const struct arch_site sites[MAMBA2_SITES] = {
     [MAMBA2_SITE_IN_PROJ_INPUT] =
-        {"in_proj:input", "in_proj_input", SITE_OF_EXTREMES, SITE_INPUT, {"in_proj", "input"}},
-    [MAMBA2_SITE_Z] = {"z_act", "z_act", SITE_OF_EXTREMES, SITE_OUTPUT, {"in_proj", "z"}},
-    [MAMBA2_SITE_X_IN] = {"x_conv_in", "x_conv_in", SITE_OF_EXTREMES, SITE_OUTPUT, {"conv1d", "x in"}},
-    [MAMBA2_SITE_B_IN] = {"B_conv_in", "B_conv_in", SITE_OF_EXTREMES, SITE_OUTPUT, {"conv1d", "B in"}},
-    [MAMBA2_SITE_C_IN] = {"C_conv_in", "C_conv_in", SITE_OF_EXTREMES, SITE_OUTPUT, {"conv1d", "C in"}},
-    [MAMBA2_SITE_DT] = {"dt_act", "dt_act", SITE_OF_EXTREMES, SITE_OUTPUT, {"in_proj", "dt"}},
+        {"in_proj:input", "in_proj_input", SITE_OF_EXTREMES, SITE_INPUT, {"in_proj", "input"}, false},
+    [MAMBA2_SITE_Z] = {"z_act", "z_act", SITE_OF_EXTREMES, SITE_OUTPUT, {"in_proj", "z"}, false},
+    [MAMBA2_SITE_X_IN] = {"x_conv_in", "x_conv_in", SITE_OF_EXTREMES, SITE_OUTPUT, {"conv1d", "x in"}, false},
+    [MAMBA2_SITE_B_IN] = {"B_conv_in", "B_conv_in", SITE_OF_EXTREMES, SITE_OUTPUT, {"conv1d", "B in"}, false},
+    [MAMBA2_SITE_C_IN] = {"C_conv_in", "C_conv_in", SITE_OF_EXTREMES, SITE_OUTPUT, {"conv1d", "C in"}, false},
+    [MAMBA2_SITE_DT] = {"dt_act", "dt_act", SITE_OF_EXTREMES, SITE_OUTPUT, {"in_proj", "dt"}, false},
     [MAMBA2_SITE_X_OUT] = {"x_conv_out", "x_conv_out", SITE_OF_QUANTILES, 0, {"conv1d", "x out"}, true},
     [MAMBA2_SITE_B_OUT] = {"B_conv_out", "B_conv_out", SITE_OF_EXTREMES, 0, {"conv1d", "B out"}, true},
     [MAMBA2_SITE_C_OUT] = {"C_conv_out", "C_conv_out", SITE_OF_EXTREMES, 0, {"conv1d", "C out"}, true},
     [MAMBA2_SITE_STATE] = {"ssm_state_act", "ssm_state", SITE_OF_QUANTILES, 0, {"ssm", "state"}, true},
     [MAMBA2_SITE_OUT_PROJ_INPUT] =
-        {"out_proj:input", "out_proj_input", SITE_OF_EXTREMES, SITE_INPUT, {"out_proj", "input"}},
+        {"out_proj:input", "out_proj_input", SITE_OF_EXTREMES, SITE_INPUT, {"out_proj", "input"}, false},
 };
 
 static const struct arch_tensor tensors[MAMBA2_TENSORS] = {

@@ -458,6 +458,7 @@ static enum status make_prefixes(struct plan *plan, const struct dims *dims, con
     const size_t runs = (size_t)plan->n_runs, layers = (size_t)dims->n_layer;
     free(plan->prefixes);
     free(plan->alike);
+    free(plan->unscaled);
     struct setting *settings = calloc(runs * layers, sizeof *settings);
     plan->prefixes = calloc(runs * (layers + 1), sizeof *plan->prefixes);
     plan->alike = calloc(runs * layers, sizeof *plan->alike);

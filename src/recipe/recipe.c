@@ -112,7 +112,8 @@ bool setting_is_scaled(const struct setting *setting, const struct units *units)
 {
     for (int u = 0; u < units->count; u++)
         if (!matches(UNIT_WEIGHT "*", units->of[u].name) &&
-            (setting->of[u] == FORMAT_INT8 || setting->of[u] == FORMAT_CODES))
+            (setting->of[u] == FORMAT_INT8 || setting->of[u] == FORMAT_INT8_GIVEN ||
+             setting->of[u] == FORMAT_CODES))
             return true;
     return units->count == 0; // of a family that tells no units
 }

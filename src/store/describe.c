@@ -98,7 +98,7 @@ static const struct {
 static herr_t describe_group(hid_t file, const char *name, const hdf_object_info *info, void *context)
 {
     struct describing *describing = context;
-    if (info->type != H5O_TYPE_GROUP || strcmp(name, LAYOUT_RECIPES + 1) == 0)
+    if (info->type != H5O_TYPE_GROUP || strcmp(name, &LAYOUT_RECIPES[1]) == 0)
         return 0; // its attributes are recipes
     int depth = 1;
     for (const char *c = name; *c; c++)
