@@ -44,8 +44,8 @@ def check_package(checks, package, work):
                      "no path of the build in it but that of the demo model")
     result = harness.run(["--modes", "fp32,2-1", "--calib_data_num", "2"], 2, work, program=program)
     checks.check(result.status == 0 and os.path.exists(os.path.join(work, "comparisons", "report.html")), "its demo", result.err)
-    checks.check("share/ssmsweep/demo" in harness.run(["info"], 1, work, program=program).out, "the demo model of its prefix")
-    status, out, err = harness.execute(["python3", "-c", "import ssmsweep_results as s; print(s.open_results().output('2-1').shape)"],
+    checks.check("share/ssmsweep/demo-mamba2" in harness.run(["info", "mamba2-demo"], 1, work, program=program).out, "the demo models of its prefix")
+    status, out, err = harness.execute([sys.executable, "-c", "import ssmsweep_results as s; print(s.open_results().output('2-1').shape)"],
                                        work, {"PYTHONPATH": os.path.join(root, "usr", "lib", "python3", "dist-packages")})
     checks.check(status == 0 and "96" in out, "its reader for Python", err)
     check_links(checks, os.path.join(root, "usr", "share", "doc", "ssmsweep"))
