@@ -45,12 +45,22 @@ def check_additions(checks, workplace):
     checks.check(result.status == 0, "compare", result.err)
 
 
+def check_searches(checks, workplace):
+    """A bisection and a mix, some sweeps each in one process."""
+    few = ["-q", "--calib_data_num", "2", "--eval_data_num", "6", "--calib_seqlen", "8", "--layers", "0,1"] + harness.FEW
+    for ranks, words, name in ((2, ["attribute", "--bisect", "--mode", "2-1", "--by", "layer", "--limit", "1e-9"], "bisect.json"),
+                               (1, ["mix", "--budget", "int8>=0.95", "--rounds", "1", "--noise", "1"], "mix.json")):
+        result = harness.run(words + few + ["--output_dir", "searches", "--comparison-dir", "searches"], ranks, workplace)
+        checks.check(result.status == 0 and os.path.exists(os.path.join(workplace, "searches", name)), name, result.err)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
         recovery.make_model(workplace)
         check_jobs(checks, workplace)
         check_additions(checks, workplace)
+        check_searches(checks, workplace)
         made = harness.run(["synth", "--preset", "tiny", "--out", "made"], 1, workplace)
         checks.check(made.status == 0 and os.path.exists(os.path.join(workplace, "made", "config.json")), "synth", made.err)
     checks.finish()
