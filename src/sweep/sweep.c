@@ -552,6 +552,7 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     log_texts(sweep);
     plan_make(&sweep->plan, job, &sweep->model.dims, &sweep->corpus, comm->ranks, err);
     if (comm_agree(comm, err)) return err->status;
+    if (sweep->plan.n_cells == 0) sweep->model.dims.grouped = false; // nothing has scales
     char quota[48] = "";
     if (threads.quota > 0) snprintf(quota, sizeof quota, " (CPU quota %.3g)", threads.quota);
     log_job(log, LOG_NORMAL,
