@@ -392,7 +392,8 @@ static void rotate_rows(struct cuda_batch *b, const struct hadamard *hadamard, f
                                        .has_matrix = hadamard->matrix != NULL,
                                        .factor = hadamard->factor};
     for (int i = 0; hadamard->matrix && i < hadamard->base * hadamard->base; i++)
-        if (hadamard->matrix[i] < 0) rotation.negative[i / 32] |= 1u << (i % 32);
+        if (hadamard->matrix[i] < 0)
+            rotation.negative[i / hadamard->base] |= (uint64_t)1 << i % hadamard->base;
     device_rotate(b->stream, &rotation, b->batch.tokens, rows, ld);
     launched(b);
 }

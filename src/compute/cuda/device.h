@@ -36,12 +36,12 @@ struct device_scale {
     bool by_row;
 };
 
-// A Hadamard rotation with the signs of its base matrix as bits, row after row.
+// A Hadamard rotation with the signs of its base matrix as bits.
 struct device_rotation {
     int dim, base, power;
     bool has_matrix;
     float factor;
-    uint32_t negative[(40 * 40 + 31) / 32];
+    uint64_t negative[40]; // of each row, bit c of column c
 };
 
 void device_norm(device_stream stream, const struct norm *norm, int rows);

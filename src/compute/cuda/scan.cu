@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Selective scans and rotations.  Sequential: a thread has a channel, its states in registers.  Blocked: the
+// Selective scans and rotations.  Sequential: threads have a channel, its states in registers.  Blocked: the
 // lanes of docs/numerics.md are threads.
 #include "lane.cuh"
 
@@ -21,109 +21,122 @@ static __device__ __forceinline__ void begin_at(struct scan *s, int row, int len
 
 // ---- sequential ----
 
-enum { CHANNELS = 64, CHUNK = 32 };
+// 16 states: PARTS threads have a channel, each the states of its own part.  The sum over states goes from
+// one thread to the next, each a step behind the one in front of it: so it keeps its order.
+enum { CHANNELS = 32, PARTS = 4, OWN = SCAN_STATES / PARTS, SCAN_THREADS = CHANNELS * PARTS, CHUNK = 64 };
 
 // Some steps: B and C, read by all channels of a block, and what each channel has of its own.
 struct shared_chunk {
     float B[CHUNK][SCAN_STATES], C[CHUNK][SCAN_STATES];
-    float delta[CHUNK][CHANNELS], u[CHUNK][CHANNELS], y[CHUNK][CHANNELS];
+    float delta[CHUNK][CHANNELS], u[CHUNK][CHANNELS]; // u: y where a step is done
 };
 
-static __device__ __forceinline__ void share_states(const struct scan &s, int t0, int steps,
-                                                    struct shared_chunk *shared)
+// Loads of many steps are under way at once.
+static __device__ __forceinline__ void prepare_chunk(const struct scan &s, int t0, int steps, int channel0,
+                                                     struct shared_chunk *shared)
 {
-    __syncthreads();
-    for (int i = threadIdx.x; i < steps * SCAN_STATES; i += CHANNELS) {
+    const int own = threadIdx.x % CHANNELS, channel = channel0 + own;
+#pragma unroll 4
+    for (int t = threadIdx.x / CHANNELS; t < steps; t += PARTS) {
+        if (channel >= s.ld_inner) break;
+        shared->delta[t][own] = vf_softplus(operand_at(&s.dt, t0 + t, channel) + s.dt_bias[channel]);
+        shared->u[t][own] = operand_at(&s.u, t0 + t, channel);
+    }
+#pragma unroll 4
+    for (int i = threadIdx.x; i < steps * SCAN_STATES; i += SCAN_THREADS) {
         const int t = i / SCAN_STATES, n = i % SCAN_STATES;
         shared->B[t][n] = s.B[(t0 + t) * s.ld_bc + n];
         shared->C[t][n] = s.C[(t0 + t) * s.ld_bc + n];
     }
-    __syncthreads();
 }
+
+static __device__ __forceinline__ void gate_chunk(const struct scan &s, int t0, int steps, int channel0,
+                                                  const struct shared_chunk *shared)
+{
+    const int own = threadIdx.x % CHANNELS, channel = channel0 + own;
+#pragma unroll 4
+    for (int t = threadIdx.x / CHANNELS; t < steps; t += PARTS) {
+        if (channel >= s.ld_inner) break;
+        const float v = shared->u[t][own] * vf_silu(operand_at(&s.z, t0 + t, channel));
+        s.y[(t0 + t) * s.ldy + channel] = s.half ? vf_round_half(v) : v;
+    }
+}
+
+// What a thread has of its channel; lowest: of all 16 A.
+struct own_states {
+    float A[OWN], state[OWN], skip, lowest;
+};
 
 static __device__ __forceinline__ void take_states(const float *from, float *to)
 {
-#pragma unroll
-    for (int n = 0; n < SCAN_STATES; n += 4) {
-        const float4 v = *(const float4 *)(from + n);
-        to[n] = v.x, to[n + 1] = v.y, to[n + 2] = v.z, to[n + 3] = v.w;
-    }
+    static_assert(OWN == 4, "as one vector");
+    const float4 v = *(const float4 *)from;
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
 }
 
-// Loads of many steps are under way at once: steps of a chunk that do not wait for each other.
-static __device__ __forceinline__ void prepare_chunk(const struct scan &s, int t0, int steps, int channel,
-                                                     struct shared_chunk *shared)
+// One step of the own states onto the sum of those in front of them.
+static __device__ __forceinline__ float own_step(const struct shared_chunk &shared, int t, int which,
+                                                 int part, struct own_states *own, float sum)
 {
-    const float bias = s.dt_bias[channel];
-#pragma unroll 8
-    for (int t = 0; t < steps; t++) {
-        shared->delta[t][threadIdx.x] = vf_softplus(operand_at(&s.dt, t0 + t, channel) + bias);
-        shared->u[t][threadIdx.x] = operand_at(&s.u, t0 + t, channel);
-    }
+    const float delta = shared.delta[t][which], du = delta * shared.u[t][which];
+    float B[OWN], C[OWN];
+    take_states(&shared.B[t][part * OWN], B);
+    take_states(&shared.C[t][part * OWN], C);
+    if (delta * own->lowest >= -87.0f) // then so is each delta A; NaN is not
+        return scan_states(OWN, 1, own->A, B, C, delta, du, own->state, sum);
+    return scan_states(OWN, 0, own->A, B, C, delta, du, own->state, sum);
 }
 
-static __device__ __forceinline__ void gate_chunk(const struct scan &s, int t0, int steps, int channel,
-                                                  const struct shared_chunk *shared)
+static __device__ __forceinline__ void run_chunk(struct shared_chunk *shared, int steps, int which, int part,
+                                                 struct own_states *own)
 {
-    float gate[8];
-    for (int first = 0; first < steps; first += 8) {
-#pragma unroll
-        for (int t = 0; t < 8; t++)
-            if (first + t < steps) gate[t] = operand_at(&s.z, t0 + first + t, channel);
-#pragma unroll
-        for (int t = 0; t < 8; t++)
-            if (first + t < steps) {
-                const float v = shared->y[first + t][threadIdx.x] * vf_silu(gate[t]);
-                s.y[(t0 + first + t) * s.ldy + channel] = s.half ? vf_round_half(v) : v;
-            }
+    float sum = 0;
+    for (int j = 0; j < steps + PARTS - 1; j++) {
+        const float before = __shfl_up_sync(0xffffffffu, sum, 1);
+        const int t = j - part;
+        if (t < 0 || t >= steps) continue;
+        sum = own_step(*shared, t, which, part, own, part == 0 ? 0 : before);
+        if (part == PARTS - 1) shared->u[t][which] = vf_fma(own->skip, shared->u[t][which], sum);
     }
 }
 
-static __global__ void __launch_bounds__(CHANNELS) scan16(struct scan s, struct parts parts)
+static __global__ void __launch_bounds__(SCAN_THREADS, 6) scan16(struct scan s, struct parts parts)
 {
     __shared__ __align__(16) struct shared_chunk shared;
-    const int channel = blockIdx.x * CHANNELS + threadIdx.x, sample = blockIdx.y;
+    const int channel0 = blockIdx.x * CHANNELS, sample = blockIdx.y;
+    const int which = threadIdx.x / PARTS, part = threadIdx.x % PARTS, channel = channel0 + which;
     const bool mine = channel < s.ld_inner;
+    struct own_states own;
     begin_at(&s, parts.firsts ? parts.firsts[sample] : 0, part_length(parts, sample));
-    float A[SCAN_STATES], B[SCAN_STATES], C[SCAN_STATES], state[SCAN_STATES];
-    float skip = mine ? s.D[channel] : 0, lowest = 0;
-    struct scan near = s; // one step
-    near.B = B, near.C = C;
+    own.skip = mine ? s.D[channel] : 0, own.lowest = 0;
+    for (int n = 0; mine && n < SCAN_STATES; n++)
+        own.lowest = vf_min(s.A[n * s.ld_inner + channel], own.lowest);
 #pragma unroll
-    for (int n = 0; n < SCAN_STATES; n++) {
-        A[n] = mine ? s.A[n * s.ld_inner + channel] : 0;
-        lowest = A[n] < lowest ? A[n] : lowest;
-        state[n] = 0;
+    for (int n = 0; n < OWN; n++) {
+        own.A[n] = mine ? s.A[(part * OWN + n) * s.ld_inner + channel] : 0;
+        own.state[n] = 0;
     }
     for (int t0 = 0; t0 < s.length; t0 += CHUNK) {
         const int steps = t0 + CHUNK < s.length ? CHUNK : s.length - t0;
-        share_states(s, t0, steps, &shared);
-        if (!mine) continue;
-        prepare_chunk(s, t0, steps, channel, &shared);
-        for (int t = 0; t < steps; t++) {
-            const float delta = shared.delta[t][threadIdx.x], u = shared.u[t][threadIdx.x];
-            float y;
-            take_states(shared.B[t], B);
-            take_states(shared.C[t], C);
-            if (delta * lowest >= -87.0f) // then so is each delta A; NaN is not
-                scan_steps(&near, 0, 1, SCAN_STATES, 1, A, &delta, &u, skip, state, &y);
-            else
-                scan_steps(&near, 0, 1, SCAN_STATES, 0, A, &delta, &u, skip, state, &y);
-            shared.y[t][threadIdx.x] = y;
-        }
-        gate_chunk(s, t0, steps, channel, &shared);
+        prepare_chunk(s, t0, steps, channel0, &shared);
+        __syncthreads();
+        run_chunk(&shared, steps, which, part, &own);
+        __syncthreads();
+        gate_chunk(s, t0, steps, channel0, &shared);
+        __syncthreads();
     }
     if (!s.last_state || !mine) return;
     s.last_state += (long)sample * SCAN_STATES * s.ld_inner;
 #pragma unroll
-    for (int n = 0; n < SCAN_STATES; n++)
-        s.last_state[n * s.ld_inner + channel] = state[n];
+    for (int n = 0; n < OWN; n++)
+        s.last_state[(part * OWN + n) * s.ld_inner + channel] = own.state[n];
 }
 
 // Any number of states: they lie in `home`.
-static __global__ void __launch_bounds__(CHANNELS) scan_any(struct scan s, struct parts parts, float *home)
+static __global__ void __launch_bounds__(SCAN_THREADS)
+    scan_any(struct scan s, struct parts parts, float *home)
 {
-    const int channel = blockIdx.x * CHANNELS + threadIdx.x, sample = blockIdx.y;
+    const int channel = blockIdx.x * SCAN_THREADS + threadIdx.x, sample = blockIdx.y;
     if (channel >= s.ld_inner) return;
     begin_at(&s, parts.firsts ? parts.firsts[sample] : 0, part_length(parts, sample));
     float *state = home + (long)sample * s.d_state * s.ld_inner + channel;
@@ -148,11 +161,12 @@ static __global__ void __launch_bounds__(CHANNELS) scan_any(struct scan s, struc
 
 void device_scan(device_stream stream, const struct scan *scan, const struct parts *parts, float *home)
 {
-    const dim3 grid(blocks_of(scan->ld_inner, CHANNELS), (unsigned)parts->samples);
-    if (scan->d_state == SCAN_STATES)
-        scan16<<<grid, CHANNELS, 0, stream>>>(*scan, *parts);
+    const bool usual = scan->d_state == SCAN_STATES;
+    const dim3 grid(blocks_of(scan->ld_inner, usual ? CHANNELS : SCAN_THREADS), (unsigned)parts->samples);
+    if (usual)
+        scan16<<<grid, SCAN_THREADS, 0, stream>>>(*scan, *parts);
     else
-        scan_any<<<grid, CHANNELS, 0, stream>>>(*scan, *parts, home);
+        scan_any<<<grid, SCAN_THREADS, 0, stream>>>(*scan, *parts, home);
 }
 
 // ---- blocked ----
@@ -379,9 +393,10 @@ void device_scan_blocked(device_stream stream, const struct scan *scan, const st
 
 enum { ROTATE_THREADS = 256, MOST_SHARED = 48 << 10, MOST_BASE = 40 };
 
-static __device__ __forceinline__ float signed_by(const struct device_rotation &r, int entry, float x)
+// x or -x, as the sign of an entry of the base matrix's row is.
+static __device__ __forceinline__ float signed_by(uint64_t negative, int column, float x)
 {
-    return r.negative[entry / 32] >> (entry % 32) & 1u ? -x : x;
+    return negative >> column & 1u ? -x : x;
 }
 
 // Sylvester stages of a row at x.
@@ -444,10 +459,11 @@ static __device__ __forceinline__ void base_columns(const struct device_rotation
         for (int c = 0; c < BASE; c++)
             y[c] = x[padded(c * r.power + j)];
         for (int i = own; i < BASE; i += of) {
+            const uint64_t negative = r.negative[i];
             float sum = 0;
 #pragma unroll
             for (int c = 0; c < BASE; c++)
-                sum += signed_by(r, i * BASE + c, y[c]);
+                sum += signed_by(negative, c, y[c]);
             row[i * r.power + j] = sum * r.factor;
         }
     }
@@ -488,7 +504,7 @@ static __global__ void __launch_bounds__(ROTATE_THREADS)
         for (int i = 0; i < r.base; i++) {
             float sum = r.has_matrix ? 0 : y[0];
             for (int c = 0; r.has_matrix && c < r.base; c++)
-                sum += signed_by(r, i * r.base + c, y[c]);
+                sum += signed_by(r.negative[i], c, y[c]);
             row[i * r.power + j] = sum * r.factor;
         }
     }

@@ -31,21 +31,28 @@ VEC void scan_gate(const struct scan *s, int t0, int t1, int channel, const floa
     }
 }
 
-// The recurrence over one chunk; constants after inlining: states where it is 16, and near: is every delta A
-// within [-87, 0]?
-VEC void scan_steps(const struct scan *s, int t0, int t1, int states, int near, const float *A,
-                    const float *delta, const float *u, vf skip, vf *state, float *y)
+// One step of some states: gives the sum of C s behind `sum`.  Constants after inlining: states where it is
+// 16, and near: is every delta A within [-87, 0]?
+VEC vf scan_states(int states, int near, const float *A, const float *B, const float *C, vf delta, vf du,
+                   vf *state, vf sum)
+{
+    UNROLL_16
+    for (int n = 0; n < states; n++) {
+        const vf x = delta * vf_load(A + n * VW), decay = near ? vf_exp_near(x) : vf_exp(x);
+        state[n] = vf_fma(decay, state[n], du * vf_set1(B[n]));
+        sum = vf_fma(state[n], vf_set1(C[n]), sum);
+    }
+    return sum;
+}
+
+// The recurrence over one chunk.
+VEC void scan_steps(const struct scan *s, int t0, int t1, int states, const float *A, const float *delta,
+                    const float *u, vf skip, vf *state, float *y)
 {
     for (int t = t0; t < t1; t++) {
-        const vf d = vf_load(delta + (t - t0) * VW), ut = vf_load(u + (t - t0) * VW), du = d * ut;
-        const float *B = s->B + t * s->ld_bc, *C = s->C + t * s->ld_bc;
-        vf sum = vf_zero();
-        UNROLL_16
-        for (int n = 0; n < states; n++) {
-            const vf x = d * vf_load(A + n * VW), decay = near ? vf_exp_near(x) : vf_exp(x);
-            state[n] = vf_fma(decay, state[n], du * vf_set1(B[n]));
-            sum = vf_fma(state[n], vf_set1(C[n]), sum);
-        }
+        const vf d = vf_load(delta + (t - t0) * VW), ut = vf_load(u + (t - t0) * VW);
+        const vf sum =
+            scan_states(states, 0, A, s->B + t * s->ld_bc, s->C + t * s->ld_bc, d, d * ut, state, vf_zero());
         vf_store(y + (t - t0) * VW, vf_fma(skip, ut, sum));
     }
 }
@@ -58,7 +65,7 @@ VEC void scan_chunk16(const struct scan *s, int t0, int t1, const float *A, cons
 #pragma GCC unroll 16
     for (int n = 0; n < SCAN_STATES; n++)
         state[n] = vf_load(home + n * VW);
-    scan_steps(s, t0, t1, SCAN_STATES, 0, A, delta, u, skip, state, y);
+    scan_steps(s, t0, t1, SCAN_STATES, A, delta, u, skip, state, y);
 #pragma GCC unroll 16
     for (int n = 0; n < SCAN_STATES; n++)
         vf_store(home + n * VW, state[n]);
@@ -81,7 +88,7 @@ static void scan_sequential(const struct scan *s, int channel0, int channel1, fl
             if (s->d_state == SCAN_STATES)
                 scan_chunk16(s, t0, t1, A, delta, u, skip, home, y);
             else
-                scan_steps(s, t0, t1, s->d_state, 0, A, delta, u, skip, (vf *)(void *)home, y);
+                scan_steps(s, t0, t1, s->d_state, A, delta, u, skip, (vf *)(void *)home, y);
             scan_gate(s, t0, t1, channel, y);
         }
         if (s->last_state)
