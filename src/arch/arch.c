@@ -141,6 +141,22 @@ static enum status check_groups(const struct mode *mode, const struct dims *dims
                      mode->name, layer, arch->units.of[unit].name, format_name(format), group, depth);
 }
 
+// Static INT8 has a scale of calibration, which some layers of a checkpoint have not.
+static enum status check_scales(const struct mode *mode, const struct dims *dims, const struct recipe *recipe,
+                                int layer, int unit, struct error *err)
+{
+    const enum format format = (enum format)recipe->layers[layer].of[unit];
+    const struct unit *of = &dims->arch->units.of[unit];
+    const bool is_static = format == FORMAT_INT8 || format == FORMAT_CODES;
+    if (!is_static || strncmp(of->name, UNIT_WEIGHT, sizeof UNIT_WEIGHT - 1) == 0 ||
+        !mode_layer_is_half(layer))
+        return STATUS_OK;
+    return error_set(err, STATUS_INPUT,
+                     "mode '%s': layer %d: unit '%s': format %s has a scale, which a W4A16 layer of the "
+                     "checkpoint has not: expected %s, or a float mode",
+                     mode->name, layer, of->name, format_name(format), mode_of_half_layers()->name);
+}
+
 enum status arch_recipe(struct recipe *recipe, const struct mode *mode, const struct dims *dims,
                         struct error *err)
 {
@@ -148,7 +164,7 @@ enum status arch_recipe(struct recipe *recipe, const struct mode *mode, const st
     if (recipe_make(&made, mode, &dims->arch->units, dims->n_layer, err)) return err->status;
     for (int l = 0; l < dims->n_layer && !recipe_is_float(&made); l++)
         for (int u = 0; u < dims->arch->units.count; u++)
-            if (check_groups(mode, dims, &made, l, u, err)) {
+            if (check_groups(mode, dims, &made, l, u, err) || check_scales(mode, dims, &made, l, u, err)) {
                 recipe_clear(&made);
                 return err->status;
             }

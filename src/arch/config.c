@@ -2,6 +2,7 @@
 #include "ssmsweep/arch/config.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "config_parts.h"
@@ -176,41 +177,152 @@ enum status config_check_type(const struct config_source *in, const struct arch 
     return STATUS_OK;
 }
 
+// ---- the kind of model ----
+
+// Names of classes are those of Quamba2's writer: KIND and Q, then the class of a float layer.
+static const struct {
+    enum model_kind kind;
+    const char *key, *prefix, *norm;
+} kinds[] = {{MODEL_W8A8, "W8A8", "W8A8Q", "QRMSNorm"},
+             {MODEL_W4A8, "W4A8", "W4A8Q", "QRMSNorm"},
+             {MODEL_W4A16, "W4A16", "W4A16Q", "RMSNorm"}};
+enum { CODE_KINDS = sizeof kinds / sizeof kinds[0] };
+
+// MODEL_FLOAT: none of them.
+static enum model_kind kind_of_class(const char *name, const char *base)
+{
+    for (int i = 0; name && i < CODE_KINDS; i++) {
+        const size_t bytes = strlen(kinds[i].prefix);
+        if (strncmp(name, kinds[i].prefix, bytes) == 0 && strcmp(name + bytes, base) == 0)
+            return kinds[i].kind;
+    }
+    return MODEL_FLOAT;
+}
+
+static const char *norm_of(enum model_kind kind)
+{
+    for (int i = 0; i < CODE_KINDS; i++)
+        if (kinds[i].kind == kind) return kinds[i].norm;
+    return "RMSNorm";
+}
+
+static enum status bad_layer(const struct config_source *in, const char *base, const char *place,
+                             const char *name, const char *why, struct error *err)
+{
+    return error_set(
+        err, STATUS_INPUT,
+        "%s: key 'ssm_cfg.layer'%s: expected the class of its layers, of a float %s, or W8A8Q%s, "
+        "W4A8Q%s or W4A16Q%s, got '%.64s'%s; not supported",
+        in->path, place, base, base, base, base, name ? name : "no string", why);
+}
+
+// {"W4A8": "W4A8QMamba2"} for each layer.
+static enum status read_listed(const struct config_source *in, const struct json *list, const char *base,
+                               struct config *config, struct error *err)
+{
+    int layer = 0;
+    for (const struct json *one = json_first(list); one; one = json_next(one), layer++) {
+        char place[48];
+        const struct json *value = json_is_object(one) ? json_first(one) : NULL;
+        const enum model_kind kind = kind_of_class(json_string(value), base);
+        snprintf(place, sizeof place, ", layer %d", layer);
+        if (value && json_count(one) > 1)
+            return bad_layer(in, base, place, json_string(value), " and another, two precisions in one layer",
+                             err);
+        if (layer == CONFIG_MOST_LAYERS || (kind != MODEL_W4A8 && kind != MODEL_W4A16))
+            return bad_layer(in, base, place, json_string(value),
+                             " in a list (W4AX has layers of W4A8 and W4A16)", err);
+        config->layer_kinds[layer] = (unsigned char)kind;
+    }
+    config->listed = layer;
+    config->kind = MODEL_W4AX;
+    return layer > 0 ? STATUS_OK : bad_layer(in, base, "", "[]", ", an empty list", err);
+}
+
+enum status config_read_kind(const struct config_source *in, const char *plain, bool lists,
+                             struct config *config, struct error *err)
+{
+    const struct json *value = json_get(in->ssm, "layer");
+    const char *name = json_string(value), *listed = config_layer_name(in);
+    const char *base = strcmp(plain, "Mamba1") == 0 ? "Mamba" : plain;
+    config->kind = kind_of_class(name, base);
+    if (!config_is_there(value) || (name && strcmp(name, plain) == 0) || config->kind != MODEL_FLOAT)
+        return STATUS_OK;
+    if (json_is_array(value) && lists) return read_listed(in, value, base, config, err);
+    return bad_layer(in, base, "", listed ? listed : name,
+                     json_is_array(value) ? " and others, a list (W4AX, which Mamba-2 alone has)" : "", err);
+}
+
 // ---- what every family wants ----
 
-static enum status check_norm(const struct config_source *in, enum model_kind kind, struct error *err)
+static enum status bad_norm(const struct config_source *in, const char *wanted, const char *name,
+                            struct error *err)
 {
-    const char *wanted = kind == MODEL_W8A8 ? "QRMSNorm" : "RMSNorm";
-    const struct json *value = json_get(json_get(in->root, "norm_cfg"), "norm");
-    const char *name = json_string(value);
-    if (!value || json_is_null(value) || (name && strcmp(name, wanted) == 0)) return STATUS_OK;
     return error_set(err, STATUS_INPUT, "%s: key 'norm_cfg.norm': expected '%s', got '%.64s'; not supported",
                      in->path, wanted, name ? name : "no string");
 }
 
-// What stands around the layers: float, or INT8 codes in a W8A8 checkpoint.
-static enum status read_part(const struct config_source *in, const char *section, const char *as_float,
-                             const char *as_int8, enum config_part *part, struct error *err)
+// The class of the first layer's norm, or of each.
+static enum status check_norm(const struct config_source *in, const struct config *config, struct error *err)
+{
+    const struct json *value = json_get(json_get(in->root, "norm_cfg"), "norm");
+    int layer = 0;
+    if (!config_is_there(value)) return STATUS_OK;
+    if (config->kind != MODEL_W4AX || !json_is_array(value)) {
+        const char *name = json_string(value),
+                   *wanted = norm_of(config->listed ? (enum model_kind)config->layer_kinds[0] : config->kind);
+        return name && strcmp(name, wanted) == 0 ? STATUS_OK : bad_norm(in, wanted, name, err);
+    }
+    for (const struct json *one = json_first(value); one && layer < config->listed;
+         one = json_next(one), layer++) {
+        const char *name = json_is_object(one) ? json_string(json_first(one)) : json_string(one),
+                   *wanted = norm_of((enum model_kind)config->layer_kinds[layer]);
+        if (!name || strcmp(name, wanted) != 0) return bad_norm(in, wanted, name, err);
+    }
+    return STATUS_OK;
+}
+
+// What stands around the layers: float, or in a checkpoint of codes one of these.
+struct part_class {
+    const char *name;
+    enum config_part part;
+};
+static const struct part_class embeddings[] = {{"Embedding", PART_FLOAT},
+                                               {"W8O16Embedding", PART_INT8},
+                                               {"W4O16Embedding", PART_INT4_A16},
+                                               {NULL, PART_UNSAID}},
+                               lm_heads[] = {{"Linear", PART_FLOAT},
+                                             {"W8A8B16O16Linear", PART_INT8},
+                                             {"W4A8B16O16Linear", PART_INT4_A8},
+                                             {"W4A16B16O16Linear", PART_INT4_A16},
+                                             {NULL, PART_UNSAID}};
+
+static enum status read_part(const struct config_source *in, const char *section,
+                             const struct part_class *classes, bool codes, enum config_part *part,
+                             struct error *err)
 {
     const struct json *value = json_get(json_get(in->root, section), "layer");
     const char *name = json_string(value);
+    char expected[128] = "";
     *part = PART_UNSAID;
-    if (!value || json_is_null(value)) return STATUS_OK;
-    if (name && strcmp(name, as_float) == 0) *part = PART_FLOAT;
-    if (name && as_int8 && strcmp(name, as_int8) == 0) *part = PART_INT8;
+    if (!config_is_there(value)) return STATUS_OK;
+    for (int i = 0; classes[i].name && (i == 0 || codes); i++) {
+        const size_t used = strlen(expected);
+        snprintf(expected + used, sizeof expected - used, "%s'%s'", i ? " or " : "", classes[i].name);
+        if (name && strcmp(name, classes[i].name) == 0) *part = classes[i].part;
+    }
     if (*part != PART_UNSAID) return STATUS_OK;
-    return error_set(err, STATUS_INPUT, "%s: key '%s.layer': expected '%s'%s%s%s, got '%.64s'; not supported",
-                     in->path, section, as_float, as_int8 ? " or '" : "", as_int8 ? as_int8 : "",
-                     as_int8 ? "'" : "", name ? name : "no string");
+    return error_set(err, STATUS_INPUT, "%s: key '%s.layer': expected %s, got '%.64s'; not supported",
+                     in->path, section, expected, name ? name : "no string");
 }
 
 enum status config_check_parts(const struct config_source *in, struct config *config, struct error *err)
 {
-    const bool codes = config->kind == MODEL_W8A8;
-    if (check_norm(in, config->kind, err) ||
-        read_part(in, "embedding_cfg", "Embedding", codes ? "W8O16Embedding" : NULL, &config->embedding, err))
+    const bool codes = config->kind != MODEL_FLOAT;
+    if (check_norm(in, config, err) ||
+        read_part(in, "embedding_cfg", embeddings, codes, &config->embedding, err))
         return err->status;
-    return read_part(in, "lm_head_cfg", "Linear", codes ? "W8A8B16O16Linear" : NULL, &config->lm_head, err);
+    return read_part(in, "lm_head_cfg", lm_heads, codes, &config->lm_head, err);
 }
 
 enum status config_check_plain(const struct config_source *in, struct error *err)
@@ -302,6 +414,10 @@ static enum status read_tied(const struct config_source *in, struct config *conf
 
 enum status config_read_rest(const struct config_source *in, struct config *config, struct error *err)
 {
+    if (config->listed && config->listed != config->dims.n_layer)
+        return error_set(err, STATUS_INPUT,
+                         "%s: key 'ssm_cfg.layer': expected %d layers, as n_layer says, got %d", in->path,
+                         config->dims.n_layer, config->listed);
     return read_eps(in, &config->dims, err) ? err->status : read_tied(in, config, err);
 }
 

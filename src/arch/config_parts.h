@@ -7,7 +7,7 @@
 #include "ssmsweep/base/json.h"
 
 // Bounds keep every later product of sizes far from overflow.
-enum { MAX_D_MODEL = 65536, MAX_LAYERS = 1024, MAX_VOCAB = 1 << 24 };
+enum { MAX_D_MODEL = 65536, MAX_LAYERS = CONFIG_MOST_LAYERS, MAX_VOCAB = 1 << 24 };
 
 struct config_source {
     const char *path;
@@ -44,6 +44,10 @@ enum status config_want_bool(const struct config_source *in, const struct fact *
 enum status config_check_type(const struct config_source *in, const struct arch *arch, struct error *err);
 // The layers' class in ssm_cfg, the first of a list; NULL: none is said.
 const char *config_layer_name(const struct config_source *in);
+// The kind of model that its layers make: `plain`, W8A8Q..., W4A8Q..., W4A16Q... of it, or a list of the last
+// two, one for each layer (W4AX).  STATUS_INPUT: something else.
+enum status config_read_kind(const struct config_source *in, const char *plain, bool lists,
+                             struct config *config, struct error *err);
 // Norm, embedding and lm_head as they must be for a model of config->kind; config->embedding and lm_head.
 enum status config_check_parts(const struct config_source *in, struct config *config, struct error *err);
 // No attention, MLP, bias of projections, other activation, and the like.

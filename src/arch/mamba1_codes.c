@@ -1,58 +1,92 @@
 // SPDX-License-Identifier: Apache-2.0
-
-#include <math.h>
+// A quantized checkpoint of Mamba-1 in Quamba2's layout: W8A8, W4A8 or W4A16.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "codes_parts.h"
 #include "mamba1_parts.h"
+#include "ssmsweep/arch/codes4.h"
 
-enum { NAME_CHARS = CODES_NAME_CHARS, PAD = 16, SCALES = (int)MAMBA1_SITES + (int)MAMBA1_TENSORS };
+enum { NAME_CHARS = CODES_NAME_CHARS, SCALES = (int)MAMBA1_SITES + (int)MAMBA1_TENSORS };
 
 // ---- names ----
 
-// The codes of one layer.
-static const struct field {
+// How a tensor of one layer is stored: codes, by input or as the equations have it; floats; or 4 bits, of
+// which the name is the beginning.
+enum stored { CODES_BY_INPUT, CODES, FLOATS, FOUR_BITS };
+struct field {
     const char *name;
     int tensor;
-    bool stored_by_input;
-} fields[] = {
-    {"mixer.in_proj.weight", TENSOR_IN_PROJ, true},
-    {"mixer.conv1d.weight", TENSOR_CONV_W, false},
-    {"mixer.conv1d.bias", TENSOR_CONV_B, false},
-    {"mixer.x_proj.weight", TENSOR_X_PROJ, true},
-    {"mixer.dt_proj.weight", TENSOR_DT_PROJ, true},
-    {"mixer.selective_scan.dt_bias", TENSOR_DT_BIAS, false},
-    {"mixer.selective_scan.A_log", TENSOR_A_LOG, false},
-    {"mixer.selective_scan.D", TENSOR_D_SKIP, false},
-    {"mixer.out_proj.weight", TENSOR_OUT_PROJ, true},
+    enum stored stored;
 };
-enum { FIELDS = sizeof fields / sizeof fields[0] };
+static const struct field w8a8_fields[] = {
+    {"mixer.in_proj.weight", TENSOR_IN_PROJ, CODES_BY_INPUT},
+    {"mixer.conv1d.weight", TENSOR_CONV_W, CODES},
+    {"mixer.conv1d.bias", TENSOR_CONV_B, CODES},
+    {"mixer.x_proj.weight", TENSOR_X_PROJ, CODES_BY_INPUT},
+    {"mixer.out_proj.weight", TENSOR_OUT_PROJ, CODES_BY_INPUT},
+    {"mixer.dt_proj.weight", TENSOR_DT_PROJ, CODES_BY_INPUT},
+    {"mixer.selective_scan.dt_bias", TENSOR_DT_BIAS, CODES},
+    {"mixer.selective_scan.A_log", TENSOR_A_LOG, CODES},
+    {"mixer.selective_scan.D", TENSOR_D_SKIP, CODES},
+};
+enum { FIELDS = sizeof w8a8_fields / sizeof w8a8_fields[0] };
+
+static const struct field w4a8_fields[FIELDS] = {
+    {"mixer.in_proj", TENSOR_IN_PROJ, FOUR_BITS},
+    {"mixer.x_proj", TENSOR_X_PROJ, FOUR_BITS},
+    {"mixer.out_proj", TENSOR_OUT_PROJ, FOUR_BITS},
+    {"mixer.dt_proj.weight", TENSOR_DT_PROJ, CODES_BY_INPUT},
+    {"mixer.conv1d.weight", TENSOR_CONV_W, CODES},
+    {"mixer.conv1d.bias", TENSOR_CONV_B, CODES},
+    {"mixer.selective_scan.dt_bias", TENSOR_DT_BIAS, CODES},
+    {"mixer.selective_scan.A_log", TENSOR_A_LOG, CODES},
+    {"mixer.selective_scan.D", TENSOR_D_SKIP, CODES},
+};
+
+static const struct field w4a16_fields[FIELDS] = {
+    {"mixer.in_proj", TENSOR_IN_PROJ, FOUR_BITS},
+    {"mixer.x_proj", TENSOR_X_PROJ, FOUR_BITS},
+    {"mixer.out_proj", TENSOR_OUT_PROJ, FOUR_BITS},
+    {"mixer.dt_proj.weight", TENSOR_DT_PROJ, FLOATS},
+    {"mixer.conv1d.weight", TENSOR_CONV_W, FLOATS},
+    {"mixer.conv1d.bias", TENSOR_CONV_B, FLOATS},
+    {"mixer.dt_proj_bias", TENSOR_DT_BIAS, FLOATS},
+    {"mixer.A_log", TENSOR_A_LOG, FLOATS},
+    {"mixer.D", TENSOR_D_SKIP, FLOATS},
+};
+
+static const struct field *fields_of(enum model_kind kind)
+{
+    return kind == MODEL_W4A16 ? w4a16_fields : kind == MODEL_W4A8 ? w4a8_fields : w8a8_fields;
+}
 
 // Scales of a layer: those of the sites, then those of the tensors, as model_scales() has them.
 #define SCALE_OF(tensor) (MAMBA1_SITES + (int)(tensor))
 
+// Numbers that all but W4A16 have; `w8a8`: that alone.
 static const struct scale_field {
     const char *name;
     int place; // among the scales of a layer
+    bool w8a8;
 } scale_fields[] = {
-    {"norm.output_scale", SITE_IN_PROJ_INPUT},
-    {"mixer.conv1d.input_scale", SITE_IN_PROJ_OUTPUT},
-    {"mixer.conv1d.output_scale", SITE_X_PROJ_INPUT},
-    {"mixer.selective_scan.B_scale", SITE_X_PROJ_OUTPUT},
-    {"mixer.selective_scan.dt_scale", SITE_DT_PROJ_OUTPUT},
-    {"mixer.had.x_H_scale", SITE_OUT_PROJ_INPUT},
-    {"mixer.selective_scan.ssm_state_scale", SITE_SSM_STATE},
-    {"mixer.in_proj.b", SCALE_OF(TENSOR_IN_PROJ)},
-    {"mixer.conv1d.weight_scale", SCALE_OF(TENSOR_CONV_W)},
-    {"mixer.conv1d.bias_scale", SCALE_OF(TENSOR_CONV_B)},
-    {"mixer.x_proj.b", SCALE_OF(TENSOR_X_PROJ)},
-    {"mixer.dt_proj.b", SCALE_OF(TENSOR_DT_PROJ)},
-    {"mixer.selective_scan.dt_bias_scale", SCALE_OF(TENSOR_DT_BIAS)},
-    {"mixer.selective_scan.A_scale", SCALE_OF(TENSOR_A_LOG)},
-    {"mixer.selective_scan.D_scale", SCALE_OF(TENSOR_D_SKIP)},
-    {"mixer.out_proj.b", SCALE_OF(TENSOR_OUT_PROJ)},
+    {"norm.output_scale", SITE_IN_PROJ_INPUT, false},
+    {"mixer.conv1d.input_scale", SITE_IN_PROJ_OUTPUT, false},
+    {"mixer.conv1d.output_scale", SITE_X_PROJ_INPUT, false},
+    {"mixer.selective_scan.B_scale", SITE_X_PROJ_OUTPUT, false},
+    {"mixer.selective_scan.dt_scale", SITE_DT_PROJ_OUTPUT, false},
+    {"mixer.had.x_H_scale", SITE_OUT_PROJ_INPUT, false},
+    {"mixer.selective_scan.ssm_state_scale", SITE_SSM_STATE, false},
+    {"mixer.in_proj.b", SCALE_OF(TENSOR_IN_PROJ), true},
+    {"mixer.conv1d.weight_scale", SCALE_OF(TENSOR_CONV_W), false},
+    {"mixer.conv1d.bias_scale", SCALE_OF(TENSOR_CONV_B), false},
+    {"mixer.x_proj.b", SCALE_OF(TENSOR_X_PROJ), true},
+    {"mixer.dt_proj.b", SCALE_OF(TENSOR_DT_PROJ), false},
+    {"mixer.selective_scan.dt_bias_scale", SCALE_OF(TENSOR_DT_BIAS), false},
+    {"mixer.selective_scan.A_scale", SCALE_OF(TENSOR_A_LOG), false},
+    {"mixer.selective_scan.D_scale", SCALE_OF(TENSOR_D_SKIP), false},
+    {"mixer.out_proj.b", SCALE_OF(TENSOR_OUT_PROJ), true},
 };
 enum { SCALE_FIELDS = sizeof scale_fields / sizeof scale_fields[0] };
 
@@ -61,14 +95,15 @@ enum { ONE = -1 };
 static const struct check_field {
     const char *name;
     int over, under; // places, or ONE
+    bool w8a8;
 } check_fields[] = {
-    {"mixer.selective_scan.z_scale", SITE_IN_PROJ_OUTPUT, ONE},
-    {"mixer.selective_scan.u_scale", SITE_X_PROJ_INPUT, ONE},
-    {"mixer.selective_scan.C_scale", SITE_X_PROJ_OUTPUT, ONE},
-    {"mixer.in_proj.a", SITE_IN_PROJ_INPUT, SITE_IN_PROJ_OUTPUT},
-    {"mixer.x_proj.a", SITE_X_PROJ_INPUT, SITE_X_PROJ_OUTPUT},
-    {"mixer.dt_proj.a", SITE_X_PROJ_OUTPUT, SITE_DT_PROJ_OUTPUT},
-    {"mixer.out_proj.a", SITE_OUT_PROJ_INPUT, ONE},
+    {"mixer.selective_scan.z_scale", SITE_IN_PROJ_OUTPUT, ONE, false},
+    {"mixer.selective_scan.u_scale", SITE_X_PROJ_INPUT, ONE, false},
+    {"mixer.selective_scan.C_scale", SITE_X_PROJ_OUTPUT, ONE, false},
+    {"mixer.in_proj.a", SITE_IN_PROJ_INPUT, SITE_IN_PROJ_OUTPUT, true},
+    {"mixer.x_proj.a", SITE_X_PROJ_INPUT, SITE_X_PROJ_OUTPUT, true},
+    {"mixer.dt_proj.a", SITE_X_PROJ_OUTPUT, SITE_DT_PROJ_OUTPUT, false},
+    {"mixer.out_proj.a", SITE_OUT_PROJ_INPUT, ONE, true},
 };
 enum { CHECK_FIELDS = sizeof check_fields / sizeof check_fields[0] };
 
@@ -85,48 +120,39 @@ static const struct alpha_field {
 };
 enum { ALPHA_FIELDS = sizeof alpha_fields / sizeof alpha_fields[0] };
 
-static const char embedding_scales[] = "backbone.embedding.scales",
-                  embeddings_scales[] = "backbone.embeddings.scales",
-                  norm_f_scale[] = "backbone.norm_f.output_scale", head_weight[] = "lm_head.weight",
-                  head_a[] = "lm_head.a", head_b[] = "lm_head.b", head_alpha[] = "lm_head.alpha";
-
-bool codes_is_end(const char *name)
+static bool has_scales(enum model_kind kind)
 {
-    const char *const known[] = {embedding_scales, embeddings_scales, norm_f_scale, head_a,
-                                 head_b,           head_alpha};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strcmp(name, known[i]) == 0) return true;
-    return false;
+    return kind != MODEL_W4A16;
 }
 
-bool mamba1_knows_codes(const char *name, int n_layer)
+static bool is_field(const struct field *field, const char *rest)
 {
-    static const char prefix[] = "backbone.layers.";
-    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return codes_is_end(name);
-    char *end;
-    long layer = strtol(name + sizeof prefix - 1, &end, 10);
-    char expected[NAME_CHARS];
-    snprintf(expected, sizeof expected, "%s%ld.", prefix, layer);
-    if (layer < 0 || layer >= n_layer || strncmp(name, expected, strlen(expected)) != 0) return false;
-    const char *rest = end + 1;
+    const size_t bytes = strlen(field->name);
+    if (field->stored != FOUR_BITS) return strcmp(rest, field->name) == 0;
+    return strncmp(rest, field->name, bytes) == 0 && rest[bytes] == '.' && codes4_is_part(rest + bytes + 1);
+}
+
+bool mamba1_knows_codes(const struct model *model, const char *name)
+{
+    const char *rest;
+    int layer;
+    const bool w8a8 = model->kind == MODEL_W8A8;
+    if (!codes_split_name(name, model->dims.n_layer, &layer, &rest)) return codes_is_end(name);
     if (strcmp(rest, "norm.weight") == 0) return true;
     for (int i = 0; i < FIELDS; i++)
-        if (strcmp(rest, fields[i].name) == 0) return true;
+        if (is_field(&fields_of(model->kind)[i], rest)) return true;
+    if (!has_scales(model->kind)) return false;
     for (int i = 0; i < SCALE_FIELDS; i++)
-        if (strcmp(rest, scale_fields[i].name) == 0) return true;
+        if (strcmp(rest, scale_fields[i].name) == 0) return w8a8 || !scale_fields[i].w8a8;
     for (int i = 0; i < CHECK_FIELDS; i++)
-        if (strcmp(rest, check_fields[i].name) == 0) return true;
+        if (strcmp(rest, check_fields[i].name) == 0) return w8a8 || !check_fields[i].w8a8;
     for (int i = 0; i < ALPHA_FIELDS; i++)
-        if (strcmp(rest, alpha_fields[i].name) == 0) return true;
+        if (strcmp(rest, alpha_fields[i].name) == 0)
+            return w8a8 || alpha_fields[i].times == SCALE_OF(TENSOR_DT_PROJ);
     return false;
 }
 
-void codes_layer_name(int layer, const char *rest, char name[NAME_CHARS])
-{
-    snprintf(name, NAME_CHARS, "backbone.layers.%d.%s", layer, rest);
-}
-
-// ---- codes ----
+// ---- a layer ----
 
 // [rows, columns] of a weight as the equations have it; columns 0: a vector.
 static void expected_shape(const struct dims *d, int tensor, int64_t shape[2])
@@ -141,130 +167,31 @@ static void expected_shape(const struct dims *d, int tensor, int64_t shape[2])
     if (tensor == TENSOR_OUT_PROJ) shape[0] = d->d_model, shape[1] = I;
 }
 
-static void transpose(struct tensor *tensor)
+// The site of what goes into a weight in 4 bits.
+static int input_site(int tensor)
 {
-    int64_t shape = tensor->shape[0], stride = tensor->stride[0];
-    tensor->shape[0] = tensor->shape[1], tensor->stride[0] = tensor->stride[1];
-    tensor->shape[1] = shape, tensor->stride[1] = stride;
+    return tensor == TENSOR_IN_PROJ  ? SITE_IN_PROJ_INPUT
+           : tensor == TENSOR_X_PROJ ? SITE_X_PROJ_INPUT
+                                     : SITE_OUT_PROJ_INPUT;
 }
 
-// The tensor as [rows, columns] or [rows], which may have rows of padding behind them; false if it has
-// another shape.
-static bool arrange(struct tensor *tensor, const int64_t shape[2], bool stored_by_input)
-{
-    const int dims = shape[1] ? 2 : 1;
-    if (tensor->dims == 3 && tensor->shape[1] == 1 && !stored_by_input) { // conv1d: [I, 1, K]
-        tensor->dims = 2;
-        tensor->shape[1] = tensor->shape[2], tensor->stride[1] = tensor->stride[2];
-    }
-    if (tensor->dims != dims) return false;
-    if (stored_by_input) transpose(tensor);
-    const int64_t padded = (shape[0] + PAD - 1) / PAD * PAD;
-    bool rows = tensor->shape[0] == shape[0] || (stored_by_input && tensor->shape[0] == padded);
-    return rows && (dims == 1 || tensor->shape[1] == shape[1]);
-}
-
-// Are the rows from `first` on zeros?  They are cut off.
-static bool cut_padding(struct tensor *matrix, int64_t first)
-{
-    bool zeros = true;
-    for (int64_t n = first; n < matrix->shape[0]; n++)
-        for (int64_t k = 0; k < matrix->shape[1]; k++)
-            zeros = zeros && matrix->data[n * matrix->stride[0] + k * matrix->stride[1]] == 0;
-    matrix->shape[0] = first;
-    return zeros;
-}
-
-enum status codes_missing(const struct model *model, const char *name, struct error *err)
-{
-    return error_set(err, STATUS_INPUT, "%s: key '%s' is missing; a W8A8 Mamba checkpoint has it",
-                     checkpoint_path(model->checkpoint), name);
-}
-
-static enum status bad_shape(const struct model *model, const char *name, const struct tensor *tensor,
-                             const int64_t shape[2], bool stored_by_input, struct error *err)
-{
-    char expected[TENSOR_SHAPE_CHARS], got[TENSOR_SHAPE_CHARS];
-    const int64_t stored[2] = {stored_by_input ? shape[1] : shape[0], stored_by_input ? shape[0] : shape[1]};
-    tensor_shape_text(stored, shape[1] ? 2 : 1, expected);
-    tensor_shape_text(tensor->shape, tensor->dims, got);
-    return error_set(err, STATUS_INPUT,
-                     "%s: tensor '%s': expected shape %s%s, got %s; config.json and weights differ",
-                     checkpoint_path(model->checkpoint), name, expected,
-                     stored_by_input ? " or its outputs rounded up to 16" : "", got);
-}
-
-// `view` becomes [rows, columns], or [rows] where shape[1] is 0, of the tensor's codes.
-enum status codes_bind(const struct model *model, const char *name, const int64_t shape[2],
-                       bool stored_by_input, struct tensor *view, struct error *err)
-{
-    const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
-    if (!tensor) return codes_missing(model, name, err);
-    if (tensor->dtype != DTYPE_I8)
-        return error_set(err, STATUS_INPUT,
-                         "%s: tensor '%s': expected INT8 codes, got %s; config.json names a "
-                         "W8A8 model",
-                         checkpoint_path(model->checkpoint), name, tensor_dtype_name(tensor));
-    *view = *tensor;
-    if (!arrange(view, shape, stored_by_input))
-        return bad_shape(model, name, tensor, shape, stored_by_input, err);
-    if (stored_by_input && !cut_padding(view, shape[0]))
-        return error_set(
-            err, STATUS_INPUT,
-            "%s: tensor '%s': expected zeros behind output %lld, where rows are padded, got other "
-            "codes; config.json and weights differ",
-            checkpoint_path(model->checkpoint), name, (long long)shape[0]);
-    return STATUS_OK;
-}
-
-static enum status bind_layer_codes(struct model *model, int layer, const struct field *field,
-                                    struct tensor *view, struct error *err)
+static enum status bind_field(struct model *model, int layer, const struct field *field, struct tensor *view,
+                              struct error *err)
 {
     char name[NAME_CHARS];
     int64_t shape[2];
+    struct codes4 codes;
     codes_layer_name(layer, field->name, name);
     expected_shape(&model->dims, field->tensor, shape);
-    if (codes_bind(model, name, shape, field->stored_by_input, view, err)) return err->status;
-    model->tensors[layer * MAMBA1_TENSORS + field->tensor] = view;
-    return STATUS_OK;
-}
-
-// ---- scales ----
-
-// A plain number, or a float tensor of one element; *found is false where there is neither.
-enum status codes_find_number(const struct model *model, const char *name, double *number, bool *found,
-                              struct error *err)
-{
-    const struct scalar *scalar = checkpoint_scalar(model->checkpoint, name);
-    const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
-    float value = 0;
-    *found = scalar || tensor;
-    if (scalar) *number = scalar->value;
-    if (scalar || !tensor) return STATUS_OK;
-    if (!dtype_is_float(tensor->dtype) || tensor_elements(tensor) != 1) {
-        char shape[TENSOR_SHAPE_CHARS];
-        tensor_shape_text(tensor->shape, tensor->dims, shape);
-        return error_set(
-            err, STATUS_INPUT,
-            "%s: key '%s': expected one number, got a tensor of %s, shape %s; a W8A8 model has one scale "
-            "for it",
-            checkpoint_path(model->checkpoint), name, tensor_dtype_name(tensor), shape);
-    }
-    tensor_to_f32(tensor, &value);
-    *number = (double)value;
-    return STATUS_OK;
-}
-
-enum status codes_scale(const struct model *model, const char *name, float *scale, struct error *err)
-{
-    double number = 0;
-    bool found;
-    if (codes_find_number(model, name, &number, &found, err)) return err->status;
-    if (!found) return codes_missing(model, name, err);
-    *scale = (float)number;
-    if (!(*scale > 0) || isinf(*scale))
-        return error_set(err, STATUS_INPUT, "%s: key '%s': expected one finite number above 0, got %g",
-                         checkpoint_path(model->checkpoint), name, number);
+    const struct tensor **bound = &model->tensors[layer * MAMBA1_TENSORS + field->tensor];
+    *bound = view;
+    if (field->stored == FLOATS) return codes_bind_float(model, name, shape, view, err);
+    if (field->stored != FOUR_BITS)
+        return codes_bind(model, name, shape, field->stored == CODES_BY_INPUT, view, err);
+    if (codes4_bind(&codes, model, name, (int)shape[0], (int)shape[1], has_scales(model->kind),
+                    model_scales(model, layer)[input_site(field->tensor)], err))
+        return err->status;
+    *bound = codes.words;
     return STATUS_OK;
 }
 
@@ -277,23 +204,6 @@ static enum status bind_layer_scale(struct model *model, int layer, const struct
     if (codes_scale(model, name, &scale, err)) return err->status;
     model->scales[layer * SCALES + field->place] = scale;
     return STATUS_OK;
-}
-
-static bool is_near(double number, double expected)
-{
-    return fabs(number - expected) <= 1e-6 * expected; // four roundings to FP32 lie between two ways to it
-}
-
-// The equations take each scale from one place; a file that says something else elsewhere means another
-// model.
-enum status codes_check(const struct model *model, const char *name, double expected, struct error *err)
-{
-    double number = 0;
-    bool found;
-    if (codes_find_number(model, name, &number, &found, err) || !found || is_near(number, expected))
-        return err->status;
-    return error_set(err, STATUS_INPUT, "%s: key '%s': expected %.9g by the file's other scales, got %.9g",
-                     checkpoint_path(model->checkpoint), name, expected, number);
 }
 
 static double scale_at(const float *scales, int place)
@@ -324,7 +234,7 @@ static enum status look_at_alpha(const struct model *model, const char *name, do
     double number = 0;
     bool found;
     if (codes_find_number(model, name, &number, &found, err) || !found || number == 1 ||
-        is_near(number, expected))
+        codes_are_near(number, expected))
         return err->status;
     if (odd->count++ > 0) return STATUS_OK;
     snprintf(odd->name, sizeof odd->name, "%s", name);
@@ -346,8 +256,9 @@ static enum status look_at_layer(const struct model *model, int layer, struct od
 
 static enum status note_alphas(struct model *model, struct error *err)
 {
+    static const char head_alpha[] = "lm_head.alpha";
     struct odd_alphas odd = {.count = 0};
-    const struct w8a8_ends *ends = &model->ends;
+    const struct code_ends *ends = &model->ends;
     for (int l = 0; l < model->dims.n_layer; l++)
         if (look_at_layer(model, l, &odd, err)) return err->status;
     if (ends->lm_head > 0 &&
@@ -359,126 +270,38 @@ static enum status note_alphas(struct model *model, struct error *err)
     return STATUS_OK;
 }
 
-// ---- norms ----
-
-static bool is_ones(const struct tensor *tensor, int count)
+static enum status bind_scales(struct model *model, int layer, struct error *err)
 {
-    bool good = tensor->dims == 1 && tensor->shape[0] == count && dtype_is_float(tensor->dtype);
-    for (int i = 0; good && i < count; i++) {
-        struct tensor one = *tensor;
-        float value;
-        one.data += (size_t)(i * one.stride[0]) * dtype_bytes(one.dtype);
-        one.shape[0] = 1;
-        tensor_to_f32(&one, &value);
-        good = value == 1.0f;
-    }
-    return good;
-}
-
-enum status codes_norm(const struct model *model, const char *name, const char *folded,
-                       const struct tensor **norm, struct error *err)
-{
-    const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
-    if (!tensor) return codes_missing(model, name, err);
-    if (!is_ones(tensor, model->dims.d_model))
-        return error_set(
-            err, STATUS_INPUT,
-            "%s: tensor '%s': expected %d ones, as a W8A8 checkpoint has the norm's weight in %s",
-            checkpoint_path(model->checkpoint), name, model->dims.d_model, folded);
-    *norm = tensor;
+    const bool w8a8 = model->kind == MODEL_W8A8;
+    for (int i = 0; i < SCALE_FIELDS; i++)
+        if ((w8a8 || !scale_fields[i].w8a8) && bind_layer_scale(model, layer, &scale_fields[i], err))
+            return err->status;
+    for (int i = 0; i < CHECK_FIELDS; i++)
+        if ((w8a8 || !check_fields[i].w8a8) && check_layer_number(model, layer, &check_fields[i], err))
+            return err->status;
     return STATUS_OK;
 }
 
+// Weights in 4 bits, or all others.
+static enum status bind_fields(struct model *model, int layer, bool four_bits, struct error *err)
+{
+    const struct field *fields = fields_of(model->kind);
+    for (int i = 0; i < FIELDS; i++)
+        if ((fields[i].stored == FOUR_BITS) == four_bits &&
+            bind_field(model, layer, &fields[i], &model->views[layer * FIELDS + i], err))
+            return err->status;
+    return STATUS_OK;
+}
+
+// Scales stand between: those of what goes into them are checked with weights in 4 bits.
 static enum status bind_layer(struct model *model, int layer, struct error *err)
 {
     char norm[NAME_CHARS];
     codes_layer_name(layer, "norm.weight", norm);
-    if (codes_norm(model, norm, "in_proj", &model->tensors[layer * MAMBA1_TENSORS + TENSOR_NORM], err))
+    if (codes_norm(model, norm, "in_proj", &model->tensors[layer * MAMBA1_TENSORS + TENSOR_NORM], err) ||
+        bind_fields(model, layer, false, err) || (has_scales(model->kind) && bind_scales(model, layer, err)))
         return err->status;
-    for (int i = 0; i < FIELDS; i++)
-        if (bind_layer_codes(model, layer, &fields[i], &model->views[layer * FIELDS + i], err))
-            return err->status;
-    for (int i = 0; i < SCALE_FIELDS; i++)
-        if (bind_layer_scale(model, layer, &scale_fields[i], err)) return err->status;
-    for (int i = 0; i < CHECK_FIELDS; i++)
-        if (check_layer_number(model, layer, &check_fields[i], err)) return err->status;
-    return STATUS_OK;
-}
-
-// ---- embedding and lm_head ----
-
-static enum status check_part(const struct model *model, const struct tensor *tensor, enum config_part said,
-                              const char *key, struct error *err)
-{
-    const enum config_part is = tensor->dtype == DTYPE_I8 ? PART_INT8 : PART_FLOAT;
-    if (said == PART_UNSAID || said == is) return STATUS_OK;
-    return error_set(err, STATUS_INPUT, "%s: tensor '%s': expected %s, as config.json's '%s' says, got %s",
-                     checkpoint_path(model->checkpoint), tensor->name,
-                     said == PART_INT8 ? "INT8 codes" : "a float dtype", key, tensor_dtype_name(tensor));
-}
-
-// A row is FP16(code * scale), which must be finite.  Scales come from the largest value of a row, not from
-// the largest magnitude: they may be 0 or negative.
-static enum status check_row_scales(const struct model *model, const struct tensor *scales, struct error *err)
-{
-    const int rows = model->dims.vocab_size;
-    if (scales->dtype != DTYPE_F16 || scales->dims != 1 || scales->shape[0] != rows) {
-        char shape[TENSOR_SHAPE_CHARS];
-        tensor_shape_text(scales->shape, scales->dims, shape);
-        return error_set(
-            err, STATUS_INPUT,
-            "%s: tensor '%s': expected F16 of shape [%d], a scale for each row, got %s of shape %s",
-            checkpoint_path(model->checkpoint), scales->name, rows, tensor_dtype_name(scales), shape);
-    }
-    for (int i = 0; i < rows; i++) {
-        struct tensor one = *scales;
-        float value;
-        one.data += (size_t)(i * one.stride[0]) * dtype_bytes(one.dtype);
-        one.shape[0] = 1;
-        tensor_to_f32(&one, &value);
-        if (!(fabsf(value) * 128 < 65520))
-            return error_set(
-                err, STATUS_INPUT,
-                "%s: tensor '%s': element %d: expected a scale below 511 in magnitude, as code times "
-                "scale is rounded to FP16, got %g",
-                checkpoint_path(model->checkpoint), scales->name, i, (double)value);
-    }
-    return STATUS_OK;
-}
-
-enum status codes_embedding(struct model *model, const struct config *config, struct error *err)
-{
-    static const char *const names[] = {"backbone.embeddings.weight", "backbone.embedding.weight"};
-    const struct tensor *plural = checkpoint_find(model->checkpoint, names[0]),
-                        *tensor = plural ? plural : checkpoint_find(model->checkpoint, names[1]);
-    const char *scales = plural ? embeddings_scales : embedding_scales;
-    const int64_t shape[2] = {model->dims.vocab_size, model->dims.d_model};
-    struct tensor same;
-    if (check_part(model, tensor, config->embedding, "embedding_cfg.layer", err)) return err->status;
-    if (tensor->dtype != DTYPE_I8) return STATUS_OK;
-    if (codes_bind(model, tensor->name, shape, false, &same, err)) return err->status;
-    model->embedding = tensor;
-    model->ends.embedding = checkpoint_find(model->checkpoint, scales);
-    if (!model->ends.embedding) return codes_missing(model, scales, err);
-    return check_row_scales(model, model->ends.embedding, err);
-}
-
-enum status codes_head(struct model *model, const struct config *config, struct tensor *view,
-                       struct error *err)
-{
-    const struct tensor *tensor = checkpoint_find(model->checkpoint, head_weight);
-    const int64_t shape[2] = {model->dims.vocab_size, model->dims.d_model};
-    struct w8a8_ends *ends = &model->ends;
-    if (!tensor) return codes_missing(model, head_weight, err);
-    if (check_part(model, tensor, config->lm_head, "lm_head_cfg.layer", err)) return err->status;
-    if (tensor->dtype != DTYPE_I8) return STATUS_OK;
-    if (codes_bind(model, head_weight, shape, true, view, err) ||
-        codes_scale(model, head_a, &ends->lm_head_input, err) ||
-        codes_scale(model, head_b, &ends->lm_head, err) ||
-        codes_check(model, norm_f_scale, (double)ends->lm_head_input, err))
-        return err->status;
-    model->lm_head = view;
-    return STATUS_OK;
+    return bind_fields(model, layer, true, err);
 }
 
 // ---- the whole ----
@@ -497,19 +320,6 @@ static enum status refuse_2024(const struct model *model, struct error *err)
         "%s: a W8A8 model of Quamba's code of 2024 (key '%s' is there, '%s' is not), whose numerics are "
         "others: expected one of Quamba2's code of 2025 or later; quantize the float model with that",
         checkpoint_path(c), there, absent);
-}
-
-enum status codes_check_strangers(const struct model *model, struct error *err)
-{
-    for (size_t i = 0; i < checkpoint_scalars(model->checkpoint); i++) {
-        const char *name = checkpoint_scalar_at(model->checkpoint, i)->name;
-        const bool ours = strncmp(name, "backbone.", 9) == 0 || strncmp(name, "lm_head.", 8) == 0;
-        if (ours && !model->dims.arch->knows_codes(name, model->dims.n_layer))
-            return error_set(err, STATUS_INPUT,
-                             "%s: unknown key '%.200s': no part of a W8A8 model of %d layers",
-                             checkpoint_path(model->checkpoint), name, model->dims.n_layer);
-    }
-    return STATUS_OK;
 }
 
 enum status mamba1_bind_codes(struct model *model, const struct config *config, struct error *err)

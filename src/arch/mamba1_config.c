@@ -33,54 +33,11 @@ static enum status read_mixer_eps(const struct config_source *in, struct dims *d
     return STATUS_OK;
 }
 
-// What a layer's class name says, or NULL.  The names are those of Quamba2's writer.
-static const char *describe_layer(const char *name)
-{
-    static const struct {
-        const char *name, *meaning;
-    } known[] = {{"Mamba2", "Mamba-2"},
-                 {"W8A8QMamba2", "Mamba-2, W8A8"},
-                 {"W4A8QMamba2", "Mamba-2 with 4-bit weights and 8-bit activations"},
-                 {"W4A16QMamba2", "Mamba-2 with 4-bit weights"},
-                 {"W4A8QMamba", "Mamba-1 with 4-bit weights and 8-bit activations"},
-                 {"W4A16QMamba", "Mamba-1 with 4-bit weights"}};
-    for (size_t i = 0; name && i < sizeof known / sizeof known[0]; i++)
-        if (strcmp(known[i].name, name) == 0) return known[i].meaning;
-    return NULL;
-}
-
-// A list names the class of each layer, {"W4A8": "W4A8QMamba2"}: the mixture of precisions that is called
-// W4AX.
-static const char *first_of_list(const struct json *list)
-{
-    return json_is_array(list) ? json_string(json_first(json_first(list))) : NULL;
-}
-
-static enum status read_layer_kind(const struct config_source *in, const struct json *ssm,
-                                   enum model_kind *kind, struct error *err)
-{
-    const struct json *value = json_get(ssm, "layer");
-    const char *name = json_string(value), *listed = first_of_list(value);
-    *kind = name && strcmp(name, "W8A8QMamba") == 0 ? MODEL_W8A8 : MODEL_FLOAT;
-    if (!value || json_is_null(value) || *kind == MODEL_W8A8 || (name && strcmp(name, "Mamba1") == 0))
-        return STATUS_OK;
-    const char *meaning = listed ? "layers of several precisions, W4AX" : describe_layer(name);
-    return error_set(
-        err, STATUS_INPUT,
-        "%s: key 'ssm_cfg.layer': expected 'Mamba1' or 'W8A8QMamba', got %s'%.64s' (%s); use a float or W8A8 "
-        "Mamba-1 checkpoint",
-        in->path, listed ? "a list that begins with " : "",
-        listed ? listed
-        : name ? name
-               : "no string",
-        meaning ? meaning : "another kind of layer");
-}
-
 static enum status check_architecture(const struct config_source *in, struct config *config,
                                       struct error *err)
 {
     if (config_check_type(in, config->dims.arch, err) || read_mixer_eps(in, &config->dims, err) ||
-        read_layer_kind(in, in->ssm, &config->kind, err) || config_check_parts(in, config, err))
+        config_read_kind(in, "Mamba1", false, config, err) || config_check_parts(in, config, err))
         return err->status;
     if (config->kind != MODEL_FLOAT && config->dims.arch->float_only)
         return config_bad_value(in, "ssm_cfg.layer", "a float model", err);

@@ -87,21 +87,9 @@ float *mamba1_rotated_out_proj(const struct packing *p, const struct tensor *con
     return out_proj;
 }
 
-int8_t *pack_take_codes(const struct packing *p)
-{
-    const struct dims *d = &p->model->dims;
-    const size_t I = (size_t)d->d_inner;
-    const size_t sizes[] = {2 * I * (size_t)d->d_model, ((size_t)d->dt_rank + 2 * (size_t)d->d_state) * I,
-                            I * (size_t)d->dt_rank, I * (size_t)d->d_state, I * (size_t)d->d_conv};
-    size_t most = 0;
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-        if (sizes[i] > most) most = sizes[i];
-    return arena_take(p->scratch, most + KERNEL_LANES);
-}
-
 void mamba1_pack(const struct packing *p, enum packed_form form, void *layer)
 {
-    const bool given = p->model->kind == MODEL_W8A8;
+    const bool given = model_is_codes(p->model);
     union mamba1_layer *out = layer;
     if (form == PACKED_BY_UNIT) {
         mamba1_pack_units(p, &out->u);

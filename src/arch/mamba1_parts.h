@@ -6,10 +6,11 @@
 #include "ssmsweep/arch/config.h"
 #include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/arch/pass.h"
+#include "unit_weights.h"
 
 enum status mamba1_describe(struct config *config, const struct config_source *in, struct error *err);
 
-// ---- a W8A8 checkpoint in Quamba's layout (mamba1_codes.c) ----
+// ---- a quantized checkpoint in Quamba2's layout (mamba1_codes.c) ----
 
 // Fills tensors, scales, ends and views of a model whose dims and checkpoint are there, and embedding and
 // lm_head where they are codes.  Weights are turned to [out, in] and lose the rows that pad them.
@@ -18,7 +19,7 @@ enum status mamba1_describe(struct config *config, const struct config_source *i
 enum status mamba1_bind_codes(struct model *model, const struct config *config, struct error *err);
 // Is it the name of a tensor or number of such a checkpoint, other than the weights of embedding, norm_f and
 // lm_head?
-bool mamba1_knows_codes(const char *name, int n_layer);
+bool mamba1_knows_codes(const struct model *model, const char *name);
 
 // ---- packed weights (mamba1_pack.c) ----
 
@@ -48,18 +49,9 @@ struct float_layer {
     float *out_proj; // ldD outputs, depth I
 };
 
-// A weight in one form: codes with their scale, one or one for each output (padded as the panels are), or
-// values.  Projections are panels as in float_layer; conv1d has values alone, codes as integers: [K][ldI]; A
-// is -exp of its values: [N][ldI]; the others are [ldI].
-struct packed_weight {
-    uint8_t *codes; // code + 128
-    float *values;
-    float *scales;
-};
-enum { WEIGHT_FORMATS = (int)FORMAT_INT8_GIVEN + 1 };
 // in_proj and out_proj are rotated: had_rows(W_in diag(w_norm)); had on both sides of W_out.
 struct unit_layer {
-    struct packed_weight of[MAMBA1_WEIGHTS][WEIGHT_FORMATS][2]; // the last: for products with codes
+    weight_forms of[MAMBA1_WEIGHTS];
 };
 
 union mamba1_layer {
@@ -83,24 +75,20 @@ void mamba1_carve_units(const struct dims *dims, const struct needs *needs, stru
                         struct unit_layer *layer);
 void mamba1_pack_units(const struct packing *packing, struct unit_layer *layer);
 
-// A layer of MODEL_W8A8 as float32 in scratch, dequantized and rotated back (docs/numerics.md, "Quantized
-// weights"; mamba1_given.c).
+// A layer of a checkpoint of codes as float32 in scratch, dequantized and rotated back (docs/numerics.md,
+// "Quantized weights"; mamba1_given.c).
 struct mamba1_given {
     struct tensor made[MAMBA1_TENSORS];
     const struct tensor *tensors[MAMBA1_TENSORS]; // norm is the model's own
 };
 void mamba1_dequantize(const struct packing *p, struct mamba1_given *given);
+// One of its weights as it comes, in scratch.
+void mamba1_load_given(const struct packing *p, enum mamba1_unit weight, struct loaded_weight *loaded);
 
 // What the makers of a layer share.
-// `count` floats and zeros behind them, up to a multiple of 16 and further.
-float *pack_take(struct arena *scratch, long count);
-// code * scale; `codes` has room for them.
-float *pack_load_codes(struct arena *scratch, const struct tensor *tensor, float scale, int8_t *codes);
-int8_t *pack_take_codes(const struct packing *p); // of the largest tensor of a layer
 // In scratch, [2I, D] and [D, I]: had_rows(W_in diag(w_norm)), had over both axes of W_out.
 float *mamba1_rotated_in_proj(const struct packing *p, const struct tensor *const *m);
 float *mamba1_rotated_out_proj(const struct packing *p, const struct tensor *const *m);
-void pack_transposed(const float *matrix, int channels, int taps, int ld, float *out);
 void pack_A(const struct packing *p, float *A_log, float *out); // A_log [I, N] is scratch afterwards
 
 // ---- activations (mamba1_float.c) ----

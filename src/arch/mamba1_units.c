@@ -99,11 +99,6 @@ struct projection {
     long ldv, ldq;
 };
 
-static bool has_output_scales(enum format format)
-{
-    return format == FORMAT_INT8_CHANNEL || format_group(format) > 0;
-}
-
 // A scale of the sample is here, those of tokens are where the backend made them.
 static void set_scale_of_input(const struct projection *p, float *one, const float **rows)
 {
@@ -113,12 +108,13 @@ static void set_scale_of_input(const struct projection *p, float *one, const flo
         *one = *p->a.scale;
 }
 
-// (acc · (s_ch / s_out)) · s_a
-static void set_factors_of_int4(const struct layer *l, const struct projection *p, const float *s_W,
-                                struct gemm_s8 *gemm)
+// (acc · (s_ch / s_out)) · s_a; the quotient as a checkpoint has it, if one does.
+static void set_factors_of_int4(const struct layer *l, const struct projection *p,
+                                const struct packed_weight *w, struct gemm_s8 *gemm)
 {
-    l->on->quotients(l->batch, s_W, p->outputs, p->step, l->w->factors);
-    gemm->first_outputs = l->w->factors;
+    const bool given = w->given && w->given[0] >= 0;
+    if (!given) l->on->quotients(l->batch, w->scales + p->first, p->outputs, p->step, l->w->factors);
+    gemm->first_outputs = given ? w->given + p->first : l->w->factors;
     set_scale_of_input(p, &gemm->second, &gemm->second_rows);
 }
 
@@ -137,13 +133,13 @@ static void set_factors(const struct layer *l, const struct projection *p, const
                         struct gemm_s8 *gemm)
 {
     const enum format format = format_of(l, p->weight);
-    const float *s_W = w->scales + (has_output_scales(format) ? p->first : 0),
-                *outputs = has_output_scales(format) ? s_W : NULL;
+    const float *s_W = w->scales + (weight_has_row_scales_of(format) ? p->first : 0),
+                *outputs = weight_has_row_scales_of(format) ? s_W : NULL;
     if (p->format != FORMAT_INT8) { // (acc · s_W) · s_a
         gemm->first = *s_W, gemm->first_outputs = outputs;
         set_scale_of_input(p, &gemm->second, &gemm->second_rows);
     } else if (format_group(format) > 0) {
-        set_factors_of_int4(l, p, s_W, gemm);
+        set_factors_of_int4(l, p, w, gemm);
     } else if (p->scale_first) {
         gemm->first = *s_W, gemm->first_outputs = outputs;
         set_ratio(l, p, &gemm->second, &gemm->second_rows);

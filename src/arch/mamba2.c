@@ -45,26 +45,35 @@ static const struct arch_tensor tensors[MAMBA2_TENSORS] = {
     [MAMBA2_OUT_PROJ] = {.name = "mixer.out_proj.weight", .shape = {EXTENT_D, EXTENT_I}, .halves = true},
 };
 
+#define ANY_WEIGHT FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16
+#define ANY_INT4 FORMAT_INT4_G128, FORMAT_INT4_G64, FORMAT_INT4_G32
+#define GRID_OR_FLOAT FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16
+
 static const struct unit units[MAMBA2_UNITS] = {
-    [MAMBA2_UNIT_IN_PROJ] = {"weight:in_proj", {FORMAT_INT8}},
-    [MAMBA2_UNIT_CONV_W] = {"weight:conv1d", {FORMAT_INT8}},
-    [MAMBA2_UNIT_CONV_B] = {"weight:conv1d_bias", {FORMAT_INT8}},
-    [MAMBA2_UNIT_DT_BIAS] = {"weight:dt_bias", {FORMAT_FP16}},
-    [MAMBA2_UNIT_A_LOG] = {"weight:A_log", {FORMAT_INT8}},
-    [MAMBA2_UNIT_D_SKIP] = {"weight:D", {FORMAT_INT8}},
-    [MAMBA2_UNIT_GATE] = {"weight:norm", {FORMAT_FP16}},
-    [MAMBA2_UNIT_OUT_PROJ] = {"weight:out_proj", {FORMAT_INT8}},
-    [MAMBA2_UNIT_IN_PROJ_INPUT] = {"in_proj:input", {FORMAT_INT8}},
-    [MAMBA2_UNIT_CONV1D_INPUT] = {"conv1d:input", {FORMAT_INT8, FORMAT_DYNAMIC}},
-    [MAMBA2_UNIT_GATE_INPUT] = {"gate:input", {FORMAT_INT8}},
-    [MAMBA2_UNIT_CONV1D_OUTPUT] = {"conv1d:output", {FORMAT_INT8, FORMAT_FLOAT}},
+    [MAMBA2_UNIT_IN_PROJ] = {"weight:in_proj", {ANY_WEIGHT, FORMAT_INT8_CHANNEL, ANY_INT4}},
+    [MAMBA2_UNIT_CONV_W] = {"weight:conv1d", {ANY_WEIGHT, FORMAT_INT8_CHANNEL}},
+    [MAMBA2_UNIT_CONV_B] = {"weight:conv1d_bias", {ANY_WEIGHT}},
+    [MAMBA2_UNIT_DT_BIAS] = {"weight:dt_bias", {FORMAT_FP16, FORMAT_FLOAT}},
+    [MAMBA2_UNIT_A_LOG] = {"weight:A_log", {ANY_WEIGHT}},
+    [MAMBA2_UNIT_D_SKIP] = {"weight:D", {ANY_WEIGHT}},
+    [MAMBA2_UNIT_GATE] = {"weight:norm", {FORMAT_FP16, FORMAT_FLOAT}},
+    [MAMBA2_UNIT_OUT_PROJ] = {"weight:out_proj", {ANY_WEIGHT, FORMAT_INT8_CHANNEL, ANY_INT4}},
+    [MAMBA2_UNIT_IN_PROJ_INPUT] = {"in_proj:input",
+                                   {FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16, FORMAT_DYNAMIC_TOKEN}},
+    [MAMBA2_UNIT_CONV1D_INPUT] = {"conv1d:input",
+                                  {FORMAT_INT8, FORMAT_DYNAMIC, FORMAT_FLOAT, FORMAT_FP16,
+                                   FORMAT_DYNAMIC_TOKEN}},
+    [MAMBA2_UNIT_GATE_INPUT] = {"gate:input", {GRID_OR_FLOAT}},
+    [MAMBA2_UNIT_CONV1D_OUTPUT] = {"conv1d:output", {GRID_OR_FLOAT}},
     [MAMBA2_UNIT_SCAN_U] = {"scan:u", {FORMAT_CODES, FORMAT_INT8, FORMAT_FLOAT}},
-    [MAMBA2_UNIT_SCAN_DT] = {"scan:dt", {FORMAT_INT8}},
-    [MAMBA2_UNIT_SCAN_Y] = {"scan:y", {FORMAT_FP16}},
-    [MAMBA2_UNIT_NORM_OUTPUT] = {"norm:output", {FORMAT_FP16}},
-    [MAMBA2_UNIT_OUT_PROJ_INPUT] = {"out_proj:input", {FORMAT_INT8}},
-    [MAMBA2_UNIT_MIXER_OUTPUT] = {"mixer:output", {FORMAT_FP16}},
-    [MAMBA2_UNIT_SCAN_ORDER] = {"scan:order", {FORMAT_SEQUENTIAL, FORMAT_CHUNKED, FORMAT_CHUNKED_GPU}},
+    [MAMBA2_UNIT_SCAN_DT] = {"scan:dt", {GRID_OR_FLOAT}},
+    [MAMBA2_UNIT_SCAN_Y] = {"scan:y", {FORMAT_FP16, FORMAT_FLOAT}},
+    [MAMBA2_UNIT_NORM_OUTPUT] = {"norm:output", {FORMAT_FP16, FORMAT_FLOAT}},
+    [MAMBA2_UNIT_OUT_PROJ_INPUT] = {"out_proj:input",
+                                    {FORMAT_INT8, FORMAT_FLOAT, FORMAT_FP16, FORMAT_DYNAMIC_TOKEN}},
+    [MAMBA2_UNIT_MIXER_OUTPUT] = {"mixer:output", {FORMAT_FP16, FORMAT_FLOAT}},
+    [MAMBA2_UNIT_SCAN_ORDER] = {"scan:order",
+                                {FORMAT_SEQUENTIAL, FORMAT_CHUNKED, FORMAT_CHUNKED_GPU, FORMAT_CHUNKED_FP16}},
 };
 
 // ---- activations ----
@@ -93,11 +102,12 @@ static float *carve(const struct dims *d, int max_tokens, struct arena *a, void 
     w->y = take(a, L, width.ldI);
     w->in_codes = arena_take(a, (size_t)((L + before) * width.ld_in));
     if (w->in_codes) w->in_codes += before * width.ld_in;
-    w->y_codes = arena_take(a, (size_t)(L * width.ldI) + 4); // the INT8 kernels read groups of four
+    w->y_codes = arena_take(a, (size_t)(L * width.ld_conv) + 4); // the INT8 kernels read groups of four
     w->factors = take(a, 1, width.ld_in);
     w->steps = take(a, 1, width.ld_in);
     w->conv_steps = take(a, 1, width.ld_conv);
     w->taps = take(a, 1, width.ld_conv);
+    w->row_scales = take(a, 1, L);
     const long wide = width.ldD > width.ld_conv ? width.ldD : width.ld_conv;
     const long room =
         KERNEL_LANES +
@@ -132,6 +142,11 @@ static double operations(const struct dims *d)
     return 2 * (rows * D + conv + I * D) + 5 * I * d->d_state + 20 * I + 8 * D;
 }
 
+static bool takes_codes(const struct setting *setting, int unit)
+{
+    return mamba2_takes_codes(setting, (enum mamba2_unit)unit);
+}
+
 const struct arch arch_mamba2 = {.name = "mamba2",
                                  .title = "Mamba-2",
                                  .model_type = "mamba2",
@@ -154,6 +169,9 @@ const struct arch arch_mamba2 = {.name = "mamba2",
                                  .carve_layer = mamba2_carve_layer,
                                  .scratch_bytes = mamba2_scratch_bytes,
                                  .pack = mamba2_pack,
+                                 .need = mamba2_need,
+                                 .takes_codes = takes_codes,
+                                 .depth = mamba2_depth,
                                  .work_bytes = sizeof(struct mamba2_work),
                                  .carve = carve,
                                  .layer = run_layer,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A W8A8 checkpoint of Mamba-2 in Quamba2's layout: with one scale for each site, or with scales of groups of
-// heads and channels, which then stand in the order of the groups.
+// A quantized checkpoint of Mamba-2 in Quamba2's layout, each layer W8A8, W4A8 or W4A16: with one scale for
+// each site, or with scales of groups of heads and channels, which then stand in the order of the groups.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 
 #include "codes_parts.h"
 #include "mamba2_parts.h"
+#include "ssmsweep/arch/codes4.h"
 
 enum {
     NAME_CHARS = CODES_NAME_CHARS,
@@ -17,21 +18,43 @@ enum {
 
 // ---- names ----
 
-static const struct field {
+// How a tensor is stored: codes, by input or as the equations have it; floats; or 4 bits, of which the name
+// is the beginning.
+enum stored { CODES_BY_INPUT, CODES, FLOATS, FOUR_BITS };
+struct field {
     const char *name;
     enum mamba2_tensor tensor;
-    bool stored_by_input, is_float;
-} fields[] = {
-    {"mixer.in_proj.weight", MAMBA2_IN_PROJ, true, false},
-    {"mixer.conv1d.weight", MAMBA2_CONV_W, false, false},
-    {"mixer.conv1d.bias", MAMBA2_CONV_B, false, false},
-    {"mixer.qchunk_scan.dt_bias", MAMBA2_DT_BIAS, false, true},
-    {"mixer.qchunk_scan.A_log", MAMBA2_A_LOG, false, false},
-    {"mixer.qchunk_scan.D", MAMBA2_D_SKIP, false, false},
-    {"mixer.norm.weight", MAMBA2_GATE, false, true},
-    {"mixer.out_proj.weight", MAMBA2_OUT_PROJ, true, false},
+    enum stored stored;
 };
-enum { FIELDS = sizeof fields / sizeof fields[0] };
+
+#define INT8_FIELDS                                                                                          \
+    {"mixer.conv1d.weight", MAMBA2_CONV_W, CODES}, {"mixer.conv1d.bias", MAMBA2_CONV_B, CODES},              \
+        {"mixer.qchunk_scan.dt_bias", MAMBA2_DT_BIAS, FLOATS},                                               \
+        {"mixer.qchunk_scan.A_log", MAMBA2_A_LOG, CODES}, {"mixer.qchunk_scan.D", MAMBA2_D_SKIP, CODES},     \
+    {                                                                                                        \
+        "mixer.norm.weight", MAMBA2_GATE, FLOATS                                                             \
+    }
+enum { FIELDS = MAMBA2_TENSORS - 1 }; // all but the norm's weight
+
+static const struct field w8a8_fields[FIELDS] = {{"mixer.in_proj.weight", MAMBA2_IN_PROJ, CODES_BY_INPUT},
+                                                 INT8_FIELDS,
+                                                 {"mixer.out_proj.weight", MAMBA2_OUT_PROJ, CODES_BY_INPUT}};
+static const struct field w4a8_fields[FIELDS] = {INT8_FIELDS,
+                                                 {"mixer.in_proj", MAMBA2_IN_PROJ, FOUR_BITS},
+                                                 {"mixer.out_proj", MAMBA2_OUT_PROJ, FOUR_BITS}};
+static const struct field w4a16_fields[FIELDS] = {{"mixer.conv1d.weight", MAMBA2_CONV_W, FLOATS},
+                                                  {"mixer.conv1d.bias", MAMBA2_CONV_B, FLOATS},
+                                                  {"mixer.dt_bias", MAMBA2_DT_BIAS, FLOATS},
+                                                  {"mixer.A_log", MAMBA2_A_LOG, FLOATS},
+                                                  {"mixer.D", MAMBA2_D_SKIP, FLOATS},
+                                                  {"mixer.norm.weight", MAMBA2_GATE, FLOATS},
+                                                  {"mixer.in_proj", MAMBA2_IN_PROJ, FOUR_BITS},
+                                                  {"mixer.out_proj", MAMBA2_OUT_PROJ, FOUR_BITS}};
+
+static const struct field *fields_of(enum model_kind kind)
+{
+    return kind == MODEL_W4A16 ? w4a16_fields : kind == MODEL_W4A8 ? w4a8_fields : w8a8_fields;
+}
 
 // Numbers: places among model_scales().
 static const struct {
@@ -47,9 +70,9 @@ static const struct {
     {"mixer.had.x_H_scale", MAMBA2_SITE_OUT_PROJ_INPUT},
     {"mixer.qchunk_scan.A_log_scale", MAMBA2_SITES + MAMBA2_A_LOG},
     {"mixer.qchunk_scan.D_scale", MAMBA2_SITES + MAMBA2_D_SKIP},
-    {"mixer.out_proj.b", MAMBA2_SITES + MAMBA2_OUT_PROJ},
+    {"mixer.out_proj.b", MAMBA2_SITES + MAMBA2_OUT_PROJ}, // the last: of W8A8 alone
 };
-enum { SCALE_FIELDS = sizeof scale_fields / sizeof scale_fields[0] };
+enum { SCALE_FIELDS = sizeof scale_fields / sizeof scale_fields[0], W4A8_SCALE_FIELDS = SCALE_FIELDS - 1 };
 
 static const char *const part_scales[] = {"mixer.conv1d.wx_scale", "mixer.conv1d.wB_scale",
                                           "mixer.conv1d.wC_scale", "mixer.conv1d.bx_scale",
@@ -67,41 +90,44 @@ static const char x_out[] = "mixer.conv1d.x_out_scales", x_again[] = "mixer.qchu
                   states[] = "mixer.qchunk_scan.ssm_state_scale", in_proj_a[] = "mixer.in_proj.a",
                   in_proj_b[] = "mixer.in_proj.b", out_proj_a[] = "mixer.out_proj.a";
 
-bool mamba2_knows_codes(const char *name, int n_layer)
+static bool is_listed(const char *rest, const char *const *names, size_t count)
 {
-    static const char prefix[] = "backbone.layers.";
-    static const char *const others[] = {x_out,
-                                         x_again,
-                                         B_out,
-                                         B_again,
-                                         C_out,
-                                         C_again,
-                                         heads,
-                                         heads_again,
-                                         lanes,
-                                         lanes_again,
-                                         states,
-                                         in_proj_a,
-                                         in_proj_b,
-                                         out_proj_a,
-                                         "mixer.out_proj.alpha",
-                                         "norm.weight",
-                                         "mixer.norm.output_scale"};
-    if (strncmp(name, prefix, sizeof prefix - 1) != 0) return codes_is_end(name);
-    char *end, expected[NAME_CHARS];
-    const long layer = strtol(name + sizeof prefix - 1, &end, 10);
-    snprintf(expected, sizeof expected, "%s%ld.", prefix, layer);
-    if (layer < 0 || layer >= n_layer || strncmp(name, expected, strlen(expected)) != 0) return false;
-    const char *rest = end + 1;
-    for (int i = 0; i < FIELDS; i++)
-        if (strcmp(rest, fields[i].name) == 0) return true;
-    for (int i = 0; i < SCALE_FIELDS; i++)
-        if (strcmp(rest, scale_fields[i].name) == 0) return true;
-    for (int i = 0; i < PART_SCALES; i++)
-        if (strcmp(rest, part_scales[i]) == 0) return true;
-    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
-        if (strcmp(rest, others[i]) == 0) return true;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(rest, names[i]) == 0) return true;
     return false;
+}
+
+static bool is_field(const struct field *field, const char *rest)
+{
+    const size_t bytes = strlen(field->name);
+    if (field->stored != FOUR_BITS) return strcmp(rest, field->name) == 0;
+    return strncmp(rest, field->name, bytes) == 0 && rest[bytes] == '.' && codes4_is_part(rest + bytes + 1);
+}
+
+// Layers with scales of activations have these, those of W8A8 the second list as well.
+static bool is_scale(const char *rest, enum model_kind kind)
+{
+    static const char *const others[] = {x_out, x_again,     B_out,  B_again,
+                                         C_out, C_again,     heads,  heads_again,
+                                         lanes, lanes_again, states, "mixer.norm.output_scale"},
+                             *const w8a8[] = {in_proj_a, in_proj_b, out_proj_a, "mixer.out_proj.alpha"};
+    for (int i = 0; i < (kind == MODEL_W8A8 ? SCALE_FIELDS : W4A8_SCALE_FIELDS); i++)
+        if (strcmp(rest, scale_fields[i].name) == 0) return true;
+    return is_listed(rest, part_scales, PART_SCALES) ||
+           is_listed(rest, others, sizeof others / sizeof others[0]) ||
+           (kind == MODEL_W8A8 && is_listed(rest, w8a8, sizeof w8a8 / sizeof w8a8[0]));
+}
+
+bool mamba2_knows_codes(const struct model *model, const char *name)
+{
+    const char *rest;
+    int layer;
+    if (!codes_split_name(name, model->dims.n_layer, &layer, &rest)) return codes_is_end(name);
+    const enum model_kind kind = model_layer_kind(model, layer);
+    if (strcmp(rest, "norm.weight") == 0) return true;
+    for (int i = 0; i < FIELDS; i++)
+        if (is_field(&fields_of(kind)[i], rest)) return true;
+    return kind != MODEL_W4A16 && is_scale(rest, kind);
 }
 
 // ---- arrays ----
@@ -308,22 +334,24 @@ static void expected_shape(const struct dims *d, enum mamba2_tensor tensor, int6
 static enum status bind_field(struct model *model, int layer, const struct field *field, struct tensor *view,
                               struct error *err)
 {
+    const bool a8 = model_layer_kind(model, layer) != MODEL_W4A16;
+    const enum mamba2_site input =
+        field->tensor == MAMBA2_IN_PROJ ? MAMBA2_SITE_IN_PROJ_INPUT : MAMBA2_SITE_OUT_PROJ_INPUT;
     char name[NAME_CHARS];
     int64_t shape[2];
+    struct codes4 codes;
     codes_layer_name(layer, field->name, name);
     expected_shape(&model->dims, field->tensor, shape);
     const struct tensor **bound = &model->tensors[layer * MAMBA2_TENSORS + (int)field->tensor];
-    if (!field->is_float) {
-        if (codes_bind(model, name, shape, field->stored_by_input, view, err)) return err->status;
-        *bound = view;
-        return STATUS_OK;
-    }
-    float *values = malloc((size_t)shape[0] * sizeof *values);
-    if (!values) return error_memory(err, (size_t)shape[0] * sizeof *values, "a tensor");
-    *bound = checkpoint_find(model->checkpoint, name);
-    read_floats(model, layer, field->name, (int)shape[0], -INFINITY, values, err);
-    free(values);
-    return err->status;
+    *bound = view;
+    if (field->stored == FLOATS) return codes_bind_float(model, name, shape, view, err);
+    if (field->stored != FOUR_BITS)
+        return codes_bind(model, name, shape, field->stored == CODES_BY_INPUT, view, err);
+    if (codes4_bind(&codes, model, name, (int)shape[0], (int)shape[1], a8, model_scales(model, layer)[input],
+                    err))
+        return err->status;
+    *bound = codes.words;
+    return STATUS_OK;
 }
 
 static float largest(const float *values, int count)
@@ -351,30 +379,50 @@ static enum status bind_site_scales(struct model *model, int layer, float *scale
         scales[MAMBA2_SITE_B_OUT] = largest(columns + I, BC);
         scales[MAMBA2_SITE_C_OUT] = largest(columns + I + BC, BC);
     }
-    if (!err->status && !mamba2_in_proj_steps(model, layer, columns + room, err))
-        mamba2_part_scales(model, layer, parts, err);
+    if (!err->status && model_layer_kind(model, layer) == MODEL_W8A8)
+        mamba2_in_proj_steps(model, layer, columns + room, err);
+    if (!err->status) mamba2_part_scales(model, layer, parts, err);
     free(columns);
     return err->status;
 }
 
-static enum status bind_layer(struct model *model, int layer, struct error *err)
+static enum status bind_scales(struct model *model, int layer, struct error *err)
 {
+    const bool w8a8 = model_layer_kind(model, layer) == MODEL_W8A8;
     float *scales = model->scales + (long)layer * SCALES;
     char name[NAME_CHARS];
-    codes_layer_name(layer, "norm.weight", name);
-    if (codes_norm(model, name, "in_proj", &model->tensors[layer * MAMBA2_TENSORS + MAMBA2_NORM], err))
-        return err->status;
-    for (int i = 0; i < FIELDS; i++)
-        if (bind_field(model, layer, &fields[i], &model->views[layer * FIELDS + i], err)) return err->status;
-    for (int i = 0; i < SCALE_FIELDS; i++) {
+    for (int i = 0; i < (w8a8 ? SCALE_FIELDS : W4A8_SCALE_FIELDS); i++) {
         codes_layer_name(layer, scale_fields[i].name, name);
         if (codes_scale(model, name, &scales[scale_fields[i].place], err)) return err->status;
     }
-    if (bind_site_scales(model, layer, scales, err)) return err->status;
+    if (bind_site_scales(model, layer, scales, err) || !w8a8) return err->status;
     codes_layer_name(layer, in_proj_a, name);
     if (codes_check(model, name, (double)scales[MAMBA2_SITE_IN_PROJ_INPUT], err)) return err->status;
     codes_layer_name(layer, out_proj_a, name);
     return codes_check(model, name, (double)scales[MAMBA2_SITE_OUT_PROJ_INPUT], err);
+}
+
+// Weights in 4 bits, or all others.
+static enum status bind_fields(struct model *model, int layer, bool four_bits, struct error *err)
+{
+    const struct field *fields = fields_of(model_layer_kind(model, layer));
+    for (int i = 0; i < FIELDS; i++)
+        if ((fields[i].stored == FOUR_BITS) == four_bits &&
+            bind_field(model, layer, &fields[i], &model->views[layer * FIELDS + i], err))
+            return err->status;
+    return STATUS_OK;
+}
+
+// Scales stand between: those of what goes into them are checked with weights in 4 bits.
+static enum status bind_layer(struct model *model, int layer, struct error *err)
+{
+    char norm[NAME_CHARS];
+    codes_layer_name(layer, "norm.weight", norm);
+    if (codes_norm(model, norm, "in_proj", &model->tensors[layer * MAMBA2_TENSORS + MAMBA2_NORM], err) ||
+        bind_fields(model, layer, false, err) ||
+        (model_layer_kind(model, layer) != MODEL_W4A16 && bind_scales(model, layer, err)))
+        return err->status;
+    return bind_fields(model, layer, true, err);
 }
 
 enum status mamba2_bind_codes(struct model *model, const struct config *config, struct error *err)

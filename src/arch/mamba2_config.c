@@ -39,33 +39,10 @@ static bool is_hugging_face(const struct config_source *in)
 
 // ---- the kind of model ----
 
-static enum status check_layer(const struct config_source *in, struct error *err)
-{
-    const struct json *value = json_get(in->ssm, "layer");
-    const char *name = json_string(value), *first = config_layer_name(in);
-    if (!config_is_there(value) ||
-        (name && (strcmp(name, "Mamba2") == 0 || strcmp(name, "W8A8QMamba2") == 0)))
-        return STATUS_OK;
-    static const char *const quantized[][2] = {
-        {"W4A8QMamba2", "Mamba-2 with 4-bit weights and 8-bit activations"},
-        {"W4A16QMamba2", "Mamba-2 with 4-bit weights"}};
-    const char *meaning =
-        json_is_array(value) ? "layers of several precisions, W4AX" : "another kind of layer";
-    for (size_t i = 0; name && i < sizeof quantized / sizeof quantized[0]; i++)
-        if (strcmp(name, quantized[i][0]) == 0) meaning = quantized[i][1];
-    return error_set(err, STATUS_INPUT,
-                     "%s: key 'ssm_cfg.layer': expected 'Mamba2' or 'W8A8QMamba2', got %s'%.64s' (%s); use a "
-                     "float or W8A8 Mamba-2 model",
-                     in->path, json_is_array(value) ? "a list that begins with " : "",
-                     first ? first : "no string", meaning);
-}
-
 static enum status check_architecture(const struct config_source *in, struct config *config,
                                       struct error *err)
 {
-    const char *layer = json_string(json_get(in->ssm, "layer"));
-    config->kind = layer && strcmp(layer, "W8A8QMamba2") == 0 ? MODEL_W8A8 : MODEL_FLOAT;
-    if (config_check_type(in, config->dims.arch, err) || check_layer(in, err) ||
+    if (config_check_type(in, config->dims.arch, err) || config_read_kind(in, "Mamba2", true, config, err) ||
         config_check_parts(in, config, err) || config_check_plain(in, err) ||
         config_want_bool(in, &wide_skip_fact, false, err))
         return err->status;

@@ -10,9 +10,11 @@ size_t mamba2_scratch_bytes(const struct dims *d)
 {
     const long I = d->d_inner, D = d->d_model, conv = (long)arch_size(EXTENT_I_2GN, d);
     const long rows = (long)arch_size(EXTENT_2I_2GN_H, d), in_proj = rows * D, out_proj = I * D;
-    const long layer = in_proj + out_proj + 2 * conv * (d->d_conv + 1) + I + D + 4L * d->n_heads;
-    const long codes = (in_proj > out_proj ? in_proj : out_proj) / (long)sizeof(float) + KERNEL_LANES;
-    return (size_t)(layer + codes + 4L * KERNEL_LANES * (D + I)) * sizeof(float) + ((size_t)1 << 16);
+    const long small = 6 * conv * (d->d_conv + 1) + 4 * (rows + I + D) + 8L * d->n_heads;
+    // The larger weight as it comes, what codes stand for, and both as codes.
+    const long most = in_proj > out_proj ? in_proj : out_proj;
+    return (size_t)(2 * most + most / 2 + small + 4L * KERNEL_LANES * (D + I)) * sizeof(float) +
+           ((size_t)1 << 16);
 }
 
 // -exp(A_log), by the project's own exp, so that the bits do not depend on a library.
@@ -46,32 +48,7 @@ static void pack_small(const struct packing *p, bool half, struct mamba2_float_l
     mamba2_pack_decay(p, pack_load(p->scratch, model_tensor(p->model, p->layer, MAMBA2_A_LOG)), out->A);
 }
 
-// ---- INT8 ----
-
-// Symmetric: s = max(max|w|, 1e-5) / 127, code = clamp(rint(w / s), -128, 127); returns s.
-static float quantize(const struct packing *p, const float *values, long count, int8_t *codes)
-{
-    float most = 0;
-    for (long i = 0; i < count; i++)
-        if (fabsf(values[i]) > most) most = fabsf(values[i]);
-    const float scale = (most > 1e-5f ? most : 1e-5f) / 127.0f;
-    p->kernels->quantize_even(values, count / KERNEL_LANES * KERNEL_LANES, scale, codes);
-    for (long i = count / KERNEL_LANES * KERNEL_LANES; i < count; i++) {
-        const float code = rintf(values[i] / scale);
-        codes[i] = (int8_t)(code > 127 ? 127 : code);
-    }
-    return scale;
-}
-
-// In place: values become code * scale.
-static void round_to_grid(const struct packing *p, float *values, long count, int8_t *codes)
-{
-    const float scale = quantize(p, values, count, codes);
-    for (long i = 0; i < count; i++)
-        values[i] = (float)codes[i] * scale;
-}
-
-// ---- order of heads and channels ----
+// ---- in the order and the basis of the weights by unit ----
 
 // Row i becomes what row order[i] was; a row has so many floats.
 static void move_rows(struct arena *scratch, float *rows, long width, const int32_t *order, int count)
@@ -95,7 +72,7 @@ static void move_rows(struct arena *scratch, float *rows, long width, const int3
 }
 
 // A tensor as float32, to be altered, in the order in which the weights by unit are.
-static float *load(const struct packing *p, enum mamba2_tensor tensor)
+float *mamba2_load(const struct packing *p, enum mamba2_tensor tensor)
 {
     const struct dims *d = &p->model->dims;
     const struct layer_groups *groups = p->groups;
@@ -133,12 +110,12 @@ static float *load(const struct packing *p, enum mamba2_tensor tensor)
 }
 
 // had_rows(W_in diag(w_norm))
-static float *rotated_in_proj(const struct packing *p, int rows)
+float *mamba2_rotated_in_proj(const struct packing *p)
 {
-    const int D = p->model->dims.d_model;
+    const int D = p->model->dims.d_model, rows = (int)arch_size(EXTENT_2I_2GN_H, &p->model->dims);
     const float *norm =
         pack_view(p->kernels, p->scratch, model_tensor(p->model, p->layer, MAMBA2_NORM), false);
-    float *in_proj = load(p, MAMBA2_IN_PROJ);
+    float *in_proj = mamba2_load(p, MAMBA2_IN_PROJ);
     for (int n = 0; n < rows; n++) {
         float *row = in_proj + (long)n * D;
         for (int k = 0; k < D; k++)
@@ -149,79 +126,14 @@ static float *rotated_in_proj(const struct packing *p, int rows)
 }
 
 // had over both axes of W_out [D, I].
-static float *rotated_out_proj(const struct packing *p)
+float *mamba2_rotated_out_proj(const struct packing *p)
 {
     const int D = p->model->dims.d_model, I = p->model->dims.d_inner;
-    float *out_proj = load(p, MAMBA2_OUT_PROJ);
+    float *out_proj = mamba2_load(p, MAMBA2_OUT_PROJ);
     for (int n = 0; n < D; n++)
         p->kernels->hadamard(&p->rotations->inner.forward, out_proj + (long)n * I);
     pack_rotate_columns(p->kernels, p->scratch, &p->rotations->model.forward, out_proj, D, I);
     return out_proj;
-}
-
-static void pack_projections(const struct packing *p, int8_t *codes, struct mamba2_unit_layer *out)
-{
-    const struct dims *d = &p->model->dims;
-    const struct mamba2_width w = mamba2_width_of(d);
-    const int D = d->d_model, rows = (int)arch_size(EXTENT_2I_2GN_H, d);
-    const size_t mark = p->scratch->used_bytes;
-    float *in_proj = rotated_in_proj(p, rows);
-    long row = 0;
-    for (int part = 0; part < MAMBA2_PARTS; part++) {
-        int first;
-        const int count = mamba2_part_of(&w, (enum mamba2_part)part, &first);
-        out->in_proj_scales[part] = quantize(p, in_proj + row * D, (long)count * D, codes + row * D);
-        row += count;
-    }
-    uint8_t *conv = pack_codes(codes, 0, w.I, D, out->in_proj);
-    uint8_t *dt = pack_codes(codes, w.I, w.conv, D, conv);
-    pack_codes(codes, w.I + w.conv, w.H, D, dt);
-    p->scratch->used_bytes = mark;
-    *out->out_proj_scale = quantize(p, rotated_out_proj(p), (long)D * w.I, codes);
-    pack_codes(codes, 0, D, w.I, out->out_proj);
-    p->scratch->used_bytes = mark;
-}
-
-static void pack_conv(const struct packing *p, int8_t *codes, struct mamba2_unit_layer *out)
-{
-    const struct dims *d = &p->model->dims;
-    const struct mamba2_width w = mamba2_width_of(d);
-    const long K = d->d_conv;
-    float *weight = load(p, MAMBA2_CONV_W), *bias = load(p, MAMBA2_CONV_B);
-    for (int part = PART_X; part <= PART_C; part++) {
-        int first;
-        const long count = mamba2_part_of(&w, (enum mamba2_part)part, &first);
-        float *taps = weight + (first - w.ldI) * K;
-        out->conv_w_scales[part] = quantize(p, taps, count * K, codes);
-        for (long i = 0; i < count * K; i++)
-            taps[i] = codes[i];
-        round_to_grid(p, bias + first - w.ldI, count, codes);
-    }
-    pack_transposed(weight, w.conv, (int)K, w.ld_conv, out->conv_w);
-    pack_vector(bias, w.conv, w.ld_conv, out->conv_b);
-}
-
-static void pack_units(const struct packing *p, struct mamba2_unit_layer *out)
-{
-    const struct dims *d = &p->model->dims;
-    const struct mamba2_width w = mamba2_width_of(d);
-    const size_t in_proj = (size_t)arch_size(EXTENT_2I_2GN_H, d) * (size_t)d->d_model,
-                 out_proj = (size_t)d->d_model * (size_t)w.I;
-    int8_t *codes = arena_take(p->scratch, (in_proj > out_proj ? in_proj : out_proj) + KERNEL_LANES);
-    memset(out->given, 0, (size_t)w.ld_in * sizeof *out->given);
-    memset(out->conv_steps, 0, (size_t)w.ld_conv * sizeof *out->conv_steps);
-    pack_projections(p, codes, out);
-    pack_conv(p, codes, out);
-    float *A_log = load(p, MAMBA2_A_LOG), *skip = load(p, MAMBA2_D_SKIP);
-    float *dt_bias = load(p, MAMBA2_DT_BIAS), *gate = load(p, MAMBA2_GATE);
-    round_to_grid(p, A_log, w.H, codes);
-    round_to_grid(p, skip, w.H, codes);
-    mamba2_pack_decay(p, A_log, out->A);
-    pack_vector(skip, w.H, w.ldH, out->D_skip);
-    p->kernels->round_half(dt_bias, w.ldH);
-    p->kernels->round_half(gate, w.ldI);
-    pack_vector(dt_bias, w.H, w.ldH, out->dt_bias);
-    pack_vector(gate, w.I, w.ldI, out->gate);
 }
 
 void mamba2_pack(const struct packing *p, enum packed_form form, void *layer)
@@ -231,10 +143,10 @@ void mamba2_pack(const struct packing *p, enum packed_form form, void *layer)
     const struct panel_recipe recipe = {.half = form == PACKED_FP16};
     struct mamba2_float_layer *out = layer;
     if (form == PACKED_BY_UNIT) {
-        (p->model->kind == MODEL_W8A8 ? mamba2_pack_given : pack_units)(p, layer);
+        mamba2_pack_units(p, layer);
         return;
     }
-    if (p->model->kind == MODEL_W8A8) {
+    if (model_is_codes(p->model)) {
         mamba2_dequantize(p, recipe.half, out);
         return;
     }
@@ -260,31 +172,12 @@ static void carve_float(const struct dims *d, struct arena *arena, struct mamba2
     out->out_proj = pack_floats(arena, (long)w.ldD * d->d_inner);
 }
 
-static void carve_units(const struct dims *d, struct arena *arena, struct mamba2_unit_layer *out)
-{
-    const struct mamba2_width w = mamba2_width_of(d);
-    out->in_proj_scales = pack_floats(arena, MAMBA2_PARTS);
-    out->conv_w_scales = pack_floats(arena, MAMBA2_PARTS);
-    out->out_proj_scale = pack_floats(arena, 1);
-    out->given = pack_floats(arena, w.ld_in);
-    out->conv_steps = pack_floats(arena, w.ld_conv);
-    out->in_proj = pack_outputs(arena, w.ld_in, d->d_model);
-    out->out_proj = pack_outputs(arena, w.ldD, d->d_inner);
-    out->conv_w = pack_floats(arena, (long)d->d_conv * w.ld_conv);
-    out->conv_b = pack_floats(arena, w.ld_conv);
-    out->dt_bias = pack_floats(arena, w.ldH);
-    out->A = pack_floats(arena, w.ldH);
-    out->D_skip = pack_floats(arena, w.ldH);
-    out->gate = pack_floats(arena, w.ldI);
-}
-
 void mamba2_carve_layer(const struct dims *d, enum packed_form form, const struct needs *needs,
                         struct arena *arena, void *layer)
 {
     union mamba2_layer *out = layer;
-    (void)needs; // every setting needs the same
     if (form == PACKED_BY_UNIT)
-        carve_units(d, arena, &out->u);
+        mamba2_carve_units(d, needs, arena, &out->u);
     else
         carve_float(d, arena, &out->f);
 }

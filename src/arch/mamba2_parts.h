@@ -6,22 +6,23 @@
 #include "ssmsweep/arch/config.h"
 #include "ssmsweep/arch/mamba2.h"
 #include "ssmsweep/arch/pass.h"
+#include "unit_weights.h"
 
 enum status mamba2_describe(struct config *config, const struct config_source *in, struct error *err);
 
-// ---- a W8A8 checkpoint in Quamba2's layout (mamba2_codes.c) ----
+// ---- a quantized checkpoint in Quamba2's layout (mamba2_codes.c) ----
 
 enum { MAMBA2_GROUPS = 4 }; // of heads in each of G, and of channels in each of those
 
 // Fills tensors, scales, ends and views of a model whose dims and checkpoint are there.  STATUS_INPUT:
 // missing, wrong shape or dtype, scales that are not positive or contradict each other or config.json.
 enum status mamba2_bind_codes(struct model *model, const struct config *config, struct error *err);
-bool mamba2_knows_codes(const char *name, int n_layer);
+bool mamba2_knows_codes(const struct model *model, const char *name);
 bool mamba2_has_groups(const struct model *model, int layer);
 // What a layer has beside tensors and scales of sites; checked already when it is packed.
 // Scales of conv1d's outputs: columns[I + 2GN].
 enum status mamba2_conv_steps(const struct model *model, int layer, float *columns, struct error *err);
-// s_W / s_o of each output of in_proj: steps[2I + 2GN + H, rounded up to 16].
+// s_W / s_o of each output of in_proj in W8A8: steps[2I + 2GN + H, rounded up to 16].
 enum status mamba2_in_proj_steps(const struct model *model, int layer, float *steps, struct error *err);
 // Scales of conv1d's weight and bias, of x, B, C each.
 enum status mamba2_part_scales(const struct model *model, int layer, float scales[6], struct error *err);
@@ -60,19 +61,10 @@ struct mamba2_float_layer {
 // The scales of what is in parts, in the order of the parts.
 enum mamba2_part { PART_Z, PART_X, PART_B, PART_C, PART_DT, MAMBA2_PARTS };
 
+// in_proj is had_rows(W_in diag(w_norm)), out_proj turned on both sides.
 struct mamba2_unit_layer {
-    float *in_proj_scales; // [MAMBA2_PARTS]
-    float *conv_w_scales;  // [MAMBA2_PARTS], of x, B, C
-    float *out_proj_scale;
-    float *given;      // [ld_in] s_W / s_o of a checkpoint; NULL: of a float model
-    float *conv_steps; // [ld_conv] scales of conv1d's outputs of a checkpoint
-    uint8_t *in_proj;  // code + 128, panels as in the float layer: had_rows(W_in diag(w_norm))
-    uint8_t *out_proj; // had on both sides
-    float *conv_w;     // [K][ld_conv] codes as integers
-    float *conv_b;     // [ld_conv] dequantized
-    float *dt_bias;    // [ldH] FP16
-    float *A, *D_skip; // [ldH] of dequantized values
-    float *gate;       // [ldI] FP16
+    weight_forms of[MAMBA2_WEIGHTS];
+    float *conv_steps; // [ld_conv] scales of conv1d's outputs of a checkpoint; 0: it has none
 };
 
 union mamba2_layer {
@@ -97,9 +89,23 @@ void mamba2_pack(const struct packing *packing, enum packed_form form, void *lay
 
 // -exp(A_log) [ldH]; A_log, with zeros up to 16, is scratch afterwards.
 void mamba2_pack_decay(const struct packing *p, float *A_log, float *out);
-// A W8A8 checkpoint (mamba2_given.c): its codes and scales as they are, and as floats, the rotations
-// undone.
-void mamba2_pack_given(const struct packing *p, struct mamba2_unit_layer *out);
+// In scratch, in the order in which the weights by unit are: a tensor as float32, to be altered;
+// had_rows(W_in diag(w_norm)), and had over both axes of W_out [D, I].
+float *mamba2_load(const struct packing *p, enum mamba2_tensor tensor);
+float *mamba2_rotated_in_proj(const struct packing *p);
+float *mamba2_rotated_out_proj(const struct packing *p);
+
+// Forms of weights by unit (mamba2_weights.c).  Does the product with a weight take it as codes?
+bool mamba2_takes_codes(const struct setting *setting, enum mamba2_unit weight);
+void mamba2_need(const struct setting *setting, struct needs *needs);
+int mamba2_depth(const struct dims *dims, int unit);
+void mamba2_carve_units(const struct dims *dims, const struct needs *needs, struct arena *arena,
+                        struct mamba2_unit_layer *layer);
+void mamba2_pack_units(const struct packing *packing, struct mamba2_unit_layer *layer);
+
+// A quantized checkpoint (mamba2_given.c): a weight as it comes, in scratch, and a layer as floats, the
+// rotations undone.
+void mamba2_load_given(const struct packing *p, enum mamba2_tensor tensor, struct loaded_weight *loaded);
 void mamba2_dequantize(const struct packing *p, bool half, struct mamba2_float_layer *out);
 
 // L is the longest sample.  What conv1d takes has K-1 rows of zeros in front of row 0.
@@ -116,6 +122,7 @@ struct mamba2_work {
     float *steps;      // [ld_in] scales of what comes out of in_proj
     float *conv_steps; // [ld_conv] scales of what comes out of conv1d
     float *taps;       // [ld_conv] scales of conv1d's sums
+    float *row_scales; // [L] scales of each token, of in_proj's input, and of conv1d's and out_proj's
 };
 
 bool mamba2_layer_float(const struct pass *pass);

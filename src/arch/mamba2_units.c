@@ -1,7 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // One quantized layer of Mamba-2 by its setting (docs/numerics.md, section 8).  No name of a mode is known
 // here.
+#include <string.h>
+
 #include "mamba2_parts.h"
+
+// An activation: codes with their scale, of the sample or of each token, or values.
+struct operand {
+    const float *values;
+    const int8_t *codes;
+    long ld;
+    const float *scale;
+    bool by_row;
+};
 
 // What the steps of one layer share.
 struct layer {
@@ -21,6 +32,12 @@ static enum format format_of(const struct layer *l, enum mamba2_unit unit)
     return (enum format)l->setting->of[unit];
 }
 
+// In the form in which its product takes it.
+static const struct packed_weight *weight_of(const struct layer *l, enum mamba2_unit weight)
+{
+    return &l->p->of[weight][format_of(l, weight)][mamba2_takes_codes(l->setting, weight)];
+}
+
 // The site of each part of what comes out of in_proj, and of conv1d.
 static const enum mamba2_site sites_in[MAMBA2_PARTS] = {MAMBA2_SITE_Z, MAMBA2_SITE_X_IN, MAMBA2_SITE_B_IN,
                                                         MAMBA2_SITE_C_IN, MAMBA2_SITE_DT};
@@ -36,18 +53,159 @@ static void fill(const struct layer *l, float *columns, enum mamba2_part part, i
         columns[first - from + i] = value;
 }
 
-// r' += h'; n_q = sat8(rint(x̂' / s_in))
-static void normalize(const struct layer *l)
+// The values of an operand; of codes in `room`.
+static struct operand valued(const struct layer *l, const struct operand *o, int width, float *room)
 {
-    const struct norm norm = {.residual = l->pass->residual,
-                              .h = l->pass->h,
+    if (o->values) return *o;
+    const struct dequantize dequantize = {.codes = o->codes,
+                                          .ldq = o->ld,
+                                          .width = width,
+                                          .scale = o->scale,
+                                          .by_row = o->by_row,
+                                          .values = room,
+                                          .ldv = o->ld};
+    l->on->dequantize(l->batch, &dequantize);
+    return (struct operand){.values = room, .ld = o->ld};
+}
+
+// x [L][ld] on a grid, of one scale or of each token's maximum.
+static struct operand quantized(const struct layer *l, const float *x, long ld, const float *step,
+                                bool ties_away, int8_t *codes)
+{
+    const struct quantize quantize = {.x = x,
+                                      .ldx = ld,
+                                      .width = (int)ld,
+                                      .of = step ? STEP_GIVEN : STEP_OF_ROWS,
+                                      .step = step ? *step : 0,
+                                      .steps = l->w->row_scales,
+                                      .ties_away = ties_away,
+                                      .codes = codes,
+                                      .ldq = ld};
+    l->on->quantize(l->batch, &quantize);
+    return (struct operand){
+        .codes = codes, .ld = ld, .scale = step ? step : l->w->row_scales, .by_row = !step};
+}
+
+// ---- norm and in_proj ----
+
+// r' += h'; x̂'; on a grid n_q = sat8(rint(x̂' / s_in))
+static struct operand normalize(const struct layer *l)
+{
+    const struct pass *pass = l->pass;
+    const enum format format = format_of(l, MAMBA2_UNIT_IN_PROJ_INPUT);
+    const float *step = &l->scale[MAMBA2_SITE_IN_PROJ_INPUT];
+    const bool on_grid = format == FORMAT_INT8;
+    const struct norm norm = {.residual = pass->residual,
+                              .h = pass->h,
                               .ld = l->width.ldD,
                               .width = l->d->d_model,
                               .eps = l->d->norm_eps,
-                              .codes = l->pass->codes,
-                              .step = l->scale[MAMBA2_SITE_IN_PROJ_INPUT]};
+                              .xhat = on_grid ? NULL : pass->xhat,
+                              .codes = on_grid ? pass->codes : NULL,
+                              .step = *step};
     l->on->norm(l->batch, &norm);
-    l->on->find_broken(l->batch, l->pass->residual, l->width.ldD, l->d->d_model);
+    l->on->find_broken(l->batch, pass->residual, l->width.ldD, l->d->d_model);
+    if (on_grid) return (struct operand){.codes = pass->codes, .ld = l->width.ldD, .scale = step};
+    if (format == FORMAT_FP16) l->on->round_half(l->batch, pass->xhat, l->width.ldD);
+    if (format == FORMAT_DYNAMIC_TOKEN)
+        return quantized(l, pass->xhat, l->width.ldD, NULL, false, pass->codes);
+    return (struct operand){.values = pass->xhat, .ld = l->width.ldD};
+}
+
+// What comes out of in_proj side by side: z; x, B and C; dt.
+struct section {
+    enum format format; // FORMAT_FLOAT of what is quantized behind it
+    int first, width;   // of in_proj's padded outputs
+    float *values;      // [L][ldv]
+    long ldv;
+};
+enum { SECTION_Z, SECTION_CONV, SECTION_DT, SECTIONS };
+
+static bool is_dynamic(enum format format)
+{
+    return format == FORMAT_DYNAMIC || format == FORMAT_DYNAMIC_TOKEN;
+}
+
+static void find_sections(const struct layer *l, struct section sections[SECTIONS])
+{
+    const struct mamba2_width *w = &l->width;
+    const enum format conv = format_of(l, MAMBA2_UNIT_CONV1D_INPUT);
+    float *in = l->w->in;
+    sections[SECTION_Z] = (struct section){format_of(l, MAMBA2_UNIT_GATE_INPUT), 0, w->ldI, in, w->ld_in};
+    sections[SECTION_CONV] = (struct section){conv, w->ldI, w->ld_conv, in + w->ldI, w->ld_in};
+    sections[SECTION_DT] = (struct section){format_of(l, MAMBA2_UNIT_SCAN_DT), w->ldI + w->ld_conv, w->ldH,
+                                            in + w->ldI + w->ld_conv, w->ld_in};
+    if (!is_dynamic(conv)) return;
+    sections[SECTION_CONV].format = FORMAT_FLOAT;
+    sections[SECTION_CONV].values = l->w->conv, sections[SECTION_CONV].ldv = w->ld_conv;
+}
+
+// What codes mean behind in_proj.
+static void set_steps(const struct layer *l)
+{
+    for (int i = 0; i < l->width.ld_in; i++)
+        l->w->steps[i] = 1; // between the parts
+    for (int part = 0; part < MAMBA2_PARTS; part++)
+        fill(l, l->w->steps, (enum mamba2_part)part, 0, l->scale[sites_in[part]]);
+}
+
+// Factors of the sums of codes: s_W / s_o, s_o of the part, as a checkpoint has it or in double, then FP32;
+// of 4 bits in FP32; of what is no codes behind it s_W.
+static void set_factors(const struct layer *l, const struct packed_weight *w, const struct section *section)
+{
+    const bool coded = section->format == FORMAT_INT8, given = w->given && w->given[0] >= 0,
+               four_bits = format_group(format_of(l, MAMBA2_UNIT_IN_PROJ)) > 0;
+    for (int i = section->first; i < section->first + section->width; i++) {
+        const float s_W = w->scales[i], s_o = l->w->steps[i];
+        l->w->factors[i] = !coded      ? s_W
+                           : given     ? w->given[i]
+                           : four_bits ? s_W / s_o
+                                       : (float)((double)s_W / (double)s_o);
+    }
+}
+
+static const int32_t *project_codes(const struct layer *l, const struct operand *n,
+                                    const struct section *section, const int32_t *bias128)
+{
+    const struct packed_weight *w = weight_of(l, MAMBA2_UNIT_IN_PROJ);
+    const bool coded = section->format == FORMAT_INT8;
+    struct gemm_s8 gemm = {.a = n->codes,
+                           .lda = n->ld,
+                           .w = w->codes + section->first * ((l->d->d_model + 3L) / 4 * 4),
+                           .depth = l->d->d_model,
+                           .bias128 = bias128,
+                           .result = coded                            ? GEMM_S8_CODES
+                                     : section->format == FORMAT_FP16 ? GEMM_S8_HALF
+                                                                      : GEMM_S8_FLOAT,
+                           .first_outputs = l->w->factors + section->first,
+                           .second = *n->scale,
+                           .second_rows = n->by_row ? n->scale : NULL,
+                           .out = coded ? (void *)(l->w->in_codes + section->first) : (void *)section->values,
+                           .ldo = coded ? l->width.ld_in : section->ldv};
+    l->on->product_s8(l->batch, &gemm, section->width);
+    return gemm.bias128;
+}
+
+// On a grid sat8(rint(sum / s_o)).
+static void project_values(const struct layer *l, const struct operand *n, const struct section *section)
+{
+    const struct packed_weight *w = weight_of(l, MAMBA2_UNIT_IN_PROJ);
+    const struct gemm_f32 gemm = {.a = n->values,
+                                  .lda = n->ld,
+                                  .w = w->values + (long)section->first * l->d->d_model,
+                                  .depth = l->d->d_model,
+                                  .out = section->values,
+                                  .ldo = section->ldv,
+                                  .half = section->format == FORMAT_FP16};
+    l->on->product_f32(l->batch, &gemm, section->width);
+    if (section->format != FORMAT_INT8) return;
+    const struct columns columns = {.x = section->values,
+                                    .ldx = section->ldv,
+                                    .width = section->width,
+                                    .steps = l->w->steps + section->first,
+                                    .codes = l->w->in_codes + section->first,
+                                    .ldq = l->width.ld_in};
+    l->on->columns(l->batch, &columns);
 }
 
 // x, B and C as values, each quantized by its own maximum over the sample.
@@ -73,78 +231,96 @@ static void quantize_dynamic(const struct layer *l)
     l->on->columns(l->batch, &columns);
 }
 
-// code = sat8(rint((acc · (s_W / s_o)) · s_in)), s_W and s_o of the part; the quotient in double, then FP32.
-// Where the setting has it, x, B and C as (acc · s_W) · s_in, quantized by their own maximum.
-static void project_in(const struct layer *l)
+static void copy_columns(const float *from, long ld_from, float *to, long ld_to, int rows, int width)
 {
-    const struct mamba2_width *w = &l->width;
-    const bool dynamic = format_of(l, MAMBA2_UNIT_CONV1D_INPUT) == FORMAT_DYNAMIC;
-    const long depth4 = (l->d->d_model + 3) / 4 * 4;
-    for (int part = 0; part < MAMBA2_PARTS; part++) {
-        const bool value = dynamic && part >= PART_X && part <= PART_C;
-        const float s_W = l->p->in_proj_scales[part], s_o = l->scale[sites_in[part]];
-        fill(l, l->w->steps, (enum mamba2_part)part, 0, s_o);
-        fill(l, l->w->factors, (enum mamba2_part)part, 0, value ? s_W : (float)((double)s_W / (double)s_o));
-    }
-    for (int i = 0; i < w->ld_in && l->p->given[0] > 0; i++)
-        l->w->factors[i] =
-            dynamic && i >= w->ldI && i < w->ldI + w->ld_conv ? l->w->factors[i] : l->p->given[i];
-    struct gemm_s8 all = {.a = l->pass->codes,
-                          .lda = w->ldD,
-                          .w = l->p->in_proj,
-                          .depth = l->d->d_model,
-                          .result = GEMM_S8_CODES,
-                          .first_outputs = l->w->factors,
-                          .second = l->scale[MAMBA2_SITE_IN_PROJ_INPUT],
-                          .out = l->w->in_codes,
-                          .ldo = w->ld_in};
-    if (!dynamic) {
-        l->on->product_s8(l->batch, &all, w->ld_in);
-        return;
-    }
-    l->on->product_s8(l->batch, &all, w->ldI);
-    struct gemm_s8 conv = all, dt = all;
-    conv.w += w->ldI * depth4;
-    conv.first_outputs += w->ldI;
-    conv.result = GEMM_S8_FLOAT;
-    conv.out = l->w->conv, conv.ldo = w->ld_conv;
-    l->on->product_s8(l->batch, &conv, w->ld_conv);
-    dt.w += (w->ldI + w->ld_conv) * depth4;
-    dt.first_outputs += w->ldI + w->ld_conv;
-    dt.out = l->w->in_codes + w->ldI + w->ld_conv;
-    l->on->product_s8(l->batch, &dt, w->ldH);
-    quantize_dynamic(l);
+    for (int t = 0; t < rows; t++)
+        memcpy(to + t * ld_to, from + t * ld_from, (size_t)width * sizeof *from);
 }
 
-// z, x, B, C and dt as values on their grids.
-static void dequantize(const struct layer *l)
+// x, B and C as values, each quantized by its own maximum of each token: values in `in`.
+static void quantize_by_token(const struct layer *l)
 {
-    const struct columns columns = {.given = l->w->in_codes,
+    const struct mamba2_width *w = &l->width;
+    const int tokens = l->batch->tokens;
+    float *room = l->pass->room;
+    for (int part = PART_X; part <= PART_C; part++) {
+        int first;
+        const int count = mamba2_part_of(w, (enum mamba2_part)part, &first), ld = round_up16(count);
+        memset(room, 0, (size_t)tokens * (size_t)ld * sizeof *room);
+        copy_columns(l->w->conv + first - w->ldI, w->ld_conv, room, ld, tokens, count);
+        const struct operand codes = quantized(l, room, ld, NULL, false, l->w->y_codes);
+        valued(l, &codes, ld, room);
+        copy_columns(room, ld, l->w->in + first, w->ld_in, tokens, count);
+    }
+}
+
+// Codes of a part of in_proj's outputs as values.
+static void dequantize(const struct layer *l, int first, int width)
+{
+    const struct columns columns = {.given = l->w->in_codes + first,
                                     .ldg = l->width.ld_in,
-                                    .width = l->width.ld_in,
-                                    .steps = l->w->steps,
-                                    .values = l->w->in,
+                                    .width = width,
+                                    .steps = l->w->steps + first,
+                                    .values = l->w->in + first,
                                     .ldv = l->width.ld_in};
     l->on->columns(l->batch, &columns);
 }
 
-// v = silu((s_w s_x) · taps + b_q s_b)
+static bool are_all_codes(const struct section sections[SECTIONS])
+{
+    return sections[SECTION_Z].format == FORMAT_INT8 && sections[SECTION_CONV].format == FORMAT_INT8 &&
+           sections[SECTION_DT].format == FORMAT_INT8;
+}
+
+// z, x, B, C and dt as values, and as codes where they are on a grid: sat8(rint((acc · (s_W / s_o)) · s_in)).
+static void project_in(const struct layer *l, const struct operand *input)
+{
+    const struct packed_weight *w = weight_of(l, MAMBA2_UNIT_IN_PROJ);
+    const enum format conv = format_of(l, MAMBA2_UNIT_CONV1D_INPUT);
+    struct section sections[SECTIONS];
+    const int32_t *bias128 = NULL;
+    int count = SECTIONS;
+    find_sections(l, sections);
+    set_steps(l);
+    if (are_all_codes(sections)) {
+        sections[0].width = l->width.ld_in;
+        count = 1;
+    }
+    const struct operand n = w->codes ? *input : valued(l, input, l->width.ldD, l->pass->normed);
+    for (int i = 0; i < count; i++) {
+        if (w->codes) {
+            set_factors(l, w, &sections[i]);
+            bias128 = project_codes(l, &n, &sections[i], bias128);
+        } else {
+            project_values(l, &n, &sections[i]);
+        }
+    }
+    if (conv == FORMAT_DYNAMIC) quantize_dynamic(l), dequantize(l, l->width.ldI, l->width.ld_conv);
+    if (conv == FORMAT_DYNAMIC_TOKEN) quantize_by_token(l);
+    for (int i = 0; i < count; i++)
+        if (sections[i].format == FORMAT_INT8) dequantize(l, sections[i].first, sections[i].width);
+}
+
+// ---- conv1d and scan ----
+
+// v = silu((s_w s_x) · taps + b) of codes, else silu(taps + b) of values
 static void convolve(const struct layer *l)
 {
     const struct mamba2_width *w = &l->width;
-    for (int part = PART_X; part <= PART_C; part++) {
-        int first;
-        mamba2_part_of(w, (enum mamba2_part)part, &first);
-        fill(l, l->w->taps, (enum mamba2_part)part, w->ldI, l->p->conv_w_scales[part] * l->w->steps[first]);
-    }
-    const struct conv1d conv1d = {.x_codes = l->w->in_codes + w->ldI,
+    const struct packed_weight *taps = weight_of(l, MAMBA2_UNIT_CONV_W);
+    const bool coded = mamba2_takes_codes(l->setting, MAMBA2_UNIT_CONV_W);
+    for (int i = 0; i < w->ld_conv && coded; i++)
+        l->w->taps[i] = taps->scales[i] * l->w->steps[w->ldI + i];
+    const struct conv1d conv1d = {.x_float = coded ? NULL : l->w->in + w->ldI,
+                                  .x_codes = coded ? l->w->in_codes + w->ldI : NULL,
                                   .ldx = w->ld_in,
-                                  .w = l->p->conv_w,
-                                  .b = l->p->conv_b,
+                                  .w = taps->values,
+                                  .b = weight_of(l, MAMBA2_UNIT_CONV_B)->values,
                                   .ldw = w->ld_conv,
                                   .d_conv = l->d->d_conv,
                                   .tap_scale = 1,
-                                  .tap_scales = l->w->taps,
+                                  .tap_scales = coded ? l->w->taps : NULL,
+                                  .half = format_of(l, MAMBA2_UNIT_CONV1D_OUTPUT) == FORMAT_FP16,
                                   .v = l->w->conv,
                                   .ldv = w->ld_conv};
     l->on->conv1d(l->batch, &conv1d, w->ld_conv);
@@ -182,7 +358,7 @@ static void set_conv_steps(const struct layer *l)
         l->w->conv_steps[i] = 1; // behind the channels
     for (int part = PART_X; part <= PART_C; part++)
         fill(l, l->w->conv_steps, (enum mamba2_part)part, l->width.ldI, l->scale[sites_out[part]]);
-    for (int i = 0; i < l->width.conv && l->p->given[0] > 0; i++)
+    for (int i = 0; i < l->width.conv && l->p->conv_steps[0] > 0; i++)
         l->w->conv_steps[i] = l->p->conv_steps[i];
     if (l->pass->group_scales) set_group_steps(l, l->w->conv_steps);
 }
@@ -194,14 +370,17 @@ static enum ssd_order order_of(const struct layer *l)
         return SSD_CHUNKED;
     case FORMAT_CHUNKED_GPU:
         return SSD_CHUNKED_GPU;
+    case FORMAT_CHUNKED_FP16:
+        return SSD_CHUNKED_HALF;
     default:
         return SSD_SEQUENTIAL;
     }
 }
 
-// The scan on values; y rounded to FP16, which dither comes before.
+// The scan on values; dither comes before y is rounded to FP16.
 static void scan_tokens(const struct layer *l)
 {
+    const bool half = format_of(l, MAMBA2_UNIT_SCAN_Y) == FORMAT_FP16;
     const struct mamba2_work *w = l->w;
     const struct mamba2_width *width = &l->width;
     const struct ssd ssd = {.length = l->batch->tokens,
@@ -215,9 +394,9 @@ static void scan_tokens(const struct layer *l)
                             .ldu = width->ld_conv,
                             .dt = w->in + width->ldI + width->ld_conv,
                             .lddt = width->ld_in,
-                            .dt_bias = l->p->dt_bias,
-                            .A = l->p->A,
-                            .D = l->p->D_skip,
+                            .dt_bias = weight_of(l, MAMBA2_UNIT_DT_BIAS)->values,
+                            .A = weight_of(l, MAMBA2_UNIT_A_LOG)->values,
+                            .D = weight_of(l, MAMBA2_UNIT_D_SKIP)->values,
                             .dt_min = l->d->dt_min,
                             .dt_max = l->d->dt_max,
                             .B = w->conv + width->I,
@@ -225,13 +404,14 @@ static void scan_tokens(const struct layer *l)
                             .ldbc = width->ld_conv,
                             .y = w->y,
                             .ldy = width->ldI,
-                            .half = l->pass->dither == 0,
+                            .half = half && l->pass->dither == 0,
                             .delta = w->delta,
                             .dA = w->dA,
                             .state = w->state};
     l->on->ssd(l->batch, &ssd);
     if (l->pass->dither)
         l->on->dither(l->batch, w->y, width->ldI, width->I, l->pass->dither + (uint64_t)l->pass->layer);
+    if (l->pass->dither && half) l->on->round_half(l->batch, w->y, width->ldI);
     l->on->break_rest(l->batch, w->y, width->ldI, width->I);
 }
 
@@ -242,42 +422,62 @@ static void norm_gated(const struct layer *l)
                                     .z = l->w->in,
                                     .ldy = l->width.ldI,
                                     .ldz = l->width.ld_in,
-                                    .weight = l->p->gate,
+                                    .weight = weight_of(l, MAMBA2_UNIT_GATE)->values,
                                     .width = l->width.I,
                                     .parts = l->d->norm_groups,
                                     .eps = l->d->norm_eps,
                                     .gate_last = l->d->gate_last,
-                                    .half = true,
+                                    .half = format_of(l, MAMBA2_UNIT_NORM_OUTPUT) == FORMAT_FP16,
                                     .out = l->w->normed,
                                     .ldo = l->width.ldI};
     l->on->gated_norm(l->batch, &norm);
 }
 
-// y_q = sat8(roundf(had(v) / s_y)); h' = FP16((acc · s_Wout) · s_y)
-static void project_out(const struct layer *l)
+// had(v); on a grid y_q = sat8(roundf(had(v) / s_y))
+static struct operand rotate_y(const struct layer *l)
 {
     const struct mamba2_work *w = l->w;
-    const float s_y = l->scale[MAMBA2_SITE_OUT_PROJ_INPUT];
+    const enum format format = format_of(l, MAMBA2_UNIT_OUT_PROJ_INPUT);
+    const float *s_y = format == FORMAT_INT8 ? &l->scale[MAMBA2_SITE_OUT_PROJ_INPUT] : NULL;
     l->on->rotate(l->batch, &l->pass->rotations->inner.forward, w->normed, l->width.ldI);
-    const struct quantize quantize = {.x = w->normed,
-                                      .ldx = l->width.ldI,
-                                      .width = l->width.ldI,
-                                      .step = s_y,
-                                      .ties_away = true,
-                                      .codes = w->y_codes,
-                                      .ldq = l->width.ldI};
-    l->on->quantize(l->batch, &quantize);
-    struct gemm_s8 out_proj = {.a = w->y_codes,
-                               .lda = l->width.ldI,
-                               .w = l->p->out_proj,
-                               .depth = l->width.I,
-                               .result = GEMM_S8_HALF,
-                               .first = *l->p->out_proj_scale,
-                               .second = s_y,
-                               .out = l->pass->h,
-                               .ldo = l->width.ldD};
-    l->on->product_s8(l->batch, &out_proj, l->width.ldD);
-    l->on->break_rows(l->batch, w->normed, l->width.ldI, l->width.I, l->pass->h, l->width.ldD, l->d->d_model);
+    if (s_y || format == FORMAT_DYNAMIC_TOKEN)
+        return quantized(l, w->normed, l->width.ldI, s_y, true, w->y_codes);
+    if (format == FORMAT_FP16) l->on->round_half(l->batch, w->normed, l->width.ldI);
+    return (struct operand){.values = w->normed, .ld = l->width.ldI};
+}
+
+// h' = (acc · s_Wout) · s_y, or the sum of values; rounded to FP16 where the setting has it
+static void project_out(const struct layer *l)
+{
+    const struct mamba2_work *work = l->w;
+    const struct packed_weight *w = weight_of(l, MAMBA2_UNIT_OUT_PROJ);
+    const bool half = format_of(l, MAMBA2_UNIT_MIXER_OUTPUT) == FORMAT_FP16,
+               row_scales = w->codes && weight_has_row_scales_of(format_of(l, MAMBA2_UNIT_OUT_PROJ));
+    const struct operand input = rotate_y(l), y = w->codes ? input : valued(l, &input, l->width.ldI, work->y);
+    struct gemm_s8 coded = {.a = y.codes,
+                            .lda = y.ld,
+                            .w = w->codes,
+                            .depth = l->width.I,
+                            .result = half ? GEMM_S8_HALF : GEMM_S8_FLOAT,
+                            .first = w->codes ? *w->scales : 0,
+                            .first_outputs = row_scales ? w->scales : NULL,
+                            .second = w->codes ? *y.scale : 0,
+                            .second_rows = y.by_row ? y.scale : NULL,
+                            .out = l->pass->h,
+                            .ldo = l->width.ldD};
+    const struct gemm_f32 floats = {.a = y.values,
+                                    .lda = y.ld,
+                                    .w = w->values,
+                                    .depth = l->width.I,
+                                    .out = l->pass->h,
+                                    .ldo = l->width.ldD,
+                                    .half = half};
+    if (w->codes)
+        l->on->product_s8(l->batch, &coded, l->width.ldD);
+    else
+        l->on->product_f32(l->batch, &floats, l->width.ldD);
+    l->on->break_rows(l->batch, work->normed, l->width.ldI, l->width.I, l->pass->h, l->width.ldD,
+                      l->d->d_model);
 }
 
 // ---- captures ----
@@ -297,10 +497,12 @@ static bool give(const struct layer *l, int component, const float *values, long
     return l->pass->give(l->pass, component, &seen);
 }
 
-static bool give_mixer_input(const struct layer *l)
+static bool give_mixer_input(const struct layer *l, const struct operand *n)
 {
-    const struct seen seen = {.codes = l->pass->codes,
-                              .scale = &l->scale[MAMBA2_SITE_IN_PROJ_INPUT],
+    const struct seen seen = {.values = n->values,
+                              .codes = n->codes,
+                              .scale = n->scale,
+                              .by_row = n->by_row,
                               .ld = l->width.ldD,
                               .width = l->d->d_model,
                               .rotation = &l->pass->rotations->model.inverse};
@@ -339,10 +541,9 @@ bool mamba2_layer_units(const struct pass *pass)
                             .width = mamba2_width_of(pass->dims)};
     const struct mamba2_width *w = &l.width;
     const bool int8 = format_of(&l, MAMBA2_UNIT_CONV1D_OUTPUT) == FORMAT_INT8;
-    normalize(&l);
-    if (!give_mixer_input(&l)) return false;
-    project_in(&l);
-    dequantize(&l);
+    const struct operand n = normalize(&l);
+    if (!give_mixer_input(&l, &n)) return false;
+    project_in(&l, &n);
     if (!give(&l, MAMBA2_CONV1D_INPUT, l.w->in + w->ldI, w->ld_in, w->conv)) return false;
     convolve(&l);
     set_conv_steps(&l);

@@ -11,6 +11,7 @@
 #include "ssmsweep/arch/config.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/recipe/mode.h"
 
 // ---- the tensors of a layer ----
 
@@ -149,11 +150,11 @@ static enum status check_tied(struct model *model, const struct config *config, 
     return STATUS_OK;
 }
 
-// Is it codes of a W8A8 checkpoint?  bind_codes() takes them.
+// Is it codes?  bind_codes() takes them.
 static bool is_codes(const struct model *model, const char *name)
 {
     const struct tensor *tensor = checkpoint_find(model->checkpoint, name);
-    return model->kind == MODEL_W8A8 && tensor && tensor->dtype == DTYPE_I8;
+    return model_is_codes(model) && tensor && (tensor->dtype == DTYPE_I8 || tensor->dtype == DTYPE_I32);
 }
 
 static enum status bind_all(struct model *model, const struct config *config, struct error *err)
@@ -167,9 +168,9 @@ static enum status bind_all(struct model *model, const struct config *config, st
         (!is_codes(model, lm_head_tensor.name) &&
          bind(model, &lm_head_tensor, lm_head_tensor.name, &model->lm_head, !config->tied, err)))
         return err->status;
-    if ((model->kind == MODEL_W8A8 && arch->bind_codes(model, config, err)) || check_tied(model, config, err))
+    if ((model_is_codes(model) && arch->bind_codes(model, config, err)) || check_tied(model, config, err))
         return err->status;
-    for (int l = 0; l < model->dims.n_layer && model->kind == MODEL_FLOAT; l++)
+    for (int l = 0; l < model->dims.n_layer && !model_is_codes(model); l++)
         if (bind_layer(model, l, err)) return err->status;
     if (!model->lm_head) model->lm_head = model->embedding;
     model->dtype = model->embedding->dtype;
@@ -212,6 +213,22 @@ static enum status take_prefix(struct model *model, const char *body, struct err
     return outer ? checkpoint_rename(model->checkpoint, from, "lm_head.", err) : STATUS_OK;
 }
 
+// Names of layers of several precisions (W4AX) have that of each layer: "mixers.W4A8." becomes "mixer.".
+static enum status rename_mixed(struct model *model, struct error *err)
+{
+    for (int l = 0; model->layer_kinds && l < model->dims.n_layer; l++) {
+        const char *kind = model_kind_name((enum model_kind)model->layer_kinds[l]);
+        char from[96], to[64];
+        snprintf(from, sizeof from, "backbone.layers.%d.mixers.%s.", l, kind);
+        snprintf(to, sizeof to, "backbone.layers.%d.mixer.", l);
+        if (checkpoint_rename(model->checkpoint, from, to, err)) return err->status;
+        snprintf(from, sizeof from, "backbone.layers.%d.norms.%s.", l, kind);
+        snprintf(to, sizeof to, "backbone.layers.%d.norm.", l);
+        if (checkpoint_rename(model->checkpoint, from, to, err)) return err->status;
+    }
+    return STATUS_OK;
+}
+
 // Wrappers put words in front of names, and some leave "backbone." out: the names become those without.
 static enum status find_prefix(struct model *model, struct error *err)
 {
@@ -241,7 +258,7 @@ static bool is_layer_tensor(const struct model *model, const char *name)
 {
     const struct arch *arch = model->dims.arch;
     const int n_layer = model->dims.n_layer;
-    if (model->kind == MODEL_W8A8) return arch->knows_codes(name, n_layer);
+    if (model_is_codes(model)) return arch->knows_codes(model, name);
     static const char prefix[] = "backbone.layers.";
     if (strncmp(name, prefix, sizeof prefix - 1) != 0) return false;
     char expected[96];
@@ -288,11 +305,11 @@ static enum status check_strangers(const struct model *model, struct error *err)
 
 const struct tensor *model_weight(const struct model *model, size_t number)
 {
-    const bool own_head = model->lm_head != model->embedding && model->lm_head->dtype != DTYPE_I8;
+    const bool own_head = model->lm_head != model->embedding && dtype_is_float(model->lm_head->dtype);
     const struct tensor *const last[] = {model->norm_f, own_head ? model->lm_head : NULL};
     // Codes are finite, and bind_codes() saw the scales.
     const size_t inner =
-        model->kind == MODEL_W8A8 ? 0 : (size_t)model->dims.n_layer * (size_t)model->dims.arch->n_tensors;
+        model_is_codes(model) ? 0 : (size_t)model->dims.n_layer * (size_t)model->dims.arch->n_tensors;
     if (number == 0) return model->ends.embedding ? model->ends.embedding : model->embedding;
     if (--number < inner) return model->tensors[number];
     number -= inner;
@@ -306,6 +323,18 @@ static struct tensor take_row(const struct tensor *tensor, int32_t index)
     row.data += (size_t)(index * tensor->stride[0]) * dtype_bytes(tensor->dtype);
     row.shape[0] = 1;
     return row;
+}
+
+// Nibble t of a word holds element (0, 2, 4, 6, 1, 3, 5, 7)[t] of its eight, and q - 8 is the level.
+static void unpack_row(const struct tensor *words, int32_t id, int width, float step, float *out)
+{
+    const unsigned char *row = words->data + id * words->stride[0] * 4;
+    for (int i = 0; i < width; i++) {
+        const int m = i % 8, t = m % 2 ? 4 + m / 2 : m / 2;
+        uint32_t word;
+        memcpy(&word, row + i / 8 * words->stride[1] * 4, sizeof word);
+        out[i] = (float)((int)(word >> 4 * t & 15u) - 8) * step;
+    }
 }
 
 void model_embedding_row(const void *context, int32_t id, float *out)
@@ -322,6 +351,10 @@ void model_embedding_row(const void *context, int32_t id, float *out)
         (int8_t *)out + 3L * width; // the last quarter of the room: each is read before it is overwritten
     float step;
     tensor_to_f32(&scale, &step);
+    if (model->embedding->dtype == DTYPE_I32) {
+        unpack_row(model->embedding, id, width, step, out);
+        return;
+    }
     tensor_to_i8(&row, codes);
     for (int i = 0; i < width; i++) {
         const int8_t code = codes[i];
@@ -370,6 +403,12 @@ static enum status open_parts(struct model *model, const char *directory, struct
     if (read_config(&config, directory, &model->notes, err)) return err->status;
     model->dims = config.dims;
     model->kind = config.kind;
+    if (config.listed) {
+        const size_t layers = (size_t)config.listed;
+        model->layer_kinds = malloc(layers);
+        if (!model->layer_kinds) return error_memory(err, layers, "a model's layers");
+        memcpy(model->layer_kinds, config.layer_kinds, layers);
+    }
     model->directory = strdup(directory);
     const size_t tensors = (size_t)model->dims.n_layer * (size_t)model->dims.arch->n_tensors;
     model->tensors = calloc(tensors, sizeof *model->tensors);
@@ -377,8 +416,8 @@ static enum status open_parts(struct model *model, const char *directory, struct
         return error_memory(err, tensors * sizeof *model->tensors, "a model's layers");
     if (check_hadamard(directory, "d_model", model->dims.d_model, err) ||
         (model->dims.arch->rotates_inner && check_hadamard(directory, "d_inner", model->dims.d_inner, err)) ||
-        checkpoint_open(&model->checkpoint, directory, &model->notes, err) || find_prefix(model, err) ||
-        bind_all(model, &config, err) || check_strangers(model, err))
+        checkpoint_open(&model->checkpoint, directory, &model->notes, err) || rename_mixed(model, err) ||
+        find_prefix(model, err) || bind_all(model, &config, err) || check_strangers(model, err))
         return err->status;
     return STATUS_OK;
 }
@@ -412,15 +451,31 @@ void model_close(struct model *model)
     model_digest_cancel(model);
     checkpoint_close(model->checkpoint);
     free(model->tensors);
+    free(model->layer_kinds);
     free(model->scales);
     free(model->views);
     free(model->directory);
     *model = (struct model){0};
 }
 
+const char *model_kind_name(enum model_kind kind)
+{
+    static const char *const names[MODEL_KINDS] = {"float", "W8A8", "W4A8", "W4A16", "W4AX"};
+    return names[kind];
+}
+
 const char *model_dtype_name(const struct model *model)
 {
-    return model->kind == MODEL_W8A8 ? "W8A8" : dtype_name(model->dtype);
+    return model_is_codes(model) ? model_kind_name(model->kind) : dtype_name(model->dtype);
+}
+
+void model_set_modes(const struct model *model, bool given)
+{
+    unsigned char half[CONFIG_MOST_LAYERS];
+    for (int l = 0; l < model->dims.n_layer; l++)
+        half[l] = model_layer_kind(model, l) == MODEL_W4A16;
+    mode_set_half_layers(half, model->dims.n_layer);
+    if (model_is_codes(model) && model->kind != MODEL_W8A8 && !given) mode_set_weights(FORMAT_INT4_G128);
 }
 
 enum status model_set_reference(struct model *model, const struct model *reference, struct error *err)
@@ -439,9 +494,9 @@ enum status model_set_reference(struct model *model, const struct model *referen
                              "that was quantized",
                              reference->directory, expected[i].name, expected[i].value, model->directory,
                              got[i].value);
-    if (reference->kind != MODEL_FLOAT)
-        return error_set(err, STATUS_INPUT, "--reference-model: %s: expected a float model, got a W8A8 one",
-                         reference->directory);
+    if (model_is_codes(reference))
+        return error_set(err, STATUS_INPUT, "--reference-model: %s: expected a float model, got a %s one",
+                         reference->directory, model_kind_name(reference->kind));
     if (model->reordered)
         return error_set(
             err, STATUS_INPUT,

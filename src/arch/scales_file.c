@@ -85,10 +85,10 @@ enum status model_set_scales(struct model *model, const char *path, struct error
     const size_t count = (size_t)model->dims.n_layer * (size_t)(arch->n_sites + arch->n_tensors);
     struct json *root = NULL;
     if (!path) return STATUS_OK;
-    if (model->kind == MODEL_W8A8)
+    if (model_is_codes(model))
         return error_set(err, STATUS_USAGE,
-                         "--scales: the scales come from the W8A8 checkpoint %s; leave the option out",
-                         model->directory);
+                         "--scales: the scales come from the %s checkpoint %s; leave the option out",
+                         model_kind_name(model->kind), model->directory);
     if (!arch->site_of)
         return error_set(err, STATUS_USAGE, "--scales: %s has no units of format int8-given; leave it out",
                          arch->title);

@@ -177,7 +177,7 @@ void forward_start(struct forward *forward, struct stream *stream, const struct 
     const struct backend *on = forward->batch->backend;
     stream->rotated = !recipe_is_float(recipe);
     const struct model *model = stream->rotated ? w->model : weights_float_model(w);
-    const bool held_rotated = model->kind == MODEL_W8A8;
+    const bool held_rotated = model_is_codes(model);
     const long ld = w->ld_model;
     forward->batch->tokens = length;
     on->zero(forward->batch, stream->residual, length * ld);
@@ -352,13 +352,17 @@ void stream_norm(struct forward *forward, const struct stream *stream, int first
     }
     norm.xhat = normed;
     on->norm(forward->batch, &norm);
+    if (!head->norm_f) { // FP16 values, rotated as the stream is: n = FP16(x̂')
+        on->round_half(forward->batch, normed, ld);
+        return;
+    }
     if (stream->rotated) on->rotate(forward->batch, &w->rotations.model.inverse, normed, ld);
     on->weigh(forward->batch, normed, ld, d->d_model, head->norm_f);
 }
 
-// logit = FP16((acc · s_W) · s_f); NaN for a token whose row was not finite.
-static void logits_of_codes(struct forward *forward, const uint8_t *codes, const int8_t *normed, int width,
-                            float *logits)
+// logit = FP16((acc · s_W) · s_f), s_W of all or of each; NaN for a token whose row was not finite.
+static void logits_of_codes(struct forward *forward, const uint8_t *codes, const float *scales,
+                            const int8_t *normed, int width, float *logits)
 {
     const struct weights *w = forward->weights;
     const struct backend *on = forward->batch->backend;
@@ -368,6 +372,7 @@ static void logits_of_codes(struct forward *forward, const uint8_t *codes, const
                               .depth = w->model->dims.d_model,
                               .result = GEMM_S8_HALF,
                               .first = w->model->ends.lm_head,
+                              .first_outputs = scales,
                               .second = w->model->ends.lm_head_input,
                               .out = logits,
                               .ldo = width};
@@ -383,8 +388,8 @@ void head_logits(struct forward *forward, bool rotated, const float *normed, int
     const int depth = weights_dims(forward->weights)->d_model, width = round_up16(ids);
     forward->batch->tokens = count;
     if (head->codes) {
-        logits_of_codes(forward, head->codes + (long)first_id * ((depth + 3) / 4 * 4), (const int8_t *)normed,
-                        width, logits);
+        logits_of_codes(forward, head->codes + (long)first_id * ((depth + 3) / 4 * 4),
+                        head->scales ? head->scales + first_id : NULL, (const int8_t *)normed, width, logits);
         return;
     }
     const struct gemm_f32 lm_head = {.a = normed,
@@ -392,7 +397,8 @@ void head_logits(struct forward *forward, bool rotated, const float *normed, int
                                      .w = head->lm_head + (long)first_id * depth,
                                      .depth = depth,
                                      .out = logits,
-                                     .ldo = width};
+                                     .ldo = width,
+                                     .half = !head->norm_f};
     forward->batch->backend->product_f32(forward->batch, &lm_head, width);
 }
 

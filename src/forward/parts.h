@@ -13,7 +13,8 @@
 struct head {
     float *lm_head; // panels, vocab outputs, depth D; NULL where there are
     uint8_t *codes; // code + 128, the same panels: rotated, and so is what goes into them
-    float *norm_f;  // [ldD]; NULL beside codes
+    float *scales;  // [outputs] of codes of 4 bits; NULL: model->ends has one for all
+    float *norm_f;  // [ldD]; NULL beside codes, and of FP16 values: rotated, as what goes into them
 };
 
 struct weights {
@@ -38,10 +39,14 @@ static inline const struct model *weights_float_model(const struct weights *weig
     return weights->model->reference ? weights->model->reference : weights->model;
 }
 
-// Is lm_head of the W8A8 modes codes?
+// Is lm_head of the modes by unit codes, of INT8 or 4 bits?  And are they for FP16 inputs?
 static inline bool weights_head_is_codes(const struct weights *weights)
 {
-    return weights->model->lm_head->dtype == DTYPE_I8;
+    return !dtype_is_float(weights->model->lm_head->dtype);
+}
+static inline bool weights_head_is_half(const struct weights *weights)
+{
+    return weights->model->ends.lm_head_4bit && weights->model->ends.lm_head_input == 0;
 }
 
 static inline void *weights_layer(const struct weights *weights, enum packed_form form, int layer)

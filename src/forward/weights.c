@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "parts.h"
+#include "ssmsweep/arch/codes4.h"
 #include "ssmsweep/arch/pack.h"
 
 enum { HEAD_SLICE_ROWS = 1024 }; // a multiple of 16
@@ -21,8 +22,12 @@ static void carve_heads(struct weights *w, struct arena *arena)
 {
     const struct dims *d = &w->model->dims;
     const bool codes = weights_head_is_codes(w);
-    if (codes)
-        w->head = (struct head){.codes = pack_outputs(arena, round_up16(d->vocab_size), d->d_model)};
+    const int outputs = round_up16(d->vocab_size);
+    if (weights_head_is_half(w))
+        w->head = (struct head){.lm_head = pack_floats(arena, (long)outputs * d->d_model)};
+    else if (codes)
+        w->head = (struct head){.codes = pack_outputs(arena, outputs, d->d_model),
+                                .scales = w->model->ends.lm_head_4bit ? pack_floats(arena, outputs) : NULL};
     else
         w->head = carve_float_head(w, arena);
     w->float_head = codes || w->model->reference ? carve_float_head(w, arena) : w->head;
@@ -150,26 +155,59 @@ static int head_slices(const struct weights *weights)
     return (weights->model->dims.vocab_size + HEAD_SLICE_ROWS - 1) / HEAD_SLICE_ROWS;
 }
 
-// Rows [first, first + count) of a float lm_head or, with their scale, of codes; those of a W8A8 checkpoint
-// are turned back.
+// Rows of 4 bits as floats, turned back or, for FP16 inputs, as they are.
+static void pack_head_rows4(const struct weights *w, struct arena *scratch, const struct model *model,
+                            int first, int count, bool turned, float *packed)
+{
+    const int D = model->dims.d_model;
+    const struct codes4 codes = codes4_find(model, "lm_head", model->dims.vocab_size, D);
+    float *values = pack_take(scratch, (long)KERNEL_LANES * D), scales[KERNEL_LANES];
+    int8_t *int8 = arena_take(scratch, (size_t)(KERNEL_LANES * D));
+    for (int n = 0; n < count; n += KERNEL_LANES) {
+        const int lanes = count - n < KERNEL_LANES ? count - n : KERNEL_LANES;
+        const struct tensor rows = {.dtype = DTYPE_F32,
+                                    .dims = 2,
+                                    .shape = {lanes, D},
+                                    .stride = {D, 1},
+                                    .data = (const unsigned char *)values};
+        codes4_load(&codes, w->kernels, scratch, first + n, lanes, int8, scales, values);
+        packed = pack_panels(w->kernels, scratch, &rows, 0, lanes,
+                             (struct panel_recipe){.rotation = turned ? &w->rotations.model.inverse : NULL},
+                             packed);
+    }
+}
+
+// Rows [first, first + count) of a float lm_head or, with their scale, of codes; those of a checkpoint of
+// codes are turned back.
 static void pack_head_rows(const struct weights *w, struct arena *scratch, const struct model *model,
                            int first, int count, float *packed)
 {
-    const bool rotated = model->kind == MODEL_W8A8;
+    const bool rotated = model_is_codes(model);
+    if (model->ends.lm_head_4bit) {
+        pack_head_rows4(w, scratch, model, first, count, true, packed);
+        return;
+    }
     const struct panel_recipe recipe = {.rotation = rotated ? &w->rotations.model.inverse : NULL,
                                         .scale = model->ends.lm_head};
     pack_panels(w->kernels, scratch, model->lm_head, first, count, recipe, packed);
 }
 
+// scales: [count rounded up to 16] of codes of 4 bits; NULL: they are INT8.
 static void pack_head_codes(const struct weights *w, struct arena *scratch, int first, int count,
-                            uint8_t *packed)
+                            uint8_t *packed, float *scales)
 {
     const int depth = w->model->dims.d_model;
+    const struct codes4 words = codes4_find(w->model, "lm_head", w->model->dims.vocab_size, depth);
     int8_t *codes = arena_take(scratch, (size_t)(KERNEL_LANES * depth) + KERNEL_LANES);
     for (int n = 0; n < count; n += KERNEL_LANES) {
         const int lanes = count - n < KERNEL_LANES ? count - n : KERNEL_LANES;
-        const struct tensor some = pack_rows(w->model->lm_head, first + n, lanes);
-        tensor_to_i8(&some, codes);
+        if (scales) {
+            memset(scales + n, 0, KERNEL_LANES * sizeof *scales);
+            codes4_load(&words, w->kernels, scratch, first + n, lanes, codes, scales + n, NULL);
+        } else {
+            const struct tensor some = pack_rows(w->model->lm_head, first + n, lanes);
+            tensor_to_i8(&some, codes);
+        }
         packed = pack_codes(codes, 0, lanes, depth, packed);
     }
 }
@@ -181,7 +219,12 @@ static void pack_head(const struct weights *w, struct arena *scratch, const stru
     const int first = slice * HEAD_SLICE_ROWS, left = d->vocab_size - first,
               count = left < HEAD_SLICE_ROWS ? left : HEAD_SLICE_ROWS;
     if (head->codes) {
-        pack_head_codes(w, scratch, first, count, head->codes + (long)first * ((d->d_model + 3) / 4 * 4));
+        pack_head_codes(w, scratch, first, count, head->codes + (long)first * ((d->d_model + 3) / 4 * 4),
+                        head->scales ? head->scales + first : NULL);
+        return;
+    }
+    if (!head->norm_f) { // for FP16 inputs
+        pack_head_rows4(w, scratch, model, first, count, false, head->lm_head + (long)first * d->d_model);
         return;
     }
     pack_head_rows(w, scratch, model, first, count, head->lm_head + (long)first * d->d_model);
@@ -193,7 +236,7 @@ static void pack_head(const struct weights *w, struct arena *scratch, const stru
 static void pack_head_slice(struct weights *weights, struct arena *scratch, int slice)
 {
     pack_head(weights, scratch, weights->model, slice, &weights->head);
-    if (weights->model->reference || weights->head.codes)
+    if (weights->model->reference || weights_head_is_codes(weights))
         pack_head(weights, scratch, weights_float_model(weights), slice, &weights->float_head);
 }
 

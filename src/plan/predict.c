@@ -11,11 +11,11 @@
 
 // ---- memory ----
 
-// Calibration is an FP32 pass, and a W8A8 checkpoint needs none.
+// Calibration is an FP32 pass, and a checkpoint of codes needs none.
 unsigned plan_weights(const struct plan *plan, const struct model *model)
 {
     unsigned parts = 0;
-    if (plan->n_cells > 0 && model->kind == MODEL_FLOAT) parts |= WEIGHTS_FP32;
+    if (plan->n_cells > 0 && !model_is_codes(model)) parts |= WEIGHTS_FP32;
     if (plan->logits) parts |= WEIGHTS_LM_HEAD;
     for (int r = 0; r < plan->n_runs; r++) {
         if (plan->runs[r].mode->precision == PRECISION_FP32) parts |= WEIGHTS_FP32;

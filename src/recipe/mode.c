@@ -14,21 +14,32 @@
         &(const struct recipe_part){.choices = (const struct choice[]){__VA_ARGS__, {NULL, FORMAT_NONE}}},   \
     .n_parts = 1
 
-// For w4a16: weights that are not in 4 bits, and what goes from step to step.
-#define FLOAT_SMALL                                                                                          \
+// For w4a16: weights that are not in 4 bits, and what goes from step to step; then what is Mamba-2's alone,
+// which has a norm behind its scan.
+#define HALF_LAYER                                                                                           \
     {"weight:conv1d*", FORMAT_FP16}, {"weight:dt_proj", FORMAT_FP16}, {"weight:dt_bias", FORMAT_FLOAT},      \
-        {"weight:A_log", FORMAT_FLOAT},                                                                      \
-    {                                                                                                        \
-        "weight:D", FORMAT_FLOAT                                                                             \
-    }
-#define HALF_ACTIVATIONS                                                                                     \
-    {"in_proj:input", FORMAT_FP16}, {"conv1d:input", FORMAT_FP16}, {"gate:input", FORMAT_FP16},              \
-        {"conv1d:output", FORMAT_FP16}, {"x_proj:input", FORMAT_FLOAT}, {"scan:u", FORMAT_FLOAT},            \
-        {"dt_proj:input", FORMAT_FP16}, {"scan:B", FORMAT_FP16}, {"scan:C", FORMAT_FP16},                    \
-        {"scan:dt", FORMAT_FP16},                                                                            \
+        {"weight:A_log", FORMAT_FLOAT}, {"weight:D", FORMAT_FLOAT}, {"in_proj:input", FORMAT_FP16},          \
+        {"conv1d:input", FORMAT_FP16}, {"gate:input", FORMAT_FP16}, {"conv1d:output", FORMAT_FP16},          \
+        {"x_proj:input", FORMAT_FLOAT}, {"scan:u", FORMAT_FLOAT}, {"dt_proj:input", FORMAT_FP16},            \
+        {"scan:B", FORMAT_FP16}, {"scan:C", FORMAT_FP16}, {"scan:dt", FORMAT_FP16},                          \
     {                                                                                                        \
         "out_proj:input", FORMAT_FP16                                                                        \
     }
+#define HALF_HEADS                                                                                           \
+    {                                                                                                        \
+        .has = "norm:output", .choices = (const struct choice[])                                             \
+        {                                                                                                    \
+            {"weight:dt_bias", FORMAT_FP16}, {"weight:A_log", FORMAT_FP16}, {"weight:D", FORMAT_FP16},       \
+            {                                                                                                \
+                NULL, FORMAT_NONE                                                                            \
+            }                                                                                                \
+        }                                                                                                    \
+    }
+#define HALF_CHANGES(...)                                                                                    \
+    .parts =                                                                                                 \
+        (const struct recipe_part[]){{.choices = (const struct choice[]){__VA_ARGS__, {NULL, FORMAT_NONE}}}, \
+                                     HALF_HEADS},                                                            \
+    .n_parts = 2
 
 // docs/numerics.md, section 5.  To add a mode, add a row.
 static const struct mode modes[] = {
@@ -86,12 +97,12 @@ static const struct mode modes[] = {
     {.name = "w4a16",
      .precision = PRECISION_BY_UNIT,
      .weights = FORMAT_INT4_G128,
-     CHANGES(FLOAT_SMALL, HALF_ACTIVATIONS, {"scan:order", FORMAT_BLOCKED}),
+     HALF_CHANGES(HALF_LAYER, {"scan:order", FORMAT_BLOCKED}, {"scan:order", FORMAT_CHUNKED_FP16}),
      .summary = "4-bit weights, FP16 between the steps, block scan; in no set"},
     {.name = "w4a16-seq",
      .precision = PRECISION_BY_UNIT,
      .weights = FORMAT_INT4_G128,
-     CHANGES(FLOAT_SMALL, HALF_ACTIVATIONS),
+     HALF_CHANGES(HALF_LAYER),
      .summary = "4-bit weights, FP16 between the steps, sequential scan; in no set"},
 };
 
@@ -111,6 +122,38 @@ enum format mode_weights(void)
     return weights_start;
 }
 
+// ---- layers without scales of activations ----
+
+enum { MOST_LAYERS = 1024 };
+static struct {
+    unsigned char is[MOST_LAYERS];
+    int count, halves;
+} half_layers;
+
+void mode_set_half_layers(const unsigned char *half, int n_layer)
+{
+    half_layers.count = half_layers.halves = 0;
+    for (int l = 0; half && l < n_layer && l < MOST_LAYERS; l++) {
+        half_layers.is[half_layers.count++] = half[l];
+        half_layers.halves += half[l];
+    }
+}
+
+bool mode_layer_is_half(int layer)
+{
+    return layer < half_layers.count && half_layers.is[layer];
+}
+
+bool mode_layers_are_mixed(void)
+{
+    return half_layers.halves > 0 && half_layers.halves < half_layers.count;
+}
+
+const struct mode *mode_of_half_layers(void)
+{
+    return mode_find("w4a16");
+}
+
 // MODE@FORMAT and what it points to, in one piece.
 struct variant {
     struct mode mode;
@@ -127,6 +170,7 @@ static void forget_variants(void)
         variants = next;
     }
     weights_start = FORMAT_INT8;
+    mode_set_half_layers(NULL, 0);
 }
 
 // ---- added modes: before anything else asks for a mode, and never again ----

@@ -31,6 +31,7 @@ static const struct {
     [FORMAT_BLOCKED] = {"blocked", 0},
     [FORMAT_CHUNKED] = {"chunked", 0},
     [FORMAT_CHUNKED_GPU] = {"chunked-gpu", 0},
+    [FORMAT_CHUNKED_FP16] = {"chunked-fp16", 0},
 };
 
 const char *format_name(enum format format)
@@ -144,8 +145,9 @@ bool recipe_equal(const struct recipe *a, const struct recipe *b)
 struct making {
     const struct units *units;
     int n_layer, depth;
-    enum format weights; // that weights start in; FORMAT_NONE: as the base has it
-    uint32_t *wanted;    // [n_layer] of the part at work
+    enum format weights;        // that weights start in; FORMAT_NONE: as the base has it
+    uint32_t *wanted;           // [n_layer] of the part at work
+    const struct setting *half; // of layers without scales of activations; NULL: they are as the others
 };
 
 static enum status refuse_choice(const struct mode *mode, const struct choice *choice,
@@ -232,6 +234,7 @@ static enum status take_part(struct recipe *recipe, const struct making *m, cons
                              const struct recipe_part *part, struct error *err)
 {
     char where[128];
+    if (part->has && units_find(m->units, part->has) < 0) return STATUS_OK;
     struct recipe base = {.layers = part->base ? calloc((size_t)m->n_layer, sizeof *base.layers) : NULL};
     snprintf(where, sizeof where, "recipe '%.60s': layers", mode->name);
     if (part->base && !base.layers)
@@ -259,6 +262,11 @@ static struct setting start_of(const struct making *m, const struct mode *mode)
     return setting;
 }
 
+static bool is_half(const struct making *m, const struct mode *mode, int layer)
+{
+    return m->half && mode->precision == PRECISION_BY_UNIT && mode_layer_is_half(layer);
+}
+
 // Into layers that are there.
 static enum status make(struct recipe *recipe, const struct making *m, const struct mode *mode,
                         struct error *err)
@@ -268,21 +276,35 @@ static enum status make(struct recipe *recipe, const struct making *m, const str
     } else {
         recipe->embedding = embedding_unit.formats[0];
         for (int l = 0; l < m->n_layer; l++)
-            recipe->layers[l] = start_of(m, mode);
+            recipe->layers[l] = is_half(m, mode, l) ? *m->half : start_of(m, mode);
     }
     for (int p = 0; p < mode->n_parts; p++)
         if (take_part(recipe, m, mode, &mode->parts[p], err)) return err->status;
+    for (int l = 0; l < m->n_layer && !mode->added; l++)
+        if (is_half(m, mode, l)) recipe->layers[l] = *m->half;
     return STATUS_OK;
+}
+
+static enum status make_half(struct setting *half, const struct units *units, struct error *err)
+{
+    struct recipe one = {.layers = half};
+    uint32_t wanted = 0;
+    return make(&one, &(struct making){.units = units, .n_layer = 1, .wanted = &wanted},
+                mode_of_half_layers(), err);
 }
 
 enum status recipe_make(struct recipe *recipe, const struct mode *mode, const struct units *units,
                         int n_layer, struct error *err)
 {
     const size_t layers = (size_t)n_layer;
+    struct setting half;
+    if (mode_layers_are_mixed() && make_half(&half, units, err)) return err->status;
     struct recipe made = {
         .precision = mode->precision, .n_layer = n_layer, .layers = calloc(layers, sizeof *made.layers)};
-    struct making making = {
-        .units = units, .n_layer = n_layer, .wanted = calloc(layers, sizeof *making.wanted)};
+    struct making making = {.units = units,
+                            .n_layer = n_layer,
+                            .wanted = calloc(layers, sizeof *making.wanted),
+                            .half = mode_layers_are_mixed() ? &half : NULL};
     if (!made.layers || !making.wanted)
         error_memory(err, layers * sizeof *made.layers, "a recipe");
     else

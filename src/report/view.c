@@ -72,8 +72,8 @@ bool view_is_reference(const struct comparison *comparison, const struct result 
 void view_reference_weights(const char *weights, char text[VIEW_WEIGHTS_CHARS])
 {
     text[0] = '\0';
-    if (strcmp(weights, "dequantized-int8") == 0)
-        snprintf(text, VIEW_WEIGHTS_CHARS, " (dequantized INT8 weights)");
+    if (strncmp(weights, "dequantized-int", 15) == 0)
+        snprintf(text, VIEW_WEIGHTS_CHARS, " (dequantized INT%.1s weights)", weights + 15);
     else if (weights[0] && strcmp(weights, "model") != 0)
         snprintf(text, VIEW_WEIGHTS_CHARS, " (float model %.8s)", weights);
 }

@@ -218,7 +218,7 @@ static void measure_rates(struct stand *s, struct plan_rates *rates)
             rates->alone[r] += layer->alone / s->tokens;
             rates->compared[r] += layer->compared / s->tokens;
         }
-    if (plan->n_cells > 0 && s->sweep->model.kind == MODEL_FLOAT)
+    if (plan->n_cells > 0 && !model_is_codes(&s->sweep->model))
         rates->observation = (dims->grouped ? 2 : 1) * layers * time_subject(s, TIMED_OBSERVATION, NULL);
     const int predicted = s->tokens < PREDICTED_TOKENS ? s->tokens : PREDICTED_TOKENS;
     if (plan->logits)

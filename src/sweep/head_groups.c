@@ -22,12 +22,13 @@ enum status head_groups_settle(struct sweep *sweep, struct error *err)
     struct dims *dims = &sweep->model.dims;
     const int asked = sweep->job->group_heads;
     const char *obstacle = groups_obstacle(dims);
-    if (sweep->model.kind == MODEL_W8A8 && asked != JOB_GROUPS_AUTO)
+    const bool codes = model_is_codes(&sweep->model);
+    if (codes && asked != JOB_GROUPS_AUTO)
         return error_set(err, STATUS_USAGE,
-                         "--group_heads: the scales come from the W8A8 checkpoint %s; leave the option out",
-                         sweep->model.directory);
+                         "--group_heads: the scales come from the %s checkpoint %s; leave the option out",
+                         model_kind_name(sweep->model.kind), sweep->model.directory);
     if (asked == JOB_GROUPS_ON && obstacle) return refuse(sweep, obstacle, err);
-    if (sweep->model.kind == MODEL_W8A8 || !dims->arch->groups) return STATUS_OK;
+    if (codes || !dims->arch->groups) return STATUS_OK;
     if (asked == JOB_GROUPS_AUTO && obstacle)
         log_job(sweep->log, LOG_NORMAL, "scales: one for each site, no groups of heads: %s", obstacle);
     dims->grouped = asked != JOB_GROUPS_OFF && !obstacle;

@@ -62,11 +62,12 @@ static enum status open_reference(struct model *model, struct model *reference, 
                                   const struct job *job, int threads, struct error *err)
 {
     struct model opened = {0};
-    if (model->kind != MODEL_W8A8)
-        return error_set(err, STATUS_USAGE,
-                         "--reference-model: expected a W8A8 checkpoint beside it, got the float model %s; "
-                         "leave the option out",
-                         model->directory);
+    if (!model_is_codes(model))
+        return error_set(
+            err, STATUS_USAGE,
+            "--reference-model: expected a quantized checkpoint beside it, got the float model %s; "
+            "leave the option out",
+            model->directory);
     if (open_together(&opened, comm, job->reference_model, threads, job->dry_run, err) ||
         model_set_reference(model, &opened, err)) {
         model_close(&opened);
@@ -77,19 +78,19 @@ static enum status open_reference(struct model *model, struct model *reference, 
     return STATUS_OK;
 }
 
-// The scales of a W8A8 checkpoint are one set.
+// The scales of a checkpoint are one set.
 static enum status check_cells(const struct model *model, const struct job *job, struct error *err)
 {
-    if (model->kind != MODEL_W8A8) return STATUS_OK;
+    if (!model_is_codes(model)) return STATUS_OK;
     if (job->observer || job->shuffle_calib > 1)
-        return error_set(err, STATUS_USAGE,
-                         "--%s: the scales come from the W8A8 checkpoint %s; leave the option out",
-                         job->observer ? "observer" : "shuffle-calib", model->directory);
+        return error_set(
+            err, STATUS_USAGE, "--%s: the scales come from the %s checkpoint %s; leave the option out",
+            job->observer ? "observer" : "shuffle-calib", model_kind_name(model->kind), model->directory);
     if (job->n_cells == 1) return STATUS_OK;
     return error_set(
         err, STATUS_USAGE,
-        "--calib_data_num: expected one number, got %d: the scales come from the W8A8 checkpoint %s",
-        job->n_cells, model->directory);
+        "--calib_data_num: expected one number, got %d: the scales come from the %s checkpoint %s",
+        job->n_cells, model_kind_name(model->kind), model->directory);
 }
 
 enum status inputs_model(struct model *model, struct model *reference, const struct comm *comm,
@@ -104,6 +105,7 @@ enum status inputs_model(struct model *model, struct model *reference, const str
         return err->status;
     }
     *model = opened;
+    model_set_modes(model, job->weights != NULL);
     return STATUS_OK;
 }
 
@@ -218,7 +220,7 @@ static enum status read_two_texts(struct corpus *evaluation, struct corpus *cali
     char *given = strdup(job->eval_data);
     if (!given) error_memory(err, strlen(job->eval_data) + 1, "a path");
     if (read_corpus(evaluation, job, model, given, eval_data_num, job_evaluation_samples(job), err) ||
-        model->kind == MODEL_W8A8) // which brings its scales
+        model_is_codes(model)) // which brings its scales
         return err->status;
     return read_corpus(calibration, job, model, find_text(job, model, err), calib_data_num,
                        job_calibration_samples(job), err);
@@ -290,7 +292,7 @@ const struct corpus *sweep_calibration_text(const struct sweep *sweep)
 
 bool sweep_calibrates(const struct sweep *sweep)
 {
-    return sweep->plan.n_cells > 0 && sweep->model.kind == MODEL_FLOAT;
+    return sweep->plan.n_cells > 0 && !model_is_codes(&sweep->model);
 }
 
 const char *sweep_evaluation_text(const struct sweep *sweep)

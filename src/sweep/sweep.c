@@ -23,12 +23,14 @@
 
 // ---- the result file ----
 
-// What the float modes computed with: the float model itself, a W8A8 checkpoint's codes, or (by its digest)
+// What the float modes computed with: the float model itself, a checkpoint's codes, or (by its digest)
 // another float model.
 static const char *reference_weights(const struct model *model)
 {
     if (model->reference) return model->reference->digest_hex;
-    return model->kind == MODEL_W8A8 ? "dequantized-int8" : "model";
+    return !model_is_codes(model)      ? "model"
+           : model->kind == MODEL_W8A8 ? "dequantized-int8"
+                                       : "dequantized-int4";
 }
 
 // Collective.
@@ -56,7 +58,7 @@ static enum status make_or_resume(struct store **store, const struct sweep *swee
                                           .ids_hex = sweep->corpus.ids_hex,
                                           .model_dtype = model_dtype_name(&sweep->model),
                                           .scales_source =
-                                              sweep->model.kind == MODEL_W8A8 ? "checkpoint" : "calibration",
+                                              model_is_codes(&sweep->model) ? "checkpoint" : "calibration",
                                           .reference_weights = reference_weights(&sweep->model),
                                           .model_config = config,
                                           .numerics_version = version,
@@ -219,7 +221,7 @@ static enum status calibrate(struct sweep *sweep, const struct worker *worker, s
                              struct error *err)
 {
     if (sweep->plan.n_cells == 0) return STATUS_OK; // no run needs scales
-    if (sweep->model.kind == MODEL_W8A8)
+    if (model_is_codes(&sweep->model))
         return take_scales(sweep, scales, err) ? err->status : store_write_scales(store, *scales, err);
     if (observations_absent(&stock->known) > 0) {
         if (observe(sweep, worker, store, stock, times, err)) return err->status;

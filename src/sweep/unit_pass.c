@@ -405,7 +405,7 @@ static enum status open_inputs(struct passing *p, const struct log *log, struct 
     notes_log(log, &p->evaluation.notes);
     p->seen = p->calibration.samples > 0 ? &p->calibration : &p->evaluation;
     pass->arch = arch_of(p);
-    pass->checkpoint = p->model.kind == MODEL_W8A8;
+    pass->checkpoint = model_is_codes(&p->model);
     pass->samples = p->evaluation.samples;
     pass->calibration_samples =
         p->job->calib_data_num[0] < p->seen->samples ? p->job->calib_data_num[0] : p->seen->samples;

@@ -163,7 +163,9 @@ static double mebibytes(unsigned long long bytes)
 
 static const char *architecture(const struct model *model, char text[64])
 {
-    snprintf(text, 64, "%.48s%s", model->dims.arch->title, model->kind == MODEL_W8A8 ? ", W8A8" : "");
+    snprintf(text, 64, "%.48s%s", model->dims.arch->title, "");
+    if (model_is_codes(model))
+        snprintf(text + strlen(text), 64 - strlen(text), ", %s", model_kind_name(model->kind));
     return text;
 }
 
@@ -245,7 +247,7 @@ static void model_facts_print(FILE *out, const struct model_facts *f)
     for (int i = 0; i < model->notes.count; i++)
         fprintf(out, "note              %s\n", model->notes.lines[i]);
     print_estimates(out, f);
-    if (model->kind == MODEL_W8A8) print_scales(out, model);
+    if (model_is_codes(model) && model->kind != MODEL_W4A16) print_scales(out, model);
     print_tensors(out, model->checkpoint);
 }
 
@@ -337,7 +339,7 @@ static void model_facts_put(struct json_writer *w, const struct model_facts *f)
         json_put_string(w, NULL, model->notes.lines[i]);
     json_end_array(w);
     put_estimates(w, f);
-    if (model->kind == MODEL_W8A8) put_scales(w, model);
+    if (model_is_codes(model) && model->kind != MODEL_W4A16) put_scales(w, model);
     put_tensors(w, model->checkpoint);
     json_end_object(w);
 }

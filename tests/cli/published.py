@@ -25,12 +25,9 @@ SHARED = os.environ.get("SSMSWEEP_CHECKPOINTS")
 W8A8 = ["mamba1-w8a8", "mamba1-w8a8-resaved", "mamba1-w8a8-plain", "mamba1-w8a8-qembedding", "mamba1-w8a8-qhead"]
 LOADS = {"demo-original-layout": "", "quamba-w8a8-alpha1": "",    # without golden outputs; what a note says
          "mamba1-2024-scales": "scales.pt is not read"}
-REFUSED = {"mamba1-w8a8-2024-incomplete": ["2024", "selective_scan.output_scale"],
-           "mamba1-w4a8": ["W4A8QMamba", "Mamba-1 with 4-bit weights"],
-           "mamba1-w4a16": ["W4A16QMamba", "4-bit"], "mamba1-w4a16-plain": ["W4A16QMamba", "4-bit"]}
-for _g in ("mamba2-g1-", "mamba2-g2-"):
-    REFUSED.update({_g + "w4a8": ["W4A8QMamba2", "Mamba-2 with 4-bit"],
-                    _g + "w4a16": ["W4A16QMamba2", "4-bit"], _g + "w4ax": ["W4AX", "W4A8QMamba2"]})
+REFUSED = {"mamba1-w8a8-2024-incomplete": ["2024", "selective_scan.output_scale"]}
+FOUR_BITS = ["mamba1-w4a8", "mamba1-w4a16", "mamba1-w4a16-plain"] + ["mamba2-%s-%s" % (g, kind) for g in ("g1", "g2")
+                                                                      for kind in ("w4a8", "w4a16", "w4ax")]
 
 
 def describe(folder):
@@ -40,8 +37,9 @@ def describe(folder):
 
 
 def scales_of(folder, model):
+    """0 where there is none, as in W4A16."""
     stored = torch_file.load(os.path.join(folder, "pytorch_model.bin"))
-    return [{site: np.float32(np.ravel(stored["backbone.layers.%d.%s" % (l, key)])[0]) for site, key in SCALES.items()}
+    return [{site: np.float32(np.ravel(stored.get("backbone.layers.%d.%s" % (l, key), 0))[0]) for site, key in SCALES.items()}
             for l in model.layers]
 
 
@@ -52,10 +50,10 @@ def samples_of(golden):
 # ---- outputs and logits, value by value ----
 
 def check_logits(checks, what, got, want):
-    """FP16 numbers of an INT8 head, FP32 of a float one."""
+    """FP16 numbers of a head of codes, FP32 of a float one."""
     if want.dtype == np.float16:
         share = (got == want.astype(np.float32)).mean()
-        checks.check(share >= 0.999, "%s: logits of an INT8 head" % what, "%.4f of the FP16 numbers are equal" % share)
+        checks.check(share >= 0.999, "%s: logits of a head of codes" % what, "%.4f of the FP16 numbers are equal" % share)
     else:
         worst = np.abs(got - want).max() / np.abs(want).max()
         checks.check(worst <= 2e-5, "%s: logits of a float head" % what, "largest difference %.1e" % worst)
@@ -74,13 +72,19 @@ def check_w8a8(checks, probe, name, folder, golden):
                 check_logits(checks, what, logits, golden[key])
 
 
-def check_mamba2_w8a8(checks, probe, name, folder, golden):
-    """Each layer on the golden outputs of those in front of it: a code that lies on a boundary reaches all later tokens of its
-    layer, as the scan's state has it.  Logits where no code did."""
-    model, scales = check_mamba2.describe(folder), check_mamba2.stored_scales(folder)
-    whole, equal, count, heads = {}, 0, 0, 0
-    for mode in ("0", "2-1"):
-        whole[mode] = probe.forward(folder, model, mode, scales, samples_of(golden))
+def modes_of(golden):
+    return sorted({key.split("_")[2] for key in golden if key.startswith("rotated_h_")})
+
+
+def check_by_layer(checks, probe, name, folder, golden, heads_at_least):
+    """Each layer on the golden outputs of those in front of it: a code or an FP16 number that lies on a boundary reaches all later
+    tokens of its layer, as the scan's state has it.  Logits where none did."""
+    mamba2 = name.startswith("mamba2")
+    model = (check_mamba2.describe if mamba2 else describe)(folder)
+    scales = check_mamba2.stored_scales(folder) if mamba2 else scales_of(folder, model)
+    equal, count, heads = 0, 0, 0
+    for mode in modes_of(golden):
+        whole = probe.forward(folder, model, mode, scales, samples_of(golden))
         for i, tokens in enumerate(samples_of(golden)):
             want = golden["rotated_h_%s_%d" % (mode, i)].astype(np.float32)
             inputs, residual, h = [], np.zeros(want.shape[1:], np.float32), check_mamba2.stored_embedding(folder)[tokens]
@@ -91,13 +95,13 @@ def check_mamba2_w8a8(checks, probe, name, folder, golden):
                 off = np.sqrt(((h - want[l]) ** 2).mean() / (want[l] ** 2).mean())
                 checks.check(off <= 1e-3, "%s, mode %s, sample %d, layer %d" % (name, mode, i, l), "off by %.1e" % off)
                 equal, count = equal + (h == want[l]).sum(), count + h.size
-            captured, logits = whole[mode][i]
+            captured, logits = whole[i]
             key = "logits_%s_%d" % (mode, i)
             last = q.to_fp16(q.hadamard(captured[len(want) - 1, "mixer_output"]))
             if key in golden and (last == want[-1]).mean() >= 0.998:
                 check_logits(checks, "%s, mode %s, sample %d" % (name, mode, i), logits, golden[key])
                 heads += 1
-    checks.check(equal / count >= 0.99 and heads >= 3, "%s: outputs of all layers, and logits" % name, (equal / count, heads))
+    checks.check(equal / count >= 0.98 and heads >= heads_at_least, "%s: outputs of all layers, and logits" % name, (equal / count, heads))
 
 
 def check_float(checks, probe, name, folder, golden, model=None):
@@ -230,7 +234,9 @@ def check_shared(checks, work, probe):
         check_float(checks, mamba2, name, folder, golden(name), check_mamba2.describe(folder))
     for name in ("mamba2-%s-w8a8%s" % (g, kind) for g in ("g1", "g2") for kind in ("", "-one-scale", "-plain")):
         folder = os.path.join(SHARED, name)
-        check_mamba2_w8a8(checks, mamba2, name, folder, golden(name))
+        check_by_layer(checks, mamba2, name, folder, golden(name), 3)
+    for name in FOUR_BITS:
+        check_by_layer(checks, mamba2 if name.startswith("mamba2") else probe, name, os.path.join(SHARED, name), golden(name), 1)
     for name in ("mamba2-g1-w8a8", "mamba2-g2-w8a8"):
         check_sweep(checks, work, name, os.path.join(SHARED, name), golden(name))
     for name, note in LOADS.items():

@@ -96,21 +96,28 @@ def describe(folder):
 
 
 def stored_scales(folder):
-    """Of the sites of a W8A8 checkpoint, as the program reports them: of many the largest."""
+    """Of the sites of a quantized checkpoint, as the program reports them: of many the largest, 0 in W4A16."""
     stored = torch_file.load(os.path.join(folder, "pytorch_model.bin"))
     keys = {"in_proj:input": "norm.output_scale", "z_act": "mixer.norm.z_scale", "x_conv_in": "mixer.conv1d.x_scale",
             "B_conv_in": "mixer.conv1d.B_scale", "C_conv_in": "mixer.conv1d.C_scale", "dt_act": "mixer.qchunk_scan.dt_scale",
             "x_conv_out": "mixer.conv1d.x_out_scales", "B_conv_out": "mixer.conv1d.B_out_scales",
             "C_conv_out": "mixer.conv1d.C_out_scales", "ssm_state_act": "mixer.qchunk_scan.ssm_state_scale",
             "out_proj:input": "mixer.had.x_H_scale"}
-    n_layer = describe(folder).shape.n_layer
-    return [{site: np.float32(np.max(stored["backbone.layers.%d.%s" % (l, key)])) for site, key in keys.items()} for l in range(n_layer)]
+
+    def scale(layer, key):
+        mixed = key.replace("mixer.", "mixers.W4A8.") if key.startswith("mixer.") else key.replace("norm.", "norms.W4A8.")
+        found = [stored[name] for name in ("backbone.layers.%d.%s" % (layer, k) for k in (key, mixed)) if name in stored]
+        return np.float32(np.max(found[0])) if found else np.float32(0)
+    return [{site: scale(l, key) for site, key in keys.items()} for l in range(describe(folder).shape.n_layer)]
 
 
 def stored_embedding(folder):
     stored = torch_file.load(os.path.join(folder, "pytorch_model.bin"))
-    rows, scales = stored["backbone.embedding.weight"].astype(np.float32), stored.get("backbone.embedding.scales")
-    return rows if scales is None else q.to_fp16(rows * scales.astype(np.float32)[:, None])
+    rows, scales = stored["backbone.embedding.weight"], stored.get("backbone.embedding.scales")
+    levels = rows.astype(np.float32)
+    if rows.dtype == np.int32:
+        levels = m2.unpack_embedding4(rows).astype(np.float32) - 8
+    return levels if scales is None else q.to_fp16(levels * scales.astype(np.float32)[:, None])
 
 
 def random_case(probe, number):

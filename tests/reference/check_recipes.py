@@ -118,7 +118,7 @@ class Sums:
             self.odd += int((steps > 0).sum())
             self.odder += int((steps[same] > 1).sum())
             equal = (steps == 0).all(1)
-        if component not in ("ssm_output", "mixer_output"):    # codes that differ are counted; the scan carries them on
+        if component not in ("ssm_output", "norm_output", "mixer_output"):    # codes that differ are counted; the scan carries them on
             got, want, twin, plain = (v[same & equal] for v in (got, want, twin, plain))
         if want.size == 0:
             return equal
@@ -171,7 +171,7 @@ def check_recipe(probe, folder, rw, samples, settings, what, mode=None):
             for c in q.COMPONENTS:
                 equal = sums[c].add(c, settings[l], rw.scales[l], got[c], want[c], twin[c], plain[c], same)
                 same = same & ~spread(~equal, rw.m.K)
-    only_half = all(f in ("float", "fp16", "sequential", "blocked") for setting in settings for f in setting.values())
+    only_half = all(f in ("float", "fp16", "sequential", "blocked", "chunked", "chunked-fp16", "chunked-gpu") for setting in settings for f in setting.values())
     bad = ["%s: %s" % (c, sums[c].text()) for c in q.COMPONENTS if not sums[c].verdict(only_half)]
     n.check(not bad, "%s: %s" % (what, "; ".join(bad) if bad else sums["mixer_output"].text()))
 

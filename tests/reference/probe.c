@@ -150,6 +150,7 @@ static void open_probe(struct probe *p, const char *model, const char *mode, con
     const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_BY_UNIT | WEIGHTS_LM_HEAD;
     if (model_open(&p->model, model, &err)) fail("model", &err);
     p->model.dims.grouped = groups != NULL;
+    model_set_modes(&p->model, false);
     if (mode) find_recipe(p, mode);
     const size_t bytes = weights_bytes(&p->model, parts, p->needs);
     p->memory = aligned_alloc(64, bytes);

@@ -80,7 +80,7 @@ enum {
     ARCH_MOST_COMPONENTS = 32,
     ARCH_MOST_SITES = 32,
     ARCH_NAME_CHARS = 32,
-    ARCH_MOST_POINTERS_BYTES = 4096
+    ARCH_MOST_POINTERS_BYTES = 8192
 }; // of layer_bytes and of work_bytes
 
 // A tensor that can be captured at every layer: [L, width].  In a token's way through the layer; the last is
@@ -126,9 +126,10 @@ struct arch {
 
     // Local.  The rest of config.json, once the family is known.
     enum status (*describe)(struct config *config, const struct config_source *source, struct error *err);
-    // Binds the layers, and what is codes around them, of a W8A8 checkpoint; NULL: the family has none.
+    // Binds the layers, and what is codes around them, of a quantized checkpoint; NULL: the family has none.
     enum status (*bind_codes)(struct model *model, const struct config *config, struct error *err);
-    bool (*knows_codes)(const char *name, int n_layer); // is it the name of something in such a checkpoint?
+    // Is it the name of something in such a checkpoint?
+    bool (*knows_codes)(const struct model *model, const char *name);
     bool rotates_inner; // d_inner must have a Hadamard transform; d_model must
     bool groups;        // groups of heads and channels may have scales of their own (arch/groups.h)
     bool float_only;    // it has no quantized modes

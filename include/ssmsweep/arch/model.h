@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model folder: config.json and weights, float or W8A8, checked and mapped.
+// A model folder: config.json and weights, float or quantized, checked and mapped.
 #ifndef SSMSWEEP_ARCH_MODEL_H
 #define SSMSWEEP_ARCH_MODEL_H
 
@@ -9,15 +9,21 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/input/checkpoint.h"
 
+// What weights are; those of a quantized model are codes and scales: docs/numerics.md, "Quantized weights".
 enum model_kind {
     MODEL_FLOAT,
-    MODEL_W8A8, // INT8 codes and scales of a quantized model: docs/numerics.md, "Quantized weights"
+    MODEL_W8A8,  // INT8 codes, with scales of activations
+    MODEL_W4A8,  // projections in 4 bits, the rest as W8A8
+    MODEL_W4A16, // projections in 4 bits, the rest FP16: no scales of activations
+    MODEL_W4AX,  // each layer W4A8 or W4A16
+    MODEL_KINDS
 };
 
 // What stands around its layers, where that is codes too: docs/numerics.md, section 4.
-struct w8a8_ends {
+struct code_ends {
     const struct tensor *embedding; // [vocab] scales of the embedding's rows; NULL: it is float
-    float lm_head, lm_head_input;   // scales of lm_head and of what goes into it; 0: it is float
+    float lm_head, lm_head_input;   // scales of an INT8 lm_head and of what goes into it; 0: there is none
+    bool lm_head_4bit; // lm_head is in 4 bits; lm_head_input as above, or 0 where FP16 goes into it
 };
 
 struct model {
@@ -25,16 +31,19 @@ struct model {
     char *directory;
     struct checkpoint *checkpoint;
     struct dims dims;
-    const struct tensor *embedding; // [vocab, D]; MODEL_W8A8: rows rotated, float or I8 codes
-    const struct tensor *norm_f;    // [D]; MODEL_W8A8: all ones
-    const struct tensor *lm_head;   // [vocab, D]; the embedding if the checkpoint has none; rotated alike
+    unsigned char *layer_kinds;     // [n_layer] enum model_kind of MODEL_W4AX; NULL: kind
+    const struct tensor *embedding; // [vocab, D]; of codes: rows rotated, float, I8, or I32 [vocab, D / 8]
+    const struct tensor *norm_f;    // [D]; of codes: all ones
+    const struct tensor *lm_head;   // [vocab, D]; the embedding if the checkpoint has none; rotated alike;
+                                    // words of 4 bits as they are stored
     const struct tensor **tensors;  // [n_layer][n_tensors] in the order of the family, shapes as stored
-    float *scales; // [n_layer][n_sites + n_tensors] that a W8A8 checkpoint or model_set_scales() brings; NULL
+    float *scales; // [n_layer][n_sites + n_tensors] that a checkpoint of codes or model_set_scales() brings;
+                   // 0, NULL: none
     char scales_hex[HASH_HEX_CHARS + 1]; // digest of the latter; "": none
-    struct w8a8_ends ends;               // of MODEL_W8A8
+    struct code_ends ends;               // of a checkpoint of codes
     bool reordered;       // its heads and channels stand in another order than in the float model
     struct tensor *views; // what tensors and lm_head point to where the file stores it otherwise
-    // The float weights that the float modes use, borrowed; NULL: the model's own (of MODEL_W8A8: its codes,
+    // The float weights that the float modes use, borrowed; NULL: the model's own (of codes: those,
     // dequantized and rotated back).
     const struct model *reference;
     enum dtype dtype;                    // of the embedding: what reports call the model's dtype
@@ -43,7 +52,17 @@ struct model {
     struct notes notes;                  // what was taken though files contradict each other, and the like
 };
 
-// Local.  A tensor of a layer, and the scales of a layer of MODEL_W8A8: of its sites, and behind those of its
+// Are its weights codes and scales?
+static inline bool model_is_codes(const struct model *model)
+{
+    return model->kind != MODEL_FLOAT;
+}
+static inline enum model_kind model_layer_kind(const struct model *model, int layer)
+{
+    return model->layer_kinds ? (enum model_kind)model->layer_kinds[layer] : model->kind;
+}
+
+// Local.  A tensor of a layer, and the scales of a layer of codes: of its sites, and behind those of its
 // tensors.
 static inline const struct tensor *model_tensor(const struct model *model, int layer, int tensor)
 {
@@ -58,7 +77,12 @@ static inline const float *model_scales(const struct model *model, int layer)
 // is exact.  As struct embedding has it.
 void model_embedding_row(const void *model, int32_t id, float *out);
 
-const char *model_dtype_name(const struct model *model); // "F16", ... or "W8A8"
+const char *model_kind_name(enum model_kind kind);       // "W8A8", ...; "float"
+const char *model_dtype_name(const struct model *model); // "F16", ... or that
+
+// Local.  What a checkpoint of codes makes of the modes: the format that their weights start in, unless
+// `given` by the user, and its layers without scales of activations.  Before any recipe is made.
+void model_set_modes(const struct model *model, bool given);
 
 // Makes `reference` (a float model, which must outlive this one) the source of the float modes. STATUS_INPUT:
 // another size, or no float model.

@@ -42,6 +42,13 @@ void modes_clear(void); // forgets what was added
 // is set.  Before any recipe is made.
 void mode_set_weights(enum format format);
 enum format mode_weights(void);
+// Local.  Layers (1) of a checkpoint that have FP16 activations, and so no scales: copied; NULL: there are
+// none. Where some layers have them, those are mode_of_half_layers()'s in every named mode by unit, and what
+// recipes start from.  Before any recipe is made.
+void mode_set_half_layers(const unsigned char *half, int n_layer);
+bool mode_layer_is_half(int layer);
+bool mode_layers_are_mixed(void); // some are, and some are not
+const struct mode *mode_of_half_layers(void);
 // Local.  Adds each word MODE@FORMAT of a list, of a mode that is there: the same with such weights.
 // STATUS_USAGE: no such mode by unit, or no format of weights.  The list may be NULL.
 enum status mode_add_variants(const char *list, struct error *err);

@@ -31,8 +31,9 @@ enum format {
     FORMAT_CODES,         // of what the scan gets: the codes that are there
     FORMAT_SEQUENTIAL,    // orders of the sums of a scan
     FORMAT_BLOCKED,
-    FORMAT_CHUNKED,     // in FP32
-    FORMAT_CHUNKED_GPU, // operands as a GPU's matrix units take them
+    FORMAT_CHUNKED,      // in FP32
+    FORMAT_CHUNKED_GPU,  // operands as a GPU's matrix units take them
+    FORMAT_CHUNKED_FP16, // operands in FP16
     FORMATS
 };
 
@@ -110,6 +111,7 @@ struct recipe_part {
     const char *layers; // as --layers has them; NULL: all
     const char *base;   // name of a mode; NULL: none
     const struct choice *choices;
+    const char *has; // passed over where the family has no such unit; NULL: never
 };
 
 struct mode;

@@ -37,7 +37,8 @@ void store_prepare(void);
 struct store_identity {
     const char *job_json, *tool_version, *weights_hex, *tokenizer_hex, *ids_hex, *model_dtype;
     const char *scales_source;     // "calibration" or "checkpoint"
-    const char *reference_weights; // "model", "dequantized-int8", or the digest of another float model
+    const char *reference_weights; // "model", "dequantized-int8", "dequantized-int4", or the digest of
+                                   // another float model
     const char *model_config;      // dimensions and constants
     const char *numerics_version;
     const char *calibration_ids_hex; // "" where no text gave the scales

@@ -177,7 +177,7 @@ static void other_architectures_are_named(void **state)
     }
     refuse_config("\"model_type\": \"mamba\"", "\"model_type\": 3", "'model_type'|a string");
     refuse_config("{", "{\"ssm_cfg\": {\"layer\": \"Mamba2\"},", "ssm_cfg.layer|'Mamba2'");
-    refuse_config("{", "{\"ssm_cfg\": {\"layer\": \"W4A16QMamba\"},", "ssm_cfg.layer|W4A16QMamba|W8A8");
+    refuse_config("{", "{\"ssm_cfg\": {\"layer\": \"W2A16QMamba\"},", "ssm_cfg.layer|W2A16QMamba|W8A8");
     refuse_config("{", "{\"ssm_cfg\": {\"layer\": \"W8A8QMamba\"},", "norm.weight|expected 64 ones");
     refuse_config("{", "{\"attn_layer_idx\": [3],", "attn_layer_idx|hybrid");
     refuse_config("{", "{\"mixer_rms_eps\": 1e-6,", "mixer_rms_eps|Falcon-Mamba");
