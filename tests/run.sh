@@ -25,7 +25,8 @@ export SSMSWEEP_SLURM="${SSMSWEEP_SLURM:-OFF}"
 CI_ALL=
 if [ "${CI-}" = true ] && [ $# -eq 0 ]; then
     CI_ALL=page
-    jobs/setup.sh mpich || true # the test says what it lacks
+    jobs/setup.sh mpich || true # the tests say what they lack
+    jobs/setup.sh package || true
 fi
 
 jobs/setup.sh tests
