@@ -379,8 +379,8 @@ static void put_layers(struct page *page, bool detailed)
     for (int t = 0; detailed && t < layers->n_tables; t++)
         for (int r = 0; !layers->tables[t].run->is_reference && r < layers->tables[t].n_rows; r++)
             put_entry(page, &layers->tables[t], r);
-    // Without outputs all layers of the model are there, of all sets of scales.
-    for (int t = 0; (detailed || page->report->has_outputs) && t < layers->n_tables; t++)
+    // With --store none all layers of the model are there, of all sets of scales.
+    for (int t = 0; (detailed || page->report->has_layers) && t < layers->n_tables; t++)
         for (int a = 0; !layers->tables[t].run->is_reference && a < layers->tables[t].n_averages; a++)
             put_component(page, &layers->tables[t], &layers->tables[t].averages[a]);
 }

@@ -165,7 +165,11 @@ def without(record):
 def check_halves_compared(checks, case, folder):
     """Metrics are those of FP32, or they are left out."""
     shutil.rmtree(os.path.join(folder, "comparisons"))
-    compared = harness.run(["compare"] + harness.FEW, 2, folder)
+    before = harness.run(["compare", "--format", "markdown"] + harness.FEW, 2, case.good)
+    compared = harness.run(["compare", "--format", "markdown"] + harness.FEW, 2, folder)
+    # The same lines, but for the column of a percentile.
+    firsts = [[line.split("|")[1] for line in out.splitlines() if line.count("|") > 3] for out in (before.out, compared.out)]
+    checks.check(len(firsts[0]) > 10 and firsts[0] == firsts[1], "halves: the same tables", firsts)
     checks.check(compared.status == 0 and "keeps its tensors as halves (--store-dtype f16): compares by its metrics" in compared.err,
                  "halves: compare says what it reads", compared.err)
     lines = [sweep_files.json_lines(os.path.join(at, "comparisons")) for at in (case.good, folder)]

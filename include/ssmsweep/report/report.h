@@ -343,7 +343,8 @@ struct report {
     long long tokens;
     struct report_group groups[REPORT_GROUPS]; // of the metrics, for a layer in detail
     struct report_group graded;                // those that have grades
-    bool has_outputs;                          // outputs of layers are stored
+    bool has_outputs;                          // outputs of layers are stored as they were computed
+    bool has_layers;                           // outputs of chosen layers are stored, maybe as halves
     int n_compared;                            // runs that are not the reference
     struct report_run *runs;                   // all of the result file
     int n_runs;
