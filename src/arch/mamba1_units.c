@@ -112,7 +112,7 @@ static void set_scale_of_input(const struct projection *p, float *one, const flo
 static void set_factors_of_int4(const struct layer *l, const struct projection *p,
                                 const struct packed_weight *w, struct gemm_s8 *gemm)
 {
-    const bool given = w->given && w->given[0] >= 0;
+    const bool given = w->given && l->pass->kind == MODEL_W4A8;
     if (!given) l->on->quotients(l->batch, w->scales + p->first, p->outputs, p->step, l->w->factors);
     gemm->first_outputs = given ? w->given + p->first : l->w->factors;
     set_scale_of_input(p, &gemm->second, &gemm->second_rows);

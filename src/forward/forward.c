@@ -226,6 +226,7 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct r
         .work = forward->work,
         .room = forward->room,
         .scales = scales ? scales + (long)layer * d->arch->n_sites : NULL,
+        .kind = model_layer_kind(w->model, layer),
         .given = w->model->scales ? model_scales(w->model, layer) : NULL,
         .group_scales = scales && groups ? scales + behind_sites + layer * of_groups : NULL,
         .groups = groups,

@@ -52,6 +52,7 @@ struct pass {
     void *work;                        // as arch->carve() made it
     float *room;                       // [the longest sample or d_state rows][widest row]
     const float *scales;               // [n_sites] of the layer; W8A8 modes alone
+    enum model_kind kind;              // of the layer, where a checkpoint is computed by unit
     const float *given;                // [n_sites] for FORMAT_INT8_GIVEN, 0 where none is; NULL: none are
     const float *group_scales;         // as groups_scales() has them, beside groups; NULL: there are none
     const struct layer_groups *groups; // in whose order weights by unit are; NULL: in the model's
