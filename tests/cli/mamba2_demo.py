@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Mamba-2 demo model: the errors and perplexities that the reference in Python gives on its first ten texts."""
+import json
+import os
+
 import harness
 
 # What mamba2_reference.py gave (512 tokens a text): mean squared error of mixer_output in layers 0, 7 and 15, perplexity,
@@ -66,6 +69,16 @@ def main():
     with harness.Workplace() as workplace:
         check_table(checks, workplace)
         check_weights(checks, workplace)
+        for words, said in ((["--model", "mamba2-demo", "--observer", "mse"], "say --group_heads off"), (["--group_heads", "on"], "one scale for each site"),
+                            (["--modes", "0-fp32"], "no order 'chunked'")):
+            done = harness.run(words + ["-q", "--output_dir", "no"], 1, workplace)
+            checks.check(done.status == 2 and len(done.lines()) == 1 and said in done.err, " ".join(words) + " is refused", (done.status, done.err))
+        done = harness.run(["--model", "mamba2-demo", "--modes", "fp32,2-1", "--calib_data_num", "1", "--calib_seqlen", "16", "-q", "--output_dir", "few",
+                            "--comparison-dir", "few"], 1, workplace)
+        info = harness.run(["info", "few", "--json"], 1, workplace)
+        sizes = json.loads(info.out).get("groups", []) if done.status == 0 else []
+        checks.check(len(sizes) == 16 and all(sum(k["heads"] for k in layer) == 8 and sum(k["channels"]) == 32 for layer in sizes for k in layer),
+                     "info tells the groups of heads", (done.err, sizes[:1]))
         for words in (["info", "mamba2-demo"], ["info", "--model", "mamba2-demo"]):
             done = harness.run(words, 1, workplace)
             checks.check(done.status == 0 and "Mamba-2" in done.out and "demo-mamba2" in done.out, " ".join(words), done.out + done.err)
