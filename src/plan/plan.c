@@ -201,12 +201,14 @@ static int count_orders(const struct job *job)
     return job->shuffle_calib > 1 ? job->shuffle_calib : 1;
 }
 
-// Does no layer of the mode look at scales?  What is wrong with a mode is said later.
+// Does no layer of the mode look at scales?  What is wrong with a mode is said later.  Where a calibration
+// forms groups, the order of the weights by unit is its own.
 static bool is_unscaled(const struct mode *mode, const struct dims *dims)
 {
     struct recipe recipe = {0};
     struct error later = {0};
     bool scaled = !mode_is_float(mode);
+    if (scaled && dims->grouped) return false;
     if (!scaled || arch_recipe(&recipe, mode, dims, &later)) return !scaled;
     scaled = false;
     for (int l = 0; l < recipe.n_layer && !scaled; l++)

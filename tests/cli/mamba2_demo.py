@@ -4,6 +4,7 @@ import json
 import os
 
 import harness
+import sweep_files
 
 # What mamba2_reference.py gave (512 tokens a text): mean squared error of mixer_output in layers 0, 7 and 15, perplexity,
 # correlation in layer 15.
@@ -64,11 +65,25 @@ def check_weights(checks, workplace):
         checks.check(len(set(errors)) == len(modes) and errors[2] > 2 * errors[0] and errors[4] > errors[0] > errors[3], "errors at layer 0", errors)
 
 
+def check_company(checks, workplace):
+    """What a mode without scales gives does not depend on the modes beside it: alone, beside one that has scales, and added later."""
+    outputs = []
+    for name, runs in (("alone", ["fp32,w4a16"]), ("beside", ["fp32,2-1,w4a16"]), ("later", ["fp32,2-1", "w4a16"])):
+        for modes in runs:
+            done = harness.run(["save", modes, "--model", "mamba2-demo", "-q", "--output_dir", name, "--calib_data_num", "1", "--calib_seqlen", "24"],
+                               1, workplace)
+            checks.check(done.status == 0, "%s: %s" % (name, modes), done.err)
+        found = sweep_files.contents(os.path.join(workplace, name, "sweep.h5"), ("outputs/",))
+        outputs.append({key: value for key, value in found.items() if "/w4a16/" in key and "@" not in key})
+    checks.check(len(outputs[0]) == 2 and outputs[0] == outputs[1] == outputs[2], "w4a16 in any company", [list(o) for o in outputs])
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
         check_table(checks, workplace)
         check_weights(checks, workplace)
+        check_company(checks, workplace)
         for words, said in ((["--model", "mamba2-demo", "--observer", "mse"], "say --group_heads off"), (["--group_heads", "on"], "one scale for each site"),
                             (["--modes", "0-fp32"], "no order 'chunked'")):
             done = harness.run(words + ["-q", "--output_dir", "no"], 1, workplace)

@@ -190,6 +190,7 @@ def check_built(checks):
     """What knows the catalogue was compiled with the toy's row; see tests/toy/CMakeLists.txt."""
     knowing = {os.path.relpath(path, harness.SOURCE) for path in glob.glob(os.path.join(harness.SOURCE, "src", "**", "*.c"), recursive=True)}
     knowing = {path for path in knowing if reaches(path, "include/ssmsweep/measure/metrics.def", set())}
+    knowing -= {"src/tools/manual/completion.c"}    # of a program by itself, which makes completion scripts of the catalogue
     built = re.compile(r"src/main\.c|src/(measure|statistics|report|tools)/\w+\.c")
     checks.check(len(knowing) > 20 and all(built.fullmatch(path) for path in knowing), "no other folder knows the catalogue",
                  sorted(path for path in knowing if not built.fullmatch(path)))

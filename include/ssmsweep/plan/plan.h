@@ -70,7 +70,8 @@ size_t finished_words(const struct finished *finished); // of bits, all runs
 // ---- the plan ----
 
 // Float modes need no scales, nor do recipes without an activation on a grid of calibration: they run once,
-// with cell == PLAN_FLOAT_CELL, and serve every cell.
+// with cell == PLAN_FLOAT_CELL, and serve every cell.  Where groups of heads and channels are calibrated,
+// recipes run in every cell: their weights stand in the order of the groups.
 enum { PLAN_FLOAT_CELL = -1, PLAN_MAX_RUNS = 1 << 15 };
 struct run {
     int cell; // index into plan->cells, or PLAN_FLOAT_CELL
