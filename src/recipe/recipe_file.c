@@ -260,7 +260,8 @@ static const char *summarize(const struct mode *mode, struct error *err)
     return text;
 }
 
-// name: of a text without one.
+// name: of a text without one, the canonical form, in which weights start in their first format whatever
+// mode_weights() says.
 static enum status read_recipe(struct place *at, const char *name, const struct json *value,
                                struct error *err)
 {
@@ -270,6 +271,7 @@ static enum status read_recipe(struct place *at, const char *name, const struct 
     if (!mode) return err->status;
     *mode = (struct mode){.name = name ? name : json_string(json_get(value, "name")),
                           .precision = PRECISION_BY_UNIT,
+                          .weights = name ? FORMAT_INT8 : FORMAT_NONE,
                           .sets = MODE_SET_QUANT_ONLY,
                           .added = true};
     if (!mode->name) return expected(at, "name", "the recipe's name", json_get(value, "name"), err);

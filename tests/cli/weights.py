@@ -7,6 +7,7 @@ import h5py
 import numpy
 
 import harness
+import sweep_files
 
 JOB = ["--calib_data_num", "2", "--calib_seqlen", "24", "--layers", "0,last", "--components", "mixer_output", "-q"] + harness.FEW
 
@@ -41,6 +42,23 @@ def check_axis(checks):
         checks.check(result.status == 0, "compare knows the modes of the file", result.err)
         errors = [abs(x - y).mean() for x, y in zip(outputs(folder, "2-1@int4-g32")[0], plain)]
         checks.check(min(errors) > 0, "4 bits differ in every layer", errors)
+
+
+def check_adopted(checks):
+    """A recipe that the file keeps means the same without its recipe file, whatever --weights says."""
+    with harness.Workplace() as folder:
+        harness.write_json(os.path.join(folder, "r.json"), {"name": "r", "base": "2-1", "set": {"weight:out_proj": "int8"}})
+        job = ["--weights", "int4-g32", "--modes", "fp32,2-1,r"] + JOB
+        result = harness.run(["--recipes", "r.json"] + job, 1, folder)
+        before = sweep_files.contents(os.path.join(folder, "layer_outputs", "sweep.h5"))
+        checks.check(result.status == 0, "a recipe with --weights", result.err)
+        with h5py.File(os.path.join(folder, "layer_outputs", "sweep.h5"), "r+") as f:
+            f["items/2/r/state"][:] = 0
+            for dataset in f["outputs/2/r"].values():
+                dataset["mixer_output"][:] = 0
+        result = harness.run(["--resume"] + job, 1, folder)
+        after = sweep_files.contents(os.path.join(folder, "layer_outputs", "sweep.h5"))
+        checks.check(result.status == 0 and not sweep_files.differences(after, before), "resumed without the recipe file", result.err)
 
 
 # Settings that look at no scales, by name or not, and one that does in a single layer.
@@ -83,6 +101,7 @@ def check_once(checks):
 def main():
     checks = harness.Checks()
     check_axis(checks)
+    check_adopted(checks)
     check_once(checks)
     with harness.Workplace() as folder:
         for words, said in ((["--weights", "int3"], "--weights: 'int3' is no format of weights"),
