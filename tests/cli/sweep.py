@@ -48,9 +48,10 @@ def check_all_modes(checks, sweeps):
     rows = [line.split() for line in result.out.split("All modes against")[-1].splitlines()]
     checks.check([row[0] for row in rows if len(row) == 7 and row[0] in MODES] == MODES, "a line for each mode in the summary", result.out)
     stored = sweep_files.contents(os.path.join(folder, RESULT), ["outputs/"])
-    checks.check(len(stored) == len(MODES) * 2 * 6, "a dataset for each mode, layer and component", len(stored))
+    datasets = [name for name in stored if "@" not in name]
+    checks.check(len(datasets) == len(MODES) * 2 * 6, "a dataset for each mode, layer and component", len(datasets))
     for one, other in (("outputs/2/0", "outputs/2/2-0"), ("outputs/2/2-1", "outputs/2/2-2")):
-        same = [stored[n] == stored[n.replace(one, other, 1)] for n in stored if n.startswith(one + "/")]
+        same = [stored[n] == stored[n.replace(one, other, 1)] for n in datasets if n.startswith(one + "/")]
         checks.check(len(same) == 2 * 6 and all(same), "%s and %s are the same bits" % (one, other), same)
     for one, other in (("2/0", "2/2-1"), ("2/2-3", "2/2-4"), ("2/2-4", "2/3"), ("float/fp32", "float/fp16")):
         name = "outputs/%s/layer_23/mixer_output"
