@@ -28,6 +28,9 @@ LEFT_OUT = {
 CHANGED = {
     "ssmsweep attribute --mode 2-1 --noise 3":
         ("ssmsweep attribute --mode 2-1 --noise 3 --calib_seqlen 24 --calib_data_num 3", "half a minute; cli.attribute has its numbers"),
+    "ssmsweep units": ("ssmsweep units --calib_seqlen 24 --calib_data_num 3", "a pass over all texts; cli.units has its numbers"),
+    "ssmsweep mix --budget 'int8>=0.9'":
+        ("ssmsweep mix --budget 'int8>=0.9' --layers 0,23 --calib_seqlen 24 --calib_data_num 2 --eval_data_num 6", "a minute; cli.mix has its numbers"),
     "ssmsweep synth --preset mamba-2.8b --out big":
         ("ssmsweep synth --preset tiny --out big", "5.6 GB of weights; cli.synth makes other shapes"),
 }
