@@ -14,6 +14,7 @@ set(CPACK_DEBIAN_PACKAGE_DEPENDS "openmpi-bin, python3") # mpirun, scripts; libr
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "python3-h5py")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "hdf5-tools, slurm-client, python3-pandas")
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_LIST_DIR}/prerm)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_PACKAGE_DESCRIPTION
 "Runs a Mamba-1, Mamba-2 or Falcon-Mamba model over calibration text in a float
