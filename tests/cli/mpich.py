@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program built with MPICH and its HDF5 gives the bytes that it gives with Open MPI, and goes on with its files.  Builds it:
+"""The program built with MPICH and its HDF5 gives the bytes that it gives with Open MPI, goes on with its files,
+and passes further tests.  Builds it:
 continuous integration only (SSMSWEEP_LONG=1), and where these are installed (jobs/setup.sh mpich)."""
 import os
 import shutil
@@ -26,6 +27,19 @@ def run(program, ranks, folder, job):
     return status, err
 
 
+# Tests that need neither faults nor Open MPI's own words.
+OTHERS = (["sweep", "3"], ["npy_files"], ["forks"], ["recipes"], ["mamba2_demo"])
+
+
+def check_others(checks, program):
+    """Further tests of the program, with MPICH's and its launcher."""
+    environment = dict(os.environ, SSMSWEEP=program, MPIEXEC=shutil.which("mpiexec.mpich"), SSMSWEEP_LONG="0")
+    for script, *arguments in OTHERS:
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), script + ".py")
+        done = subprocess.run([sys.executable, path] + arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        checks.check(done.returncode == 0, "cli.%s with MPICH" % script, done.stdout[-2000:])
+
+
 def main():
     if not harness.LONG:
         harness.skip("builds the program anew; SSMSWEEP_LONG=1 does")
@@ -48,6 +62,7 @@ def main():
         status, err = run(program, 2, folder, good.job("-q", "--resume"))
         checks.check(stopped.status == recovery.STOPPED and status == 0 and
                      not sweep_files.differences(recovery.results(folder), good.results), "MPICH goes on where Open MPI was stopped", err)
+    check_others(checks, program)
     checks.finish()
 
 

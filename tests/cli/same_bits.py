@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same bits on every instruction set: every captured component of all layers in all modes, and all metrics, for
-instruction sets x threads x ranks, on the demo model and on a random model of odd shape.  Nine of the 27, so that each
+"""The same bits on every instruction set: every captured component of all layers in all modes and a recipe of many formats, and all
+metrics, for instruction sets x threads x ranks, on the demo model and on a random model of odd shape.  Nine of the 27, so that each
 pair of the three meets; all with SSMSWEEP_LONG=1.
     same_bits.py [mamba2]: of the other demo model, and three of the 27 unless LONG"""
 import os
@@ -19,6 +19,8 @@ MAMBA2 = sys.argv[1:] == ["mamba2"]
 ISAS = ("avx512", "avx2", "scalar")
 THREADS = (1, 2, 3)
 RANKS = (1, 2, 5)
+COMMON = {"weight:in_proj": "int8-channel", "weight:D": "float", "gate:input": "fp16", "scan:dt": "float"}
+MAMBA1 = {"weight:x_proj": "float", "conv1d:input": "dynamic-token", "scan:u": "float", "dt_proj:input": "fp16"}
 
 
 def odd_model(folder):
@@ -55,7 +57,11 @@ def is_left_out(isa, threads, ranks):
 def main():
     checks = harness.Checks()
     with harness.Workplace() as workplace:
-        per_layer, further = len(harness.MODES) * (10 if MAMBA2 else 6), len(harness.MODES) * 4 + 1 + (8 if MAMBA2 else 4)
+        modes = len(harness.MODES) + 1
+        per_layer, further = modes * (10 if MAMBA2 else 6), modes * 4 + 1 + (8 if MAMBA2 else 4)
+        harness.write_json(os.path.join(workplace, "mixed.json"), {
+            "name": "mixed", "base": "2-1", "set": dict(COMMON, **({} if MAMBA2 else MAMBA1)),
+            "layers": [{"layers": "1", "set": {"weight:out_proj": "int4-g32", "out_proj:input": "dynamic-token", "conv1d:output": "float"}}]})
         cases = {"demo": (["--model", "mamba2-demo", "--calib_data_num", "2", "--calib_seqlen", "70"], 16 * per_layer + further),
                  "odd": (odd_mamba2(workplace), 3 * per_layer + further)} if MAMBA2 else \
             {"demo": (["--calib_data_num", "2", "--calib_seqlen", "24"], 24 * per_layer + further),
@@ -70,7 +76,7 @@ def main():
                             continue
                         what = "%s %s, %d threads, %d ranks" % (case, isa, threads, ranks)
                         out = os.path.join(workplace, what.replace(" ", "_").replace(",", ""))
-                        result = harness.run(["save", "all", "--layers", "all", "--components", "all", "--threads", str(threads),
+                        result = harness.run(["save", "all", "--layers", "all", "--components", "all", "--recipes", "mixed.json", "--threads", str(threads),
                                               "--output_dir", out, "-q"] + arguments, ranks, workplace, {"SSMSWEEP_ISA": isa})
                         if isa != "scalar" and result.status == 2 and "not on this machine" in result.err:
                             missing.add(isa)
