@@ -22,6 +22,14 @@ def main():
         schema = os.path.join(prefix, "share", "ssmsweep", "schema", "sweep.schema.json")
         checks.check(os.path.exists(schema), "the schema of the report is installed")
 
+        modules = "/usr/share/modules/init/bash"
+        if os.path.exists(modules):
+            _, out, err = harness.execute(["bash", "-c", ". %s; module use %s/share/ssmsweep/modulefiles; module load ssmsweep; command -v ssmsweep; "
+                                           "python3 -c 'import importlib.util as u; print(u.find_spec(\"ssmsweep_results\").origin)'" % (modules, prefix)], elsewhere)
+            checks.check(out.split() == [program, os.path.join(prefix, "share", "ssmsweep", "python", "ssmsweep_results.py")], "module load", out + err)
+        else:
+            harness.skip_part("module load: environment-modules is not installed")
+
         result = harness.run(["info", "mamba2-demo"], 1, elsewhere, program=program)
         checks.check(result.status == 0 and os.path.join(prefix, "share", "ssmsweep", "demo-mamba2") in result.out,
                      "the Mamba-2 demo model is installed beside it", result.out + result.err)
