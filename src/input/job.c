@@ -128,7 +128,7 @@ enum status job_parse(struct job *job, int argc, char **argv, struct error *err)
         parsed.modes = "2-1,2-4,fp32";
     }
     const char *path = settings_find_file(&line);
-    if (path && settings_from_file(&file, path, err)) goto clear_line;
+    if (path && settings_from_file(&file, line.command, path, err)) goto clear_line;
     // The command line comes last: it wins.
     if (!settings_apply(&file, &parsed, err) && !settings_apply(&line, &parsed, err) && !finish(&parsed, err))
         *job = parsed;

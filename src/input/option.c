@@ -139,6 +139,11 @@ static const struct option options[] = {
     {"components", 0, OPTION_LIST, GROUP_SWEEP, IN_CHOICE, OFFSET(components), .argument = "LIST",
      .help = "mixer_input, conv1d_input, conv1d_output, ssm_input, ssm_output, mixer_output, all;\n"
              "of Mamba-2 also ssm_B, ssm_C, ssm_dt, norm_output (default mixer_output)"},
+    {"layers", 0, OPTION_LIST, GROUP_SWEEP, IN_COMPARE, OFFSET(compared_layers), .argument = "LIST",
+     .help = "compare: layers that are compared; the file has metrics of all (default: those whose\n"
+             "outputs were kept)"},
+    {"components", 0, OPTION_LIST, GROUP_SWEEP, IN_COMPARE, OFFSET(compared_components), .argument = "LIST",
+     .help = "compare: likewise (default: those of the sweep)"},
 
     {"store", 0, OPTION_CHOICE, GROUP_SWEEP, IN_CHOICE, OFFSET(store), .argument = "selected|none",
      .help = "tensors that the result file keeps: those of --layers and --components (default), or\n"

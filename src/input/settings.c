@@ -345,12 +345,19 @@ static const struct option *find_opposite(const struct json *value)
     return option && option->kind == OPTION_FLAG && json_is_bool(value) ? option : NULL;
 }
 
+// To `compare` a job's layers and components are those of its sweep: it has others on its line alone.
+static const struct option *find_key(const struct settings *settings, const char *key)
+{
+    return settings->command == COMMAND_COMPARE ? option_find(key, strlen(key))
+                                                : option_find_for(key, strlen(key), settings->command);
+}
+
 static enum status add_member(struct settings *settings, const struct json *value, struct error *err)
 {
     const struct option *opposite = find_opposite(value);
     if (opposite) return add(settings, opposite, strdup(json_bool(value) ? "false" : "true"), err);
     const char *key = json_key(value);
-    const struct option *option = option_find(key, strlen(key));
+    const struct option *option = find_key(settings, key);
     if (!option || !option_in_job_file(option)) {
         const char *nearest = option ? NULL : option_nearest(key, strlen(key));
         return error_set(err, STATUS_USAGE, "%s: unknown key '%.64s'%s%s%s; see ssmsweep --help",
@@ -368,11 +375,12 @@ static enum status add_member(struct settings *settings, const struct json *valu
     return STATUS_OK;
 }
 
-enum status settings_from_file(struct settings *settings, const char *path, struct error *err)
+enum status settings_from_file(struct settings *settings, enum command command, const char *path,
+                               struct error *err)
 {
     struct json *root;
     if (json_read_file(&root, path, err)) return err->status;
-    struct settings found = {.path = path};
+    struct settings found = {.path = path, .command = command};
     if (!json_is_object(root))
         error_set(err, STATUS_INPUT, "%s: expected a JSON object with options as keys", path);
     for (const struct json *value = json_first(root); value && !err->status; value = json_next(value))

@@ -71,6 +71,16 @@ static int find_entry(const struct walk *walk, const struct entry_id *id)
     return -1;
 }
 
+// Layers and components were asked for, and these were not.
+static bool is_not_chosen(const struct walk *walk, const struct entry_id *id)
+{
+    for (int i = 0; i < walk->comparison->count; i++)
+        if (walk->comparison->entries[i].layer == id->layer &&
+            strcmp(walk->comparison->entries[i].name, id->component) == 0)
+            return false;
+    return walk->comparison->chosen;
+}
+
 // The result file has the mode, and nobody asked for it.
 static bool is_left_out(const struct walk *walk, const struct entry_id *id)
 {
@@ -123,7 +133,7 @@ static enum status check_object(struct walk *walk, const struct json *object, co
     if (strcmp(id->mode, view_reference_name(walk->comparison, walk->result)) == 0) return STATUS_OK;
     const int at = find_entry(walk, id);
     if (at < 0) {
-        if (!is_left_out(walk, id)) note_absence(&walk->gone, id);
+        if (!is_left_out(walk, id) && !is_not_chosen(walk, id)) note_absence(&walk->gone, id);
         return STATUS_OK;
     }
     const struct comparison_entry *entry = &walk->comparison->entries[at];

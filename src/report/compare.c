@@ -21,7 +21,6 @@ _Static_assert(sizeof(struct record) == RECORD_WORDS * sizeof(uint64_t), "record
 
 // ---- which runs ----
 
-// cell: NULL for any.
 // The first run of a mode, or -1.
 static int find_run(const struct result *result, const char *mode)
 {
@@ -158,8 +157,8 @@ free_wanted:
 
 // ---- the entries and who measures them ----
 
-// Fills entries in the order run, layer, component; counts only when entries is NULL.  sums: of all layers,
-// where none was captured; else NULL.
+// Fills entries in the order run, layer, component; counts only when entries is NULL.  sums: those of which
+// there are entries; NULL: of all that was captured.
 static int list_entries(const struct result *result, const struct samples *sums, const bool *chosen,
                         struct comparison_entry *entries)
 {
@@ -361,7 +360,8 @@ static void exchange(struct comparison_entry *entries, uint64_t *words, int n, c
 // What every rank prepares by itself; all blocks are freed by the caller whether it failed or not.
 struct preparation {
     bool *chosen;
-    struct samples *sums; // where the file keeps no outputs as they were computed
+    struct samples *sums; // where layers are asked for, or the file keeps no outputs as they were computed
+    bool from_outputs;
     struct comparison_entry *entries;
     int n;
     int *owner;
@@ -369,17 +369,33 @@ struct preparation {
     uint64_t *words;
 };
 
+static bool chooses(const struct compare_request *request)
+{
+    return request->layers || request->components;
+}
+
+static enum status open_sums(struct preparation *p, struct result *result,
+                             const struct compare_request *request, struct error *err)
+{
+    p->from_outputs = result_has_outputs(result);
+    if (p->from_outputs && !chooses(request)) return STATUS_OK;
+    if (samples_open(&p->sums, result, request->reference, request->stop, err)) return err->status;
+    if (!chooses(request)) return STATUS_OK;
+    if (samples_choose(p->sums, request->layers, request->components, true, err)) return err->status;
+    p->from_outputs = samples_are_stored(p->sums);
+    return STATUS_OK;
+}
+
 static enum status prepare(struct preparation *p, const struct comm *comm, struct result *result,
                            const struct compare_request *request, struct error *err)
 {
     size_t runs = (size_t)result_runs(result);
     p->chosen = calloc(runs + 1, sizeof *p->chosen);
     if (!p->chosen) return error_memory(err, runs, "the runs of a comparison");
-    if (compare_choose(result, request, p->chosen, err)) return err->status;
-    if (!result_has_outputs(result) && samples_open(&p->sums, result, request->reference, request->stop, err))
+    if (compare_choose(result, request, p->chosen, err) || open_sums(p, result, request, err))
         return err->status;
-    const struct samples *all = result_layers(result) == 0 ? p->sums : NULL;
-    p->n = list_entries(result, all, p->chosen, NULL);
+    const struct samples *sums = chooses(request) || result_layers(result) == 0 ? p->sums : NULL;
+    p->n = list_entries(result, sums, p->chosen, NULL);
     size_t n = (size_t)p->n + 1, ranks = (size_t)comm->ranks;
     p->entries = calloc(n, sizeof *p->entries);
     p->owner = calloc(n, sizeof *p->owner);
@@ -387,7 +403,7 @@ static enum status prepare(struct preparation *p, const struct comm *comm, struc
     p->words = calloc(n, sizeof(struct record));
     if (!p->entries || !p->owner || !p->load || !p->words)
         return error_memory(err, n * 2 * sizeof *p->entries, "the entries of a comparison");
-    list_entries(result, all, p->chosen, p->entries);
+    list_entries(result, sums, p->chosen, p->entries);
     deal(p->owner, p->entries, p->n, result, p->load, comm->ranks);
     return STATUS_OK;
 }
@@ -398,13 +414,17 @@ enum status compare_all(struct comparison *comparison, const struct comm *comm, 
     struct preparation p = {0};
     prepare(&p, comm, result, request, err);
     if (comm_agree(comm, err)) goto free_preparation;
-    if (p.sums)
-        measure_own_sums(p.entries, p.owner, p.n, request, comm->rank, result, p.sums, err);
-    else
+    if (p.from_outputs)
         measure_own(p.entries, p.owner, p.n, request, comm->rank, result, err);
+    else
+        measure_own_sums(p.entries, p.owner, p.n, request, comm->rank, result, p.sums, err);
     if (comm_agree(comm, err)) goto free_preparation;
     exchange(p.entries, p.words, p.n, comm);
-    *comparison = (struct comparison){p.entries, p.n, find_run(result, request->reference)};
+    *comparison = (struct comparison){.entries = p.entries,
+                                      .count = p.n,
+                                      .reference_run = find_run(result, request->reference),
+                                      .from_outputs = p.from_outputs,
+                                      .chosen = chooses(request)};
     p.entries = NULL;
 free_preparation:
     samples_close(p.sums);

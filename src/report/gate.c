@@ -412,7 +412,8 @@ enum status gates_check_needs(const struct gates *gates, bool outputs, bool isol
             if ((metric->needs == NEEDS_OUTPUTS || metric->needs == NEEDS_FLOAT_OUTPUTS) && !outputs)
                 return error_set(err, STATUS_USAGE,
                                  "gate '%s': %s needs layer outputs in FP32, and with --store none or "
-                                 "--store-dtype f16 there are none; leave it out, or keep them",
+                                 "--store-dtype f16, and of layers and components that were not kept, there "
+                                 "are none; leave it out, or keep them",
                                  gates->items[g].text, metric->name);
         }
     return STATUS_OK;
@@ -422,7 +423,7 @@ enum status gates_check(const struct gates *gates, const struct comparison *comp
                         const struct result *result, struct checks *checks, struct error *err)
 {
     const char *reference = view_reference_name(comparison, result);
-    if (gates_check_needs(gates, result_has_outputs(result), isolated_known(result, reference), err))
+    if (gates_check_needs(gates, comparison->from_outputs, isolated_known(result, reference), err))
         return err->status;
     for (int g = 0; g < gates->count; g++) {
         const struct gate *gate = &gates->items[g];

@@ -102,6 +102,25 @@ static void put_summary(FILE *out, const struct report *report, unsigned *shown)
     }
 }
 
+// Layers by modes.
+static void put_by_layer(FILE *out, const struct report_table *table, unsigned *shown)
+{
+    fprintf(out, "## %s\n\n| layer", table->title);
+    for (int c = 0; c < table->n_columns; c++)
+        fprintf(out, " | %s", table->columns[c].title);
+    fputs(" |\n|---:", out);
+    for (int c = 0; c < table->n_columns; c++)
+        fputs("|---:", out);
+    fputs("|\n", out);
+    for (int r = 0; r < table->n_rows; r++) {
+        fprintf(out, "| %s", table->rows[r].name);
+        for (int c = 0; c < table->n_columns; c++)
+            put_cell(out, table->columns[c].format, &table->rows[r].cells[c], shown);
+        fputs(" |\n", out);
+    }
+    fputc('\n', out);
+}
+
 void render_markdown(FILE *out, const struct report *report)
 {
     const struct report_section *layers = &report->sections[REPORT_LAYERS];
@@ -109,6 +128,8 @@ void render_markdown(FILE *out, const struct report *report)
     unsigned shown = 0;
     for (int t = 0; t < layers->n_tables; t++)
         if (!layers->tables[t].run->is_reference) put_run(out, &layers->tables[t], &shown);
+    for (int t = 0; t < report->sections[REPORT_BY_LAYER].n_tables; t++)
+        put_by_layer(out, &report->sections[REPORT_BY_LAYER].tables[t], &shown);
     put_summary(out, report, &shown);
     for (int i = 0; i < layers->notes.count; i++) {
         const struct report_note *note = &layers->notes.items[i];

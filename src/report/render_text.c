@@ -373,14 +373,18 @@ static void put_component(struct page *page, const struct report_table *table,
     put_rule(page->out, width);
 }
 
+// Layers that were asked for may be many: their blocks are there only if those were asked for, too.
 static void put_layers(struct page *page, bool detailed)
 {
     const struct report_section *layers = &page->report->sections[REPORT_LAYERS];
-    for (int t = 0; detailed && t < layers->n_tables; t++)
+    const bool single = page->report->n_compared == 1, chosen = page->report->chosen;
+    const bool blocks = detailed || (single && !chosen);
+    for (int t = 0; blocks && t < layers->n_tables; t++)
         for (int r = 0; !layers->tables[t].run->is_reference && r < layers->tables[t].n_rows; r++)
             put_entry(page, &layers->tables[t], r);
     // With --store none all layers of the model are there, of all sets of scales.
-    for (int t = 0; (detailed || page->report->has_layers) && t < layers->n_tables; t++)
+    const bool tables = detailed || single || (page->report->has_layers && !chosen);
+    for (int t = 0; tables && t < layers->n_tables; t++)
         for (int a = 0; !layers->tables[t].run->is_reference && a < layers->tables[t].n_averages; a++)
             put_component(page, &layers->tables[t], &layers->tables[t].averages[a]);
 }
@@ -426,7 +430,10 @@ static void put_summary(struct page *page)
 
 static struct pick pick_by_format(const struct report_table *table, int column)
 {
+    const int title = (int)strlen(table->columns[column].title);
     switch (table->columns[column].format) {
+    case REPORT_ERROR:
+        return (struct pick){column, NULL, 1, title > 9 ? title : 9, 1, 0, false};
     case REPORT_PLACE:
         return (struct pick){column, NULL, 3, 5, 2, 0, false};
     case REPORT_INTERVAL:
@@ -541,9 +548,11 @@ static void put_scales(FILE *out, const struct report_scales *scales)
 void render_text(FILE *out, const struct report *report, const struct page_style *style)
 {
     static const struct pick mode = {NAME, "mode", 0, MIN_NAME, 0, 0, true},
+                             layer = {NAME, "layer", 0, 5, 0, 0, false},
                              samples = {NAME, "calib_data_num", 0, 14, 0, 0, false};
     struct page page = {.out = out, .report = report, .color = style->color};
-    put_layers(&page, style->detailed || report->n_compared == 1);
+    put_layers(&page, style->detailed);
+    put_section(&page, REPORT_BY_LAYER, &layer);
     put_summary(&page);
     put_section(&page, REPORT_RANKING, &mode);
     put_section(&page, REPORT_TRENDS, &samples);

@@ -242,7 +242,8 @@ enum status report_build(struct report *report, const struct measurements *from,
                                   .tokens = view_tokens(from->result),
                                   .n_cells = view_cells(from->result),
                                   .from = from,
-                                  .has_outputs = result_has_outputs(from->result),
+                                  .has_outputs = from->comparison->from_outputs,
+                                  .chosen = from->comparison->chosen,
                                   .has_layers = result_layers(from->result) > 0};
         build_from_result(&b);
     }

@@ -245,6 +245,64 @@ static void build_table(struct builder *b, const struct run_view *run)
     fill_averages(b, run, table);
 }
 
+// ---- layers by modes ----
+
+// A row whose cells are the MSE of a layer, or of the average, in each run.
+static void fill_by_layer(struct report_row *row, const struct report_row *from, int column)
+{
+    const enum metric_id metric = METRIC_MSE;
+    row->name = from->name;
+    row->layer = from->layer;
+    row->component = from->component;
+    row->cells[column] = from->cells[column_of(metric)];
+    row->cells[column].grade = REPORT_NO_GRADE;
+}
+
+static void fill_column(const struct report_table *layers, const char *component, struct report_table *table,
+                        int column)
+{
+    int rows = 0;
+    for (int r = 0; r < layers->n_rows; r++) {
+        if (strcmp(layers->rows[r].component, component) != 0) continue;
+        const struct report_row row = report_row(layers, r);
+        fill_by_layer(&table->rows[rows++], &row, column);
+    }
+    for (int a = 0; a < layers->n_averages; a++)
+        if (strcmp(layers->averages[a].component, component) == 0)
+            fill_by_layer(&table->rows[rows++], &layers->averages[a], column);
+}
+
+// All runs are compared at the same layers.
+static void build_by_layer_of(struct builder *b, const char *component, int most)
+{
+    const struct report *report = b->report;
+    const struct report_section *layers = &report->sections[REPORT_LAYERS];
+    struct report_column *columns = builder_take(b, (size_t)layers->n_tables, sizeof *columns);
+    struct builder_shape shape = {.columns = columns, .n_rows = 1}; // the average
+    for (int r = 0; r < layers->tables[0].n_rows; r++)
+        shape.n_rows += strcmp(layers->tables[0].rows[r].component, component) == 0;
+    for (int t = 0; columns && t < layers->n_tables; t++) {
+        const struct report_run *run = layers->tables[t].run;
+        if (!run->is_reference)
+            columns[shape.n_columns++] =
+                (struct report_column){run->name, run->name, NULL, NULL, 0, REPORT_ERROR};
+    }
+    const char *title = builder_text(b, "MSE of each layer against %s%s: %s, %d sample%s, %lld tokens",
+                                     report->reference, report->reference_weights, component, report->samples,
+                                     report->samples == 1 ? "" : "s", report->tokens);
+    struct report_table *table = columns ? builder_table(b, REPORT_BY_LAYER, most, title, &shape) : NULL;
+    for (int t = 0, column = 0; table && t < layers->n_tables; t++)
+        if (!layers->tables[t].run->is_reference) fill_column(&layers->tables[t], component, table, column++);
+}
+
+static void build_by_layer(struct builder *b)
+{
+    const struct report_section *layers = &b->report->sections[REPORT_LAYERS];
+    if (!b->report->chosen || b->report->n_compared < 2 || layers->n_tables == 0) return;
+    for (int a = 0; a < layers->tables[0].n_averages; a++)
+        build_by_layer_of(b, layers->tables[0].averages[a].component, layers->tables[0].n_averages);
+}
+
 void build_layers(struct builder *b)
 {
     build_metrics(b);
@@ -252,6 +310,7 @@ void build_layers(struct builder *b)
         build_table(b, &run);
     if (b->from->comparison->count > 0 && b->from->sweep && b->from->sweep->n_units > 0)
         build_noise_notes(b, REPORT_LAYERS, builder_marks(b, REPORT_LAYERS), "another mode");
+    build_by_layer(b);
 }
 
 // ---- the summary ----

@@ -86,9 +86,10 @@ static double worst_apart(const struct sweep_report *sweep, int unit, int k,
 
 // ---- what is shown ----
 
-// Whether a layer's outputs were captured, if those of any were.
+// Whether a layer's outputs were captured, if those of any were; of layers that were asked for all are shown.
 static bool captured(const struct sweep_report *sweep, int layer)
 {
+    if (sweep->chosen) return true;
     const int layers = sweep->result ? result_layers(sweep->result) : 0;
     for (int l = 0; l < layers; l++)
         if (result_layer_at(sweep->result, l) == layer) return true;

@@ -50,6 +50,8 @@ static struct compare_request request_of(const struct reporting *r)
     const bool named = r->job->command != COMMAND_RUN && strcmp(r->job->modes, "all") != 0;
     return (struct compare_request){.reference = r->job->reference,
                                     .modes = named ? r->job->modes : NULL,
+                                    .layers = r->job->compared_layers,
+                                    .components = r->job->compared_components,
                                     .partial = r->partial || r->under_way,
                                     .output_dir = r->job->output_dir,
                                     .stop = r->stop,
@@ -68,7 +70,12 @@ enum status reporting_measure(struct reporting *r, struct error *err)
     else if (result_layers(r->result) == 0)
         log_job(r->log, LOG_NORMAL,
                 "the result file keeps no tensors (--store none): compares by its metrics");
-    return compare_all(&r->comparison, r->comm, r->result, &request, err);
+    if (compare_all(&r->comparison, r->comm, r->result, &request, err)) return err->status;
+    if (result_has_outputs(r->result) && !r->comparison.from_outputs)
+        log_job(r->log, LOG_NORMAL,
+                "outputs of all of these layers and components are not kept: compares by their metrics, "
+                "without exact percentiles");
+    return STATUS_OK;
 }
 
 enum status reporting_statistics(struct reporting *r, struct error *err)
@@ -148,6 +155,11 @@ static enum status write_page(const struct reporting *r, const struct report *re
     return err->status;
 }
 
+static bool is_read_only(const struct job *job)
+{
+    return job->command == COMMAND_COMPARE && !file_is_writable(job->output_dir);
+}
+
 // The verdict is made before anything is printed, and told behind it: a reader that leaves costs neither.
 static enum status write_all(const struct reporting *r, struct report *report, struct error *err)
 {
@@ -155,10 +167,9 @@ static enum status write_all(const struct reporting *r, struct report *report, s
     const struct log log = {.level = job->verbosity, .ranks = 1};
     const struct report_files files = {.comparison_dir = job->comparison_dir,
                                        .save_comparison = job->save_comparison,
-                                       .without_stats = job->command == COMMAND_COMPARE &&
-                                                        !file_is_writable(job->output_dir)};
+                                       .without_stats = r->comparison.chosen || is_read_only(job)};
     if (job->command == COMMAND_SAVE) return report_write_stats(report, err);
-    if (files.without_stats)
+    if (is_read_only(job))
         log_job(&log, LOG_NORMAL, "%s: cannot be written to, the statistics of its modes are left out",
                 job->output_dir);
     if (report_folder_take(job, r->result, &log, err) || report_write(report, &files, err))

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/report/samples.h"
 
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ssmsweep/arch/arch.h"
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/compute/measure.h"
+#include "ssmsweep/recipe/recipe.h"
 #include "ssmsweep/report/compare.h"
 #include "ssmsweep/report/isolated.h"
 
@@ -14,8 +17,10 @@ enum { AT_ONCE = 32 }; // samples of which profiles are in memory
 
 struct samples {
     struct result *result;
-    bool metrics;        // of the file, not of its outputs
-    unsigned components; // where the metrics are used
+    bool metrics;         // of the file, not of its outputs
+    int n_layers;         // of which there are sums
+    int *layers;          // [n_layers] of the model, ascending
+    unsigned *components; // [n_layers] masks
     const char *reference;
     struct stop *stop;
     double graces;                    // after which a signal ends the reading
@@ -64,6 +69,28 @@ static enum status open_buffers(struct samples *s, struct error *err)
     return error_memory(err, 2 * elements * sizeof(float), "the samples of a comparison");
 }
 
+// Those of the model, as far as the file tells.
+static int count_layers(const struct result *result)
+{
+    const int stored = result_layers(result), last = stored > 0 ? result_layer_at(result, stored - 1) : -1;
+    return result_model_layers(result) > last ? result_model_layers(result) : last + 1;
+}
+
+static enum status list_layers(struct samples *s, struct error *err)
+{
+    const size_t most = (size_t)count_layers(s->result) + 1;
+    const unsigned asked = asked_components(s->result);
+    s->n_layers = s->metrics ? result_model_layers(s->result) : result_layers(s->result);
+    s->layers = malloc(most * sizeof *s->layers);
+    s->components = malloc(most * sizeof *s->components);
+    if (!s->layers || !s->components) return error_memory(err, most * sizeof *s->layers, "the layers");
+    for (int i = 0; i < s->n_layers; i++) {
+        s->layers[i] = s->metrics ? i : result_layer_at(s->result, i);
+        s->components[i] = s->metrics ? asked : result_components(s->result, i);
+    }
+    return STATUS_OK;
+}
+
 enum status samples_open(struct samples **samples, struct result *result, const char *reference,
                          struct stop *stop, struct error *err)
 {
@@ -73,7 +100,6 @@ enum status samples_open(struct samples **samples, struct result *result, const 
     if (stop) s->graces = stop_wanted(stop) ? 2 : 1;
     s->metrics =
         result_has_metrics(result) && strcmp(reference, result_attribute(result, "reference_mode")) == 0;
-    s->components = asked_components(result);
     if (!s->metrics && !result_has_outputs(result))
         error_set(err, STATUS_INPUT,
                   "--reference %s: the result file keeps %s, and its metrics are against '%s'; name "
@@ -81,7 +107,7 @@ enum status samples_open(struct samples **samples, struct result *result, const 
                   reference, result_has_halves(result) ? "its tensors as halves" : "no tensors",
                   result_attribute(result, "reference_mode"),
                   result_has_halves(result) ? "--store-dtype f16" : "--store none");
-    if (err->status || open_buffers(s, err))
+    if (err->status || list_layers(s, err) || open_buffers(s, err))
         samples_close(s);
     else
         *samples = s;
@@ -94,22 +120,132 @@ void samples_close(struct samples *samples)
     free(samples->ref);
     free(samples->mode);
     free(samples->alone);
+    free(samples->layers);
+    free(samples->components);
     free(samples);
 }
 
 int samples_layers(const struct samples *samples)
 {
-    return samples->metrics ? result_model_layers(samples->result) : result_layers(samples->result);
+    return samples->n_layers;
 }
 
 int samples_layer_at(const struct samples *samples, int index)
 {
-    return samples->metrics ? index : result_layer_at(samples->result, index);
+    return samples->layers[index];
 }
 
 unsigned samples_components(const struct samples *samples, int index)
 {
-    return samples->metrics ? samples->components : result_components(samples->result, index);
+    return samples->components[index];
+}
+
+// ---- which of them are wanted ----
+
+// Components of a layer whose outputs are stored.
+static unsigned stored_components(const struct result *result, int layer)
+{
+    for (int i = 0; i < result_layers(result); i++)
+        if (result_layer_at(result, i) == layer) return result_components(result, i);
+    return 0;
+}
+
+bool samples_are_stored(const struct samples *samples)
+{
+    bool stored = result_has_outputs(samples->result);
+    for (int i = 0; i < samples->n_layers; i++)
+        stored &= !(samples->components[i] & ~stored_components(samples->result, samples->layers[i]));
+    return stored;
+}
+
+// "0,23", "1-22"
+static void name_layers(char *text, size_t room, const uint32_t *listed, int n_layer)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (int l = 0, last; l < n_layer && used < room; l = last + 1) {
+        for (last = l; listed[l] && last + 1 < n_layer && listed[last + 1];)
+            last++;
+        if (!listed[l]) continue;
+        const char *before = used ? "," : "";
+        used += (size_t)(last > l ? snprintf(text + used, room - used, "%s%d-%d", before, l, last)
+                                  : snprintf(text + used, room - used, "%s%d", before, l));
+    }
+}
+
+// Without metrics against the reference only what is stored can be compared.  Names what else is wanted.
+static enum status refuse_absent(const struct samples *s, const uint32_t *wanted, int n_layer,
+                                 const char *remedy, struct error *err)
+{
+    char absent[120], there[120];
+    uint32_t *stored = calloc((size_t)n_layer + 1, sizeof *stored), *lacking = stored;
+    if (!stored) return error_memory(err, (size_t)n_layer * sizeof *stored, "the layers");
+    for (int i = 0; i < result_layers(s->result); i++)
+        stored[result_layer_at(s->result, i)] = 1;
+    name_layers(there, sizeof there, stored, n_layer);
+    int count = 0;
+    for (int l = 0; l < n_layer; l++) {
+        lacking[l] = wanted[l] && !stored[l];
+        count += lacking[l] != 0;
+    }
+    name_layers(absent, sizeof absent, lacking, n_layer);
+    free(stored);
+    if (count == 0) return STATUS_OK;
+    return error_set(err, STATUS_INPUT, "--layers: the result file lacks layer%s %s: it has outputs of %s %s",
+                     count > 1 ? "s" : "", absent, there, remedy);
+}
+
+// Why there is nothing but outputs, and what to do.
+static void name_remedy(const struct samples *s, char text[200])
+{
+    if (result_has_metrics(s->result))
+        snprintf(text, 200, "alone, and metrics of the rest against '%.32s'; compare with --reference %.32s",
+                 result_attribute(s->result, "reference_mode"),
+                 result_attribute(s->result, "reference_mode"));
+    else
+        snprintf(text, 200, "alone, as it was imported without metrics; import arrays of the others, too");
+}
+
+// Keeps the layers that are wanted, with these components; 0: those that they have.
+static enum status narrow(struct samples *s, const uint32_t *wanted, unsigned components, struct error *err)
+{
+    char remedy[200];
+    int kept = 0;
+    name_remedy(s, remedy);
+    for (int i = 0; i < s->n_layers; i++) {
+        const int layer = s->layers[i];
+        const unsigned mask = components ? components : s->components[i];
+        const unsigned lacking = s->metrics ? 0 : mask & ~s->components[i];
+        if (!wanted[layer]) continue;
+        if (lacking)
+            return error_set(
+                err, STATUS_INPUT,
+                "--components: the result file lacks %s of layer %d: it has the outputs stored %s",
+                result_arch(s->result)->components[__builtin_ctz(lacking)].name, layer, remedy);
+        s->layers[kept] = layer;
+        s->components[kept++] = mask;
+    }
+    s->n_layers = kept;
+    return STATUS_OK;
+}
+
+enum status samples_choose(struct samples *samples, const char *layers, const char *components, bool captured,
+                           struct error *err)
+{
+    const int n_layer = count_layers(samples->result);
+    uint32_t *wanted = calloc((size_t)n_layer + 1, sizeof *wanted), mask = 0;
+    char remedy[200];
+    if (!wanted) return error_memory(err, (size_t)n_layer * sizeof *wanted, "the layers");
+    captured &= result_layers(samples->result) > 0;
+    for (int i = 0; i < samples->n_layers; i++)
+        wanted[samples->layers[i]] = !captured || stored_components(samples->result, samples->layers[i]);
+    name_remedy(samples, remedy);
+    if ((!components || !component_select(result_arch(samples->result), components, &mask, err)) &&
+        (!layers || (!layer_select("--layers", layers, n_layer, wanted, err) &&
+                     (samples->metrics || !refuse_absent(samples, wanted, n_layer, remedy, err)))))
+        narrow(samples, wanted, mask, err);
+    free(wanted);
+    return err->status;
 }
 
 // ---- from the metrics ----

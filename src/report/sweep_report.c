@@ -227,12 +227,14 @@ static enum status prepare(struct sweep_report *report, struct samples **samples
                                     .reference = request->compare.reference,
                                     .seed = request->seed,
                                     .replicates = request->replicates,
+                                    .chosen = request->compare.layers != NULL,
                                     .ranked = metric_ranked_most()};
     *uses = calloc((size_t)result_samples(result) + 1, sizeof **uses);
     if (!*uses) return error_memory(err, (unsigned)result_samples(result), "the samples of a report");
     if (choose_runs(report, &request->compare, err)) return err->status;
     choose_samples(report, *uses);
     if (samples_open(samples, result, report->reference, request->compare.stop, err) ||
+        samples_choose(*samples, request->compare.layers, request->compare.components, false, err) ||
         list_units(report, *samples, err) || list_families(report, err) || list_trends(report, err) ||
         list_reruns(report, *samples, *uses, err))
         return err->status;

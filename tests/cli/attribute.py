@@ -246,6 +246,11 @@ def check_layer(checks, folder):
                  all(p["unit"] is None for p in report["pieces"]), "the layers of 2-1 toward 2-4", result.err)
     later = [p for p in report["pieces"] if p["layer"] > 11]
     checks.check(len(later) == 12 and all(p["without"]["change_interval"] == "equal" for p in later), "later layers change nothing at layer 11", later[:1])
+    harness.write_json(os.path.join(folder, "job.json"), {"mode": "2-1", "layers": "0-2", "by": "layer"})
+    jobs = [harness.run(["attribute", "--dry-run"] + words, 1, folder).out
+            for words in (["--job", "job.json"], ["--mode", "2-1", "--layers", "0-2", "--by", "layer"], ["--mode", "2-1", "--by", "layer"])]
+    runs = [re.findall(r"^runs: (\d+)", out, re.M) for out in jobs]
+    checks.check(runs[0] == runs[1] != runs[2] and runs[0], "mode and layers of a job file", runs)
     result = attribute(folder, "--dry-run", "--by", "unit,layer", name="dry")
     checks.check(result.status == 0 and re.search(r"^  and \d+ more$", result.out, re.M) and len(result.out.splitlines()) < 130,
                  "--dry-run of a thousand runs", result.out[-500:])

@@ -151,6 +151,62 @@ def check_recipes(checks, folder):
     checks.check(set(json.loads(texts.group(1).replace(": str", ": 1"))) == typed, "sweep.csv: names that look like numbers", typed)
 
 
+def check_choice(checks, folder):
+    """compare --layers, --components: from the metrics, the numbers that a sweep has which kept those outputs."""
+    work = os.path.join(folder, "choice")
+    os.mkdir(work)
+    short = ["-q", "--modes", "fp32,fp16,2-4", "--calib_data_num", "2", "--calib_seqlen", "9", "--no-html"]
+    wide = ["--layers", "all", "--components", "ssm_output,mixer_output", "--output_dir", "wide", "--comparison-dir", "wide"]
+    made = [harness.run(short + more, 1, work) for more in ([], wide)]
+    checks.check([m.status for m in made] == [0, 0], "choice: sweeps", made[-1].err)
+    with open(os.path.join(work, "wide", "sweep.csv"), newline="", encoding="utf-8") as f:
+        want = {tuple(row.values()) for row in csv.DictReader(f)}
+    checks.check({row[4] for row in want} == {"ssm_output", "mixer_output", ""}, "choice: sweep.csv has the components that a sweep was asked for")
+
+    def run(*arguments, status=0, err=None):
+        result = harness.run(["compare", "--no-html"] + list(arguments), 1, work)
+        checks.check(result.status == status and (err is None or (err in result.err and len(result.lines()) == 1)), "compare %s" % (arguments,),
+                     "%s %s" % (result.status, result.err))
+        return result
+
+    stats = harness.read_bytes(os.path.join(work, "layer_outputs", "mode_2-4_stats.json"))
+    told = run("--layers", "3,5-6", "--components", "ssm_output,mixer_output", "--gate", "layer=5 component=ssm_output mse<1e6 mse>0")
+    table = re.search(r"^MSE of each layer against fp32: ssm_output.*?\n(.*?)^  avg", told.out, re.M | re.S).group(1)
+    checks.check(re.findall(r"^ +(\d+) ", table, re.M) == ["3", "5", "6"] and "fp16" in table and "Error metrics" not in told.out and
+                 "Mode 2-4 against" not in told.out, "choice: layers by modes", told.out)
+    checks.check("by their metrics" in told.err, "choice: where the numbers come from", told.err)
+    with open(os.path.join(work, "comparisons", "sweep.csv"), newline="", encoding="utf-8") as f:
+        got = {tuple(row.values()) for row in csv.DictReader(f)}
+    alone = harness.read_bytes(os.path.join(work, "comparisons", "sweep.csv"))
+    harness.run(["compare", "-q", "--no-html", "--layers", "3,5-6", "--components", "ssm_output,mixer_output"], 2, work)
+    checks.check(alone == harness.read_bytes(os.path.join(work, "comparisons", "sweep.csv")), "choice: the same under mpirun")
+    chosen = {row for row in want if row[3] in ("3", "5", "6", "")}
+    checks.check(got == chosen and len(got) > 200, "choice: sweep.csv as of the sweep that kept them", list(got ^ chosen)[:4])
+    ours, theirs = (json.loads(harness.read_bytes(os.path.join(work, where, "mode_2-4_vs_fp32.json")))["layers"] for where in ("comparisons", "wide"))
+    same = [ours[layer]["components"]["ssm_output"][key] == theirs[layer]["components"]["ssm_output"][key]
+            for layer in ours for key in ("mse", "correlation", "elements", "grades")]
+    checks.check(sorted(ours) == ["layer_3", "layer_5", "layer_6"] and all(same) and "abs_diff_p99" not in ours["layer_3"],
+                 "choice: JSON, and no percentiles", ours)
+    checks.check(stats == harness.read_bytes(os.path.join(work, "layer_outputs", "mode_2-4_stats.json")), "choice: statistics of outputs stay")
+    rows = list(csv.DictReader(io.StringIO(run("--layers", "last", "--format", "csv").out)))
+    checks.check([(r["mode"], r["layer"], r["component"]) for r in rows] == [("fp16", "23", "mixer_output"), ("2-4", "23", "mixer_output")] and
+                 rows[0]["max_ulp"] and rows[1]["abs_diff_p99"], "choice: of what was kept, from the outputs", rows)
+    rows = list(csv.DictReader(io.StringIO(run("--components", "ssm_output", "--format", "csv").out)))
+    checks.check([r["layer"] for r in rows] == ["0", "23"] * 2, "choice: a component, of the layers that were kept", rows)
+    text = run("2-4", "--layers", "4,6", "--format", "markdown").out
+    checks.check("| 4 | mixer_output" in text and "| 0 |" not in text and "MSE of each layer" not in text, "choice: Markdown of one mode", text)
+    run("-q", "--layers", "5", "--gate", "layer=0 mse<1", status=2, err="nothing in the comparison for layer=0")
+    run("-q", "--layers", "5", "--gate", "abs_diff_p99<1", status=2, err="abs_diff_p99 needs layer outputs")
+    run("-q", "--layers", "24", status=2, err="--layers: layer '24' does not exist; the model has layers 0 to 23")
+    run("-q", "--components", "ssm_x", status=2, err="unknown component 'ssm_x'")
+    run("-q", "--layers", "0,3,5-7", "--reference", "fp16", status=3, err="--layers: the result file lacks layers 3,5-7: it has outputs of 0,23 alone")
+    run("-q", "--components", "ssm_output", "--reference", "fp16", status=3, err="lacks ssm_output of layer 0")
+    # A baseline is judged by what was asked for.
+    run("-q", "--layers", "4,6", "2-4", "--save_comparison", "old.json")
+    run("2-4", "--layers", "6", "--baseline", "old.json")
+    run("-q", "2-4", "--layers", "5", "--baseline", "old.json", status=3, err="no mode, layer and component in common")
+
+
 def check_stored_job(checks, folder):
     """The job that a result file holds is one that can be run."""
     os.symlink(harness.DEMO, os.path.join(folder, "a_model"))
@@ -270,6 +326,7 @@ def main():
         check_samples(checks, folder)
         check_recipes(checks, folder)
         check_stored_job(checks, folder)
+        check_choice(checks, folder)
         check_owner(checks, folder)
         check_last_lines(checks, folder)
     checks.finish()

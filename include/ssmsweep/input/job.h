@@ -86,14 +86,16 @@ struct job {
     bool recipe;                               // likewise: as a recipe
     const char *layers;                        // comma list of indices, `first`, `last`, or `all`
     const char *components;                    // comma list or `all`
-    int store;                                 // enum job_store
-    int ids_dtype;                             // enum ids_dtype, of .bin
-    bool no_special_tokens;                    // none around a text, whatever tokenizer.json says
-    bool no_forks;                             // every run is computed in every layer
-    bool no_logits;                            // no metrics of the model's predictions
-    bool isolated;                             // each layer also by itself, fed with the reference's stream
-    int noise;                                 // noisy re-runs of each quantized mode
-    const char *reference;                     // mode name
+    const char *compared_layers,
+        *compared_components; // of COMMAND_COMPARE: likewise; NULL: those that were kept
+    int store;                // enum job_store
+    int ids_dtype;            // enum ids_dtype, of .bin
+    bool no_special_tokens;   // none around a text, whatever tokenizer.json says
+    bool no_forks;            // every run is computed in every layer
+    bool no_logits;           // no metrics of the model's predictions
+    bool isolated;            // each layer also by itself, fed with the reference's stream
+    int noise;                // noisy re-runs of each quantized mode
+    const char *reference;    // mode name
     const char *output_dir;
     const char *result_name; // of the result file in it
     int part;                // enum job_part

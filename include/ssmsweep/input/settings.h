@@ -29,7 +29,8 @@ enum status settings_from_line(struct settings *settings, int argc, char **argv,
 
 // Local.  STATUS_INPUT: no JSON object, value of the wrong kind.  STATUS_USAGE: unknown key (nearest one
 // named), keys that contradict each other.
-enum status settings_from_file(struct settings *settings, const char *path, struct error *err);
+enum status settings_from_file(struct settings *settings, enum command command, const char *path,
+                               struct error *err);
 
 const char *settings_find_file(const struct settings *settings); // --job, or NULL
 

@@ -2,7 +2,8 @@
 // Comparison of the modes in a result file with a reference mode: docs/numerics.md, section 6, over all valid
 // tokens of all samples.  From the stored outputs; where there are none (--store none) from the metrics, for
 // every layer of the model and with the same bits, but for percentiles and distances in ULP, which are NaN;
-// so, too, where outputs were packed as halves, for the layers that were captured.
+// so, too, where outputs were packed as halves, for the layers that were captured, and where layers or
+// components are asked for of which no outputs are stored.
 #ifndef SSMSWEEP_REPORT_COMPARE_H
 #define SSMSWEEP_REPORT_COMPARE_H
 
@@ -30,11 +31,15 @@ struct comparison {
     struct comparison_entry *entries;
     int count;
     int reference_run;
+    bool from_outputs; // else from the metrics
+    bool chosen;       // its layers or components were asked for
 };
 
 struct compare_request {
     const char *reference; // mode name
     const char *modes;     // comma list as in --modes; NULL: all in the file
+    // Lists as of --layers and --components; NULL: those that were captured, or all layers where none was.
+    const char *layers, *components;
     // For a sweep that did not end: only runs that share finished samples with the reference, over those
     // samples.
     bool partial;
@@ -46,7 +51,8 @@ struct compare_request {
 
 // Collective (alone where comm->ranks is 1).  Entries are spread over the ranks; every rank gets all of them,
 // with the same bits for any number of ranks.  Memory does not grow with the number of samples.  STATUS_INPUT
-// if the reference or a mode is not in the file or not complete (the message says which command makes it).
+// if the reference or a mode is not in the file or not complete (the message says which command makes it),
+// or as samples_choose().
 // STATUS_STOPPED: a signal came, and the time of grace is over.
 enum status compare_all(struct comparison *comparison, const struct comm *comm, struct result *result,
                         const struct compare_request *request, struct error *err);

@@ -143,15 +143,17 @@ struct report_notes {
 };
 
 enum report_section_id {
-    REPORT_LAYERS,      // data: a table for each run (the reference's too), a row per (layer, component), the
-                        // metrics of the catalogue and then "elements", "fp_nonfinite", "mode_nonfinite",
-                        // "mode_abs_mean", "worst_grade"; averages of mse, mae, relative_mae and correlation
-    REPORT_SUMMARY,     // a row per run: "first_layer.M", "last_layer.M" (M: layer, component, mse, mae,
-                        // relative_mae, correlation), "layers", "avg_mse", "avg_mae", "avg_correlation",
-                        // "worst_grade"
-    REPORT_RANKING,     // a row per mode: its places and interval at each layer shown; neighbours as notes
-    REPORT_TRENDS,      // a row per calib_data_num, a column per mode: the error of the last layer
-    REPORT_ORDERS,      // a row per mode: the range of that error over orders of the calibration samples
+    REPORT_LAYERS,   // data: a table for each run (the reference's too), a row per (layer, component), the
+                     // metrics of the catalogue and then "elements", "fp_nonfinite", "mode_nonfinite",
+                     // "mode_abs_mean", "worst_grade"; averages of mse, mae, relative_mae and correlation
+    REPORT_SUMMARY,  // a row per run: "first_layer.M", "last_layer.M" (M: layer, component, mse, mae,
+                     // relative_mae, correlation), "layers", "avg_mse", "avg_mae", "avg_correlation",
+                     // "worst_grade"
+    REPORT_BY_LAYER, // where layers or components were asked for and several modes are compared: a table for
+                     // each component, a row per layer and their average, a column per run: MSE
+    REPORT_RANKING,  // a row per mode: its places and interval at each layer shown; neighbours as notes
+    REPORT_TRENDS,   // a row per calib_data_num, a column per mode: the error of the last layer
+    REPORT_ORDERS,   // a row per mode: the range of that error over orders of the calibration samples
     REPORT_PREDICTIONS, // a row per mode: perplexity and its kin
 
     // For pages with figures (measurements.figures).
@@ -345,6 +347,7 @@ struct report {
     struct report_group graded;                // those that have grades
     bool has_outputs;                          // outputs of layers are stored as they were computed
     bool has_layers;                           // outputs of chosen layers are stored, maybe as halves
+    bool chosen;                               // layers or components were asked for
     int n_compared;                            // runs that are not the reference
     struct report_run *runs;                   // all of the result file
     int n_runs;

@@ -22,10 +22,17 @@ enum status samples_open(struct samples **samples, struct result *result, const 
 void samples_close(struct samples *samples);
 
 // Layers of which there are sums, ascending: of the whole model, or those whose outputs are stored; and the
-// components of each that --components asked for (a mask).
+// components of each that the sweep's --components asked for (a mask).
 int samples_layers(const struct samples *samples);
 int samples_layer_at(const struct samples *samples, int index);
 unsigned samples_components(const struct samples *samples, int index);
+// Local.  Leaves these layers and components alone, as --layers and --components list them; NULL: those that
+// are there (captured: of which outputs are stored, where there are some).  The metrics have any of the
+// model. STATUS_USAGE: the model has no such layer or component; STATUS_INPUT: the file lacks it.
+enum status samples_choose(struct samples *samples, const char *layers, const char *components, bool captured,
+                           struct error *err);
+// Are outputs of all of them stored, as they were computed?
+bool samples_are_stored(const struct samples *samples);
 
 // rows[result_samples()]: cleared where uses[sample] is false; what is used must be done in both runs.
 // *total: the profile of those that are used; may be NULL.  STATUS_STOPPED: a signal came, and the time of

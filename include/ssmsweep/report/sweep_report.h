@@ -79,6 +79,7 @@ struct sweep_report {
     long long tokens;
     uint64_t seed;
     int replicates;
+    bool chosen; // its layers were asked for
 
     int *runs;                     // of the result file (or `given`), without those of the reference
     struct sweep_unit *units;      // by layer, component

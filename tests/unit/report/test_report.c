@@ -116,7 +116,7 @@ WRAP(const struct arch *, result_arch, const struct result *result)
 // ---- what was measured: mode 0 has an MSE of 1e-3 (1 + layer), mode 2-1 of 1 % more ----
 
 static struct comparison_entry entries[RUNS * UNITS];
-static const struct comparison comparison = {entries, RUNS *UNITS, 0};
+static struct comparison comparison = {.entries = entries, .count = RUNS * UNITS};
 static struct sweep_unit units[UNITS];
 static struct sweep_entry sweep_entries[UNITS * (RUNS - 1)];
 static struct sweep_pair pairs[UNITS * 8];
@@ -198,6 +198,7 @@ static const struct report *build(int reruns, double change)
 {
     struct error err = {0};
     make_comparison();
+    comparison.from_outputs = stored;
     make_sweep(reruns, change);
     measured = (struct measurements){.result = (struct result *)(void *)runs,
                                      .comparison = &comparison,
@@ -413,6 +414,37 @@ static void a_layer_by_itself_has_columns_of_its_own(void **state)
     alone = stored = false;
 }
 
+static void layers_that_are_asked_for_stand_beside_modes(void **state)
+{
+    (void)state;
+    stored = true;
+    const struct report *report = build(1, 0.02);
+    assert_int_equal(report->sections[REPORT_BY_LAYER].n_tables, 0);
+    assert_int_equal(count_of(text_of(report, false), "MSE of each layer"), 0);
+    assert_int_equal(count_of(text_of(report, false), "Mode 2-1 against fp32, mixer_output"), 1);
+    report_clear(&model);
+    comparison.chosen = true;
+    report = build(1, 0.02);
+    const struct report_section *section = &report->sections[REPORT_BY_LAYER];
+    assert_int_equal(section->n_tables, 1);
+    const struct report_table *table = section->tables;
+    assert_string_equal(table->title, "MSE of each layer against fp32: mixer_output, 2 samples, 13 tokens");
+    assert_int_equal(table->n_columns, RUNS - 1);
+    assert_int_equal(table->n_rows, UNITS + 1);
+    assert_string_equal(table->columns[1].key, "2-1");
+    assert_true(table->rows[1].cells[1].value == mse_of(2, 1));
+    assert_true(table->rows[1].cells[1].marks & REPORT_NOISE);
+    assert_true(fabs(table->rows[2].cells[0].value - (mse_of(1, 0) + mse_of(1, 1)) / 2) < 1e-15);
+    const char *text = text_of(report, false);
+    assert_non_null(strstr(text, "\n    5 6.000e-03~ 6.060e-03~\n  avg 3.500e-03  3.535e-03\n"));
+    assert_int_equal(count_of(text, "Mode 2-1 against fp32"), 0);
+    assert_int_equal(count_of(text, "~: mere rounding noise"), 2); // of the summary, of the ranking
+    assert_non_null(
+        strstr(text_of(report, true), "| layer | 0 | 2-1 |\n|---:|---:|---:|\n| 0 | 1.000e-03~ |"));
+    comparison.chosen = stored = false;
+    report_clear(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +455,7 @@ int main(void)
         cmocka_unit_test(renderers_explain_the_signs_that_they_show),
         cmocka_unit_test(what_is_missing_is_said),
         cmocka_unit_test(a_layer_by_itself_has_columns_of_its_own),
+        cmocka_unit_test(layers_that_are_asked_for_stand_beside_modes),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(rendered);
