@@ -19,6 +19,10 @@ enum { MAMBA2_GROUPS = 4 }; // of heads in each of G, and of channels in each of
 enum status mamba2_bind_codes(struct model *model, const struct config *config, struct error *err);
 bool mamba2_knows_codes(const struct model *model, const char *name);
 bool mamba2_has_groups(const struct model *model, int layer);
+// Which head and channel of a float model of the same sizes stands at each place of such a file
+// (mamba2_order.c).  STATUS_INPUT: a layer has other heads or channels.
+enum status mamba2_find_order(const struct model *model, const struct model *reference,
+                              const struct kernels *kernels, struct groups *order, struct error *err);
 // What a layer has beside tensors and scales of sites; checked already when it is packed.
 // Scales of conv1d's outputs: columns[I + 2GN].
 enum status mamba2_conv_steps(const struct model *model, int layer, float *columns, struct error *err);

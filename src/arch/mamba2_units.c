@@ -363,9 +363,10 @@ static void set_conv_steps(const struct layer *l)
     if (l->pass->group_scales) set_group_steps(l, l->w->conv_steps);
 }
 
-static enum ssd_order order_of(const struct layer *l)
+enum ssd_order mamba2_scan_order(const struct recipe *recipe, int layer)
 {
-    switch (format_of(l, MAMBA2_UNIT_SCAN_ORDER)) {
+    if (recipe_is_float(recipe)) return SSD_SEQUENTIAL;
+    switch ((enum format)recipe->layers[layer].of[MAMBA2_UNIT_SCAN_ORDER]) {
     case FORMAT_CHUNKED:
         return SSD_CHUNKED;
     case FORMAT_CHUNKED_GPU:
@@ -389,7 +390,7 @@ static void scan_tokens(const struct layer *l)
                             .groups = l->d->n_groups,
                             .d_state = l->d->d_state,
                             .chunk = l->d->chunk_size,
-                            .order = order_of(l),
+                            .order = mamba2_scan_order(l->pass->recipe, l->pass->layer),
                             .u = w->conv,
                             .ldu = width->ld_conv,
                             .dt = w->in + width->ldI + width->ld_conv,

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "ssmsweep/arch/config.h"
+#include "ssmsweep/arch/groups.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/recipe/mode.h"
@@ -454,6 +455,8 @@ void model_close(struct model *model)
     free(model->layer_kinds);
     free(model->scales);
     free(model->views);
+    if (model->order) groups_clear(model->order);
+    free(model->order);
     free(model->directory);
     *model = (struct model){0};
 }
@@ -478,15 +481,33 @@ void model_set_modes(const struct model *model, bool given)
     if (model_is_codes(model) && model->kind != MODEL_W8A8 && !given) mode_set_weights(FORMAT_INT4_G128);
 }
 
-enum status model_set_reference(struct model *model, const struct model *reference, struct error *err)
+static enum status find_order(struct model *model, const struct model *reference,
+                              const struct kernels *kernels, struct error *err)
+{
+    struct groups *order = malloc(sizeof *order);
+    if (!order) return error_memory(err, sizeof *order, "the order of heads");
+    if (groups_open(order, &model->dims, err)) {
+        free(order);
+        return err->status;
+    }
+    model->order = order;
+    model->dims.arch->find_order(model, reference, kernels, order, err);
+    order->dims = NULL; // models move
+    return err->status;
+}
+
+enum status model_set_reference(struct model *model, const struct model *reference,
+                                const struct kernels *kernels, struct error *err)
 {
     const struct dims *a = &model->dims, *b = &reference->dims;
     struct arch_dim expected[ARCH_MOST_DIMS], got[ARCH_MOST_DIMS];
+    struct dims other = *b;
     if (a->arch != b->arch)
         return error_set(err, STATUS_INPUT, "--reference-model: %s: expected a %s model as %s, got a %s one",
                          reference->directory, a->arch->title, model->directory, b->arch->title);
+    other.norm_groups = a->norm_groups; // which depend on the layout of config.json: the checkpoint's count
     const int sizes = arch_dims(a, expected);
-    arch_dims(b, got); // of one family, in one order
+    arch_dims(&other, got); // of one family, in one order
     for (int i = 0; i < sizes; i++)
         if (expected[i].value != got[i].value)
             return error_set(err, STATUS_INPUT,
@@ -497,15 +518,10 @@ enum status model_set_reference(struct model *model, const struct model *referen
     if (model_is_codes(reference))
         return error_set(err, STATUS_INPUT, "--reference-model: %s: expected a float model, got a %s one",
                          reference->directory, model_kind_name(reference->kind));
-    if (model->reordered)
-        return error_set(
-            err, STATUS_INPUT,
-            "--reference-model: %s: heads and channels of %s stand in the order of its groups, which "
-            "is not that of a float model; leave the option out",
-            reference->directory, model->directory);
     if (a->norm_eps != b->norm_eps)
         return error_set(err, STATUS_INPUT, "--reference-model: %s: layer_norm_epsilon: expected %g, got %g",
                          reference->directory, (double)a->norm_eps, (double)b->norm_eps);
+    if (model->reordered && find_order(model, reference, kernels, err)) return err->status;
     model->reference = reference;
     return STATUS_OK;
 }

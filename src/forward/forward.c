@@ -215,8 +215,9 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct r
     const struct sink sink = {capture, observation};
     const long behind_sites = (long)d->n_layer * d->arch->n_sites, of_groups = groups_scales(d).count;
     const struct layer_groups *groups = w->groups ? &w->groups->layers[layer] : NULL;
-    const bool by_site = observation && (observation->numbers || observation->see),
-               by_group = observation && observation->numbers && groups;
+    const bool scaled = groups && of_groups > 0, // those of a checkpoint have no scales here
+        by_site = observation && (observation->numbers || observation->see),
+               by_group = observation && observation->numbers && scaled;
     const struct pass pass = {
         .batch = forward->batch,
         .dims = d,
@@ -228,7 +229,7 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct r
         .scales = scales ? scales + (long)layer * d->arch->n_sites : NULL,
         .kind = model_layer_kind(w->model, layer),
         .given = w->model->scales ? model_scales(w->model, layer) : NULL,
-        .group_scales = scales && groups ? scales + behind_sites + layer * of_groups : NULL,
+        .group_scales = scales && scaled ? scales + behind_sites + layer * of_groups : NULL,
         .groups = groups,
         .residual = stream->residual,
         .h = stream->h,

@@ -108,6 +108,7 @@ enum status weights_open(struct weights **weights, const struct model *model, un
     if (!w) return error_memory(err, sizeof *w, "the weights");
     init_view(w, model, parts, needs);
     w->kernels = kernels;
+    w->groups = model->order;
     w->filled = model->dims.grouped ? parts & ~(unsigned)WEIGHTS_BY_UNIT : parts;
     for (int f = 0; f < PACKED_FORMS; f++) {
         w->layers[f] = calloc(layers, layer_bytes);

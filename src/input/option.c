@@ -48,7 +48,7 @@ static const struct option options[] = {
              "DIR/NAME, or DIR itself"},
     {"reference-model", 0, OPTION_TEXT, GROUP_INPUT, IN_RUN | IN_UNITS, OFFSET(reference_model),
      .argument = "DIR",
-     .help = "float model of the same sizes, for the float modes beside a W8A8 checkpoint\n"
+     .help = "float model of the same sizes, for the float modes beside a quantized checkpoint\n"
              "(default: the checkpoint's own weights, dequantized)"},
     {"norm-groups", 0, OPTION_INT, GROUP_INPUT, IN_RUN | IN_UNITS, OFFSET(norm_groups), .argument = "N",
      .help = "parts of Mamba-2's norm behind the scan (default: the groups of B and C, or 1 where\n"

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/store/store.h"
 
 // Collective.  The digests of the pieces, each from the rank that made it.
@@ -69,7 +70,7 @@ static enum status open_reference(struct model *model, struct model *reference, 
             "leave the option out",
             model->directory);
     if (open_together(&opened, comm, job->reference_model, threads, job->dry_run, err) ||
-        model_set_reference(model, &opened, err)) {
+        model_set_reference(model, &opened, kernels_default(), err)) {
         model_close(&opened);
         return err->status;
     }

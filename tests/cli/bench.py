@@ -4,6 +4,7 @@ behind.  No times are judged: the machine may be busy."""
 import json
 import math
 import os
+import shutil
 
 import harness
 
@@ -18,6 +19,9 @@ EXPECTED = {
     "metrics": ["pairs", "lm_head", "end_of_model"],
     "start": ["read_file", "open_model", "pack_model"],
 }
+OF_MAMBA2 = dict(EXPECTED, gemm_f32=["in_proj", "out_proj"], gemm_s8=["in_proj", "out_proj"], gemm_s8_plain=["in_proj", "out_proj"],
+                 scan=["sequential", "chunked", "chunked_gpu"],
+                 elementwise=["gated_norm", "gated_norm_half", "quantize_columns", "unpack_4bit"] + EXPECTED["elementwise"])
 BOUNDED = ["gemm_f32", "gemm_s8", "gemm_s8_plain", "scan", "forward"]
 BOUNDED_ROWS = [("metrics", "pairs"), ("metrics", "lm_head")]
 ONE_THREAD = ["metrics", "start"]
@@ -55,8 +59,8 @@ def check_measurement(checks, row):
         checks.check(positive(share) and math.isclose(row["share"], share), what + ": its share", row)
 
 
-def check_measurements(checks, rows, teams, modes):
-    expected = dict(EXPECTED, forward=modes)
+def check_measurements(checks, rows, teams, modes, expected=EXPECTED):
+    expected = dict(expected, forward=modes)
     for group, names in expected.items():
         for threads in [1] if group in ONE_THREAD else teams:
             found = [row["name"] for row in rows if row["group"] == group and row["threads"] == threads]
@@ -177,11 +181,31 @@ def check_run(checks, folder, ranks, threads, modes):
     checks.check(left == ["bench.json"], "no other file is left, and no folder", left)
 
 
+def check_mamba2(checks, folder):
+    """Its kernels, its passes, and the work that these stand on."""
+    model = os.path.join(folder, "model")
+    made = harness.run(["synth", "--preset", "mamba2-tiny", "--out", model, "-q"], 1, folder)
+    checks.check(made.status == 0, "a Mamba-2 model", made.err)
+    modes = ["fp32", "0", "2-1", "0-fp32"]
+    result = harness.run(["bench", "--model", model, "--seconds", "0.001", "--calib_seqlen", str(TOKENS), "--threads", "1", "--modes", ",".join(modes),
+                          "--json", "bench.json"], 1, folder)
+    found = load(checks, result, folder)
+    if found:
+        check_measurements(checks, found["measurements"], [1], modes, OF_MAMBA2)
+        layers, D, I, N, H = 2, 64, 128, 16, 8    # one group of B and C
+        checks.check(found["model"]["gemm_operations"] == 2 * layers * (2 * I + 2 * N + H + I) * D * TOKENS, "Mamba-2: operations", found["model"])
+        checks.check(found["model"]["scan_operations"] == 6 * layers * I * N * TOKENS, "Mamba-2: operations of the scan", found["model"])
+        checks.check(found["model"]["exponentials"] == layers * H * TOKENS, "Mamba-2: exponentials", found["model"])
+    shutil.rmtree(model)
+    os.remove(os.path.join(folder, "bench.json"))
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as folder:
         modes = mode_names(folder)
         checks.check(len(modes) > 1, "there are modes", modes)
+        check_mamba2(checks, folder)
         check_run(checks, folder, 1, 2, modes)
         check_run(checks, folder, 2, 1, modes)
         check_null_items(checks, folder, 3)

@@ -220,6 +220,18 @@ def check_sweep(checks, work, name, folder, golden):
         checks.check(abs(got - value) <= 1e-4 * abs(value), "%s: %s" % (name, key), "%r, from the golden logits %r" % (got, value))
 
 
+def check_order(checks, probe, name, folder, plain):
+    """A file with groups beside the float model that it was made of: every component of a mode near it, in its order."""
+    model, mode = check_mamba2.describe(folder), "2-4"
+    tokens = np.arange(1, 60, dtype=np.int32) * 31 % len(model.embedding)
+    os.environ["PROBE_REFERENCE"] = plain
+    (quantized, _), = probe.forward(folder, model, mode, check_mamba2.stored_scales(folder), [tokens])
+    (reference, _), = probe.forward(folder, model, "fp32", None, [tokens])
+    del os.environ["PROBE_REFERENCE"]
+    near = {key: np.corrcoef(quantized[key].ravel(), reference[key].ravel())[0, 1] for key in reference if key[0] == 0}
+    checks.check(len(near) == 10 and min(near.values()) > 0.95, "%s beside %s: layer 0 in its order" % (name, os.path.basename(plain)), near)
+
+
 # ---- running ----
 
 def check_shared(checks, work, probe):
@@ -240,6 +252,11 @@ def check_shared(checks, work, probe):
         check_by_layer(checks, mamba2 if name.startswith("mamba2") else probe, name, os.path.join(SHARED, name), golden(name), 1)
     for name in ("mamba2-g1-w8a8", "mamba2-g2-w8a8"):
         check_sweep(checks, work, name, os.path.join(SHARED, name), golden(name))
+    for group in ("g1", "g2"):
+        for kind in ("w8a8", "w8a8-one-scale", "w8a8-plain"):    # the others have no float model
+            for layout in ("float", "float-hf"):
+                name = "mamba2-%s-" % group
+                check_order(checks, mamba2, name + kind, os.path.join(SHARED, name + kind), os.path.join(SHARED, name + layout))
     for name, note in LOADS.items():
         result = harness.run(["info", "--json", os.path.join(SHARED, name)], 1, work)
         checks.check(result.status == 0 and note in "".join(json.loads(result.out)["notes"]), name + " loads", result.err + result.out)

@@ -407,47 +407,61 @@ def grouped_layers(probe):
 
 # ---- W8A8 checkpoints ----
 
+def put_w8a8(out, prefix, codes, steps, s_in):
+    """A projection: codes by input, outputs padded to a multiple of 16; steps: s_W / s_o of each output, or s_W."""
+    rows, depth = codes.shape
+    padded = -(-rows // 16) * 16
+    weight, b = np.zeros((depth, padded), np.int8), np.full((1, 1), steps, np.float32) if np.ndim(steps) == 0 else np.zeros((1, padded), np.float32)
+    weight[:, :rows] = codes.T
+    if np.ndim(steps):
+        b[0, :rows] = steps
+    else:
+        out[prefix + "alpha"] = float(s_in * steps)
+    out[prefix + "weight"], out[prefix + "a"], out[prefix + "b"] = weight, np.full((1, 1), s_in, np.float32), b
+
+
+def w8a8_projections(out, qm, l):
+    m, p, s = "backbone.layers.%d.mixer." % l, qm.layers[l], qm.scales[l]
+    put_w8a8(out, m + "in_proj.", p["in_proj"], p["in_proj:scale"], np.float32(s["in_proj:input"]))
+    put_w8a8(out, m + "out_proj.", p["out_proj"], np.float32(p["out_proj:scale"]), np.float32(s["out_proj:input"]))
+
+
+def int8_layer(out, qm, l, projections=w8a8_projections):
+    """The keys of a layer of W8A8, or of W4A8 with other projections: with groups where the reference has them."""
+    shape, half, p, s = qm.m.shape, np.float16, qm.layers[l], {k: np.asarray(v, np.float32) for k, v in qm.scales[l].items()}
+    b = "backbone.layers.%d." % l
+    m, g = b + "mixer.", b + "mixer.qchunk_scan."
+    out.update({b + "norm.weight": np.ones(shape.D, half), b + "norm.output_scale": float(s["in_proj:input"]),
+                m + "norm.weight": p["gnorm"].astype(half), m + "norm.z_scale": float(s["z_act"]),
+                m + "had.x_H_scale": float(s["out_proj:input"])})
+    projections(out, qm, l)
+    out[m + "conv1d.weight"] = np.concatenate([p["conv_w:" + k] for k in m2.CONV])
+    out[m + "conv1d.bias"] = np.concatenate([p["conv_b:" + k] for k in m2.CONV])
+    for k in m2.CONV:
+        out[m + "conv1d.%s_scale" % k] = float(s[k + "_conv_in"])
+        out[m + "conv1d.w%s_scale" % k], out[m + "conv1d.b%s_scale" % k] = float(p["conv_w:scale:" + k]), float(p["conv_b:scale:" + k])
+        out[m + "conv1d.%s_out_scales" % k] = s[k + "_conv_out"]
+        out[g + ("x_scales" if k == "x" else k + "_scale")] = s[k + "_conv_out"]
+    out.update({g + "dt_bias": p["dt_bias"].astype(half), g + "A_log": p["A_log"], g + "A_log_scale": np.asarray(p["A_log:scale"], np.float32),
+                g + "D": p["Dskip"], g + "D_scale": np.asarray(p["Dskip:scale"], np.float32), g + "dt_scale": s["dt_act"],
+                g + "ssm_state_scale": s["ssm_state_act"]})
+    if qm.groups is not None:
+        for at in (m + "conv1d.", g):
+            out[at + "x_head_group_range"] = qm.groups[l].head_range
+            out[at + "x_dim_group_range"] = qm.groups[l].dim_range
+
+
 def state_dict(qm):
-    """The keys of Quamba2's layout, of a quantized reference: with groups where it has them; float embedding and lm_head."""
-    shape, V = qm.m.shape, len(qm.m.embedding)
-    half = np.float16
+    """The keys of Quamba2's layout, of a quantized reference; float embedding and lm_head."""
+    shape, half = qm.m.shape, np.float16
     out = {"backbone.embedding.weight": qm.embedding.astype(half), "backbone.norm_f.weight": np.ones(shape.D, half),
            "lm_head.weight": q.hadamard(qm.m.lm_head * qm.m.norm_f).astype(half)}
-    rows, padded = shape.bounds()[-1], -(-shape.bounds()[-1] // 16) * 16
-    one = np.ones((1, 1), np.float32)
-    for l, (p, s) in enumerate(zip(qm.layers, qm.scales)):
-        b = "backbone.layers.%d." % l
-        m, g = b + "mixer.", b + "mixer.qchunk_scan."
-        s = {k: np.asarray(v, np.float32) for k, v in s.items()}
-        out.update({b + "norm.weight": np.ones(shape.D, half), b + "norm.output_scale": float(s["in_proj:input"]),
-                    m + "norm.weight": p["gnorm"].astype(half), m + "norm.z_scale": float(s["z_act"]),
-                    m + "had.x_H_scale": float(s["out_proj:input"]), m + "in_proj.a": one * s["in_proj:input"],
-                    m + "out_proj.a": one * s["out_proj:input"], m + "out_proj.b": one * p["out_proj:scale"],
-                    m + "out_proj.alpha": float(s["out_proj:input"] * p["out_proj:scale"])})
-        weight, step = np.zeros((padded, shape.D), np.int8), np.zeros((1, padded), np.float32)
-        weight[:rows], step[0, :rows] = p["in_proj"], p["in_proj:scale"]
-        out[m + "in_proj.weight"], out[m + "in_proj.b"] = weight.T, step
-        w = np.zeros((shape.I, -(-shape.D // 16) * 16), np.int8)
-        w[:, :shape.D] = p["out_proj"].T
-        out[m + "out_proj.weight"] = w
-        out[m + "conv1d.weight"] = np.concatenate([p["conv_w:" + k] for k in m2.CONV])
-        out[m + "conv1d.bias"] = np.concatenate([p["conv_b:" + k] for k in m2.CONV])
-        for k in m2.CONV:
-            out[m + "conv1d.%s_scale" % k] = float(s[k + "_conv_in"])
-            out[m + "conv1d.w%s_scale" % k], out[m + "conv1d.b%s_scale" % k] = float(p["conv_w:scale:" + k]), float(p["conv_b:scale:" + k])
-            out[m + "conv1d.%s_out_scales" % k] = s[k + "_conv_out"]
-            out[g + ("x_scales" if k == "x" else k + "_scale")] = s[k + "_conv_out"]
-        out.update({g + "dt_bias": p["dt_bias"].astype(half), g + "A_log": p["A_log"], g + "A_log_scale": np.asarray(p["A_log:scale"], np.float32),
-                    g + "D": p["Dskip"], g + "D_scale": np.asarray(p["Dskip:scale"], np.float32), g + "dt_scale": s["dt_act"],
-                    g + "ssm_state_scale": s["ssm_state_act"]})
-        if qm.groups is not None:
-            for at in (m + "conv1d.", g):
-                out[at + "x_head_group_range"] = qm.groups[l].head_range
-                out[at + "x_dim_group_range"] = qm.groups[l].dim_range
-    return out, V
+    for l in range(shape.n_layer):
+        int8_layer(out, qm, l)
+    return out, len(qm.m.embedding)
 
 
-def save_checkpoint(folder, qm, stored):
+def save_checkpoint(folder, qm, stored, **changes):
     shape = qm.m.shape
     os.makedirs(folder, exist_ok=True)
     torch_file.save(os.path.join(folder, "pytorch_model.bin"), stored)
@@ -457,8 +471,11 @@ def save_checkpoint(folder, qm, stored):
                                norm_before_gate=shape.norm_before_gate), attn_layer_idx=[], attn_cfg={},
                   pad_vocab_size_multiple=16, tie_embeddings=False, norm_cfg={"norm": "QRMSNorm"},
                   embedding_cfg={"layer": "Embedding"}, lm_head_cfg={"layer": "Linear"})
+    config["ssm_cfg"].update(changes.pop("ssm_cfg", {}))
+    config.update(changes)
     with open(os.path.join(folder, "config.json"), "w") as f:
         json.dump(config, f)
+    return config
 
 
 def quantized_case(probe, number, grouped):
@@ -550,8 +567,7 @@ def broken(probe):
         if value is not None:
             changed[m + key] = value
         save_checkpoint(folder, qm, changed)
-        done = subprocess.run([probe.binary, "hadamard", "1", "x", "x"] if False else
-                              [probe.binary, "forward", folder, "2-1", "-", "-", probe.path("out")], stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run([probe.binary, "forward", folder, "2-1", "-", "-", probe.path("out")], stderr=subprocess.PIPE, text=True, check=False)
         check(done.returncode == 1 and len(done.stderr.splitlines()) == 1 and key in done.stderr and words in done.stderr,
               "%s: %s" % (what, done.stderr.strip()[-160:]))
 

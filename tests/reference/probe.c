@@ -17,7 +17,14 @@
 //   A
 //                                                     [H], B, C [L][G*N], D [H]; OUT: y, then [H][N][P]
 //                                                     states
+//   probe four_bits FOLDER PREFIX OUTPUTS DEPTH KIND INPUT OUT
+//                                                  -> a weight in 4 bits of a checkpoint.  KIND: w4a8 or
+//                                                  w4a16;
+//                                                     INPUT: the scale of what goes in; OUT: [OUTPUTS][DEPTH]
+//                                                     of q - 8, of INT8 codes and of values, then [OUTPUTS]
+//                                                     scales of the codes
 //   probe int8 ROWS DEPTH OUTPUTS A W OUT          -> INT8 GEMM as float with both factors 1
+// PROBE_REFERENCE in the environment: the folder of a float model beside a quantized one.
 // MODE: the name of a mode, or @FILE: a recipe, a line for each of its parts: LAYERS UNIT=FORMAT ...
 // IDS: int32 length, ids, length, ids, ...   SCALES: float32 [n_layer][sites], or - for float modes;
 // SCALES:GROUPS with groups of heads:
@@ -27,6 +34,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssmsweep/arch/codes4.h"
+#include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/random.h"
 #include "ssmsweep/calibrate/calibrate.h"
@@ -41,7 +50,7 @@ static _Noreturn void fail(const char *what, const struct error *err)
 }
 
 struct probe {
-    struct model model;
+    struct model model, reference;
     struct recipe recipe; // of a mode; none where nothing is computed by unit
     struct needs *needs;
     struct groups groups;
@@ -149,6 +158,10 @@ static void open_probe(struct probe *p, const char *model, const char *mode, con
     memset(p, 0, sizeof *p);
     const unsigned parts = WEIGHTS_FP32 | WEIGHTS_FP16 | WEIGHTS_BY_UNIT | WEIGHTS_LM_HEAD;
     if (model_open(&p->model, model, &err)) fail("model", &err);
+    const char *reference = getenv("PROBE_REFERENCE");
+    if (reference && model_open(&p->reference, reference, &err)) fail("reference", &err);
+    if (reference && model_set_reference(&p->model, &p->reference, kernels_default(), &err))
+        fail("reference", &err);
     p->model.dims.grouped = groups != NULL;
     model_set_modes(&p->model, false);
     if (mode) find_recipe(p, mode);
@@ -176,6 +189,7 @@ static void close_probe(struct probe *p)
     free(p->needs);
     free(p->memory);
     model_close(&p->model);
+    model_close(&p->reference);
 }
 
 static bool take(void *context, int layer, int component, const float *values, int length, int width)
@@ -448,6 +462,43 @@ static void int8(char **a)
     file_unmap(&am), file_unmap(&wm);
 }
 
+static void write_integers(FILE *out, const int8_t *integers, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        write_floats(out, &(float){integers[i]}, 1);
+}
+
+static void four_bits(char **a)
+{
+    enum { AT_ONCE = 7 }; // as from within a tile
+    const int outputs = atoi(a[2]), depth = atoi(a[3]);
+    const size_t count = (size_t)outputs * (size_t)depth;
+    const bool a8 = strcmp(a[4], "w4a8") == 0;
+    struct error err = {0};
+    struct model model = {0};
+    struct codes4 codes;
+    struct arena scratch = {0};
+    if (checkpoint_open(&model.checkpoint, a[0], &model.notes, &err)) fail("checkpoint", &err);
+    if (codes4_bind(&codes, &model, a[1], outputs, depth, a8, strtof(a[5], NULL), &err)) fail("bind", &err);
+    if (arena_init(&scratch, 1 << 16, "scratch", &err)) fail("scratch", &err);
+    int8_t *levels = malloc(count), *int8 = malloc(count);
+    float *values = malloc(count * sizeof *values), *scales = malloc((size_t)outputs * sizeof *scales);
+    FILE *out = fopen(a[6], "wb");
+    if (!levels || !int8 || !values || !scales || !out) fail(a[6], NULL);
+    codes4_levels(&codes, 0, outputs, levels);
+    for (int n = 0; n < outputs; n += AT_ONCE)
+        codes4_load(&codes, choose(), &scratch, n, outputs - n < AT_ONCE ? outputs - n : AT_ONCE,
+                    int8 + (long)n * depth, scales + n, values + (long)n * depth);
+    write_integers(out, levels, count);
+    write_integers(out, int8, count);
+    write_floats(out, values, count);
+    write_floats(out, scales, (size_t)outputs);
+    if (fclose(out) != 0) fail("cannot close the output", NULL);
+    free(levels), free(int8), free(values), free(scales);
+    arena_clear(&scratch);
+    checkpoint_close(model.checkpoint);
+}
+
 // Rows of `width` as they stand in the file, with gaps up to `ld`.
 static float *spread(const float **at, long rows, long width, long ld)
 {
@@ -494,15 +545,11 @@ int main(int argc, char **argv)
         const char *name;
         int arguments;
         void (*run)(char **);
-    } commands[] = {{"groups", 3, groups},
-                    {"observe_groups", 3, observe_groups},
-                    {"observe", 4, observe},
-                    {"forward", 5, forward},
-                    {"rerun", 6, rerun},
-                    {"layers", 6, layers},
-                    {"hadamard", 3, hadamard},
-                    {"int8", 6, int8},
-                    {"ssd", 9, ssd}};
+    } commands[] = {{"groups", 3, groups},       {"observe_groups", 3, observe_groups},
+                    {"observe", 4, observe},     {"forward", 5, forward},
+                    {"rerun", 6, rerun},         {"layers", 6, layers},
+                    {"hadamard", 3, hadamard},   {"int8", 6, int8},
+                    {"four_bits", 7, four_bits}, {"ssd", 9, ssd}};
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(argv[1], commands[i].name) == 0 && argc == commands[i].arguments + 2) {
             commands[i].run(argv + 2);

@@ -20,6 +20,8 @@ struct arch;
 struct arena;
 struct config;
 struct config_source;
+struct groups;
+struct kernels;
 struct model;
 struct packing;
 struct pass;
@@ -130,6 +132,10 @@ struct arch {
     enum status (*bind_codes)(struct model *model, const struct config *config, struct error *err);
     // Is it the name of something in such a checkpoint?
     bool (*knows_codes)(const struct model *model, const char *name);
+    // Makes rows of the channels of the float model of which such a checkpoint, where it is reordered, has
+    // its own, and settles them.  STATUS_INPUT: it was made of another.  NULL: none is ever reordered.
+    enum status (*find_order)(const struct model *model, const struct model *reference,
+                              const struct kernels *kernels, struct groups *order, struct error *err);
     bool rotates_inner; // d_inner must have a Hadamard transform; d_model must
     bool groups;        // groups of heads and channels may have scales of their own (arch/groups.h)
     bool float_only;    // it has no quantized modes

@@ -4,6 +4,7 @@
 #define SSMSWEEP_ARCH_MAMBA2_H
 
 #include "ssmsweep/arch/arch.h"
+#include "ssmsweep/compute/steps.h"
 
 extern const struct arch arch_mamba2;
 
@@ -58,6 +59,9 @@ enum mamba2_component {
     MAMBA2_MIXER_OUTPUT,  // [L, D] o
     MAMBA2_COMPONENTS
 };
+
+// Local.  The order in which a layer's scan sums.
+enum ssd_order mamba2_scan_order(const struct recipe *recipe, int layer);
 
 enum mamba2_site {
     MAMBA2_SITE_IN_PROJ_INPUT, // had(x̂)

@@ -26,6 +26,9 @@ struct code_ends {
     bool lm_head_4bit; // lm_head is in 4 bits; lm_head_input as above, or 0 where FP16 goes into it
 };
 
+struct groups;
+struct kernels;
+
 struct model {
     enum model_kind kind;
     char *directory;
@@ -42,6 +45,7 @@ struct model {
     char scales_hex[HASH_HEX_CHARS + 1]; // digest of the latter; "": none
     struct code_ends ends;               // of a checkpoint of codes
     bool reordered;       // its heads and channels stand in another order than in the float model
+    struct groups *order; // that one, beside a reference; its dims are NULL, its ends mean nothing
     struct tensor *views; // what tensors and lm_head point to where the file stores it otherwise
     // The float weights that the float modes use, borrowed; NULL: the model's own (of codes: those,
     // dequantized and rotated back).
@@ -84,9 +88,11 @@ const char *model_dtype_name(const struct model *model); // "F16", ... or that
 // `given` by the user, and its layers without scales of activations.  Before any recipe is made.
 void model_set_modes(const struct model *model, bool given);
 
-// Makes `reference` (a float model, which must outlive this one) the source of the float modes. STATUS_INPUT:
-// another size, or no float model.
-enum status model_set_reference(struct model *model, const struct model *reference, struct error *err);
+// Makes `reference` (a float model, which must outlive this one) the source of the float modes, and finds the
+// order of its heads and channels where the checkpoint has another.  STATUS_INPUT: another size, no float
+// model, or none that has those heads.
+enum status model_set_reference(struct model *model, const struct model *reference,
+                                const struct kernels *kernels, struct error *err);
 
 // Local.  Takes the scales of FORMAT_INT8_GIVEN for a float model from a JSON file; 0 where it has none: the
 // unit's own.  path NULL: nothing.  STATUS_USAGE: a W8A8 checkpoint, a family without the format;

@@ -54,6 +54,12 @@ static void processor_name(char *name, size_t size)
     fclose(file);
 }
 
+// What the scans of a layer take.
+static double exponentials(const struct dims *d, int length)
+{
+    return d->n_heads > 0 ? ssd_exps(d, SSD_SEQUENTIAL, length) : vectors_exps(d, length);
+}
+
 // ---- JSON ----
 
 static void put_model(struct json_writer *writer, const struct job *job, const struct bench_setting *setting)
@@ -70,10 +76,15 @@ static void put_model(struct json_writer *writer, const struct job *job, const s
     json_put_integer(writer, "d_inner", d->d_inner);
     json_put_integer(writer, "d_state", d->d_state);
     json_put_integer(writer, "d_conv", d->d_conv);
-    json_put_integer(writer, "dt_rank", d->dt_rank);
+    if (d->n_heads == 0) json_put_integer(writer, "dt_rank", d->dt_rank);
+    if (d->n_heads > 0) json_put_integer(writer, "n_heads", d->n_heads);
+    if (d->n_heads > 0) json_put_integer(writer, "n_groups", d->n_groups);
     json_put_integer(writer, "tokens", setting->length);
     json_put_double(writer, "gemm_operations", d->n_layer * gemms_operations(d, setting->length));
-    json_put_double(writer, "exponentials", d->n_layer * vectors_exps(d, setting->length));
+    if (d->n_heads > 0)
+        json_put_double(writer, "scan_operations",
+                        d->n_layer * ssd_operations(d, SSD_SEQUENTIAL, setting->length));
+    json_put_double(writer, "exponentials", d->n_layer * exponentials(d, setting->length));
     json_end_object(writer);
 }
 
@@ -124,11 +135,13 @@ static void print_head(const struct bench_setting *setting)
     const struct dims *d = &setting->model->dims;
     printf("%s, %ld processors; instruction set %s, %d threads\n", name, sysconf(_SC_NPROCESSORS_ONLN),
            setting->kernels->name, setting->threads);
-    printf("%d layers, d_model %d, d_inner %d, d_state %d, dt_rank %d; %d tokens: %.1f GFLOP of GEMM, "
-           "%.0f M exponentials\n",
-           d->n_layer, d->d_model, d->d_inner, d->d_state, d->dt_rank, setting->length,
-           1e-9 * d->n_layer * gemms_operations(d, setting->length),
-           1e-6 * d->n_layer * vectors_exps(d, setting->length));
+    printf("%d layers, d_model %d, d_inner %d, d_state %d, %s %d; %d tokens: %.1f GFLOP of GEMM", d->n_layer,
+           d->d_model, d->d_inner, d->d_state, d->n_heads > 0 ? "heads" : "dt_rank",
+           d->n_heads > 0 ? d->n_heads : d->dt_rank, setting->length,
+           1e-9 * d->n_layer * gemms_operations(d, setting->length));
+    if (d->n_heads > 0)
+        printf(", %.1f of the scan", 1e-9 * d->n_layer * ssd_operations(d, SSD_SEQUENTIAL, setting->length));
+    printf(", %.0f M exponentials\n", 1e-6 * d->n_layer * exponentials(d, setting->length));
 }
 
 // The start-up of the model at hand, or of the demo model where that is the built-in one.
@@ -228,9 +241,10 @@ static enum status measure_alone(struct bench_setting *setting, struct random_mo
     if (!err->status) mode_select(job->modes, chosen, err);
     if (!err->status)
         job->model_dir ? model_open(model, job->model_dir, err) : random_model_open(random, &built_in, err);
-    if (!err->status && job->model_dir && model->dims.arch != arch_at(0))
-        error_set(err, STATUS_USAGE, "bench: --model %s: expected a %s model, got a %s one", job->model_dir,
-                  arch_at(0)->title, model->dims.arch->title);
+    if (!err->status && job->model_dir && model->dims.arch->float_only)
+        error_set(err, STATUS_USAGE,
+                  "bench: --model %s: expected a model that can be quantized, got a %s one", job->model_dir,
+                  model->dims.arch->title);
     if (!err->status) open_setting(setting, job, job->model_dir ? model : &random->model, err);
     if (!err->status) measure_process(setting, job, chosen, err);
     if (job->model_dir && !err->status) model_release(model); // what is mapped stays in the page cache

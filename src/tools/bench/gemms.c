@@ -9,20 +9,29 @@ struct shape {
     long lda;
     enum gemm_s8_result result; // what the quantized layer wants of it
 };
-enum { SHAPES = 4 };
+enum { MOST_SHAPES = 4 };
 
-static void layer_shapes(const struct dims *d, struct shape shapes[SHAPES])
+static int layer_shapes(const struct dims *d, struct shape shapes[MOST_SHAPES])
 {
-    const int inner = round_up16(d->d_inner);
+    const int inner = round_up16(d->d_inner), model = round_up16(d->d_model);
     const int dbl = round_up16(d->dt_rank) + 2 * round_up16(d->d_state);
-    shapes[0] = (struct shape){"in_proj", 2 * inner, d->d_model, round_up16(d->d_model), GEMM_S8_CODES};
-    shapes[1] = (struct shape){"x_proj", dbl, d->d_inner, inner, GEMM_S8_CODES};
-    shapes[2] = (struct shape){"dt_proj", inner, d->dt_rank, dbl, GEMM_S8_CODES};
-    shapes[3] = (struct shape){"out_proj", round_up16(d->d_model), d->d_inner, inner, GEMM_S8_HALF};
+    const int in = d->n_heads > 0
+                       ? inner + round_up16((int)arch_size(EXTENT_I_2GN, d)) + round_up16(d->n_heads)
+                       : 2 * inner;
+    int count = 0;
+    shapes[count++] = (struct shape){"in_proj", in, d->d_model, model, GEMM_S8_CODES};
+    if (d->n_heads == 0) {
+        shapes[count++] = (struct shape){"x_proj", dbl, d->d_inner, inner, GEMM_S8_CODES};
+        shapes[count++] = (struct shape){"dt_proj", inner, d->dt_rank, dbl, GEMM_S8_CODES};
+    }
+    shapes[count++] = (struct shape){"out_proj", model, d->d_inner, inner, GEMM_S8_HALF};
+    return count;
 }
 
 double gemms_operations(const struct dims *d, int length)
 {
+    if (d->n_heads > 0)
+        return 2.0 * ((double)arch_size(EXTENT_2I_2GN_H, d) + d->d_inner) * d->d_model * length;
     const double per_token = 2.0 * d->d_inner * d->d_model + (d->dt_rank + 2.0 * d->d_state) * d->d_inner +
                              (double)d->d_inner * d->dt_rank + (double)d->d_model * d->d_inner;
     return 2 * per_token * length;
@@ -80,10 +89,10 @@ struct buffers {
     int32_t *bias128;
 };
 
-static void carve(struct buffers *b, const struct shape *shapes, int length)
+static void carve(struct buffers *b, const struct shape *shapes, int count, int length)
 {
     long lda = 0, ldo = 0;
-    for (int i = 0; i < SHAPES; i++) {
+    for (int i = 0; i < count; i++) {
         lda = shapes[i].lda > lda ? shapes[i].lda : lda;
         ldo = shapes[i].outputs > ldo ? shapes[i].outputs : ldo;
     }
@@ -100,13 +109,14 @@ static void carve(struct buffers *b, const struct shape *shapes, int length)
     }
 }
 
-static enum status buffers_open(struct buffers *b, const struct shape *shapes, int length, struct error *err)
+static enum status buffers_open(struct buffers *b, const struct shape *shapes, int count, int length,
+                                struct error *err)
 {
     arena_init_measure(&b->arena);
-    carve(b, shapes, length);
+    carve(b, shapes, count, length);
     const size_t bytes = b->arena.used_bytes;
     if (arena_init(&b->arena, bytes, "the bench", err)) return err->status;
-    carve(b, shapes, length);
+    carve(b, shapes, count, length);
     return STATUS_OK;
 }
 
@@ -162,14 +172,14 @@ enum status gemms_measure(struct bench_setting *setting, struct error *err)
 {
     int sizes[2];
     const int teams = team_sizes(setting, sizes);
-    struct shape shapes[SHAPES];
+    struct shape shapes[MOST_SHAPES];
     struct buffers b;
-    layer_shapes(&setting->model->dims, shapes);
-    if (buffers_open(&b, shapes, setting->length, err)) return err->status;
+    const int count = layer_shapes(&setting->model->dims, shapes);
+    if (buffers_open(&b, shapes, count, setting->length, err)) return err->status;
     rows_title(&setting->rows, "GEMM: bound is the peak of its instructions on registers");
     for (int team = 0; team < teams; team++)
         for (int variant = VARIANT_F32; variant <= VARIANT_S8_PLAIN; variant++)
-            for (int i = 0; i < SHAPES && !err->status; i++)
+            for (int i = 0; i < count && !err->status; i++)
                 measure_gemm(setting, &b, &shapes[i], (enum variant)variant, sizes[team], err);
     arena_clear(&b.arena);
     return err->status;

@@ -160,6 +160,13 @@ static enum status measure_scan(struct bench_setting *setting, struct vectors *v
                     loads[1].work / load_rate(&loads[0]), err);
 }
 
+static void measure_scans(struct bench_setting *setting, struct vectors *v, struct error *err)
+{
+    if (measure_scan(setting, v, "sequential", false, false, err)) return;
+    if (measure_scan(setting, v, "sequential_int8", true, false, err)) return;
+    measure_scan(setting, v, "blocked_int8", true, true, err);
+}
+
 // ---- the others ----
 
 static void norm_part(void *context, int thread, int begin, int end)
@@ -288,12 +295,16 @@ enum status vectors_measure(struct bench_setting *setting, struct error *err)
     const int teams = team_sizes(setting, sizes);
     struct vectors v;
     if (vectors_open(&v, setting, err)) return err->status;
-    rows_title(&setting->rows, "Selective scan: bound is its exponentials alone; and the smaller kernels");
+    const bool second = setting->model->dims.n_heads > 0;
+    rows_title(&setting->rows,
+               second ? "Scan: bound is its multiply-adds; and the smaller kernels"
+                      : "Selective scan: bound is its exponentials alone; and the smaller kernels");
     for (int team = 0; team < teams && !err->status; team++) {
         v.threads = sizes[team];
-        measure_scan(setting, &v, "sequential", false, false, err);
-        if (!err->status) measure_scan(setting, &v, "sequential_int8", true, false, err);
-        if (!err->status) measure_scan(setting, &v, "blocked_int8", true, true, err);
+        if (second)
+            ssd_measure(setting, v.threads, err);
+        else
+            measure_scans(setting, &v, err);
         measure_elementwise(setting, &v, err);
     }
     arena_clear(&v.arena);

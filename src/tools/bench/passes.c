@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "setting.h"
+#include "ssmsweep/arch/mamba2.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,13 +102,23 @@ static void pass_run(void *context)
                 e->setting->length, NULL);
 }
 
+// The least that the scan of a layer takes.
+static double scan_seconds(const struct dims *dims, const struct recipe *recipe, int length,
+                           const struct load *f32, const struct load *exps)
+{
+    if (dims->n_heads == 0) return vectors_exps(dims, length) / load_rate(exps);
+    const enum ssd_order order = mamba2_scan_order(recipe, 0);
+    return ssd_operations(dims, order, length) / load_rate(f32) +
+           ssd_exps(dims, order, length) / load_rate(exps);
+}
+
 static enum status measure_pass(struct engine *engine, const struct mode *mode, int threads,
                                 struct error *err)
 {
     static const struct bench_unit unit = {"token/s", 1};
     struct bench_setting *setting = engine->setting;
     const struct dims *dims = &setting->model->dims;
-    struct peak peak;
+    struct peak peak, f32;
     struct exps exps;
     struct pass_work work = {.engine = engine};
     if (recipe_make(&work.recipe, mode, &dims->arch->units, dims->n_layer, err) ||
@@ -117,10 +128,12 @@ static enum status measure_pass(struct engine *engine, const struct mode *mode, 
     }
     struct load loads[] = {peak_load(&peak, setting, threads, !mode_is_float(mode)),
                            exps_load(&exps, setting, threads),
-                           {.run = pass_run, .context = &work, .work = setting->length, .team = threads > 1}};
-    measure(loads, 3, 2 * setting->seconds); // a pass is long
-    const double bound = dims->n_layer * (gemms_operations(dims, setting->length) / load_rate(&loads[0]) +
-                                          vectors_exps(dims, setting->length) / load_rate(&loads[1]));
+                           {.run = pass_run, .context = &work, .work = setting->length, .team = threads > 1},
+                           peak_load(&f32, setting, threads, false)};
+    measure(loads, 4, 2 * setting->seconds); // a pass is long
+    const double bound =
+        dims->n_layer * (gemms_operations(dims, setting->length) / load_rate(&loads[0]) +
+                         scan_seconds(dims, &work.recipe, setting->length, &loads[3], &loads[1]));
     forward_close(work.forward);
     recipe_clear(&work.recipe);
     return rows_add(&setting->rows, "forward", mode->name, threads, &loads[2], unit, bound, err);
@@ -188,7 +201,9 @@ enum status passes_measure(struct bench_setting *setting, const bool *chosen, st
     }
     for (int t = 0; t < setting->length; t++)
         engine.ids[t] = (int32_t)((unsigned)t * 7919u % (unsigned)dims->vocab_size);
-    rows_title(&setting->rows, "Forward pass: bound is GEMM at its peak plus the scan's exponentials");
+    rows_title(&setting->rows, dims->n_heads > 0
+                                   ? "Forward pass: bound is GEMM at its peak plus the scan's multiply-adds"
+                                   : "Forward pass: bound is GEMM at its peak plus the scan's exponentials");
     for (int i = 0; i < 3 && !err->status; i++)
         measure_precision(&engine, chosen, precisions[i], err);
 free_all:

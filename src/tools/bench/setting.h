@@ -154,12 +154,13 @@ enum status machine_measure(struct bench_setting *setting, struct error *err);
 
 // ---- projections ----
 //
-// The four projections of a layer as GEMMs, in FP32 and INT8, beside the peak of their instructions.
+// The projections of a layer as GEMMs, four in Mamba-1, two in Mamba-2, in FP32 and INT8, beside the peak of
+// their instructions.
 
 // Rows of groups gemm_f32, gemm_s8 (row sums and the layer's own epilogue counted in) and gemm_s8_plain.
 enum status gemms_measure(struct bench_setting *setting, struct error *err);
 
-// Operations (2 per multiply-add) of the four projections of one layer over `length` tokens.
+// Operations (2 per multiply-add) of the projections of one layer over `length` tokens.
 double gemms_operations(const struct dims *dims, int length);
 
 // ---- other kernels ----
@@ -169,8 +170,21 @@ double gemms_operations(const struct dims *dims, int length);
 // Rows of groups scan and elementwise.
 enum status vectors_measure(struct bench_setting *setting, struct error *err);
 
-// Exponentials of the selective scans of one layer over `length` tokens: of step times state decay.
+// Exponentials of the selective scans of one layer of Mamba-1 over `length` tokens: of step times state
+// decay.
 double vectors_exps(const struct dims *dims, int length);
+
+// ---- Mamba-2 ----
+//
+// What the family has of its own: scans, beside their multiply-adds and exponentials; gated norm, scales of
+// columns, weights in 4 bits.
+
+// Rows of groups scan and elementwise.
+enum status ssd_measure(struct bench_setting *setting, int threads, struct error *err);
+// Operations (2 per multiply-add, and per product of its own) and exponentials of the scans of one layer over
+// `length` tokens.
+double ssd_operations(const struct dims *dims, enum ssd_order order, int length);
+double ssd_exps(const struct dims *dims, enum ssd_order order, int length);
 
 // ---- metrics ----
 //
@@ -184,7 +198,8 @@ enum status metrics_measure(struct bench_setting *setting, struct error *err);
 // The forward pass per mode beside its roofline.
 
 // Rows of group forward for the chosen modes ([mode_count()]); rate in tokens/s, bound = the GEMMs at the
-// peak of their instructions plus the exponentials of the scan at the rate of the exp kernel.
+// peak of their instructions plus the exponentials of the scan at the rate of the exp kernel, in Mamba-2 its
+// multiply-adds as well, at the peak of FP32.
 enum status passes_measure(struct bench_setting *setting, const bool *chosen, struct error *err);
 
 // ---- start-up ----
