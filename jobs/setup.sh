@@ -16,7 +16,7 @@ case "${1-}" in
 '') ;;
 tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py python3-jsonschema hdf5-tools zstd
     clang libclang-rt-14-dev" ;;
-package) packages="$packages dpkg-dev file gzip lintian zsh fish environment-modules" ;;
+package) packages="$packages dpkg-dev file gzip lintian zsh fish environment-modules lua5.3" ;;
 page) packages="$packages chromium chromium-driver python3-selenium tidy fonts-dejavu-core" ;;
 mpich) packages="$packages mpich libhdf5-mpich-dev" ;;
 slurm) packages="$packages slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2" ;;

@@ -228,14 +228,20 @@ enum status command_pack_at_end(const struct job *job, const struct comm *comm, 
     return err->status;
 }
 
-// The first line is for programs; the others say what it was built with.
+// The first line is for programs; the others say what it was built of and with.
 static void print_version(const char *tool_version)
 {
+#ifdef SSMSWEEP_COMMIT
+    const char *commit = SSMSWEEP_COMMIT;
+#else
+    const char *commit = "";
+#endif
     char mpi[128], hdf5[32];
     comm_library(mpi, sizeof mpi);
     store_library(hdf5, sizeof hdf5);
-    printf("ssmsweep %s\n\nMPI               %s\nHDF5              %s, parallel; --io mpio and posix\n",
-           tool_version, mpi, hdf5);
+    printf("ssmsweep %s\n\ncommit            %s\n", tool_version,
+           commit[0] ? commit : "not known: built outside of git");
+    printf("MPI               %s\nHDF5              %s, parallel; --io mpio and posix\n", mpi, hdf5);
     info_print_built(stdout);
 }
 

@@ -58,7 +58,7 @@ def main():
         shown = run("--version")
         checks.check(run("-V").out == shown.out, "-V is --version")
         checks.check(shown.status == 0 and re.match(r"ssmsweep \d+\.\d+\.\d+\n", shown.out) and
-                     all(word in shown.out for word in ("MPI ", "HDF5 ", "instruction sets", "CUDA")), "--version", shown.out)
+                     all(word in shown.out for word in ("commit ", "MPI ", "HDF5 ", "instruction sets", "CUDA")), "--version", shown.out)
         shown = run("modes")
         checks.check(shown.status == 0 and not shown.err, "modes", shown.err)
         first_words = list(dict.fromkeys(line.split()[0] for line in shown.out.splitlines() if line.strip()))

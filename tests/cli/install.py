@@ -1,10 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 """Installed into a prefix, the program runs from anywhere without options, on the demo model of that prefix."""
 import os
+import shutil
 import subprocess
 import sys
 
 import harness
+
+
+# What Lmod would do with a module file.
+LMOD = """
+local file = arg[1]
+function help() end
+function whatis() end
+function myFileName() return file end
+function pathJoin(a, b) return a .. "/" .. b end
+function prepend_path(name, path) print(name .. " " .. path) end
+dofile(file)
+"""
+
+
+def check_lmod(checks, prefix):
+    """The module file for Lmod, which Debian has only in place of Environment Modules: in Lua, with stand-ins for its functions."""
+    lua = shutil.which("lua5.3") or shutil.which("lua")
+    if not lua:
+        harness.skip_part("the module file for Lmod: lua5.3 is not installed")
+        return
+    script = os.path.join(os.path.dirname(prefix), "lmod.lua")
+    with open(script, "w") as f:
+        f.write(LMOD)
+    _, out, err = harness.execute([lua, script, os.path.join(prefix, "share", "ssmsweep", "modulefiles", "ssmsweep.lua")], prefix)
+    paths = dict(line.split(" ", 1) for line in out.splitlines())
+    checks.check(set(paths) == {"PATH", "MANPATH", "PYTHONPATH"} and all(path.startswith(prefix) and os.path.isdir(path) for path in paths.values()) and
+                 os.path.exists(os.path.join(paths.get("PATH", ""), "ssmsweep")), "the module file for Lmod", out + err)
 
 
 def main():
@@ -30,6 +58,7 @@ def main():
         else:
             harness.skip_part("module load: environment-modules is not installed")
 
+        check_lmod(checks, prefix)
         result = harness.run(["info", "mamba2-demo"], 1, elsewhere, program=program)
         checks.check(result.status == 0 and os.path.join(prefix, "share", "ssmsweep", "demo-mamba2") in result.out,
                      "the Mamba-2 demo model is installed beside it", result.out + result.err)

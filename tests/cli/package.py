@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Debian package: it is made, lintian finds no error in it, it installs what docs/installing.md says and nothing elsewhere, and
-from where it was unpacked the program sweeps its demo model.  The source archive builds.  The other recipes are parsed at least."""
-import ast
+from where it was unpacked the program sweeps its demo model.  The source archive builds.  Spack's recipe runs with stand-ins for its
+directives, and the files of Docker and Apptainer are read.  Every place that names the version names the same one."""
 import glob
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 
 import harness
 
@@ -51,20 +52,78 @@ def check_package(checks, package, work):
     check_links(checks, os.path.join(root, "usr", "share", "doc", "ssmsweep"))
 
 
-def check_recipes(checks):
-    folder = os.path.join(harness.SOURCE, "jobs", "packages")
-    with open(os.path.join(folder, "spack", "package.py")) as f:
-        ast.parse(f.read())
-    with open(os.path.join(harness.SOURCE, "CMakeLists.txt")) as f:
-        version = re.search(r"VERSION (\d+\.\d+\.\d+)", f.read()).group(1)
-    for name in ("jobs/packages/spack/package.py", "CITATION.cff", "CHANGELOG.md"):
-        with open(os.path.join(harness.SOURCE, name)) as f:
-            checks.check(version in f.read(), "the version in " + name)
+def read(*path):
+    with open(os.path.join(harness.SOURCE, *path), encoding="utf-8") as f:
+        return f.read()
+
+
+def check_release(checks):
+    """Every place that names the version or its date names the same."""
+    cmake = read("CMakeLists.txt")
+    version = re.search(r"^project\(ssmsweep VERSION (\S+)", cmake, re.M).group(1)
+    day = time.strftime("%Y-%m-%d", time.gmtime(int(re.search(r"SSMSWEEP_RELEASE_EPOCH (\d+)", cmake).group(1))))
+    said = {"the changelog": re.search(r"^## (\S+), (\S+)$", read("CHANGELOG.md"), re.M).groups(),
+            "CITATION.cff": re.search(r"^version: (\S+)\ndate-released: (\S+)$", read("CITATION.cff"), re.M).groups(),
+            "the program": (harness.run(["--version"]).out.split()[1], day),
+            "docs/installing.md": (re.search(r"ssmsweep_([\d.]+)_amd64", read("docs", "installing.md")).group(1), day)}
+    for where, release in said.items():
+        checks.check(release == (version, day), "version and date in " + where, release)
+    return version
+
+
+class Directives:
+    """Stands in for spack.package: notes what a recipe asks for."""
+
+    def __init__(self):
+        self.notes = []
+        for name in ("license", "version", "variant", "depends_on"):
+            setattr(self, name, lambda what, *_, name=name, **__: self.notes.append((name, what)))
+
+        class CMakePackage:
+            def define(self, name, value):
+                return "-D%s=%s" % (name, value)
+
+            def define_from_variant(self, name, variant):
+                return self.define(name, variant)
+
+        self.CMakePackage = CMakePackage
+        self.__all__ = ["license", "version", "variant", "depends_on", "CMakePackage"]
+
+
+def check_spack(checks, version):
+    """The recipe runs, with stand-ins for Spack's directives; what it depends on is what CMakeLists.txt looks for."""
+    path, stand_in = os.path.join(harness.SOURCE, "jobs", "packages", "spack", "package.py"), Directives()
+    sys.modules["spack"], sys.modules["spack.package"] = stand_in, stand_in
+    found = {"__file__": path}
+    exec(compile(read("jobs", "packages", "spack", "package.py"), path, "exec"), found)    # noqa: S102
+    needed = {"mpi", "hdf5", "openssl"} | {dict(CJSON="cjson", PCRE2="pcre2", LIBZIP="libzip", UTF8PROC="utf8proc", ZLIB="zlib-api", ZSTD="zstd")[name]
+                                           for name in re.findall(r"pkg_check_modules\((\w+)", read("CMakeLists.txt"))}
+    asked = {re.split(r"[@ +]", what)[0] for name, what in stand_in.notes if name == "depends_on"}
+    checks.check(needed | {"c", "cmake", "pkgconfig"} == asked, "Spack: dependencies", needed ^ asked)
+    checks.check(("version", version) in stand_in.notes and version in found["Ssmsweep"].url, "Spack: the version", stand_in.notes)
+    options = {word.split("=")[0][2:] for word in found["Ssmsweep"]().cmake_args()}
+    checks.check(options and options <= set(re.findall(r"^option\((\w+)", read("CMakeLists.txt"), re.M)), "Spack: options of CMake", options)
+
+
+def check_images(checks):
+    """Docker's and Apptainer's files: known words alone, and what they call is there."""
+    lines = [line.split() for line in read("jobs", "packages", "Dockerfile").replace("\\\n", " ").splitlines() if line and line[0] != "#"]
+    stages = {words[3] for words in lines if words[0] == "FROM" and len(words) > 2}
+    taken = {word.split("=")[1] for words in lines for word in words if word.startswith("--from=")}
+    checks.check({words[0] for words in lines} <= {"FROM", "COPY", "WORKDIR", "RUN", "ENTRYPOINT"} and lines[0][0] == "FROM" and taken == stages,
+                 "Dockerfile", (lines, stages, taken))
+    text = read("jobs", "packages", "apptainer.def")
+    checks.check(re.findall(r"^%(\w+)", text, re.M) == ["files", "post", "runscript", "test", "labels"] and
+                 re.search(r"^Bootstrap: docker\nFrom: debian:12", text, re.M), "apptainer.def", text)
+    for words in [text] + [" ".join(words) for words in lines]:
+        for script in re.findall(r"jobs/\w+\.sh", words):
+            checks.check(os.access(os.path.join(harness.SOURCE, script), os.X_OK), script)
 
 
 def main():
     checks = harness.Checks()
-    check_recipes(checks)
+    check_spack(checks, check_release(checks))
+    check_images(checks)
     if os.environ.get("SSMSWEEP_LONG") != "1":
         harness.skip_part("the package itself: builds a second time (SSMSWEEP_LONG=1)")
         checks.finish()
@@ -86,6 +145,15 @@ def main():
         configured = subprocess.run(["cmake", "-S", unpacked[0], "-B", os.path.join(work, "b"), "-DSSMSWEEP_TESTS=OFF"],
                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         checks.check(configured.returncode == 0, "it configures", configured.stdout[-2000:])
+        commit = subprocess.run(["git", "-C", harness.SOURCE, "rev-parse", "--short=7", "HEAD"], stdout=subprocess.PIPE, text=True).stdout.strip()
+        if commit:
+            with open(os.path.join(unpacked[0], "cmake", "commit.cmake"), encoding="utf-8") as f:
+                checks.check('SSMSWEEP_COMMIT "%s' % commit in f.read(), "it knows its commit", commit)
+        prefix = os.path.join(work, "prefix")
+        status, out, err = harness.execute([os.path.join(harness.SOURCE, "jobs", "install.sh"), prefix], work, limit=900)
+        checks.check(status == 0 and out.startswith("ssmsweep ") and commit in out, "jobs/install.sh", out + err)
+        result = harness.run(["--modes", "fp32,2-1", "--calib_data_num", "1"], 1, work, program=os.path.join(prefix, "bin", "ssmsweep"))
+        checks.check(result.status == 0 and os.path.exists(os.path.join(prefix, "share", "man", "man1", "ssmsweep.1")), "it runs", result.err)
     checks.finish()
 
 
