@@ -264,6 +264,7 @@ static const char *neighbours_text(struct builder *b, const struct sweep_family 
 static void note_ranking(struct builder *b, const struct report_table *table, const char *const *neighbours,
                          int count, unsigned marks)
 {
+    const bool several = build_main_family(b->from->sweep)->count > 1;
     bool range = false;
     for (int r = 0; r < table->n_rows; r++)
         for (int c = 0; c < table->rows[r].count; c += 2)
@@ -272,13 +273,15 @@ static void note_ranking(struct builder *b, const struct report_table *table, co
         builder_note(b, REPORT_RANKING, 0,
                      "Place 4-8: three modes are surely better; whether it is 4th or 8th, these samples do "
                      "not tell.");
-    builder_note(b, REPORT_RANKING, 0,
-                 "Modes are compared text by text, so places may differ where intervals overlap.");
+    if (several)
+        builder_note(b, REPORT_RANKING, 0,
+                     "Modes are compared text by text, so places may differ where intervals overlap.");
     if (marks & REPORT_EQUAL)
         builder_note(b, REPORT_RANKING, REPORT_EQUAL, "=: equal to another mode in every sample.");
     build_unbounded_note(b, REPORT_RANKING, marks);
     build_noise_notes(b, REPORT_RANKING, marks, "another mode");
     build_rerun_notes(b, table, REPORT_RANKING);
+    if (!several) return;
     builder_note(
         b, REPORT_RANKING, 0,
         "Neighbours, best first (<: surely smaller; ?90: not told apart, about 90 samples would do it):");

@@ -323,9 +323,8 @@ enum status command_export(const struct job *job, const struct comm *comm, struc
         export_all(result, &comparison, npy_folder(job), err);
     if (comm_agree(comm, err) == STATUS_OK)
         log_job(&log, LOG_NORMAL,
-                result_has_halves(result)
-                    ? "exported %d arrays of float16, as the file has them, to %s"
-                    : "exported %d arrays to %s; read them back with: ssmsweep import-npy",
+                result_has_halves(result) ? "exported %d arrays of float16, as the file has them, to %s"
+                                          : "exported %d arrays to %s, which ssmsweep import-npy reads",
                 comparison.count, npy_folder(job));
     compare_clear(&comparison);
 close_result:
