@@ -15,17 +15,19 @@ const struct pieces *pieces_made(void)
     return &made;
 }
 
-void pieces_set_price(long long weight_bytes, long long int8_multiply_adds, long long multiply_adds)
+void pieces_set_price(const struct piece_price *price)
 {
-    made.weight_bytes = weight_bytes;
-    made.int8_multiply_adds = int8_multiply_adds;
-    made.multiply_adds = multiply_adds;
+    made.weight_bytes = price->weight_bytes;
+    made.int8_multiply_adds = price->int8_multiply_adds;
+    made.multiply_adds = price->multiply_adds;
+    made.user_cost = price->user_cost;
 }
 
-void pieces_set_price_of(int piece, long long weight_bytes, long long int8_multiply_adds)
+void pieces_set_price_of(int piece, const struct piece_price *price)
 {
-    made.items[piece].weight_bytes = weight_bytes - made.weight_bytes;
-    made.items[piece].int8_multiply_adds = int8_multiply_adds - made.int8_multiply_adds;
+    made.items[piece].weight_bytes = price->weight_bytes - made.weight_bytes;
+    made.items[piece].int8_multiply_adds = price->int8_multiply_adds - made.int8_multiply_adds;
+    made.items[piece].user_cost = price->user_cost - made.user_cost;
 }
 
 void pieces_forget(void)

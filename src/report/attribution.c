@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ssmsweep/arch/price.h"
+#include "ssmsweep/report/costs.h"
 #include "ssmsweep/report/reading.h"
 
 enum { MOST_RERUNS = 64 };
@@ -18,27 +19,35 @@ enum status attribution_check(const struct job *job, int n_layer, struct error *
 
 // ---- what it takes ----
 
-static enum status price_mode(const struct mode *mode, const struct dims *dims, struct price *price,
-                              struct error *err)
+static enum status price_mode(const struct mode *mode, const struct dims *dims, const struct costs *costs,
+                              struct piece_price *price, struct error *err)
 {
     struct recipe recipe = {0};
     if (arch_recipe(&recipe, mode, dims, err)) return err->status;
-    *price = price_of(dims, &recipe);
+    const struct price counted = price_of(dims, &recipe);
+    *price = (struct piece_price){.weight_bytes = counted.weight_bytes,
+                                  .int8_multiply_adds = counted.int8_multiply_adds,
+                                  .multiply_adds = counted.multiply_adds,
+                                  .user_cost = (double)NAN};
+    if (costs->table) costs_sum(costs, dims, &recipe, &price->user_cost, err);
     recipe_clear(&recipe);
-    return STATUS_OK;
+    return err->status;
 }
 
-enum status attribution_price(const struct dims *dims, struct error *err)
+enum status attribution_price(const struct dims *dims, const char *table, struct error *err)
 {
     const struct pieces *pieces = pieces_made();
-    struct price price = {0};
-    if (price_mode(pieces->mode, dims, &price, err)) return err->status;
-    pieces_set_price(price.weight_bytes, price.int8_multiply_adds, price.multiply_adds);
-    for (int p = 0; p < pieces->count; p++) {
-        if (price_mode(pieces->items[p].without, dims, &price, err)) return err->status;
-        pieces_set_price_of(p, price.weight_bytes, price.int8_multiply_adds);
+    struct costs costs = {0};
+    struct piece_price price;
+    if ((!table || costs_read(&costs, table, &dims->arch->units, err) == STATUS_OK) &&
+        price_mode(pieces->mode, dims, &costs, &price, err) == STATUS_OK) {
+        pieces_set_price(&price);
+        for (int p = 0; p < pieces->count && !err->status; p++)
+            if (price_mode(pieces->items[p].without, dims, &costs, &price, err) == STATUS_OK)
+                pieces_set_price_of(p, &price);
     }
-    return STATUS_OK;
+    costs_clear(&costs);
+    return err->status;
 }
 
 static enum status need_run(const struct result *result, const struct mode *mode, int *run, struct error *err)

@@ -41,19 +41,32 @@ static const char *products_text(const struct pieces *pieces, long long int8, ch
     return text;
 }
 
+// By the user's table; a column only with one.
+static const char *user_text(const struct pieces *pieces, double cost, char text[COST_CHARS])
+{
+    text[0] = '\0';
+    if (isnan(pieces->user_cost)) return text;
+    if (cost == 0)
+        snprintf(text, COST_CHARS, " %8s", "-");
+    else
+        snprintf(text, COST_CHARS, " %+8.3g", cost);
+    return text;
+}
+
 static void print_item(FILE *out, const struct attribution *a, const struct attributed *item)
 {
-    char layer[16] = "all", without[RANGE_CHARS], bytes[COST_CHARS], products[COST_CHARS];
+    char layer[16] = "all", without[RANGE_CHARS], bytes[COST_CHARS], products[COST_CHARS], user[COST_CHARS];
     const struct piece *piece = item->piece;
     if (piece->layer != PIECE_ALL) snprintf(layer, sizeof layer, "%d", piece->layer);
-    fprintf(out, "%5d  %-18s %5s  %-21s %6.1f%%%c %6.1f%% %11s %7s\n", item->place,
+    fprintf(out, "%5d  %-18s %5s  %-21s %6.1f%%%c %6.1f%% %11s %7s%s\n", item->place,
             piece->unit ? piece->unit : "all", layer, range(&item->without_change, without),
             100 * item->share_without,
             item->within_noise  ? '~'
             : item->significant ? '*'
                                 : ' ',
             100 * item->share_only, bytes_text(piece->weight_bytes, bytes),
-            products_text(a->pieces, piece->int8_multiply_adds, products));
+            products_text(a->pieces, piece->int8_multiply_adds, products),
+            user_text(a->pieces, piece->user_cost, user));
 }
 
 // Where there are many pieces, those that change no bit are left out.
@@ -98,6 +111,9 @@ static void print_notes(FILE *out, const struct attribution *a)
         a->pieces->mode->name, (double)a->pieces->weight_bytes / 0x1p20,
         100 * (double)a->pieces->int8_multiply_adds / (double)a->pieces->multiply_adds,
         (double)a->pieces->multiply_adds * 1e-6);
+    if (!isnan(a->pieces->user_cost))
+        fprintf(out, "cost: by the table of --costs; %s has %.6g.\n", a->pieces->mode->name,
+                a->pieces->user_cost);
     if (a->n_reruns > 0)
         fprintf(out, "~: changes no more than two re-runs of %s with other last bits do (%d re-runs).\n",
                 a->pieces->mode->name, a->n_reruns);
@@ -113,8 +129,8 @@ void attribution_print(const struct attribution *a, FILE *out)
             a->samples == 1 ? "" : "s");
     fprintf(out, "%s %.3e, as a whole; %.3e with every piece as in %s\n\n", a->metric->label, a->whole.value,
             a->none.value, a->pieces->toward->name);
-    fprintf(out, "%5s  %-18s %5s  %-21s %7s %8s %11s %7s\n", "place", "unit", "layer", "without it", "share",
-            "alone", "weights", "INT8");
+    fprintf(out, "%5s  %-18s %5s  %-21s %7s %8s %11s %7s%s\n", "place", "unit", "layer", "without it",
+            "share", "alone", "weights", "INT8", isnan(a->pieces->user_cost) ? "" : "     cost");
     for (int i = 0; i < count_shown(a); i++)
         print_item(out, a, &a->items[i]);
     print_notes(out, a);

@@ -8,8 +8,7 @@
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/base/number.h"
 #include "ssmsweep/report/attribution.h"
-
-enum { ATTRIBUTION_SCHEMA_VERSION = 2 };
+#include "ssmsweep/report/findings.h"
 
 // ---- JSON ----
 
@@ -54,6 +53,7 @@ static void put_item(struct json_writer *w, const struct attribution *a, const s
     put_side(w, "only", piece->only->name, &item->only, &item->only_change, item->share_only);
     json_put_integer(w, "weight_bytes", piece->weight_bytes);
     json_put_integer(w, "int8_multiply_adds", piece->int8_multiply_adds);
+    if (!isnan(a->pieces->user_cost)) json_put_double(w, "user_cost", piece->user_cost);
     json_put_double(w, "p", item->without_change.p);
     json_put_double(w, "p_adjusted", item->adjusted);
     json_put_bool(w, "significant", item->significant);
@@ -118,6 +118,7 @@ static char *make_json(const struct attribution *a, const struct result *result)
     json_put_integer(w, "weight_bytes", a->pieces->weight_bytes);
     json_put_integer(w, "int8_multiply_adds", a->pieces->int8_multiply_adds);
     json_put_integer(w, "multiply_adds", a->pieces->multiply_adds);
+    if (!isnan(a->pieces->user_cost)) json_put_double(w, "user_cost", a->pieces->user_cost);
     json_end_object(w);
     put_interval(w, "whole", &a->whole);
     put_interval(w, "none", &a->none);
@@ -162,8 +163,9 @@ static void put_row(FILE *out, const struct attribution *a, const struct attribu
     put_number(out, item->only_change.low);
     put_number(out, item->only_change.high);
     put_number(out, item->share_only);
-    fprintf(out, ",%lld,%lld,%s,%s\n", item->piece->weight_bytes, item->piece->int8_multiply_adds,
-            item->significant ? "true" : "false",
+    fprintf(out, ",%lld,%lld", item->piece->weight_bytes, item->piece->int8_multiply_adds);
+    put_number(out, item->piece->user_cost);
+    fprintf(out, ",%s,%s\n", item->significant ? "true" : "false",
             a->n_reruns == 0     ? ""
             : item->within_noise ? "true"
                                  : "false");
@@ -172,7 +174,8 @@ static void put_row(FILE *out, const struct attribution *a, const struct attribu
 static void put_csv(FILE *out, const struct attribution *a)
 {
     fputs("place,unit,layer,without,without_change,without_low,without_high,without_share,without_p_adjusted,"
-          "only,only_change,only_low,only_high,only_share,weight_bytes,int8_multiply_adds,significant,"
+          "only,only_change,only_low,only_high,only_share,weight_bytes,int8_multiply_adds,user_cost,"
+          "significant,"
           "within_noise\n",
           out);
     for (int i = 0; i < a->count; i++)

@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "ssmsweep/base/file.h"
+#include "ssmsweep/report/findings.h"
 
-enum { BISECT_SCHEMA_VERSION = 1, PIECES_CHARS = 42 };
+enum { PIECES_CHARS = 42 };
 
 const char *bisect_answer_name(enum bisect_answer answer)
 {

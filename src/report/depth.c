@@ -7,9 +7,10 @@
 
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/recipe/parts.h"
+#include "ssmsweep/report/findings.h"
 #include "ssmsweep/report/trials.h"
 
-enum { DEPTH_SCHEMA_VERSION = 1, CHARS = 48 };
+enum { CHARS = 48 };
 
 struct depth_layer {
     struct interval whole, own; // in the model; by itself

@@ -120,7 +120,7 @@ static enum status open_choices(struct mix *m, struct error *err)
         "--budget '%.64s': the cheapest mode, '%s', is beyond it (INT8 share %.4g, %lld bytes of "
         "weights%s%.4g); give a larger one",
         job->budget, start->mode->name, start->takes.int8_share, (long long)start->takes.price.weight_bytes,
-        m->budget.table ? ", cost " : ", no cost ", m->budget.table ? start->takes.user : 0);
+        m->budget.costs.table ? ", cost " : ", no cost ", m->budget.costs.table ? start->takes.user : 0);
 }
 
 static enum status open_parts(struct mix *m, struct error *err)
@@ -171,7 +171,7 @@ static enum status open(struct mix *m, const struct program *with, struct error 
     if (trials_open(&m->trials, with, "mix", err)) return err->status;
     const struct units *units = &m->trials.dims.arch->units;
     if (budget_parse(&m->budget, job->budget, err) == STATUS_OK &&
-        (!job->costs || budget_read_table(&m->budget, job->costs, units, err) == STATUS_OK) &&
+        (!job->costs || costs_read(&m->budget.costs, job->costs, units, err) == STATUS_OK) &&
         open_choices(m, err) == STATUS_OK && open_parts(m, err) == STATUS_OK &&
         open_samples(m, err) == STATUS_OK)
         open_points(m, err);
@@ -276,7 +276,7 @@ static void measure(struct mix *m, struct mix_round *round)
         trials_measure(&m->trials, trials_find(&m->trials, c->mode, JOB_CHOOSING_SAMPLES), from, &c->interval,
                        &c->change);
         c->gain = reading_error(metric, &base->chosen) - reading_error(metric, &c->interval);
-        c->within_noise = change_below_floor(c->change.phi, &m->floor, &m->floor);
+        c->within_noise = change_below_floor(c->change.phi, &round->floor, &round->floor);
         p[i] = c->change.p;
     }
     holm_adjust(p, round->count, p);
@@ -336,6 +336,17 @@ static void tell(const struct mix *m, const struct mix_round *round)
                 c->change.value, c->takes.int8_share);
 }
 
+// Collective.  Re-runs of the mix so far, over the samples that choose: the floor of the round.
+static enum status measure_noise(struct mix *m, struct mix_round *round, struct error *err)
+{
+    const struct mode *mode = mix_final(m)->mode;
+    const int noise = m->trials.with.job->noise;
+    const bool known = m->n_points == 1; // of the start
+    if (noise > 0 && !known && run_modes(m, &mode, 1, noise, err)) return err->status;
+    round->floor = trials_floor(&m->trials, trials_find(&m->trials, mode, JOB_CHOOSING_SAMPLES));
+    return STATUS_OK;
+}
+
 // Collective.  *ended: m->stop says why.
 static enum status run_round(struct mix *m, bool *ended, struct error *err)
 {
@@ -352,7 +363,7 @@ static enum status run_round(struct mix *m, bool *ended, struct error *err)
         *ended = true;
         return STATUS_OK;
     }
-    if (run_candidates(m, round, err)) return err->status;
+    if (measure_noise(m, round, err) || run_candidates(m, round, err)) return err->status;
     measure(m, round);
     round->taken = choose(m, round, &noise);
     tell(m, round);
@@ -373,7 +384,6 @@ static enum status search(struct mix *m, struct error *err)
         return err->status;
     const struct trial *trial = trials_find(&m->trials, start->mode, JOB_CHOOSING_SAMPLES);
     trials_measure(&m->trials, trial, NULL, &start->chosen, NULL);
-    m->floor = trials_floor(&m->trials, trial);
     while (!ended && !err->status) {
         if (job->rounds > 0 && m->n_rounds == job->rounds) {
             m->stop = MIX_ROUNDS;
@@ -424,14 +434,14 @@ static enum status print_template(const struct program *with, struct error *err)
 {
     struct trials trials = {0};
     if (trials_open(&trials, with, "mix", err) == STATUS_OK && with->comm->rank == 0)
-        budget_print_template(stdout, &trials.dims);
+        costs_print_template(stdout, &trials.dims);
     trials_close(&trials);
     return err->status;
 }
 
 enum status mix_run(const struct program *with, struct error *err)
 {
-    struct mix m = {.floor = {(double)NAN, (double)NAN, 0}};
+    struct mix m = {0};
     if (with->job->cost_template) return print_template(with, err);
     if (open(&m, with, err) == STATUS_OK && with->job->dry_run)
         tell_beforehand(&m, err);

@@ -7,6 +7,7 @@
 
 #include "ssmsweep/arch/price.h"
 #include "ssmsweep/recipe/parts.h"
+#include "ssmsweep/report/costs.h"
 #include "ssmsweep/report/mix.h"
 #include "ssmsweep/report/trials.h"
 
@@ -16,9 +17,8 @@ enum budget_kind { BUDGET_INT8, BUDGET_BYTES, BUDGET_COST };
 
 struct budget {
     enum budget_kind kind;
-    double limit;  // least share of multiply-adds in INT8; most bytes of weights; most of the user's cost
-    double *table; // [units of the family + 1][FORMATS], the embedding last; NaN: not said.  NULL: no table
-    bool *listed;  // [units + 1]: the table has the unit
+    double limit; // least share of multiply-adds in INT8; most bytes of weights; most of the user's cost
+    struct costs costs;
 };
 
 // What a recipe takes.
@@ -33,15 +33,10 @@ struct takes {
 
 // Local.  "int8>=0.9", "bytes<=1.2M", "cost<=12".  STATUS_USAGE.
 enum status budget_parse(struct budget *budget, const char *text, struct error *err);
-// Local.  The user's table, JSON: unit: {format: cost}.  STATUS_INPUT names file, unit and format.
-enum status budget_read_table(struct budget *budget, const char *path, const struct units *units,
-                              struct error *err);
 void budget_clear(struct budget *budget);
 // Local.  STATUS_INPUT: the table lacks a format of a unit that it lists.
 enum status budget_takes(const struct budget *budget, const struct dims *dims, const struct recipe *recipe,
                          struct takes *takes, struct error *err);
-// Local.  A table to start from: bytes of a layer's weights, 0 for activations.
-void budget_print_template(FILE *out, const struct dims *dims);
 const char *budget_kind_name(enum budget_kind kind);
 
 // ---- the search ----
@@ -68,6 +63,7 @@ struct mix_round {
     struct mix_candidate *items;
     int count, taken; // taken: index; -1: none
     int sweep;
+    struct noise_floor floor; // of the mix so far
 };
 
 // A point against a rival, on the samples that judge.
@@ -87,7 +83,8 @@ struct mix_point {
     struct takes takes;
     struct interval chosen; // of a point: by the samples that choose
     struct interval judged;
-    bool on_front; // none is as cheap and better, or as good and cheaper
+    struct noise_floor floor; // where it is judged
+    bool on_front;            // none is as cheap and better, or as good and cheaper
     // Where it is no point: how the last point that costs no more differs from it, and how the last of all.
     int against;
     struct duel at_cost, last;
@@ -105,7 +102,6 @@ struct mix {
     struct mix_round *rounds;
     int n_rounds;
     enum mix_stop stop;
-    struct noise_floor floor; // of the start
     struct mix_point *points; // n_points mixes, the start first, then the rivals
     int n_points, n_all;
     int *samples, n_choosing, n_samples; // [n_samples]: those that choose first

@@ -90,7 +90,7 @@ static enum status run_all(struct mix *m, struct error *err)
     if (!modes) error_memory(err, (unsigned)m->n_all * sizeof *modes, "the modes");
     for (int p = 0; modes && p < m->n_all; p++)
         modes[p] = m->points[p].mode;
-    const struct trials_list list = {modes, m->n_all, JOB_JUDGING_SAMPLES, 0, false};
+    const struct trials_list list = {modes, m->n_all, JOB_JUDGING_SAMPLES, m->trials.with.job->noise, false};
     if (comm_agree(m->trials.with.comm, err) == STATUS_OK) trials_run(&m->trials, &list, err);
     free(modes);
     return err->status;
@@ -138,8 +138,8 @@ static void fight(const struct mix *m, int point, int rival, struct duel *duel)
 static void settle(const struct mix *m, int point, int rival, struct duel *duel)
 {
     const double change = error_of(m, point) - error_of(m, rival);
-    const bool sure =
-        duel->adjusted <= 1 - BOOTSTRAP_LEVEL && !change_below_floor(duel->change.phi, &m->floor, &m->floor);
+    const bool sure = duel->adjusted <= 1 - BOOTSTRAP_LEVEL &&
+                      !change_below_floor(duel->change.phi, &m->points[point].floor, &m->points[rival].floor);
     duel->better = sure && change < 0;
     duel->worse = sure && change > 0;
 }
@@ -188,8 +188,10 @@ enum status mix_judge(struct mix *m, struct error *err)
 {
     make_rivals(m, err);
     if (comm_agree(m->trials.with.comm, err) || run_all(m, err)) return err->status;
-    for (int p = 0; p < m->n_all; p++)
+    for (int p = 0; p < m->n_all; p++) {
         trials_measure(&m->trials, judged(m, p), NULL, &m->points[p].judged, NULL);
+        m->points[p].floor = trials_floor(&m->trials, judged(m, p));
+    }
     find_front(m);
     compare(m, err);
     return comm_agree(m->trials.with.comm, err);

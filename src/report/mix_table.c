@@ -64,7 +64,7 @@ static void print_taken(const struct mix *m, FILE *out)
 
 static void print_points(const struct mix *m, FILE *out)
 {
-    const bool user = m->budget.table != NULL;
+    const bool user = m->budget.costs.table != NULL;
     char value[CHARS];
     fprintf(out, "\n %-12s  %6s  %10s%s  %s\n", "which", "INT8", "bytes", user ? "        cost" : "",
             "on the texts that judge");
@@ -118,6 +118,12 @@ static void print_layers(const struct mix *m, FILE *out)
     fputs(count ? "\n" : " none\n", out);
 }
 
+// By how much re-runs change the metric.
+static double change_of(const struct mix *m, int point)
+{
+    return scale_change(m->trials.place.metric->scale, m->points[point].floor.change);
+}
+
 void mix_print(const struct mix *m, FILE *out)
 {
     char place[READING_PLACE_CHARS];
@@ -135,7 +141,10 @@ void mix_print(const struct mix *m, FILE *out)
     if (job->noise == 0)
         fputs("Which changes are mere rounding noise is not known; --noise K measures it.\n", out);
     else
-        fprintf(out, "Rounding noise: re-runs of %s differ from it by x %.3f (%d re-runs).\n",
-                m->choices[m->start].mode->name, scale_change(m->trials.place.metric->scale, m->floor.change),
-                job->noise);
+        fprintf(
+            out,
+            "Rounding noise on the texts that judge: %d re-runs of %s differ from it by x %.3f, of %s by x "
+            "%.3f.\n",
+            job->noise, m->points[0].name, change_of(m, 0), mix_final(m)->name,
+            change_of(m, m->n_points - 1));
 }

@@ -9,8 +9,7 @@
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/base/number.h"
 #include "ssmsweep/recipe/recipe_file.h"
-
-enum { MIX_SCHEMA_VERSION = 1 };
+#include "ssmsweep/report/findings.h"
 
 // ---- JSON ----
 
@@ -20,7 +19,7 @@ static void put_takes(struct json_writer *w, const struct mix *m, const struct t
     json_put_integer(w, "int8_multiply_adds", takes->price.int8_multiply_adds);
     json_put_integer(w, "multiply_adds", takes->price.multiply_adds);
     json_put_integer(w, "weight_bytes", takes->price.weight_bytes);
-    if (m->budget.table) json_put_double(w, "user_cost", takes->user);
+    if (m->budget.costs.table) json_put_double(w, "user_cost", takes->user);
     json_put_double(w, "cost", takes->cost);
     json_put_bool(w, "fits", takes->fits);
 }
@@ -59,7 +58,6 @@ static void put_statistics(struct json_writer *w, const struct mix *m)
     json_put_double(w, "confidence", BOOTSTRAP_LEVEL);
     json_put_string(w, "correction", "holm");
     json_put_integer(w, "noisy_reruns", job->noise);
-    if (job->noise > 0) json_put_double(w, "noise", m->floor.change);
     json_end_object(w);
 }
 
@@ -98,6 +96,7 @@ static void put_rounds(struct json_writer *w, const struct mix *m)
         const struct mix_round *round = &m->rounds[r];
         json_begin_object(w, NULL);
         json_put_integer(w, "sweep", round->sweep);
+        if (m->trials.with.job->noise > 0) json_put_double(w, "noise", round->floor.change);
         json_begin_array(w, "changes");
         for (int i = 0; i < round->count; i++)
             put_candidate(w, m, &round->items[i]);
@@ -130,6 +129,7 @@ static void put_point(struct json_writer *w, const struct mix *m, const struct m
     put_takes(w, m, &point->takes);
     if (point->kind == MIX_POINT) trials_put_interval(w, "choosing", &point->chosen);
     trials_put_interval(w, "judging", &point->judged);
+    if (m->trials.with.job->noise > 0) json_put_double(w, "noise", point->floor.change);
     json_put_bool(w, "on_front", point->on_front);
     if (point->kind != MIX_POINT) {
         put_duel(w, "at_equal_cost", m->points[point->against].name, &point->at_cost);

@@ -66,6 +66,17 @@ static const struct chapter {
      REPORT_PAIRS, "fig-pairs table:all-pairs", NONE},
     {"predictions", "Predictions of the whole model", "", REPORT_PREDICTIONS, "fig-predictions",
      REPORT_PREDICTIONS},
+    {"attribution", "What costs what",
+     "Which piece of a mode costs how much of the error, and what mending takes.", REPORT_PIECES,
+     "fig-pieces fig-alone", REPORT_ATTRIBUTION},
+    {"amplification", "Where the error begins",
+     "What each layer makes by itself, and what has added up in front of it.", REPORT_AMPLIFICATION,
+     "fig-amplification", REPORT_AMPLIFICATION},
+    {"bisect", "What to mend", "", REPORT_BISECT, "", REPORT_BISECT},
+    {"mix", "Which layers stay INT8", "Cost against error, on texts that the choice did not see.", REPORT_MIX,
+     "fig-mix", REPORT_MIX},
+    {"units", "What INT8 makes of each unit", "How the values of a unit lie on their grid, layer by layer.",
+     REPORT_UNIT_VALUES, "fig-units", REPORT_UNITS},
     {"calib", "Error against calib_data_num", "", REPORT_TRENDS, "fig-calib", REPORT_TRENDS},
     {"orders", "Orders of the calibration samples", "", REPORT_ORDERS, "", REPORT_ORDERS},
     {"scales", "Scales", "What the calibration gave, over the layers; a scale is the step of the INT8 grid.",
@@ -141,6 +152,10 @@ static void put_title(struct page *page)
         fprintf(page->out, "%d comparisons", page->n_parts);
         return;
     }
+    if (page->report->title) {
+        html_put_text(page->out, page->report->title);
+        return;
+    }
     fprintf(page->out, "%d mode%s against ", page->report->n_compared,
             page->report->n_compared == 1 ? "" : "s");
     html_put_text(page->out, page->report->reference);
@@ -162,6 +177,7 @@ static void put_answer(const struct page *page)
 
 static void put_about(const struct page *page)
 {
+    if (page->report->sections[REPORT_ABOUT].n_tables == 0) return;
     fprintf(page->out, "<details>\n<summary>What was run</summary>\n<div id=\"about%s\" class=\"about\">\n",
             page->suffix);
     put_section(page->out, &page->report->sections[REPORT_ABOUT]);
@@ -171,6 +187,7 @@ static void put_about(const struct page *page)
 static void put_form(const struct page *page)
 {
     static const char *const choices[] = {"metric", "component", "layer"};
+    if (page->report->sections[REPORT_SERIES].n_tables == 0) return;
     fprintf(page->out,
             "<form id=\"controls%s\" class=\"controls needs-script\" aria-label=\"What the figures show\">\n",
             page->suffix);
@@ -251,8 +268,8 @@ static void put_licence(struct page *page)
 
 static void put_script(struct page *page)
 {
-    static const char *const files[] = {"data.js",   "figure.js", "heat.js", "lines.js",
-                                        "points.js", "tables.js", "main.js"};
+    static const char *const files[] = {"data.js",   "figure.js",   "heat.js",   "lines.js",
+                                        "points.js", "findings.js", "tables.js", "main.js"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
         put_piece(page->out, files[i]);
 }

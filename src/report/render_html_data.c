@@ -28,9 +28,18 @@ static const struct {
     enum report_section_id id;
     const char *key;
 } sections[] = {
-    {REPORT_SERIES, "series"},           {REPORT_POSITIONS, "positions"}, {REPORT_BINS, "bins"},
-    {REPORT_SAMPLES, "samples"},         {REPORT_PLACES, "places"},       {REPORT_PAIRS, "pairs"},
-    {REPORT_PREDICTIONS, "predictions"}, {REPORT_SCALES, "scales"},
+    {REPORT_SERIES, "series"},
+    {REPORT_POSITIONS, "positions"},
+    {REPORT_BINS, "bins"},
+    {REPORT_SAMPLES, "samples"},
+    {REPORT_PLACES, "places"},
+    {REPORT_PAIRS, "pairs"},
+    {REPORT_PREDICTIONS, "predictions"},
+    {REPORT_SCALES, "scales"},
+    {REPORT_PIECES, "pieces"},
+    {REPORT_AMPLIFICATION, "amplification"},
+    {REPORT_MIX, "mix"},
+    {REPORT_UNIT_VALUES, "units"},
 };
 enum { SECTIONS = sizeof sections / sizeof sections[0] };
 
@@ -71,12 +80,13 @@ static int run_index(const struct report *report, const struct report_run *run)
 // ---- cells and rows ----
 
 // A number; [value, low, high] with an interval; the marks behind that: 1 equal, 2 noise, 4 apart, 8 settled,
-// 16 settled maybe.
+// 16 settled maybe, 32 sure.
 static int marks_of(unsigned marks)
 {
     const bool apart = (marks & REPORT_APART) != 0;
     return (marks & REPORT_EQUAL ? 1 : 0) | (marks & REPORT_NOISE && !apart ? 2 : 0) | (apart ? 4 : 0) |
-           (marks & REPORT_SETTLED ? 8 : 0) | (marks & REPORT_SETTLED_MAYBE ? 16 : 0);
+           (marks & REPORT_SETTLED ? 8 : 0) | (marks & REPORT_SETTLED_MAYBE ? 16 : 0) |
+           (marks & REPORT_SURE && !(marks & REPORT_NOISE) ? 32 : 0);
 }
 
 static void put_cell(FILE *out, enum report_format format, const struct report_cell *cell)
@@ -156,6 +166,7 @@ static void put_table(FILE *out, const struct report *report, const struct names
 static void put_section(FILE *out, const struct report *report, const struct names *components, int place)
 {
     const struct report_section *section = &report->sections[sections[place].id];
+    if (section->n_tables == 0 && sections[place].id >= REPORT_ATTRIBUTION) return;
     fprintf(out, "%s\"%s\":{\"tables\":[", place ? ",\n" : "\n", sections[place].key);
     for (int t = 0; t < section->n_tables; t++) {
         if (t) fputs(",\n", out);

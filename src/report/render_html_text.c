@@ -198,6 +198,7 @@ const char *html_signs(unsigned marks, char text[HTML_SIGNS_ROOM])
     if (marks & REPORT_APART) text[used++] = '#';
     if (marks & REPORT_SETTLED) text[used++] = '*';
     if (marks & REPORT_SETTLED_MAYBE) text[used++] = '?';
+    if (marks & REPORT_SURE && !(marks & REPORT_NOISE)) text[used++] = '*';
     text[used] = '\0';
     return text;
 }

@@ -25,24 +25,27 @@ static void put_number(FILE *out, enum report_format format, double v)
         fprintf(out, "%.3e", v);
 }
 
+// A bar would end the cell.
+static void put_title(FILE *out, const char *title)
+{
+    for (; *title; title++)
+        if (*title != '|') fputc(*title, out);
+}
+
 // With its sign behind it.
 static void put_cell(FILE *out, enum report_format format, const struct report_cell *cell, unsigned *shown)
 {
     const char sign = report_sign(cell->marks);
     fputs(" | ", out);
     if (cell->text)
-        fputs(cell->text, out);
+        put_title(out, cell->text);
     else
         put_number(out, format, cell->value);
+    if (!cell->text && format == REPORT_POINT && cell->state == INTERVAL_OK)
+        fprintf(out, " (%.2e..%.2e)", cell->low, cell->high);
     if (sign != ' ') fputc(sign, out);
+    if (cell->marks & REPORT_SURE) *shown |= REPORT_SURE;
     *shown |= sign == '#' ? REPORT_APART : sign == '~' ? REPORT_NOISE : 0u;
-}
-
-// A bar would end the cell.
-static void put_title(FILE *out, const char *title)
-{
-    for (; *title; title++)
-        if (*title != '|') fputc(*title, out);
 }
 
 static void put_cells(FILE *out, const struct report_table *table, const struct report_row *row,
@@ -102,39 +105,65 @@ static void put_summary(FILE *out, const struct report *report, unsigned *shown)
     }
 }
 
-// Layers by modes.
-static void put_by_layer(FILE *out, const struct report_table *table, unsigned *shown)
+// All columns; `first` is the heading of the names, with how they stand.
+static void put_table(FILE *out, const struct report_table *table, const char *first, unsigned *shown)
 {
-    fprintf(out, "## %s\n\n| layer", table->title);
+    const bool numbers = first[0] != '\0';
+    fprintf(out, "## %s\n\n| %s", table->title, first);
+    for (int c = 0; c < table->n_columns; c++) {
+        fputs(" | ", out);
+        put_title(out, table->columns[c].title);
+    }
+    fprintf(out, " |\n%s", numbers ? "|---:" : "|---");
     for (int c = 0; c < table->n_columns; c++)
-        fprintf(out, " | %s", table->columns[c].title);
-    fputs(" |\n|---:", out);
-    for (int c = 0; c < table->n_columns; c++)
-        fputs("|---:", out);
+        fputs(table->columns[c].format == REPORT_WORDS ? "|---" : "|---:", out);
     fputs("|\n", out);
     for (int r = 0; r < table->n_rows; r++) {
-        fprintf(out, "| %s", table->rows[r].name);
+        fputs("| ", out);
+        put_title(out, table->rows[r].name);
         for (int c = 0; c < table->n_columns; c++)
             put_cell(out, table->columns[c].format, &table->rows[r].cells[c], shown);
         fputs(" |\n", out);
     }
-    fputc('\n', out);
+}
+
+static void put_notes(FILE *out, const struct report_notes *notes, unsigned shown)
+{
+    const char *before = "\n";
+    for (int i = 0; i < notes->count; i++) {
+        const struct report_note *note = &notes->items[i];
+        if (note->mark && !(note->mark & shown)) continue;
+        fprintf(out, "%s%s\n", before, note->text);
+        before = "";
+    }
+}
+
+static void put_findings(FILE *out, const struct report *report)
+{
+    static const enum report_section_id ids[] = {REPORT_ATTRIBUTION, REPORT_AMPLIFICATION, REPORT_BISECT,
+                                                 REPORT_MIX, REPORT_UNITS};
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
+        const struct report_section *section = &report->sections[ids[i]];
+        unsigned shown = 0;
+        for (int t = 0; t < section->n_tables; t++) {
+            fputc('\n', out);
+            put_table(out, &section->tables[t], "", &shown);
+        }
+        if (section->n_tables > 0) put_notes(out, &section->notes, shown);
+    }
 }
 
 void render_markdown(FILE *out, const struct report *report)
 {
     const struct report_section *layers = &report->sections[REPORT_LAYERS];
-    const char *before = "\n";
     unsigned shown = 0;
     for (int t = 0; t < layers->n_tables; t++)
         if (!layers->tables[t].run->is_reference) put_run(out, &layers->tables[t], &shown);
-    for (int t = 0; t < report->sections[REPORT_BY_LAYER].n_tables; t++)
-        put_by_layer(out, &report->sections[REPORT_BY_LAYER].tables[t], &shown);
-    put_summary(out, report, &shown);
-    for (int i = 0; i < layers->notes.count; i++) {
-        const struct report_note *note = &layers->notes.items[i];
-        if (note->mark && !(note->mark & shown)) continue;
-        fprintf(out, "%s%s\n", before, note->text);
-        before = "";
+    for (int t = 0; t < report->sections[REPORT_BY_LAYER].n_tables; t++) {
+        put_table(out, &report->sections[REPORT_BY_LAYER].tables[t], "layer", &shown);
+        fputc('\n', out);
     }
+    put_summary(out, report, &shown);
+    put_notes(out, &layers->notes, shown);
+    put_findings(out, report);
 }

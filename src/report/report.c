@@ -167,7 +167,7 @@ struct report_cell report_estimate(const struct interval *interval)
 
 char report_sign(unsigned marks)
 {
-    return marks & REPORT_APART ? '#' : marks & REPORT_NOISE ? '~' : ' ';
+    return marks & REPORT_APART ? '#' : marks & REPORT_NOISE ? '~' : marks & REPORT_SURE ? '*' : ' ';
 }
 
 // ---- the whole ----
@@ -212,6 +212,16 @@ static void build_from_file(struct builder *b)
     build_file_about(b);
 }
 
+// The title is that of the first section.
+static void build_findings_alone(struct builder *b)
+{
+    struct report *report = b->report;
+    build_findings(b);
+    report->title = "Findings";
+    for (int s = REPORT_SECTIONS - 1; s >= REPORT_ATTRIBUTION; s--)
+        if (report->sections[s].n_tables > 0) report->title = report->sections[s].tables[0].title;
+}
+
 // Sets of scales; runs stand in the order of theirs.
 static int count_cells(const struct sweep_file *file)
 {
@@ -228,7 +238,10 @@ static int count_cells(const struct sweep_file *file)
 enum status report_build(struct report *report, const struct measurements *from, struct error *err)
 {
     struct builder b = {report, from, err};
-    if (from->file) {
+    if (!from->file && !from->result) {
+        *report = (struct report){.reference = "", .from = from};
+        build_findings_alone(&b);
+    } else if (from->file) {
         *report = (struct report){.reference = from->file->sweep.reference,
                                   .samples = from->file->samples,
                                   .tokens = from->file->tokens,
@@ -247,6 +260,7 @@ enum status report_build(struct report *report, const struct measurements *from,
                                   .has_layers = result_layers(from->result) > 0};
         build_from_result(&b);
     }
+    if ((from->file || from->result) && !err->status) build_findings(&b);
     if (err->status) report_clear(report);
     return err->status;
 }

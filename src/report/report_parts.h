@@ -62,6 +62,7 @@ void build_series(struct builder *b);     // positions and bins too
 void build_samples(struct builder *b);
 void build_pairs(struct builder *b); // places too
 void build_scale_tables(struct builder *b);
+void build_findings(struct builder *b); // of what stands in measurements.findings
 
 // ---- marks of rounding noise, from a sweep report ----
 

@@ -9,6 +9,7 @@
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/report/equalities.h"
+#include "ssmsweep/report/findings.h"
 #include "ssmsweep/report/per_sample.h"
 #include "ssmsweep/report/render.h"
 #include "ssmsweep/report/report_folder.h"
@@ -184,19 +185,33 @@ static enum status write_all(const struct reporting *r, struct report *report, s
     return verdict_tell(r->verdict, &log, err);
 }
 
+// What other commands found of the same model stands in the page, and in Markdown.
+static enum status look_beside(const struct reporting *r, struct findings *findings, struct error *err)
+{
+    const char *digest = result_attribute(r->result, "weights_digest");
+    if (!digest[0] || r->job->command == COMMAND_SAVE ||
+        (!wants_page(r) && r->job->format != PRINTED_MARKDOWN))
+        return STATUS_OK;
+    return findings_look(findings, r->job->comparison_dir, digest, err);
+}
+
 static void report(const struct reporting *r, struct error *err)
 {
+    struct findings findings = {0};
     const struct measurements measured = {.result = r->result,
                                           .comparison = &r->comparison,
                                           .sweep = r->job->command == COMMAND_SAVE ? NULL : &r->sweep,
                                           .every_layer = r->job->verbosity == LOG_VERBOSE,
                                           .figures = wants_page(r),
                                           .output_dir = r->job->output_dir,
+                                          .findings = &findings,
                                           .time = time(NULL)};
     struct report report = {0};
-    if (report_build(&report, &measured, err) == STATUS_OK) write_all(r, &report, err);
+    if (look_beside(r, &findings, err) == STATUS_OK && report_build(&report, &measured, err) == STATUS_OK)
+        write_all(r, &report, err);
     footprint_log(r->log, "reports are written");
     report_clear(&report);
+    findings_close(&findings);
 }
 
 static enum status judge_attribution(const struct reporting *r, struct error *err)

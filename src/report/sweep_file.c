@@ -159,7 +159,7 @@ static void read_metrics(struct reader *r, const struct json *object, const stru
                                                 .phi = scale_phi(metric->scale, value),
                                                 .se = (double)NAN,
                                                 .samples = r->file->sweep.samples,
-                                                .state = reader_state(r, estimate)};
+                                                .state = reader_state(r, estimate, "interval")};
         entry->floors[k] = floor_of(r, estimate, metric);
     }
     memcpy(r->where, where, sizeof where);
@@ -325,7 +325,7 @@ static void read_pair(struct reader *r, const struct json *pair, const int modes
                                            .se = (double)NAN,
                                            .p = reader_number(r, pair, "p"),
                                            .samples = r->file->sweep.samples,
-                                           .state = reader_state(r, pair)},
+                                           .state = reader_state(r, pair, "interval")},
                                 .adjusted = reader_number(r, pair, "p_adjusted"),
                                 .needed = (double)NAN};
     if (json_get(pair, "is_noise")) into->noise = reader_bool(r, pair, "is_noise") ? 1 : 0; // of a phi of 0
@@ -566,7 +566,11 @@ bool sweep_file_is(const char *path)
 
 enum status sweep_file_open(struct sweep_file *file, const char *path, struct error *err)
 {
-    struct reader reader = {.file = file, .path = path, .err = err};
+    struct reader reader = {.file = file,
+                            .path = path,
+                            .name = "sweep.json",
+                            .again = "`ssmsweep compare`, or give the result file",
+                            .err = err};
     *file = (struct sweep_file){0};
     if (json_read_file(&file->root, path, err) == STATUS_OK) read_all(&reader);
     free(reader.seen);

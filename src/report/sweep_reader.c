@@ -15,11 +15,9 @@ void reader_wrong(struct reader *r, const char *key, const char *expected, const
     char got[JSON_DESCRIBE_CHARS];
     if (r->err->status) return;
     json_describe(found, got);
-    error_set(
-        r->err, STATUS_INPUT,
-        "%.300s: %s%s%.40s: expected %s, got %s; not a whole sweep.json of this version: make it again with "
-        "`ssmsweep compare`, or give the result file",
-        r->path, r->where, r->where[0] ? ": " : "", key, expected, got);
+    error_set(r->err, STATUS_INPUT,
+              "%.300s: %s%s%.40s: expected %s, got %s; not a whole %s of this version: make it again with %s",
+              r->path, r->where, r->where[0] ? ": " : "", key, expected, got, r->name, r->again);
 }
 
 // Parts of the file do not fit together.
@@ -112,12 +110,12 @@ struct cell reader_cell(struct reader *r, const struct json *object)
     return cell;
 }
 
-enum interval_state reader_state(struct reader *r, const struct json *object)
+enum interval_state reader_state(struct reader *r, const struct json *object, const char *key)
 {
-    const char *text = reader_text(r, object, "interval");
+    const char *text = reader_text(r, object, key);
     for (int s = INTERVAL_OK; s <= INTERVAL_UNDEFINED; s++)
         if (strcmp(text, interval_state_name((enum interval_state)s)) == 0) return (enum interval_state)s;
-    reader_wrong(r, "interval", "a state of an interval", json_get(object, "interval"));
+    reader_wrong(r, key, "a state of an interval", json_get(object, key));
     return INTERVAL_UNDEFINED;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values of a sweep.json, and what is said where one is not what it should be.
+// Values of a sweep.json, or of another file of comparisons/, and what is said where one is not what it
+// should be.
 #ifndef SSMSWEEP_REPORT_SWEEP_READER_H
 #define SSMSWEEP_REPORT_SWEEP_READER_H
 
@@ -11,11 +12,12 @@
 
 enum { READER_WHERE = 160 };
 
-// A file on its way into a sweep_file.  Once `err` has a status, what is read is of no use but harmless.
+// A file on its way into a sweep_file (of others `file` is NULL).  Once `err` has a status, what is read is
+// of no use but harmless.
 struct reader {
     struct sweep_file *file;
-    const char *path;
-    char where[READER_WHERE]; // in the file, for messages
+    const char *path, *name, *again; // "sweep.json"; how to make it again
+    char where[READER_WHERE];        // in the file, for messages
     struct error *err;
     bool *seen; // entries, then rankings
     int reruns; // of each mode that has some
@@ -35,8 +37,8 @@ bool reader_bool(struct reader *r, const struct json *object, const char *key);
 const char *reader_text(struct reader *r, const struct json *object, const char *key);
 const struct json *reader_array(struct reader *r, const struct json *object, const char *key);
 const struct json *reader_object(struct reader *r, const struct json *object, const char *key);
-struct cell reader_cell(struct reader *r, const struct json *object);          // calib_data_num and order
-enum interval_state reader_state(struct reader *r, const struct json *object); // interval
+struct cell reader_cell(struct reader *r, const struct json *object); // calib_data_num and order
+enum interval_state reader_state(struct reader *r, const struct json *object, const char *key);
 
 void *reader_take(struct reader *r, size_t count, size_t bytes); // zeroed, one more than asked for; free()
 

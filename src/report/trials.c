@@ -307,7 +307,7 @@ enum status trials_dry_run(struct trials *trials, const struct trials_list *list
 
 const struct trial *trials_find(const struct trials *trials, const struct mode *mode, enum job_part part)
 {
-    for (int i = 0; i < trials->count; i++)
+    for (int i = trials->count - 1; i >= 0; i--)
         if (trials->items[i].mode == mode && trials->items[i].part == part) return &trials->items[i];
     return NULL;
 }

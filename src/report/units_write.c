@@ -8,9 +8,8 @@
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/base/number.h"
 #include "ssmsweep/base/random.h"
+#include "ssmsweep/report/findings.h"
 #include "ssmsweep/report/units.h"
-
-enum { UNITS_SCHEMA_VERSION = 1 };
 
 // ---- from the sums ----
 

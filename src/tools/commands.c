@@ -95,6 +95,9 @@ static enum status take_apart(const struct job *job, struct error *err)
             "none");
     if (job->bisect && job->depth)
         return error_set(err, STATUS_USAGE, "--bisect contradicts --depth; give one of them");
+    if (job->costs && (job->bisect || job->depth))
+        return error_set(err, STATUS_USAGE, "--costs contradicts %s, which tells no costs; leave out one",
+                         job->bisect ? "--bisect" : "--depth");
     if (job->bisect || job->depth) return parts_find_mode("--mode", job->modes, &mode, err);
     model_find_directory(job->model_dir, &directory, err);
     if (!err->status && !(path = directory ? file_join(directory, "config.json") : NULL))
@@ -108,7 +111,7 @@ static enum status take_apart(const struct job *job, struct error *err)
                                                .units = job->units,
                                                .layers = job->piece_layers};
         if (pieces_make(&request, &config.dims.arch->units, config.dims.n_layer, err) == STATUS_OK)
-            attribution_price(&config.dims, err);
+            attribution_price(&config.dims, job->costs, err);
     }
     free(path);
     free(directory);

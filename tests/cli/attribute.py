@@ -42,7 +42,8 @@ def sums(path, mode, cell="4"):
 
 def check_numbers(checks, folder):
     """Shares, interaction, Holm, places, CSV: from the values that the report has; values from the file's sums."""
-    result = attribute(folder, "--noise", "2")
+    harness.write_json(os.path.join(folder, "costs.json"), {"weight:in_proj": {"int8": 1, "float": 4.5}, "scan:u": {"int8": 2, "codes": 2, "float": 0}})
+    result = attribute(folder, "--noise", "2", "--costs", "costs.json")
     checks.check(result.status == 0, "attribute", result.err)
     report = read(folder)
     errors = [e.message for e in jsonschema.Draft202012Validator(harness.read_json(SCHEMA)).iter_errors(report)]
@@ -96,7 +97,8 @@ def check_prices(checks, report):
                 "weight:dt_bias": I, "weight:A_log": I * N, "weight:D": I, "weight:out_proj": D * I}
     products = {"in_proj": 2 * I * D, "conv1d": I * K, "x_proj": (R + 2 * N) * I, "dt_proj": I * R, "out_proj": D * I}
     total = layers * sum(products.values())
-    cost = {"weight_bytes": layers * (sum(elements.values()) + 4 * len(elements)) + 2 * 2048 * D, "int8_multiply_adds": total, "multiply_adds": total}
+    cost = {"weight_bytes": layers * (sum(elements.values()) + 4 * len(elements)) + 2 * 2048 * D, "int8_multiply_adds": total, "multiply_adds": total,
+            "user_cost": 3 * layers}
     checks.check(report["cost"] == cost, "what the mode takes", report["cost"])
     for p in report["pieces"]:
         unit = p["unit"]
@@ -104,6 +106,7 @@ def check_prices(checks, report):
         # x_proj takes codes of a float conv1d's output, too; dt_proj none of a float dt_low
         lost = products.get(unit[7:] if unit in elements else unit[:-6] if unit.endswith(":input") else "", 0)
         checks.check((p["weight_bytes"], p["int8_multiply_adds"]) == (bytes, -layers * lost), "what %s takes" % unit, p)
+        checks.check(p["user_cost"] == {"weight:in_proj": 3.5, "scan:u": -2}.get(unit, 0) * layers, "what %s costs by the table" % unit, p)
 
 
 def check_gates(checks, folder):
@@ -273,6 +276,8 @@ def check_refused(checks, folder):
             (["attribute", "--mode", "2-1", "--metric", "mse", "--at", "0-1"], 2, "--at: expected one layer"),
             (["attribute", "--mode", "2-1", "--by", "kernel"], 2, "--by: expected one of unit|layer|unit,layer"),
             (["attribute", "--mode", "2-1", "--calib_data_num", "2,4"], 2, "expected one set of scales"),
+            (["attribute", "--mode", "2-1", "--costs", "absent.json"], 3, "absent.json"),
+            (["attribute", "--mode", "2-1", "--depth", "--costs", "absent.json"], 2, "--costs contradicts --depth"),
             (["attribute", "--mode", "2-1", "--model", "absent"], 3, "absent")):
         result = harness.run(arguments + ["--output_dir", "never"], 1, folder)
         checks.check(result.status == status and len(result.lines()) == 1 and part in result.err and

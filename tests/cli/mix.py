@@ -220,7 +220,7 @@ def check_table(checks, folder):
     result = mix(folder, "--budget", "cost<=2", "--costs", "costs.json", "--rounds", "1", "--modes", "2-1,fp32", *FEW_PIECES, "--noise", "2", name="t")
     report = read(folder, "t")
     check_costs(checks, report)
-    checks.check(result.status == 0 and not valid(report, "mix") and len(report["rounds"]) == 1 and "noise" in report["statistics"], "--costs", (result.err, valid(report, "mix")))
+    checks.check(result.status == 0 and not valid(report, "mix") and len(report["rounds"]) == 1 and all("noise" in p for p in report["points"]), "--costs", (result.err, valid(report, "mix")))
     for p in report["points"]:
         floats = sum(len(range(int(a), int(b or a) + 1)) for part in json.loads(report["recipes"][p["mode"]])["layers"] if part["set"].get("weight:in_proj") == "float"
                      for a, _, b in [part["layers"].partition("-")])
@@ -232,6 +232,32 @@ def check_table(checks, folder):
         harness.write_json(os.path.join(folder, "broken.json"), table)
         result = mix(folder, "--budget", "cost<=2", "--costs", "broken.json", name="never")
         checks.check(result.status == 3 and len(result.lines()) == 1 and part in result.err, "a broken table: %s" % part, (result.status, result.err))
+
+
+def check_noise(checks, folder):
+    """The floor is measured anew in every round, of the mix so far, and where all are judged."""
+    result = mix(folder, *BUDGET, *FEW_PIECES, "--noise", "2", "--rounds", "2", name="z")
+    report = read(folder, "z")
+    checks.check(result.status == 0 and not valid(report, "mix") and len(report["rounds"]) == 2, "two rounds with noise", (result.err, valid(report, "mix")))
+
+    def floor(sweep, mode):
+        value, *reruns = [t["kl"].sum() / t["tokens"].sum() for t in (sums(folder, "z/mix-%02d.h5" % sweep, mode + end) for end in ("", "_dither1", "_dither2"))]
+        return max(abs(math.log(r / value)) for r in reruns)
+    mode = "r0"
+    for number, r in enumerate(report["rounds"]):
+        checks.check(math.isclose(r["noise"], floor(r["sweep"] - 1, mode), rel_tol=1e-9), "round %d: re-runs of the mix so far" % number, r["noise"])
+        checks.check(all(c["within_noise"] == (c["change"]["value"] is None or abs(math.log(c["change"]["value"])) <= 2 * r["noise"]) for c in r["changes"]),
+                     "round %d: what is within the noise" % number, r["noise"])
+        mode = r["changes"][r["taken"]]["mode"]
+    last = report["rounds"][-1]["sweep"] + 1
+    for p in report["points"]:
+        if p["mode"] != "all-fp32":
+            checks.check(math.isclose(p["noise"], floor(last, p["mode"]), rel_tol=1e-9), p["name"] + ": its re-runs where it is judged", p["noise"])
+    noise = {p["name"]: p["noise"] or 0 for p in report["points"]}
+    for p in report["points"]:
+        for duel in (p[key] for key in ("at_equal_cost", "within_budget") if key in p):
+            sure = duel["p_adjusted"] is not None and duel["p_adjusted"] <= 1 - 0.95 and abs(math.log(duel["change"]["value"])) > noise[duel["mix"]] + noise[p["name"]]
+            checks.check((duel["mix_is"] != "tied") == sure, p["name"] + ": sure is what is more than the noise of both", duel)
 
 
 def check_share(checks, folder):
@@ -292,6 +318,7 @@ def main():
         check_direct(checks, folder, report)
         check_resume(checks, folder)
         check_table(checks, folder)
+        check_noise(checks, folder)
         check_share(checks, folder)
         check_document(checks, folder)
     checks.finish()

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real browser, without a network, on pages of ssmsweep."""
 import json
+import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +52,18 @@ def tidy(path):
     """What tidy has to say of a page; nothing where it is valid."""
     done = subprocess.run([TIDY, "-q", "-e", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return done.stdout.decode("utf-8", "replace")
+
+
+def same(shown, value, percent=False, least=4):
+    """Is a number as shown, with so many digits or more, the one of the file?"""
+    if value is None:
+        return shown in ("n/a", "", "infinite")
+    try:
+        number = float(shown) / (100 if percent else 1)
+    except ValueError:
+        return False
+    digits = len(re.sub(r"^-?[0.]+|e.*|[.\-+]", "", shown)) or 1    # but for zeros that are left out behind the point
+    return number == value or math.isclose(number, value, rel_tol=0.51 * 10.0 ** (1 - max(digits, least)))
 
 
 class Browser:

@@ -2,30 +2,18 @@
 """Every number of the page is that of sweep.json, to the digits shown: heat map, lines, tables, CSV and SVG."""
 import csv
 import io
-import math
 import os
 import re
 import xml.etree.ElementTree
 
 import browser
 import harness
+from browser import same
 
 TITLES = {"mse": "MSE", "rmse": "RMSE", "mae": "MAE", "relative_mse": "relative MSE", "relative_mae": "relative MAE",
           "correlation": "correlation", "sqnr_db": "SQNR (dB)", "cosine_similarity": "cosine similarity"}
 CELL = re.compile(r"(.+), layer (\d+), (\w+)\n([\w ()]+?) (\S+)( %)?\n95 %: (.+)\nn = (\d+) samples, (\d+) elements")
 LAYERS = (0, 11, 23)
-
-
-def same(shown, value, percent=False, least=4):
-    """Is a number as shown, with so many digits or more, the one of the file?"""
-    if value is None:
-        return shown in ("n/a", "", "infinite")
-    try:
-        number = float(shown) / (100 if percent else 1)
-    except ValueError:
-        return False
-    digits = len(re.sub(r"e.*|[.\-+]|^[0.]+", "", shown)) or 1    # but for zeros that are left out behind the point
-    return number == value or math.isclose(number, value, rel_tol=0.51 * 10.0 ** (1 - max(digits, least)))
 
 
 def name_of(entry, several):

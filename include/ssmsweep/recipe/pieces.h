@@ -23,6 +23,7 @@ struct piece {
     // What `without` takes more than the mode: bytes of weights, INT8 multiply-adds of a token
     // (arch/price.h).
     long long weight_bytes, int8_multiply_adds;
+    double user_cost; // by the user's own table; NaN without one
 };
 
 struct pieces {
@@ -31,6 +32,7 @@ struct pieces {
     struct piece *items;
     int count;
     long long weight_bytes, int8_multiply_adds, multiply_adds; // of the mode
+    double user_cost;
 };
 
 struct pieces_request {
@@ -46,8 +48,12 @@ enum status pieces_make(const struct pieces_request *request, const struct units
                         struct error *err);
 const struct pieces *pieces_made(void); // count is 0: none were
 // Local.  What they take, by who knows the model; before anybody reads it.
-void pieces_set_price(long long weight_bytes, long long int8_multiply_adds, long long multiply_adds);
-void pieces_set_price_of(int piece, long long weight_bytes, long long int8_multiply_adds); // of its `without`
+struct piece_price {
+    long long weight_bytes, int8_multiply_adds, multiply_adds;
+    double user_cost;
+};
+void pieces_set_price(const struct piece_price *price);
+void pieces_set_price_of(int piece, const struct piece_price *price); // of its `without`
 void pieces_forget(void);
 
 // chosen[mode_count()]: the mode and all modes of the pieces as well.

@@ -52,9 +52,9 @@ struct attribution {
 // Local, before the sweep.  STATUS_USAGE: a metric that has no such error, a layer list that is not one
 // layer.
 enum status attribution_check(const struct job *job, int n_layer, struct error *err);
-// Local, when the pieces are made: fills in what each takes.  STATUS_INPUT: a format that the model cannot
-// have.
-enum status attribution_price(const struct dims *dims, struct error *err);
+// Local, when the pieces are made: fills in what each takes, also by a table of the user's own (a file;
+// NULL: none).  STATUS_INPUT: a format that the model cannot have; a broken table.
+enum status attribution_price(const struct dims *dims, const char *table, struct error *err);
 
 // Local: for one rank.  Over the samples that are done in all runs.  STATUS_INPUT: a run is not in the file,
 // or no sample is done in all.  attribution_clear() frees.

@@ -23,6 +23,7 @@
 #include "ssmsweep/measure/metric.h"
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/report/compare.h"
+#include "ssmsweep/report/findings.h"
 #include "ssmsweep/report/gate.h"
 #include "ssmsweep/report/sweep_file.h"
 #include "ssmsweep/report/sweep_report.h"
@@ -40,9 +41,10 @@ enum report_mark {
     REPORT_KNOWS_APART = 64,   // REPORT_APART was
     REPORT_UNBOUNDED = 256,    // the samples do not bound it to within a factor of ten
     REPORT_RERUN = 512,        // there are re-runs of it: noise is known
+    REPORT_SURE = 1024,        // a change that is significant, corrected for the number of tests
     REPORT_ABSENT = 128,       // not measured, or means nothing here: programs get no such key
 };
-// The sign behind a number: '#' for REPORT_APART, else '~' for REPORT_NOISE, else ' '.
+// The sign behind a number: '#' for REPORT_APART, else '~' for REPORT_NOISE, '*' for REPORT_SURE, else ' '.
 char report_sign(unsigned marks);
 
 enum { REPORT_NO_GRADE = -1 };
@@ -170,6 +172,15 @@ enum report_section_id {
     REPORT_PAIRS,   // data: a row per (main row, pair of modes), by MSE: "first", "second", "change",
                     // "p_adjusted", "better", "samples_needed"; of predictions without layer
     REPORT_SCALES,  // data: a table for each set of scales, a row per layer, a column per site
+
+    // What other commands found (measurements.findings).
+    REPORT_ATTRIBUTION,   // a row per piece, those that cost most
+    REPORT_PIECES,        // data: a row per piece, by place; its name is the unit, or "all"
+    REPORT_AMPLIFICATION, // a row per layer: its error in the model, by itself, their quotient
+    REPORT_BISECT,        // a row per run of a bisection
+    REPORT_MIX,           // mixes and what they are compared with, a row each; then a row per round
+    REPORT_UNITS,         // a row per unit of a layer, those with the largest error
+    REPORT_UNIT_VALUES,   // data: a row per unit of a layer
     REPORT_SECTIONS
 };
 
@@ -337,6 +348,7 @@ struct report_group {
 };
 
 struct report {
+    const char *title;                   // of findings alone; NULL: its modes against the reference
     const char *reference;               // mode
     const char *reference_weights;       // " (dequantized INT8 weights)", " (float model 1a2b3c4d)" or ""
     const struct report_column *metrics; // the catalogue: the first columns of REPORT_LAYERS, [n_metrics]
@@ -374,6 +386,7 @@ struct measurements {
     const struct comparison *comparison;
     const struct sweep_report *sweep; // zeroed, or NULL: no intervals
     const struct sweep_file *file;    // in place of the three: then only sections of the statistics are made
+    const struct findings *findings;  // of the same model, or alone: then only their sections; NULL: none
     bool every_layer;                 // in the ranking; else the first and the last of many
     bool figures;                     // sections for figures as well
     const char *output_dir;

@@ -78,7 +78,7 @@ enum status trials_dry_run(struct trials *trials, const struct trials_list *list
 // Local.  Where the result file of a sweep is, from 1; caller frees.  NULL with *err set when memory is out.
 char *trials_path(const struct trials *trials, int sweep, struct error *err);
 
-// Local.  NULL: it was not run.
+// Local.  The last one of that mode; NULL: it was not run.
 const struct trial *trials_find(const struct trials *trials, const struct mode *mode, enum job_part part);
 
 // Local.  The metric of a trial, and unless `from` is NULL its change against that one, over the same

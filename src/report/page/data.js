@@ -5,7 +5,7 @@ const byId = id => document.getElementById(id + suffix);
 const data = JSON.parse(byId("data").textContent);
 const LAYER = 0, COMPONENT = 1, NAME = 2, CELLS = 3;    // places in a row
 
-const tablesOf = key => data.sections[key].tables;
+const tablesOf = key => (data.sections[key] || { tables: [] }).tables;
 const rowsOf = key => tablesOf(key).flatMap(table => table.rows);
 const has = key => rowsOf(key).length > 0;
 
@@ -13,7 +13,7 @@ const has = key => rowsOf(key).length > 0;
 function cellOf(raw) {
   const parts = Array.isArray(raw) ? raw : [raw, null, null, 0];
   const number = v => typeof v === "number" ? v : v === "inf" ? Infinity : v === "-inf" ? -Infinity : NaN;
-  return { value: number(parts[0]), low: number(parts[1]), high: number(parts[2]), marks: [..."=~#*?"].filter((_, bit) => parts[3] & 1 << bit).join("") };
+  return { value: number(parts[0]), low: number(parts[1]), high: number(parts[2]), marks: [..."=~#*?*"].filter((_, bit) => parts[3] & 1 << bit).join("") };
 }
 
 const compared = tablesOf("series").map(table => data.runs[table.run]);
@@ -52,7 +52,7 @@ function writeLink() {
 
 function choose(change) {
   Object.assign(state, change);
-  writeLink();
+  if (has("series")) writeLink();
   watchers.forEach(draw => draw());
 }
 

@@ -15,12 +15,15 @@ function redrawAll() {
 if (suffix === "")
   document.querySelectorAll("main table, .about table").forEach(table => { if (!table.closest(".without-script")) serveTable(table); });
 if (has("series")) {
-  document.documentElement.classList.add("scripted");
   fillSelect("metric", metrics.map((m, i) => [i, m.title]), "metric");
   fillSelect("component", components.map(c => [c, data.components[c]]), "component");
   fillSelect("layer", layers.map(layer => [layer, String(layer)]), "layer");
   byId("controls").addEventListener("submit", event => event.preventDefault());
   readLink();
+  addEventListener("hashchange", () => { readLink(); redrawAll(); });
+}
+if (["series", "pieces", "amplification", "mix", "units"].some(has)) {
+  document.documentElement.classList.add("scripted");
   redrawAll();
   let width = innerWidth;
   addEventListener("resize", () => {
@@ -28,5 +31,4 @@ if (has("series")) {
     width = innerWidth;
     redrawAll();
   });
-  addEventListener("hashchange", () => { readLink(); redrawAll(); });
 }
