@@ -6,6 +6,7 @@ was skipped and why, and, alone on the last line, `N passed, N failed, N skipped
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 import time
@@ -59,23 +60,41 @@ class Cost:
         return "%.0f s (%.0f s of processor time)" % (time.monotonic() - self.began, processor_seconds() - self.used)
 
 
-def configure_and_build(preset):
-    cost, said = Cost(), []
-    with open("build/%s.log" % preset, "w", encoding="utf-8") as log:
-        def take(line):
-            said.append(line)
-            log.write(line + "\n")
+class Build:
+    """The build of a preset: begun in the background, behind the tests of the one before, and waited for when it is its turn."""
+
+    def __init__(self, preset):
+        self.preset, self.log, self.process = preset, "build/%s.log" % preset, None
+
+    def begin(self, behind):
+        configure = ["cmake", "--preset", self.preset, "-DSSMSWEEP_TESTS=ON", "-DSSMSWEEP_WERROR=" + ASKED("SSMSWEEP_WERROR", "OFF")]
+        build = ["cmake", "--build", "--preset", self.preset, "-j", CORES]
+        steps = " && ".join(shlex.join(step) for step in (configure, build))
+        say("%s: building%s (log: %s)" % (self.preset, ", behind these tests" if behind else "", self.log))
+        with open(self.log, "w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(["nice", "-n", "10" if behind else "0", "sh", "-c", steps], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=subprocess.STDOUT)
+
+    def said(self):
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            return log.read().splitlines() or [""]
+
+    def finish(self):
+        if not self.process:
+            self.begin(behind=False)
+        while True:
+            try:
+                status = self.process.wait(LATELY)
+                break
+            except subprocess.TimeoutExpired:
+                say("%s: building, %s" % (self.preset, self.said()[-1]))
+        for line in self.said():
             if "warning:" in line:
                 print(line, flush=True)
-
-        say("%s: building (log: %s)" % (preset, log.name))
-        for command in (["cmake", "--preset", preset, "-DSSMSWEEP_TESTS=ON",
-                         "-DSSMSWEEP_WERROR=" + ASKED("SSMSWEEP_WERROR", "OFF")],
-                        ["cmake", "--build", "--preset", preset, "-j", CORES]):
-            if follow(command, take, lambda: "%s: building, %s" % (preset, said[-1])) != 0:
-                print("\n".join(said[-TAIL:]))
-                sys.exit("run.sh: the build of %s failed; the end of %s is above" % (preset, log.name))
-    say("%s: built in %s" % (preset, cost))
+        if status != 0:
+            print("\n".join(self.said()[-TAIL:]))
+            sys.exit("run.sh: the build of %s failed; the end of %s is above" % (self.preset, self.log))
+        say("%s: built" % self.preset)
 
 
 class Stage:
@@ -138,30 +157,38 @@ def known_labels():
 
 
 def stages():
-    """Builds and tests what was asked for; yields (Stage, whether it went well)."""
+    """[(preset, further arguments of ctest)] of what was asked for."""
+    wanted = []
     if LABELS != ["fuzz"]:
-        configure_and_build("release")
-        unknown = [label for label in LABELS if label not in known_labels() + ["fuzz"]]
-        if unknown:
-            sys.exit("run.sh: no test has the label '%s'; there are: %s" % (unknown[0], " ".join(known_labels())))
-        stage = Stage("release")
-        yield stage, stage.run(["--no-tests=error"])
+        wanted.append(("release", ["--no-tests=error"]))
     # Left out: tests that show a sanitizer nothing (label plain), and the Python reference, which would take it too long.
     if ASKED("SSMSWEEP_SANITIZERS", "ON") != "OFF" and (not LABELS or set(LABELS) - {"slurm", "reference", "fuzz"}):
-        configure_and_build("asan")
-        stage = Stage("asan")
-        yield stage, stage.run(["-LE", "^(plain|reference)$"])
+        wanted.append(("asan", ["-LE", "^(plain|reference)$"]))
     if ASKED("SSMSWEEP_FUZZ", "OFF") != "OFF" and not LABELS or "fuzz" in LABELS:
-        configure_and_build("fuzz")
-        stage = Stage("fuzz")
-        yield stage, stage.run(["--no-tests=error"])
+        wanted.append(("fuzz", ["--no-tests=error"]))
+    return wanted
+
+
+def refuse_unknown_labels():
+    known = known_labels()
+    unknown = [label for label in LABELS if label not in known + ["fuzz"]]
+    if unknown:
+        sys.exit("run.sh: no test has the label '%s'; there are: %s" % (unknown[0], " ".join(known)))
 
 
 def main():
     cost, done, good = Cost(), [], True
-    for stage, well in stages():
+    wanted = stages()
+    builds = [Build(preset) for preset, _ in wanted]
+    for at, (preset, further) in enumerate(wanted):
+        builds[at].finish()
+        if preset == "release":
+            refuse_unknown_labels()
+        if at + 1 < len(wanted):
+            builds[at + 1].begin(behind=True)    # tests leave a fifth of the cores idle
+        stage = Stage(preset)
+        good = stage.run(further) and good
         done.append(stage)
-        good = good and well
     skips = {}
     for stage in done:
         for name, reason in stage.reasons():

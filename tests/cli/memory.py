@@ -26,23 +26,22 @@ MODELS = {"tiny": ["--d-model", "64", "--n-layer", "2", "--vocab", "256"],
 TEXTS = {"short": (10, 16), "some": (8, 320), "long": (2, 512)}
 EVERYTHING = ["--modes", "all", "--layers", "all", "--components", "all"]
 SIZES = ",".join(map(str, range(1, 11 if harness.LONG else 4)))    # of calibration
-RERUNS = "16" if harness.LONG else "2"
 # (ranks, model, text, options)
 CASES = [
     (1, "tiny", "short", ["--modes", "fp32,2-1", "--no-logits"]),
     (2, "tiny", "short", EVERYTHING),
     (4, "tiny", "short", ["--modes", "fp32,2-1"]),
-    (1, DEMO, "long", ["--modes", "fp32,2-1,2-4", "--isolated"]),
     (1, DEMO, "long", ["--modes", "fp32,2-1"]),
     (2, DEMO, "long", ["--modes", "all", "--layers", "all", "--store", "none", "--calib_data_num", "1,2"]),
     # The report is the largest.
     (2, DEMO, "short", EVERYTHING + ["--store", "none", "--calib_data_num", SIZES, "--no-logits"] + harness.FEW),
-    (2, DEMO, "short", EVERYTHING + ["--store", "none", "--noise", RERUNS] + harness.FEW),
     (1, "middle", "short", ["--modes", "fp32,3", "--no-logits"]),    # it is while packing that most is held
     (8, "middle", "some", ["--modes", "fp32,3"]),
 ]
 if harness.LONG:
-    CASES.append((2, DEMO, "long", ["--modes", "all", "--noise", "2"]))
+    CASES += [(1, DEMO, "long", ["--modes", "fp32,2-1,2-4", "--isolated"]),
+              (2, DEMO, "short", EVERYTHING + ["--store", "none", "--noise", "16"] + harness.FEW),
+              (2, DEMO, "long", ["--modes", "all", "--noise", "2"])]
 
 
 def mebibytes(pid):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Once through what only tests of label plain look at closely, so that a sanitizer sees it too: status 0, not a word, and
 the same bytes from one rank and from three."""
+import gzip
+import json
 import os
 
 import harness
@@ -45,6 +47,26 @@ def check_additions(checks, workplace):
     checks.check(result.status == 0, "compare", result.err)
 
 
+def check_verdicts(checks, workplace):
+    """Gates that pass and fail, against a kept report as well; texts from each kind of file, one of them packed."""
+    folder = os.path.join(workplace, "verdicts")
+    os.mkdir(folder)
+    texts = ["The first text of these.", "A second one, also short."]
+    with gzip.open(os.path.join(folder, "a.jsonl.gz"), "wt") as f:
+        f.writelines(json.dumps({"text": text}) + "\n" for text in texts)
+    with open(os.path.join(folder, "b.txt"), "w") as f:
+        f.write("\n\n".join(texts))
+    for name in ("a.jsonl.gz", "b.txt"):
+        result = harness.run(["-q", "--modes", "fp16,2-1", "--layers", "0", "--calib_data_num", "2", "--calib-data", name, "--output_dir", name[0]] + harness.FEW, 1, folder)
+        checks.check(result.status == 0, "texts of " + name, result.err)
+    with open(os.path.join(folder, "gates"), "w") as f:
+        f.write("mode=fp16 mse<1\nmode=2-1 layer=all mse<1e-30 correlation>=0.5\n")
+    compare = ["compare", "--output_dir", "b"] + harness.FEW
+    kept = harness.run(compare + ["--save_comparison", "kept.json"], 1, folder)
+    failed = harness.run(compare + ["--gate-file", "gates", "--baseline", "kept.json", "--junit", "gates.xml"], 2, folder)
+    checks.check(kept.status == 0 and failed.status == 1 and os.path.exists(os.path.join(folder, "gates.xml")), "gates", kept.err + failed.err)
+
+
 def check_searches(checks, workplace):
     """A bisection and a mix, some sweeps each in one process."""
     few = ["-q", "--calib_data_num", "2", "--eval_data_num", "6", "--calib_seqlen", "8", "--layers", "0,1"] + harness.FEW
@@ -60,6 +82,7 @@ def main():
         recovery.make_model(workplace)
         check_jobs(checks, workplace)
         check_additions(checks, workplace)
+        check_verdicts(checks, workplace)
         check_searches(checks, workplace)
         made = harness.run(["synth", "--preset", "tiny", "--out", "made"], 1, workplace)
         checks.check(made.status == 0 and os.path.exists(os.path.join(workplace, "made", "config.json")), "synth", made.err)
