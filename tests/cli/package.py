@@ -152,7 +152,7 @@ def main():
         prefix = os.path.join(work, "prefix")
         status, out, err = harness.execute([os.path.join(harness.SOURCE, "jobs", "install.sh"), prefix], work, limit=900)
         checks.check(status == 0 and out.startswith("ssmsweep ") and commit in out, "jobs/install.sh", out + err)
-        result = harness.run(["--modes", "fp32,2-1", "--calib_data_num", "1"], 1, work, program=os.path.join(prefix, "bin", "ssmsweep"))
+        result = harness.run(["--modes", "fp32,2-1", "--calib_data_num", "1"], 1, unpacked[0], program=os.path.join(prefix, "bin", "ssmsweep"))
         checks.check(result.status == 0 and os.path.exists(os.path.join(prefix, "share", "man", "man1", "ssmsweep.1")), "it runs", result.err)
     checks.finish()
 
