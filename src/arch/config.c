@@ -128,6 +128,7 @@ static const struct {
     const char *type, *class, *name;
 } known[] = {{"mamba", "MambaFor", "Mamba-1"},
              {"mamba2", "Mamba2", "Mamba-2"},
+             {"mamba3", "Mamba3", "Mamba-3"},
              {"jamba", "Jamba", "Jamba, a hybrid with attention"},
              {"falcon_mamba", "FalconMamba", "Falcon-Mamba"},
              {"zamba2", "Zamba2", "Zamba2, a hybrid with attention"},

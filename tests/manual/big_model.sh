@@ -3,6 +3,7 @@
 # A random model of published size, from nothing to a sweep of 4 tokens in one mode, and what it took:
 #   tests/manual/big_model.sh PROGRAM [FOLDER] [PRESET] [RANKS] [MODE]
 # Defaults: a folder under /tmp, mamba-2.8b (5.6 GB of disk, about 14 GB of memory), 2 ranks, mode 2-1.
+# mamba2-2.7b-w4a8 is a checkpoint in 4 bits (0.2 GB of disk, as its layers share their tensors; as much memory).
 # The folder is removed afterwards.  If memory runs out, it is these processes that the system ends.
 set -eu
 . "$(dirname "$0")/../../jobs/environment.sh"
@@ -32,7 +33,10 @@ watch_memory() { # SWEEP_PID
     echo "peak memory of all ranks: $((peak / 1024)) MiB, of it not from files: $((anonymous / 1024)) MiB"
 }
 
-"$program" synth --preset "$preset" --out "$folder/model" --dtype F16
+case $preset in
+mamba2-2.7b-w4a8) python3 "$(dirname "$0")/four_bit_model.py" "$folder/model" 2560 64 ;;
+*) "$program" synth --preset "$preset" --out "$folder/model" --dtype F16 ;;
+esac
 ls -l "$folder/model"
 start=$(date +%s)
 mpirun -n "$ranks" "$program" --model "$folder/model" --modes "$mode" --calib_data_num 1 --calib_seqlen 4 \

@@ -3,10 +3,13 @@
 // head, or tokens where a sum is over states; no sum crosses lanes but that of the norm.
 #include "vec.h"
 
+// States and vectors of channels that the scan token after token keeps in registers; vectors of a product.
 #if defined(ISA_AVX512)
-enum { SSD_STATES = 16, SSD_VECTORS = 4 };
+enum { SSD_STATES = 8, SSD_WIDE = 2, SSD_VECTORS = 4 };
+#elif defined(ISA_ONE)
+enum { SSD_STATES = 8, SSD_WIDE = 1, SSD_VECTORS = 2 };
 #else
-enum { SSD_STATES = 8, SSD_VECTORS = 2 };
+enum { SSD_STATES = 4, SSD_WIDE = 2, SSD_VECTORS = 2 };
 #endif
 enum { SSD_TOKENS = 64, SSD_ROWS = 4, SSD_COLUMNS = 64 };
 
@@ -76,64 +79,88 @@ VEC struct ssd_part ssd_part(const struct ssd *s, int *unit, int end, int most)
 
 // ---- token after token ----
 
-// Some states of one vector of channels over `tokens`; `states` is a constant after inlining where it is
-// SSD_STATES.
+// Some states of some vectors of channels over `tokens`; `states` and `wide` are constants after inlining
+// where they are SSD_STATES and SSD_WIDE, or 1.
 VEC void ssd_steps(const struct ssd *s, const struct ssd_part *p, int t0, int tokens, int n0, int states,
-                   float *home, const float *du, float *y)
+                   int wide, float *home, const float *du, float *y)
 {
-    vf state[SSD_STATES];
+    vf state[SSD_STATES][SSD_WIDE];
 #pragma GCC unroll 16
     for (int n = 0; n < states; n++)
-        state[n] = vf_load(home + (n0 + n) * p->ld_state);
+#pragma GCC unroll 4
+        for (int j = 0; j < wide; j++)
+            state[n][j] = vf_load(home + (n0 + n) * p->ld_state + j * VW);
     for (int t = 0; t < tokens; t++) {
         const float *B = p->B + (t0 + t) * s->ldbc + n0, *C = p->C + (t0 + t) * s->ldbc + n0;
-        const vf decay = vf_set1(s->dA[(t0 + t) * p->ld_heads + p->head]), x = vf_load(du + t * VW);
-        vf sum = vf_load(y + t * VW);
+        const vf decay = vf_set1(s->dA[(t0 + t) * p->ld_heads + p->head]);
+        vf x[SSD_WIDE], sum[SSD_WIDE];
+#pragma GCC unroll 4
+        for (int j = 0; j < wide; j++) {
+            x[j] = vf_load(du + (t * wide + j) * VW);
+            sum[j] = vf_load(y + (t * wide + j) * VW);
+        }
 #pragma GCC unroll 16
         for (int n = 0; n < states; n++) {
-            state[n] = vf_fma(decay, state[n], x * vf_set1(B[n]));
-            sum = vf_fma(state[n], vf_set1(C[n]), sum);
+            const vf b = vf_set1(B[n]), c = vf_set1(C[n]);
+#pragma GCC unroll 4
+            for (int j = 0; j < wide; j++) {
+                state[n][j] = vf_fma(decay, state[n][j], x[j] * b);
+                sum[j] = vf_fma(state[n][j], c, sum[j]);
+            }
         }
-        vf_store(y + t * VW, sum);
+#pragma GCC unroll 4
+        for (int j = 0; j < wide; j++)
+            vf_store(y + (t * wide + j) * VW, sum[j]);
     }
 #pragma GCC unroll 16
     for (int n = 0; n < states; n++)
-        vf_store(home + (n0 + n) * p->ld_state, state[n]);
+#pragma GCC unroll 4
+        for (int j = 0; j < wide; j++)
+            vf_store(home + (n0 + n) * p->ld_state + j * VW, state[n][j]);
 }
 
-// scratch: delta u and y [SSD_TOKENS][VW] each.
-VEC void ssd_vector(const struct ssd *s, const struct ssd_part *p, int lane, float *scratch)
+// Channels from `lane` on.  scratch: delta u and y [SSD_TOKENS][wide * VW] each.
+VEC void ssd_vectors(const struct ssd *s, const struct ssd_part *p, int lane, int wide, float *scratch)
 {
-    float *du = scratch, *y = du + SSD_TOKENS * VW, *home = p->state + lane;
-    const int count = p->width - lane;
+    float *du = scratch, *y = du + SSD_TOKENS * wide * VW, *home = p->state + lane;
     const vf skip = vf_set1(s->D[p->head]);
     for (int n = 0; n < s->d_state; n++)
-        vf_store(home + n * p->ld_state, vf_zero());
+        for (int j = 0; j < wide; j++)
+            vf_store(home + n * p->ld_state + j * VW, vf_zero());
     for (int t0 = 0; t0 < s->length; t0 += SSD_TOKENS) {
         const int tokens = s->length - t0 < SSD_TOKENS ? s->length - t0 : SSD_TOKENS;
-        for (int t = 0; t < tokens; t++) {
-            const vf delta = vf_set1(s->delta[(t0 + t) * p->ld_heads + p->head]);
-            vf_store(du + t * VW, delta * load_part(p->u + (t0 + t) * s->ldu + lane, count));
-            vf_store(y + t * VW, vf_zero());
-        }
+        for (int t = 0; t < tokens; t++)
+            for (int j = 0; j < wide; j++) {
+                const int at = lane + j * VW;
+                const vf delta = vf_set1(s->delta[(t0 + t) * p->ld_heads + p->head]);
+                vf_store(du + (t * wide + j) * VW,
+                         delta * load_part(p->u + (t0 + t) * s->ldu + at, p->width - at));
+                vf_store(y + (t * wide + j) * VW, vf_zero());
+            }
         int n0 = 0;
         for (; n0 + SSD_STATES <= s->d_state; n0 += SSD_STATES)
-            ssd_steps(s, p, t0, tokens, n0, SSD_STATES, home, du, y);
+            ssd_steps(s, p, t0, tokens, n0, SSD_STATES, wide, home, du, y);
         for (; n0 < s->d_state; n0++)
-            ssd_steps(s, p, t0, tokens, n0, 1, home, du, y);
-        for (int t = 0; t < tokens; t++) {
-            const vf v = vf_fma(skip, load_part(p->u + (t0 + t) * s->ldu + lane, count), vf_load(y + t * VW));
-            store_part(p->y + (t0 + t) * s->ldy + lane, s->half ? vf_round_half(v) : v, count);
-        }
+            ssd_steps(s, p, t0, tokens, n0, 1, wide, home, du, y);
+        for (int t = 0; t < tokens; t++)
+            for (int j = 0; j < wide; j++) {
+                const int at = lane + j * VW, left = p->width - at;
+                const vf v = vf_fma(skip, load_part(p->u + (t0 + t) * s->ldu + at, left),
+                                    vf_load(y + (t * wide + j) * VW));
+                store_part(p->y + (t0 + t) * s->ldy + at, s->half ? vf_round_half(v) : v, left);
+            }
     }
 }
 
 static void ssd_sequential(const struct ssd *s, int unit0, int unit1, float *scratch)
 {
     for (int unit = unit0; unit < unit1;) {
-        const struct ssd_part p = ssd_part(s, &unit, unit1, KERNEL_LANES);
-        for (int lane = 0; lane < p.width; lane += VW)
-            ssd_vector(s, &p, lane, scratch);
+        const struct ssd_part p = ssd_part(s, &unit, unit1, SSD_COLUMNS);
+        int lane = 0;
+        for (; SSD_WIDE > 1 && lane + SSD_WIDE * VW <= p.width; lane += SSD_WIDE * VW)
+            ssd_vectors(s, &p, lane, SSD_WIDE, scratch);
+        for (; lane < p.width; lane += VW)
+            ssd_vectors(s, &p, lane, 1, scratch);
     }
 }
 
