@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One layer of the float model (docs/numerics.md, "The float model"), and what calibration observes of it.
+#include "layer_parts.h"
 #include "mamba1_parts.h"
 
 // What the steps of one layer share.
@@ -58,28 +59,11 @@ static void observe_scan(const struct layer *l)
 
 // ---- the layer ----
 
-static void product(const struct layer *l, const float *a, long lda, const float *weights, int depth,
-                    float *out, int outputs)
-{
-    const struct gemm_f32 gemm = {
-        .a = a, .lda = lda, .w = weights, .depth = depth, .out = out, .ldo = outputs, .half = l->half};
-    l->on->product_f32(l->batch, &gemm, outputs);
-}
-
 // r = r + h; x̂ = r / sqrt(mean(r²) + eps); n = x̂ · w_norm; xz = n W_inᵀ
 static void project_in(const struct layer *l)
 {
-    const struct norm norm = {.residual = l->pass->residual,
-                              .h = l->pass->h,
-                              .ld = l->ld.D,
-                              .width = l->d->d_model,
-                              .eps = l->d->norm_eps,
-                              .xhat = l->pass->xhat,
-                              .weight = l->p->norm,
-                              .scaled = l->pass->normed,
-                              .half = l->half};
-    l->on->norm(l->batch, &norm);
-    product(l, l->pass->normed, l->ld.D, l->p->in_proj, l->d->d_model, l->w->xz, 2 * l->ld.I);
+    norm_in(l->pass, l->ld.D, l->p->norm);
+    product(l->pass, l->pass->normed, l->ld.D, l->p->in_proj, l->d->d_model, l->w->xz, 2 * l->ld.I);
 }
 
 // dt_low, B and C, each divided by its own sqrt(mean(v²) + eps), in place.
@@ -115,9 +99,9 @@ static void mix_tokens(const struct layer *l)
                                   .v = l->w->v,
                                   .ldv = l->ld.I};
     l->on->conv1d(l->batch, &conv1d, l->ld.I);
-    product(l, l->w->v, l->ld.I, l->p->x_proj, l->d->d_inner, l->w->dbl, l->ld.dbl);
+    product(l->pass, l->w->v, l->ld.I, l->p->x_proj, l->d->d_inner, l->w->dbl, l->ld.dbl);
     if (l->d->mixer_eps > 0) norm_parts(l);
-    product(l, l->w->dbl, l->ld.dbl, l->p->dt_proj, l->d->dt_rank, l->w->dt, l->ld.I);
+    product(l->pass, l->w->dbl, l->ld.dbl, l->p->dt_proj, l->d->dt_rank, l->w->dt, l->ld.I);
 }
 
 // y = selective_scan(c, softplus(dt + b_dt), A, B, C, D) · silu(z)
@@ -172,6 +156,6 @@ bool mamba1_layer_float(const struct pass *pass)
     scan_tokens(&l);
     if (pass->observe) observe_scan(&l);
     if (!give(&l, COMPONENT_SSM_OUTPUT, l.w->y, l.ld.I, I)) return false;
-    product(&l, l.w->y, l.ld.I, l.p->out_proj, I, pass->h, l.ld.D); // o = y W_outᵀ
+    product(pass, l.w->y, l.ld.I, l.p->out_proj, I, pass->h, l.ld.D); // o = y W_outᵀ
     return give(&l, COMPONENT_MIXER_OUTPUT, pass->h, l.ld.D, D);
 }

@@ -4,17 +4,8 @@
 //
 // Products: where both operands are codes the sums are exact; where one is float both are taken as FP32
 // values, and the sums are FP32.
+#include "layer_parts.h"
 #include "mamba1_parts.h"
-
-// An activation: codes with their scale, of the sample or of each token, or values; where both are there they
-// are the same numbers.
-struct operand {
-    const float *values;
-    const int8_t *codes;
-    long ld;
-    const float *scale;
-    bool by_row;
-};
 
 // What one layer's steps share.
 struct layer {
@@ -50,35 +41,10 @@ static const float *scale_of(const struct layer *l, enum mamba1_unit unit)
     return (given ? l->pass->given : l->pass->scales) + site;
 }
 
-static struct operand of_values(const float *values, long ld)
-{
-    return (struct operand){.values = values, .ld = ld};
-}
-
-static struct operand of_codes(const int8_t *codes, long ld, const float *scale)
-{
-    return (struct operand){.codes = codes, .ld = ld, .scale = scale};
-}
-
 // Quotients of scales are taken in double, then FP32.
 static float ratio(float a, float b)
 {
     return (float)((double)a / (double)b);
-}
-
-// The values of an operand; of codes in `room`.
-static struct operand valued(const struct layer *l, const struct operand *o, int width, float *room, long ld)
-{
-    if (o->values) return *o;
-    const struct dequantize dequantize = {.codes = o->codes,
-                                          .ldq = o->ld,
-                                          .width = width,
-                                          .scale = o->scale,
-                                          .by_row = o->by_row,
-                                          .values = room,
-                                          .ldv = ld};
-    l->on->dequantize(l->batch, &dequantize);
-    return of_values(room, ld);
 }
 
 // ---- projections ----
@@ -171,7 +137,7 @@ static const int32_t *project_codes(const struct layer *l, const struct projecti
 // On a grid: sat8(rint(sum / s_out)).
 static void project_values(const struct layer *l, const struct projection *p, const struct packed_weight *w)
 {
-    const struct operand a = valued(l, &p->a, p->depth, p->room, p->ld_room);
+    const struct operand a = valued(l->pass, &p->a, p->depth, p->room, p->ld_room);
     const struct gemm_f32 gemm = {.a = a.values,
                                   .lda = a.ld,
                                   .w = w->values + (long)p->first * p->depth,
@@ -321,7 +287,7 @@ static struct operand convolve(const struct layer *l, const struct operand *x)
                coded = mamba1_takes_codes(&l->setting, UNIT_CONV_W);
     const struct packed_weight *taps = weight_of(l, UNIT_CONV_W);
     const bool channels = coded && format_of(l, UNIT_CONV_W) == FORMAT_INT8_CHANNEL;
-    const struct operand values = coded ? *x : valued(l, x, l->ld.I, w->xz, 2L * l->ld.I);
+    const struct operand values = coded ? *x : valued(l->pass, x, l->ld.I, w->xz, 2L * l->ld.I);
     const struct conv1d conv1d = {.x_float = coded ? NULL : values.values,
                                   .x_codes = coded ? x->codes : NULL,
                                   .ldx = values.ld,
@@ -350,7 +316,7 @@ static struct operand scan_input(const struct layer *l, struct operand *c)
 {
     const float *step = scale_of(l, UNIT_SCAN_U);
     if (format_of(l, UNIT_SCAN_U) == FORMAT_CODES) return of_codes(l->w->u_codes, l->ld.I, step);
-    *c = valued(l, c, l->ld.I, l->w->v, l->ld.I);
+    *c = valued(l->pass, c, l->ld.I, l->w->v, l->ld.I);
     if (format_of(l, UNIT_SCAN_U) != FORMAT_INT8) return *c;
     quantize_u(l, c->values, l->w->scan_codes);
     return of_codes(l->w->scan_codes, l->ld.I, step);
@@ -378,7 +344,7 @@ static struct operand project_x(const struct layer *l, struct operand *c)
     const float *s_u = scale_of(l, UNIT_X_PROJ_INPUT);
     const int firsts[PARTS + 1] = {0, l->ld.R, l->ld.R + l->ld.N, l->ld.dbl};
     const bool on_grid = format_of(l, UNIT_X_PROJ_INPUT) == FORMAT_INT8;
-    if (!on_grid) *c = valued(l, c, l->ld.I, w->v, l->ld.I);
+    if (!on_grid) *c = valued(l->pass, c, l->ld.I, w->v, l->ld.I);
     struct operand low = {0};
     const int32_t *bias128 = NULL;
     for (int i = 0, count; i < PARTS; i += count) {
@@ -402,7 +368,7 @@ static struct operand project_x(const struct layer *l, struct operand *c)
         struct operand made = result_of(&p);
         made.scale = s_dbl;
         if (i == PART_DT) low = made;
-        if (i + count > PART_B) valued(l, &made, p.outputs, w->dbl + firsts[i], l->ld.dbl);
+        if (i + count > PART_B) valued(l->pass, &made, p.outputs, w->dbl + firsts[i], l->ld.dbl);
     }
     return low;
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "layer_parts.h"
 #include "mamba2_parts.h"
 
 // What the steps of one layer share.
@@ -17,28 +18,11 @@ struct layer {
     bool half;
 };
 
-static void product(const struct layer *l, const float *a, long lda, const float *weights, int depth,
-                    float *out, int outputs)
-{
-    const struct gemm_f32 gemm = {
-        .a = a, .lda = lda, .w = weights, .depth = depth, .out = out, .ldo = outputs, .half = l->half};
-    l->on->product_f32(l->batch, &gemm, outputs);
-}
-
 // r = r + h; x̂ = r / sqrt(mean(r²) + eps); n = x̂ · w_norm; z, x, B, C, dt = n W_inᵀ
 static void project_in(const struct layer *l)
 {
-    const struct norm norm = {.residual = l->pass->residual,
-                              .h = l->pass->h,
-                              .ld = l->width.ldD,
-                              .width = l->d->d_model,
-                              .eps = l->d->norm_eps,
-                              .xhat = l->pass->xhat,
-                              .weight = l->p->norm,
-                              .scaled = l->pass->normed,
-                              .half = l->half};
-    l->on->norm(l->batch, &norm);
-    product(l, l->pass->normed, l->width.ldD, l->p->in_proj, l->d->d_model, l->w->in, l->width.ld_in);
+    norm_in(l->pass, l->width.ldD, l->p->norm);
+    product(l->pass, l->pass->normed, l->width.ldD, l->p->in_proj, l->d->d_model, l->w->in, l->width.ld_in);
 }
 
 // u, B, C = silu(b + conv1d(x, B, C))
@@ -240,6 +224,6 @@ bool mamba2_layer_float(const struct pass *pass)
     if (pass->group_most) observe_groups(&l);
     if (pass->channel_means) average_channels(&l);
     if (!give(&l, MAMBA2_NORM_OUTPUT, l.w->normed, l.width.ldI, I)) return false;
-    product(&l, l.w->normed, l.width.ldI, l.p->out_proj, I, pass->h, l.width.ldD); // o = v W_outᵀ
+    product(pass, l.w->normed, l.width.ldI, l.p->out_proj, I, pass->h, l.width.ldD); // o = v W_outᵀ
     return give(&l, MAMBA2_MIXER_OUTPUT, pass->h, l.width.ldD, D);
 }

@@ -3,16 +3,8 @@
 // here.
 #include <string.h>
 
+#include "layer_parts.h"
 #include "mamba2_parts.h"
-
-// An activation: codes with their scale, of the sample or of each token, or values.
-struct operand {
-    const float *values;
-    const int8_t *codes;
-    long ld;
-    const float *scale;
-    bool by_row;
-};
 
 // What the steps of one layer share.
 struct layer {
@@ -53,21 +45,6 @@ static void fill(const struct layer *l, float *columns, enum mamba2_part part, i
         columns[first - from + i] = value;
 }
 
-// The values of an operand; of codes in `room`.
-static struct operand valued(const struct layer *l, const struct operand *o, int width, float *room)
-{
-    if (o->values) return *o;
-    const struct dequantize dequantize = {.codes = o->codes,
-                                          .ldq = o->ld,
-                                          .width = width,
-                                          .scale = o->scale,
-                                          .by_row = o->by_row,
-                                          .values = room,
-                                          .ldv = o->ld};
-    l->on->dequantize(l->batch, &dequantize);
-    return (struct operand){.values = room, .ld = o->ld};
-}
-
 // x [L][ld] on a grid, of one scale or of each token's maximum.
 static struct operand quantized(const struct layer *l, const float *x, long ld, const float *step,
                                 bool ties_away, int8_t *codes)
@@ -105,11 +82,11 @@ static struct operand normalize(const struct layer *l)
                               .step = *step};
     l->on->norm(l->batch, &norm);
     l->on->find_broken(l->batch, pass->residual, l->width.ldD, l->d->d_model);
-    if (on_grid) return (struct operand){.codes = pass->codes, .ld = l->width.ldD, .scale = step};
+    if (on_grid) return of_codes(pass->codes, l->width.ldD, step);
     if (format == FORMAT_FP16) l->on->round_half(l->batch, pass->xhat, l->width.ldD);
     if (format == FORMAT_DYNAMIC_TOKEN)
         return quantized(l, pass->xhat, l->width.ldD, NULL, false, pass->codes);
-    return (struct operand){.values = pass->xhat, .ld = l->width.ldD};
+    return of_values(pass->xhat, l->width.ldD);
 }
 
 // What comes out of in_proj side by side: z; x, B and C; dt.
@@ -249,7 +226,7 @@ static void quantize_by_token(const struct layer *l)
         memset(room, 0, (size_t)tokens * (size_t)ld * sizeof *room);
         copy_columns(l->w->conv + first - w->ldI, w->ld_conv, room, ld, tokens, count);
         const struct operand codes = quantized(l, room, ld, NULL, false, l->w->y_codes);
-        valued(l, &codes, ld, room);
+        valued(l->pass, &codes, ld, room, ld);
         copy_columns(room, ld, l->w->in + first, w->ld_in, tokens, count);
     }
 }
@@ -286,7 +263,8 @@ static void project_in(const struct layer *l, const struct operand *input)
         sections[0].width = l->width.ld_in;
         count = 1;
     }
-    const struct operand n = w->codes ? *input : valued(l, input, l->width.ldD, l->pass->normed);
+    const struct operand n =
+        w->codes ? *input : valued(l->pass, input, l->width.ldD, l->pass->normed, input->ld);
     for (int i = 0; i < count; i++) {
         if (w->codes) {
             set_factors(l, w, &sections[i]);
@@ -444,7 +422,7 @@ static struct operand rotate_y(const struct layer *l)
     if (s_y || format == FORMAT_DYNAMIC_TOKEN)
         return quantized(l, w->normed, l->width.ldI, s_y, true, w->y_codes);
     if (format == FORMAT_FP16) l->on->round_half(l->batch, w->normed, l->width.ldI);
-    return (struct operand){.values = w->normed, .ld = l->width.ldI};
+    return of_values(w->normed, l->width.ldI);
 }
 
 // h' = (acc · s_Wout) · s_y, or the sum of values; rounded to FP16 where the setting has it
@@ -454,7 +432,8 @@ static void project_out(const struct layer *l)
     const struct packed_weight *w = weight_of(l, MAMBA2_UNIT_OUT_PROJ);
     const bool half = format_of(l, MAMBA2_UNIT_MIXER_OUTPUT) == FORMAT_FP16,
                row_scales = w->codes && weight_has_row_scales_of(format_of(l, MAMBA2_UNIT_OUT_PROJ));
-    const struct operand input = rotate_y(l), y = w->codes ? input : valued(l, &input, l->width.ldI, work->y);
+    const struct operand input = rotate_y(l),
+                         y = w->codes ? input : valued(l->pass, &input, l->width.ldI, work->y, input.ld);
     struct gemm_s8 coded = {.a = y.codes,
                             .lda = y.ld,
                             .w = w->codes,
