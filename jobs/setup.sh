@@ -4,7 +4,7 @@
 #   jobs/setup.sh         to build and run
 #   jobs/setup.sh tests   to run the tests as well
 #   jobs/setup.sh page    to test the HTML report in a browser as well
-#   jobs/setup.sh package to make the Debian package as well, and to test it, completion, and examples with pandas and matplotlib
+#   jobs/setup.sh package to make the Debian package as well, and to test it, completion, and examples with pandas, matplotlib, xarray
 #   jobs/setup.sh mpich   to build with MPICH as well (cmake --preset mpich); Open MPI stays the default
 #   jobs/setup.sh slurm   to test the batch scripts as well; no service of Slurm or munge is started or enabled
 set -eu
@@ -17,7 +17,7 @@ case "${1-}" in
 tests) packages="$packages libcmocka-dev python3 python3-numpy python3-h5py python3-jsonschema hdf5-tools zstd
     clang libclang-rt-14-dev" ;;
 package) packages="$packages dpkg-dev file gzip lintian zsh fish environment-modules lua5.3
-    python3-pandas python3-matplotlib" ;;
+    python3-pandas python3-matplotlib python3-xarray" ;;
 page) packages="$packages chromium chromium-driver python3-selenium tidy fonts-dejavu-core" ;;
 mpich) packages="$packages mpich libhdf5-mpich-dev" ;;
 slurm) packages="$packages slurmctld slurmd slurm-client munge slurm-wlm-basic-plugins iproute2" ;;

@@ -355,7 +355,7 @@ static const struct command_entry commands[] = {
     {"save", COMMAND_SAVE, "[MODE|SET...]", "modes",
      "add modes to a result file, with their outputs, without comparing"},
     {"compare", COMMAND_COMPARE, "[MODE...]", "modes", "compare the modes of a finished sweep again"},
-    {"attribute", COMMAND_ATTRIBUTE, "--mode MODE", NULL,
+    {"attribute", COMMAND_ATTRIBUTE, "MODE", "mode",
      "measure what each unit or layer of a mode costs (--by, --toward)"},
     {"mix", COMMAND_MIX, "--budget BUDGET", NULL,
      "choose the best of several modes for each layer, under a budget"},

@@ -150,7 +150,7 @@ static enum status add_dashed(struct settings *settings, char **argv, int *at, s
 
 static bool holds(const struct settings *settings, const char *name)
 {
-    const struct option *option = option_find(name, strlen(name));
+    const struct option *option = option_find_for(name, strlen(name), settings->command);
     for (int i = 0; i < settings->count; i++)
         if (settings->items[i].option == option) return true;
     return false;
@@ -159,8 +159,8 @@ static bool holds(const struct settings *settings, const char *name)
 static enum status unknown_command(const char *word, struct error *err)
 {
     const char *nearest = command_nearest(word);
-    return error_set(err, STATUS_USAGE, "unknown command '%.64s'%s%s%s; see ssmsweep --help", word,
-                     nearest ? ": did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+    return error_set(err, STATUS_USAGE, "unknown command '%.64s'%s%s%s see ssmsweep --help", word,
+                     nearest ? ": did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : ";");
 }
 
 // The positional arguments of the line, for the option that the command says: one word, or several as a list.
@@ -174,7 +174,7 @@ static enum status add_positional(struct positional *positional, const char *wor
 {
     const struct command_entry *command = positional->command;
     const struct option *target =
-        command->target ? option_find(command->target, strlen(command->target)) : NULL;
+        command->target ? option_find_for(command->target, strlen(command->target), command->command) : NULL;
     const bool takes_several = target && (target->kind == OPTION_LIST || target->kind == OPTION_LINES);
     if (!target || (positional->text && !takes_several))
         return error_set(err, STATUS_USAGE, "unexpected argument '%.64s': '%s' takes %s; see ssmsweep --help",
@@ -243,7 +243,7 @@ static enum status apply_positional(struct settings *settings, struct positional
                          target, text);
     positional->text = NULL;
     settings->model_by_name = strcmp(target, "model") == 0;
-    return add(settings, option_find(target, strlen(target)), text, err);
+    return add(settings, option_find_for(target, strlen(target), settings->command), text, err);
 }
 
 enum status settings_from_line(struct settings *settings, int argc, char **argv, struct error *err)
@@ -360,9 +360,9 @@ static enum status add_member(struct settings *settings, const struct json *valu
     const struct option *option = find_key(settings, key);
     if (!option || !option_in_job_file(option)) {
         const char *nearest = option ? NULL : option_nearest(key, strlen(key));
-        return error_set(err, STATUS_USAGE, "%s: unknown key '%.64s'%s%s%s; see ssmsweep --help",
+        return error_set(err, STATUS_USAGE, "%s: unknown key '%.64s'%s%s%s see ssmsweep --help",
                          settings->path, key, nearest ? ": did you mean '" : "", nearest ? nearest : "",
-                         nearest ? "'?" : "");
+                         nearest ? "'?" : ";");
     }
     if (json_is_null(value)) return STATUS_OK; // as if it were not there
     char *text = value_text(option, value);

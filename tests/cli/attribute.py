@@ -251,7 +251,7 @@ def check_layer(checks, folder):
     checks.check(len(later) == 12 and all(p["without"]["change_interval"] == "equal" for p in later), "later layers change nothing at layer 11", later[:1])
     harness.write_json(os.path.join(folder, "job.json"), {"mode": "2-1", "layers": "0-2", "by": "layer"})
     jobs = [harness.run(["attribute", "--dry-run"] + words, 1, folder).out
-            for words in (["--job", "job.json"], ["--mode", "2-1", "--layers", "0-2", "--by", "layer"], ["--mode", "2-1", "--by", "layer"])]
+            for words in (["--job", "job.json"], ["2-1", "--layers", "0-2", "--by", "layer"], ["--mode", "2-1", "--by", "layer"])]
     runs = [re.findall(r"^runs: (\d+)", out, re.M) for out in jobs]
     checks.check(runs[0] == runs[1] != runs[2] and runs[0], "mode and layers of a job file", runs)
     result = attribute(folder, "--dry-run", "--by", "unit,layer", name="dry")

@@ -37,6 +37,8 @@ COMPLETED = {    # line: (all of these words, none of those)
     "ssmsweep --reference f": (["fp32", "fp16"], ["2-1"]),
     "ssmsweep --components=mixer_output,ssm_": (["mixer_output,ssm_input", "mixer_output,ssm_dt"], []),
     "ssmsweep save --layers ": (["first", "last", "all"], []),
+    "ssmsweep compare --layers ": (["first", "last", "all"], []),
+    "ssmsweep compare --components ssm_": (["ssm_input", "ssm_output"], ["mixer_output"]),
     "ssmsweep attribute --units conv1d": (["conv1d:output"], ["scan:u"]),
     "ssmsweep attribute --units conv1d:o": (["output"], ["conv1d:output"]),    # bash has cut the word at the colon
     "ssmsweep attribute --metric ": (["kl_mean"], []),
