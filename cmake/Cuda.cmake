@@ -5,7 +5,7 @@
 # where nvcc is there and does not work.  The CUDA runtime is linked statically and loads the driver when it is first asked for
 # a device: the program starts where there is none.
 #
-# Sets SSMSWEEP_CUDA_FOUND; then ssmsweep_cuda_library(NAME FILE.cu ...) makes a library of kernels.
+# Sets SSMSWEEP_CUDA_FOUND and SSMSWEEP_CUDA_RELEASE; then ssmsweep_cuda_library(NAME FILE.cu ...) makes a library of kernels.
 set(SSMSWEEP_CUDA AUTO CACHE STRING "Build the backend on a GPU: ON, OFF, or AUTO (where nvcc of CUDA 11.8 or newer works)")
 set_property(CACHE SSMSWEEP_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(SSMSWEEP_CUDA_ARCHITECTURES 80 CACHE STRING
@@ -59,6 +59,7 @@ else()
     ssmsweep_nvcc_flags()
     execute_process(COMMAND ${SSMSWEEP_NVCC} --version OUTPUT_VARIABLE version ERROR_QUIET)
     string(REGEX MATCH "release ([0-9.]+)" version "${version}")
+    set(SSMSWEEP_CUDA_RELEASE ${CMAKE_MATCH_1})
     get_filename_component(toolkit ${SSMSWEEP_NVCC} REALPATH)
     get_filename_component(toolkit ${toolkit} DIRECTORY)
     find_path(SSMSWEEP_CUDA_INCLUDE cuda_runtime_api.h HINTS ${toolkit}/../include PATH_SUFFIXES cuda)

@@ -26,7 +26,7 @@ static struct batch_shape shape_of(const struct dims *d, int max_tokens, int thr
     return (struct batch_shape){max_tokens, threads, d->d_state, d->chunk_size};
 }
 
-static size_t bytes_on(const struct backend *backend, const struct dims *dims, int max_tokens, int threads)
+size_t forward_bytes_on(const struct backend *backend, const struct dims *dims, int max_tokens, int threads)
 {
     _Alignas(16) unsigned char unused[ARCH_MOST_POINTERS_BYTES]; // pointers that nobody wants
     struct forward f = {.backend = backend, .shape = shape_of(dims, max_tokens, threads)};
@@ -38,7 +38,7 @@ static size_t bytes_on(const struct backend *backend, const struct dims *dims, i
 
 size_t forward_bytes(const struct dims *dims, int max_tokens, int threads)
 {
-    return bytes_on(backend_default(), dims, max_tokens, threads);
+    return forward_bytes_on(backend_default(), dims, max_tokens, threads);
 }
 
 enum status forward_open(struct forward **forward, const struct weights *weights, int max_tokens, int threads,
@@ -59,7 +59,8 @@ enum status forward_open_on(struct forward **forward, const struct backend *back
     f->work = calloc(1, d->arch->work_bytes);
     if (!f->work) error_memory(err, d->arch->work_bytes, "a forward pass");
     if (err->status ||
-        backend->reserve(&f->arena, bytes_on(backend, d, max_tokens, threads), "a forward pass", err) ||
+        backend->reserve(&f->arena, forward_bytes_on(backend, d, max_tokens, threads), "a forward pass",
+                         err) ||
         backend->open(&f->batch, &f->shape, err) ||
         backend->hold(f->batch, weights->block, weights->block_bytes, err)) {
         forward_close(f);
@@ -77,6 +78,11 @@ void forward_close(struct forward *forward)
     forward->backend->release(&forward->arena);
     free(forward->work);
     free(forward);
+}
+
+const struct backend *forward_backend(const struct forward *forward)
+{
+    return forward->backend;
 }
 
 struct team *forward_team(const struct forward *forward)
@@ -99,6 +105,32 @@ enum status forward_settle(struct forward *forward, struct error *err)
 void forward_set_dither(struct forward *forward, uint64_t seed)
 {
     forward->dither = seed;
+    forward->batch->seeds = NULL;
+}
+
+void forward_set_dithers(struct forward *forward, const uint64_t *seeds)
+{
+    forward->dither = seeds[0];
+    forward->batch->seeds = seeds;
+}
+
+void forward_measure(struct forward *forward, const struct pair *pairs, int count, int tokens,
+                     struct measured *found)
+{
+    forward->batch->tokens = tokens;
+    forward->backend->measure(forward->batch, pairs, count, found);
+}
+
+void forward_predict(struct forward *forward, struct prediction *predictions, const float *reference_logits,
+                     const float *mode_logits, const int32_t *next, int count, int first_id, int ids)
+{
+    forward->backend->predict(forward->batch, predictions, reference_logits, mode_logits, next, count,
+                              first_id, ids, round_up16(ids));
+}
+
+const float *forward_fetch(struct forward *forward, const float *from, long count)
+{
+    return forward->backend->fetch ? forward->backend->fetch(forward->batch, from, count) : from;
 }
 
 // ---- captures and observers ----
@@ -113,8 +145,17 @@ static bool give(const struct pass *pass, int component, const struct seen *seen
 {
     const struct capture *capture = ((const struct sink *)pass->context)->capture;
     if (!capture || !capture->want || !(capture->want[pass->layer] >> component & 1u)) return true;
-    const float *values = pass->batch->backend->give(pass->batch, seen, pass->room);
-    return capture->take(capture->context, pass->layer, component, values, pass->batch->tokens, seen->width);
+    const struct backend *on = pass->batch->backend;
+    const float *values;
+    if (capture->place) {
+        float *place = capture->place(capture->context, component);
+        on->keep(pass->batch, seen, place);
+        values = place;
+    } else {
+        values = on->give(pass->batch, seen, pass->room);
+    }
+    return values &&
+           capture->take(capture->context, pass->layer, component, values, pass->batch->tokens, seen->width);
 }
 
 // The quantile of a compact copy, which it may reorder.
@@ -191,16 +232,29 @@ void forward_start(struct forward *forward, struct stream *stream, const struct 
     if (recipe->embedding == FORMAT_FP16) on->round_half(forward->batch, stream->h, ld);
 }
 
+void stream_copy(struct forward *forward, const struct stream *from, struct stream *to, int length)
+{
+    to->rotated = from->rotated;
+    stream_turn(forward, from, to, length);
+}
+
+bool stream_same(struct forward *forward, const struct stream *a, const struct stream *b, int length)
+{
+    const long count = length * forward->weights->ld_model;
+    const struct backend *on = forward->batch->backend;
+    return a->rotated == b->rotated && on->same(forward->batch, a->h, b->h, count) &&
+           on->same(forward->batch, a->residual, b->residual, count);
+}
+
 void stream_turn(struct forward *forward, const struct stream *from, struct stream *to, int length)
 {
     const struct rotations *rotations = &forward->weights->rotations;
     const struct hadamard *rotation = to->rotated ? &rotations->model.forward : &rotations->model.inverse;
     const struct backend *on = forward->batch->backend;
     const long ld = forward->weights->ld_model;
-    const size_t bytes = (size_t)(length * ld) * sizeof(float);
     forward->batch->tokens = length;
-    memcpy(to->residual, from->residual, bytes);
-    memcpy(to->h, from->h, bytes);
+    on->copy(forward->batch, from->residual, to->residual, length * ld);
+    on->copy(forward->batch, from->h, to->h, length * ld);
     if (to->rotated == from->rotated) return;
     on->rotate(forward->batch, rotation, to->residual, ld);
     on->rotate(forward->batch, rotation, to->h, ld);

@@ -33,6 +33,7 @@ static const struct job defaults = {
     .reference = "fp32",
     .output_dir = "layer_outputs",
     .result_name = "sweep.h5",
+    .device = "auto",
     .limit = -1,
     .comparison_dir = "comparisons",
     .grace_seconds = 30,

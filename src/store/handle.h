@@ -39,6 +39,9 @@ struct store {
     struct data_place *outputs;  // [n_runs][n_layer][n_components]
     struct sink *sink;
     struct writer *writer;
+    // Samples under way, where they may be several: the i-th of run r is run i * n_runs + r of the writer.
+    int *expected;
+    int n_expected, n_runs;
     // The file itself, to be found again under its path.
     dev_t device;
     ino_t inode;

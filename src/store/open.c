@@ -133,6 +133,7 @@ static enum status open_file(struct store *store, const struct contents *content
     if (!write_remember(store, err)) find_datasets(store, contents, err);
     if (comm_agree(&store->comm, err) || open_sink(store, contents->io, err)) return err->status;
     const bool threaded = contents->io->driver == STORE_POSIX || store->comm.threads_may_call;
+    store->n_runs = contents->plan->n_runs;
     writer_open(&store->writer, store->sink, most_bytes(contents), contents->plan->n_runs, threaded, err);
     return comm_agree(&store->comm, err);
 }
@@ -146,6 +147,7 @@ enum status store_close(struct store *store, struct error *err)
     if (store->sink) write_look(store);
     sink_close(store->sink, &store->loss, err);
     if (store->locked >= 0) close(store->locked);
+    free(store->expected);
     free(store->outputs);
     free(store->of_runs);
     free(store->of_cells);

@@ -228,6 +228,31 @@ enum status store_write_observed(struct store *store, int sample, const float *o
 
 // ---- the samples of a run ----
 
+enum status store_widen(struct store *store, int samples, struct error *err)
+{
+    int *expected = realloc(store->expected, (size_t)samples * sizeof *expected);
+    if (!expected) return error_memory(err, (size_t)samples * sizeof *expected, "samples under way");
+    store->expected = expected;
+    store->n_expected = 0;
+    return writer_widen(store->writer, samples * store->n_runs, err);
+}
+
+void store_expect(struct store *store, const int *samples, int count)
+{
+    store->n_expected = store->expected ? count : 0; // one alone needs no place
+    for (int i = 0; i < store->n_expected; i++)
+        store->expected[i] = samples[i];
+}
+
+// Which of the samples under way it is, for the writer.
+static int under_way(const struct store *store, int run, int sample)
+{
+    int place = 0;
+    while (place < store->n_expected - 1 && store->expected[place] != sample)
+        place++;
+    return place * store->n_runs + run;
+}
+
 enum status store_write_state(struct store *store, int run, int sample, enum store_state state,
                               struct error *err)
 {
@@ -251,8 +276,8 @@ enum status store_write_output(struct store *store, int run, int layer, int comp
     if (!slot.of.data)
         return error_set(err, STATUS_INTERNAL, "%s: layer %d %s is not in the plan", store->path, layer,
                          store->arch->components[component].name);
-    return writer_put(store->writer, run, &slot, values, (size_t)length * (size_t)width * sizeof *values,
-                      err);
+    return writer_put(store->writer, under_way(store, run, sample), &slot, values,
+                      (size_t)length * (size_t)width * sizeof *values, err);
 }
 
 enum status store_write_metrics(struct store *store, int run, int sample, const struct store_metrics *metrics,
@@ -265,7 +290,8 @@ enum status store_write_metrics(struct store *store, int run, int sample, const 
         [DATA_ISOLATED] = metrics->isolated};
     for (int d = DATA_FIRST_METRIC; d < LAYOUT_DATA; d++) {
         const struct slot slot = slot_of(store, (enum layout_data)d, run, sample);
-        if (slot.of.data && writer_put(store->writer, run, &slot, rows[d], slot.row_bytes, err))
+        if (slot.of.data &&
+            writer_put(store->writer, under_way(store, run, sample), &slot, rows[d], slot.row_bytes, err))
             return err->status;
     }
     return STATUS_OK;
@@ -278,17 +304,17 @@ enum status store_write_done(struct store *store, int run, int sample, float sec
                                            .state = state_slot(store, run, sample),
                                            .done = STORE_ITEM_DONE};
     if (check_still_there(store, err)) {
-        store_write_cancel(store, run);
+        store_write_cancel(store, run, sample);
         return err->status;
     }
-    writer_put_account(store->writer, run, &account, seconds, err);
-    return writer_settle(store->writer, run, err);
+    writer_put_account(store->writer, under_way(store, run, sample), &account, seconds, err);
+    return writer_settle(store->writer, under_way(store, run, sample), err);
 }
 
-void store_write_cancel(struct store *store, int run)
+void store_write_cancel(struct store *store, int run, int sample)
 {
     struct error unused = {0};
-    writer_settle(store->writer, run, &unused);
+    writer_settle(store->writer, under_way(store, run, sample), &unused);
 }
 
 enum status store_sync(struct store *store, struct error *err)

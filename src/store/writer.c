@@ -82,7 +82,7 @@ static enum status write_account(struct writer *writer, int run, const struct wr
 static void forget_sample(struct writer *writer, int run)
 {
     unsigned char unused[HASH_BYTES];
-    hash_finish(writer->runs[run].hash, unused);
+    if (writer->runs[run].hash) hash_finish(writer->runs[run].hash, unused);
 }
 
 // ---- the thread ----
@@ -128,6 +128,14 @@ static void *empty_ring(void *context)
 
 // ---- the producer ----
 
+// Runs that came later have a hash from their first data on.
+static enum status need_hash(struct writer *writer, int run, struct error *err)
+{
+    struct under_way *way = &writer->runs[run];
+    if (!way->hash) way->hash = hash_open();
+    return way->hash ? STATUS_OK : error_memory(err, HASH_BYTES, "a writer");
+}
+
 // Waits for room and gives it; NULL after a failed write of the run.  Without the lock on return: nobody
 // looks at it before publish().
 static struct record *begin_record(struct writer *writer, int run, size_t data_bytes, struct error *err)
@@ -164,6 +172,7 @@ static void publish(struct writer *writer, const struct record *record)
 enum status writer_put(struct writer *writer, int run, const struct slot *slot, const void *data,
                        size_t bytes, struct error *err)
 {
+    if (need_hash(writer, run, err)) return err->status;
     if (!writer->ring) {
         struct error *failure = &writer->runs[run].failure;
         if (!failure->status) write_data(writer, run, slot, data, bytes, failure);
@@ -182,6 +191,7 @@ enum status writer_put(struct writer *writer, int run, const struct slot *slot, 
 enum status writer_put_account(struct writer *writer, int run, const struct writer_account *account,
                                float seconds, struct error *err)
 {
+    if (need_hash(writer, run, err)) return err->status;
     if (!writer->ring) {
         struct error *failure = &writer->runs[run].failure;
         if (!failure->status) write_account(writer, run, account, seconds, failure);
@@ -265,6 +275,17 @@ enum status writer_open(struct writer **writer, struct sink *sink, size_t most_b
     else
         *writer = made;
     return err->status;
+}
+
+enum status writer_widen(struct writer *writer, int runs, struct error *err)
+{
+    if (runs <= writer->n_runs) return STATUS_OK;
+    struct under_way *more = realloc(writer->runs, (size_t)runs * sizeof *more);
+    if (!more) return error_memory(err, (size_t)runs * sizeof *more, "a writer");
+    memset(more + writer->n_runs, 0, (size_t)(runs - writer->n_runs) * sizeof *more);
+    writer->runs = more; // the thread sleeps
+    writer->n_runs = runs;
+    return STATUS_OK;
 }
 
 void writer_close(struct writer *writer)

@@ -25,6 +25,8 @@ enum status writer_open(struct writer **writer, struct sink *sink, size_t most_b
                         struct error *err);
 // Waits for what is under way; loses what writer_settle() did not ask about.  NULL is fine.
 void writer_close(struct writer *writer);
+// From now on there are so many runs, not fewer than before; nothing may be under way.
+enum status writer_widen(struct writer *writer, int runs, struct error *err);
 
 // Copies `bytes` of data, to be put into the slot and to count in the digest of the sample of this run (0 to
 // runs - 1); waits while the ring is full.  An error is that of an earlier write of the run: nothing more is

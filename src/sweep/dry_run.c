@@ -9,6 +9,7 @@
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/compute/backend.h"
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/plan/predict.h"
 #include "ssmsweep/store/store.h"
@@ -92,15 +93,14 @@ static bool take(void *context, int layer, int component, const float *values, i
     return true;
 }
 
-static void measure_component(void *context, int part)
+static void measure_layer(const struct stand *s)
 {
-    const struct stand *s = context;
-    struct accumulator moments;
-    struct profile profile;
-    accumulator_clear(&moments);
-    profile_clear(&profile);
-    backend_default()->measure(&moments, &profile, s->reference[part], s->values[part], (size_t)s->tokens,
-                               arch_width(&s->model.dims, part));
+    struct measured found[ARCH_MOST_COMPONENTS];
+    struct pair pairs[ARCH_MOST_COMPONENTS] = {{0}};
+    const int components = s->model.dims.arch->n_components;
+    for (int c = 0; c < components; c++)
+        pairs[c] = (struct pair){s->reference[c], s->values[c], arch_width(&s->model.dims, c), true};
+    forward_measure(s->engine.forward, pairs, components, s->tokens, found);
 }
 
 static void run_layer(struct stand *s, const struct recipe *recipe, bool measures)
@@ -109,8 +109,7 @@ static void run_layer(struct stand *s, const struct recipe *recipe, bool measure
     const struct capture capture = {.want = all, .take = take, .context = s};
     s->measures = measures;
     forward_step(s->engine.forward, &s->stream, recipe, s->scales, 0, s->tokens, &capture, NULL);
-    if (measures)
-        team_run(forward_team(s->engine.forward), s->model.dims.arch->n_components, measure_component, s);
+    if (measures) measure_layer(s);
 }
 
 static void run_observation(struct stand *s)
@@ -128,8 +127,8 @@ static void run_predictions(struct stand *s)
     struct prediction predictions[PREDICTED_TOKENS];
     const int32_t next[PREDICTED_TOKENS] = {0};
     head_logits(s->engine.forward, s->stream.rotated, s->normed, count, 0, ids, s->logits);
-    backend_default()->predict(predictions, s->logits, s->logits, next, count, 0, ids,
-                               (ids + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES);
+    predictions_add(predictions, s->logits, s->logits, next, count, 0, ids,
+                    (ids + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES);
 }
 
 enum subject { TIMED_LAYER, TIMED_COMPARED_LAYER, TIMED_OBSERVATION, TIMED_PREDICTIONS };

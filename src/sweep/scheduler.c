@@ -122,20 +122,42 @@ static void poll_between(struct scheduler *scheduler, double now)
     scheduler_poll(scheduler);
 }
 
+// Those of a batch that nobody failed in: all of them at once, or none.
+static int run_together(struct scheduler *scheduler, const struct wire_batch *batch)
+{
+    struct task *task = scheduler->task;
+    if (!task->run_many || batch->attempt > 0 || stops(scheduler)) return 0;
+    scheduler->attempt = 0;
+    scheduler->final = false;
+    scheduler->item_work = 0;
+    const bool done = task->run_many(task->context, batch->first, batch->count, scheduler);
+    if (!done) scheduler_complete(scheduler, 0);
+    scheduler->idle_since = progress_clock();
+    return done ? batch->count : 0;
+}
+
+// As many as are worth their while, where some are.
+static int wish_of(const struct scheduler *scheduler, const struct wire_request *report, double seconds)
+{
+    const int wish = batches_wish(report, scheduler->wish, seconds), together = scheduler->task->together;
+    return scheduler->task->run_many && wish < together ? together : wish;
+}
+
 // Runs a batch up to its end, a failure, a wish to stop, or the time that a batch may take.
 static struct wire_request run_batch(struct scheduler *scheduler, const struct wire_batch *batch)
 {
     const double longest = 1e-3 * LONGEST_BATCH_MILLISECONDS, began = progress_clock();
-    struct wire_request report = {.batch = *batch};
-    double now = began;
-    while (report.done < batch->count && now - began <= longest && !stops(scheduler)) {
+    struct wire_request report = {.batch = *batch, .done = run_together(scheduler, batch)};
+    const double one_by_one = progress_clock();
+    double now = one_by_one;
+    while (report.done < batch->count && now - one_by_one <= longest && !stops(scheduler)) {
         report.outcome = run_item(scheduler, batch->first + report.done, batch->attempt);
         now = scheduler->idle_since;
         if (report.outcome != WIRE_DONE) break;
         report.done++;
         if (report.done < batch->count) poll_between(scheduler, now);
     }
-    scheduler->wish = report.wish = batches_wish(&report, scheduler->wish, now - began);
+    scheduler->wish = report.wish = wish_of(scheduler, &report, now - began);
     report.signal = stop_wanted(scheduler->stop) ? scheduler->stop->signal : 0;
     report.work = take_work(scheduler);
     return report;
@@ -370,7 +392,7 @@ enum status scheduler_run(const struct comm *comm, struct task *task, struct pro
                                   .task = task,
                                   .progress = progress,
                                   .stop = task->stop,
-                                  .wish = 1,
+                                  .wish = task->run_many ? task->together : 1,
                                   .workers = comm->ranks - 1};
     if (!scheduler.stop) scheduler.stop = &scheduler.no_stop;
     task->done = task->given_up = 0;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "calibration.h"
+#include "device.h"
 #include "head_groups.h"
 #include "inputs.h"
 #include "resume.h"
@@ -331,6 +332,7 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
                             .model = &sweep->model,
                             .dims = &sweep->model.dims,
                             .threads = sweep->threads,
+                            .device = sweep->device,
                             .stop = sweep->stop,
                             .log = sweep->log};
     stock_open(stock, sweep, err);
@@ -344,6 +346,7 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
         return err->status;
     if (obey_stop(sweep, err)) return err->status;
     worker.forward = engine->forward;
+    worker.weights = engine->weights;
     if (grouped && engine->forward && group_heads(sweep, &worker, engine, store, found, times, err))
         return err->status;
     return fill_store(sweep, &worker, store, stock, times, err);
@@ -541,13 +544,15 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     const struct threads threads = threads_choose(job->threads, comm);
     sweep->threads = threads.per_rank;
     sweep->result_path = sweep_result_path(job, err);
-    if (comm_agree(comm, err) || output_folders_claim(sweep, err) || refuse_existing(sweep, err) ||
-        job_modes_settle(sweep, err) || check_job_bytes(sweep, err) || refuse_locked(sweep, err))
+    if (comm_agree(comm, err) || device_choose(sweep, err) || output_folders_claim(sweep, err) ||
+        refuse_existing(sweep, err) || job_modes_settle(sweep, err) || check_job_bytes(sweep, err) ||
+        refuse_locked(sweep, err))
         return err->status;
     job = sweep->job;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err)) return err->status;
     head_groups_settle(sweep, err);
     if (comm_agree(comm, err)) return err->status;
+    device_settle(sweep);
     notes_log(log, &sweep->model.notes);
     notes_log(log, &sweep->reference.notes);
     if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "device.h"
 #include "lockstep.h"
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/sweep/scheduler.h"
@@ -17,6 +18,8 @@ struct sweeping {
     const struct worker *worker;
     struct store *store;
     struct lockstep *lockstep;
+    struct device *device; // NULL: all is computed on the processor
+    struct task *task;
     struct finished *finished; // as far as this rank knows
     long long failed;
 };
@@ -68,8 +71,8 @@ static enum status sweep_item(void *context, int index, struct scheduler *schedu
     for (int place = item.first_place; place < item.first_place + item.samples; place++) {
         const int s = plan_sample(plan, place);
         *err = (struct error){0};
-        if (lockstep_sample(sweeping->lockstep, &plan->groups[item.group], s, sweeping->finished, scheduler,
-                            err) == STATUS_OK)
+        if (lockstep_samples(sweeping->lockstep, &plan->groups[item.group], &s, 1, sweeping->finished,
+                             scheduler, err) == STATUS_OK)
             continue;
         if (err->status != STATUS_IO) return err->status;
         if (!store_can_write(sweeping->store)) scheduler_end(scheduler);
@@ -79,6 +82,23 @@ static enum status sweep_item(void *context, int index, struct scheduler *schedu
     scheduler_complete(scheduler, item_cost(sweeping->worker, &item));
     *err = first;
     return err->status;
+}
+
+// On the device; what it leaves is for sweep_item().
+static bool sweep_items(void *context, int first, int count, struct scheduler *scheduler)
+{
+    struct sweeping *sweeping = context;
+    double cost = 0;
+    if (!device_run(sweeping->device, first, count, scheduler)) {
+        if (device_items(sweeping->device) == 0) sweeping->task->run_many = NULL; // it is lost
+        return false;
+    }
+    for (int i = first; i < first + count; i++) {
+        const struct item item = plan_item(sweeping->worker->plan, i);
+        cost += item_cost(sweeping->worker, &item);
+    }
+    scheduler_complete(scheduler, cost);
+    return true;
 }
 
 enum status worker_sweep(const struct worker *worker, struct store *store, const float *scales,
@@ -93,8 +113,13 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
                         .stop = worker->stop,
                         .log = worker->log};
     const long long before = finished_count(finished);
-    lockstep_open(&sweeping.lockstep, worker, store, scales, err);
+    const struct group_shape shape = group_shape_of(worker->corpus->max_tokens, worker->threads);
+    lockstep_open(&sweeping.lockstep, worker, worker->forward, &shape, store, scales, err);
     if (comm_agree(worker->comm, err)) goto close_lockstep;
+    device_open(&sweeping.device, worker, store, scales, finished);
+    sweeping.task = &task;
+    task.run_many = sweeping.device ? sweep_items : NULL;
+    task.together = device_items(sweeping.device);
     if (worker->comm->rank == 0 && progress->interval_seconds >= 0) progress->all_work = cost_of_all(worker);
     scheduler_run(worker->comm, &task, progress, err);
     comm_unite_bits(worker->comm, finished->bits, finished_words(finished)); // what one rank stored, all know
@@ -102,6 +127,7 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
     *count = (struct sweep_count){.stored = finished_count(finished) - before, .ended = task.ended};
     MPI_Allreduce(&sweeping.failed, &count->failed, 1, MPI_LONG_LONG, MPI_SUM, worker->comm->world);
 close_lockstep:
+    device_close(sweeping.device);
     lockstep_close(sweeping.lockstep);
     return err->status;
 }

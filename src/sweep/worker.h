@@ -21,8 +21,10 @@ struct worker {
     const struct corpus *calibration; // observed
     const struct model *model;        // whose mapped embedding a pass reads; NULL: not known
     const struct dims *dims;
+    const struct weights *weights; // packed; those of `forward`
     struct forward *forward;
     int threads;
+    int device; // GPU of this rank, -1: none
     struct stop *stop;
     const struct log *log;
 };

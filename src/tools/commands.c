@@ -165,8 +165,8 @@ static void info(const struct job *job, struct error *err)
 {
     const struct info_request request = {
         .path = job->model_dir, .json = job->json, .tokens = job->calib_seqlen, .threads = job->threads};
-    if (job->cpu)
-        info_print_cpu(stdout, job->json, err);
+    if (job->machine)
+        info_print_machine(stdout, job->json, err);
     else
         info_print(stdout, &request, err);
 }

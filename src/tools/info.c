@@ -2,14 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "info_parts.h"
 #include "ssmsweep/arch/groups.h"
 #include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/file.h"
-#include "ssmsweep/base/team.h"
-#include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/report/view.h"
 #include "ssmsweep/store/claim.h"
 #include "ssmsweep/store/store.h"
@@ -233,72 +230,6 @@ static enum status info_print_result(FILE *out, const char *path, bool json, str
 }
 
 // ---- the command ----
-
-// ---- this machine ----
-
-static const char *const kernel_names[] = {"avx512", "avx2", "scalar", "naive"}; // as kernels.h has them
-enum { KERNEL_NAMES = sizeof kernel_names / sizeof kernel_names[0] };
-
-struct cores {
-    long machine, usable; // `usable`: by this process, as taskset, a launcher or a quota has it
-};
-
-static struct cores count_cores(void)
-{
-    return (struct cores){.machine = sysconf(_SC_NPROCESSORS_ONLN), .usable = cores_usable()};
-}
-
-static void put_cpu(struct json_writer *w, const struct kernels *chosen, const struct cores *cores)
-{
-    json_begin_object(w, NULL);
-    json_put_string(w, "kind", "cpu");
-    json_put_integer(w, "cores", cores->machine);
-    json_put_integer(w, "usable_cores", cores->usable);
-    json_begin_array(w, "instruction_sets");
-    for (int i = 0; i < KERNEL_NAMES; i++)
-        if (kernels_find(kernel_names[i])) json_put_string(w, NULL, kernel_names[i]);
-    json_end_array(w);
-    json_put_string(w, "chosen", chosen->name);
-    json_end_object(w);
-}
-
-enum status info_print_cpu(FILE *out, bool json, struct error *err)
-{
-    const struct kernels *chosen;
-    const struct cores cores = count_cores();
-    if (kernels_choose(&chosen, err)) return err->status;
-    if (json) {
-        struct json_writer *w = json_writer_open();
-        if (!w) return error_memory(err, 1, "JSON");
-        put_cpu(w, chosen, &cores);
-        return info_finish_json(out, w, err);
-    }
-    fprintf(out, "cores             %ld", cores.machine);
-    if (cores.usable != cores.machine) fprintf(out, ", %ld for this process", cores.usable);
-    fprintf(out, "\ninstruction sets ");
-    for (int i = 0; i < KERNEL_NAMES; i++)
-        if (kernels_find(kernel_names[i])) fprintf(out, " %s", kernel_names[i]);
-    fprintf(out, "\nchosen            %s\n", chosen->name);
-    return STATUS_OK;
-}
-
-void info_print_built(FILE *out)
-{
-#ifdef __clang__
-    fprintf(out, "compiler          clang %d.%d.%d\n", __clang_major__, __clang_minor__,
-            __clang_patchlevel__);
-#else
-    fprintf(out, "compiler          gcc %d.%d.%d\n", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
-#endif
-#ifdef __x86_64__
-    fputs(
-        "instruction sets  avx512 avx2 scalar (SSMSWEEP_ISA); `ssmsweep info --cpu`: those of this machine\n",
-        out);
-#else
-    fputs("instruction sets  scalar\n", out);
-#endif
-    fputs("CUDA              no\n", out);
-}
 
 // ---- a path ----
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the two halves of `info` share.
+// What the parts of `info` share.
 #ifndef SSMSWEEP_TOOLS_INFO_PARTS_H
 #define SSMSWEEP_TOOLS_INFO_PARTS_H
 

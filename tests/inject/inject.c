@@ -6,6 +6,8 @@
 //   ssmsweep_inject --inject die@POINT[:K][/RANK] ...     SIGKILL in front of the K-th POINT (1)
 //   ssmsweep_inject --inject stop@POINT[:K][/RANK] ...    SIGUSR1 there
 //   ssmsweep_inject --inject command@POINT[:K][/RANK] ... runs the shell command $INJECT_COMMAND there
+//   ssmsweep_inject --inject device-memory:K ...          the K-th piece of a GPU's memory is not there
+//   ssmsweep_inject --inject device:K ...                 from the K-th wait for it on the GPU is lost
 //   ssmsweep_inject --inject sparse:1 ...                 as on a file system that cannot reserve space
 //   ssmsweep_inject --inject nolocks:1 ...                as on a file system that cannot lock files
 //   ssmsweep_inject --inject named:1 ...                  as on a file system on which every file has a name
@@ -40,6 +42,10 @@ static struct {
     long count;
     pthread_mutex_t lock;
 } plan = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+#ifdef SSMSWEEP_INJECT_CUDA
+static bool lost; // the GPU
+#endif
 
 static void say(const char *what, long at)
 {
@@ -110,6 +116,13 @@ int main(int argc, char **argv)
         fault;                                                                                               \
         return __real_##name arguments;                                                                      \
     }
+
+// ---- on a GPU: its memory is out, and 702: the launch took too long, after which nothing works ----
+#ifdef SSMSWEEP_INJECT_CUDA
+WRAP(int, cudaMalloc, (void **memory, size_t bytes), (memory, bytes), if (fires("device-memory")) return 2)
+WRAP(int, cudaStreamSynchronize, (void *stream), (stream), if (fires("device")) lost = true;
+     if (lost) return 702)
+#endif
 
 // ---- alloc ----
 #define NO_MEMORY                                                                                            \

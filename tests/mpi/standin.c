@@ -6,6 +6,7 @@
 
 #include "ssmsweep/arch/mamba1.h"
 #include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/compute/measure.h"
 #include "ssmsweep/recipe/mode.h"
 
 struct weights {
@@ -91,6 +92,31 @@ enum status forward_open(struct forward **forward, const struct weights *weights
     return STATUS_OK;
 }
 
+enum status forward_open_on(struct forward **forward, const struct backend *backend,
+                            const struct weights *weights, int max_tokens, int threads, struct error *err)
+{
+    (void)backend;
+    return forward_open(forward, weights, max_tokens, threads, err);
+}
+
+const struct backend *forward_backend(const struct forward *forward)
+{
+    (void)forward;
+    return &backend_cpu;
+}
+
+bool forward_divide(struct forward *forward, const int *lengths, int samples)
+{
+    (void)forward, (void)lengths, (void)samples;
+    return false;
+}
+
+enum status forward_settle(struct forward *forward, struct error *err)
+{
+    (void)forward, (void)err;
+    return STATUS_OK;
+}
+
 struct team *forward_team(const struct forward *forward)
 {
     (void)forward; // the tests run one thread
@@ -142,6 +168,36 @@ void forward_set_dither(struct forward *forward, uint64_t seed)
     forward->dither = seed;
 }
 
+void forward_set_dithers(struct forward *forward, const uint64_t *seeds)
+{
+    forward->dither = seeds[0];
+}
+
+void forward_measure(struct forward *forward, const struct pair *pairs, int count, int tokens,
+                     struct measured *found)
+{
+    (void)forward;
+    for (int i = 0; i < count; i++) {
+        accumulator_clear(&found[i].moments);
+        profile_clear(&found[i].profile);
+        pairs_add_sample(&found[i].moments, &found[i].profile, pairs[i].ref, pairs[i].mode, (size_t)tokens,
+                         pairs[i].width);
+    }
+}
+
+void forward_predict(struct forward *forward, struct prediction *predictions, const float *reference_logits,
+                     const float *mode_logits, const int32_t *next, int count, int first_id, int ids)
+{
+    (void)forward;
+    predictions_add(predictions, reference_logits, mode_logits, next, count, first_id, ids, round_up16(ids));
+}
+
+const float *forward_fetch(struct forward *forward, const float *from, long count)
+{
+    (void)forward, (void)count;
+    return from;
+}
+
 // What distinguishes one pass from another stands at the beginning of its stream.
 void forward_start(struct forward *forward, struct stream *stream, const struct recipe *recipe,
                    const int32_t *ids, int length)
@@ -157,6 +213,19 @@ void stream_turn(struct forward *forward, const struct stream *from, struct stre
     const size_t bytes = stream_floats(&forward->weights->dims, length) * sizeof(float);
     memcpy(to->residual, from->residual, bytes);
     memcpy(to->h, from->h, bytes);
+}
+
+void stream_copy(struct forward *forward, const struct stream *from, struct stream *to, int length)
+{
+    to->rotated = from->rotated;
+    stream_turn(forward, from, to, length);
+}
+
+bool stream_same(struct forward *forward, const struct stream *a, const struct stream *b, int length)
+{
+    const size_t bytes = stream_floats(&forward->weights->dims, length) * sizeof(float);
+    return a->rotated == b->rotated && memcmp(a->h, b->h, bytes) == 0 &&
+           memcmp(a->residual, b->residual, bytes) == 0;
 }
 
 bool forward_step(struct forward *forward, struct stream *stream, const struct recipe *recipe,

@@ -35,6 +35,9 @@ struct batch {
     // A saturating cast makes a code of what is none.  So in a quantized layer it is looked for where it can
     // arise, and is put back into what comes of it: the first token that is not finite, or `tokens`.
     int broken;
+    // Where there are many samples dither() moves those of sample i as if the key were larger by seeds[i] -
+    // seeds[0]; NULL: by the key.
+    const uint64_t *seeds;
 };
 
 // What a capture or an observer sees of a step: rows of values, or of codes with their scale.
@@ -56,6 +59,18 @@ struct embedding {
     int rows;
 };
 
+// Captures that are compared: [tokens][width] each, in memory of the backend; may be the same.
+struct pair {
+    const float *ref, *mode;
+    int width;
+    bool profiled; // or only its moments are wanted
+};
+// What is found of the tokens of one sample.
+struct measured {
+    struct accumulator moments;
+    struct profile profile;
+};
+
 struct backend {
     const char *name;
     // Local.  Zeroed memory of the backend for `what`, given back by release().  STATUS_IO: there is not so
@@ -70,6 +85,9 @@ struct backend {
     // The tokens of the steps to come are those of so many samples, one behind the other; not where a step
     // is given another number of tokens.  NULL: a batch is one sample.
     void (*divide)(struct batch *batch, const int *lengths, int samples);
+    // Where memory of the backend is not the host's: puts `count` floats from there into memory of the host
+    // that is valid until the next call; NULL where they cannot be had.  NULL: it is the host's.
+    const float *(*fetch)(struct batch *batch, const float *from, long count);
     // Local.  Waits for the steps.  STATUS_IO: since the last call one failed, and what it left is worthless.
     enum status (*settle)(struct batch *batch, struct error *err);
     void (*close)(struct batch *batch);              // NULL is fine
@@ -105,6 +123,8 @@ struct backend {
     // Moves every normal number by -1, 0 or +1 unit in the last place, at random but the same everywhere for
     // the same key.
     void (*dither)(struct batch *batch, float *x, long ld, int width, uint64_t key);
+    // Are they the same bits?
+    bool (*same)(struct batch *batch, const float *a, const float *b, long count);
 
     // ---- what is not finite ----
     void (*find_broken)(struct batch *batch, const float *rows, long ld, int width); // sets batch->broken
@@ -120,14 +140,20 @@ struct backend {
     // A compact copy [tokens][width] on the host, rotated, NaN from batch->broken on; in `room`, in memory of
     // the batch until the next call, or where the values stand if nothing has to be done.
     const float *(*give)(struct batch *batch, const struct seen *seen, float *room);
+    // The same copy in memory of the backend, at `to`; NULL: that is the host's, and give() does it.
+    void (*keep)(struct batch *batch, const struct seen *seen, float *to);
     float (*most)(struct batch *batch, const float *x,
                   long count); // max|x|, count a multiple of 16; NaN is passed over
 
-    // ---- measuring: arguments and bits are those of compute/measure.h ----
-    void (*measure)(struct accumulator *moments, struct profile *profile, const float *ref, const float *mode,
-                    size_t length, int width);
-    void (*predict)(struct prediction *predictions, const float *reference_logits, const float *mode_logits,
-                    const int32_t *next, int count, int first_id, int ids, int stride);
+    // ---- measuring: bits are those of compute/measure.h ----
+    // Fills for each pair and sample found[count][samples].  Where the batch has no memory left settle() says
+    // so.
+    void (*measure)(struct batch *batch, const struct pair *pairs, int count, struct measured *found);
+    // Arguments as predictions_add() has them, logits in memory of the backend; `ids` may be those of many
+    // pieces of the vocabulary.
+    void (*predict)(struct batch *batch, struct prediction *predictions, const float *reference_logits,
+                    const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
+                    int stride);
 };
 
 extern const struct backend backend_cpu;

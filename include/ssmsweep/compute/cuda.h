@@ -11,7 +11,8 @@
 
 struct cuda_device {
     char name[256];
-    int major, minor; // compute capability
+    unsigned char uuid[16]; // of the device, whatever its number
+    int major, minor;       // compute capability
     int processors;
     size_t memory_bytes, free_bytes;
 };
@@ -26,5 +27,11 @@ int cuda_devices(void);
 
 // Local.  Of device 0 .. cuda_devices() - 1.
 enum status cuda_describe(int index, struct cuda_device *device, struct error *err);
+
+// Local.  What is opened from now on is on this device.
+enum status cuda_use(int index, struct error *err);
+
+// Local.  "12.4": with which this program was built; NULL: without.
+const char *cuda_version(void);
 
 #endif

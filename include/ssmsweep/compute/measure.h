@@ -5,10 +5,12 @@
 #ifndef SSMSWEEP_COMPUTE_MEASURE_H
 #define SSMSWEEP_COMPUTE_MEASURE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/compute/pair_block.h"
 #include "ssmsweep/measure/accumulate.h"
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/measure/percentile.h"
@@ -34,6 +36,22 @@ void predictions_add(struct prediction *predictions, const float *reference_logi
 // pieces the predictions come.
 void end_of_model_add(struct end_of_model *total, const float *reference_logits, const float *mode_logits,
                       const int32_t *next, int count, int vocab, int stride);
+
+// ---- sums that a device made ----
+
+// What pairs_lay_out() calls for a sample that lies at `at` of a tensor: for each block, and for each piece
+// of a block with several buckets, in the order in which pairs_add_blocks() takes them.
+struct pair_layout {
+    void (*block)(void *context, long first, int count);
+    void (*piece)(void *context, long first, int count);
+    void *context;
+};
+void pairs_lay_out(const struct pair_layout *layout, long at, int length, int width);
+
+// Local.  As pairs_add_sample(), of blocks[], histogram[PROFILE_BINS] and pieces[] of the sample; profile
+// NULL: the last two are not looked at.  False: not all values are finite, and nothing was added.
+bool pairs_add_blocks(struct accumulator *moments, struct profile *profile, const struct pair_block *blocks,
+                      const uint32_t *histogram, const struct pair_piece *pieces, int length, int width);
 
 // ---- what is measured of a source of samples, wherever they come from ----
 

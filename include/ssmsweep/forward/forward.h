@@ -28,12 +28,16 @@ struct forward; // opaque: workspace of one thread team, sized for the longest s
 // what has to be seen to meanwhile; false stops the pass too.
 struct capture {
     const uint32_t *want; // [n_layer], bit mask 1u << component; NULL: nothing is captured
+    // Where memory of the backend is not the host's: the place there for a component, which `take` gets then;
+    // NULL: `take` gets values on the host.
+    float *(*place)(void *context, int component);
     bool (*take)(void *context, int layer, int component, const float *values, int length, int width);
     bool (*between_layers)(void *context, int layer);
     void *context;
 };
 
 size_t forward_bytes(const struct dims *dims, int max_tokens, int threads); // size of the workspace
+size_t forward_bytes_on(const struct backend *backend, const struct dims *dims, int max_tokens, int threads);
 enum status forward_open(struct forward **forward, const struct weights *weights, int max_tokens, int threads,
                          struct error *err);
 // On another backend than that of the process; the weights are packed already.  Streams of others are in
@@ -47,7 +51,18 @@ bool forward_divide(struct forward *forward, const int *lengths, int samples);
 // came since the last call is worthless.
 enum status forward_settle(struct forward *forward, struct error *err);
 void forward_close(struct forward *forward);
+const struct backend *forward_backend(const struct forward *forward);
 struct team *forward_team(const struct forward *forward); // free between two calls
+
+// Measuring by the backend, of tensors in its memory: as struct backend has it, of samples of `tokens` tokens
+// in all.
+void forward_measure(struct forward *forward, const struct pair *pairs, int count, int tokens,
+                     struct measured *found);
+void forward_predict(struct forward *forward, struct prediction *predictions, const float *reference_logits,
+                     const float *mode_logits, const int32_t *next, int count, int first_id, int ids);
+// `count` floats from memory of the backend, on the host until the next call; NULL: lost, see
+// forward_settle().
+const float *forward_fetch(struct forward *forward, const float *from, long count);
 
 // One sample through all layers.  scales: [n_layer][n_sites] for recipes by unit, else NULL.  ids: [length],
 // each below vocab_size, 1 <= length <= max_tokens.  False: capture stopped it.
@@ -76,6 +91,9 @@ size_t stream_floats(const struct dims *dims, int length); // of each of the two
 // Embedding rows into stream->h, zeros into stream->residual.
 void forward_start(struct forward *forward, struct stream *stream, const struct recipe *recipe,
                    const int32_t *ids, int length);
+// The same bits in the same basis?
+bool stream_same(struct forward *forward, const struct stream *a, const struct stream *b, int length);
+void stream_copy(struct forward *forward, const struct stream *from, struct stream *to, int length);
 // The stream `from` in the basis of to->rotated, in to->residual and to->h.
 void stream_turn(struct forward *forward, const struct stream *from, struct stream *to, int length);
 // Layer `layer` of the sample of `length` tokens.  observation: NULL, or where to put what is seen in this
@@ -98,6 +116,8 @@ void head_logits(struct forward *forward, bool rotated, const float *normed, int
 // the same seed.  Another legal order of the scan's sums does as much (docs/numerics.md), so what such passes
 // differ by means nothing.
 void forward_set_dither(struct forward *forward, uint64_t seed);
+// One for each sample of a divided pass; they are kept by the caller.
+void forward_set_dithers(struct forward *forward, const uint64_t *seeds);
 
 // One layer on a given input, for checks against a reference: residual and h are [length, D] in the basis of
 // the recipe (rotated where it is by unit) and are updated in place as the pass would.  On the processor

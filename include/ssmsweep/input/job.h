@@ -107,6 +107,7 @@ struct job {
     const char *npy_dir;         // folder of .npy files; NULL: output_dir
     const char *save_comparison; // NULL: default names
     int threads;                 // 0: from the binding
+    const char *device;          // auto, cpu, cuda or cuda:INDEX
     int shard;                   // samples per item; 0: chosen
     double grace_seconds;        // that running items have after a signal
     double progress_seconds;     // between lines, or enum of sweep/progress.h
@@ -128,7 +129,7 @@ struct job {
     bool pack;               // the result file, when all is done
     int store_dtype;         // enum job_store_dtype
     bool quantize;           // of old command lines: the mode says it
-    bool json, cpu;          // of info
+    bool json, machine;      // of info
     int bootstrap;           // resamples
     int seed;                // of resamples, of synth, and of what a run draws
     int preset, synth_dtype; // of synth: enum synth_preset, enum synth_dtype

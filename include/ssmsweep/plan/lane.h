@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a group of runs holds in memory while a sample goes through the model: of each run its streams and
+// What a group of runs holds in memory while samples go through the model: of each run its streams and
 // what is measured, of the layer at hand the outputs.
 #ifndef SSMSWEEP_PLAN_LANE_H
 #define SSMSWEEP_PLAN_LANE_H
@@ -17,6 +17,18 @@
 
 enum { LOGITS_TOKENS = 64, PLACE_POSITIONS = 2 * PROFILE_POSITIONS };
 
+// How much goes through the model at once: samples of so many tokens together; and of the predictions.
+struct group_shape {
+    int samples, max_tokens, threads;
+    int logits_tokens, logits_ids;
+    bool on_host; // computed in memory of the host
+};
+// One sample, on the processor.
+static inline struct group_shape group_shape_of(int max_tokens, int threads)
+{
+    return (struct group_shape){1, max_tokens, threads, LOGITS_TOKENS, PREDICTION_PIECE, true};
+}
+
 // What is stored of a run, see struct store_metrics; `apart` of a noisy re-run alone: against the run that it
 // repeats.
 struct lane {
@@ -33,34 +45,36 @@ struct lane {
     bool followed;              // by others, in the layer at hand
     const struct lane *repeats; // of a re-run: in front of it
     bool repeated;              // by a re-run that stores
+    // Each [samples] times what struct store_metrics has of one.
     struct accumulator *moments, *apart;
     struct accumulator *isolated; // of each layer by itself; NULL where the plan has none
     uint32_t *histogram;
     double *position;
-    struct end_of_model end_of_model, end_apart;
-    float *normed;                                      // [LOGITS_TOKENS][D rounded up to 16]
-    struct prediction *predictions, *predictions_apart; // [LOGITS_TOKENS]
+    struct end_of_model *end_of_model, *end_apart;      // [samples], not of the arenas
+    float *normed;                                      // [logits_tokens][D rounded up to 16]
+    struct prediction *predictions, *predictions_apart; // [logits_tokens]
     const struct lane *twin; // in front of it, with the same stream behind the last layer; NULL: none
 };
 
 size_t lane_bytes(const struct plan *plan, const struct dims *dims, int max_tokens); // local
 
 // All buffers of a rank.  Outputs are those of the layer at hand, [max tokens][width]: of the reference, of
-// the last run that is repeated, of the lane at work (NULL where it is measured at once).
+// the last run that is repeated, of the lane at work (NULL where it is measured at once).  Outputs, streams,
+// what is normed and logits are in memory of the backend.
 struct group_buffers {
     struct lane *lanes; // the reference first, re-runs behind those that they repeat
     float *reference[ARCH_MOST_COMPONENTS], *repeated[ARCH_MOST_COMPONENTS], *values[ARCH_MOST_COMPONENTS];
     // Where layers are computed by themselves: the reference's stream in front of the layer at hand, as it is
     // and turned into the rotated basis (at 1), and the one that goes through it.
     struct stream given[2], alone;
-    float *reference_logits, *repeated_logits, *logits; // [LOGITS_TOKENS][PREDICTION_PIECE]
+    float *reference_logits, *repeated_logits, *logits; // [logits_tokens][logits_ids rounded up to 16]
     int32_t *ids;                                       // [max tokens]
 };
 
 // One thread measures what it is given while that is in its caches; several share the components of a layer.
-static inline bool measures_at_once(int threads)
+static inline bool measures_at_once(const struct group_shape *shape)
 {
-    return threads == 1;
+    return shape->on_host && shape->threads == 1;
 }
 
 // Local.  Is it the first run of the group that repeats what it repeats?  A run repeats itself.
@@ -68,9 +82,11 @@ bool group_is_first_of(const struct plan *plan, const struct group *group, int m
 int group_most_lanes(
     const struct plan *plan); // local; of the largest group: reference, runs, what they repeat
 
-// Local.  Takes the buffers from the arena, or measures them where the arena does or buffers->lanes is NULL.
-void group_buffers_carve(struct group_buffers *buffers, struct arena *arena, const struct plan *plan,
-                         const struct dims *dims, int max_tokens, int threads);
+// Local.  Takes the buffers from the arenas, or measures them where those do or buffers->lanes is NULL;
+// `there` is in memory of the backend, the same as `arena` where that is the host's.
+void group_buffers_carve(struct group_buffers *buffers, struct arena *arena, struct arena *there,
+                         const struct plan *plan, const struct dims *dims, const struct group_shape *shape);
+// What they take on the processor.
 size_t group_buffers_bytes(const struct plan *plan, const struct dims *dims, int max_tokens, int threads);
 
 #endif

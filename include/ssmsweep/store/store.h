@@ -120,8 +120,9 @@ enum status store_write_groups(struct store *store, const int32_t *rows, struct 
 bool store_read_groups(struct store *store, int32_t *rows, struct hash *hash);
 
 // Local: values[length, width] of one sample at (run, layer, component).  They are copied, and written while
-// the caller computes.  One sample of each run at a time, its outputs in the order in which the digest takes
-// them; runs may take turns.  The error may be that of an output of the run before.
+// the caller computes.  One sample of each run at a time, or those of store_expect(), the outputs of each in
+// the order in which the digest takes them; runs and samples may take turns.  The error may be that of an
+// output of the run before.
 enum status store_write_output(struct store *store, int run, int layer, int component, int sample,
                                const float *values, int length, int width, struct error *err);
 // What a run shows of a sample, against its reference.
@@ -141,7 +142,11 @@ enum status store_write_metrics(struct store *store, int run, int sample, const 
 // Local: waits until all that is written, then adds its digest and marks (run, sample) done.
 enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err);
 // Local: after a pass that stopped, in place of store_write_done(), and after an error of the two before.
-void store_write_cancel(struct store *store, int run);
+void store_write_cancel(struct store *store, int run, int sample);
+// Local, while nothing is under way: so many samples of each run may be from now on.
+enum status store_widen(struct store *store, int samples, struct error *err);
+// Local: these are the samples of which outputs and metrics come next, in any order; up to that number.
+void store_expect(struct store *store, const int *samples, int count);
 
 // Bytes that a rank holds on their way to the file.
 size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus,

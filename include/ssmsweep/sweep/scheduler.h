@@ -22,6 +22,10 @@ struct task {
     int attempts;    // 0 is 1
     int batch_limit; // most items at once; 0: as many as are good
     enum status (*run)(void *context, int item, struct scheduler *scheduler, struct error *err);
+    // NULL, or for this rank, where items side by side are faster than one by one: does items first .. first
+    // + count - 1, or fails, and then `run` has each of them; so many are worth their while.
+    bool (*run_many)(void *context, int first, int count, struct scheduler *scheduler);
+    int together;
     void *context;
     struct stop *stop;     // may be NULL
     const struct log *log; // may be NULL; speaks of items that are tried again

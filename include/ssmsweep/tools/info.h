@@ -19,10 +19,10 @@ struct info_request {
 // one.
 enum status info_print(FILE *out, const struct info_request *request, struct error *err);
 
-// Local.  Instruction sets that the kernels have and this machine runs, the chosen one, cores.
-enum status info_print_cpu(FILE *out, bool json, struct error *err);
+// Local.  Instruction sets that the kernels have and this machine runs, the chosen one, cores, GPUs.
+enum status info_print_machine(FILE *out, bool json, struct error *err);
 
-// Local.  Lines of `ssmsweep --version`: compiler, instruction sets that the kernels were built for.
+// Local.  Lines of `ssmsweep --version`: compiler, instruction sets that the kernels were built for, CUDA.
 void info_print_built(FILE *out);
 
 #endif

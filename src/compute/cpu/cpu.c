@@ -461,6 +461,45 @@ static float cpu_most(struct batch *batch, const float *x, long count)
     return cpu_of(batch)->kernels->absmax(x, count);
 }
 
+static bool cpu_same(struct batch *batch, const float *a, const float *b, long count)
+{
+    (void)batch;
+    return memcmp(a, b, (size_t)count * sizeof *a) == 0;
+}
+
+// ---- measuring: a pair for each thread ----
+
+struct measuring {
+    const struct pair *pairs;
+    struct measured *found;
+    int tokens;
+};
+
+static void measure_pair(void *context, int part)
+{
+    const struct measuring *m = context;
+    const struct pair *pair = &m->pairs[part];
+    struct measured *found = &m->found[part];
+    accumulator_clear(&found->moments);
+    if (pair->profiled) profile_clear(&found->profile);
+    pairs_add_sample(&found->moments, pair->profiled ? &found->profile : NULL, pair->ref, pair->mode,
+                     (size_t)m->tokens, pair->width);
+}
+
+static void cpu_measure(struct batch *batch, const struct pair *pairs, int count, struct measured *found)
+{
+    struct measuring measuring = {pairs, found, batch->tokens};
+    team_run(cpu_of(batch)->team, count, measure_pair, &measuring);
+}
+
+static void cpu_predict(struct batch *batch, struct prediction *predictions, const float *reference_logits,
+                        const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
+                        int stride)
+{
+    (void)batch;
+    predictions_add(predictions, reference_logits, mode_logits, next, count, first_id, ids, stride);
+}
+
 const struct backend backend_cpu = {.name = "cpu",
                                     .reserve = arena_init,
                                     .release = arena_clear,
@@ -496,5 +535,6 @@ const struct backend backend_cpu = {.name = "cpu",
                                     .break_marked = cpu_break_marked,
                                     .give = cpu_give,
                                     .most = cpu_most,
-                                    .measure = pairs_add_sample,
-                                    .predict = predictions_add};
+                                    .same = cpu_same,
+                                    .measure = cpu_measure,
+                                    .predict = cpu_predict};

@@ -25,6 +25,7 @@ struct block {
     size_t at;               // in the sample
     struct accumulator part;
     struct pair_lanes lanes;
+    struct pair_block sums;
 };
 
 // ---- moments ----
@@ -43,15 +44,6 @@ static double take_ranges(struct side *side, const struct pair_ranges *ranges)
     return ldexp(1.5, e + 12);
 }
 
-// The differences to the anchor and their sum are multiples of its last place below 2^53 of them: exact.
-static struct wide anchored_sum(double anchor, const double high[SUM_LANES], const double low[SUM_LANES])
-{
-    double sum = 0;
-    for (int j = 0; j < SUM_LANES; j++)
-        sum += high[j] - anchor;
-    return two_sum(sum, fold(low));
-}
-
 // Sum of v - centre.
 static double distance(struct wide sum, double n, double centre)
 {
@@ -65,25 +57,51 @@ static struct wide centred(double squares, double distance, double n)
     return (struct wide){rest > 0 ? rest : 0, 0};
 }
 
-static void take_sums(struct accumulator *part, const struct pair_lanes *l, const struct pair_centre *c)
+static void take_sums(struct accumulator *part, const struct pair_block *s, const struct pair_centre *c)
 {
     const double n = (double)part->count;
-    part->ref.sum = anchored_sum(c->anchor[0], l->high[0], l->low[0]);
-    part->mode.sum = anchored_sum(c->anchor[1], l->high[1], l->low[1]);
-    part->ref.abs_sum.hi = fold(l->abs[0]);
-    part->mode.abs_sum.hi = fold(l->abs[1]);
-    part->abs_diff.hi = fold(l->abs_diff);
-    for (int j = 0; j < SUM_LANES; j++) {
-        part->diff_min = l->diff_min[j] < part->diff_min ? l->diff_min[j] : part->diff_min;
-        part->diff_max = l->diff_max[j] > part->diff_max ? l->diff_max[j] : part->diff_max;
-    }
+    part->ref.sum = two_sum(s->exact[0], s->low[0]);
+    part->mode.sum = two_sum(s->exact[1], s->low[1]);
+    part->ref.abs_sum.hi = s->abs[0];
+    part->mode.abs_sum.hi = s->abs[1];
+    part->abs_diff.hi = s->abs_diff;
+    part->diff_min = s->diff_min, part->diff_max = s->diff_max;
     const double a = distance(part->ref.sum, n, c->ref), b = distance(part->mode.sum, n, c->mode);
     const double d = distance(wide_subtract(part->mode.sum, part->ref.sum), n, c->diff);
     const bool constant[] = {part->ref.min == part->ref.max, part->mode.min == part->mode.max};
-    if (!constant[0]) part->ref.squares = centred(fold(l->squares[0]), a, n);
-    if (!constant[1]) part->mode.squares = centred(fold(l->squares[1]), b, n);
-    if (!constant[0] && !constant[1]) part->products.hi = fold(l->products) - a * b / n;
-    if (part->diff_min != part->diff_max) part->diff_squares = centred(fold(l->diff_squares), d, n);
+    if (!constant[0]) part->ref.squares = centred(s->squares[0], a, n);
+    if (!constant[1]) part->mode.squares = centred(s->squares[1], b, n);
+    if (!constant[0] && !constant[1]) part->products.hi = s->products - a * b / n;
+    if (part->diff_min != part->diff_max) part->diff_squares = centred(s->diff_squares, d, n);
+}
+
+// The differences to the anchor and their sum are multiples of its last place below 2^53 of them: exact.
+static double above(double anchor, const double high[SUM_LANES])
+{
+    double sum = 0;
+    for (int j = 0; j < SUM_LANES; j++)
+        sum += high[j] - anchor;
+    return sum;
+}
+
+static struct pair_block fold_lanes(const struct pair_lanes *l, const struct pair_centre *c)
+{
+    struct pair_block s = {.diff_min = INFINITY, .diff_max = -INFINITY};
+    for (int k = 0; k < 2; k++) {
+        s.exact[k] = above(c->anchor[k], l->high[k]);
+        s.low[k] = fold(l->low[k]);
+        s.abs[k] = fold(l->abs[k]);
+        s.squares[k] = fold(l->squares[k]);
+    }
+    s.products = fold(l->products);
+    s.diff_squares = fold(l->diff_squares);
+    s.abs_diff = fold(l->abs_diff);
+    s.raw_squares = fold(l->raw_squares);
+    for (int j = 0; j < SUM_LANES; j++) {
+        s.diff_min = l->diff_min[j] < s.diff_min ? l->diff_min[j] : s.diff_min;
+        s.diff_max = l->diff_max[j] > s.diff_max ? l->diff_max[j] : s.diff_max;
+    }
+    return s;
 }
 
 static void next_centre(struct pair_centre *centre, const struct accumulator *part)
@@ -175,7 +193,7 @@ static void add_positions(struct pass *p, const struct block *b, bool finite)
     const int last = profile_position((int)((b->at + b->part.count - 1) / p->width));
     if (finite && bucket == last)
         add_bucket(&p->profile, bucket, b->part.count,
-                   (struct position_sums){fold(b->lanes.raw_squares), fold(b->lanes.abs_diff)});
+                   (struct position_sums){b->sums.raw_squares, b->sums.abs_diff});
     else
         add_pieces(p, b, finite);
 }
@@ -200,11 +218,12 @@ static void sum_block(const struct kernels *kernels, struct pair_centre *centre,
     centre->anchor[0] = take_ranges(&b->part.ref, &ref);
     centre->anchor[1] = take_ranges(&b->part.mode, &mode);
     kernels->pair_sums(b->ref, b->mode, n, centre, &b->lanes, histograms);
+    b->sums = fold_lanes(&b->lanes, centre);
 }
 
 static bool is_finite(const struct block *b)
 {
-    return isfinite(fold(b->lanes.abs[0])) && isfinite(fold(b->lanes.abs[1]));
+    return isfinite(b->sums.abs[0]) && isfinite(b->sums.abs[1]);
 }
 
 // Once more with zeros for NaN and Inf; the bins have been counted already.
@@ -225,7 +244,7 @@ static bool measure_block(struct pass *p, struct block *b, uint16_t (*histograms
     sum_block(p->kernels, &p->centre, b, histograms);
     const bool finite = is_finite(b);
     if (!finite) sum_spoiled_block(p, b);
-    take_sums(&b->part, &b->lanes, &p->centre);
+    take_sums(&b->part, &b->sums, &p->centre);
     return finite;
 }
 
@@ -260,6 +279,99 @@ void pairs_add_sample(struct accumulator *moments, struct profile *profile, cons
     // By way of a sample of its own, so that merging samples gives the bits of adding them.
     if (moments) accumulator_merge(moments, &p.moments);
     if (profile) profile_merge(profile, &p.profile);
+}
+
+// ---- the sample, of sums that a device made ----
+
+static int bucket_of(size_t at, int width)
+{
+    return profile_position((int)(at / (size_t)width));
+}
+
+// Pieces as add_pieces() has them.
+static void lay_out_pieces(const struct pair_layout *layout, long at, size_t first, size_t count, int width)
+{
+    for (size_t i = 0; i < count;) {
+        int token, last;
+        profile_tokens(bucket_of(first + i, width), &token, &last);
+        const size_t next = ((size_t)last + 1) * (size_t)width - first, end = next < count ? next : count;
+        layout->piece(layout->context, at + (long)(first + i), (int)(end - i));
+        i = end;
+    }
+}
+
+static size_t block_count(size_t count, size_t at)
+{
+    return count - at < PAIR_BLOCK ? count - at : PAIR_BLOCK;
+}
+
+static bool has_pieces(size_t at, size_t count, int width)
+{
+    return bucket_of(at, width) != bucket_of(at + count - 1, width);
+}
+
+void pairs_lay_out(const struct pair_layout *layout, long at, int length, int width)
+{
+    const size_t count = (size_t)length * (size_t)width;
+    for (size_t first = 0; first < count; first += PAIR_BLOCK) {
+        const size_t here = block_count(count, first);
+        layout->block(layout->context, at + (long)first, (int)here);
+        if (has_pieces(first, here, width)) lay_out_pieces(layout, at, first, here, width);
+    }
+}
+
+// Consumes the pieces of the block; gives those that are left.
+static const struct pair_piece *place_block(struct profile *profile, const struct pair_block *block,
+                                            size_t at, size_t count, int width,
+                                            const struct pair_piece *pieces)
+{
+    if (!has_pieces(at, count, width)) {
+        add_bucket(profile, bucket_of(at, width), count,
+                   (struct position_sums){block->raw_squares, block->abs_diff});
+        return pieces;
+    }
+    for (size_t i = 0; i < count; pieces++) {
+        int token, last;
+        const int bucket = bucket_of(at + i, width);
+        profile_tokens(bucket, &token, &last);
+        const size_t next = ((size_t)last + 1) * (size_t)width - at, end = next < count ? next : count;
+        add_bucket(profile, bucket, end - i, (struct position_sums){pieces->raw_squares, pieces->abs_diff});
+        i = end;
+    }
+    return pieces;
+}
+
+bool pairs_add_blocks(struct accumulator *moments, struct profile *profile, const struct pair_block *blocks,
+                      const uint32_t *histogram, const struct pair_piece *pieces, int length, int width)
+{
+    const size_t count = (size_t)length * (size_t)width;
+    struct accumulator total;
+    struct profile places;
+    struct pair_centre centre = {{0}, 0, 0, 0};
+    accumulator_clear(&total);
+    profile_clear(&places);
+    for (size_t at = 0; at < count; at += PAIR_BLOCK, blocks++) {
+        struct accumulator part;
+        if (!isfinite(blocks->abs[0]) || !isfinite(blocks->abs[1])) return false;
+        accumulator_clear(&part);
+        part.count = block_count(count, at);
+        part.ref.min = blocks->min[0], part.ref.max = blocks->max[0];
+        part.mode.min = blocks->min[1], part.mode.max = blocks->max[1];
+        if (at == 0) { // its own means
+            part.ref.sum = two_sum(blocks->exact[0], blocks->low[0]);
+            part.mode.sum = two_sum(blocks->exact[1], blocks->low[1]);
+            next_centre(&centre, &part);
+        }
+        take_sums(&part, blocks, &centre);
+        next_centre(&centre, &part);
+        accumulator_merge(&total, &part);
+        if (profile) pieces = place_block(&places, blocks, at, part.count, width, pieces);
+    }
+    for (int i = 0; profile && i < PROFILE_BINS; i++)
+        places.bins[i] = histogram[i];
+    accumulator_merge(moments, &total);
+    if (profile) profile_merge(profile, &places);
+    return true;
 }
 
 void accumulator_add_sample(struct accumulator *total, const float *ref, const float *mode, size_t count)

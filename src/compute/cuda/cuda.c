@@ -6,86 +6,45 @@
 // pointers into the block, which are moved by its distance.  So a scale can be read on the host as well.
 #include "ssmsweep/compute/cuda.h"
 
-#include <cuda_runtime_api.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../cpu/isa/dither.h"
-#include "device.h"
+#include "cuda_batch.h"
 #include "ssmsweep/compute/kernels.h"
-#include "ssmsweep/compute/measure.h"
 
 enum {
     BROKEN_ON_DEVICE = -1, // batch->broken: ask parts.broken
     WARP = 32
 };
 
-// Memory that grows to what was asked for.
-struct room {
-    void *memory;
-    size_t bytes;
-    bool on_host; // pinned
-};
-
-// Rows of an embedding that the device has: each goes there once.
-struct embedded {
-    const void *context;
-    float *rows;             // [embedding's rows][ld] on the device
-    unsigned char *is_there; // [embedding's rows] 0: no, 1: on its way, 2: yes
-};
-enum { EMBEDDINGS = 2 }; // of a W8A8 checkpoint and of its float model
-
-struct cuda_batch {
-    struct batch batch;
-    struct team *team;
-    cudaStream_t stream;
-    cudaError_t failed; // the first
-    // The samples at hand, where they are more than one; their tokens are batch.tokens.
-    struct parts divided;
-    int *lengths;            // [max_tokens], of the samples
-    int *firsts, *sample_of; // [max_tokens + 1], [max_tokens] on the device, as the next
-    int *broken;             // [max_tokens]
-    float *most;             // [max_tokens]
-    struct embedded embedded[EMBEDDINGS];
-    struct room staging, copy;     // of rows, on the host and on the device
-    struct room turned;            // activations of a product
-    struct room home;              // of states
-    const unsigned char *weights;  // the block on the host
-    unsigned char *device_weights; // its copy
-    size_t weights_bytes;
-};
-
-static struct cuda_batch *cuda_of(struct batch *batch)
-{
-    return (struct cuda_batch *)batch;
-}
-
-static void note(struct cuda_batch *b, cudaError_t result)
+void cuda_note(struct cuda_batch *b, cudaError_t result)
 {
     if (b->failed == cudaSuccess) b->failed = result;
 }
 
-static void launched(struct cuda_batch *b)
+void cuda_launched(struct cuda_batch *b)
 {
-    note(b, cudaGetLastError());
+    cuda_note(b, cudaGetLastError());
 }
 
 static enum status cuda_error(struct error *err, cudaError_t result, const char *what)
 {
-    return error_set(err, STATUS_IO, "device cuda: %s: %s", what, cudaGetErrorString(result));
+    if (result == cudaErrorMemoryAllocation)
+        return error_set(err, STATUS_IO, ERROR_MEMORY " on the device: %s", what);
+    return error_set(err, STATUS_IO, "%s: %s", what, cudaGetErrorString(result));
 }
 
-// NULL where there is none left, which is noted.
-static void *room_of(struct cuda_batch *b, struct room *room, size_t bytes)
+void *cuda_room(struct cuda_batch *b, struct room *room, size_t bytes)
 {
     if (bytes <= room->bytes) return room->memory;
-    note(b, cudaStreamSynchronize(b->stream));
-    note(b, room->on_host ? cudaFreeHost(room->memory) : cudaFree(room->memory));
+    cuda_note(b, cudaStreamSynchronize(b->stream));
+    cuda_note(b, room->on_host ? cudaFreeHost(room->memory) : cudaFree(room->memory));
     room->memory = NULL, room->bytes = 0;
     const cudaError_t result =
         room->on_host ? cudaMallocHost(&room->memory, bytes) : cudaMalloc(&room->memory, bytes);
-    note(b, result);
+    cuda_note(b, result);
     if (result == cudaSuccess) room->bytes = bytes;
     return room->memory;
 }
@@ -151,6 +110,8 @@ static void cuda_close(struct batch *batch)
     cudaFree(b->home.memory);
     cudaFree(b->turned.memory);
     cudaFree(b->device_weights);
+    cudaFree(b->keys.memory);
+    cuda_measuring_close(b->measuring);
     for (int i = 0; i < EMBEDDINGS; i++) {
         cudaFree(b->embedded[i].rows);
         free(b->embedded[i].is_there);
@@ -163,7 +124,7 @@ static void cuda_close(struct batch *batch)
 static enum status cuda_open(struct batch **batch, const struct batch_shape *shape, struct error *err)
 {
     if (shape->chunk > 0)
-        return error_set(err, STATUS_USAGE, "device cuda: Mamba-2 is not computed on a GPU yet; use the CPU");
+        return error_set(err, STATUS_USAGE, "Mamba-2 is not computed on a GPU yet; use the CPU");
     struct cuda_batch *b = calloc(1, sizeof *b);
     if (!b) return error_memory(err, sizeof *b, "a batch");
     b->batch.backend = backend_cuda();
@@ -217,7 +178,7 @@ static void cuda_divide(struct batch *batch, const int *lengths, int samples)
     memcpy(b->lengths, lengths, (size_t)samples * sizeof *lengths);
     for (int s = 0; s < samples; s++)
         tokens += lengths[s];
-    int *table = room_of(b, &b->staging, (size_t)(samples + 1 + tokens) * sizeof *table);
+    int *table = cuda_room(b, &b->staging, (size_t)(samples + 1 + tokens) * sizeof *table);
     if (!table) return;
     int *sample_of = table + samples + 1, at = 0;
     for (int s = 0; s < samples; s++) {
@@ -226,18 +187,19 @@ static void cuda_divide(struct batch *batch, const int *lengths, int samples)
             sample_of[at++] = s;
     }
     table[samples] = tokens;
-    note(b, cudaMemcpyAsync(b->firsts, table, (size_t)(samples + 1) * sizeof *table, cudaMemcpyHostToDevice,
-                            b->stream));
-    note(b, cudaMemcpyAsync(b->sample_of, sample_of, (size_t)tokens * sizeof *table, cudaMemcpyHostToDevice,
-                            b->stream));
-    note(b, cudaStreamSynchronize(b->stream));
+    cuda_note(b, cudaMemcpyAsync(b->firsts, table, (size_t)(samples + 1) * sizeof *table,
+                                 cudaMemcpyHostToDevice, b->stream));
+    cuda_note(b, cudaMemcpyAsync(b->sample_of, sample_of, (size_t)tokens * sizeof *table,
+                                 cudaMemcpyHostToDevice, b->stream));
+    cuda_note(b, cudaStreamSynchronize(b->stream));
+    b->division++;
     b->divided = (struct parts){tokens, samples, b->firsts, b->sample_of, b->broken};
 }
 
 static enum status cuda_settle(struct batch *batch, struct error *err)
 {
     struct cuda_batch *b = cuda_of(batch);
-    note(b, cudaStreamSynchronize(b->stream));
+    cuda_note(b, cudaStreamSynchronize(b->stream));
     const cudaError_t failed = b->failed;
     b->failed = cudaSuccess;
     return failed == cudaSuccess ? STATUS_OK : cuda_error(err, failed, "a step failed");
@@ -263,9 +225,9 @@ static struct embedded *embedded_of(struct cuda_batch *b, const struct embedding
     *e = (struct embedded){.is_there = calloc((size_t)embedding->rows, 1)};
     const size_t bytes = (size_t)embedding->rows * (size_t)ld * sizeof *e->rows;
     const cudaError_t result = e->is_there ? cudaMalloc((void **)&e->rows, bytes) : cudaErrorMemoryAllocation;
-    note(b, result);
+    cuda_note(b, result);
     if (result != cudaSuccess) return NULL;
-    note(b, cudaMemsetAsync(e->rows, 0, bytes, b->stream));
+    cuda_note(b, cudaMemsetAsync(e->rows, 0, bytes, b->stream));
     e->context = embedding->context;
     return e;
 }
@@ -280,8 +242,8 @@ static void cuda_embed(struct batch *batch, const struct embedding *embedding, c
     int fresh = 0;
     for (int t = 0; e && t < batch->tokens; t++)
         if (!e->is_there[ids[t]]) e->is_there[ids[t]] = 1, fresh++;
-    unsigned char *host = room_of(b, &b->staging, 2 * id_bytes + (size_t)fresh * row_bytes);
-    unsigned char *device = room_of(b, &b->copy, 2 * id_bytes + (size_t)fresh * row_bytes);
+    unsigned char *host = cuda_room(b, &b->staging, 2 * id_bytes + (size_t)fresh * row_bytes);
+    unsigned char *device = cuda_room(b, &b->copy, 2 * id_bytes + (size_t)fresh * row_bytes);
     if (!e || !host || !device) return;
     int32_t *fresh_ids = (int32_t *)(void *)(host + (size_t)fresh * row_bytes),
             *all = fresh_ids + batch->tokens;
@@ -294,13 +256,13 @@ static void cuda_embed(struct batch *batch, const struct embedding *embedding, c
         fresh_ids[found++] = ids[t];
         e->is_there[ids[t]] = 2;
     }
-    note(b, cudaMemcpyAsync(device, host, 2 * id_bytes + (size_t)fresh * row_bytes, cudaMemcpyHostToDevice,
-                            b->stream));
+    cuda_note(b, cudaMemcpyAsync(device, host, 2 * id_bytes + (size_t)fresh * row_bytes,
+                                 cudaMemcpyHostToDevice, b->stream));
     const int32_t *there = (const int32_t *)(const void *)(device + (size_t)fresh * row_bytes);
     device_scatter_rows(b->stream, (const float *)(const void *)device, there, fresh, e->rows, ld);
     device_gather_rows(b->stream, e->rows, there + batch->tokens, batch->tokens, out, ld);
-    note(b, cudaStreamSynchronize(b->stream)); // who comes next has the rooms
-    launched(b);
+    cuda_note(b, cudaStreamSynchronize(b->stream)); // who comes next has the rooms
+    cuda_launched(b);
 }
 
 static void cuda_norm(struct batch *batch, const struct norm *norm)
@@ -309,7 +271,7 @@ static void cuda_norm(struct batch *batch, const struct norm *norm)
     struct norm there = *norm;
     there.weight = here(b, norm->weight);
     device_norm(b->stream, &there, batch->tokens);
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_product_f32(struct batch *batch, const struct gemm_f32 *gemm, int outputs)
@@ -318,9 +280,9 @@ static void cuda_product_f32(struct batch *batch, const struct gemm_f32 *gemm, i
     struct gemm_f32 there = *gemm;
     there.w = here(b, gemm->w);
     const size_t bytes = device_product_f32_bytes(batch->tokens, outputs, gemm->depth);
-    float *room = bytes ? room_of(b, &b->turned, bytes) : NULL; // without it the product is slower
+    float *room = bytes ? cuda_room(b, &b->turned, bytes) : NULL; // without it the product is slower
     device_product_f32(b->stream, &there, batch->tokens, outputs, room);
-    launched(b);
+    cuda_launched(b);
 }
 
 // Signed codes need no bias128.
@@ -334,7 +296,7 @@ static void cuda_product_s8(struct batch *batch, struct gemm_s8 *gemm, int outpu
     there.first_outputs = here(b, gemm->first_outputs);
     there.second_outputs = here(b, gemm->second_outputs);
     device_product_s8(b->stream, &there, batch->tokens, outputs);
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_conv1d(struct batch *batch, const struct conv1d *conv1d, int channels)
@@ -349,7 +311,7 @@ static void cuda_conv1d(struct batch *batch, const struct conv1d *conv1d, int ch
     there.b = here(b, conv1d->b);
     there.tap_scales = here(b, conv1d->tap_scales);
     device_conv1d(b->stream, &there, &parts, channels);
-    launched(b);
+    cuda_launched(b);
 }
 
 // One launch for each shape that the samples have.
@@ -378,10 +340,10 @@ static void cuda_scan(struct batch *batch, const struct scan *scan)
         scan_blocked(b, &there, &parts);
     } else {
         const size_t states = (size_t)(parts.samples * scan->d_state) * (size_t)scan->ld_inner;
-        float *home = scan->d_state == 16 ? NULL : room_of(b, &b->home, states * sizeof *home);
+        float *home = scan->d_state == 16 ? NULL : cuda_room(b, &b->home, states * sizeof *home);
         device_scan(b->stream, &there, &parts, home);
     }
-    launched(b);
+    cuda_launched(b);
 }
 
 static void rotate_rows(struct cuda_batch *b, const struct hadamard *hadamard, float *rows, long ld)
@@ -395,7 +357,7 @@ static void rotate_rows(struct cuda_batch *b, const struct hadamard *hadamard, f
         if (hadamard->matrix[i] < 0)
             rotation.negative[i / hadamard->base] |= (uint64_t)1 << i % hadamard->base;
     device_rotate(b->stream, &rotation, b->batch.tokens, rows, ld);
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_rotate(struct batch *batch, const struct hadamard *hadamard, float *rows, long ld)
@@ -409,7 +371,7 @@ static void cuda_quantize(struct batch *batch, const struct quantize *quantize)
     const struct parts parts = parts_of(b);
     device_quantize(b->stream, quantize, &parts, b->most);
     if (quantize->of == STEP_OF_SAMPLE) batch->broken = BROKEN_ON_DEVICE;
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_dequantize(struct batch *batch, const struct dequantize *d)
@@ -418,7 +380,7 @@ static void cuda_dequantize(struct batch *batch, const struct dequantize *d)
     const struct parts parts = parts_of(b);
     const struct device_scale scale = scale_of(b, d->scale, d->by_row);
     device_dequantize(b->stream, d->codes, d->ldq, d->width, &scale, &parts, d->values, d->ldv);
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_columns(struct batch *batch, const struct columns *columns)
@@ -427,48 +389,55 @@ static void cuda_columns(struct batch *batch, const struct columns *columns)
     struct columns there = *columns;
     there.steps = here(b, columns->steps);
     device_columns(b->stream, &there, batch->tokens);
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_quotients(struct batch *batch, const float *from, int count, float by, float *to)
 {
     struct cuda_batch *b = cuda_of(batch);
     device_quotients(b->stream, here(b, from), count, by, to);
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_round_half(struct batch *batch, float *x, long ld)
 {
     struct cuda_batch *b = cuda_of(batch);
     device_round_half(b->stream, x, batch->tokens * ld);
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_dither(struct batch *batch, float *x, long ld, int width, uint64_t key)
 {
     struct cuda_batch *b = cuda_of(batch);
     const struct parts parts = parts_of(b);
-    device_dither(b->stream, &parts, x, ld, width, dither_mix(key));
-    launched(b);
+    const size_t bytes = (size_t)parts.samples * sizeof(uint64_t);
+    uint64_t *mixed = cuda_room(b, &b->staging, bytes), *there = cuda_room(b, &b->keys, bytes);
+    if (!mixed || !there) return;
+    for (int s = 0; s < parts.samples; s++)
+        mixed[s] = dither_mix(batch->seeds ? batch->seeds[s] + (key - batch->seeds[0]) : key);
+    cuda_note(b, cudaMemcpyAsync(there, mixed, bytes, cudaMemcpyHostToDevice, b->stream));
+    device_dither(b->stream, &parts, x, ld, width, there);
+    cuda_note(b, cudaStreamSynchronize(b->stream)); // who comes next has the room
+    cuda_launched(b);
 }
 
 static void cuda_weigh(struct batch *batch, float *x, long ld, int width, const float *weight)
 {
     struct cuda_batch *b = cuda_of(batch);
     device_weigh(b->stream, x, ld, width, batch->tokens, here(b, weight));
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_zero(struct batch *batch, float *x, long count)
 {
     struct cuda_batch *b = cuda_of(batch);
-    note(b, cudaMemsetAsync(x, 0, (size_t)count * sizeof *x, b->stream));
+    cuda_note(b, cudaMemsetAsync(x, 0, (size_t)count * sizeof *x, b->stream));
 }
 
 static void cuda_copy(struct batch *batch, const float *from, float *to, long count)
 {
     struct cuda_batch *b = cuda_of(batch);
-    note(b, cudaMemcpyAsync(to, from, (size_t)count * sizeof *to, cudaMemcpyDeviceToDevice, b->stream));
+    cuda_note(b, cudaMemcpyAsync(to, from, (size_t)count * sizeof *to, cudaMemcpyDeviceToDevice, b->stream));
 }
 
 // ---- what is not finite ----
@@ -479,7 +448,7 @@ static void cuda_find_broken(struct batch *batch, const float *rows, long ld, in
     const struct parts parts = parts_of(b);
     device_find_broken(b->stream, &parts, rows, ld, width);
     batch->broken = BROKEN_ON_DEVICE;
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_break_rows(struct batch *batch, const float *from, long ld_from, int width_from, float *to,
@@ -487,7 +456,7 @@ static void cuda_break_rows(struct batch *batch, const float *from, long ld_from
 {
     struct cuda_batch *b = cuda_of(batch);
     device_break_rows(b->stream, batch->tokens, from, ld_from, width_from, to, ld_to, width_to);
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_break_rest(struct batch *batch, float *rows, long ld, int width)
@@ -496,47 +465,62 @@ static void cuda_break_rest(struct batch *batch, float *rows, long ld, int width
     const struct parts parts = parts_of(b);
     if (batch->broken != BROKEN_ON_DEVICE) return;
     device_break_rest(b->stream, &parts, rows, ld, width);
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_mark_finite(struct batch *batch, const float *rows, long ld, int width, int8_t *finite)
 {
     struct cuda_batch *b = cuda_of(batch);
     device_mark_finite(b->stream, batch->tokens, rows, ld, width, finite);
-    launched(b);
+    cuda_launched(b);
 }
 
 static void cuda_break_marked(struct batch *batch, const int8_t *finite, float *rows, long ld, int width)
 {
     struct cuda_batch *b = cuda_of(batch);
     device_break_marked(b->stream, batch->tokens, finite, rows, ld, width);
-    launched(b);
+    cuda_launched(b);
 }
 
 // ---- captures and observers ----
 
+static void cuda_keep(struct batch *batch, const struct seen *seen, float *to)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    const struct parts parts = parts_of(b);
+    const int width = seen->width;
+    if (seen->values) {
+        device_copy_rows(b->stream, seen->values, seen->ld, to, width, batch->tokens, width);
+    } else {
+        const struct device_scale scale = scale_of(b, seen->scale, seen->by_row);
+        device_dequantize(b->stream, seen->codes, seen->ld, width, &scale, &parts, to, width);
+    }
+    if (seen->rotation) rotate_rows(b, seen->rotation, to, width);
+    cuda_break_rest(batch, to, width, width);
+    cuda_launched(b);
+}
+
 // What could not be computed is NULL, or what stood there before: settle() says so.
+static const float *cuda_fetch(struct batch *batch, const float *from, long count)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    const size_t bytes = (size_t)count * sizeof *from;
+    float *out = cuda_room(b, &b->staging, bytes);
+    if (!out) return NULL;
+    cuda_note(b, cudaMemcpyAsync(out, from, bytes, cudaMemcpyDeviceToHost, b->stream));
+    cuda_note(b, cudaStreamSynchronize(b->stream));
+    return out;
+}
+
 static const float *cuda_give(struct batch *batch, const struct seen *seen, float *room)
 {
     (void)room;
     struct cuda_batch *b = cuda_of(batch);
-    const struct parts parts = parts_of(b);
-    const int width = seen->width, tokens = batch->tokens;
-    const size_t bytes = (size_t)tokens * (size_t)width * sizeof(float);
-    float *copy = room_of(b, &b->copy, bytes), *out = room_of(b, &b->staging, bytes);
-    if (!copy || !out) return out;
-    if (seen->values) {
-        device_copy_rows(b->stream, seen->values, seen->ld, copy, width, tokens, width);
-    } else {
-        const struct device_scale scale = scale_of(b, seen->scale, seen->by_row);
-        device_dequantize(b->stream, seen->codes, seen->ld, width, &scale, &parts, copy, width);
-    }
-    if (seen->rotation) rotate_rows(b, seen->rotation, copy, width);
-    cuda_break_rest(batch, copy, width, width);
-    note(b, cudaMemcpyAsync(out, copy, bytes, cudaMemcpyDeviceToHost, b->stream));
-    note(b, cudaStreamSynchronize(b->stream));
-    launched(b);
-    return out;
+    const long count = (long)batch->tokens * seen->width;
+    float *copy = cuda_room(b, &b->copy, (size_t)count * sizeof *copy);
+    if (!copy) return NULL;
+    cuda_keep(batch, seen, copy);
+    return cuda_fetch(batch, copy, count);
 }
 
 static float cuda_most(struct batch *batch, const float *x, long count)
@@ -544,9 +528,9 @@ static float cuda_most(struct batch *batch, const float *x, long count)
     struct cuda_batch *b = cuda_of(batch);
     float most = 0;
     device_most(b->stream, x, count, b->most);
-    note(b, cudaMemcpyAsync(&most, b->most, sizeof most, cudaMemcpyDeviceToHost, b->stream));
-    note(b, cudaStreamSynchronize(b->stream));
-    launched(b);
+    cuda_note(b, cudaMemcpyAsync(&most, b->most, sizeof most, cudaMemcpyDeviceToHost, b->stream));
+    cuda_note(b, cudaStreamSynchronize(b->stream));
+    cuda_launched(b);
     return most;
 }
 
@@ -582,13 +566,27 @@ static const struct backend cuda = {.name = "cuda",
                                     .mark_finite = cuda_mark_finite,
                                     .break_marked = cuda_break_marked,
                                     .give = cuda_give,
+                                    .keep = cuda_keep,
+                                    .fetch = cuda_fetch,
                                     .most = cuda_most,
-                                    .measure = pairs_add_sample,
-                                    .predict = predictions_add};
+                                    .same = cuda_same,
+                                    .measure = cuda_measure,
+                                    .predict = cuda_predict};
 
 const struct backend *backend_cuda(void)
 {
     return &cuda;
+}
+
+const char *cuda_version(void)
+{
+    return SSMSWEEP_CUDA_VERSION;
+}
+
+enum status cuda_use(int index, struct error *err)
+{
+    const cudaError_t result = cudaSetDevice(index);
+    return result == cudaSuccess ? STATUS_OK : cuda_error(err, result, "cannot use it");
 }
 
 int cuda_devices(void)
@@ -608,6 +606,7 @@ enum status cuda_describe(int index, struct cuda_device *device, struct error *e
                                    .minor = found.minor,
                                    .processors = found.multiProcessorCount,
                                    .memory_bytes = found.totalGlobalMem};
+    memcpy(device->uuid, &found.uuid, sizeof device->uuid);
     snprintf(device->name, sizeof device->name, "%s", found.name);
     size_t total;
     if (cudaSetDevice(index) == cudaSuccess) cudaMemGetInfo(&device->free_bytes, &total);

@@ -13,7 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ssmsweep/compute/pair_block.h"
 #include "ssmsweep/compute/steps.h"
+#include "ssmsweep/measure/end_of_model.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -67,7 +69,7 @@ void device_columns(device_stream stream, const struct columns *columns, int row
 void device_quotients(device_stream stream, const float *from, int count, float by, float *to);
 void device_round_half(device_stream stream, float *x, long count);
 void device_dither(device_stream stream, const struct parts *parts, float *x, long ld, int width,
-                   uint64_t mixed);
+                   const uint64_t *keys); // [samples] on the device, mixed
 void device_weigh(device_stream stream, float *x, long ld, int width, int rows, const float *weight);
 // to[ids[i]] = from[i], and to[i] = from[ids[i]], i < count.
 void device_scatter_rows(device_stream stream, const float *from, const int32_t *ids, int count, float *to,
@@ -87,6 +89,45 @@ void device_mark_finite(device_stream stream, int count, const float *rows, long
 void device_break_marked(device_stream stream, int count, const int8_t *finite, float *rows, long ld,
                          int width);
 void device_most(device_stream stream, const float *x, long count, float *most);
+
+// ---- measuring ----
+
+enum { DEVICE_MOST_PAIRS = 32 };
+// Tensors that are compared.
+struct device_pairs {
+    const float *ref[DEVICE_MOST_PAIRS], *mode[DEVICE_MOST_PAIRS];
+};
+// A block or a piece of a pair: `count` elements from `first` on.
+struct device_place {
+    long first;
+    int count, pair;
+    int prior; // the block whose means are the centre; of a piece unused
+    int slot;  // of the histogram
+};
+// On the device; [blocks], and [pieces] behind them in `places`.
+struct device_sums {
+    const struct device_place *places;
+    int n_blocks, n_pieces;
+    struct pair_block *blocks;
+    struct pair_piece *pieces;
+    uint32_t *histograms; // [slots][PROFILE_BINS], zeroed
+    double *centres;      // [blocks][3]: room
+};
+void device_pair_sums(device_stream stream, const struct device_pairs *pairs, const struct device_sums *sums);
+
+// sums[rows][pieces of `piece` ids], and next_logit[rows], which stays where next[rows] is not among the ids.
+struct device_predictions {
+    const float *reference, *mode; // [rows][stride]
+    long stride;
+    int rows, ids, first_id;
+    const int32_t *next;
+    struct logit_sums *sums;
+    float *next_logit;
+};
+void device_predict(device_stream stream, const struct device_predictions *predictions);
+
+// *differs = 1 where two bits do.
+void device_compare(device_stream stream, const float *a, const float *b, long count, int *differs);
 
 // For tests: out[i] = f(the float whose bits are first + i), i < count; f as enum device_function has them.
 enum device_function {

@@ -12,6 +12,16 @@ int cuda_devices(void)
     return 0;
 }
 
+const char *cuda_version(void)
+{
+    return NULL;
+}
+
+enum status cuda_use(int index, struct error *err)
+{
+    return error_set(err, STATUS_USAGE, "device cuda:%d: this program was built without CUDA", index);
+}
+
 enum status cuda_describe(int index, struct cuda_device *device, struct error *err)
 {
     (void)device;

@@ -250,19 +250,19 @@ void device_round_half(device_stream stream, float *x, long count)
     half_elements<<<blocks_of(count, THREADS), THREADS, 0, stream>>>(x, count);
 }
 
-static __global__ void dither_rows(struct parts parts, float *x, long ld, int width, uint64_t mixed)
+static __global__ void dither_rows(struct parts parts, float *x, long ld, int width, const uint64_t *keys)
 {
     int first;
-    part_of(parts, blockIdx.x, &first);
+    const uint64_t mixed = keys[part_of(parts, blockIdx.x, &first)];
     float *row = x + blockIdx.x * ld;
     for (int i = threadIdx.x; i < width; i += THREADS)
         row[i] = dither_nudge(row[i], dither_random(mixed, (int)blockIdx.x - first, i));
 }
 
 void device_dither(device_stream stream, const struct parts *parts, float *x, long ld, int width,
-                   uint64_t mixed)
+                   const uint64_t *keys)
 {
-    dither_rows<<<(unsigned)parts->tokens, THREADS, 0, stream>>>(*parts, x, ld, width, mixed);
+    dither_rows<<<(unsigned)parts->tokens, THREADS, 0, stream>>>(*parts, x, ld, width, keys);
 }
 
 static __global__ void weigh_rows(float *x, long ld, int width, const float *weight)

@@ -6,10 +6,16 @@
 
 #include "vec.h"
 
-enum { DW = VW / 2, DPARTS = SUM_LANES / DW };
-
+#if defined(ISA_ONE)
+enum { DW = 1 };
+typedef double vd;
+typedef int64_t vl;
+#else
+enum { DW = VW / 2 };
 typedef double vd __attribute__((vector_size(DW * 8)));
 typedef int64_t vl __attribute__((vector_size(DW * 8)));
+#endif
+enum { DPARTS = SUM_LANES / DW };
 
 VEC vd vd_set1(double x)
 {
@@ -17,6 +23,8 @@ VEC vd vd_set1(double x)
     return _mm512_set1_pd(x);
 #elif defined(ISA_AVX2)
     return _mm256_set1_pd(x);
+#elif defined(ISA_ONE)
+    return x;
 #else
     return (vd){x, x};
 #endif
@@ -24,7 +32,21 @@ VEC vd vd_set1(double x)
 
 VEC vd vd_zero(void)
 {
-    return (vd){0};
+    return vd_set1(0);
+}
+
+VEC vl vl_bits(vd v)
+{
+    vl bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+VEC vd vd_bits(vl v)
+{
+    vd bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
 }
 
 VEC void vd_store(double *p, vd v)
@@ -38,6 +60,8 @@ VEC vd vd_load_floats(const float *p)
     return _mm512_cvtps_pd(_mm256_loadu_ps(p));
 #elif defined(ISA_AVX2)
     return _mm256_cvtps_pd(_mm_loadu_ps(p));
+#elif defined(ISA_ONE)
+    return *p;
 #else
     return (vd){p[0], p[1]};
 #endif
@@ -49,6 +73,12 @@ VEC vd vd_fma(vd a, vd b, vd c)
     return _mm512_fmadd_pd(a, b, c);
 #elif defined(ISA_AVX2)
     return _mm256_fmadd_pd(a, b, c);
+#elif defined(ISA_ONE)
+#if defined(SSMSWEEP_NO_FMA)
+    return a * b + c;
+#else
+    return fma(a, b, c);
+#endif
 #else
     return (vd){fma(a[0], b[0], c[0]), fma(a[1], b[1], c[1])};
 #endif
@@ -67,7 +97,7 @@ VEC vd vd_accumulate(vd sum, vd v)
 // a where the mask is set, else b.
 VEC vd vd_select(vl mask, vd a, vd b)
 {
-    return (vd)(((vl)a & mask) | ((vl)b & ~mask));
+    return vd_bits((vl_bits(a) & mask) | (vl_bits(b) & ~mask));
 }
 
 // a < b ? a : b
@@ -77,6 +107,8 @@ VEC vd vd_min(vd a, vd b)
     return _mm512_min_pd(a, b);
 #elif defined(ISA_AVX2)
     return _mm256_min_pd(a, b);
+#elif defined(ISA_ONE)
+    return a < b ? a : b;
 #else
     return vd_select((vl)(a < b), a, b);
 #endif
@@ -89,6 +121,8 @@ VEC vd vd_max(vd a, vd b)
     return _mm512_max_pd(a, b);
 #elif defined(ISA_AVX2)
     return _mm256_max_pd(a, b);
+#elif defined(ISA_ONE)
+    return a > b ? a : b;
 #else
     return vd_select((vl)(a > b), a, b);
 #endif
@@ -96,9 +130,10 @@ VEC vd vd_max(vd a, vd b)
 
 VEC vd vd_abs(vd v)
 {
-    return (vd)((vl)v & INT64_MAX);
+    return vd_bits(vl_bits(v) & INT64_MAX);
 }
 
+#if !defined(ISA_ONE)
 // Mask of those lanes of a part that are among the first `count` of the row of eight.
 VEC vl vl_first(int count, int part)
 {
@@ -107,6 +142,7 @@ VEC vl vl_first(int count, int part)
         mask[j] = part * DW + j < count ? -1 : 0;
     return mask;
 }
+#endif
 
 // exp(x) for x <= 709, relative error below 4e-16; what is below -700 counts as -700.  Cody-Waite reduction
 // by n = rint(x / ln 2), which is read off the last bits of the sum with 1.5 * 2^52, then a polynomial of
@@ -130,7 +166,7 @@ VEC vd vd_exp(vd x)
     p = vd_fma(p, r, vd_set1(0x1.0000000000001p-1));
     p = vd_fma(p, r, vd_set1(1.0));
     p = vd_fma(p, r, vd_set1(1.0));
-    return (vd)((vl)p + ((vl)shifted << 52));
+    return vd_bits(vl_bits(p) + (vl_bits(shifted) << 52));
 }
 
 #endif

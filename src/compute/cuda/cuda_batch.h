@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// A batch on a GPU, for cuda.c (steps) and cuda_measure.c (measuring).
+#ifndef SSMSWEEP_COMPUTE_CUDA_BATCH_H
+#define SSMSWEEP_COMPUTE_CUDA_BATCH_H
+
+#include <cuda_runtime_api.h>
+
+#include "device.h"
+#include "ssmsweep/compute/cuda.h"
+
+// Memory that grows to what was asked for.
+struct room {
+    void *memory;
+    size_t bytes;
+    bool on_host; // pinned
+};
+
+// Rows of an embedding that the device has: each goes there once.
+struct embedded {
+    const void *context;
+    float *rows;             // [embedding's rows][ld] on the device
+    unsigned char *is_there; // [embedding's rows] 0: no, 1: on its way, 2: yes
+};
+enum { EMBEDDINGS = 2 }; // of a W8A8 checkpoint and of its float model
+
+struct cuda_batch {
+    struct batch batch;
+    struct team *team;
+    cudaStream_t stream;
+    cudaError_t failed; // the first
+    // The samples at hand, where they are more than one; their tokens are batch.tokens.
+    struct parts divided;
+    long division;           // counts them
+    int *lengths;            // [max_tokens], of the samples
+    int *firsts, *sample_of; // [max_tokens + 1], [max_tokens] on the device, as the next
+    int *broken;             // [max_tokens]
+    float *most;             // [max_tokens]
+    struct embedded embedded[EMBEDDINGS];
+    struct room staging, copy;        // of rows, on the host and on the device
+    struct room turned;               // activations of a product
+    struct room home;                 // of states
+    struct room keys;                 // of dither, of each sample
+    struct cuda_measuring *measuring; // NULL: nothing was measured yet
+    const unsigned char *weights;     // the block on the host
+    unsigned char *device_weights;    // its copy
+    size_t weights_bytes;
+};
+
+static inline struct cuda_batch *cuda_of(struct batch *batch)
+{
+    return (struct cuda_batch *)batch;
+}
+
+// The first failure is kept until settle(); the second asks for that of a launch.
+void cuda_note(struct cuda_batch *b, cudaError_t result);
+void cuda_launched(struct cuda_batch *b);
+
+// Room of so many bytes; NULL where there is none left, which is noted.
+void *cuda_room(struct cuda_batch *b, struct room *room, size_t bytes);
+
+// As struct backend has them.
+void cuda_measure(struct batch *batch, const struct pair *pairs, int count, struct measured *found);
+void cuda_predict(struct batch *batch, struct prediction *predictions, const float *reference_logits,
+                  const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
+                  int stride);
+bool cuda_same(struct batch *batch, const float *a, const float *b, long count);
+void cuda_measuring_close(struct cuda_measuring *measuring); // NULL is fine
+
+#endif

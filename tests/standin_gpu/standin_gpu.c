@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: Apache-2.0
+// In place of compute/cuda/ in a program for tests: "GPUs" whose kernels are the processor's.  Memory of
+// theirs is apart from the host's as far as can be told, samples lie one behind the other in a batch, and
+// steps fail on demand.  So what a sweep does with a GPU is tested where there is none.
+//   SSMSWEEP_STANDIN=DEVICES[,memory=BYTES][,fail=K]     so many devices of so many bytes each; the K-th
+//                                                        settle() fails, and all that follow
+#include "ssmsweep/compute/cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ssmsweep/compute/measure.h"
+
+struct standin_batch {
+    struct batch batch;
+    struct batch *inner; // the processor's: one sample at a time
+    int *lengths, *broken;
+    int samples, tokens;
+    float *fetched;
+};
+
+enum { BROKEN_BY_SAMPLE = -1 };
+
+static size_t taken_bytes; // of the device in use
+static int settled;
+
+static long setting(const char *key, long otherwise)
+{
+    const char *text = getenv("SSMSWEEP_STANDIN");
+    const char *found = text ? strstr(text, key) : NULL;
+    return found ? strtol(found + strlen(key), NULL, 10) : otherwise;
+}
+
+static struct standin_batch *own(struct batch *batch)
+{
+    return (struct standin_batch *)batch;
+}
+
+// ---- life ----
+
+static enum status take_memory(struct arena *arena, size_t bytes, const char *what, struct error *err)
+{
+    if (taken_bytes + bytes > (size_t)setting("memory=", 1L << 40))
+        return error_set(err, STATUS_IO, ERROR_MEMORY " on the device: cannot get %zu bytes for %s", bytes,
+                         what);
+    if (arena_init(arena, bytes, what, err)) return err->status;
+    taken_bytes += bytes;
+    return STATUS_OK;
+}
+
+static void give_memory(struct arena *arena)
+{
+    if (arena->base) taken_bytes -= arena->size_bytes;
+    arena_clear(arena);
+}
+
+static void close_batch(struct batch *batch)
+{
+    if (!batch) return;
+    backend_cpu.close(own(batch)->inner);
+    free(own(batch)->lengths);
+    free(own(batch)->broken);
+    free(own(batch)->fetched);
+    free(batch);
+}
+
+static enum status open_batch(struct batch **batch, const struct batch_shape *shape, struct error *err)
+{
+    struct standin_batch *b = calloc(1, sizeof *b);
+    if (!b) return error_memory(err, sizeof *b, "a batch");
+    b->batch.backend = backend_cuda();
+    b->lengths = calloc((size_t)shape->max_tokens, sizeof *b->lengths);
+    b->broken = calloc((size_t)shape->max_tokens, sizeof *b->broken);
+    if (!b->lengths || !b->broken) error_memory(err, sizeof *b, "a batch");
+    if (err->status || backend_cpu.open(&b->inner, shape, err)) {
+        close_batch(&b->batch);
+        return err->status;
+    }
+    *batch = &b->batch;
+    return STATUS_OK;
+}
+
+static void carve(struct batch *batch, const struct batch_shape *shape, struct arena *arena)
+{
+    backend_cpu.carve(batch ? own(batch)->inner : NULL, shape, arena);
+}
+
+static enum status hold(struct batch *batch, const void *weights, size_t bytes, struct error *err)
+{
+    (void)batch, (void)weights, (void)bytes, (void)err;
+    return STATUS_OK;
+}
+
+static void divide(struct batch *batch, const int *lengths, int samples)
+{
+    struct standin_batch *b = own(batch);
+    b->samples = samples, b->tokens = 0;
+    for (int s = 0; s < samples; s++)
+        b->tokens += b->lengths[s] = lengths[s];
+}
+
+static const float *fetch(struct batch *batch, const float *from, long count)
+{
+    float *room = realloc(own(batch)->fetched, (size_t)count * sizeof *room);
+    if (!room) abort();
+    own(batch)->fetched = room;
+    return memcpy(room, from, (size_t)count * sizeof *room);
+}
+
+static enum status settle(struct batch *batch, struct error *err)
+{
+    (void)batch;
+    const long fails = setting("fail=", 0);
+    settled++;
+    if (fails == 0 || settled < fails) return STATUS_OK;
+    return error_set(err, STATUS_IO, "a step failed: unspecified launch failure");
+}
+
+static struct team *team(const struct batch *batch)
+{
+    return backend_cpu.team(((const struct standin_batch *)batch)->inner);
+}
+
+// ---- samples one by one ----
+
+// Sample s of a batch at hand, in the processor's; false behind the last.  *row: where it begins.
+static bool next_sample(struct standin_batch *b, int s, long *row)
+{
+    const bool many = b->samples > 1 && b->tokens == b->batch.tokens;
+    if (s >= (many ? b->samples : 1)) return false;
+    *row = s == 0 ? 0 : *row + b->inner->tokens;
+    b->inner->tokens = many ? b->lengths[s] : b->batch.tokens;
+    b->inner->broken = b->batch.broken == BROKEN_BY_SAMPLE ? b->broken[s] : b->inner->tokens;
+    return true;
+}
+
+#define EACH_SAMPLE(b, s, row) for (long s = 0, row = 0; next_sample(b, (int)s, &row); s++)
+
+// All at once: the rows of a step do not know of each other.
+static struct batch *whole(struct batch *batch)
+{
+    own(batch)->inner->tokens = batch->tokens;
+    return own(batch)->inner;
+}
+
+static void embed(struct batch *batch, const struct embedding *embedding, const int32_t *ids, float *out,
+                  long ld)
+{
+    backend_cpu.embed(whole(batch), embedding, ids, out, ld);
+}
+
+static void norm(struct batch *batch, const struct norm *n)
+{
+    backend_cpu.norm(whole(batch), n);
+}
+
+static void product_f32(struct batch *batch, const struct gemm_f32 *gemm, int outputs)
+{
+    backend_cpu.product_f32(whole(batch), gemm, outputs);
+}
+
+static void product_s8(struct batch *batch, struct gemm_s8 *gemm, int outputs)
+{
+    backend_cpu.product_s8(whole(batch), gemm, outputs);
+}
+
+// Scales of samples lie one behind the other where quantize() made them; what a checkpoint brings is one.
+enum { MOST_MADE = 16 };
+static const float *made[MOST_MADE];
+
+static void remember(const float *scales)
+{
+    int i = 0;
+    while (i < MOST_MADE - 1 && made[i] && made[i] != scales)
+        i++;
+    made[i] = scales;
+}
+
+static const float *scale_at(const float *scale, long s)
+{
+    for (int i = 0; i < MOST_MADE; i++)
+        if (scale && scale == made[i]) return scale + s;
+    return scale;
+}
+
+// Which row in front of a sample is of another one: conv1d is to find zeros there.
+static void conv1d(struct batch *batch, const struct conv1d *c, int channels)
+{
+    struct standin_batch *b = own(batch);
+    const long before = c->d_conv - 1, ldx = c->ldx;
+    EACH_SAMPLE(b, s, row)
+    {
+        const long rows = before + b->inner->tokens;
+        float *values = calloc((size_t)(rows * ldx), sizeof *values);
+        int8_t *codes = calloc((size_t)(rows * ldx), 1);
+        struct conv1d one = *c;
+        if (!values || !codes) abort();
+        if (c->x_float)
+            memcpy(values + before * ldx, c->x_float + row * ldx,
+                   (size_t)(b->inner->tokens * ldx) * sizeof *values);
+        else
+            memcpy(codes + before * ldx, c->x_codes + row * ldx, (size_t)(b->inner->tokens * ldx));
+        if (c->x_float) one.x_float = values + before * ldx;
+        if (c->x_codes) one.x_codes = codes + before * ldx;
+        if (c->v) one.v += row * c->ldv;
+        if (c->codes) one.codes += row * c->ldq;
+        one.x_scale = scale_at(c->x_scale, s);
+        backend_cpu.conv1d(b->inner, &one, channels);
+        free(values);
+        free(codes);
+    }
+}
+
+static struct scan_operand behind(struct scan_operand operand, long row)
+{
+    if (operand.values) operand.values += row * operand.ld;
+    if (operand.codes) operand.codes += row * operand.ld;
+    return operand;
+}
+
+static void scan(struct batch *batch, const struct scan *all)
+{
+    struct standin_batch *b = own(batch);
+    EACH_SAMPLE(b, s, row)
+    {
+        struct scan one = *all;
+        one.length = b->inner->tokens;
+        one.u = behind(all->u, row), one.dt = behind(all->dt, row), one.z = behind(all->z, row);
+        one.B += row * all->ld_bc, one.C += row * all->ld_bc;
+        one.y += row * all->ldy;
+        one.last_state = NULL;
+        backend_cpu.scan(b->inner, &one);
+    }
+}
+
+static void rotate(struct batch *batch, const struct hadamard *hadamard, float *rows, long ld)
+{
+    backend_cpu.rotate(whole(batch), hadamard, rows, ld);
+}
+
+static void quantize(struct batch *batch, const struct quantize *q)
+{
+    struct standin_batch *b = own(batch);
+    if (q->of == STEP_OF_SAMPLE) remember(q->steps);
+    EACH_SAMPLE(b, s, row)
+    {
+        struct quantize one = *q;
+        one.x += row * q->ldx, one.codes += row * q->ldq;
+        if (q->of == STEP_OF_SAMPLE) one.steps += s;
+        if (q->of == STEP_OF_ROWS) one.steps += row;
+        backend_cpu.quantize(b->inner, &one);
+        if (q->of == STEP_OF_SAMPLE) b->broken[s] = b->inner->broken;
+    }
+    if (q->of == STEP_OF_SAMPLE) batch->broken = BROKEN_BY_SAMPLE;
+}
+
+static void dequantize(struct batch *batch, const struct dequantize *d)
+{
+    struct standin_batch *b = own(batch);
+    EACH_SAMPLE(b, s, row)
+    {
+        struct dequantize one = *d;
+        one.codes += row * d->ldq, one.values += row * d->ldv;
+        one.scale = d->by_row ? d->scale + row : scale_at(d->scale, s);
+        backend_cpu.dequantize(b->inner, &one);
+    }
+}
+
+static void columns(struct batch *batch, const struct columns *c)
+{
+    backend_cpu.columns(whole(batch), c);
+}
+
+static void quotients(struct batch *batch, const float *from, int count, float by, float *to)
+{
+    backend_cpu.quotients(whole(batch), from, count, by, to);
+}
+
+static void round_half(struct batch *batch, float *x, long ld)
+{
+    backend_cpu.round_half(whole(batch), x, ld);
+}
+
+static void weigh(struct batch *batch, float *x, long ld, int width, const float *weight)
+{
+    backend_cpu.weigh(whole(batch), x, ld, width, weight);
+}
+
+static void zero(struct batch *batch, float *x, long count)
+{
+    backend_cpu.zero(whole(batch), x, count);
+}
+
+static void copy(struct batch *batch, const float *from, float *to, long count)
+{
+    backend_cpu.copy(whole(batch), from, to, count);
+}
+
+static void dither(struct batch *batch, float *x, long ld, int width, uint64_t key)
+{
+    struct standin_batch *b = own(batch);
+    const uint64_t *seeds = batch->seeds;
+    EACH_SAMPLE(b, s, row)
+    backend_cpu.dither(b->inner, x + row * ld, ld, width, seeds ? seeds[s] + (key - seeds[0]) : key);
+}
+
+static bool same(struct batch *batch, const float *a, const float *b, long count)
+{
+    return backend_cpu.same(whole(batch), a, b, count);
+}
+
+static void find_broken(struct batch *batch, const float *rows, long ld, int width)
+{
+    struct standin_batch *b = own(batch);
+    EACH_SAMPLE(b, s, row)
+    {
+        backend_cpu.find_broken(b->inner, rows + row * ld, ld, width);
+        b->broken[s] = b->inner->broken;
+    }
+    batch->broken = BROKEN_BY_SAMPLE;
+}
+
+static void break_rows(struct batch *batch, const float *from, long ld_from, int width_from, float *to,
+                       long ld_to, int width_to)
+{
+    backend_cpu.break_rows(whole(batch), from, ld_from, width_from, to, ld_to, width_to);
+}
+
+static void break_rest(struct batch *batch, float *rows, long ld, int width)
+{
+    struct standin_batch *b = own(batch);
+    EACH_SAMPLE(b, s, row)
+    backend_cpu.break_rest(b->inner, rows + row * ld, ld, width);
+}
+
+static void mark_finite(struct batch *batch, const float *rows, long ld, int width, int8_t *finite)
+{
+    backend_cpu.mark_finite(whole(batch), rows, ld, width, finite);
+}
+
+static void break_marked(struct batch *batch, const int8_t *finite, float *rows, long ld, int width)
+{
+    backend_cpu.break_marked(whole(batch), finite, rows, ld, width);
+}
+
+static void keep(struct batch *batch, const struct seen *seen, float *to)
+{
+    struct standin_batch *b = own(batch);
+    EACH_SAMPLE(b, s, row)
+    {
+        struct seen one = *seen;
+        float *room = to + row * seen->width;
+        if (one.values) one.values += row * seen->ld;
+        if (one.codes) one.codes += row * seen->ld;
+        one.scale = seen->by_row ? seen->scale + row : scale_at(seen->scale, s);
+        const float *given = backend_cpu.give(b->inner, &one, room);
+        if (given != room) memcpy(room, given, (size_t)b->inner->tokens * (size_t)seen->width * sizeof *room);
+    }
+}
+
+static void measure(struct batch *batch, const struct pair *pairs, int count, struct measured *found)
+{
+    struct standin_batch *b = own(batch);
+    for (int p = 0; p < count; p++) {
+        const int samples = b->samples > 1 && b->tokens == batch->tokens ? b->samples : 1;
+        EACH_SAMPLE(b, s, row)
+        {
+            struct pair one = pairs[p];
+            one.ref += row * one.width, one.mode += row * one.width;
+            backend_cpu.measure(b->inner, &one, 1, &found[p * samples + s]);
+        }
+    }
+}
+
+static void predict(struct batch *batch, struct prediction *predictions, const float *reference_logits,
+                    const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
+                    int stride)
+{
+    (void)batch;
+    for (int first = 0; first < ids; first += PREDICTION_PIECE) {
+        const int left = ids - first;
+        predictions_add(predictions, reference_logits + first, mode_logits + first, next, count,
+                        first_id + first, left < PREDICTION_PIECE ? left : PREDICTION_PIECE, stride);
+    }
+}
+
+const struct backend *backend_cuda(void)
+{
+    static const struct backend standin = {.name = "cuda",
+                                           .reserve = take_memory,
+                                           .release = give_memory,
+                                           .open = open_batch,
+                                           .carve = carve,
+                                           .hold = hold,
+                                           .divide = divide,
+                                           .fetch = fetch,
+                                           .settle = settle,
+                                           .close = close_batch,
+                                           .team = team,
+                                           .embed = embed,
+                                           .norm = norm,
+                                           .product_f32 = product_f32,
+                                           .product_s8 = product_s8,
+                                           .conv1d = conv1d,
+                                           .scan = scan,
+                                           .rotate = rotate,
+                                           .quantize = quantize,
+                                           .dequantize = dequantize,
+                                           .columns = columns,
+                                           .quotients = quotients,
+                                           .round_half = round_half,
+                                           .dither = dither,
+                                           .weigh = weigh,
+                                           .zero = zero,
+                                           .copy = copy,
+                                           .same = same,
+                                           .find_broken = find_broken,
+                                           .break_rows = break_rows,
+                                           .break_rest = break_rest,
+                                           .mark_finite = mark_finite,
+                                           .break_marked = break_marked,
+                                           .keep = keep,
+                                           .measure = measure,
+                                           .predict = predict};
+    return &standin;
+}
+
+int cuda_devices(void)
+{
+    const char *text = getenv("SSMSWEEP_STANDIN");
+    return text ? (int)strtol(text, NULL, 10) : 0;
+}
+
+const char *cuda_version(void)
+{
+    return "0.0 (a stand-in)";
+}
+
+enum status cuda_use(int index, struct error *err)
+{
+    (void)index, (void)err;
+    return STATUS_OK;
+}
+
+enum status cuda_describe(int index, struct cuda_device *device, struct error *err)
+{
+    (void)err;
+    *device = (struct cuda_device){.name = "stand-in", .processors = 1, .uuid = {(unsigned char)index}};
+    return STATUS_OK;
+}
