@@ -125,15 +125,16 @@ const char *result_attribute(const struct result *result, const char *name)
 
 // ---- scales ----
 
-enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
-                               struct error *err)
+// A dataset of a cell, [layers][*columns]; caller frees.
+static enum status read_cell(struct result *result, enum layout_data which, struct cell cell, float **rows,
+                             int *n_layer, int *columns, struct error *err)
 {
     char path[LAYOUT_PATH_ROOM];
     const struct layout_run of_cell = {.cell = cell};
     struct layout_sizes sizes = result->sizes;
     sizes.of[AXIS_LAYERS] = -1;
-    struct hdf_expected expected = layout_expected(DATA_SCALES, &sizes, &result->types);
-    hid_t data = hdf_open(&result->file, layout_path(DATA_SCALES, &of_cell, 0, "", path), &expected, err);
+    struct hdf_expected expected = layout_expected(which, &sizes, &result->types);
+    hid_t data = hdf_open(&result->file, layout_path(which, &of_cell, 0, "", path), &expected, err);
     if (!data) return err->status;
     H5Dclose(data);
     const size_t count = (size_t)(expected.shape[0] * expected.shape[1]);
@@ -143,9 +144,28 @@ enum status result_read_scales(struct result *result, struct cell cell, float **
         free(values);
         return err->status;
     }
-    *scales = values;
+    *rows = values;
     *n_layer = (int)expected.shape[0];
+    *columns = (int)expected.shape[1];
     return STATUS_OK;
+}
+
+enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
+                               struct error *err)
+{
+    int sites;
+    return read_cell(result, DATA_SCALES, cell, scales, n_layer, &sites, err);
+}
+
+enum status result_read_group_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
+                                     int *per_layer, struct error *err)
+{
+    char path[LAYOUT_PATH_ROOM];
+    const struct layout_run of_cell = {.cell = cell};
+    layout_path(DATA_GROUP_SCALES, &of_cell, 0, "", path);
+    *scales = NULL;
+    if (!hdf_exists(result->file.id, path)) return STATUS_OK;
+    return read_cell(result, DATA_GROUP_SCALES, cell, scales, n_layer, per_layer, err);
 }
 
 // ---- groups of heads and channels ----

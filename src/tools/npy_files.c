@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ssmsweep/arch/groups.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/half.h"
 #include "ssmsweep/base/json.h"
@@ -83,6 +84,10 @@ static enum status write_manifest(const struct report *report, const struct resu
         for (int i = 0; result_attribute_name(i); i++)
             json_put_string(w, result_attribute_name(i), result_attribute(result, result_attribute_name(i)));
         if (result_arch(result) != arch_at(0)) json_put_string(w, "arch", result_arch(result)->name);
+        json_begin_array(w, "sites"); // columns of the scales
+        for (int s = 0; s < result_arch(result)->n_sites; s++)
+            json_put_string(w, NULL, result_arch(result)->sites[s].name);
+        json_end_array(w);
         json_begin_array(w, "sample_lengths");
         for (int s = 0; s < result_samples(result); s++)
             json_put_integer(w, NULL, result_length(result, s));
@@ -99,10 +104,93 @@ static enum status write_manifest(const struct report *report, const struct resu
     return err->status;
 }
 
+// ---- scales, and groups of heads and channels ----
+
+static enum status write_named(const struct report *report, const char *name, enum npy_dtype dtype, int dims,
+                               const size_t *shape, const void *values, struct error *err)
+{
+    char *path = file_join(report->output_dir, name);
+    if (!path) return error_memory(err, 256, "a path");
+    npy_write(path, dtype, dims, shape, values, err);
+    free(path);
+    return err->status;
+}
+
+static enum status export_scales(const struct report *report, struct result *result, struct cell cell,
+                                 struct error *err)
+{
+    char of_cell[CELL_NAME_ROOM], name[64];
+    float *scales = NULL, *of_groups = NULL;
+    int n_layer = 0, per_layer = 0;
+    cell_name(cell, of_cell);
+    if (!result_read_scales(result, cell, &scales, &n_layer, err)) {
+        const size_t shape[] = {(size_t)n_layer, (size_t)result_arch(result)->n_sites};
+        snprintf(name, sizeof name, "scales_n%s.npy", of_cell);
+        write_named(report, name, NPY_FLOAT32, 2, shape, scales, err);
+    }
+    if (!err->status && !result_read_group_scales(result, cell, &of_groups, &n_layer, &per_layer, err) &&
+        of_groups) {
+        const size_t shape[] = {(size_t)n_layer, (size_t)per_layer};
+        snprintf(name, sizeof name, "group_scales_n%s.npy", of_cell);
+        write_named(report, name, NPY_FLOAT32, 2, shape, of_groups, err);
+    }
+    free(scales);
+    free(of_groups);
+    return err->status;
+}
+
+static enum status export_all_scales(const struct report *report, struct result *result, struct error *err)
+{
+    struct cell last = {0}; // runs stand by their cells
+    for (int r = 0; r < result_runs(result) && !err->status; r++) {
+        const struct cell cell = result_run_at(result, r)->cell;
+        if (cell.calib_data_num > 0 && cell_compare(cell, last) != 0)
+            export_scales(report, result, cell, err);
+        last = cell;
+    }
+    return err->status;
+}
+
+// The columns [first, first + width) of all rows, as an array of their own.
+static enum status export_columns(const struct report *report, const struct result_groups *groups,
+                                  const char *name, int first, int dims, const size_t *shape,
+                                  struct error *err)
+{
+    const int G = groups->n_groups, row = groups->d_inner + G * GROUPS_OF_HEADS * (1 + GROUPS_OF_CHANNELS);
+    size_t width = 1;
+    for (int d = 1; d < dims; d++)
+        width *= shape[d];
+    int32_t *values = malloc((size_t)groups->n_layer * width * sizeof *values);
+    if (!values) return error_memory(err, (size_t)groups->n_layer * width * sizeof *values, "the groups");
+    for (int l = 0; l < groups->n_layer; l++)
+        memcpy(values + (size_t)l * width, groups->rows + (long)l * row + first, width * sizeof *values);
+    write_named(report, name, NPY_INT32, dims, shape, values, err);
+    free(values);
+    return err->status;
+}
+
+static enum status export_groups(const struct report *report, struct result *result, struct error *err)
+{
+    struct result_groups groups;
+    if (result_read_groups(result, &groups, err) || !groups.rows) return err->status;
+    const size_t layers = (size_t)groups.n_layer, G = (size_t)groups.n_groups, I = (size_t)groups.d_inner;
+    const int ends = groups.d_inner + groups.n_groups * GROUPS_OF_HEADS;
+    if (!export_columns(report, &groups, "groups_channels.npy", 0, 2, (size_t[]){layers, I}, err) &&
+        !export_columns(report, &groups, "groups_head_ends.npy", groups.d_inner, 3,
+                        (size_t[]){layers, G, GROUPS_OF_HEADS}, err))
+        export_columns(report, &groups, "groups_channel_ends.npy", ends, 4,
+                       (size_t[]){layers, G, GROUPS_OF_HEADS, GROUPS_OF_CHANNELS}, err);
+    free(groups.rows);
+    return err->status;
+}
+
 enum status npy_export(const struct report *report, const struct comparison *comparison,
                        struct result *result, struct error *err)
 {
     if (report_write_stats(report, err) || write_manifest(report, result, err)) return err->status;
+    if (result_has_metrics(result) &&
+        (export_all_scales(report, result, err) || export_groups(report, result, err)))
+        return err->status;
     for (struct run_view run = {0}; view_next_run(comparison, &run);)
         for (struct layer_view layer = {0}; view_next_layer(&run, &layer);)
             for (int i = 0; i < layer.count; i++) {

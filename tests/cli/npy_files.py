@@ -43,6 +43,30 @@ def check_export(checks, result, folder):
                     checks.check(close, "%s: %s" % (name, key), "%r, NumPy %r" % (told[key], value))
 
 
+def check_scales(checks, result, folder):
+    """Those of the activations, and with groups of heads these and theirs, as the file has them."""
+    sites = harness.read_json(os.path.join(folder, "export.json"))["sites"]
+    with h5py.File(result, "r") as f:
+        cell = [c for c in f["calibration"] if isinstance(f["calibration"][c], h5py.Group)][0]
+        expected = {"scales_n%s" % cell: f["calibration/%s/scales" % cell][()]}
+        if "groups" in f["calibration"]:
+            rows, group_scales = f["calibration/groups"][()], f["calibration/%s/group_scales" % cell][()]
+            inner = numpy.load(os.path.join(folder, "groups_channels.npy")).shape[1]
+            count = (rows.shape[1] - inner) // 20    # of B and C
+            expected.update({"group_scales_n%s" % cell: group_scales, "groups_channels": rows[:, :inner],
+                             "groups_head_ends": rows[:, inner:inner + 4 * count].reshape(-1, count, 4),
+                             "groups_channel_ends": rows[:, inner + 4 * count:].reshape(-1, count, 4, 4)})
+    checks.check(len(sites) == expected["scales_n%s" % cell].shape[1], "export.json names the sites", sites)
+    for name, values in expected.items():
+        got = numpy.load(os.path.join(folder, name + ".npy"))
+        checks.check(got.dtype == values.dtype and numpy.array_equal(got, values), name + " is what the result file holds", got.shape)
+    if len(expected) > 1:
+        channels = numpy.sort(numpy.load(os.path.join(folder, "groups_channels.npy")), axis=1)
+        checks.check((channels == numpy.arange(inner)).all() and (expected["groups_channel_ends"] > 0).all(),
+                     "each channel has a place", channels.shape)
+    return len(expected)
+
+
 def reports(folder):
     """The JSON files but for what must differ.  Imported arrays have no metrics of other layers, and so another sweep.json:
     sweep_report.py looks at that."""
@@ -109,6 +133,7 @@ def main():
         if not checks.check(result.status == 0, "export --npy", result.err):
             checks.finish()
         check_export(checks, os.path.join(work, "layer_outputs", "sweep.h5"), os.path.join(work, "arrays"))
+        check_scales(checks, os.path.join(work, "layer_outputs", "sweep.h5"), os.path.join(work, "arrays"))
         result = harness.run(["export", "--npy"], 2, work)
         beside = os.path.exists(os.path.join(work, "layer_outputs", "mode_2-4_layer_23.npy"))
         checks.check(result.status == 0 and beside, "export beside the result file, two ranks", result.err)
@@ -126,6 +151,12 @@ def main():
         checks.check(result.status == 3 and "exists already; remove it" in result.err, "no result file is overwritten", result.err)
         check_original_shape(checks, work)
         check_broken(checks, work)
+        os.mkdir(os.path.join(work, "grouped"))
+        for words in (["save", "2-1", "--model", "mamba2-demo", "--calib_data_num", "2", "--calib_seqlen", "16", "-q"], ["export", "--npy", "arrays"]):
+            result = harness.run(words, 1, os.path.join(work, "grouped"))
+            checks.check(result.status == 0, "of Mamba-2: " + words[0], result.err)
+        found = check_scales(checks, os.path.join(work, "grouped", "layer_outputs", "sweep.h5"), os.path.join(work, "grouped", "arrays"))
+        checks.check(found == 5, "groups of heads and their scales are among them", found)
     checks.finish()
 
 

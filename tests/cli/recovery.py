@@ -28,7 +28,8 @@ OK, INPUT, IO, STOPPED = 0, 3, 4, 5
 # The first follows mode 2-4 in no layer and 2-1 in the last, the second 2-1 in the first layer, the third both.
 RECIPES = [{"name": "first", "base": "2-1", "layers": [{"layers": "0", "set": {"conv1d:output": "float", "scan:u": "float"}}]},
            {"name": "last", "base": "2-1", "layers": [{"layers": "last", "base": "2-4"}]},
-           {"name": "both", "base": "last", "layers": [{"layers": "last", "set": {"scan:order": "chunked"} if MAMBA2 else {"scan:y": "float"}}]}]
+           {"name": "both", "base": "last", "layers": [{"layers": "last", "set": dict({"scan:order": "chunked"} if MAMBA2 else {"scan:y": "float"},
+                                                                                    **{"weight:out_proj": "int4-g32"})}]}]
 CONFIG = {"architectures": ["MambaForCausalLM"], "model_type": "mamba", "hidden_size": 64, "intermediate_size": 128,
           "num_hidden_layers": 2, "vocab_size": 64, "state_size": 16, "conv_kernel": 4, "expand": 2,
           "time_step_rank": 4, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "use_bias": False,

@@ -229,6 +229,10 @@ const char *result_attribute_name(int index); // of all of them, from 0; NULL: t
 // scales[*n_layer, n_sites] of a cell, zeros before the calibration has ended; caller frees.
 enum status result_read_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
                                struct error *err);
+// Those of groups of heads and channels: scales[*n_layer, *per_layer], u, B, C and the state, as
+// arch/groups.h has them; NULL: the file has none.  Caller frees.
+enum status result_read_group_scales(struct result *result, struct cell cell, float **scales, int *n_layer,
+                                     int *per_layer, struct error *err);
 // Groups of heads and channels: rows[n_layer][row] as arch/groups.h has them, row = d_inner + 20 n_groups.
 struct result_groups {
     int32_t *rows; // NULL: the file has none, or they are not formed yet.  Caller frees
