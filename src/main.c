@@ -57,7 +57,8 @@ static enum status run(const struct program *program, struct error *err)
     if (!err->status && job->dry_run) {
         dry_run_print(&sweep, reporting_bytes(&sweep), NULL, err);
     } else if (!err->status) {
-        if (job->command == COMMAND_RUN) sweep.admit = report_folder_prepare;
+        if (job->command == COMMAND_RUN || job->command == COMMAND_ATTRIBUTE)
+            sweep.admit = report_folder_prepare;
         if (sweep_run(&sweep, err) == STATUS_OK)
             compare(program, false, err); // the file is closed: what other ranks wrote can be read
         else if (sweep.comparable)

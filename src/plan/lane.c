@@ -6,6 +6,7 @@ static void lane_carve(struct lane *lane, struct arena *arena, struct arena *the
 {
     const size_t stream = stream_floats(dims, shape->max_tokens) * sizeof(float);
     const size_t places = (size_t)shape->samples * (size_t)plan->n_layer * (size_t)plan->arch->n_components;
+    const size_t profiles = plan->profiles ? places : 0;
     const size_t predictions = plan->logits ? (size_t)shape->logits_tokens : 0;
     const bool reruns = plan_reruns(plan) > 0;
     lane->stream.residual = arena_take(there, stream);
@@ -13,8 +14,8 @@ static void lane_carve(struct lane *lane, struct arena *arena, struct arena *the
     lane->moments = arena_take(arena, places * sizeof *lane->moments);
     lane->apart = arena_take(arena, reruns ? places * sizeof *lane->apart : 0);
     lane->isolated = arena_take(arena, plan->isolated ? places * sizeof *lane->isolated : 0);
-    lane->histogram = arena_take(arena, places * PROFILE_BINS * sizeof *lane->histogram);
-    lane->position = arena_take(arena, places * PLACE_POSITIONS * sizeof *lane->position);
+    lane->histogram = arena_take(arena, profiles * PROFILE_BINS * sizeof *lane->histogram);
+    lane->position = arena_take(arena, profiles * PLACE_POSITIONS * sizeof *lane->position);
     lane->normed = arena_take(there, stream_floats(dims, (int)predictions) * sizeof(float));
     lane->predictions = arena_take(arena, predictions * sizeof *lane->predictions);
     lane->predictions_apart = arena_take(arena, reruns ? predictions * sizeof *lane->predictions : 0);

@@ -597,7 +597,8 @@ enum status plan_make(struct plan *plan, const struct job *job, const struct dim
                         .calibration_samples = job_calibration_samples(job),
                         .shard = job->shard > 0 ? job->shard : 1,
                         .metrics = true,
-                        .profiles = job->command != COMMAND_ATTRIBUTE, // which has no use for them
+                        .profiles = job->command != COMMAND_ATTRIBUTE &&
+                                    job->command != COMMAND_MIX, // which have no use for them
                         .logits = !job->no_logits,
                         .isolated = job->isolated,
                         .forks = !job->no_forks};

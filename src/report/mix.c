@@ -7,6 +7,7 @@
 
 #include "ssmsweep/input/corpus.h"
 #include "ssmsweep/recipe/recipe_file.h"
+#include "ssmsweep/sweep/progress.h"
 
 enum { LEAST_SAMPLES = 2 * BOOTSTRAP_MIN_SAMPLES, NAME_CHARS = RECIPE_NAME_CHARS + 1 };
 enum { MOST_CANDIDATES = BOOTSTRAP_MAX_RUNS * (BOOTSTRAP_MAX_RUNS - 1) / 2 }; // as holm_adjust() takes
@@ -321,17 +322,18 @@ static enum status take(struct mix *m, struct mix_round *round, struct error *er
     return STATUS_OK;
 }
 
-static void tell(const struct mix *m, const struct mix_round *round)
+static void tell(const struct mix *m, const struct mix_round *round, double seconds)
 {
-    char piece[MIX_PIECE_CHARS];
+    char piece[MIX_PIECE_CHARS], took[32];
+    progress_write_time(took, sizeof took, seconds);
     const struct mix_candidate *c = round->taken < 0 ? NULL : &round->items[round->taken];
     if (!c)
-        log_job(m->trials.with.log, LOG_NORMAL, "mix: round %d: %d changes, none is surely better",
-                m->n_rounds, round->count);
+        log_job(m->trials.with.log, LOG_NORMAL, "mix: round %d: %d changes in %s, none is surely better",
+                m->n_rounds, round->count, took);
     else
         log_job(m->trials.with.log, LOG_NORMAL,
-                "mix: round %d: %d changes, takes %s as in %s: %s %.3e (x %.3f), INT8 share %.4f",
-                m->n_rounds, round->count, mix_piece_text(m, c->part, piece),
+                "mix: round %d: %d changes in %s, takes %s as in %s: %s %.3e (x %.3f), INT8 share %.4f",
+                m->n_rounds, round->count, took, mix_piece_text(m, c->part, piece),
                 m->choices[c->choice].mode->name, m->trials.place.metric->label, c->interval.value,
                 c->change.value, c->takes.int8_share);
 }
@@ -351,6 +353,7 @@ static enum status measure_noise(struct mix *m, struct mix_round *round, struct 
 static enum status run_round(struct mix *m, bool *ended, struct error *err)
 {
     struct mix_round *round = &m->rounds[m->n_rounds];
+    const double started = progress_clock();
     bool over = false, noise = false;
     round->taken = -1;
     make_candidates(m, round, &over, err);
@@ -366,7 +369,7 @@ static enum status run_round(struct mix *m, bool *ended, struct error *err)
     if (measure_noise(m, round, err) || run_candidates(m, round, err)) return err->status;
     measure(m, round);
     round->taken = choose(m, round, &noise);
-    tell(m, round);
+    tell(m, round, progress_clock() - started);
     *ended = round->taken < 0;
     m->stop = noise ? MIX_NOISE : over ? MIX_BUDGET : MIX_NOT_SIGNIFICANT;
     if (!*ended) take(m, round, err);
@@ -396,24 +399,27 @@ static enum status search(struct mix *m, struct error *err)
 
 // ---- the whole ----
 
-// Each change is taken once at most, and each round tries one less.
+// Each change is taken once at most, and each round tries one less; in front of each the mix so far has its
+// re-runs, and behind the last one all points are judged.
 static enum status tell_beforehand(struct mix *m, struct error *err)
 {
     struct mix_round *round = &m->rounds[m->n_rounds];
+    const struct job *job = m->trials.with.job;
     bool over = false;
     make_candidates(m, round, &over, err);
     m->n_rounds++;
     const long changes = round->count, all = (long)m->parts.count * (m->n_choices - 1);
-    const long rounds =
-        m->trials.with.job->rounds > 0 && m->trials.with.job->rounds < all ? m->trials.with.job->rounds : all;
+    const long rounds = job->rounds > 0 && job->rounds < all ? job->rounds : all;
+    const long tried = rounds * all - rounds * (rounds - 1) / 2, judged = rounds + 1 + m->n_choices + 3;
+    const long reruns = job->noise > 0 ? rounds : 1; // sweeps of the mix so far alone
     const struct mode **modes = calloc((size_t)changes + 1, sizeof *modes);
     if (!modes) error_memory(err, (unsigned)changes * sizeof *modes, "the modes");
     for (int i = 0; modes && i < changes; i++)
         modes[i] = round->items[i].mode;
     const struct trials_list list = {modes, (int)changes, JOB_CHOOSING_SAMPLES, 0, false};
     if (comm_agree(m->trials.with.comm, err) == STATUS_OK)
-        trials_dry_run(&m->trials, &list, (int)rounds + 2,
-                       1 + rounds * all - rounds * (rounds - 1) / 2 + rounds + 1 + m->n_choices + 3, err);
+        trials_dry_run(&m->trials, &list, (int)(rounds + reruns + 1),
+                       tried + (reruns + judged) * (1 + job->noise), err);
     free(modes);
     return err->status;
 }

@@ -199,15 +199,20 @@ enum status report_folder_take(const struct job *job, const struct result *resul
     return err->status;
 }
 
+static enum status remove_file(const char *path, const struct log *log, struct error *err)
+{
+    if (!file_exists(path)) return STATUS_OK;
+    if (unlink(path) != 0) return error_errno(err, path, "cannot remove");
+    log_job(log, LOG_NORMAL, "--overwrite: removed %s", path);
+    return STATUS_OK;
+}
+
 // Statistics stand beside the result file.
 static enum status remove_result(const struct job *job, const char *path, const struct log *log,
                                  struct error *err)
 {
     int count = 0;
-    if (file_exists(path)) {
-        if (unlink(path) != 0) return error_errno(err, path, "cannot remove");
-        log_job(log, LOG_NORMAL, "--overwrite: removed %s", path);
-    }
+    if (remove_file(path, log, err)) return err->status;
     if (visit(job->output_dir, job_files_of_output_dir + 1, remove_report, &count, err)) return err->status;
     if (count)
         log_job(log, LOG_NORMAL, "--overwrite: removed the statistics of %d mode%s in %s", count,
@@ -219,6 +224,8 @@ enum status report_folder_prepare(const struct sweep *sweep, const struct store_
                                   struct error *err)
 {
     const struct job *job = sweep->job;
+    if (job->command == COMMAND_ATTRIBUTE)
+        return job->overwrite ? remove_file(sweep->result_path, sweep->log, err) : STATUS_OK;
     if (job->overwrite)
         return remove_result(job, sweep->result_path, sweep->log, err) ? err->status
                                                                        : remove_reports(job, sweep->log, err);

@@ -84,23 +84,33 @@ static enum status open_memory(struct stand *s, struct error *err)
 
 // ---- what is timed ----
 
+// So many components from one on.
+static void measure(const struct stand *s, int first, int count, const float *const *values)
+{
+    struct measured found[ARCH_MOST_COMPONENTS];
+    struct pair pairs[ARCH_MOST_COMPONENTS] = {{0}};
+    for (int c = 0; c < count; c++)
+        pairs[c] = (struct pair){s->reference[first + c], values[c], arch_width(&s->model.dims, first + c),
+                                 s->sweep->plan.profiles};
+    forward_measure(s->engine.forward, pairs, count, s->tokens, found);
+}
+
+// One thread measures at once, several behind the layer, as sweep/lockstep.c has it.
+static bool at_once(const struct stand *s)
+{
+    return s->sweep->threads == 1;
+}
+
 static bool take(void *context, int layer, int component, const float *values, int length, int width)
 {
     const struct stand *s = context;
     (void)layer;
-    memcpy((s->measures ? s->values : s->reference)[component], values,
-           (size_t)length * (size_t)width * sizeof *values);
+    if (s->measures && at_once(s))
+        measure(s, component, 1, &values);
+    else
+        memcpy((s->measures ? s->values : s->reference)[component], values,
+               (size_t)length * (size_t)width * sizeof *values);
     return true;
-}
-
-static void measure_layer(const struct stand *s)
-{
-    struct measured found[ARCH_MOST_COMPONENTS];
-    struct pair pairs[ARCH_MOST_COMPONENTS] = {{0}};
-    const int components = s->model.dims.arch->n_components;
-    for (int c = 0; c < components; c++)
-        pairs[c] = (struct pair){s->reference[c], s->values[c], arch_width(&s->model.dims, c), true};
-    forward_measure(s->engine.forward, pairs, components, s->tokens, found);
 }
 
 static void run_layer(struct stand *s, const struct recipe *recipe, bool measures)
@@ -109,7 +119,8 @@ static void run_layer(struct stand *s, const struct recipe *recipe, bool measure
     const struct capture capture = {.want = all, .take = take, .context = s};
     s->measures = measures;
     forward_step(s->engine.forward, &s->stream, recipe, s->scales, 0, s->tokens, &capture, NULL);
-    if (measures) measure_layer(s);
+    if (measures && !at_once(s))
+        measure(s, 0, s->model.dims.arch->n_components, (const float *const *)s->values);
 }
 
 static void run_observation(struct stand *s)

@@ -340,13 +340,16 @@ static float *const *kept_of(const struct lockstep *l, const struct lane *lane)
 }
 
 // What is measured of a lane in a layer is that of those that follow it as well.
-static void share_sample(const struct lane *lane, const struct lane *other, size_t place, size_t components)
+static void share_sample(const struct lane *lane, const struct lane *other, size_t place, size_t components,
+                         bool profiles)
 {
     memcpy(other->moments + place, lane->moments + place, components * sizeof *lane->moments);
-    memcpy(other->histogram + place * PROFILE_BINS, lane->histogram + place * PROFILE_BINS,
-           components * PROFILE_BINS * sizeof *lane->histogram);
-    memcpy(other->position + place * PLACE_POSITIONS, lane->position + place * PLACE_POSITIONS,
-           components * PLACE_POSITIONS * sizeof *lane->position);
+    if (profiles) {
+        memcpy(other->histogram + place * PROFILE_BINS, lane->histogram + place * PROFILE_BINS,
+               components * PROFILE_BINS * sizeof *lane->histogram);
+        memcpy(other->position + place * PLACE_POSITIONS, lane->position + place * PLACE_POSITIONS,
+               components * PLACE_POSITIONS * sizeof *lane->position);
+    }
     if (other->repeats) memcpy(other->apart + place, lane->apart + place, components * sizeof *lane->apart);
 }
 
@@ -357,7 +360,7 @@ static void share_measures(const struct lockstep *l, const struct lane *lane)
         if (other == lane || !goes_on(l, other) || computes(l, other, l->layer) != lane) continue;
         for (int s = 0; s < l->n_samples; s++)
             share_sample(lane, other, place_of(l, s, l->layer, 0),
-                         (size_t)l->worker->dims->arch->n_components);
+                         (size_t)l->worker->dims->arch->n_components, l->worker->plan->profiles);
     }
 }
 
@@ -366,18 +369,20 @@ static void measure(const struct lockstep *l, int first, int count, const float 
 {
     const struct lane *lane = l->lane;
     const struct dims *dims = l->worker->dims;
+    const bool profiles = l->worker->plan->profiles;
     struct pair pairs[ARCH_MOST_COMPONENTS] = {{0}};
     for (int c = 0; c < count; c++)
         pairs[c] =
-            (struct pair){l->buffers.reference[first + c], values[c], arch_width(dims, first + c), true};
+            (struct pair){l->buffers.reference[first + c], values[c], arch_width(dims, first + c), profiles};
     forward_measure(l->forward, pairs, count, l->tokens, l->found);
     for (int c = 0; c < count; c++)
         for (int s = 0; s < l->n_samples; s++) {
             const struct measured *found = &l->found[c * l->n_samples + s];
             const size_t place = place_of(l, s, l->layer, first + c);
             lane->moments[place] = found->moments;
-            keep_profile(&found->profile, lane->histogram + place * PROFILE_BINS,
-                         lane->position + place * PLACE_POSITIONS);
+            if (profiles)
+                keep_profile(&found->profile, lane->histogram + place * PROFILE_BINS,
+                             lane->position + place * PLACE_POSITIONS);
         }
     if (!lane->repeats) return;
     for (int c = 0; c < count; c++)
@@ -407,7 +412,7 @@ static bool take(void *context, int layer, int component, const float *values, i
         memcpy(kept_of(l, lane)[component], values, (size_t)length * (size_t)width * sizeof *values);
     if (!lane->stores && !lane->followed) return goes_on(l, lane);
     if (measures_at_once(&l->shape)) measure(l, component, 1, &values);
-    for (int i = 0; i < l->n_lanes; i++) {
+    for (int i = 0; l->worker->plan->want[layer] && i < l->n_lanes; i++) {
         struct lane *other = &l->buffers.lanes[i];
         if (!other->stores || computes(l, other, layer) != lane ||
             !(plan_wants(l->worker->plan, other->run, layer) & 1u << component))
@@ -496,14 +501,14 @@ static void store_sample(struct lockstep *l, struct lane *lane, int s, struct fi
     const struct plan *plan = l->worker->plan;
     const size_t place = place_of(l, s, 0, 0);
     const bool again = lane->repeats != NULL;
-    const struct store_metrics metrics = {.moments = lane->moments + place,
-                                          .histogram = lane->histogram + place * PROFILE_BINS,
-                                          .position = lane->position + place * PLACE_POSITIONS,
-                                          .end_of_model = plan->logits ? &lane->end_of_model[s] : NULL,
-                                          .apart = again ? lane->apart + place : NULL,
-                                          .end_apart = again && plan->logits ? &lane->end_apart[s] : NULL,
-                                          .isolated =
-                                              again || !plan->isolated ? NULL : lane->isolated + place};
+    const struct store_metrics metrics = {
+        .moments = lane->moments + place,
+        .histogram = plan->profiles ? lane->histogram + place * PROFILE_BINS : NULL,
+        .position = plan->profiles ? lane->position + place * PLACE_POSITIONS : NULL,
+        .end_of_model = plan->logits ? &lane->end_of_model[s] : NULL,
+        .apart = again ? lane->apart + place : NULL,
+        .end_apart = again && plan->logits ? &lane->end_apart[s] : NULL,
+        .isolated = again || !plan->isolated ? NULL : lane->isolated + place};
     const double seconds = lane->seconds * l->lengths[s] / l->tokens;
     if (store_write_metrics(l->store, lane->run, l->samples[s], &metrics, &lane->failure))
         fail(l, lane);

@@ -54,7 +54,9 @@ static double share_done(const struct progress *progress)
 
 void progress_write_time(char *text, size_t room, double seconds)
 {
-    if (seconds < 120)
+    if (seconds < 10)
+        snprintf(text, room, "%.1f s", seconds);
+    else if (seconds < 120)
         snprintf(text, room, "%.0f s", seconds);
     else if (seconds < 120 * 60)
         snprintf(text, room, "%.0f min", seconds / 60);

@@ -187,6 +187,9 @@ def check_ranks(checks, folder):
     checks.check(result.status == 0 and harness.read_bytes(os.path.join(folder, "three-c", "attribution.json")) == report, "--resume", result.err)
     result = attribute(folder, "--resume", "--by", "unit", name="three")
     checks.check(result.status == 3, "--resume with other pieces", result.err)
+    result = attribute(folder, "--overwrite", *by, name="three")
+    checks.check(result.status == 0 and "--overwrite: removed three/attribution.h5" in result.err and
+                 harness.read_bytes(os.path.join(folder, "three-c", "attribution.json")) == report, "--overwrite", result.err)
 
 
 def plant(path, layer, site, factor):

@@ -48,7 +48,7 @@ struct lane {
     // Each [samples] times what struct store_metrics has of one.
     struct accumulator *moments, *apart;
     struct accumulator *isolated; // of each layer by itself; NULL where the plan has none
-    uint32_t *histogram;
+    uint32_t *histogram;          // and position: only where the plan keeps profiles
     double *position;
     struct end_of_model *end_of_model, *end_apart;      // [samples], not of the arenas
     float *normed;                                      // [logits_tokens][D rounded up to 16]

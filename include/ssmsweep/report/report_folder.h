@@ -15,7 +15,8 @@ enum status report_folder_take(const struct job *job, const struct result *resul
                                struct error *err);
 
 // The same before a sweep, of the result that it will make.  With --overwrite the result file of before and
-// its statistics go as well: only what ssmsweep itself wrote.  The claim to the result file is held.
+// its statistics go as well: only what ssmsweep itself wrote; of `attribute` the result file alone.  The
+// claim to the result file is held.
 enum status report_folder_prepare(const struct sweep *sweep, const struct store_identity *identity,
                                   struct error *err);
 
