@@ -78,9 +78,26 @@ static void print_range(FILE *out, const struct interval *interval)
         fprintf(out, "%10.3e  %s", interval->value, interval_state_name(interval->state));
 }
 
+// Breaks the line at blanks.
+static void print_wrapped(FILE *out, const char *text)
+{
+    enum { LINE = 96 };
+    size_t length = strlen(text);
+    while (length > LINE) {
+        size_t end = LINE;
+        while (end > 0 && text[end] != ' ')
+            end--;
+        if (end == 0) break;
+        fprintf(out, "%.*s\n", (int)end, text);
+        text += end + 1;
+        length -= end + 1;
+    }
+    fprintf(out, "%s\n", text);
+}
+
 static void print_answer(const struct bisect *b, FILE *out)
 {
-    char pieces[400];
+    char pieces[400], line[512];
     const struct bisect_step *step = bisect_find_step(b, b->found);
     bisect_pieces_text(b, b->found, pieces, sizeof pieces);
     switch (b->answer) {
@@ -91,10 +108,13 @@ static void print_answer(const struct bisect *b, FILE *out)
         fputs("Not even all of these pieces together are enough: what is left comes from elsewhere.\n", out);
         return;
     case BISECT_ONE:
-        fprintf(out, "Enough alone: %s.\n", pieces);
+        snprintf(line, sizeof line, "Enough alone: %s.", pieces);
+        print_wrapped(out, line);
         break;
     case BISECT_TOGETHER:
-        fprintf(out, "None alone: these together, and none of them can be left out: %s.\n", pieces);
+        snprintf(line, sizeof line, "None alone: these together, and none of them can be left out: %s.",
+                 pieces);
+        print_wrapped(out, line);
         break;
     }
     if (step && !bisect_is_sure(b, step))

@@ -96,6 +96,38 @@ def check_planted(checks, folder, scales):
         checks.check(found, "a doubled scale is the first piece: " + what)
 
 
+def check_shares(checks, folder, scales, trials=3):
+    """What docs/attribution.md says of the other shape of the question: by its share toward fp32 a doubled scale is not found, toward
+    the mode itself the same one is."""
+    rng, places = random.Random(4), []
+    for _ in range(trials):
+        planted, name, layer = plant(scales, rng)
+        units = UNITS.get(name, [name])
+        for toward in ("fp32", "2-1"):
+            result = attribute(folder, "shares", planted, "--toward", toward)
+            pieces = read(folder, "shares")["pieces"]
+            place = min(p["place"] for p in pieces if p["unit"] in units and p["layer"] == layer)
+            checks.check(result.status == 0 and (toward == "fp32" or place == 1), "toward the mode itself it is the first: %s of layer %d" % (name, layer), (place, result.err))
+            places += [place] if toward == "fp32" else []
+    print("places of a doubled scale by its share toward fp32: %s" % places)
+    checks.check(sum(place == 1 for place in places) < trials, "by its share toward fp32 it is not", places)
+
+
+def check_other_shape(checks, folder, trials=5):
+    """A random model of two layers and another width."""
+    path = os.path.join(folder, "other")
+    harness.make_model(path, "--seed", "9", "--d-model", "48", "--n-layer", "2", "--vocab", "64", "--d-state", "8")
+    np.save(os.path.join(folder, "other.npy"), np.random.Generator(np.random.PCG64(9)).integers(0, 64, (4, 32)).astype(np.int32))
+    short = SHORT + ["--calib-data", "other.npy"]
+    for name in ("own", "own-c"):
+        shutil.rmtree(os.path.join(folder, name))
+    scales = own_scales(checks, folder, path, short)
+    rng = random.Random(9)
+    for _ in range(trials):
+        found, what = find(checks, folder, scales, rng, short, path)
+        checks.check(found, "a random model: a doubled scale is the first piece: " + what)
+
+
 def sums(path, mode):
     with h5py.File(path) as f:
         return f["metrics/4/%s/end_of_model" % mode][:]
@@ -190,6 +222,9 @@ def main():
         check_equal(checks, folder, scales)
         check_planted(checks, folder, scales)
         check_values(checks, folder, scales)
+        if harness.LONG:
+            check_shares(checks, folder, scales)
+            check_other_shape(checks, folder)
     checks.finish()
 
 
