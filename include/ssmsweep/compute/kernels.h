@@ -69,6 +69,7 @@ struct kernels {
     void (*column_most)(const float *x, long ld, int rows, int width, float *most);
     void (*round_half)(float *x, long count);    // to FP16 and back; count a multiple of 16
     float (*absmax)(const float *x, long count); // NaN is passed over; count a multiple of 16
+    bool (*finite)(const float *x, long count);  // is all of it?
     void (*quantize_even)(const float *x, long count, float step, int8_t *codes); // ties to even
     void (*exp)(const float *x, long count, float *out); // count a multiple of 16; for tests and the bench
     void (*softplus)(const float *x, long count, float *out);

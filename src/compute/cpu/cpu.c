@@ -357,19 +357,6 @@ static void cpu_dither(struct batch *batch, float *x, long ld, int width, uint64
 
 // ---- what is not finite ----
 
-static bool row_is_finite(const float *row, int width)
-{
-    const uint32_t sign = 0x80000000u, infinity = 0x7f800000u;
-    uint32_t largest = 0;
-    for (int i = 0; i < width; i++) {
-        uint32_t bits;
-        memcpy(&bits, &row[i], sizeof bits);
-        bits &= ~sign;
-        largest = bits > largest ? bits : largest;
-    }
-    return largest < infinity;
-}
-
 static void break_row(float *row, int width)
 {
     for (int i = 0; i < width; i++)
@@ -377,6 +364,7 @@ static void break_row(float *row, int width)
 }
 
 struct breaking {
+    const struct kernels *kernels;
     const float *from;
     float *to; // NULL: the first is looked for
     long ld_from, ld_to;
@@ -390,7 +378,7 @@ static void breaking_part(void *context, int thread, int begin, int end)
     struct breaking *b = context;
     int first = end;
     for (int t = begin; t < end; t++) {
-        if (row_is_finite(b->from + t * b->ld_from, b->width_from)) continue;
+        if (b->kernels->finite(b->from + t * b->ld_from, b->width_from)) continue;
         if (t < first) first = t;
         if (b->to) break_row(b->to + t * b->ld_to, b->width_to);
     }
@@ -402,7 +390,11 @@ static void breaking_part(void *context, int thread, int begin, int end)
 
 static void cpu_find_broken(struct batch *batch, const float *rows, long ld, int width)
 {
-    struct breaking b = {.from = rows, .ld_from = ld, .width_from = width, .first = batch->tokens};
+    struct breaking b = {.kernels = cpu_of(batch)->kernels,
+                         .from = rows,
+                         .ld_from = ld,
+                         .width_from = width,
+                         .first = batch->tokens};
     divide(cpu_of(batch), batch->tokens, 1, breaking_part, &b);
     batch->broken = b.first;
 }
@@ -410,7 +402,8 @@ static void cpu_find_broken(struct batch *batch, const float *rows, long ld, int
 static void cpu_break_rows(struct batch *batch, const float *from, long ld_from, int width_from, float *to,
                            long ld_to, int width_to)
 {
-    struct breaking b = {from, to, ld_from, ld_to, width_from, width_to, batch->tokens};
+    struct breaking b = {cpu_of(batch)->kernels, from, to, ld_from, ld_to, width_from, width_to,
+                         batch->tokens};
     divide(cpu_of(batch), batch->tokens, 1, breaking_part, &b);
 }
 
@@ -423,7 +416,7 @@ static void cpu_break_rest(struct batch *batch, float *rows, long ld, int width)
 static void cpu_mark_finite(struct batch *batch, const float *rows, long ld, int width, int8_t *finite)
 {
     for (int t = 0; t < batch->tokens; t++)
-        finite[t] = row_is_finite(rows + t * ld, width);
+        finite[t] = cpu_of(batch)->kernels->finite(rows + t * ld, width);
 }
 
 static void cpu_break_marked(struct batch *batch, const int8_t *finite, float *rows, long ld, int width)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/compute/kernels.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #ifdef SSMSWEEP_X86
@@ -18,9 +19,10 @@ long scan_scratch_floats(int max_tokens, int d_state)
 {
     int lanes, items;
     scan_blocked_shape(max_tokens, &lanes, &items);
-    const long blocked = (long)d_state + 4L * lanes * items + 3L * lanes;
-    const long sequential = 2L * d_state + 3L * 64;
-    return (blocked > sequential ? blocked : sequential) * KERNEL_LANES;
+    const long blocked = 66L * d_state + 3L * 16, sequential = 2L * d_state + 3L * 64;
+    const long naive = (4L * lanes * items + d_state) / KERNEL_LANES + 1;
+    const long most = blocked > sequential ? blocked : sequential;
+    return (most > naive ? most : naive) * KERNEL_LANES;
 }
 
 // As ssd.h and its twin carve them.
@@ -30,7 +32,8 @@ long ssd_scratch_floats(int max_tokens, int chunk, int d_state)
     return 5 * ld * d_state + ld * ld + 136 * ld + 128L * d_state + 4096;
 }
 
-static bool machine_has(const struct kernels *kernels)
+// Asks the processor, which a virtual machine answers in microseconds.
+static bool ask_machine(const struct kernels *kernels)
 {
 #ifdef SSMSWEEP_X86
     __builtin_cpu_init();
@@ -58,17 +61,28 @@ static const struct kernels *const all[] = {
 };
 enum { ALL = sizeof all / sizeof all[0] };
 
+static bool machine_has(int i)
+{
+    static atomic_int known[ALL]; // 0: not yet; 1: no; 2: yes
+    int found = atomic_load_explicit(&known[i], memory_order_relaxed);
+    if (found == 0) {
+        found = ask_machine(all[i]) ? 2 : 1;
+        atomic_store_explicit(&known[i], found, memory_order_relaxed);
+    }
+    return found == 2;
+}
+
 const struct kernels *kernels_find(const char *name)
 {
     for (int i = 0; i < ALL; i++)
-        if (strcmp(all[i]->name, name) == 0 && machine_has(all[i])) return all[i];
+        if (strcmp(all[i]->name, name) == 0 && machine_has(i)) return all[i];
     return NULL;
 }
 
 static const struct kernels *best(void)
 {
     int i = 0;
-    while (!machine_has(all[i]))
+    while (!machine_has(i))
         i++;
     return all[i];
 }

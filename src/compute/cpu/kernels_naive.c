@@ -411,6 +411,14 @@ static void round_half(float *x, long count)
         x[i] = naive_half(x[i]);
 }
 
+static bool all_finite(const float *x, long count)
+{
+    bool all = true;
+    for (long i = 0; i < count; i++)
+        all &= isfinite(x[i]) != 0;
+    return all;
+}
+
 static float absmax(const float *x, long count)
 {
     float most = 0;
@@ -655,6 +663,7 @@ const struct kernels kernels_naive = {
     .quantize_away = quantize_away,
     .round_half = round_half,
     .absmax = absmax,
+    .finite = all_finite,
     .quantize_even = quantize_even,
     .exp = exp_array,
     .softplus = softplus_array,

@@ -33,6 +33,7 @@ const struct kernels kernels_one = {.name = "one lane",
                                     .column_most = column_most,
                                     .round_half = round_half,
                                     .absmax = absmax,
+                                    .finite = all_finite,
                                     .quantize_even = quantize_even,
                                     .exp = exp_array,
                                     .softplus = softplus_array};

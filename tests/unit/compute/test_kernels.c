@@ -102,6 +102,7 @@ static void test_elementwise(void **state)
 {
     (void)state;
     enum { COUNT = 1 << 14 };
+    static const float steps[] = {0.25f, 0.1f, 0.0073f, 3.3f, 1e-30f, 1e30f, 0.0f, INFINITY, NAN};
     float *x = sweep_values(COUNT), *want = blank(COUNT * sizeof *want), *got = blank(COUNT * sizeof *got);
     int8_t *want_codes = blank(COUNT), *got_codes = blank(COUNT);
     for (int v = 0; v < n_variants; v++) {
@@ -113,13 +114,18 @@ static void test_elementwise(void **state)
         memcpy(want, x, COUNT * sizeof *x), memcpy(got, x, COUNT * sizeof *x);
         kernels_naive.round_half(want, COUNT), k->round_half(got, COUNT);
         same_floats(want, got, COUNT);
-        kernels_naive.quantize_away(x, COUNT, 0.25f, want_codes),
-            k->quantize_away(x, COUNT, 0.25f, got_codes);
-        assert_memory_equal(want_codes, got_codes, COUNT);
-        kernels_naive.quantize_even(x, COUNT, 0.25f, want_codes),
-            k->quantize_even(x, COUNT, 0.25f, got_codes);
-        assert_memory_equal(want_codes, got_codes, COUNT);
+        for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+            kernels_naive.quantize_away(x, COUNT, steps[i], want_codes),
+                k->quantize_away(x, COUNT, steps[i], got_codes);
+            assert_memory_equal(want_codes, got_codes, COUNT);
+            kernels_naive.quantize_even(x, COUNT, steps[i], want_codes),
+                k->quantize_even(x, COUNT, steps[i], got_codes);
+            assert_memory_equal(want_codes, got_codes, COUNT);
+        }
         assert_true(kernels_naive.absmax(x, COUNT) == k->absmax(x, COUNT));
+        for (long at = 0; at < 200; at++)
+            for (long count = 0; count < 100; count += 9)
+                assert_true(kernels_naive.finite(x + at, count) == k->finite(x + at, count));
     }
     free(x), free(want), free(got), free(want_codes), free(got_codes);
 }
@@ -157,7 +163,8 @@ static void test_gemm_f32(void **state)
     (void)state;
     static const struct {
         int rows, depth, panels;
-    } shapes[] = {{1, 1, 1}, {2, 3, 2}, {3, 48, 3}, {5, 7, 4}, {8, 64, 5}, {13, 96, 7}, {17, 33, 6}};
+    } shapes[] = {{1, 1, 1},  {2, 3, 2},   {3, 48, 3},  {5, 7, 4},
+                  {8, 64, 5}, {13, 96, 7}, {17, 33, 6}, {42, 3300, 1}}; // the last: blocks of rows
     for (size_t c = 0; c < sizeof shapes / sizeof shapes[0]; c++) {
         const int rows = shapes[c].rows, depth = shapes[c].depth, panels = shapes[c].panels;
         const long lda = up16(depth), ldo = panels * 16;
@@ -186,7 +193,8 @@ static void test_gemm_s8(void **state)
     (void)state;
     static const struct {
         int rows, depth, panels;
-    } shapes[] = {{1, 1, 1}, {2, 3, 2}, {3, 48, 3}, {5, 7, 4}, {8, 1536, 5}, {13, 96, 7}, {17, 33, 6}};
+    } shapes[] = {{1, 1, 1},   {2, 3, 2},   {3, 48, 3},  {5, 7, 4},     {8, 1536, 5},
+                  {13, 96, 7}, {17, 33, 6}, {4, 40, 37}, {34, 15500, 1}};
     for (size_t c = 0; c < sizeof shapes / sizeof shapes[0]; c++) {
         const int rows = shapes[c].rows, depth = shapes[c].depth, panels = shapes[c].panels,
                   depth4 = (depth + 3) / 4 * 4;
@@ -337,7 +345,9 @@ static void test_hadamard(void **state)
 
 // ---- scans ----
 
-static void check_scan(int length, int d_state, int quantized)
+// most: of |A|, so that exponents stay in or leave the range in which exp is done in short; broken: some dt
+// is not finite.
+static void check_scan(int length, int d_state, int quantized, float most, int broken)
 {
     enum { LD = 32, WIDTH = 24 };
     const long ld_bc = up16(d_state);
@@ -345,11 +355,15 @@ static void check_scan(int length, int d_state, int quantized)
           *z = floats(3, length, LD, WIDTH, 5.0f);
     int8_t *uq = codes(1, length, LD, WIDTH), *dtq = codes(2, length, LD, WIDTH),
            *zq = codes(3, length, LD, WIDTH);
-    float *A = floats(4, d_state, LD, WIDTH, 8.0f), *B = floats(5, length, ld_bc, d_state, 1.0f),
+    float *A = floats(4, d_state, LD, WIDTH, most), *B = floats(5, length, ld_bc, d_state, 1.0f),
           *C = floats(6, length, ld_bc, d_state, 1.0f);
     float *bias = floats(7, 1, LD, WIDTH, 3.0f), *D = floats(8, 1, LD, WIDTH, 1.0f);
     for (int i = 0; i < d_state * LD; i++)
         A[i] = -fabsf(A[i]);
+    for (long i = 0; broken == 2 && i < (long)length * LD; i++)
+        if (i / LD % 100 > 2) u[i] = i % 3 ? 0.0f : u[i] * 1e-37f, uq[i] = 0;
+    if (broken == 1)
+        dt[length / 2 * LD + 3] = NAN, dt[length / 3 * LD + 17] = INFINITY, u[length / 4 * LD] = NAN;
     const size_t scratch_bytes = (size_t)scan_scratch_floats(length, d_state) * sizeof(float);
     float *scratch = blank(scratch_bytes);
     for (int n = 0; n < n_variants; n++)
@@ -394,9 +408,10 @@ static void test_scan(void **state)
     static const int lengths[] = {1, 3, 4, 5, 64, 65, 128, 129, 513, 1025, 2049};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++)
         for (int quantized = 0; quantized < 2; quantized++)
-            check_scan(lengths[i], 16, quantized);
-    check_scan(33, 8, 0);
-    check_scan(33, 5, 1);
+            for (int kind = 0; kind < (lengths[i] == 65 || lengths[i] == 513 ? 4 : 1); kind++)
+                check_scan(lengths[i], 16, quantized, kind == 1 ? 40.0f : 8.0f, kind < 2 ? 0 : kind - 1);
+    check_scan(33, 8, 0, 8.0f, 0);
+    check_scan(33, 5, 1, 40.0f, 0);
 }
 
 // ---- Mamba-2 ----

@@ -17,7 +17,7 @@
         .name = text, .tile_rows = F32_ROWS, .tile_panels = F32_PANELS, .scan_channels = VW,                 \
         .gemm_f32 = gemm_f32, .row_sums = row_sums, .gemm_s8 = gemm_s8, .norm = norm, .conv1d = conv1d,      \
         .scan_sequential = scan_sequential, .scan_blocked = scan_blocked, .hadamard = hadamard,              \
-        .quantize_away = quantize_away, .round_half = round_half, .absmax = absmax,                          \
+        .quantize_away = quantize_away, .round_half = round_half, .absmax = absmax, .finite = all_finite,    \
         .logit_sums = logit_sums, .pair_ranges = pair_ranges, .pair_sums = pair_sums,                        \
         .ssd_times = ssd_times, .ssd_sequential = ssd_sequential, .ssd_chunked = ssd_chunked,                \
         .gated_norm = gated_norm, .columns = columns, .column_most = column_most,                            \

@@ -154,6 +154,23 @@ static float absmax(const float *x, long count)
     return best;
 }
 
+static bool all_finite(const float *x, long count)
+{
+    vf spoiled[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()}; // NaN where something is not finite
+    float last = 0, lane[VW];
+    long i = 0;
+    for (; i + 4 * VW <= count; i += 4 * VW)
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            spoiled[j] += vf_load(x + i + j * VW) * vf_zero();
+    for (; i < count; i++)
+        last += x[i] * 0.0f;
+    vf_store(lane, (spoiled[0] + spoiled[1]) + (spoiled[2] + spoiled[3]));
+    for (int j = 0; j < VW; j++)
+        last += lane[j];
+    return last == 0;
+}
+
 static void exp_array(const float *x, long count, float *out)
 {
     for (long i = 0; i < count; i += VW)

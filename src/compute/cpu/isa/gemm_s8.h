@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // INT8 GEMM, exact in INT32.  AVX-512 uses VNNI (unsigned weights times signed activations, four products a
 // lane); AVX2 widens to INT16 and adds pairs, which cannot saturate; the scalar path multiplies in a loop.
+#include "gemm.h"
 #include "vec.h"
 
 enum { S8_LANES = KERNEL_LANES };
@@ -88,7 +89,8 @@ VEC void s8_row(const struct gemm_s8 *g, int row, long column, const __m512i *ac
         s8_finish(g, row, column + j * KERNEL_LANES, (vi)acc[j]);
 }
 
-VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows)
+VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows,
+                 struct gemm_ahead ahead)
 {
     const long depth4 = s8_depth4(g), step = depth4 * S8_LANES * 4, lda = g->lda;
     const int8_t *a = g->a + row * lda;
@@ -101,6 +103,8 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
             acc[i][j] = _mm512_set1_epi32(g->bias128[row + i]);
     for (long k = 0; k < depth4; k++) {
         __m512i b[S8_PANELS];
+        __builtin_prefetch(ahead.at);
+        ahead.at += ahead.step;
 #pragma GCC unroll 8
         for (int j = 0; j < panels; j++)
             b[j] = _mm512_loadu_si512(w + j * step + k * 64);
@@ -119,7 +123,8 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
 
 #elif defined(ISA_AVX2)
 
-enum { S8_ROWS = 2, S8_PANELS = 1 };
+// Activations are widened once for all panels of a column, S8_CHUNK of a row at a time.
+enum { S8_ROWS = 6, S8_PANELS = 16, S8_CHUNK = 1024, S8_WIDE = S8_CHUNK + 16 };
 
 VEC __m256i s8_madd(__m256i acc, __m256i w16, __m256i a16)
 {
@@ -132,48 +137,78 @@ VEC __m256i s8_fold(__m256i low, __m256i high)
     return _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
 }
 
-VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows)
+// count: a multiple of four.
+VEC void s8_widen(const int8_t *a, long count, int16_t *wide)
 {
-    (void)panels, (void)overflows;
-    const long depth4 = s8_depth4(g), lda = g->lda;
-    const int8_t *a = g->a + row * lda;
-    const uint8_t *w = g->w + panel * depth4 * S8_LANES * 4;
-    __m256i acc[S8_ROWS][4];
+    long k = 0;
+    for (; k + 16 <= count; k += 16)
+        _mm256_storeu_si256((__m256i *)(void *)(wide + k),
+                            _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(a + k))));
+    for (; k < count; k += 4)
+        _mm_storel_epi64((__m128i *)(void *)(wide + k),
+                         _mm_cvtepi8_epi16(_mm_cvtsi32_si128(s8_group(a + k))));
+}
+
+VEC __m256i s8_weights(const uint8_t *w)
+{
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)w));
+}
+
+// Adds `groups` groups of four k to the sums of half a panel, [rows][2] vectors of pairs.
+VEC void s8_half(const uint8_t *w, const int16_t *wide, long groups, int rows, __m256i *sums)
+{
+    __m256i acc[S8_ROWS][2];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < 4; j++)
-            acc[i][j] = _mm256_setzero_si256();
-    for (long k = 0; k < depth4; k++) {
-        __m256i b[4];
-#pragma GCC unroll 8
-        for (int j = 0; j < 4; j++)
-            b[j] =
-                _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(w + k * 64 + j * 16)));
+        acc[i][0] = sums[2 * i], acc[i][1] = sums[2 * i + 1];
+    for (long k = 0; k < groups; k++) {
+        const __m256i low = s8_weights(w + k * 64), high = s8_weights(w + k * 64 + 16);
 #pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {
-            __m128i four = _mm_cvtepi8_epi16(_mm_cvtsi32_si128(s8_group(a + i * lda + 4 * k)));
-            __m256i x = _mm256_broadcastq_epi64(four);
-#pragma GCC unroll 8
-            for (int j = 0; j < 4; j++)
-                acc[i][j] = s8_madd(acc[i][j], b[j], x);
+            long long four;
+            memcpy(&four, wide + i * S8_WIDE + 4 * k, sizeof four);
+            const __m256i x = _mm256_set1_epi64x(four);
+            acc[i][0] = s8_madd(acc[i][0], low, x);
+            acc[i][1] = s8_madd(acc[i][1], high, x);
         }
     }
-    for (int i = 0; i < rows; i++) {
-        const __m256i bias = _mm256_set1_epi32(g->bias128[row + i]);
-        const long column = (long)panel * KERNEL_LANES;
-        s8_finish(g, row + i, column, (vi)_mm256_add_epi32(s8_fold(acc[i][0], acc[i][1]), bias));
-        s8_finish(g, row + i, column + VW, (vi)_mm256_add_epi32(s8_fold(acc[i][2], acc[i][3]), bias));
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+        sums[2 * i] = acc[i][0], sums[2 * i + 1] = acc[i][1];
+}
+
+VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows,
+                 struct gemm_ahead ahead)
+{
+    (void)overflows, (void)ahead;
+    const long depth4 = s8_depth4(g), most = S8_CHUNK / 4;
+    int16_t wide[S8_ROWS * S8_WIDE];
+    __m256i sums[2 * S8_PANELS][2 * S8_ROWS];
+    memset(sums, 0, sizeof sums[0] * 2 * (size_t)panels);
+    for (long k = 0; k < depth4; k += most) {
+        const long groups = depth4 - k < most ? depth4 - k : most;
+        for (int i = 0; i < rows; i++)
+            s8_widen(g->a + (row + i) * g->lda + 4 * k, 4 * groups, wide + i * S8_WIDE);
+        for (int half = 0; half < 2 * panels; half++)
+            s8_half(g->w + ((panel + half / 2) * depth4 + k) * 64 + half % 2 * 32, wide, groups, rows,
+                    sums[half]);
     }
+    for (int half = 0; half < 2 * panels; half++)
+        for (int i = 0; i < rows; i++) {
+            const __m256i sum = s8_fold(sums[half][2 * i], sums[half][2 * i + 1]);
+            const __m256i bias = _mm256_set1_epi32(g->bias128[row + i]);
+            s8_finish(g, row + i, (long)panel * KERNEL_LANES + half * VW, (vi)_mm256_add_epi32(sum, bias));
+        }
 }
 
 #else
 
 enum { S8_ROWS = 1, S8_PANELS = 1 };
 
-VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows)
+VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows,
+                 struct gemm_ahead ahead)
 {
-    (void)rows, (void)panels, (void)overflows;
+    (void)rows, (void)panels, (void)overflows, (void)ahead;
     const long depth4 = s8_depth4(g);
     const int8_t *a = g->a + row * g->lda;
     const uint8_t *w = g->w + panel * depth4 * S8_LANES * 4;
@@ -191,16 +226,29 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
 
 #endif
 
+// Panels of the column that begins at `panel`.
+VEC int s8_wide(int panel, int panel1)
+{
+    const int left = panel1 - panel;
+    return left < S8_PANELS ? left : S8_PANELS;
+}
+
 #define S8_CASE(R)                                                                                           \
     case R:                                                                                                  \
-        s8_tile(g, row, panel, (R) <= S8_ROWS ? (R) : S8_ROWS, panels, overflows);                           \
+        s8_tile(g, row, panel, (R) <= S8_ROWS ? (R) : S8_ROWS, panels, overflows, here);                     \
         break;
 
-VEC void s8_column(const struct gemm_s8 *g, int row0, int row1, int panel, int panels, int overflows)
+// As f32_column().
+VEC void s8_column(const struct gemm_s8 *g, int row0, int row1, int panel, int panels, int overflows,
+                   int next)
 {
+    const long depth4 = s8_depth4(g), step = depth4 * S8_LANES * 4;
+    const struct gemm_ahead here = {(const char *)(g->w + panel * step), 0};
+    const int tiles = (row1 - row0) / S8_ROWS;
     int row = row0;
-    for (; row + S8_ROWS <= row1; row += S8_ROWS)
-        s8_tile(g, row, panel, S8_ROWS, panels, overflows);
+    for (int tile = 0; tile < tiles; tile++, row += S8_ROWS)
+        s8_tile(g, row, panel, S8_ROWS, panels, overflows,
+                next ? gemm_share(g->w + (panel + panels) * step, next * step, tile, tiles, depth4) : here);
     switch (row1 - row) {
         S8_CASE(1)
         S8_CASE(2)
@@ -214,6 +262,20 @@ VEC void s8_column(const struct gemm_s8 *g, int row0, int row1, int panel, int p
     }
 }
 
+VEC void s8_columns(const struct gemm_s8 *g, int row0, int row1, int panel0, int panel1, int overflows)
+{
+    for (int panel = panel0, panels = s8_wide(panel, panel1), next; panels > 0;
+         panel += panels, panels = next) {
+        next = s8_wide(panel + panels, panel1);
+        if (panels == S8_PANELS)
+            s8_column(g, row0, row1, panel, S8_PANELS, overflows, next);
+        else if (S8_PANELS == 3 && panels == 2)
+            s8_column(g, row0, row1, panel, 2, overflows, next);
+        else
+            s8_column(g, row0, row1, panel, S8_PANELS == 3 ? 1 : panels, overflows, next);
+    }
+}
+
 // result, overflows and plain are constants after inlining; the copy cannot be aliased by the stores.
 VEC void s8_panels(const struct gemm_s8 *caller, int row0, int row1, int panel0, int panel1,
                    enum gemm_s8_result result, int overflows, int plain)
@@ -222,11 +284,9 @@ VEC void s8_panels(const struct gemm_s8 *caller, int row0, int row1, int panel0,
     const struct gemm_s8 *g = &copy;
     copy.result = result;
     if (plain) copy.first_rows = copy.first_outputs = copy.second_rows = copy.second_outputs = NULL;
-    int panel = panel0;
-    for (; panel + S8_PANELS <= panel1; panel += S8_PANELS)
-        s8_column(g, row0, row1, panel, S8_PANELS, overflows);
-    for (; panel < panel1; panel++)
-        s8_column(g, row0, row1, panel, 1, overflows);
+    const int some = gemm_block_rows(row1 - row0, g->depth, S8_ROWS);
+    for (int row = row0; row < row1; row += some)
+        s8_columns(g, row, row1 - row < some ? row1 : row + some, panel0, panel1, overflows);
 }
 
 // Apart, so that it costs the plain ones nothing.

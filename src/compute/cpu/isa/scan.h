@@ -31,6 +31,29 @@ VEC void scan_gate(const struct scan *s, int t0, int t1, int channel, const floa
     }
 }
 
+// exp() of SIDE_BY_SIDE states, operation by operation: each waits for the one in front of it for longer than
+// a processor sees ahead.
+enum { SIDE_BY_SIDE = 4 };
+#define EACH_STATE _Pragma("GCC unroll 4") for (int i = 0; i < SIDE_BY_SIDE; i++)
+
+VEC void exp_near_side_by_side(vf *x)
+{
+    const vf magic = vf_set1(0x1.8p+23f);
+    vf shifted[SIDE_BY_SIDE], n[SIDE_BY_SIDE], p[SIDE_BY_SIDE];
+    EACH_STATE shifted[i] = x[i] * vf_set1(0x1.715476p+0f);
+    EACH_STATE shifted[i] = shifted[i] + magic;
+    EACH_STATE n[i] = shifted[i] - magic;
+    EACH_STATE x[i] = vf_fma(n[i], vf_set1(-0x1.62e400p-1f), x[i]);
+    EACH_STATE x[i] = vf_fma(n[i], vf_set1(-0x1.7f7d1cp-20f), x[i]);
+    EACH_STATE p[i] = vf_fma(vf_set1(0x1.6a2430p-10f), x[i], vf_set1(0x1.1239e4p-7f));
+    EACH_STATE p[i] = vf_fma(p[i], x[i], vf_set1(0x1.5558f2p-5f));
+    EACH_STATE p[i] = vf_fma(p[i], x[i], vf_set1(0x1.555492p-3f));
+    EACH_STATE p[i] = vf_fma(p[i], x[i], vf_set1(0x1.fffffcp-2f));
+    EACH_STATE p[i] = vf_fma(p[i], x[i], vf_set1(1.0f));
+    EACH_STATE p[i] = vf_fma(p[i], x[i], vf_set1(1.0f));
+    EACH_STATE x[i] = vf_bits(vi_bits(p[i]) + (vi_bits(shifted[i]) << 23));
+}
+
 // One step of some states: gives the sum of C s behind `sum`.  Constants after inlining: states where it is
 // 16, and near: is every delta A within [-87, 0]?
 VEC vf scan_states(int states, int near, const float *A, const float *B, const float *C, vf delta, vf du,
@@ -45,27 +68,99 @@ VEC vf scan_states(int states, int near, const float *A, const float *B, const f
     return sum;
 }
 
+// ---- what is exp_near's, and what is fetched ----
+
+// Is every delta A of steps [0, steps) within [-87, 0], A being the least of the states?  delta is not
+// negative.
+VEC int scan_near(const float *delta, int steps, vf A)
+{
+    vf most = vf_zero(), spoiled = vf_zero(); // not zero where something is not finite
+    for (int t = 0; t < steps; t++) {
+        const vf d = vf_load(delta + (long)t * VW);
+        most = vf_max(d, most);
+        spoiled = vf_fma(d, vf_zero(), spoiled);
+    }
+    float least[VW];
+    vf_store(least, vf_fma(most, A, spoiled));
+    int near = 1;
+    for (int j = 0; j < VW; j++)
+        near &= least[j] >= -87.0f;
+    return near;
+}
+
+// The least A of each channel.
+VEC vf scan_least(const float *A, long ld, int states)
+{
+    vf least = vf_load(A);
+    for (int n = 1; n < states; n++)
+        least = vf_min(least, vf_load(A + n * ld));
+    return least;
+}
+
+#if defined(__x86_64__) && !defined(__CUDACC__)
+#define SCAN_FETCH(p) __builtin_prefetch(p, 0, 2)
+#define SCAN_FETCH_TO_WRITE(p) __asm__ volatile("prefetchw %0" : : "m"(*(const char *)(p)))
+#else
+#define SCAN_FETCH(p) (void)(p)
+#define SCAN_FETCH_TO_WRITE(p) (void)(p)
+#endif
+
+VEC void operand_fetch(const struct scan_operand *o, long row, int channel)
+{
+    if (o->values)
+        SCAN_FETCH(o->values + row * o->ld + channel);
+    else
+        SCAN_FETCH(o->codes + row * o->ld + channel);
+}
+
+// A vector of channels has one line of each row, far apart: no processor sees by itself what comes next.
+VEC void scan_fetch(const struct scan *s, long row, int channel)
+{
+    operand_fetch(&s->u, row, channel);
+    operand_fetch(&s->dt, row, channel);
+    operand_fetch(&s->z, row, channel);
+    SCAN_FETCH_TO_WRITE(s->y + row * s->ldy + channel);
+}
+
+// What comes behind chunk [t0, t1) of a channel: the same rows of the channels behind it where it is the
+// last.
+struct scan_ahead {
+    long row, rows;
+    int channel;
+};
+VEC struct scan_ahead scan_behind(const struct scan *s, int t1, int channel, int channel1, int rows)
+{
+    const int last = t1 >= s->length, first = last ? 0 : t1, left = s->length - first;
+    struct scan_ahead ahead;
+    ahead.row = first;
+    ahead.rows = last && channel + VW >= channel1 ? 0 : left < rows ? left : rows;
+    ahead.channel = last ? channel + VW : channel;
+    return ahead;
+}
+
 // The recurrence over one chunk.
-VEC void scan_steps(const struct scan *s, int t0, int t1, int states, const float *A, const float *delta,
-                    const float *u, vf skip, vf *state, float *y)
+VEC void scan_steps(const struct scan *s, int t0, int t1, int states, int near, const float *A,
+                    const float *delta, const float *u, vf skip, vf *state, float *y,
+                    const struct scan_ahead *ahead)
 {
     for (int t = t0; t < t1; t++) {
         const vf d = vf_load(delta + (t - t0) * VW), ut = vf_load(u + (t - t0) * VW);
-        const vf sum =
-            scan_states(states, 0, A, s->B + t * s->ld_bc, s->C + t * s->ld_bc, d, d * ut, state, vf_zero());
+        if (t - t0 < ahead->rows) scan_fetch(s, ahead->row + t - t0, ahead->channel);
+        const vf sum = scan_states(states, near, A, s->B + t * s->ld_bc, s->C + t * s->ld_bc, d, d * ut,
+                                   state, vf_zero());
         vf_store(y + (t - t0) * VW, vf_fma(skip, ut, sum));
     }
 }
 
 // Copies between the registers' home and memory, so that the loop above can keep them in registers.
-VEC void scan_chunk16(const struct scan *s, int t0, int t1, const float *A, const float *delta,
-                      const float *u, vf skip, float *home, float *y)
+VEC void scan_chunk16(const struct scan *s, int t0, int t1, int near, const float *A, const float *delta,
+                      const float *u, vf skip, float *home, float *y, const struct scan_ahead *ahead)
 {
     vf state[SCAN_STATES];
 #pragma GCC unroll 16
     for (int n = 0; n < SCAN_STATES; n++)
         state[n] = vf_load(home + n * VW);
-    scan_steps(s, t0, t1, SCAN_STATES, A, delta, u, skip, state, y);
+    scan_steps(s, t0, t1, SCAN_STATES, near, A, delta, u, skip, state, y, ahead);
 #pragma GCC unroll 16
     for (int n = 0; n < SCAN_STATES; n++)
         vf_store(home + n * VW, state[n]);
@@ -82,13 +177,17 @@ static void scan_sequential(const struct scan *s, int channel0, int channel1, fl
             vf_store(A + n * VW, vf_load(s->A + n * s->ld_inner + channel));
             vf_store(home + n * VW, vf_zero());
         }
+        const vf least = scan_least(A, VW, s->d_state);
         for (int t0 = 0; t0 < s->length; t0 += SCAN_CHUNK) {
             const int t1 = t0 + SCAN_CHUNK < s->length ? t0 + SCAN_CHUNK : s->length;
+            const struct scan_ahead ahead = scan_behind(s, t1, channel, channel1, SCAN_CHUNK);
             scan_prepare(s, t0, t1, channel, delta, u);
-            if (s->d_state == SCAN_STATES)
-                scan_chunk16(s, t0, t1, A, delta, u, skip, home, y);
+            if (s->d_state != SCAN_STATES)
+                scan_steps(s, t0, t1, s->d_state, 0, A, delta, u, skip, (vf *)(void *)home, y, &ahead);
+            else if (scan_near(delta, t1 - t0, least))
+                scan_chunk16(s, t0, t1, 1, A, delta, u, skip, home, y, &ahead);
             else
-                scan_steps(s, t0, t1, s->d_state, A, delta, u, skip, (vf *)(void *)home, y);
+                scan_chunk16(s, t0, t1, 0, A, delta, u, skip, home, y, &ahead);
             scan_gate(s, t0, t1, channel, y);
         }
         if (s->last_state)
@@ -99,123 +198,170 @@ static void scan_sequential(const struct scan *s, int channel0, int channel1, fl
 
 // ---- blocked ----
 
-enum { WARP = 32 };
+// A block's lanes have `items` neighbouring steps each.  What is in front of a lane is known when its turn
+// comes: the state in front of its warp and the map of all lanes between, which a Kogge-Stone scan gives lane
+// after lane, as level d joins a lane with the one 2^d before it.  So a lane is read once: its own map and
+// the states behind its steps grow side by side.
+enum { WARP = 32, WARP_LEVELS = 5, LANE_STATES = 4, LANE_MAX_ITEMS = 16 };
 
-// Buffers of one block, all [..][VW].
-struct block {
-    int lanes, items, steps;  // steps <= lanes * items are real, the rest is the identity map
-    float *delta, *du, *y;    // [lanes * items]
-    float *a;                 // [lanes * items] exp(delta A)
-    float *group_a, *group_b; // [lanes] the map of each lane, then the inclusive scan inside its warp
-    float *prefix_b;          // [lanes] the state in front of each lane
+// Affine maps s -> a s + b of a vector of channels, a times 2^63.
+struct scan_map {
+    float a[VW], b[VW];
 };
 
-// Each lane reduces its neighbouring steps to one affine map s -> a s + b.  B: of this state, stride ld.
-VEC void block_reduce(const struct block *k, vf A, const float *B, long ld)
+// One state.
+struct lane_state {
+    float A[VW];
+    struct scan_map before[WARP - 1]; // of level d: 2^d, a ring from 2^d - 1 on
+    struct scan_map all;              // from the begin of the warp to the lane at hand
+    float carry[VW];                  // the state in front of the warp
+};
+
+// A lane's steps of a vector of channels, [items][VW].
+struct scan_lane {
+    float delta[LANE_MAX_ITEMS * VW], du[LANE_MAX_ITEMS * VW], y[LANE_MAX_ITEMS * VW];
+};
+
+// One step of some states: state, the lane's map so far, and y.
+VEC vf lane_step(int states, int near, int first, const struct lane_state *of, const float *B, const float *C,
+                 vf delta, vf du, vf *state, vf *a, vf *b, vf y)
 {
-    for (int lane = 0; lane < k->lanes; lane++) {
-        vf ga = vf_set1(1.0f), gb = vf_zero();
-        for (int i = 0; i < k->items; i++) {
-            const int t = lane * k->items + i;
-            if (t >= k->steps) break; // the identity changes nothing
-            vf a = vf_exp(vf_load(k->delta + (long)t * VW) * A);
-            vf b = vf_set1(B[t * ld]) * vf_load(k->du + (long)t * VW);
-            vf_store(k->a + (long)t * VW, a);
-            gb = i ? vf_fma(a, gb, b) : b;
-            ga = i ? a * ga : a;
-        }
-        vf_store(k->group_a + lane * VW, ga);
-        vf_store(k->group_b + lane * VW, gb);
+    vf decay[LANE_STATES];
+#pragma GCC unroll 4
+    for (int n = 0; n < states; n++)
+        decay[n] = delta * vf_load(of[n].A);
+    if (near && states == SIDE_BY_SIDE)
+        exp_near_side_by_side(decay);
+    else
+#pragma GCC unroll 4
+        for (int n = 0; n < states; n++)
+            decay[n] = near ? vf_exp_near(decay[n]) : vf_exp(decay[n]);
+#pragma GCC unroll 4
+    for (int n = 0; n < states; n++) {
+        const vf added = vf_set1(B[n]) * du;
+        b[n] = first ? added : vf_fma(decay[n], b[n], added);
+        a[n] = first ? decay[n] : decay[n] * a[n];
+        state[n] = vf_fma(decay[n], state[n], added);
+        y = vf_fma(state[n], vf_set1(C[n]), y);
     }
+    return y;
 }
 
-// Kogge-Stone over the 32 lanes of a warp; from the top down, so that the left operands are still the old
-// ones.
-VEC void block_warp_scan(float *a, float *b)
+// Products of many decays are subnormal more often than not, and a processor may take a hundred times as long
+// for such a number.  So a map has its a as a 2^63, which is normal (0 or from 2^-86 to 2^63), and what is
+// done with it gives the bits of plain multiplications.
+
+// a b as maps have it.  A product of at most 1 here is one that is subnormal, or nearly, and has its last
+// place at 2^-149: that of the sum with 1.
+VEC vf map_product(vf a, vf b)
 {
-    for (int offset = 1; offset < WARP; offset *= 2)
-        for (int j = WARP - 1; j >= offset; j--) {
-            vf a1 = vf_load(a + j * VW), b1 = vf_load(b + j * VW);
-            vf a0 = vf_load(a + (j - offset) * VW), b0 = vf_load(b + (j - offset) * VW);
-            vf_store(a + j * VW, a1 * a0);
-            vf_store(b + j * VW, vf_fma(a1, b0, b1));
-        }
+    const vf one = vf_set1(1.0f), p = a * b, r = vf_fma(a, b, one) - one;
+    return vf_not_above(p, one, r, p) * vf_set1(0x1p-63f);
 }
 
-// Warps are chained in order from the state `carry` in front of the block; returns the state behind it.
-VEC vf block_prefixes(const struct block *k, vf carry)
+// a s + b, the first as maps have it.
+VEC vf map_of(vf a, vf b, vf s)
 {
-    for (int warp = 0; warp < k->lanes; warp += WARP) {
-        float *a = k->group_a + warp * VW, *b = k->group_b + warp * VW;
-        block_warp_scan(a, b);
-        vf_store(k->prefix_b + warp * VW, carry);
-        for (int j = 1; j < WARP; j++)
-            vf_store(k->prefix_b + (warp + j) * VW,
-                     vf_fma(vf_load(a + (j - 1) * VW), carry, vf_load(b + (j - 1) * VW)));
-        carry = vf_fma(vf_load(a + (WARP - 1) * VW), carry, vf_load(b + (WARP - 1) * VW));
+    if (vf_any_below(s, 0x1p-100f)) return vf_fma(a * vf_set1(0x1p-63f), s, b);
+    return vf_fma(a * vf_set1(0x1p-40f), s * vf_set1(0x1p-23f), b);
+}
+
+// The state in front of lane `j` of a warp.
+VEC vf lane_prefix(const struct lane_state *k, int j)
+{
+    const vf carry = vf_load(k->carry);
+    return j == 0 ? carry : map_of(vf_load(k->all.a), vf_load(k->all.b), carry);
+}
+
+// Takes the map of lane j in.
+VEC void lane_join(struct lane_state *k, int j, vf a, vf b)
+{
+    a = a * vf_set1(0x1p+63f);
+#pragma GCC unroll 5
+    for (int d = 0; d < WARP_LEVELS; d++) {
+        const int distance = 1 << d;
+        struct scan_map *before = &k->before[distance - 1 + (j & (distance - 1))];
+        const vf a0 = vf_load(before->a), b0 = vf_load(before->b);
+        vf_store(before->a, a);
+        vf_store(before->b, b);
+        if (j < distance) continue;
+        b = map_of(a, b, b0);
+        a = map_product(a, a0);
     }
-    return carry;
+    vf_store(k->all.a, a);
+    vf_store(k->all.b, b);
+    if (j == WARP - 1) vf_store(k->carry, map_of(a, b, vf_load(k->carry)));
 }
 
-// Each lane replays its steps from its prefix and adds C s to y.
-VEC void block_replay(const struct block *k, const float *B, const float *C, long ld)
+// Steps [t0, t0 + steps), lane j of its warp; of: the states from n on.
+VEC void lane_states(const struct scan *s, int t0, int steps, int j, int n, int states, int near,
+                     struct scan_lane *lane, struct lane_state *of)
 {
-    for (int lane = 0; lane * k->items < k->steps; lane++) {
-        vf state = vf_load(k->prefix_b + lane * VW);
-        for (int i = 0; i < k->items && lane * k->items + i < k->steps; i++) {
-            const int t = lane * k->items + i;
-            vf b = vf_set1(B[t * ld]) * vf_load(k->du + (long)t * VW);
-            state = vf_fma(vf_load(k->a + (long)t * VW), state, b);
-            vf_store(k->y + (long)t * VW, vf_fma(state, vf_set1(C[t * ld]), vf_load(k->y + (long)t * VW)));
-        }
+    vf state[LANE_STATES], a[LANE_STATES], b[LANE_STATES];
+#pragma GCC unroll 4
+    for (int i = 0; i < states; i++)
+        state[i] = lane_prefix(&of[i], j), a[i] = b[i] = vf_zero();
+    const float *B = s->B + t0 * s->ld_bc + n, *C = s->C + t0 * s->ld_bc + n;
+    vf_store(lane->y, lane_step(states, near, 1, of, B, C, vf_load(lane->delta), vf_load(lane->du), state, a,
+                                b, vf_load(lane->y)));
+    for (int t = 1; t < steps; t++) {
+        const vf delta = vf_load(lane->delta + t * VW), du = vf_load(lane->du + t * VW);
+        const vf y = vf_load(lane->y + t * VW);
+        B += s->ld_bc, C += s->ld_bc;
+        vf_store(lane->y + t * VW, lane_step(states, near, 0, of, B, C, delta, du, state, a, b, y));
     }
+#pragma GCC unroll 4
+    for (int i = 0; i < states; i++)
+        lane_join(&of[i], j, a[i], b[i]);
 }
 
-VEC void block_start(const struct scan *s, const struct block *k, int t0, int channel)
+VEC void lane_run(const struct scan *s, int t0, int steps, int j, int near, struct scan_lane *lane,
+                  struct lane_state *of)
+{
+    int n = 0;
+    for (; n + LANE_STATES <= s->d_state; n += LANE_STATES)
+        lane_states(s, t0, steps, j, n, LANE_STATES, near, lane, of + n);
+    for (; n < s->d_state; n++)
+        lane_states(s, t0, steps, j, n, 1, near, lane, of + n);
+}
+
+// delta, delta u and D u of a lane.
+VEC void lane_start(const struct scan *s, int t0, int steps, int channel, struct scan_lane *lane)
 {
     const vf skip = vf_load(s->D + channel);
-    scan_prepare(s, t0, t0 + k->steps, channel, k->delta, k->du);
-    for (int t = 0; t < k->steps; t++) {
-        vf u = vf_load(k->du + (long)t * VW);
-        vf_store(k->y + (long)t * VW, u * skip);
-        vf_store(k->du + (long)t * VW, vf_load(k->delta + (long)t * VW) * u);
+    scan_prepare(s, t0, t0 + steps, channel, lane->delta, lane->du);
+    for (int t = 0; t < steps; t++) {
+        const vf u = vf_load(lane->du + t * VW);
+        vf_store(lane->y + t * VW, u * skip);
+        vf_store(lane->du + t * VW, vf_load(lane->delta + t * VW) * u);
     }
 }
 
-static struct block block_layout(const struct scan *s, float *scratch)
-{
-    struct block k;
-    scan_shape(s->length, &k.lanes, &k.items);
-    const long steps = (long)k.lanes * k.items;
-    k.steps = 0;
-    k.delta = scratch;
-    k.du = k.delta + steps * VW;
-    k.y = k.du + steps * VW;
-    k.a = k.y + steps * VW;
-    k.group_a = k.a + steps * VW;
-    k.group_b = k.group_a + (long)k.lanes * VW;
-    k.prefix_b = k.group_b + (long)k.lanes * VW;
-    return k;
-}
-
+// scratch: [d_state] of struct lane_state, then the lane.  A block that is not whole is the last one: nobody
+// asks for the state behind it.
 static void scan_blocked(const struct scan *s, int channel0, int channel1, float *scratch)
 {
-    float *carry = scratch; // [d_state][VW]
-    struct block k = block_layout(s, scratch + (long)s->d_state * VW);
-    const int size = k.lanes * k.items;
+    int lanes, items;
+    scan_shape(s->length, &lanes, &items);
+    struct lane_state *of = (struct lane_state *)(void *)scratch;
+    struct scan_lane *lane = (struct scan_lane *)(void *)(of + s->d_state);
     for (int channel = channel0; channel < channel1; channel += VW) {
-        for (int n = 0; n < s->d_state; n++)
-            vf_store(carry + n * VW, vf_zero());
-        for (int t0 = 0; t0 < s->length; t0 += size) {
-            k.steps = s->length - t0 < size ? s->length - t0 : size;
-            block_start(s, &k, t0, channel);
-            for (int n = 0; n < s->d_state; n++) {
-                const float *B = s->B + t0 * s->ld_bc + n, *C = s->C + t0 * s->ld_bc + n;
-                block_reduce(&k, vf_load(s->A + n * s->ld_inner + channel), B, s->ld_bc);
-                vf_store(carry + n * VW, block_prefixes(&k, vf_load(carry + n * VW)));
-                block_replay(&k, B, C, s->ld_bc);
-            }
-            scan_gate(s, t0, t0 + k.steps, channel, k.y);
+        const vf least = scan_least(s->A + channel, s->ld_inner, s->d_state);
+        for (int n = 0; n < s->d_state; n++) {
+            vf_store(of[n].A, vf_load(s->A + n * s->ld_inner + channel));
+            vf_store(of[n].carry, vf_zero());
+        }
+        for (int t0 = 0, j = 0; t0 < s->length; t0 += items, j = (j + 1) % WARP) {
+            const int steps = s->length - t0 < items ? s->length - t0 : items;
+            const struct scan_ahead ahead = scan_behind(s, t0 + items, channel, channel1, items);
+            for (int t = 0; t < ahead.rows; t++)
+                scan_fetch(s, ahead.row + t, ahead.channel);
+            lane_start(s, t0, steps, channel, lane);
+            if (scan_near(lane->delta, steps, least))
+                lane_run(s, t0, steps, j, 1, lane, of);
+            else
+                lane_run(s, t0, steps, j, 0, lane, of);
+            scan_gate(s, t0, t0 + steps, channel, lane->y);
         }
     }
 }

@@ -150,9 +150,43 @@ VEC vf vf_max(vf a, vf b)
 #endif
 }
 
+// v <= limit ? a : b
+VEC vf vf_not_above(vf v, vf limit, vf a, vf b)
+{
+#if defined(ISA_AVX512)
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(v, limit, _CMP_LE_OQ), b, a);
+#elif defined(ISA_AVX2)
+    return _mm256_blendv_ps(b, a, _mm256_cmp_ps(v, limit, _CMP_LE_OQ));
+#elif defined(ISA_ONE)
+    return v <= limit ? a : b;
+#else
+    vi take = v <= limit;
+    return vf_bits((vi_bits(a) & take) | (vi_bits(b) & ~take));
+#endif
+}
+
 VEC vf vf_abs(vf v)
 {
     return vf_bits(vi_bits(v) & 0x7fffffff);
+}
+
+// Is an element other than zero below `limit` in size?
+VEC int vf_any_below(vf v, float limit)
+{
+#if defined(ISA_AVX512)
+    const __mmask16 small = _mm512_cmp_ps_mask(vf_abs(v), vf_set1(limit), _CMP_LT_OQ);
+    return _mm512_mask_cmp_ps_mask(small, v, vf_zero(), _CMP_NEQ_OQ) != 0;
+#elif defined(ISA_AVX2)
+    const __m256 small = _mm256_cmp_ps(vf_abs(v), vf_set1(limit), _CMP_LT_OQ);
+    return !_mm256_testz_ps(small, _mm256_cmp_ps(v, vf_zero(), _CMP_NEQ_OQ));
+#elif defined(ISA_ONE)
+    return v != 0 && vf_abs(v) < limit;
+#else
+    int any = 0;
+    for (int i = 0; i < VW; i++)
+        any |= v[i] != 0 && fabsf(v[i]) < limit;
+    return any;
+#endif
 }
 
 VEC vf vf_sign_of(vf magnitude, vf sign)
