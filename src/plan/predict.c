@@ -27,7 +27,9 @@ unsigned plan_weights(const struct plan *plan, const struct model *model)
 
 size_t plan_observations(const struct plan *plan, int samples)
 {
-    size_t bytes = (size_t)samples * plan_observed(plan) * sizeof(float);
+    const size_t sites = plan_of_sites(plan), groups = plan_observed(plan) - sites;
+    size_t bytes = (size_t)samples * sites * sizeof(float);
+    if (samples > 0) bytes += (sites + groups + (size_t)plan->n_cells * groups) * sizeof(float);
     if (samples > 0 && observers_take_histogram(&plan->observers))
         bytes += (size_t)plan->n_cells * plan_of_sites(plan) * HISTOGRAM_BINS * sizeof(uint64_t);
     return bytes;

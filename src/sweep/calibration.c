@@ -17,6 +17,11 @@ static size_t row_of(const struct plan *plan)
     return plan_observed(plan);
 }
 
+static size_t groups_of(const struct plan *plan)
+{
+    return plan_observed(plan) - plan_of_sites(plan);
+}
+
 static size_t counts_of(const struct plan *plan)
 {
     return plan_of_sites(plan) * HISTOGRAM_BINS;
@@ -39,10 +44,13 @@ enum status observations_open(struct observations *known, const struct plan *pla
                          "--observer: expected samples of at most %lld tokens with mse and entropy, got %d; "
                          "lower --calib_seqlen",
                          most, max_tokens);
-    known->observed = calloc((size_t)samples * row_of(plan) + 1, sizeof(float));
+    known->observed = calloc((size_t)samples * plan_of_sites(plan) + 1, sizeof(float));
     known->present = calloc((size_t)samples + 1, 1);
+    known->numbers = calloc(samples > 0 ? row_of(plan) : 1, sizeof(float));
+    known->group_most = calloc((size_t)plan->n_cells * groups_of(plan) + 1, sizeof(float));
     if (histogram) known->histogram = calloc((size_t)plan->n_cells, counts_of(plan) * sizeof(uint64_t));
-    if (!known->observed || !known->present || (histogram && !known->histogram))
+    if (!known->observed || !known->present || !known->numbers || !known->group_most ||
+        (histogram && !known->histogram))
         error_memory(err, plan_observations(plan, samples), "the observations");
     return err->status;
 }
@@ -51,6 +59,8 @@ void observations_clear(struct observations *known)
 {
     free(known->observed);
     free(known->present);
+    free(known->numbers);
+    free(known->group_most);
     free(known->histogram);
     *known = (struct observations){.samples = known->samples, .added = known->added};
 }
@@ -63,23 +73,34 @@ int observations_absent(const struct observations *known)
     return absent;
 }
 
-// ---- histograms ----
+// ---- cells ----
 
-// The first cell of an order that has the sample at this place; NULL: none has it.
-static uint64_t *counts_at(struct observations *known, const struct plan *plan, int order, int place)
+// The first cell of an order that has the sample at this place; n_cells: none has it.
+static int cell_at(const struct plan *plan, int order, int place)
 {
-    for (int c = 0; c < plan->n_cells; c++)
-        if (plan->cells[c].order == order && place < plan->cells[c].calib_data_num)
-            return known->histogram + (size_t)c * counts_of(plan);
-    return NULL;
+    int c = 0;
+    while (c < plan->n_cells && (plan->cells[c].order != order || place >= plan->cells[c].calib_data_num))
+        c++;
+    return c;
 }
 
-void observations_count(struct observations *known, const struct plan *plan, int sample,
-                        const uint32_t *counts)
+static void take_larger(float *most, const float *values, size_t count)
 {
-    for (int order = 0; counts && order < plan->n_orders; order++) {
+    for (size_t i = 0; i < count; i++)
+        if (values[i] > most[i]) most[i] = values[i];
+}
+
+void observations_take(struct observations *known, const struct plan *plan, int sample,
+                       const uint32_t *counts)
+{
+    const size_t sites = plan_of_sites(plan), groups = groups_of(plan);
+    memcpy(known->observed + (size_t)sample * sites, known->numbers, sites * sizeof *known->numbers);
+    for (int order = 0; order < plan->n_orders; order++) {
         const int place = plan->places[(size_t)order * (size_t)plan->calibration_samples + (size_t)sample];
-        uint64_t *total = counts_at(known, plan, order, place);
+        const size_t cell = (size_t)cell_at(plan, order, place);
+        if (cell == (size_t)plan->n_cells) continue;
+        take_larger(known->group_most + cell * groups, known->numbers + sites, groups);
+        uint64_t *total = counts ? known->histogram + cell * counts_of(plan) : NULL;
         for (size_t i = 0; total && i < counts_of(plan); i++)
             total[i] += counts[i];
     }
@@ -88,11 +109,12 @@ void observations_count(struct observations *known, const struct plan *plan, int
 // From what each cell adds to the one before it, in the same order of the samples, to what it has.
 static void add_up(struct observations *known, const struct plan *plan)
 {
-    for (int c = plan->n_orders; known->histogram && c < plan->n_cells; c++) {
-        uint64_t *total = known->histogram + (size_t)c * counts_of(plan);
-        const uint64_t *before = total - (size_t)plan->n_orders * counts_of(plan);
-        for (size_t i = 0; i < counts_of(plan); i++)
-            total[i] += before[i];
+    const size_t groups = groups_of(plan), counts = counts_of(plan);
+    for (size_t c = (size_t)plan->n_orders; c < (size_t)plan->n_cells; c++) {
+        const size_t before = c - (size_t)plan->n_orders;
+        take_larger(known->group_most + c * groups, known->group_most + before * groups, groups);
+        for (size_t i = 0; known->histogram && i < counts; i++)
+            known->histogram[c * counts + i] += known->histogram[before * counts + i];
     }
 }
 
@@ -102,10 +124,13 @@ static void add_up(struct observations *known, const struct plan *plan)
 void observations_share(struct observations *known, const struct plan *plan, const struct comm *comm)
 {
     for (int s = 0; s < known->samples; s++) {
-        MPI_Allreduce(MPI_IN_PLACE, known->observed + (size_t)s * row_of(plan), (int)row_of(plan),
-                      MPI_UINT32_T, MPI_BOR, comm->world);
+        MPI_Allreduce(MPI_IN_PLACE, known->observed + (size_t)s * plan_of_sites(plan),
+                      (int)plan_of_sites(plan), MPI_UINT32_T, MPI_BOR, comm->world);
         known->present[s] = 1;
     }
+    for (int c = 0; groups_of(plan) > 0 && c < plan->n_cells; c++)
+        MPI_Allreduce(MPI_IN_PLACE, known->group_most + (size_t)c * groups_of(plan), (int)groups_of(plan),
+                      MPI_FLOAT, MPI_MAX, comm->world);
     for (int c = 0; known->histogram && c < plan->n_cells; c++)
         MPI_Allreduce(MPI_IN_PLACE, known->histogram + (size_t)c * counts_of(plan), (int)counts_of(plan),
                       MPI_UINT64_T, MPI_SUM, comm->world);
@@ -114,7 +139,11 @@ void observations_share(struct observations *known, const struct plan *plan, con
 void observations_spread(struct observations *known, const struct plan *plan, const struct comm *comm)
 {
     for (int s = 0; s < known->samples; s++)
-        MPI_Bcast(known->observed + (size_t)s * row_of(plan), (int)row_of(plan), MPI_FLOAT, 0, comm->world);
+        MPI_Bcast(known->observed + (size_t)s * plan_of_sites(plan), (int)plan_of_sites(plan), MPI_FLOAT, 0,
+                  comm->world);
+    for (int c = 0; groups_of(plan) > 0 && c < plan->n_cells; c++)
+        MPI_Bcast(known->group_most + (size_t)c * groups_of(plan), (int)groups_of(plan), MPI_FLOAT, 0,
+                  comm->world);
     for (int c = 0; known->histogram && c < plan->n_cells; c++)
         MPI_Bcast(known->histogram + (size_t)c * counts_of(plan), (int)counts_of(plan), MPI_UINT64_T, 0,
                   comm->world);
@@ -181,16 +210,16 @@ static enum status observe_sample(void *context, int item, struct scheduler *sch
     struct calibration *calibration = context;
     const struct worker *worker = calibration->worker;
     const int sample = calibration->samples[item];
-    const size_t row = plan_observed(worker->plan);
     const struct observation observation = {.observers = &worker->plan->observers,
-                                            .numbers = calibration->known->observed + (size_t)sample * row,
+                                            .numbers = calibration->known->numbers,
                                             .histogram = calibration->counts};
     calibration->scheduler = scheduler;
     calibration->sample = sample;
+    memset(observation.numbers, 0, plan_observed(worker->plan) * sizeof *observation.numbers);
     if (calibration->counts) memset(calibration->counts, 0, counts_of(worker->plan) * sizeof(uint32_t));
     if (observe(calibration, sample, &observation)) {
         if (store_observation(calibration, sample, &observation, err) == STATUS_OK) {
-            observations_count(calibration->known, worker->plan, sample, calibration->counts);
+            observations_take(calibration->known, worker->plan, sample, calibration->counts);
             scheduler_complete(scheduler, sample_cost(worker, sample));
             return STATUS_OK;
         }
@@ -198,7 +227,6 @@ static enum status observe_sample(void *context, int item, struct scheduler *sch
     } else {
         worker_overdue(worker, err);
     }
-    memset(observation.numbers, 0, row * sizeof *observation.numbers); // another rank may have it
     return err->status;
 }
 
@@ -232,11 +260,11 @@ static void close_calibration(struct calibration *calibration)
 enum status calibration_observe(const struct worker *worker, struct store *store, struct observations *known,
                                 struct progress *progress, struct error *err)
 {
-    size_t per_sample = plan_observed(worker->plan);
     struct calibration calibration = {.worker = worker, .store = store, .known = known};
     if (open_calibration(&calibration, err)) goto close_calibration;
     if (worker->comm->rank != 0) // rank 0 alone contributes what is known
-        memset(known->observed, 0, (size_t)known->samples * per_sample * sizeof *known->observed);
+        memset(known->observed, 0,
+               (size_t)known->samples * plan_of_sites(worker->plan) * sizeof *known->observed);
     struct task task = {.n_items = list_absent(known, calibration.samples),
                         .attempts = WORKER_ATTEMPTS,
                         .run = observe_sample,
@@ -262,16 +290,18 @@ static void scales_of_layer(const struct observations *known, const struct plan 
     const int sites = plan->arch->n_sites;
     const long groups = plan->group_scales, first = layer * groups;
     const size_t order = (size_t)plan->cells[cell].order * (size_t)plan->calibration_samples;
+    const struct calibration_set of_groups = {.observed = known->group_most + (size_t)cell * groups_of(plan),
+                                              .of_groups = plan->n_layer * groups,
+                                              .samples = 1};
     const struct calibration_set set = {
         .observed = known->observed,
-        .of_groups = plan->n_layer * groups,
         .order = plan->orders + order,
         .samples = plan->cells[cell].calib_data_num,
         .histogram = known->histogram ? known->histogram + (size_t)cell * counts_of(plan) : NULL};
     for (int s = 0; s < sites; s++)
         scales[layer * sites + s] = calibrate_scale(&plan->observers, &set, plan->n_layer, layer, s);
     for (long i = first; i < first + groups; i++)
-        scales[plan->n_layer * sites + i] = calibrate_group_scale(&set, plan->n_layer, sites, i);
+        scales[plan->n_layer * sites + i] = calibrate_group_scale(&of_groups, plan->n_layer, 0, i);
 }
 
 enum status calibration_scales(struct observations *known, const struct plan *plan, const struct comm *comm,

@@ -12,11 +12,15 @@
 
 // What is known of the activations.
 struct observations {
-    float *observed;        // [samples][plan_observed()]
+    float *observed;        // [samples][plan_of_sites()]
     unsigned char *present; // [samples]; where 0, the row above is zero
     int samples;
-    // [n_cells][n_layer][n_sites][HISTOGRAM_BINS]: each sample is counted in the first cell of each order
-    // that has it.  NULL where no observer takes a histogram.
+    float *numbers; // [plan_observed()] of the sample at work
+    // [n_cells][n_layer][group_scales], the largest of the samples: each is in the first cell of each order
+    // that has it.
+    float *group_most;
+    // [n_cells][n_layer][n_sites][HISTOGRAM_BINS], counted in the same cells.  NULL where no observer takes
+    // a histogram.
     uint64_t *histogram;
     int added; // samples that calibration_observe() observed, also when it failed
 };
@@ -29,9 +33,10 @@ void observations_clear(struct observations *known);
 
 int observations_absent(const struct observations *known); // how many
 
-// Local.  Counts a sample: counts[n_layer][n_sites][HISTOGRAM_BINS], or NULL where there is none.
-void observations_count(struct observations *known, const struct plan *plan, int sample,
-                        const uint32_t *counts);
+// Local.  Takes a sample whose numbers are in `numbers`; counts[n_layer][n_sites][HISTOGRAM_BINS], or NULL
+// where there is none.
+void observations_take(struct observations *known, const struct plan *plan, int sample,
+                       const uint32_t *counts);
 
 struct worker;
 struct store;
@@ -47,7 +52,7 @@ void observations_share(struct observations *known, const struct plan *plan, con
 void observations_spread(struct observations *known, const struct plan *plan, const struct comm *comm);
 
 // Collective, once.  scales[n_cells][plan_observed()] (caller frees), the same bits for any number of
-// ranks; adds the histograms up, cell by cell.
+// ranks; adds histograms and groups up, cell by cell.
 enum status calibration_scales(struct observations *known, const struct plan *plan, const struct comm *comm,
                                float **scales, struct error *err);
 

@@ -15,19 +15,16 @@ static void read_observations(const struct worker *worker, struct store *store, 
                               unsigned char *state, uint32_t *counts, struct hash *hash,
                               struct resume_count *count, struct error *err)
 {
-    size_t per_sample = plan_observed(worker->plan);
     if (store_read_states(store, STORE_CALIBRATION, state, err)) return;
     for (int s = 0; s < known->samples; s++) {
-        float *observed = known->observed + (size_t)s * per_sample;
         if (state[s] == STORE_ITEM_ABSENT) continue;
         known->present[s] =
-            state[s] == STORE_ITEM_DONE && store_read_observed(store, s, observed, counts, hash);
+            state[s] == STORE_ITEM_DONE && store_read_observed(store, s, known->numbers, counts, hash);
         count->observed_kept += known->present[s];
         if (known->present[s]) {
-            observations_count(known, worker->plan, s, counts);
+            observations_take(known, worker->plan, s, counts);
             continue;
         }
-        memset(observed, 0, per_sample * sizeof *observed);
         count->observed_torn++;
         if (store_write_state(store, STORE_CALIBRATION, s, STORE_ITEM_ABSENT, err)) return;
     }
