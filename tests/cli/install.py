@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Installed into a prefix, the program runs from anywhere without options, on the demo model of that prefix."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,10 @@ def main():
 
         schema = os.path.join(prefix, "share", "ssmsweep", "schema", "sweep.schema.json")
         checks.check(os.path.exists(schema), "the schema of the report is installed")
+
+        cuda = re.search(r"^CUDA +(.*)", harness.run(["--version"], 1, elsewhere, program=program).out, re.M).group(1)
+        checks.check(os.path.exists(os.path.join(prefix, "share", "ssmsweep", "licences", "cuda.txt")) == (cuda != "no"),
+                     "the licence of what CUDA puts into the program", cuda)
 
         modules = "/usr/share/modules/init/bash"
         if os.path.exists(modules):
