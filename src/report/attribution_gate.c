@@ -23,8 +23,10 @@ enum status attribution_check_gates(const struct gates *gates, const struct job 
 {
     const struct pieces *pieces = pieces_made();
     const int last = last_layer_of(pieces);
-    if (gates->count > 0 && pieces->count == 0)
-        return error_set(err, STATUS_USAGE, "--gate: --bisect has no pieces to judge; leave out one of them");
+    const bool whole = job->command == COMMAND_MIX; // nothing but the last mix is judged
+    if (gates->count > 0 && pieces->count == 0 && !whole)
+        return error_set(err, STATUS_USAGE, "--gate: %s has no pieces to judge; leave out one of them",
+                         job->depth ? "--depth" : "--bisect");
     for (const struct gate *gate = gates->items; gate < gates->items + gates->count; gate++) {
         int found = !gate->piece[0] && !gate->layers[0];
         for (int i = 0; i < gate->n_limits; i++)
@@ -34,6 +36,10 @@ enum status attribution_check_gates(const struct gates *gates, const struct job 
                                  gate->text, metric_table[gate->limits[i].metric].name);
         for (int p = 0; p < pieces->count && !found; p++)
             found = gate_wants(gate, &pieces->items[p], last);
+        if (!found && whole)
+            return error_set(
+                err, STATUS_USAGE,
+                "gate '%s': it is the last mix that is judged; leave out piece= and layer=", gate->text);
         if (!found)
             return error_set(err, STATUS_USAGE,
                              "gate '%s': there is no such piece; `ssmsweep attribute` shows them with "
@@ -77,6 +83,18 @@ enum status attribution_judge(const struct attribution *a, const struct gates *g
         struct check check = {.kind = "gate", .good = true};
         snprintf(check.name, sizeof check.name, "%s", gates->items[g].text);
         judge_gate(a, &gates->items[g], &check);
+        if (checks_add(checks, &check, err)) return err->status;
+    }
+    return STATUS_OK;
+}
+
+enum status attribution_judge_whole(double value, const char *at, const struct gates *gates,
+                                    struct checks *checks, struct error *err)
+{
+    for (int g = 0; g < gates->count; g++) {
+        struct check check = {.kind = "gate", .good = true};
+        snprintf(check.name, sizeof check.name, "%s", gates->items[g].text);
+        judge_value(&gates->items[g], value, at, &check);
         if (checks_add(checks, &check, err)) return err->status;
     }
     return STATUS_OK;

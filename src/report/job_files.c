@@ -15,6 +15,11 @@ const struct file_pattern job_files_of_comparison_dir[] = {
     {"summary.json", NULL},   {"mode_", ".json"},         {"sweep.json", NULL},
     {"sweep.csv", NULL},      {"calibration.json", NULL}, {"per_sample.json", NULL},
     {"per_sample.csv", NULL}, {"report.html", NULL},      {NULL, NULL}};
+static const struct file_pattern of_findings[] = {{"attribution.json", NULL}, {"attribution.csv", NULL},
+                                                  {"depth.json", NULL},       {"bisect.json", NULL},
+                                                  {"mix.json", NULL},         {"mix.csv", NULL},
+                                                  {"mix-recipes.json", NULL}, {"units.json", NULL},
+                                                  {"units.csv", NULL},        {NULL, NULL}};
 static const struct file_pattern page_alone[] = {{"report.html", NULL}, {NULL, NULL}};
 enum { COMPARISONS = 2 }; // the first ones: --save_comparison may give one the name that it has anyway
 static const struct file_pattern of_result[] = {{"sweep.h5", NULL}, {NULL, NULL}};
@@ -85,6 +90,8 @@ static void list_outputs(const struct job *job, struct place outputs[MOST_PLACES
     const bool sweeps = job_sweeps(job);
     const bool compares = job->command == COMMAND_RUN || job->command == COMMAND_COMPARE;
     const bool reports = job->command == COMMAND_REPORT;
+    const bool finds =
+        job->command == COMMAND_ATTRIBUTE || job->command == COMMAND_MIX || job->command == COMMAND_UNITS;
     const struct place all[] = {
         [SAVE_COMPARISON] = {"--save_comparison", job->save_comparison, NULL},
         [JUNIT] = {"--junit", job->junit, NULL},
@@ -93,6 +100,7 @@ static void list_outputs(const struct job *job, struct place outputs[MOST_PLACES
         [NAMED] = {"--output_dir", sweeps ? job->output_dir : NULL, job_files_of_output_dir},
         {"--output_dir", compares ? job->output_dir : NULL, job_files_of_output_dir + 1}, // not the result
         {"--comparison-dir", compares ? job->comparison_dir : NULL, job_files_of_comparison_dir},
+        {"--comparison-dir", finds ? job->comparison_dir : NULL, of_findings},
         {"--comparison-dir", reports && !job->page ? job->comparison_dir : NULL, page_alone}};
     memset(outputs, 0, MOST_PLACES * sizeof *outputs);
     memcpy(outputs, all, sizeof all);
@@ -202,15 +210,15 @@ static enum status check_input(const struct place *input, const struct place *ou
     return err->status;
 }
 
-// What `report` reads, one per line.
-static enum status check_results(const struct job *job, const struct place *outputs, struct error *err)
+// Several inputs, one per line.
+static enum status check_lines(const char *option, const char *paths, const struct file_pattern *patterns,
+                               const struct place *outputs, struct error *err)
 {
-    char *lines = job->results ? strdup(job->results) : NULL, *rest = lines;
-    if (job->results && !lines) error_memory(err, strlen(job->results), "a path");
+    char *lines = paths ? strdup(paths) : NULL, *rest = lines;
+    if (paths && !lines) error_memory(err, strlen(paths), "a path");
     for (char *path; !err->status && (path = strsep(&rest, "\n"));)
         for (int o = 0; o < MOST_PLACES && !err->status; o++)
-            if (outputs[o].path)
-                check_input(&(const struct place){"report", path, of_page}, &outputs[o], err);
+            if (outputs[o].path) check_input(&(const struct place){option, path, patterns}, &outputs[o], err);
     free(lines);
     return err->status;
 }
@@ -282,7 +290,9 @@ enum status job_files_check(const struct job *job, struct error *err)
         for (int o = 0; o < MOST_PLACES; o++)
             if (inputs[i].path && outputs[o].path && check_input(&inputs[i], &outputs[o], err))
                 return err->status;
-    if (check_results(job, outputs, err)) return err->status;
+    if (check_lines("report", job->results, of_page, outputs, err) ||
+        check_lines("--recipes", job->recipes, NULL, outputs, err))
+        return err->status;
     for (int o = 0; o < NAMED; o++)
         if (outputs[o].path && check_named(outputs, o, job, err)) return err->status;
     return STATUS_OK;

@@ -7,6 +7,10 @@
 
 #include "ssmsweep/input/corpus.h"
 #include "ssmsweep/recipe/recipe_file.h"
+#include "ssmsweep/report/attribution.h"
+#include "ssmsweep/report/report.h"
+#include "ssmsweep/report/report_write.h"
+#include "ssmsweep/report/verdict.h"
 #include "ssmsweep/sweep/progress.h"
 
 enum { LEAST_SAMPLES = 2 * BOOTSTRAP_MIN_SAMPLES, NAME_CHARS = RECIPE_NAME_CHARS + 1 };
@@ -424,6 +428,19 @@ static enum status tell_beforehand(struct mix *m, struct error *err)
     return err->status;
 }
 
+// Rank 0: the last mix, on the texts that judge.
+static enum status judge(const struct mix *m, struct error *err)
+{
+    const struct program *with = &m->trials.with;
+    struct verdict *verdict = with->verdict;
+    const struct report report = {.checks = &verdict->checks};
+    if (attribution_judge_whole(mix_final(m)->judged.value, mix_final(m)->name, &verdict->gates,
+                                &verdict->checks, err) ||
+        (with->job->junit && report_write_junit(&report, with->job->junit, err)))
+        return err->status;
+    return verdict_tell(verdict, with->log, err);
+}
+
 static enum status write(const struct mix *m, struct error *err)
 {
     const struct program *with = &m->trials.with;
@@ -432,7 +449,8 @@ static enum status write(const struct mix *m, struct error *err)
     if (comm_agree(with->comm, err) == STATUS_OK)
         log_job(with->log, LOG_NORMAL, "mix: %s/mix.json, mix.csv, mix-recipes.json",
                 with->job->comparison_dir);
-    return err->status;
+    if (with->comm->rank == 0 && !err->status) judge(m, err);
+    return comm_agree(with->comm, err);
 }
 
 // Collective.

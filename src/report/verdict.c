@@ -9,7 +9,7 @@
 
 static enum status read_gates(struct gates *gates, const struct job *job, struct error *err)
 {
-    gates->on_pieces = job->command == COMMAND_ATTRIBUTE;
+    gates->on_pieces = job->command == COMMAND_ATTRIBUTE || job->command == COMMAND_MIX;
     if (job->gates && gates_parse(gates, job->gates, "--gate", err)) return err->status;
     if (job->gate_file && gates_read_file(gates, job->gate_file, err)) return err->status;
     // What a file that is there has, gates_check() sees.
@@ -36,7 +36,8 @@ enum status verdict_open(struct verdict *verdict, const struct job *job, struct 
     if (job->junit && !verdict->gates.count && !job->baseline)
         return error_set(err, STATUS_USAGE,
                          "--junit: nothing to report; give --gate, --gate-file or --baseline too");
-    if (job->command == COMMAND_ATTRIBUTE) return attribution_check_gates(&verdict->gates, job, err);
+    if (job->command == COMMAND_ATTRIBUTE || job->command == COMMAND_MIX)
+        return attribution_check_gates(&verdict->gates, job, err);
     return job->command == COMMAND_RUN ? check_modes(verdict, job, err) : STATUS_OK;
 }
 

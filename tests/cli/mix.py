@@ -260,6 +260,19 @@ def check_noise(checks, folder):
             checks.check((duel["mix_is"] != "tied") == sure, p["name"] + ": sure is what is more than the noise of both", duel)
 
 
+def check_gates(checks, folder):
+    """On the last mix, where it is judged."""
+    value = [p for p in read(folder)["points"] if p["kind"] == "mix"][-1]["judging"]["value"]
+    for limit, status in ((1.01 * value, 0), (0.99 * value, 1)):
+        result = mix(folder, "--resume", *BUDGET, *FEW_PIECES, "--gate", "kl_mean<%r" % limit, "--junit", "gates.xml")
+        said = "1 check passed" if status == 0 else "gate broken: kl_mean<"
+        checks.check(result.status == status and said in result.err and harness.read_bytes(os.path.join(folder, "gates.xml")).count(b"<failure") == status,
+                     "a gate: status %d" % status, (result.status, result.err))
+    for gate, part in (("mse<1", "mse is not measured"), ("layer=3 kl_mean<1", "it is the last mix that is judged"), ("piece=all kl_mean<1", "it is the last mix")):
+        result = mix(folder, "--resume", *BUDGET, *FEW_PIECES, "--gate", gate)
+        checks.check(result.status == 2 and len(result.lines()) == 1 and part in result.err, "%s: %s" % (gate, part), result.err)
+
+
 def check_share(checks, folder):
     """A budget of the share of INT8: the layers' formats of three modes; what costs nothing comes first."""
     result = mix(folder, "--budget", "int8>=0.9", *FEW_PIECES, "--by", "unit,layer", "--units", "scan:u,conv1d:output,weight:in_proj", name="s")
@@ -271,6 +284,8 @@ def check_share(checks, folder):
 
 
 def check_refused(checks, folder):
+    os.mkdir(os.path.join(folder, "kept"))
+    harness.write_json(os.path.join(folder, "kept", "mix-recipes.json"), COARSE)
     for arguments, status, part in (
             ([], 2, "say what it may cost"),
             (["--budget", "fast"], 2, "--budget: expected int8>=SHARE"),
@@ -285,6 +300,7 @@ def check_refused(checks, folder):
             (["--budget", "int8>=0.9", "--layers", "24"], 2, "layer '24' does not exist"),
             (["--budget", "int8>=0.9", "--metric", "psnr_db"], 2, "--metric: expected an error that is 0"),
             (["--budget", "int8>=0.9", "--mode", "2-1"], 2, "--mode"),
+            (["--budget", "int8>=0.9", "--recipes", "kept/mix-recipes.json", "--comparison-dir", "kept"], 2, "is also a file that --comparison-dir (its reports) writes"),
             (["--budget", "int8>=0.9", "--calib_data_num", "2,6"], 2, "expected one set of scales")):
         result = harness.run(["mix", "--output_dir", "never"] + arguments, 1, folder)
         checks.check(result.status == status and len(result.lines()) == 1 and part in result.err and
@@ -317,6 +333,7 @@ def main():
         report = check_numbers(checks, folder)
         check_direct(checks, folder, report)
         check_resume(checks, folder)
+        check_gates(checks, folder)
         check_table(checks, folder)
         check_noise(checks, folder)
         check_share(checks, folder)

@@ -60,7 +60,8 @@ enum status attribution_price(const struct dims *dims, const char *table, struct
 // or no sample is done in all.  attribution_clear() frees.
 enum status attribution_make(struct attribution *attribution, struct result *result, const struct job *job,
                              struct error *err);
-// Local, before the sweep.  STATUS_USAGE: a gate on another metric than the job's, or on no piece.
+// Local, before the sweep, of mixes too.  STATUS_USAGE: a gate on another metric than the job's, or on no
+// piece.
 struct gates;
 struct checks;
 enum status attribution_check_gates(const struct gates *gates, const struct job *job, struct error *err);
@@ -68,6 +69,9 @@ enum status attribution_check_gates(const struct gates *gates, const struct job 
 // piece that it names; without a piece for that of the mode.
 enum status attribution_judge(const struct attribution *attribution, const struct gates *gates,
                               struct checks *checks, struct error *err);
+// Local.  The same of one value of the metric, said to be that of `at`.
+enum status attribution_judge_whole(double value, const char *at, const struct gates *gates,
+                                    struct checks *checks, struct error *err);
 void attribution_clear(struct attribution *attribution); // a zeroed one is fine
 
 // Local.  The first pieces, as a table for people.
