@@ -38,9 +38,11 @@ void batches_close(struct batches *batches)
 
 // ---- hand out ----
 
-static int batch_size(const struct batches *batches, int wish)
+static int batch_size(const struct batches *batches, int wish, bool together)
 {
-    int share = batches->left / SHARES_PER_RANK / batches->ranks;
+    const int fast = batches->together > 0 ? batches->together : 1;
+    int share =
+        together ? (batches->left + fast - 1) / fast : batches->left / SHARES_PER_RANK / batches->ranks;
     int size = wish < share ? wish : share;
     if (batches->batch_limit > 0 && size > batches->batch_limit) size = batches->batch_limit;
     return size > 1 ? size : 1;
@@ -69,10 +71,10 @@ static struct wire_batch take_leftover(struct batches *batches, int rank, int mo
     return (struct wire_batch){0};
 }
 
-struct wire_batch batches_take(struct batches *batches, int rank, int wish)
+struct wire_batch batches_take(struct batches *batches, int rank, int wish, bool together)
 {
     if (batches->ended) return (struct wire_batch){0};
-    int most = batch_size(batches, wish);
+    int most = batch_size(batches, wish, together);
     struct wire_batch batch = take_leftover(batches, rank, most);
     if (batch.count == 0) {
         struct wire_batch fresh = {.first = batches->next, .count = batches->n_items - batches->next};

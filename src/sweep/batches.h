@@ -53,6 +53,7 @@ struct wire_request {
     int done;                  // items of it, from the first on
     enum wire_outcome outcome; // of the item after them; what comes after that one was not begun
     int wish;                  // so many items would take the time of a batch on this worker
+    bool together;             // it takes them side by side: the more the better
     int signal;                // by which it was told to stop, or 0
     double work;               // done since the last message
 };
@@ -81,6 +82,7 @@ enum { BATCH_MILLISECONDS = 50, LONGEST_BATCH_MILLISECONDS = 100 };
 struct batches {
     int n_items, ranks, attempts;
     int batch_limit; // most items at once; 0: no limit
+    int together;    // ranks that take items side by side
     int next;        // this item and those after it were not handed out yet
     int left;        // items that are not done, not given up and not out
     int out, batches_out;
@@ -96,8 +98,9 @@ void batches_open(struct batches *batches, int n_items, int ranks, int attempts,
 void batches_close(struct batches *batches);
 
 // A batch for `rank`, of `wish` items at most; count 0: there is none for it now.  An item that failed goes
-// to another rank where there is one.
-struct wire_batch batches_take(struct batches *batches, int rank, int wish);
+// to another rank where there is one.  Ranks that take items side by side share out what is left among
+// themselves: they are far faster than the others.
+struct wire_batch batches_take(struct batches *batches, int rank, int wish, bool together);
 
 // What became of a batch; its counts as of request->batch, which batches_take() gave.  Without memory for
 // a note the phase ends: then *err says so.

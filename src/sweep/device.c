@@ -110,6 +110,7 @@ enum status device_choose(struct sweep *sweep, struct error *err)
     if (count == 0 && wanted == WANTED && sweep->comm->rank == 0) refuse(sweep->job->device, index, err);
     if (comm_agree(sweep->comm, err) || count == 0) return err->status;
     sweep->device = mine.index;
+    sweep->devices = count;
     log_job(sweep->log, LOG_NORMAL, "%d of %d ranks compute%s on a GPU, %s", count, sweep->comm->ranks,
             count == 1 ? "s" : "", mine.name);
     return STATUS_OK;
@@ -118,12 +119,11 @@ enum status device_choose(struct sweep *sweep, struct error *err)
 void device_settle(struct sweep *sweep)
 {
     const struct dims *dims = &sweep->model.dims;
-    int have = sweep->device >= 0;
-    MPI_Allreduce(MPI_IN_PLACE, &have, 1, MPI_INT, MPI_MAX, sweep->comm->world);
-    if (!have || dims->chunk_size == 0) return;
+    if (sweep->devices == 0 || dims->chunk_size == 0) return;
     log_job(sweep->log, LOG_NORMAL, "%s is not computed on GPUs yet: all ranks compute on processors",
             dims->arch->title);
     sweep->device = -1;
+    sweep->devices = 0;
 }
 
 // ---- the batch ----

@@ -14,7 +14,8 @@
 // -1; the log says who computes where.  STATUS_USAGE: the job asks for a GPU, and no rank has one.
 enum status device_choose(struct sweep *sweep, struct error *err);
 
-// Collective, once the model is known.  Gives the GPUs up where they do not know its family; the log says so.
+// Local, equal on all ranks, once the model is known.  Gives the GPUs up where they do not know its family;
+// the log says so.
 void device_settle(struct sweep *sweep);
 
 struct device; // opaque: a rank's batch on its GPU

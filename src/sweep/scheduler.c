@@ -7,7 +7,7 @@
 
 // A rank that asked and was not answered: an item at work elsewhere may come back and be its own.
 struct parked {
-    bool waits;
+    bool waits, together;
     int wish;
 };
 
@@ -158,6 +158,7 @@ static struct wire_request run_batch(struct scheduler *scheduler, const struct w
         if (report.done < batch->count) poll_between(scheduler, now);
     }
     scheduler->wish = report.wish = wish_of(scheduler, &report, now - began);
+    report.together = scheduler->task->run_many != NULL;
     report.signal = stop_wanted(scheduler->stop) ? scheduler->stop->signal : 0;
     report.work = take_work(scheduler);
     return report;
@@ -189,10 +190,10 @@ static void dismiss(struct scheduler *scheduler, int rank)
     scheduler->workers--;
 }
 
-static struct wire_batch take(struct scheduler *scheduler, int rank, int wish)
+static struct wire_batch take(struct scheduler *scheduler, int rank, int wish, bool together)
 {
     if (stops(scheduler)) return (struct wire_batch){0};
-    return batches_take(&scheduler->batches, rank, wish);
+    return batches_take(&scheduler->batches, rank, wish, together);
 }
 
 static void note(struct scheduler *scheduler, const struct wire_request *report, int rank)
@@ -202,9 +203,9 @@ static void note(struct scheduler *scheduler, const struct wire_request *report,
 }
 
 // False: there is nothing for it now, and it may still be needed.
-static bool answer(struct scheduler *scheduler, int rank, int wish)
+static bool answer(struct scheduler *scheduler, int rank, int wish, bool together)
 {
-    struct wire_answer next = {.batch = take(scheduler, rank, wish)};
+    struct wire_answer next = {.batch = take(scheduler, rank, wish, together)};
     if (next.batch.count == 0 && !stops(scheduler) && batches_waits(&scheduler->batches)) return false;
     MPI_Send(&next, (int)sizeof next, MPI_BYTE, rank, WIRE_ANSWER, scheduler->comm->world);
     if (next.batch.count == 0) dismiss(scheduler, rank);
@@ -215,7 +216,7 @@ static void serve_parked(struct scheduler *scheduler)
 {
     for (int rank = 1; scheduler->n_parked > 0 && rank < scheduler->comm->ranks; rank++) {
         struct parked *parked = &scheduler->parked[rank];
-        if (!parked->waits || !answer(scheduler, rank, parked->wish)) continue;
+        if (!parked->waits || !answer(scheduler, rank, parked->wish, parked->together)) continue;
         parked->waits = false;
         scheduler->n_parked--;
     }
@@ -237,8 +238,9 @@ static bool serve_one(struct scheduler *scheduler)
         return true;
     }
     note(scheduler, &request, from.MPI_SOURCE);
-    if (!answer(scheduler, from.MPI_SOURCE, request.wish)) {
-        scheduler->parked[from.MPI_SOURCE] = (struct parked){.waits = true, .wish = request.wish};
+    if (!answer(scheduler, from.MPI_SOURCE, request.wish, request.together)) {
+        scheduler->parked[from.MPI_SOURCE] =
+            (struct parked){.waits = true, .together = request.together, .wish = request.wish};
         scheduler->n_parked++;
     }
     return true;
@@ -249,7 +251,7 @@ static void lead(struct scheduler *scheduler)
     struct comm_nap idle = {0};
     for (;;) {
         scheduler_poll(scheduler); // the others first: what is left is ours
-        struct wire_batch batch = take(scheduler, 0, scheduler->wish);
+        struct wire_batch batch = take(scheduler, 0, scheduler->wish, scheduler->task->run_many != NULL);
         if (batch.count > 0) {
             struct wire_request report = run_batch(scheduler, &batch);
             note(scheduler, &report, 0);
@@ -299,7 +301,7 @@ static struct wire_batch ask(struct scheduler *scheduler, const struct wire_requ
 
 static void follow(struct scheduler *scheduler)
 {
-    struct wire_request request = {.wish = scheduler->wish};
+    struct wire_request request = {.wish = scheduler->wish, .together = scheduler->task->run_many != NULL};
     for (;;) {
         look_for_stop(scheduler);
         struct wire_batch batch = ask(scheduler, &request);
@@ -366,6 +368,7 @@ static enum status open_phase(struct scheduler *scheduler, struct error *err)
     if (scheduler->comm->rank == 0) {
         batches_open(&scheduler->batches, scheduler->task->n_items, scheduler->comm->ranks,
                      attempts(scheduler), scheduler->task->batch_limit);
+        scheduler->batches.together = scheduler->task->together_ranks;
         scheduler->told = malloc(ranks * sizeof *scheduler->told);
         scheduler->dismissed = calloc(ranks, sizeof *scheduler->dismissed);
         scheduler->parked = calloc(ranks, sizeof *scheduler->parked);

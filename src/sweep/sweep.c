@@ -333,6 +333,7 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
                             .dims = &sweep->model.dims,
                             .threads = sweep->threads,
                             .device = sweep->device,
+                            .devices = sweep->devices,
                             .stop = sweep->stop,
                             .log = sweep->log};
     stock_open(stock, sweep, err);

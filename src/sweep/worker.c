@@ -120,6 +120,7 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
     sweeping.task = &task;
     task.run_many = sweeping.device ? sweep_items : NULL;
     task.together = device_items(sweeping.device);
+    task.together_ranks = worker->devices;
     if (worker->comm->rank == 0 && progress->interval_seconds >= 0) progress->all_work = cost_of_all(worker);
     scheduler_run(worker->comm, &task, progress, err);
     comm_unite_bits(worker->comm, finished->bits, finished_words(finished)); // what one rank stored, all know

@@ -24,7 +24,8 @@ struct worker {
     const struct weights *weights; // packed; those of `forward`
     struct forward *forward;
     int threads;
-    int device; // GPU of this rank, -1: none
+    int device;  // GPU of this rank, -1: none
+    int devices; // ranks that have one
     struct stop *stop;
     const struct log *log;
 };

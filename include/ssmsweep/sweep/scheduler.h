@@ -26,6 +26,7 @@ struct task {
     // + count - 1, or fails, and then `run` has each of them; so many are worth their while.
     bool (*run_many)(void *context, int first, int count, struct scheduler *scheduler);
     int together;
+    int together_ranks; // that have run_many, about; equal on all ranks
     void *context;
     struct stop *stop;     // may be NULL
     const struct log *log; // may be NULL; speaks of items that are tried again

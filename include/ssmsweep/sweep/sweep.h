@@ -59,7 +59,7 @@ struct sweep {
     struct claim claim;                            // rank 0: to write there
     size_t output_dir_bytes, comparison_dir_bytes; // rank 0: what of their paths was there before
     int threads;                                   // of each rank
-    int device;                                    // GPU of this rank, -1: none
+    int device, devices;                           // GPU of this rank, -1: none; ranks that have one
     bool resumes;                                  // an earlier run's file; set by sweep_run()
     bool comparable;     // after sweep_run() failed: the file is whole, and holds finished samples
     bool lost;           // after sweep_run() failed: the file was taken away

@@ -26,7 +26,7 @@ static void batches_are_neighbours_and_shrink(void **state)
     int next = 0, times = 0, before = n, single = 0;
     batches_open(&batches, n, ranks, 1, 0);
     for (;;) {
-        struct wire_batch batch = batches_take(&batches, times % ranks, HUGE_WISH);
+        struct wire_batch batch = batches_take(&batches, times % ranks, HUGE_WISH, false);
         if (batch.count == 0) break;
         assert_int_equal(batch.first, next);
         assert_true(batch.count <= before &&
@@ -51,12 +51,18 @@ static void limits_are_kept(void **state)
     (void)state;
     struct batches batches;
     batches_open(&batches, 10000, 2, 1, 7);
-    assert_int_equal(batches_take(&batches, 0, 5).count, 5);         // the wish
-    assert_int_equal(batches_take(&batches, 0, HUGE_WISH).count, 7); // the limit
-    assert_int_equal(batches_take(&batches, 0, 0).count, 1);
+    assert_int_equal(batches_take(&batches, 0, 5, false).count, 5);         // the wish
+    assert_int_equal(batches_take(&batches, 0, HUGE_WISH, false).count, 7); // the limit
+    assert_int_equal(batches_take(&batches, 0, 0, false).count, 1);
+    batches_close(&batches);
+    batches_open(&batches, 100, 4, 1, 0);
+    batches.together = 2; // fast ranks share out what is left among themselves
+    assert_int_equal(batches_take(&batches, 0, 32, true).count, 32);
+    assert_int_equal(batches_take(&batches, 1, 64, true).count, 34);
+    assert_int_equal(batches_take(&batches, 2, 64, false).count, 2);
     batches_close(&batches);
     batches_open(&batches, 0, 2, 3, 0);
-    assert_int_equal(batches_take(&batches, 0, HUGE_WISH).count, 0);
+    assert_int_equal(batches_take(&batches, 0, HUGE_WISH, false).count, 0);
     assert_false(batches_waits(&batches));
     batches_close(&batches);
 }
@@ -66,23 +72,23 @@ static void a_failure_hands_the_rest_back(void **state)
     (void)state;
     struct batches batches;
     batches_open(&batches, 1000, 2, 3, 0);
-    struct wire_batch batch = batches_take(&batches, 0, 100);
+    struct wire_batch batch = batches_take(&batches, 0, 100, false);
     assert_int_equal(batch.count, 100);
     struct wire_request failed = report(batch, 30, WIRE_FAILED);
     note(&batches, &failed, 0);
     assert_int_equal(batches.done, 30);
     assert_int_equal(batches.left, 970);
-    batch = batches_take(&batches, 0, 50); // the rest first, and not what failed here
+    batch = batches_take(&batches, 0, 50, false); // the rest first, and not what failed here
     assert_int_equal(batch.first, 31);
     assert_int_equal(batch.count, 50);
-    batch = batches_take(&batches, 1, 100);
+    batch = batches_take(&batches, 1, 100, false);
     assert_int_equal(batch.first, 81);
     assert_int_equal(batch.count, 19);
-    batch = batches_take(&batches, 1, 100);
+    batch = batches_take(&batches, 1, 100, false);
     assert_int_equal(batch.first, 30);
     assert_int_equal(batch.count, 1);
     assert_int_equal(batch.attempt, 1);
-    batch = batches_take(&batches, 1, 1);
+    batch = batches_take(&batches, 1, 1, false);
     assert_int_equal(batch.first, 100);
     assert_int_equal(batch.attempt, 0);
     batches_close(&batches);
@@ -93,10 +99,10 @@ static void those_without_work_wait_for_what_may_come_back(void **state)
     (void)state;
     struct batches batches;
     batches_open(&batches, 16, 2, 1, 0);
-    struct wire_batch batch = batches_take(&batches, 0, 8);
+    struct wire_batch batch = batches_take(&batches, 0, 8, false);
     assert_int_equal(batch.count, 2);
     while (batches.left > 0) {
-        struct wire_batch other = batches_take(&batches, 1, 1);
+        struct wire_batch other = batches_take(&batches, 1, 1, false);
         struct wire_request all = report(other, 1, WIRE_DONE);
         note(&batches, &all, 1);
     }
@@ -104,12 +110,12 @@ static void those_without_work_wait_for_what_may_come_back(void **state)
     struct wire_request first = report(batch, 1, WIRE_DONE);
     note(&batches, &first, 0);
     assert_true(batches_waits(&batches)); // it was
-    batch = batches_take(&batches, 1, 8);
+    batch = batches_take(&batches, 1, 8, false);
     assert_int_equal(batch.count, 1);
     assert_false(batches_waits(&batches)); // a single item with one attempt
     batches_close(&batches);
     batches_open(&batches, 1, 2, 2, 0);
-    batches_take(&batches, 0, 1);
+    batches_take(&batches, 0, 1, false);
     assert_true(batches_waits(&batches)); // it may fail, and be another rank's
     batches_close(&batches);
 }
@@ -159,7 +165,7 @@ static struct wire_request run(struct walk *walk, int rank, int most)
 static void step(struct walk *walk, int rank)
 {
     if (walk->at[rank].count == 0) {
-        walk->at[rank] = batches_take(&walk->batches, rank, 1 + below(walk, 2000));
+        walk->at[rank] = batches_take(&walk->batches, rank, 1 + below(walk, 2000), false);
         return;
     }
     bool early = below(walk, BATCH_TURNS) == 0;
@@ -209,7 +215,7 @@ static void one_bad_rank_spoils_nothing(void **state)
     for (int turn = 0; batches_waits(&batches); turn++) {
         assert_true(turn < 12 * n);
         int rank = turn % 11 != 0; // rank 1 fails ten times while rank 0 does one item
-        struct wire_batch batch = batches_take(&batches, rank, rank ? wish : 1);
+        struct wire_batch batch = batches_take(&batches, rank, rank ? wish : 1, false);
         struct wire_request came = report(batch, rank ? 0 : batch.count, rank ? WIRE_FAILED : WIRE_DONE);
         note(&batches, &came, rank);
     }
@@ -227,11 +233,11 @@ static void nothing_but_failures_ends_the_phase(void **state)
     int failed = 0;
     for (; !batches.ended; failed++) {
         assert_true(failed < 100);
-        struct wire_request bad = report(batches_take(&batches, failed % 4, 10), 0, WIRE_FAILED);
+        struct wire_request bad = report(batches_take(&batches, failed % 4, 10, false), 0, WIRE_FAILED);
         note(&batches, &bad, failed % 4);
     }
     assert_int_equal(failed, 3 * 4 + 9);
-    assert_int_equal(batches_take(&batches, 0, 10).count, 0);
+    assert_int_equal(batches_take(&batches, 0, 10, false).count, 0);
     assert_false(batches_waits(&batches));
     batches_close(&batches);
 }
