@@ -138,6 +138,21 @@ VEC struct scan_ahead scan_behind(const struct scan *s, int t1, int channel, int
     return ahead;
 }
 
+// scan_states(), near, with SIDE_BY_SIDE states at a time.
+VEC vf scan_states_side_by_side(int states, const float *A, const float *B, const float *C, vf delta, vf du,
+                                vf *state, vf sum)
+{
+    vf decay[SIDE_BY_SIDE];
+    UNROLL_16
+    for (int n = 0; n < states; n += SIDE_BY_SIDE) {
+        EACH_STATE decay[i] = delta * vf_load(A + (n + i) * VW);
+        exp_near_side_by_side(decay);
+        EACH_STATE state[n + i] = vf_fma(decay[i], state[n + i], du * vf_set1(B[n + i]));
+        EACH_STATE sum = vf_fma(state[n + i], vf_set1(C[n + i]), sum);
+    }
+    return sum;
+}
+
 // The recurrence over one chunk.
 VEC void scan_steps(const struct scan *s, int t0, int t1, int states, int near, const float *A,
                     const float *delta, const float *u, vf skip, vf *state, float *y,
@@ -146,8 +161,9 @@ VEC void scan_steps(const struct scan *s, int t0, int t1, int states, int near, 
     for (int t = t0; t < t1; t++) {
         const vf d = vf_load(delta + (t - t0) * VW), ut = vf_load(u + (t - t0) * VW);
         if (t - t0 < ahead->rows) scan_fetch(s, ahead->row + t - t0, ahead->channel);
-        const vf sum = scan_states(states, near, A, s->B + t * s->ld_bc, s->C + t * s->ld_bc, d, d * ut,
-                                   state, vf_zero());
+        const float *B = s->B + t * s->ld_bc, *C = s->C + t * s->ld_bc;
+        const vf sum = near ? scan_states_side_by_side(states, A, B, C, d, d * ut, state, vf_zero())
+                            : scan_states(states, 0, A, B, C, d, d * ut, state, vf_zero());
         vf_store(y + (t - t0) * VW, vf_fma(skip, ut, sum));
     }
 }
