@@ -63,11 +63,12 @@ def main():
                 ("auto", [], 1, "1", ["1 of 1 ranks computes on a GPU"]),
                 ("one of three", ["--device", "cuda:0"], 3, "1", ["1 of 3 ranks computes on a GPU"]),
                 ("two of three", [], 3, "2", ["2 of 3 ranks compute on a GPU"]),
-                ("little memory", ["-v"], 1, "1,memory=8000000", ["1 of 1 ranks computes on a GPU", "5 samples of 150 tokens"]),
                 ("no memory", [], 1, "1,memory=1000000", ["out of memory on the device", "computes on processors"]),
                 ("lost", ["--shard", "2"], 2, "1,fail=1", ["launch failure", "computed on processors"]),
                 ("none", [], 1, "0", [])):
             compare(checks, what, sweep(checks, work, what, words, ranks, gpus, said), want)
+        little = sweep(checks, work, "little memory", ["-v"], 1, "1,memory=4500000", ["up to 5 samples of "], ["of 300 tokens", "processors"])
+        compare(checks, "little memory", little, want)
         # Begun on the one, and continued on the other, for which a part is there.
         part = ["save", "--modes", "fp32,2-1"]
         for first, second in (("cuda", "cpu"), ("cpu", "cuda")):
