@@ -108,6 +108,9 @@ def run_lines(checks, name, commands):
     with harness.Workplace() as folder:
         checks.check(prepare(folder).status == 0, name + ": a sweep of before")
         spread(folder)
+        if "comparisons/attribution.json" in text:
+            checks.check(harness.run(["attribute", "2-1", "-q", "--by", "layer", "--layers", "0", "--calib_data_num", "2", "--calib_seqlen", "8"],
+                                     1, folder).status == 0, name + ": an attribution of before")
         os.mkdir(os.path.join(folder, "bin"))
         os.symlink(harness.PROGRAM, os.path.join(folder, "bin", "ssmsweep"))
         for line in lines(name):
