@@ -5,8 +5,8 @@
 #   tests/run.sh LABEL...        only the tests of these labels (unit, mpi, cli, reference, page, slurm, fuzz ...)
 # The tests of the batch scripts (label slurm) make a cluster: as root, where they are asked for, by their label or by
 # SSMSWEEP_SLURM=ON, and in continuous integration (CI=true); Slurm is installed for them.
-# The tests of the HTML report (label page) need a browser: it is installed where they are asked for by their label, and in
-# continuous integration.
+# The tests of the HTML report (label page) need a browser: where they are asked for by their label or by SSMSWEEP_PAGE=ON, and
+# in continuous integration, it is installed for them.
 # SSMSWEEP_WERROR=ON makes warnings errors; SSMSWEEP_SANITIZERS=OFF leaves out the sanitizer build;
 # SSMSWEEP_FUZZ=ON adds a short run of the fuzz targets, with clang (label fuzz);
 # SSMSWEEP_LONG=1 takes all variants of the tests that have several; SSMSWEEP_GOLDEN=DIR adds the tokenizer's golden files,
@@ -22,9 +22,13 @@ case " $* " in
 esac
 export SSMSWEEP_SLURM="${SSMSWEEP_SLURM:-OFF}"
 
-CI_ALL=
+case " $* " in
+*' page '*) : "${SSMSWEEP_PAGE:=ON}" ;;
+*) if [ "${CI-}" = true ] && [ $# -eq 0 ]; then : "${SSMSWEEP_PAGE:=ON}"; fi ;;
+esac
+export SSMSWEEP_PAGE="${SSMSWEEP_PAGE:-OFF}"
+
 if [ "${CI-}" = true ] && [ $# -eq 0 ]; then
-    CI_ALL=page
     jobs/setup.sh mpich || true # the tests say what they lack
     jobs/setup.sh package || true
 fi
@@ -34,9 +38,9 @@ if [ "$SSMSWEEP_SLURM" = ON ] && [ "$(id -u)" -eq 0 ]; then # cluster.sh needs r
     jobs/setup.sh slurm || true
 fi
 
-case " $* $CI_ALL " in
-*' page '*) jobs/setup.sh page || true ;; # the tests say what they lack
-esac
+if [ "$SSMSWEEP_PAGE" = ON ]; then
+    jobs/setup.sh page || true # the tests say what they lack
+fi
 
 cores=$(usable_cores)
 mpi_environment 16 # the widest test

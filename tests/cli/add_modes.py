@@ -138,7 +138,7 @@ def finish(checks, what, folder, once, ranks, compares):
 def walk(start, workplace, point, ranks, step=1):
     """Folders in which adding modes met its K-th fault, until it meets none."""
     if not harness.LONG and step == 1:    # odd, so that the next command is now one, now the other
-        step = 5 if point == "write" else 3
+        step = 9 if point == "write" else 5
     for at in range(1, 100, step):
         folder = Folder(start.good, os.path.join(workplace, "%s-%d-%d" % (point, at, ranks)), start)
         result = folder.save("2-1", "3", ranks=ranks, inject="%s:%d/0" % (point, at))

@@ -206,8 +206,7 @@ def main():
         modes = mode_names(folder)
         checks.check(len(modes) > 1, "there are modes", modes)
         check_mamba2(checks, folder)
-        if not harness.SANITIZED:
-            check_run(checks, folder, 1, 2, modes)
+        check_run(checks, folder, 1, 2, modes)
         check_run(checks, folder, 2, 1, modes)
         check_null_items(checks, folder, 3)
         check_writing_alone(checks, folder)

@@ -66,12 +66,13 @@ def main():
                 ("no memory", [], 1, "1,memory=1000000", ["out of memory on the device", "computes on processors"]),
                 ("lost", ["--shard", "2"], 2, "1,fail=1", ["launch failure", "computed on processors"]),
                 ("none", [], 1, "0", [])):
-            compare(checks, what, sweep(checks, work, what, words, ranks, gpus, said), want)
+            if not harness.SANITIZED or what in ("two of three", "no memory", "lost"):    # each is five times as dear there
+                compare(checks, what, sweep(checks, work, what, words, ranks, gpus, said), want)
         little = sweep(checks, work, "little memory", ["-v"], 1, "1,memory=4500000", ["up to 5 samples of "], ["of 300 tokens", "processors"])
         compare(checks, "little memory", little, want)
         # Begun on the one, and continued on the other, for which a part is there.
         part = ["save", "--modes", "fp32,2-1"]
-        for first, second in (("cuda", "cpu"), ("cpu", "cuda")):
+        for first, second in (("cuda", "cpu"),) if harness.SANITIZED else (("cuda", "cpu"), ("cpu", "cuda")):
             what = "begun on " + first
             folder = os.path.join(work, what)
             os.makedirs(folder)

@@ -2,8 +2,8 @@
 """System calls on the result file fail, whoever makes them: ssmsweep, HDF5 or MPI-IO behind it (file_faults.c is loaded with the
 program).  The k-th open, seek, read, write (of the superblock, too), sync or close on one of two ranks, k through the whole run: a documented status
 within --grace and ten seconds more, one line, and a file that resumes with all that was acknowledged.
-   file_faults.py LIBRARY      every k, but for reads and writes: those grow like the Fibonacci numbers, with
-                               SSMSWEEP_LONG=1 from the twentieth on"""
+   file_faults.py LIBRARY      every other k, with SSMSWEEP_LONG=1 every one; for reads and writes they grow like the
+                               Fibonacci numbers, with SSMSWEEP_LONG=1 from the twentieth on"""
 import concurrent.futures
 import os
 import re
@@ -34,7 +34,7 @@ def walk(call):
         if call in MANY and (a >= 20 or not harness.LONG):
             a, b = b, a + b
         else:
-            a, b = a + 1, a + 3
+            a, b = a + (1 if harness.LONG else 2), a + 3
 
 
 def environment(fault):

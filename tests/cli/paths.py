@@ -86,6 +86,9 @@ def main():
         check_searches(checks, workplace)
         made = harness.run(["synth", "--preset", "tiny", "--out", "made"], 1, workplace)
         checks.check(made.status == 0 and os.path.exists(os.path.join(workplace, "made", "config.json")), "synth", made.err)
+        for line in (["--model", "made", "--modes", "2-1"], ["--null-items"]):
+            result = harness.run(["bench", "--seconds", "0.0001", "--calib_seqlen", "8"] + line, 1 if "made" in line else 2, workplace)
+            checks.check(result.status == 0 and not result.lines(), "bench", result.err)
     checks.finish()
 
 

@@ -20,7 +20,9 @@ COMPONENTS = ["mixer_input", "conv1d_input", "conv1d_output", "ssm_input", "ssm_
 
 
 def need():
-    """Ends the test where it cannot be made."""
+    """Ends the test where it cannot be made, or is not wanted."""
+    if os.environ.get("SSMSWEEP_PAGE") == "OFF":
+        harness.skip("not asked for: 'tests/run.sh page' or SSMSWEEP_PAGE=ON does")
     lacking = [name for name, path in (("chromium", CHROMIUM), ("chromedriver", DRIVER), ("tidy", TIDY)) if not path]
     try:
         import selenium  # noqa: F401
