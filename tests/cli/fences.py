@@ -14,6 +14,8 @@ FOLDERS = ["base", "input", "recipe", "measure", "compute", "arch", "calibrate",
            "sweep", "report", "tools"]
 MODE_NAME = re.compile(r'"(2-[0-9]|fp16)"')
 COMMENT = re.compile(r"^\s*//.*$", re.M)
+TOP = {".clang-format", ".gitattributes", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CMakeLists.txt", "CMakePresets.json", "LICENSE",
+       "README.md", "README.zh-CN.md"}
 CATALOGUE = os.path.join(harness.SOURCE, "include", "ssmsweep", "measure", "metrics.def")
 
 
@@ -246,6 +248,10 @@ def main():
         with open(path) as f:
             commands = re.sub(r"#.*", "", f.read())
         checks.check(not re.search(r"-ffast-math|-Ofast|-funsafe-math|GLOB", commands), path + ": exact maths, listed sources")
+    tracked = subprocess.run(["git", "-C", harness.SOURCE, "ls-files"], capture_output=True, text=True)
+    if tracked.returncode == 0 and tracked.stdout:    # not so in a source archive
+        stray = {path for path in tracked.stdout.splitlines() if "/" not in path} - TOP
+        checks.check(not stray, "no file that a trial left stands at the top", stray)
     checks.finish()
 
 
