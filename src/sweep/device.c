@@ -7,6 +7,7 @@
 
 #include "lockstep.h"
 #include "ssmsweep/compute/cuda.h"
+#include "ssmsweep/sweep/gpu.h"
 
 // ---- which one ----
 
@@ -49,6 +50,18 @@ static enum status refuse(const char *word, int index, struct error *err)
                      "--device %s: there is no GPU that CUDA can use (`ssmsweep info --machine`); leave the "
                      "option out to compute on processors",
                      word);
+}
+
+enum status gpu_choose(const char *word, int *index, bool *by_name, struct error *err)
+{
+    enum wanted wanted;
+    int named;
+    if (read_word(word, &wanted, &named, err)) return err->status;
+    *index = named >= 0 ? named : 0;
+    *by_name = wanted == WANTED;
+    if (wanted == WANTED && *index >= cuda_devices()) return refuse(word, named, err);
+    if (wanted == WANTED_NONE || *index >= cuda_devices()) *index = -1;
+    return STATUS_OK;
 }
 
 // What a rank has.  Plain bytes: it travels.
@@ -116,10 +129,15 @@ enum status device_choose(struct sweep *sweep, struct error *err)
     return STATUS_OK;
 }
 
+bool gpu_knows(const struct dims *dims)
+{
+    return dims->chunk_size == 0;
+}
+
 void device_settle(struct sweep *sweep)
 {
     const struct dims *dims = &sweep->model.dims;
-    if (sweep->devices == 0 || dims->chunk_size == 0) return;
+    if (sweep->devices == 0 || gpu_knows(dims)) return;
     log_job(sweep->log, LOG_NORMAL, "%s is not computed on GPUs yet: all ranks compute on processors",
             dims->arch->title);
     sweep->device = -1;
@@ -153,11 +171,16 @@ static int at_least(int a, int b)
     return a > b ? a : b;
 }
 
+int gpu_tokens(const struct dims *dims, int longest)
+{
+    return at_least(dims->d_inner <= SMALL_INNER ? SMALL_TOKENS : LARGE_TOKENS, longest);
+}
+
 // What pays; memory has the last word.
 static struct group_shape first_shape(const struct worker *worker)
 {
     const int longest = worker->corpus->max_tokens;
-    const int tokens = at_least(worker->dims->d_inner <= SMALL_INNER ? SMALL_TOKENS : LARGE_TOKENS, longest);
+    const int tokens = gpu_tokens(worker->dims, longest);
     const int samples = worker->plan->samples < MOST_SAMPLES ? worker->plan->samples : MOST_SAMPLES;
     struct group_shape shape = {.samples = samples,
                                 .max_tokens = samples < tokens / longest ? samples * longest : tokens,

@@ -39,7 +39,7 @@ def positive(value):
 
 def bench(folder, ranks, threads, json_file="bench.json"):
     return harness.run(["bench", "--model", harness.DEMO, "--seconds", "0.001", "--calib_seqlen", str(TOKENS), "--threads",
-                        str(threads), "--json", json_file, "--output_dir", "out/here"], ranks, folder)
+                        str(threads), "--device", "cpu", "--json", json_file, "--output_dir", "out/here"], ranks, folder)
 
 
 def load(checks, result, folder):
@@ -163,6 +163,7 @@ def check_run(checks, folder, ranks, threads, modes):
     found = load(checks, result, folder)
     if found is None:
         return
+    checks.check(found["gpu"] is None and found["gpu_sweeps"] == [], "no GPU is measured", found["gpu"])
     checks.check(found["schema"] == "ssmsweep-bench-1", "schema", found["schema"])
     checks.check(found["machine"]["ranks"] == ranks and found["machine"]["threads"] == threads, "machine", found["machine"])
     check_measurements(checks, found["measurements"], sorted({1, threads}), modes)

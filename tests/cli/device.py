@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """--device: what is refused, in one line; and, with a program whose GPUs are stand-ins (tests/standin_gpu), sweeps that are
-computed there many samples at a time: the bytes of a sweep on processors, whoever computes what, whatever fails on the way."""
+computed there many samples at a time: the bytes of a sweep on processors, whoever computes what, whatever fails on the way.  And the
+rows of `ssmsweep bench` there, without a look at their times."""
+import math
 import os
 import sys
 
@@ -47,6 +49,41 @@ def compare(checks, what, got, want):
     checks.check(got.keys() == want.keys() and len(want) > 10 and not differ, what + ": the same bytes", differ[:5])
 
 
+BENCH = ["bench", "--model", harness.DEMO, "--seconds", "0.001", "--calib_seqlen", "16", "--threads", "1", "--modes", "fp32,0,2-1", "--json", "bench.json"]
+PROJECTIONS = {"in_proj", "x_proj", "dt_proj", "out_proj"}
+BENCH_ROWS = {"machine": {"peak_f32", "peak_s8", "exp", "copy", "copy_to_gpu", "copy_from_gpu"}, "gemm_f32": PROJECTIONS, "gemm_s8": PROJECTIONS,
+              "scan": {"sequential", "sequential_int8", "blocked_int8"},
+              "elementwise": {"norm", "norm_quantize", "conv1d_silu", "conv1d_silu_quantize", "hadamard", "quantize", "dequantize", "find_broken",
+                              "break_rows"},
+              "metrics": {"pairs", "lm_head", "end_of_model"}, "forward": {"fp32", "0", "2-1"}}
+
+
+def check_bench(checks, work):
+    """Every kernel and pass has a row beside its bound, passes also beside one core; processors are measured alone where it is told so."""
+    result = harness.run(BENCH + ["--device", "cuda"], 1, work, {"SSMSWEEP_STANDIN": "1"}, program=STANDIN)
+    if not checks.check(result.status == 0 and not result.lines(), "bench on a GPU", result.err):
+        return
+    found = harness.read_json(os.path.join(work, "bench.json"))
+    rows = found["gpu"]["measurements"]
+    groups = {group: {row["name"] for row in rows if row["group"] == group} for group in BENCH_ROWS}
+    checks.check(groups == BENCH_ROWS and len(rows) == sum(map(len, groups.values())) + 2 * 3, "bench: the rows of the GPU", groups)
+    checks.check({row["group"] for row in found["measurements"]} == {"forward"}, "bench: of processors only passes", found["measurements"])
+    for row in rows:
+        what = "bench: %s %s" % (row["group"], row["name"])
+        checks.check(0 < row["best_seconds"] <= row["median_seconds"] and row["rate"] > 0, what, row)
+        if row["group"] != "machine":
+            checks.check(math.isclose(row["share"], row["bound_seconds"] / row["best_seconds"]), what + ": its share", row)
+        if row["group"] == "forward":
+            core, = [other["best_seconds"] for other in found["measurements"] if other["name"] == row["name"]]
+            checks.check(math.isclose(row["to_one_core"], core * row["samples"] / row["best_seconds"]), what + ": to one core", row)
+            checks.check(math.isclose(row["rate"] * row["best_seconds"], 16 * row["samples"]), what + ": its tokens", row)
+    sweeps = [(row["on"], row["items"], row["ranks"]) for row in found["gpu_sweeps"]]
+    checks.check(sweeps == [("gpu", 96, 1), ("processors", 96, 1)], "bench: sweeps of three modes and 32 samples", sweeps)
+    checks.check(all("\n%s " % group in result.out for group in BENCH_ROWS) and "Sweep on the GPU" in result.out, "bench: its tables", result.out)
+    result = harness.run(BENCH + ["--device", "cuda"], 1, work, {"SSMSWEEP_STANDIN": "0"}, program=STANDIN)
+    checks.check(result.status == 2 and len(result.lines()) == 1 and "no GPU" in result.err, "bench without a GPU", result.err)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as work:
@@ -56,6 +93,7 @@ def main():
             for ranks in (1, 3):
                 refused(checks, work, "no GPU", ["--device", "cuda"], ["--device cuda: "], ranks)
         refused(checks, work, "no such GPU", ["--device", "cuda:2"], ["--device cuda:2", "below 2"], 2, STANDIN, "2")
+        check_bench(checks, work)
 
         want = sweep(checks, work, "cpu", ["--device", "cpu"], 2, "1", silent=["GPU"])
         for what, words, ranks, gpus, said in (

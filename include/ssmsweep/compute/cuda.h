@@ -31,6 +31,23 @@ enum status cuda_describe(int index, struct cuda_device *device, struct error *e
 // Local.  What is opened from now on is on this device.
 enum status cuda_use(int index, struct error *err);
 
+// What the device in use does at best, for `bench`.
+enum cuda_peak {
+    CUDA_PEAK_F32,   // multiply-adds of FP32 on registers; work: operations, two of each
+    CUDA_PEAK_S8,    // multiply-adds of INT8, on tensor cores where there are some; the same
+    CUDA_PEAK_EXP,   // exponentials on registers, as the scan takes them
+    CUDA_PEAK_COPY,  // within its memory; work: bytes read and bytes written
+    CUDA_PEAK_SEND,  // from pinned memory of the host; work: bytes
+    CUDA_PEAK_FETCH, // into pinned memory of the host; work: bytes
+    CUDA_PEAKS
+};
+struct cuda_peaks; // opaque: a stream and what is copied
+// Local.  STATUS_IO: out of memory, of the host or of the device.
+enum status cuda_peaks_open(struct cuda_peaks **peaks, struct error *err);
+// Local.  So many rounds, waited for.  Returns the work; 0: the device failed.
+double cuda_peaks_run(struct cuda_peaks *peaks, enum cuda_peak peak, long rounds);
+void cuda_peaks_close(struct cuda_peaks *peaks); // NULL is fine
+
 // Local.  "12.4": with which this program was built; NULL: without.
 const char *cuda_version(void);
 

@@ -47,6 +47,9 @@ enum status forward_open_on(struct forward **forward, const struct backend *back
 // Passes to come are of so many samples, one behind the other in ids, captures and streams, where the backend
 // can (struct backend): a capture's `length` is that of all.  False: it takes one at a time.
 bool forward_divide(struct forward *forward, const int *lengths, int samples);
+// For measurements: steps go to these from now on, which hand them on to those of forward_backend(), with the
+// same batch.
+void forward_intercept(struct forward *forward, const struct backend *steps);
 // Waits until what was begun is done.  STATUS_IO: a step failed (a device's memory, a lost device), and what
 // came since the last call is worthless.
 enum status forward_settle(struct forward *forward, struct error *err);

@@ -129,6 +129,13 @@ void device_predict(device_stream stream, const struct device_predictions *predi
 // *differs = 1 where two bits do.
 void device_compare(device_stream stream, const float *a, const float *b, long count, int *differs);
 
+// ---- what a device does at best ----
+
+enum device_peak { DEVICE_PEAK_F32, DEVICE_PEAK_S8, DEVICE_PEAK_EXP };
+// Multiply-adds of FP32, of INT8 on tensor cores, or exponentials, and nothing else, on all processors.  The
+// work: operations, two of a multiply-add, or exponentials.  out: [256], room.
+double device_peak(device_stream stream, enum device_peak peak, int processors, long rounds, float *out);
+
 // For tests: out[i] = f(the float whose bits are first + i), i < count; f as enum device_function has them.
 enum device_function {
     DEVICE_EXP,

@@ -27,3 +27,20 @@ enum status cuda_describe(int index, struct cuda_device *device, struct error *e
     (void)device;
     return error_set(err, STATUS_USAGE, "device cuda:%d: this program was built without CUDA", index);
 }
+
+enum status cuda_peaks_open(struct cuda_peaks **peaks, struct error *err)
+{
+    (void)peaks;
+    return error_set(err, STATUS_USAGE, "this program was built without CUDA");
+}
+
+double cuda_peaks_run(struct cuda_peaks *peaks, enum cuda_peak peak, long rounds)
+{
+    (void)peaks, (void)peak, (void)rounds;
+    return 0;
+}
+
+void cuda_peaks_close(struct cuda_peaks *peaks)
+{
+    (void)peaks;
+}

@@ -32,6 +32,7 @@ struct found {
     struct bench_setting setting;
     struct sweep_rows sweeps;
     struct writing_rows writing;
+    struct gpu_sweeps gpu_sweeps;
     struct handout_rows hand_outs;
 };
 
@@ -115,7 +116,9 @@ static enum status write_json(const struct job *job, const struct comm *comm, co
     put_machine(writer, &found->setting, comm);
     put_model(writer, job, &found->setting);
     rows_put_json(&found->setting.rows, writer);
+    gpu_put_json(&found->setting, writer);
     sweeps_put_json(&found->sweeps, comm->ranks, writer);
+    gpu_sweeps_put_json(&found->gpu_sweeps, writer);
     writing_put_json(&found->writing, writer);
     handouts_put_json(&found->hand_outs, writer);
     json_end_object(writer);
@@ -157,10 +160,14 @@ static enum status measure_start(struct bench_setting *setting, const struct job
 static enum status measure_process(struct bench_setting *setting, const struct job *job, const bool *chosen,
                                    struct error *err)
 {
-    if (machine_measure(setting, err) || gemms_measure(setting, err) || vectors_measure(setting, err))
+    const bool gpu = setting->gpu.index >= 0, host = !setting->gpu.alone;
+    if (host && (machine_measure(setting, err) || gemms_measure(setting, err) ||
+                 vectors_measure(setting, err) || metrics_measure(setting, err)))
         return err->status;
-    if (metrics_measure(setting, err) || passes_measure(setting, chosen, err)) return err->status;
-    return measure_start(setting, job, err);
+    if (gpu && (gpu_measure_peaks(setting, err) || gpu_measure_metrics(setting, err))) return err->status;
+    if (passes_measure(setting, chosen, err)) return err->status;
+    gpu_print(setting);
+    return host ? measure_start(setting, job, err) : STATUS_OK;
 }
 
 static enum status open_setting(struct bench_setting *setting, const struct job *job,
@@ -172,7 +179,11 @@ static enum status open_setting(struct bench_setting *setting, const struct job 
     setting->length = job->calib_seqlen;
     setting->seconds = job->bench_seconds;
     setting->rows.print = job->verbosity != LOG_QUIET;
-    if (setting->rows.print) print_head(setting);
+    if (gpu_open(setting, job->device, err)) return err->status;
+    if (setting->rows.print) {
+        print_head(setting);
+        gpu_print_head(&setting->gpu);
+    }
     const struct log log = {.level = job->verbosity, .ranks = 1};
     if (setting->threads > cores)
         log_job(
@@ -205,14 +216,24 @@ static bool is_asked_for(const struct job *job)
     return job->null_items || job->writing;
 }
 
+static const char *word_of(const struct job *job)
+{
+    return strcmp(job->device, "auto") == 0 ? "cuda" : job->device;
+}
+
+// gpu: rank 0 has one.  Where that was asked for alone there is nothing else.
 static enum status measure_sweeps(struct found *found, const struct job *job, const struct comm *comm,
-                                  const char *tool_version, struct error *err)
+                                  bool gpu, bool alone, const char *tool_version, struct error *err)
 {
     const size_t existed = file_existing_bytes(job->output_dir);
+    const bool several = comm->ranks > 1 && !alone;
     char *scratch = make_scratch(job, comm, err);
-    if (!err->status && !is_asked_for(job))
+    if (!err->status && !is_asked_for(job) && several)
         sweeps_measure(&found->sweeps, job, comm, scratch, tool_version, err);
-    if (!err->status) writing_measure(&found->writing, job, comm, scratch, tool_version, err);
+    if (!err->status && gpu)
+        gpu_sweeps_measure(&found->gpu_sweeps, job, word_of(job), comm, scratch, tool_version, err);
+    if (!err->status && (several || job->writing))
+        writing_measure(&found->writing, job, comm, scratch, tool_version, err);
     if (comm->rank == 0 && scratch) file_remove_directories(scratch, existed);
     free(scratch);
     return comm_agree(comm, err);
@@ -221,16 +242,18 @@ static enum status measure_sweeps(struct found *found, const struct job *job, co
 static enum status measure_ranks(struct found *found, const struct job *job, const struct comm *comm,
                                  const char *tool_version, struct error *err)
 {
-    if (comm->ranks == 1 && !job->writing) {
-        if (job->verbosity != LOG_QUIET)
-            printf("\nSweep, writing, hand-out: not measured; start `mpirun -n RANKS ssmsweep bench` for "
-                   "them.\n");
-        return STATUS_OK;
-    }
-    if ((job->writing || !is_asked_for(job)) && measure_sweeps(found, job, comm, tool_version, err))
-        return err->status;
-    if (job->writing && !job->null_items) return STATUS_OK;
-    return handouts_measure(&found->hand_outs, job, comm, err);
+    int of_gpu[2] = {comm->rank == 0 && !is_asked_for(job) && found->setting.gpu.index >= 0,
+                     found->setting.gpu.alone};
+    MPI_Bcast(of_gpu, 2, MPI_INT, 0, comm->world);
+    const bool gpu = of_gpu[0], alone = gpu && of_gpu[1];
+    const bool sweeps = gpu || job->writing || (comm->ranks > 1 && !is_asked_for(job));
+    if (sweeps && measure_sweeps(found, job, comm, gpu, alone, tool_version, err)) return err->status;
+    if (alone || (job->writing && !job->null_items)) return STATUS_OK;
+    if (comm->ranks > 1) return handouts_measure(&found->hand_outs, job, comm, err);
+    if (job->verbosity != LOG_QUIET)
+        printf("\nSweep, writing, hand-out: not measured; start `mpirun -n RANKS ssmsweep bench` for "
+               "them.\n");
+    return STATUS_OK;
 }
 
 static enum status measure_alone(struct bench_setting *setting, struct random_model *random,

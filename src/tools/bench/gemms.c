@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "setting.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct shape {
@@ -26,6 +27,16 @@ static int layer_shapes(const struct dims *d, struct shape shapes[MOST_SHAPES])
     }
     shapes[count++] = (struct shape){"out_proj", model, d->d_inner, inner, GEMM_S8_HALF};
     return count;
+}
+
+void gemms_name(const struct dims *dims, int outputs, int depth, char *name)
+{
+    struct shape shapes[MOST_SHAPES];
+    const int count = layer_shapes(dims, shapes);
+    snprintf(name, ROW_NAME_CHARS, "%d x %d", outputs, depth);
+    for (int i = 0; i < count; i++)
+        if (shapes[i].outputs == outputs && shapes[i].depth == depth)
+            snprintf(name, ROW_NAME_CHARS, "%s", shapes[i].name);
 }
 
 double gemms_operations(const struct dims *d, int length)

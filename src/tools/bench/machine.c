@@ -24,7 +24,7 @@ struct load peak_load(struct peak *peak, const struct bench_setting *setting, in
     *peak = (struct peak){
         .kernels = setting->kernels, .team = setting->team, .threads = 1, .int8 = int8, .rounds = 256};
     struct load load = {.run = peak_run, .context = peak};
-    load_lengthen(&load, &peak->rounds);
+    load_lengthen(&load, &peak->rounds, 1e-6 * LENGTHENED_US);
     peak_run(peak);
     load.team = threads > 1;
     peak->threads = threads;
@@ -60,7 +60,7 @@ struct load exps_load(struct exps *exps, const struct bench_setting *setting, in
     for (int i = 0; i < EXP_COUNT; i++)
         exps->in[i] = -(setting->pool[i] + 1.0f);
     struct load load = {.run = exps_run, .context = exps};
-    load_lengthen(&load, &exps->rounds);
+    load_lengthen(&load, &exps->rounds, 1e-6 * LENGTHENED_US);
     load.team = threads > 1;
     exps->threads = threads;
     load.work = (double)EXP_COUNT * (double)exps->rounds * threads;

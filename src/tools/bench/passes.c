@@ -103,13 +103,19 @@ static void pass_run(void *context)
 }
 
 // The least that the scan of a layer takes.
-static double scan_seconds(const struct dims *dims, const struct recipe *recipe, int length,
-                           const struct load *f32, const struct load *exps)
+static double scan_seconds(const struct dims *dims, const struct recipe *recipe, int length, double f32,
+                           double exps)
 {
-    if (dims->n_heads == 0) return vectors_exps(dims, length) / load_rate(exps);
+    if (dims->n_heads == 0) return vectors_exps(dims, length) / exps;
     const enum ssd_order order = mamba2_scan_order(recipe, 0);
-    return ssd_operations(dims, order, length) / load_rate(f32) +
-           ssd_exps(dims, order, length) / load_rate(exps);
+    return ssd_operations(dims, order, length) / f32 + ssd_exps(dims, order, length) / exps;
+}
+
+double passes_bound(const struct dims *dims, const struct recipe *recipe, int length, double gemm, double f32,
+                    double exps)
+{
+    return dims->n_layer *
+           (gemms_operations(dims, length) / gemm + scan_seconds(dims, recipe, length, f32, exps));
 }
 
 static enum status measure_pass(struct engine *engine, const struct mode *mode, int threads,
@@ -131,9 +137,8 @@ static enum status measure_pass(struct engine *engine, const struct mode *mode, 
                            {.run = pass_run, .context = &work, .work = setting->length, .team = threads > 1},
                            peak_load(&f32, setting, threads, false)};
     measure(loads, 4, 2 * setting->seconds); // a pass is long
-    const double bound =
-        dims->n_layer * (gemms_operations(dims, setting->length) / load_rate(&loads[0]) +
-                         scan_seconds(dims, &work.recipe, setting->length, &loads[3], &loads[1]));
+    const double bound = passes_bound(dims, &work.recipe, setting->length, load_rate(&loads[0]),
+                                      load_rate(&loads[3]), load_rate(&loads[1]));
     forward_close(work.forward);
     recipe_clear(&work.recipe);
     return rows_add(&setting->rows, "forward", mode->name, threads, &loads[2], unit, bound, err);
@@ -172,7 +177,8 @@ static enum status measure_precision(struct engine *engine, const bool *chosen, 
 {
     int sizes[2];
     struct needs *needs = NULL;
-    const int teams = team_sizes(engine->setting, sizes);
+    int teams = team_sizes(engine->setting, sizes);
+    if (engine->setting->gpu.alone) teams = 1;
     const bool by_unit = precision == PRECISION_BY_UNIT;
     if (!any_chosen(chosen, precision)) return STATUS_OK;
     if (by_unit && (find_needs(&engine->setting->model->dims, chosen, &needs, err) || calibrate(engine, err)))
@@ -182,6 +188,8 @@ static enum status measure_precision(struct engine *engine, const bool *chosen, 
         for (int m = 0; m < mode_count() && !err->status; m++)
             if (chosen[m] && mode_at(m)->precision == precision)
                 measure_pass(engine, mode_at(m), sizes[team], err);
+    const struct gpu_modes there = {engine->weights, chosen, precision, engine->scales};
+    if (!err->status && engine->setting->gpu.index >= 0) gpu_measure_modes(engine->setting, &there, err);
     unpack(engine);
 free_needs:
     free(needs);

@@ -71,11 +71,10 @@ double load_rate(const struct load *load)
     return load->work / load->best_seconds;
 }
 
-void load_lengthen(const struct load *load, long *rounds)
+void load_lengthen(const struct load *load, long *rounds, double seconds)
 {
-    static const double enough = 0.5e-3;
     const long most = 1L << 30;
-    while (time_run(load) < enough && *rounds < most)
+    while (time_run(load) < seconds && *rounds < most)
         *rounds *= 2;
 }
 
@@ -84,19 +83,39 @@ void load_lengthen(const struct load *load, long *rounds)
 void rows_title(const struct row_list *rows, const char *title)
 {
     if (!rows->print) return;
-    printf("\n%s\n%-13s %-22s %7s %11s %11s %11s %-9s %7s %8s\n", title, "group", "what", "threads",
-           "best ms", "median ms", "rate", "unit", "share", "x bound");
+    printf("\n%s\n%-13s %-22s %7s %11s %11s %11s %-9s %7s %8s\n", title, "group", "what",
+           rows->of_gpu ? "samples" : "threads", "best ms", "median ms", "rate", "unit", "share",
+           rows->of_gpu ? "x core" : "x bound");
     fflush(stdout);
 }
 
 static void print_row(const struct row *row)
 {
-    printf("%-13s %-22s %7d %11.4f %11.4f %11.2f %-9s", row->group, row->name, row->threads,
-           1e3 * row->seconds, 1e3 * row->median_seconds, row->rate, row->unit);
-    if (row->bound_seconds > 0)
-        printf(" %6.1f%% %8.2f", 100 * row->bound_seconds / row->seconds, row->seconds / row->bound_seconds);
+    printf("%-13s %-22s", row->group, row->name);
+    if (row->threads + row->samples > 0)
+        printf(" %7d", row->threads + row->samples);
+    else
+        printf(" %7s", "");
+    printf(" %11.4f %11.4f %11.2f %-9s", 1e3 * row->seconds, 1e3 * row->median_seconds, row->rate, row->unit);
+    if (row->bound_seconds > 0) printf(" %6.1f%%", 100 * row->bound_seconds / row->seconds);
+    if (row->bound_seconds > 0 && row->threads > 0) printf(" %8.2f", row->seconds / row->bound_seconds);
+    if (row->core_seconds > 0) printf(" %8.1f", row->core_seconds / row->seconds);
     putchar('\n');
     fflush(stdout);
+}
+
+void rows_print(const struct row_list *rows, const char *group)
+{
+    for (const struct row *row = rows->items; row < rows->items + rows->count; row++)
+        if (strcmp(row->group, group) == 0) print_row(row);
+}
+
+const struct row *rows_find(const struct row_list *rows, const char *group, const char *name, int threads)
+{
+    for (const struct row *row = rows->items; row < rows->items + rows->count; row++)
+        if (strcmp(row->group, group) == 0 && strcmp(row->name, name) == 0 && row->threads == threads)
+            return row;
+    return NULL;
 }
 
 static enum status make_room(struct row_list *rows, struct error *err)
@@ -110,22 +129,36 @@ static enum status make_room(struct row_list *rows, struct error *err)
     return STATUS_OK;
 }
 
-enum status rows_add(struct row_list *rows, const char *group, const char *name, int threads,
-                     const struct load *load, struct bench_unit unit, double bound_seconds, struct error *err)
+static enum status add_row(struct row_list *rows, const struct row *like, const char *name,
+                           const struct load *load, struct bench_unit unit, struct error *err)
 {
     if (make_room(rows, err)) return err->status;
     struct row *row = &rows->items[rows->count++];
-    *row = (struct row){.group = group,
-                        .threads = threads,
-                        .seconds = load->best_seconds,
-                        .median_seconds = load->median_seconds,
-                        .runs = load->runs,
-                        .rate = load_rate(load) * unit.factor,
-                        .unit = unit.name,
-                        .bound_seconds = bound_seconds};
+    *row = *like;
+    row->seconds = load->best_seconds;
+    row->median_seconds = load->median_seconds;
+    row->runs = load->runs;
+    row->rate = load_rate(load) * unit.factor;
+    row->unit = unit.name;
     snprintf(row->name, sizeof row->name, "%s", name);
     if (rows->print) print_row(row);
     return STATUS_OK;
+}
+
+enum status rows_add(struct row_list *rows, const char *group, const char *name, int threads,
+                     const struct load *load, struct bench_unit unit, double bound_seconds, struct error *err)
+{
+    const struct row like = {.group = group, .threads = threads, .bound_seconds = bound_seconds};
+    return add_row(rows, &like, name, load, unit, err);
+}
+
+enum status rows_add_of_gpu(struct row_list *rows, const char *group, const char *name, int samples,
+                            const struct load *load, struct bench_unit unit, double bound_seconds,
+                            double core_seconds, struct error *err)
+{
+    const struct row like = {
+        .group = group, .samples = samples, .bound_seconds = bound_seconds, .core_seconds = core_seconds};
+    return add_row(rows, &like, name, load, unit, err);
 }
 
 void rows_put_json(const struct row_list *rows, struct json_writer *writer)
@@ -135,7 +168,8 @@ void rows_put_json(const struct row_list *rows, struct json_writer *writer)
         json_begin_object(writer, NULL);
         json_put_string(writer, "group", row->group);
         json_put_string(writer, "name", row->name);
-        json_put_integer(writer, "threads", row->threads);
+        if (!rows->of_gpu) json_put_integer(writer, "threads", row->threads);
+        if (row->samples > 0) json_put_integer(writer, "samples", row->samples);
         json_put_double(writer, "best_seconds", row->seconds);
         json_put_double(writer, "median_seconds", row->median_seconds);
         json_put_integer(writer, "runs", row->runs);
@@ -144,6 +178,10 @@ void rows_put_json(const struct row_list *rows, struct json_writer *writer)
         if (row->bound_seconds > 0) {
             json_put_double(writer, "bound_seconds", row->bound_seconds);
             json_put_double(writer, "share", row->bound_seconds / row->seconds);
+        }
+        if (row->core_seconds > 0) {
+            json_put_double(writer, "one_core_seconds", row->core_seconds);
+            json_put_double(writer, "to_one_core", row->core_seconds / row->seconds);
         }
         json_end_object(writer);
     }
@@ -173,6 +211,7 @@ enum status setting_open(struct bench_setting *setting, const struct model *mode
     const long weights = 2L * (d->d_inner + KERNEL_LANES) * d->d_model * d->n_layer;
     const long head = ((long)vocab + KERNEL_LANES) * d->d_model;
     memset(setting, 0, sizeof *setting);
+    setting->gpu = (struct gpu){.index = -1, .rows.of_gpu = true};
     if (kernels_choose(&setting->kernels, err) || team_open(&setting->team, threads, err)) return err->status;
     setting->threads = threads;
     setting->model = model;
@@ -193,4 +232,5 @@ void setting_close(struct bench_setting *setting)
     team_close(setting->team);
     arena_clear(&setting->arena);
     rows_clear(&setting->rows);
+    rows_clear(&setting->gpu.rows);
 }

@@ -11,7 +11,9 @@
 #include "ssmsweep/base/json.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/team.h"
+#include "ssmsweep/compute/cuda.h"
 #include "ssmsweep/compute/kernels.h"
+#include "ssmsweep/forward/weights.h"
 
 // ---- timing ----
 //
@@ -39,9 +41,10 @@ void measure(struct load *loads, int count, double seconds);
 
 double load_rate(const struct load *load); // work per second of the best run
 
-// Doubles *rounds, which `load` obeys, until a run takes half a millisecond.  For one thread: the first run
-// of a team takes long whatever it does.
-void load_lengthen(const struct load *load, long *rounds);
+enum { LENGTHENED_US = 500 };
+// Doubles *rounds, which `load` obeys, until a run takes so long.  For one thread: the first run of a team
+// takes long whatever it does.
+void load_lengthen(const struct load *load, long *rounds, double seconds);
 
 // ---- rows ----
 //
@@ -52,18 +55,21 @@ enum { ROW_NAME_CHARS = 40 };
 struct row {
     const char *group; // machine, gemm_f32, ...
     char name[ROW_NAME_CHARS];
-    int threads;
+    int threads;                    // 0: on a GPU
+    int samples;                    // there: at once, 0: it has none
     double seconds, median_seconds; // best and median of `runs` runs
     int runs;
     double rate; // work per second of the best run, in `unit`
     const char *unit;
     double bound_seconds; // the least time by what was measured beside it; 0: nothing to compare with
+    double core_seconds;  // of one thread of the processor in the same run; 0: not measured
 };
 
 struct row_list {
     struct row *items;
     int count, room;
     bool print; // on stdout, as they come
+    bool of_gpu;
 };
 
 // Units are given with the factor from work to unit: {"GFLOP/s", 1e-9}.
@@ -76,13 +82,28 @@ struct bench_unit {
 enum status rows_add(struct row_list *rows, const char *group, const char *name, int threads,
                      const struct load *load, struct bench_unit unit, double bound_seconds,
                      struct error *err);
+// The same on a GPU, where it takes so many samples at once (0: it has none).
+enum status rows_add_of_gpu(struct row_list *rows, const char *group, const char *name, int samples,
+                            const struct load *load, struct bench_unit unit, double bound_seconds,
+                            double core_seconds, struct error *err);
+const struct row *rows_find(const struct row_list *rows, const char *group, const char *name, int threads);
 void rows_title(const struct row_list *rows, const char *title);
+void rows_print(const struct row_list *rows, const char *group); // of a group
 void rows_put_json(const struct row_list *rows, struct json_writer *writer);
 void rows_clear(struct row_list *rows);
 
 // ---- setting ----
 //
 // What all measurements of one run share.
+
+// The GPU beside the machine.
+struct gpu {
+    int index;  // -1: none
+    bool alone; // it was asked for by name: of the processor only what its passes are compared with
+    struct cuda_device about;
+    double rates[CUDA_PEAKS]; // work per second, at best
+    struct row_list rows;
+};
 
 struct bench_setting {
     const struct kernels *kernels;
@@ -95,6 +116,7 @@ struct bench_setting {
     float *pool;    // far more than the caches hold, random in [-1, 1)
     long pool_floats;
     struct arena arena; // owns the pool
+    struct gpu gpu;
     struct row_list rows;
 };
 
@@ -160,6 +182,9 @@ enum status machine_measure(struct bench_setting *setting, struct error *err);
 // Rows of groups gemm_f32, gemm_s8 (row sums and the layer's own epilogue counted in) and gemm_s8_plain.
 enum status gemms_measure(struct bench_setting *setting, struct error *err);
 
+// The projection of a layer with this shape into name[ROW_NAME_CHARS]; the shape where it is none of them.
+void gemms_name(const struct dims *dims, int outputs, int depth, char *name);
+
 // Operations (2 per multiply-add) of the projections of one layer over `length` tokens.
 double gemms_operations(const struct dims *dims, int length);
 
@@ -201,6 +226,46 @@ enum status metrics_measure(struct bench_setting *setting, struct error *err);
 // peak of their instructions plus the exponentials of the scan at the rate of the exp kernel, in Mamba-2 its
 // multiply-adds as well, at the peak of FP32.
 enum status passes_measure(struct bench_setting *setting, const bool *chosen, struct error *err);
+
+// The roofline of a pass of `length` tokens in all.  Rates per second: operations of the projections' own
+// multiply-adds, of those of FP32, exponentials.
+double passes_bound(const struct dims *dims, const struct recipe *recipe, int length, double gemm, double f32,
+                    double exps);
+
+// ---- on a GPU ----
+//
+// What it does at best, and passes and kernels there, many samples in a batch; rows go to setting->gpu.rows
+// and are printed at the end.
+
+// Fills setting->gpu as --device says.  STATUS_USAGE: it asks for a GPU that is not there.
+enum status gpu_open(struct bench_setting *setting, const char *word, struct error *err);
+void gpu_print_head(const struct gpu *gpu);
+void gpu_print(const struct bench_setting *setting);
+void gpu_put_json(const struct bench_setting *setting, struct json_writer *writer);
+
+// Rows of group machine: multiply-adds, exponentials, copies.
+enum status gpu_measure_peaks(struct bench_setting *setting, struct error *err);
+
+// What pairs and predictions take there: rows of group metrics.
+enum status gpu_measure_metrics(struct bench_setting *setting, struct error *err);
+
+// Modes of one precision, whose weights are packed.
+struct gpu_modes {
+    const struct weights *weights;
+    const bool *chosen; // [mode_count()]
+    enum precision precision;
+    const float *scales; // [n_layer][n_sites], for modes by unit
+};
+// Rows of group forward, whose rows on one thread are there, and of the steps of a layer: gemm_f32, gemm_s8,
+// scan, elementwise.  No step has two rows.
+enum status gpu_measure_modes(struct bench_setting *setting, const struct gpu_modes *modes,
+                              struct error *err);
+
+// The steps that a layer of a recipe takes, each by itself, for `tokens` tokens in `samples` samples.
+struct forward;
+enum status gpu_measure_steps(struct bench_setting *setting, struct forward *forward,
+                              const struct recipe *recipe, const float *scales, const int32_t *ids,
+                              int tokens, int samples, struct error *err);
 
 // ---- start-up ----
 //

@@ -497,9 +497,9 @@ static void files_close(struct files *files, const struct comm *comm)
     free(files->ids);
 }
 
-static enum status write_ids(const char *path, int length, struct error *err)
+static enum status write_ids(const char *path, int samples, int length, struct error *err)
 {
-    const size_t shape[] = {SAMPLES, (size_t)length}, count = SAMPLES * (size_t)length;
+    const size_t shape[] = {(size_t)samples, (size_t)length}, count = (size_t)samples * (size_t)length;
     int32_t *ids = calloc(count, sizeof *ids);
     if (!ids) return error_memory(err, count * sizeof *ids, "token ids");
     for (size_t i = 0; i < count; i++)
@@ -509,8 +509,8 @@ static enum status write_ids(const char *path, int length, struct error *err)
     return err->status;
 }
 
-static enum status files_make(struct files *files, const struct comm *comm, const char *scratch, int length,
-                              struct error *err)
+static enum status files_make(struct files *files, const struct comm *comm, const char *scratch, int samples,
+                              int length, struct error *err)
 {
     files->model = file_join(scratch, "model.safetensors");
     files->config = file_join(scratch, "config.json");
@@ -519,7 +519,7 @@ static enum status files_make(struct files *files, const struct comm *comm, cons
     struct random_model random = {0};
     if (comm->rank == 0 && !err->status && random_model_open(&random, &middle, err) == STATUS_OK &&
         random_model_write(&random, scratch, err) == STATUS_OK)
-        write_ids(files->ids, length, err);
+        write_ids(files->ids, samples, length, err);
     random_model_close(&random);
     return comm_agree(comm, err);
 }
@@ -535,6 +535,7 @@ struct job sweeps_job(const struct job *base, const char *scratch)
     job.n_cells = 1;
     job.output_dir = job.comparison_dir = scratch;
     job.threads = 1;
+    job.device = "cpu";
     job.verbosity = LOG_QUIET;
     job.progress_seconds = -1;
     return job;
@@ -548,13 +549,103 @@ enum status sweeps_measure(struct sweep_rows *rows, const struct job *job, const
     struct files files = {0};
     if (comm->rank == 0 && source.print) print_title();
     if (measure_source(rows, &source, comm, tool_version, err)) return err->status;
-    if (files_make(&files, comm, scratch, job->calib_seqlen, err) == STATUS_OK) {
+    if (files_make(&files, comm, scratch, SAMPLES, job->calib_seqlen, err) == STATUS_OK) {
         source.name = job->model_dir ? "given" : "random";
         source.job.model_dir = job->model_dir ? job->model_dir : scratch;
         source.job.calib_data = files.ids;
         if (measure_source(rows, &source, comm, tool_version, err) == STATUS_OK)
             measure_start_up(rows, &source, comm, tool_version, err);
     }
+    files_close(&files, comm);
+    return err->status;
+}
+
+// ---- on a GPU ----
+
+enum { GPU_SAMPLES = 32 };
+
+// By so many ranks, of which the others sleep.
+static enum status measure_on(struct gpu_sweep *found, struct job *job, int ranks, int repeats,
+                              const struct comm *comm, const char *tool_version, struct error *err)
+{
+    struct sweep_row row = {.ranks = ranks};
+    struct comm sub;
+    job->threads = ranks > 1 ? 1 : job->threads;
+    if (sub_open(&sub, comm, ranks)) {
+        for (int i = 0; i < repeats && !err->status; i++)
+            sweep_once(&row, job, &sub, tool_version, err);
+        sub_close(&sub);
+    }
+    sweeps_sleep(comm->world);
+    *found = (struct gpu_sweep){ranks, job->threads, row.items, row.seconds, row.whole_seconds, row.runs};
+    return comm_agree(comm, err);
+}
+
+static double items_per_second_of(const struct gpu_sweep *sweep)
+{
+    return sweep->items / sweep->seconds;
+}
+
+static void print_gpu_sweeps(const struct gpu_sweeps *rows, const char *model, int length)
+{
+    const struct gpu_sweep *const both[] = {&rows->gpu, &rows->processors};
+    static const char *const names[] = {"GPU", "processors"};
+    printf("\nSweep on the GPU: model %s, %d samples of %d tokens; items are (mode, sample)\n"
+           "%-11s %5s %7s %6s %9s %9s %9s %8s\n",
+           model, GPU_SAMPLES, length, "on", "ranks", "threads", "items", "items s", "whole s", "items/s",
+           "speed-up");
+    for (int i = 0; i < 2; i++)
+        printf("%-11s %5d %7d %6d %9.3f %9.3f %9.2f %8.2f\n", names[i], both[i]->ranks, both[i]->threads,
+               both[i]->items, both[i]->seconds, both[i]->whole_seconds, items_per_second_of(both[i]),
+               rows->processors.seconds / both[i]->seconds);
+    fflush(stdout);
+}
+
+static void put_gpu_sweep(const struct gpu_sweeps *rows, const struct gpu_sweep *sweep, const char *name,
+                          struct json_writer *writer)
+{
+    json_begin_object(writer, NULL);
+    json_put_string(writer, "on", name);
+    json_put_integer(writer, "ranks", sweep->ranks);
+    json_put_integer(writer, "threads", sweep->threads);
+    json_put_integer(writer, "items", sweep->items);
+    json_put_integer(writer, "runs", sweep->runs);
+    json_put_double(writer, "items_seconds", sweep->seconds);
+    json_put_double(writer, "whole_seconds", sweep->whole_seconds);
+    json_put_double(writer, "items_per_second", items_per_second_of(sweep));
+    json_put_double(writer, "speed_up", rows->processors.seconds / sweep->seconds);
+    json_end_object(writer);
+}
+
+void gpu_sweeps_put_json(const struct gpu_sweeps *rows, struct json_writer *writer)
+{
+    json_begin_array(writer, "gpu_sweeps");
+    if (rows->measured) put_gpu_sweep(rows, &rows->gpu, "gpu", writer);
+    if (rows->measured) put_gpu_sweep(rows, &rows->processors, "processors", writer);
+    json_end_array(writer);
+}
+
+enum status gpu_sweeps_measure(struct gpu_sweeps *rows, const struct job *job, const char *word,
+                               const struct comm *comm, const char *scratch, const char *tool_version,
+                               struct error *err)
+{
+    const int threads = job->threads > 0 ? job->threads : cores_usable();
+    const int repeats = job->bench_seconds < 0.5 ? 1 : REPEATS;
+    struct job on = sweeps_job(job, scratch);
+    struct files files = {0};
+    if (files_make(&files, comm, scratch, GPU_SAMPLES, job->calib_seqlen, err) == STATUS_OK) {
+        on.model_dir = job->model_dir ? job->model_dir : scratch;
+        on.calib_data = files.ids;
+        on.calib_data_num[0] = GPU_SAMPLES;
+        on.threads = threads;
+        on.device = word;
+        measure_on(&rows->gpu, &on, 1, repeats, comm, tool_version, err);
+        on.device = "cpu";
+        if (!err->status) measure_on(&rows->processors, &on, comm->ranks, 1, comm, tool_version, err);
+        rows->measured = !err->status;
+    }
+    if (rows->measured && comm->rank == 0 && job->verbosity != LOG_QUIET)
+        print_gpu_sweeps(rows, job->model_dir ? "given" : "random", job->calib_seqlen);
     files_close(&files, comm);
     return err->status;
 }

@@ -62,7 +62,8 @@ void from_disk_put_json(const struct disk_rows *rows, int ranks, struct json_wri
 
 // ---- one sweep ----
 
-// The job of a sweep in `scratch`, of the demo model: 16 samples in all modes, one thread per rank.
+// The job of a sweep in `scratch`, of the demo model: 16 samples in all modes, one thread per rank, on
+// processors.
 struct job sweeps_job(const struct job *base, const char *scratch);
 
 struct sweep_timing {
@@ -124,6 +125,27 @@ struct sweep_rows {
 enum status sweeps_measure(struct sweep_rows *rows, const struct job *job, const struct comm *comm,
                            const char *scratch, const char *tool_version, struct error *err);
 void sweeps_put_json(const struct sweep_rows *rows, int ranks, struct json_writer *writer);
+
+// ---- on a GPU ----
+//
+// One sweep of all modes on a GPU, by one rank, and on processors, by all ranks.
+
+struct gpu_sweep {
+    int ranks, threads, items;
+    double seconds, whole_seconds; // as struct sweep_row has them
+    int runs;
+};
+struct gpu_sweeps {
+    struct gpu_sweep gpu, processors;
+    bool measured;
+};
+
+// Collective; the rows are on rank 0.  `word` chooses the GPU, as --device.  scratch: as sweeps_measure() has
+// it.
+enum status gpu_sweeps_measure(struct gpu_sweeps *rows, const struct job *job, const char *word,
+                               const struct comm *comm, const char *scratch, const char *tool_version,
+                               struct error *err);
+void gpu_sweeps_put_json(const struct gpu_sweeps *rows, struct json_writer *writer);
 
 // Collective.  A barrier in which those who wait sleep.
 void sweeps_sleep(MPI_Comm comm);
