@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "lockstep.h"
+#include "ssmsweep/arch/arch.h"
 #include "ssmsweep/compute/cuda.h"
+#include "ssmsweep/plan/predict.h"
 #include "ssmsweep/sweep/gpu.h"
 
 // ---- which one ----
@@ -154,7 +156,8 @@ struct device {
     struct forward *forward;
     struct lockstep *lockstep; // NULL: the device is not used any more
     struct group_shape shape;
-    int *samples; // [the most of a batch]
+    int *samples;        // [the most of a batch]
+    size_t first, least; // bytes that are free there: before anything was, and while it was at work
 };
 
 enum {
@@ -200,8 +203,62 @@ static bool halve(struct group_shape *shape, int longest)
     return true;
 }
 
+// ---- its memory ----
+
+static size_t free_bytes(const struct worker *worker)
+{
+    struct cuda_device device = {0};
+    struct error unknown = {0};
+    cuda_describe(worker->device, &device, &unknown);
+    return device.free_bytes;
+}
+
+static size_t batch_bytes(const struct worker *worker, const struct group_shape *shape)
+{
+    struct group_buffers unused = {0};
+    struct arena here, there;
+    arena_init_measure(&here);
+    arena_init_measure(&there);
+    group_buffers_carve(&unused, &here, &there, worker->plan, worker->dims, shape);
+    return there.used_bytes +
+           forward_bytes_on(backend_cuda(), worker->dims, shape->max_tokens, shape->threads);
+}
+
+// Each embedding whole, as its rows go there once; the rows of a batch on their way; activations that are
+// turned for a product.
+static size_t staging_bytes(const struct worker *worker, const struct group_shape *shape)
+{
+    const struct dims *dims = worker->dims;
+    const size_t tokens = (size_t)shape->max_tokens, vocab = (size_t)dims->vocab_size,
+                 row = stream_floats(dims, 1) * sizeof(float),
+                 widest = (size_t)at_least(dims->d_inner, dims->d_model) * sizeof(float);
+    const size_t tables = worker->model && worker->model->reference ? 2 : 1;
+    return tables * vocab * row + (tokens < vocab ? tokens : vocab) * row + tokens * widest;
+}
+
+// As open_batch() goes about it.
+void device_foresee(struct device_memory *memory, const struct worker *worker)
+{
+    const size_t there = free_bytes(worker);
+    const unsigned parts = plan_weights(worker->plan, worker->model);
+    *memory = (struct device_memory){.shape = first_shape(worker)};
+    memory->weights = weights_bytes(worker->model, parts, worker->plan->needs);
+    do {
+        memory->batch = batch_bytes(worker, &memory->shape);
+        memory->staging = staging_bytes(worker, &memory->shape);
+        if (device_memory_bytes(memory) <= there) return;
+    } while (halve(&memory->shape, worker->corpus->max_tokens));
+    *memory = (struct device_memory){0};
+}
+
+// ---- life ----
+
 static void close_batch(struct device *d)
 {
+    if (d->lockstep) {
+        const size_t now = free_bytes(d->worker);
+        if (now < d->least) d->least = now;
+    }
     lockstep_close(d->lockstep);
     forward_close(d->forward);
     d->lockstep = NULL, d->forward = NULL;
@@ -248,8 +305,8 @@ void device_open(struct device **device, const struct worker *worker, struct sto
     d->samples = malloc((size_t)d->shape.samples * sizeof *d->samples);
     if (!d->samples)
         error_memory(&err, (size_t)d->shape.samples * sizeof *d->samples, "the samples of a batch");
-    if (err.status || cuda_use(worker->device, &err) || store_widen(store, d->shape.samples, &err) ||
-        open_batch(d, &err)) {
+    if (!err.status && !cuda_use(worker->device, &err)) d->first = d->least = free_bytes(worker);
+    if (err.status || store_widen(store, d->shape.samples, &err) || open_batch(d, &err)) {
         tell(d, &err, "this rank computes on processors");
         device_close(d);
         return;
@@ -263,6 +320,9 @@ void device_close(struct device *device)
 {
     if (!device) return;
     close_batch(device);
+    if (device->first > device->least)
+        log_rank(device->worker->log, LOG_VERBOSE, "cuda:%d: took up to %.1f MiB of its memory",
+                 device->worker->device, (double)(device->first - device->least) / (1024.0 * 1024.0));
     free(device->samples);
     free(device);
 }

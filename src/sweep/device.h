@@ -5,6 +5,7 @@
 #define SSMSWEEP_SWEEP_DEVICE_H
 
 #include "ssmsweep/comm/comm.h"
+#include "ssmsweep/plan/lane.h"
 #include "ssmsweep/sweep/scheduler.h"
 #include "ssmsweep/sweep/sweep.h"
 #include "worker.h"
@@ -17,6 +18,20 @@ enum status device_choose(struct sweep *sweep, struct error *err);
 // Local, equal on all ranks, once the model is known.  Gives the GPUs up where they do not know its family;
 // the log says so.
 void device_settle(struct sweep *sweep);
+
+// What a rank's GPU is to hold, beside what CUDA itself takes; no samples: it has no room for one.
+struct device_memory {
+    struct group_shape shape; // at once
+    size_t weights;
+    size_t batch;   // streams, outputs and activations of what goes at once
+    size_t staging; // rows of the embedding, and what is on its way there and back
+};
+static inline size_t device_memory_bytes(const struct device_memory *memory)
+{
+    return memory->weights + memory->batch + memory->staging;
+}
+// Local, of the rank's device, before anything is there.
+void device_foresee(struct device_memory *memory, const struct worker *worker);
 
 struct device; // opaque: a rank's batch on its GPU
 

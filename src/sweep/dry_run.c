@@ -4,18 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device.h"
 #include "inputs.h"
 #include "setup.h"
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/compute/backend.h"
+#include "ssmsweep/compute/cuda.h"
 #include "ssmsweep/compute/measure.h"
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/plan/predict.h"
 #include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/progress.h"
 
-enum { MOST_TOKENS = 128, MOST_VOCAB = 4096, PREDICTED_TOKENS = 64, LEAST_RUNS = 2 };
+enum { MOST_TOKENS = 128, MOST_VOCAB = 4096, PREDICTED_TOKENS = 64, MOST_PREDICTED = 512, LEAST_RUNS = 2 };
 static const double MEASURED_SECONDS = 1.5; // all of it, where a layer is short
 
 // ---- time: one layer of each mode, computed and measured on every rank at once ----
@@ -24,25 +26,34 @@ static const double MEASURED_SECONDS = 1.5; // all of it, where a layer is short
 struct time_plan {
     double pack, calibrate, sweep;
     double item; // the longest
+    // Behind the sweep of all ranks on processors: that of the GPUs, 0 where there are none, and of the ranks
+    // beside them.
+    double gpu_copy, gpu_sweep, gpu_item, beside;
 };
 
-// One layer of the model, and what a sample has there.
+// One layer of the model, and what a batch has there: one sample on the processor, many on a GPU.
 struct stand {
     const struct sweep *sweep;
-    struct model model; // of one layer and a piece of the vocabulary
-    struct needs needs;
-    struct engine engine;
+    const struct model *model;
+    struct forward *forward;
+    bool on_host; // else memory of the backend is not
     struct stream stream;
     struct arena arena;
-    int tokens;
-    int32_t ids[MOST_TOKENS];
+    int tokens, samples;
+    int predicted, predicted_ids; // at once
+    int32_t *ids;                 // [tokens]
+    int *lengths;                 // [samples]
+    struct measured *found;       // [components][samples]
+    struct prediction predictions[MOST_PREDICTED];
+    int32_t next[MOST_PREDICTED];
     float scales[ARCH_MOST_SITES];
     float *reference[ARCH_MOST_COMPONENTS], *values[ARCH_MOST_COMPONENTS];
     float *normed, *logits, *observed;
     uint32_t *counts;
     struct observers observers;
-    bool measures;  // the layer is that of a run that is compared
-    double seconds; // for each measurement
+    struct error failed; // the first, of a GPU
+    bool measures;       // the layer is that of a run that is compared
+    double seconds;      // for each measurement
 };
 
 static float *take_floats(struct arena *arena, size_t count)
@@ -57,7 +68,8 @@ static size_t counts_bytes(const struct dims *dims)
 
 static void carve(struct stand *s, struct arena *arena)
 {
-    const struct dims *dims = &s->model.dims;
+    const struct dims *dims = &s->model->dims;
+    const size_t ids = (size_t)((s->predicted_ids + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES);
     for (int c = 0; c < dims->arch->n_components; c++) {
         const size_t values = (size_t)s->tokens * (size_t)arch_width(dims, c);
         s->reference[c] = take_floats(arena, values);
@@ -65,21 +77,57 @@ static void carve(struct stand *s, struct arena *arena)
     }
     s->stream.residual = take_floats(arena, stream_floats(dims, s->tokens));
     s->stream.h = take_floats(arena, stream_floats(dims, s->tokens));
-    s->normed = take_floats(arena, stream_floats(dims, PREDICTED_TOKENS));
-    s->logits = take_floats(arena, (size_t)PREDICTED_TOKENS * PREDICTION_PIECE);
-    s->observed = take_floats(arena, (size_t)dims->arch->n_sites);
-    s->counts = arena_take(arena, counts_bytes(dims));
+    s->normed = take_floats(arena, stream_floats(dims, s->predicted));
+    s->logits = take_floats(arena, (size_t)s->predicted * ids);
 }
 
-static enum status open_memory(struct stand *s, struct error *err)
+static bool take_tables(struct stand *s)
 {
-    arena_init_measure(&s->arena);
+    const struct dims *dims = &s->model->dims;
+    const size_t samples = (size_t)s->samples, tokens = (size_t)s->tokens;
+    s->ids = malloc(tokens * sizeof *s->ids);
+    s->lengths = malloc(samples * sizeof *s->lengths);
+    s->found = malloc((size_t)dims->arch->n_components * samples * sizeof *s->found);
+    s->observed = malloc((size_t)dims->arch->n_sites * sizeof *s->observed);
+    s->counts = calloc(1, counts_bytes(dims));
+    if (!s->ids || !s->lengths || !s->found || !s->observed || !s->counts) return false;
+    for (int t = 0; t < s->tokens; t++)
+        s->ids[t] = t % dims->vocab_size;
+    for (int i = 0; i < s->samples; i++)
+        s->lengths[i] = s->tokens / s->samples;
+    for (int i = 0; i < dims->arch->n_sites; i++)
+        s->scales[i] = 0.05f; // the time does not depend on it
+    return true;
+}
+
+// On the backend of s->forward, with so many tokens in so many samples of the same length.
+static enum status stand_open(struct stand *s, int tokens, int samples, struct error *err)
+{
+    const struct backend *on = forward_backend(s->forward);
+    const int vocab = s->model->dims.vocab_size, ids = s->on_host ? PREDICTION_PIECE : vocab,
+              predicted = s->on_host ? PREDICTED_TOKENS : MOST_PREDICTED;
+    struct arena measured;
+    s->tokens = tokens, s->samples = samples;
+    s->predicted = tokens < predicted ? tokens : predicted;
+    s->predicted_ids = vocab < ids ? vocab : ids;
+    s->observers = s->sweep->plan.observers;
+    if (!take_tables(s)) return error_memory(err, sizeof *s, "the measurement");
+    arena_init_measure(&measured);
+    carve(s, &measured);
+    if (on->reserve(&s->arena, measured.used_bytes, "the measurement", err)) return err->status;
     carve(s, &s->arena);
-    const size_t bytes = s->arena.used_bytes;
-    if (arena_init(&s->arena, bytes, "the measurement", err)) return err->status;
-    carve(s, &s->arena);
-    memset(s->counts, 0, counts_bytes(&s->model.dims));
+    if (!s->on_host) forward_divide(s->forward, s->lengths, samples);
     return STATUS_OK;
+}
+
+static void stand_close(struct stand *s)
+{
+    if (s->arena.base) forward_backend(s->forward)->release(&s->arena);
+    free(s->ids);
+    free(s->lengths);
+    free(s->found);
+    free(s->observed);
+    free(s->counts);
 }
 
 // ---- what is timed ----
@@ -87,18 +135,17 @@ static enum status open_memory(struct stand *s, struct error *err)
 // So many components from one on.
 static void measure(const struct stand *s, int first, int count, const float *const *values)
 {
-    struct measured found[ARCH_MOST_COMPONENTS];
     struct pair pairs[ARCH_MOST_COMPONENTS] = {{0}};
     for (int c = 0; c < count; c++)
-        pairs[c] = (struct pair){s->reference[first + c], values[c], arch_width(&s->model.dims, first + c),
+        pairs[c] = (struct pair){s->reference[first + c], values[c], arch_width(&s->model->dims, first + c),
                                  s->sweep->plan.profiles};
-    forward_measure(s->engine.forward, pairs, count, s->tokens, found);
+    forward_measure(s->forward, pairs, count, s->tokens, s->found);
 }
 
 // One thread measures at once, several behind the layer, as sweep/lockstep.c has it.
 static bool at_once(const struct stand *s)
 {
-    return s->sweep->threads == 1;
+    return s->on_host && s->sweep->threads == 1;
 }
 
 static bool take(void *context, int layer, int component, const float *values, int length, int width)
@@ -107,58 +154,62 @@ static bool take(void *context, int layer, int component, const float *values, i
     (void)layer;
     if (s->measures && at_once(s))
         measure(s, component, 1, &values);
-    else
+    else if (s->on_host)
         memcpy((s->measures ? s->values : s->reference)[component], values,
                (size_t)length * (size_t)width * sizeof *values);
     return true;
 }
 
+static float *place(void *context, int component)
+{
+    const struct stand *s = context;
+    return (s->measures ? s->values : s->reference)[component];
+}
+
 static void run_layer(struct stand *s, const struct recipe *recipe, bool measures)
 {
-    const uint32_t all[1] = {arch_all_components(s->model.dims.arch)};
-    const struct capture capture = {.want = all, .take = take, .context = s};
+    const uint32_t all[1] = {arch_all_components(s->model->dims.arch)};
+    const struct capture capture = {
+        .want = all, .place = s->on_host ? NULL : place, .take = take, .context = s};
     s->measures = measures;
-    forward_step(s->engine.forward, &s->stream, recipe, s->scales, 0, s->tokens, &capture, NULL);
+    forward_step(s->forward, &s->stream, recipe, s->scales, 0, s->tokens, &capture, NULL);
     if (measures && !at_once(s))
-        measure(s, 0, s->model.dims.arch->n_components, (const float *const *)s->values);
+        measure(s, 0, s->model->dims.arch->n_components, (const float *const *)s->values);
 }
 
 static void run_observation(struct stand *s)
 {
     const struct observation observation = {
         .observers = &s->observers, .numbers = s->observed, .histogram = s->counts};
-    forward_observe(s->engine.forward, &observation, s->ids, s->tokens, NULL);
+    forward_observe(s->forward, &observation, s->ids, s->tokens, NULL);
 }
 
-// A piece of the vocabulary.
 static void run_predictions(struct stand *s)
 {
-    const int ids = s->model.dims.vocab_size < PREDICTION_PIECE ? s->model.dims.vocab_size : PREDICTION_PIECE;
-    const int count = s->tokens < PREDICTED_TOKENS ? s->tokens : PREDICTED_TOKENS;
-    struct prediction predictions[PREDICTED_TOKENS];
-    const int32_t next[PREDICTED_TOKENS] = {0};
-    head_logits(s->engine.forward, s->stream.rotated, s->normed, count, 0, ids, s->logits);
-    predictions_add(predictions, s->logits, s->logits, next, count, 0, ids,
-                    (ids + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES);
+    head_logits(s->forward, s->stream.rotated, s->normed, s->predicted, 0, s->predicted_ids, s->logits);
+    forward_predict(s->forward, s->predictions, s->logits, s->logits, s->next, s->predicted, 0,
+                    s->predicted_ids);
 }
 
 enum subject { TIMED_LAYER, TIMED_COMPARED_LAYER, TIMED_OBSERVATION, TIMED_PREDICTIONS };
 
 static void run_subject(struct stand *s, enum subject subject, const struct recipe *recipe)
 {
+    struct error err = {0};
     if (subject == TIMED_OBSERVATION)
         run_observation(s);
     else if (subject == TIMED_PREDICTIONS)
         run_predictions(s);
     else
         run_layer(s, recipe, subject == TIMED_COMPARED_LAYER);
+    if (forward_settle(s->forward, &err) && !s->failed.status) s->failed = err;
 }
 
 // The mean, as other work on the machine takes its share of the sweep too.  A first run warms the caches.
 static double time_subject(struct stand *s, enum subject subject, const struct recipe *recipe)
 {
     int runs = 0;
-    if (recipe) forward_start(s->engine.forward, &s->stream, recipe, s->ids, s->tokens);
+    if (recipe) forward_start(s->forward, &s->stream, recipe, s->ids, s->tokens);
     run_subject(s, subject, recipe);
     const double started = progress_clock();
     double spent = 0;
@@ -228,12 +279,11 @@ static void measure_rates(struct stand *s, struct plan_rates *rates)
             rates->alone[r] += layer->alone / s->tokens;
             rates->compared[r] += layer->compared / s->tokens;
         }
-    if (plan->n_cells > 0 && !model_is_codes(&s->sweep->model))
+    if (s->on_host && plan->n_cells > 0 && !model_is_codes(&s->sweep->model))
         rates->observation = (dims->grouped ? 2 : 1) * layers * time_subject(s, TIMED_OBSERVATION, NULL);
-    const int predicted = s->tokens < PREDICTED_TOKENS ? s->tokens : PREDICTED_TOKENS;
     if (plan->logits)
-        rates->prediction = time_subject(s, TIMED_PREDICTIONS, NULL) / predicted * dims->vocab_size /
-                            (dims->vocab_size < PREDICTION_PIECE ? dims->vocab_size : PREDICTION_PIECE);
+        rates->prediction =
+            time_subject(s, TIMED_PREDICTIONS, NULL) / s->predicted * dims->vocab_size / s->predicted_ids;
 }
 
 static double tokens_of(const struct corpus *corpus)
@@ -246,73 +296,152 @@ static double tokens_of(const struct corpus *corpus)
 
 // ---- the whole ----
 
-static enum status open_stand(struct stand *s, struct time_plan *time, struct error *err)
+// One layer of the model, packed.
+struct layer {
+    struct model model; // with a piece of the vocabulary
+    struct needs needs;
+    struct engine engine;
+};
+
+// Collective.
+static enum status layer_open(struct layer *l, const struct sweep *sweep, int tokens, double *pack_seconds,
+                              struct error *err)
 {
-    const struct sweep *sweep = s->sweep;
-    const struct corpus *corpus = &sweep->corpus;
-    const int mean = corpus->samples > 0 ? (int)(tokens_of(corpus) / corpus->samples) : 1;
-    s->model = sweep->model;
-    s->model.dims.n_layer = 1;
-    s->model.dims.grouped = false; // the time hardly depends on it
-    if (s->model.dims.vocab_size > MOST_VOCAB) s->model.dims.vocab_size = MOST_VOCAB;
-    s->tokens = mean < 1 ? 1 : mean < MOST_TOKENS ? mean : MOST_TOKENS;
-    for (int t = 0; t < s->tokens; t++)
-        s->ids[t] = t % s->model.dims.vocab_size;
-    for (int i = 0; i < s->model.dims.arch->n_sites; i++)
-        s->scales[i] = 0.05f; // the time does not depend on it
-    s->observers = sweep->plan.observers;
-    open_memory(s, err);
-    if (comm_agree(sweep->comm, err)) return err->status;
     const double started = progress_clock();
     const unsigned parts = plan_weights(&sweep->plan, &sweep->model);
-    for (int l = 0; l < sweep->plan.n_layer; l++) // the one layer stands for all
+    l->model = sweep->model;
+    l->model.dims.n_layer = 1;
+    l->model.dims.grouped = false; // the time hardly depends on it
+    if (l->model.dims.vocab_size > MOST_VOCAB) l->model.dims.vocab_size = MOST_VOCAB;
+    for (int i = 0; i < sweep->plan.n_layer; i++) // the one layer stands for all
         for (int u = 0; u < RECIPE_MOST_UNITS; u++)
-            s->needs.of[u] |= sweep->plan.needs[l].of[u];
-    engine_open(&s->engine, sweep->comm, &s->model, parts, &s->needs, s->tokens, sweep->threads, sweep->log,
+            l->needs.of[u] |= sweep->plan.needs[i].of[u];
+    engine_open(&l->engine, sweep->comm, &l->model, parts, &l->needs, tokens, sweep->threads, sweep->log,
                 err);
-    time->pack = (progress_clock() - started) * sweep->model.dims.n_layer;
+    *pack_seconds = (progress_clock() - started) * sweep->model.dims.n_layer;
     return err->status;
 }
 
-static enum status measure_time(struct time_plan *plan, const struct sweep *sweep, struct error *err)
+static int mean_length(const struct sweep *sweep)
 {
-    struct stand *s = calloc(1, sizeof *s);
+    const struct corpus *corpus = &sweep->corpus;
+    const int mean = corpus->samples > 0 ? (int)(tokens_of(corpus) / corpus->samples) : 1;
+    return mean < 1 ? 1 : mean;
+}
+
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+// Collective.
+static enum status measure_host(struct stand *s, const struct layer *layer, struct plan_rates *rates,
+                                struct error *err)
+{
+    s->model = &layer->model;
+    s->forward = layer->engine.forward;
+    s->on_host = true;
+    stand_open(s, smaller(mean_length(s->sweep), MOST_TOKENS), 1, err);
+    if (comm_agree(s->sweep->comm, err) == STATUS_OK) measure_rates(s, rates);
+    return err->status;
+}
+
+// Local, of the rank's GPU.  False: it cannot do it.  *copy_seconds: of the weights of all layers.
+static bool measure_gpu(struct stand *s, const struct layer *layer, const struct group_shape *shape,
+                        struct plan_rates *rates, double *copy_seconds)
+{
+    struct error err = {0};
+    const int length = smaller(mean_length(s->sweep), shape->max_tokens);
+    const int samples = smaller(shape->samples, shape->max_tokens / length);
+    s->model = &layer->model;
+    if (cuda_use(s->sweep->device, &err)) return false;
+    const double started = progress_clock();
+    if (forward_open_on(&s->forward, backend_cuda(), layer->engine.weights, samples * length,
+                        s->sweep->threads, &err))
+        return false;
+    *copy_seconds = (progress_clock() - started) * s->sweep->model.dims.n_layer;
+    if (stand_open(s, samples * length, samples, &err) == STATUS_OK) measure_rates(s, rates);
+    stand_close(s);
+    forward_close(s->forward);
+    return !err.status && !s->failed.status;
+}
+
+// At the rates of so many ranks.
+static struct predicted_time predict_time(const struct sweep *sweep, int ranks,
+                                          const struct plan_rates *rates)
+{
+    return plan_time(&sweep->plan, &sweep->corpus, sweep_calibration_text(sweep), ranks, rates);
+}
+
+// Whoever is free takes the next item.
+static void join_gpus(struct time_plan *plan)
+{
+    if (plan->gpu_sweep == 0) return;
+    plan->pack += plan->gpu_copy;
+    plan->sweep = plan->beside > 0 ? 1 / (1 / plan->gpu_sweep + 1 / plan->beside) : plan->gpu_sweep;
+    if (plan->beside == 0) plan->item = plan->gpu_item;
+}
+
+// What of it is computed on processors and on GPUs.
+static enum status measure_both(struct time_plan *plan, const struct layer *layer, const struct sweep *sweep,
+                                const struct group_shape *shape, struct plan_rates rates[2],
+                                struct stand stands[2], struct error *err)
+{
+    const int ranks = sweep->comm->ranks, beside = ranks - sweep->devices;
+    stands[0].sweep = stands[1].sweep = sweep;
+    if (measure_host(&stands[0], layer, &rates[0], err)) return err->status;
+    const struct predicted_time host = predict_time(sweep, ranks, &rates[0]);
+    plan->calibrate = host.calibrate, plan->sweep = host.sweep, plan->item = host.item;
+    if (beside > 0) plan->beside = predict_time(sweep, beside, &rates[0]).sweep;
+    if (sweep->device >= 0 && shape->samples > 0 &&
+        measure_gpu(&stands[1], layer, shape, &rates[1], &plan->gpu_copy)) {
+        const struct predicted_time gpu = predict_time(sweep, sweep->devices, &rates[1]);
+        plan->gpu_sweep = gpu.sweep, plan->gpu_item = gpu.item;
+    }
+    return STATUS_OK;
+}
+
+// shape: what the rank's GPU takes at once; no samples where it has none.
+static enum status measure_time(struct time_plan *plan, const struct sweep *sweep,
+                                const struct group_shape *shape, struct error *err)
+{
     const size_t runs = (size_t)sweep->plan.n_runs;
-    struct plan_rates rates = {.compared = calloc(2 * runs, sizeof(double))};
+    struct stand *stands = calloc(2, sizeof *stands);
+    struct layer *layer = calloc(1, sizeof *layer);
+    double *room = calloc(4 * runs, sizeof *room);
+    struct plan_rates rates[2] = {{.compared = room}, {.compared = room + 2 * runs}};
     *plan = (struct time_plan){0};
-    if (!s || !rates.compared) error_memory(err, sizeof *s, "the measurement");
-    if (comm_agree(sweep->comm, err)) goto free_stand;
-    rates.alone = rates.compared + runs;
-    s->sweep = sweep;
-    if (open_stand(s, plan, err) == STATUS_OK) {
-        measure_rates(s, &rates);
-        const struct predicted_time predicted = plan_time(
-            &sweep->plan, &sweep->corpus, sweep_calibration_text(sweep), sweep->comm->ranks, &rates);
-        plan->calibrate = predicted.calibrate;
-        plan->sweep = predicted.sweep;
-        plan->item = predicted.item;
+    if (!stands || !layer || !room) error_memory(err, sizeof *stands, "the measurement");
+    if (comm_agree(sweep->comm, err)) goto free_stands;
+    for (int i = 0; i < 2; i++)
+        rates[i].alone = rates[i].compared + runs;
+    if (layer_open(layer, sweep, MOST_TOKENS, &plan->pack, err) == STATUS_OK &&
+        measure_both(plan, layer, sweep, shape, rates, stands, err) == STATUS_OK) {
         MPI_Allreduce(MPI_IN_PLACE, plan, sizeof *plan / sizeof(double), MPI_DOUBLE, MPI_MAX,
                       sweep->comm->world);
+        join_gpus(plan);
     }
-    engine_close(&s->engine);
-    arena_clear(&s->arena);
-free_stand:
-    free(rates.compared);
-    free(s);
+    stand_close(&stands[0]);
+    engine_close(&layer->engine);
+free_stands:
+    free(room);
+    free(layer);
+    free(stands);
     return err->status;
 }
 
 static void print_time(FILE *out, const struct time_plan *plan, const struct sweep *sweep)
 {
-    char all[32], calibrate[32], longest[32];
+    char all[32], calibrate[32], longest[32], gpus[32] = "";
+    if (plan->gpu_sweep > 0) snprintf(gpus, sizeof gpus, ", %d on GPUs", sweep->devices);
     progress_write_time(all, sizeof all, plan->pack + plan->calibrate + plan->sweep);
     progress_write_time(calibrate, sizeof calibrate, plan->calibrate);
     progress_write_time(longest, sizeof longest, plan->item);
     fprintf(
         out,
-        "time: about %s with %d ranks x %d threads, and the reports; %s of it is calibration, the longest "
+        "time: about %s with %d ranks x %d threads%s, and the reports; %s of it is calibration, the longest "
         "item takes %s\n",
-        all, sweep->comm->ranks, sweep->threads, calibrate, longest);
+        all, sweep->comm->ranks, sweep->threads, gpus, calibrate, longest);
 }
 
 static double mebibytes(unsigned long long bytes)
@@ -385,6 +514,47 @@ static void print_memory(FILE *out, const struct memory_plan *plan)
     fprintf(out, " (%.1f MiB before the sweep)\n", mebibytes(plan->started));
 }
 
+// ---- memory of GPUs ----
+
+// Collective.  The largest of what a rank's GPU is to hold; no samples at once where there is none.
+static struct device_memory foresee_gpus(const struct sweep *sweep, struct group_shape *mine)
+{
+    const struct worker worker = {.comm = sweep->comm,
+                                  .plan = &sweep->plan,
+                                  .corpus = &sweep->corpus,
+                                  .model = &sweep->model,
+                                  .dims = &sweep->model.dims,
+                                  .threads = sweep->threads,
+                                  .device = sweep->device};
+    struct device_memory memory = {0};
+    if (sweep->device >= 0) device_foresee(&memory, &worker);
+    *mine = memory.shape;
+    unsigned long long sums[] = {memory.weights, memory.batch, memory.staging,
+                                 (unsigned long long)memory.shape.samples,
+                                 (unsigned long long)memory.shape.max_tokens};
+    MPI_Allreduce(MPI_IN_PLACE, sums, 5, MPI_UNSIGNED_LONG_LONG, MPI_MAX, sweep->comm->world);
+    return (struct device_memory){.shape = {.samples = (int)sums[3], .max_tokens = (int)sums[4]},
+                                  .weights = sums[0],
+                                  .batch = sums[1],
+                                  .staging = sums[2]};
+}
+
+static void print_gpus(FILE *out, const struct device_memory *memory, int devices)
+{
+    if (devices == 0) return;
+    if (memory->shape.samples == 0) {
+        fprintf(out, "GPU: no room for the weights and a sample; processors compute\n");
+        return;
+    }
+    fprintf(out,
+            "GPU: %.1f MiB on each of %d: %.1f MiB of weights, %.1f MiB for up to %d samples at once (%d "
+            "tokens), "
+            "%.1f MiB of staging\n",
+            mebibytes(device_memory_bytes(memory)), devices, mebibytes(memory->weights),
+            mebibytes(memory->batch), memory->shape.samples, memory->shape.max_tokens,
+            mebibytes(memory->staging));
+}
+
 // ---- the whole ----
 
 static void print_plan(FILE *out, const struct sweep *sweep)
@@ -414,12 +584,15 @@ static void print_plan(FILE *out, const struct sweep *sweep)
 enum status dry_run_print(const struct sweep *sweep, size_t report_bytes, double *seconds, struct error *err)
 {
     struct time_plan time;
+    struct group_shape shape;
     const struct memory_plan memory = measure_memory(sweep, report_bytes);
-    if (measure_time(&time, sweep, err)) return err->status;
+    const struct device_memory gpus = foresee_gpus(sweep, &shape);
+    if (measure_time(&time, sweep, &shape, err)) return err->status;
     if (seconds) *seconds = time.pack + time.calibrate + time.sweep;
     if (sweep->comm->rank != 0) return err->status;
     print_plan(stdout, sweep);
     print_memory(stdout, &memory);
+    print_gpus(stdout, &gpus, sweep->devices);
     print_time(stdout, &time, sweep);
     return STATUS_OK;
 }

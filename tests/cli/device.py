@@ -4,6 +4,7 @@ computed there many samples at a time: the bytes of a sweep on processors, whoev
 rows of `ssmsweep bench` there, without a look at their times."""
 import math
 import os
+import re
 import sys
 
 import h5py
@@ -84,6 +85,22 @@ def check_bench(checks, work):
     checks.check(result.status == 2 and len(result.lines()) == 1 and "no GPU" in result.err, "bench without a GPU", result.err)
 
 
+def check_memory(checks, work):
+    """--dry-run tells what a sweep takes of the device's memory, but for the staging, which stand-ins have none of."""
+    words = JOB + ["--device", "cuda", "--threads", "1"]
+    told = harness.run(words + ["--dry-run"], 1, work, {"SSMSWEEP_STANDIN": "1"}, program=STANDIN)
+    numbers = re.search(r"^GPU: ([\d.]+) MiB on each of 1: ([\d.]+) MiB of weights, ([\d.]+) MiB for up to 5 samples at once \(300 tokens\), "
+                        r"([\d.]+) MiB of staging$", told.out, re.M)
+    if checks.check(numbers is not None and re.search(r"^time: about .* 1 on GPUs", told.out, re.M), "--dry-run tells the GPU", told.out + told.err):
+        whole, weights, batch, staging = map(float, numbers.groups())
+        checks.check(abs(weights + batch + staging - whole) < 0.2 and min(weights, batch, staging) > 0, "--dry-run: the sum", numbers.group(0))
+        result = harness.run(words + ["-v", "--output_dir", "v", "--comparison-dir", "v-c"], 1, work, {"SSMSWEEP_STANDIN": "1"}, program=STANDIN)
+        took = re.search(r"cuda:0: took up to ([\d.]+) MiB", result.err)
+        checks.check(took is not None and abs(float(took.group(1)) - weights - batch) < 0.2, "-v: the memory that it took", result.err[-2000:])
+    told = harness.run(words + ["--dry-run"], 1, work, {"SSMSWEEP_STANDIN": "1,memory=1000000"}, program=STANDIN)
+    checks.check("\nGPU: no room" in told.out and " on GPUs" not in told.out, "--dry-run: too little memory", told.out + told.err)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as work:
@@ -94,6 +111,7 @@ def main():
                 refused(checks, work, "no GPU", ["--device", "cuda"], ["--device cuda: "], ranks)
         refused(checks, work, "no such GPU", ["--device", "cuda:2"], ["--device cuda:2", "below 2"], 2, STANDIN, "2")
         check_bench(checks, work)
+        check_memory(checks, work)
 
         want = sweep(checks, work, "cpu", ["--device", "cpu"], 2, "1", silent=["GPU"])
         for what, words, ranks, gpus, said in (
@@ -106,7 +124,7 @@ def main():
                 ("none", [], 1, "0", [])):
             if not harness.SANITIZED or what in ("two of three", "no memory", "lost"):    # each is five times as dear there
                 compare(checks, what, sweep(checks, work, what, words, ranks, gpus, said), want)
-        little = sweep(checks, work, "little memory", ["-v"], 1, "1,memory=4500000", ["up to 5 samples of "], ["of 300 tokens", "processors"])
+        little = sweep(checks, work, "little memory", ["-v"], 1, "1,memory=14200000", ["up to 5 samples of "], ["of 300 tokens", "processors"])
         compare(checks, "little memory", little, want)
         # Begun on the one, and continued on the other, for which a part is there.
         part = ["save", "--modes", "fp32,2-1"]

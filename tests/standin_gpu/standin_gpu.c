@@ -18,6 +18,7 @@ struct standin_batch {
     int *lengths, *broken;
     int samples, tokens;
     float *fetched;
+    size_t held_bytes; // of weights
 };
 
 enum { BROKEN_BY_SAMPLE = -1 };
@@ -39,14 +40,20 @@ static struct standin_batch *own(struct batch *batch)
 
 // ---- life ----
 
-static enum status take_memory(struct arena *arena, size_t bytes, const char *what, struct error *err)
+static enum status take_bytes(size_t bytes, const char *what, struct error *err)
 {
     if (taken_bytes + bytes > (size_t)setting("memory=", 1L << 40))
         return error_set(err, STATUS_IO, ERROR_MEMORY " on the device: cannot get %zu bytes for %s", bytes,
                          what);
-    if (arena_init(arena, bytes, what, err)) return err->status;
     taken_bytes += bytes;
     return STATUS_OK;
+}
+
+static enum status take_memory(struct arena *arena, size_t bytes, const char *what, struct error *err)
+{
+    if (take_bytes(bytes, what, err)) return err->status;
+    if (arena_init(arena, bytes, what, err)) taken_bytes -= bytes;
+    return err->status;
 }
 
 static void give_memory(struct arena *arena)
@@ -58,6 +65,7 @@ static void give_memory(struct arena *arena)
 static void close_batch(struct batch *batch)
 {
     if (!batch) return;
+    taken_bytes -= own(batch)->held_bytes;
     backend_cpu.close(own(batch)->inner);
     free(own(batch)->lengths);
     free(own(batch)->broken);
@@ -88,8 +96,9 @@ static void carve(struct batch *batch, const struct batch_shape *shape, struct a
 
 static enum status hold(struct batch *batch, const void *weights, size_t bytes, struct error *err)
 {
-    (void)batch, (void)weights, (void)bytes, (void)err;
-    return STATUS_OK;
+    (void)weights;
+    if (take_bytes(bytes, "the weights", err) == STATUS_OK) own(batch)->held_bytes += bytes;
+    return err->status;
 }
 
 static void divide(struct batch *batch, const int *lengths, int samples)
@@ -446,7 +455,12 @@ enum status cuda_use(int index, struct error *err)
 enum status cuda_describe(int index, struct cuda_device *device, struct error *err)
 {
     (void)err;
-    *device = (struct cuda_device){.name = "stand-in", .processors = 1, .uuid = {(unsigned char)index}};
+    const size_t memory = (size_t)setting("memory=", 1L << 40);
+    *device = (struct cuda_device){.name = "stand-in",
+                                   .processors = 1,
+                                   .uuid = {(unsigned char)index},
+                                   .memory_bytes = memory,
+                                   .free_bytes = memory - taken_bytes};
     return STATUS_OK;
 }
 
