@@ -81,6 +81,12 @@ size_t forward_bytes(const struct dims *dims, int max_tokens, int threads)
     return (size_t)dims->d_inner * (size_t)max_tokens * sizeof(float);
 }
 
+size_t forward_bytes_on(const struct backend *backend, const struct dims *dims, int max_tokens, int threads)
+{
+    (void)backend;
+    return forward_bytes(dims, max_tokens, threads);
+}
+
 enum status forward_open(struct forward **forward, const struct weights *weights, int max_tokens, int threads,
                          struct error *err)
 {
