@@ -129,7 +129,10 @@ static void scan_tokens(const struct layer *l)
 
 static bool give(const struct layer *l, int component, const float *values, long ld, int width)
 {
-    return l->pass->give(l->pass, component, &(struct seen){.values = values, .ld = ld, .width = width});
+    return l->pass->give(
+        l->pass, component,
+        &(struct seen){
+            .values = values, .ld = ld, .width = width, .again = component == COMPONENT_SSM_INPUT});
 }
 
 bool mamba1_layer_float(const struct pass *pass)

@@ -475,7 +475,9 @@ static void project_out(const struct layer *l)
 
 // ---- the layer ----
 
-static bool give(const struct layer *l, enum mamba1_component component, const struct operand *o)
+// before: what was given before it, or NULL
+static bool give(const struct layer *l, enum mamba1_component component, const struct operand *o,
+                 const struct operand *before)
 {
     const bool of_model = component == COMPONENT_MIXER_INPUT || component == COMPONENT_MIXER_OUTPUT;
     const struct seen seen = {.values = o->values,
@@ -484,7 +486,9 @@ static bool give(const struct layer *l, enum mamba1_component component, const s
                               .by_row = o->by_row,
                               .ld = o->ld,
                               .width = of_model ? l->d->d_model : l->d->d_inner,
-                              .rotation = of_model ? &l->pass->rotations->model.inverse : NULL};
+                              .rotation = of_model ? &l->pass->rotations->model.inverse : NULL,
+                              .again = before && o->values == before->values && o->codes == before->codes &&
+                                       o->scale == before->scale};
     return l->pass->give(l->pass, (int)component, &seen);
 }
 
@@ -510,17 +514,18 @@ bool mamba1_layer_units(const struct pass *pass)
     const struct operand y = of_values(l.w->y, l.ld.I), h = of_values(pass->h, l.ld.D);
     struct operand x, z;
     const struct operand n = normalize(&l);
-    if (!give(&l, COMPONENT_MIXER_INPUT, &n)) return false;
+    if (!give(&l, COMPONENT_MIXER_INPUT, &n, NULL)) return false;
     project_in(&l, &n, &x, &z);
-    if (!give(&l, COMPONENT_CONV1D_INPUT, &x)) return false;
+    if (!give(&l, COMPONENT_CONV1D_INPUT, &x, NULL)) return false;
     struct operand c = convolve(&l, &x);
-    if (!give(&l, COMPONENT_CONV1D_OUTPUT, &c)) return false;
+    const struct operand given = c;
+    if (!give(&l, COMPONENT_CONV1D_OUTPUT, &given, NULL)) return false;
     const struct operand u = scan_input(&l, &c);
-    if (!give(&l, COMPONENT_SSM_INPUT, &u)) return false;
+    if (!give(&l, COMPONENT_SSM_INPUT, &u, &given)) return false;
     const struct operand low = project_x(&l, &c);
     const struct operand dt = project_dt(&l, &low);
     scan_tokens(&l, &u, &dt, &z);
-    if (!give(&l, COMPONENT_SSM_OUTPUT, &y)) return false;
+    if (!give(&l, COMPONENT_SSM_OUTPUT, &y, NULL)) return false;
     project_out(&l);
-    return give(&l, COMPONENT_MIXER_OUTPUT, &h);
+    return give(&l, COMPONENT_MIXER_OUTPUT, &h, NULL);
 }

@@ -126,6 +126,12 @@ void forward_measure(struct forward *forward, const struct pair *pairs, int coun
     forward->backend->measure(forward->batch, pairs, count, found);
 }
 
+void forward_expect(struct forward *forward, const float *reference_logits, int count, int ids)
+{
+    if (forward->backend->expect)
+        forward->backend->expect(forward->batch, reference_logits, count, ids, round_up16(ids));
+}
+
 void forward_predict(struct forward *forward, struct prediction *predictions, const float *reference_logits,
                      const float *mode_logits, const int32_t *next, int count, int first_id, int ids)
 {
@@ -152,6 +158,8 @@ static bool give(const struct pass *pass, int component, const struct seen *seen
     if (!capture || !capture->want || !(capture->want[pass->layer] >> component & 1u)) return true;
     const struct backend *on = pass->batch->backend;
     const float *values;
+    if (on->sees && capture->see && capture->see(capture->context, pass->layer, component, seen, pass->room))
+        return true;
     if (capture->place) {
         float *place = capture->place(capture->context, component);
         on->keep(pass->batch, seen, place);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/plan/lane.h"
 
+#include "ssmsweep/compute/kernels.h"
+
 static void lane_carve(struct lane *lane, struct arena *arena, struct arena *there, const struct plan *plan,
                        const struct dims *dims, const struct group_shape *shape)
 {
@@ -72,6 +74,8 @@ void group_buffers_carve(struct group_buffers *b, struct arena *arena, struct ar
         b->reference[c] = arena_take(there, bytes);
         b->repeated[c] = arena_take(there, reruns ? bytes : 0);
         b->values[c] = arena_take(there, measures_at_once(shape) ? 0 : bytes);
+        const size_t blocks = (tokens * (size_t)arch_width(dims, c) + PAIR_BLOCK - 1) / PAIR_BLOCK;
+        b->known[c] = arena_take(arena, measures_at_once(shape) ? blocks * sizeof *b->known[c] : 0);
     }
     struct stream *const streams[] = {&b->given[0], &b->given[1], &b->alone};
     for (size_t i = 0; i < sizeof streams / sizeof streams[0] && plan->isolated; i++) {

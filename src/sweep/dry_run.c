@@ -137,8 +137,10 @@ static void measure(const struct stand *s, int first, int count, const float *co
 {
     struct pair pairs[ARCH_MOST_COMPONENTS] = {{0}};
     for (int c = 0; c < count; c++)
-        pairs[c] = (struct pair){s->reference[first + c], values[c], arch_width(&s->model->dims, first + c),
-                                 s->sweep->plan.profiles};
+        pairs[c] = (struct pair){.ref = s->reference[first + c],
+                                 .mode = values[c],
+                                 .width = arch_width(&s->model->dims, first + c),
+                                 .profiled = s->sweep->plan.profiles};
     forward_measure(s->forward, pairs, count, s->tokens, s->found);
 }
 

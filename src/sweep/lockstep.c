@@ -364,16 +364,19 @@ static void share_measures(const struct lockstep *l, const struct lane *lane)
     }
 }
 
-// Components first .. first + count - 1, whose values are those.
-static void measure(const struct lockstep *l, int first, int count, const float *const *values)
+// Components first .. first + count - 1 against the reference.
+static void measure_pairs(struct lockstep *l, int first, int count, struct pair *pairs)
 {
     const struct lane *lane = l->lane;
-    const struct dims *dims = l->worker->dims;
     const bool profiles = l->worker->plan->profiles;
-    struct pair pairs[ARCH_MOST_COMPONENTS] = {{0}};
-    for (int c = 0; c < count; c++)
-        pairs[c] =
-            (struct pair){l->buffers.reference[first + c], values[c], arch_width(dims, first + c), profiles};
+    for (int c = 0; c < count; c++) {
+        pairs[c].ref = l->buffers.reference[first + c];
+        pairs[c].width = arch_width(l->worker->dims, first + c);
+        pairs[c].profiled = profiles;
+        pairs[c].known = l->known[first + c];
+        if (measures_at_once(&l->shape) && lane_is_reference(l, lane))
+            pairs[c].keep = l->buffers.known[first + c];
+    }
     forward_measure(l->forward, pairs, count, l->tokens, l->found);
     for (int c = 0; c < count; c++)
         for (int s = 0; s < l->n_samples; s++) {
@@ -384,9 +387,22 @@ static void measure(const struct lockstep *l, int first, int count, const float 
                 keep_profile(&found->profile, lane->histogram + place * PROFILE_BINS,
                              lane->position + place * PLACE_POSITIONS);
         }
+}
+
+// The same, of these values.
+static void measure(struct lockstep *l, int first, int count, const float *const *values)
+{
+    const struct lane *lane = l->lane;
+    struct pair pairs[ARCH_MOST_COMPONENTS] = {{0}};
+    for (int c = 0; c < count; c++)
+        pairs[c].mode = values[c];
+    measure_pairs(l, first, count, pairs);
+    for (int c = 0; c < count && pairs[c].keep; c++)
+        l->known[first + c] = pairs[c].keep;
     if (!lane->repeats) return;
     for (int c = 0; c < count; c++)
-        pairs[c].ref = kept_of(l, lane->repeats)[first + c], pairs[c].profiled = false;
+        pairs[c] = (struct pair){
+            .ref = kept_of(l, lane->repeats)[first + c], .mode = values[c], .width = pairs[c].width};
     forward_measure(l->forward, pairs, count, l->tokens, l->found);
     for (int c = 0; c < count; c++)
         for (int s = 0; s < l->n_samples; s++)
@@ -403,6 +419,50 @@ static enum status store_output(struct lockstep *l, struct lane *lane, int layer
     return lane->failure.status;
 }
 
+// The component is the same as the one in front of it, of the reference as well, and so is what is measured.
+static void measure_again(struct lockstep *l, int component)
+{
+    const struct lane *lane = l->lane;
+    const size_t place = place_of(l, 0, l->layer, component), before = place - 1;
+    l->known[component] = l->known[component - 1];
+    lane->moments[place] = lane->moments[before];
+    if (!l->worker->plan->profiles) return;
+    memcpy(lane->histogram + place * PROFILE_BINS, lane->histogram + before * PROFILE_BINS,
+           PROFILE_BINS * sizeof *lane->histogram);
+    memcpy(lane->position + place * PLACE_POSITIONS, lane->position + before * PLACE_POSITIONS,
+           PLACE_POSITIONS * sizeof *lane->position);
+}
+
+// Does a run that goes with the lane write the component into the result file?
+static bool is_kept(const struct lockstep *l, const struct lane *lane, int component)
+{
+    for (int i = 0; l->worker->plan->want[l->layer] && i < l->n_lanes; i++) {
+        const struct lane *other = &l->buffers.lanes[i];
+        if (other->stores && computes(l, other, l->layer) == lane &&
+            (plan_wants(l->worker->plan, other->run, l->layer) & 1u << component))
+            return true;
+    }
+    return false;
+}
+
+// Where nothing but sums is wanted of a component, it is measured without a copy.
+static bool see(void *context, int layer, int component, const struct seen *seen, float *room)
+{
+    struct lockstep *l = context;
+    const struct lane *lane = l->lane;
+    (void)layer;
+    if (lane_is_reference(l, lane)) l->again[component] = seen->again;
+    if (lane_is_reference(l, lane) || lane->repeated || lane->repeats || !(lane->stores || lane->followed) ||
+        !measures_at_once(&l->shape) || is_kept(l, lane, component))
+        return false;
+    struct pair pair = {.seen = seen, .room = room};
+    if (seen->again && l->again[component])
+        measure_again(l, component);
+    else
+        measure_pairs(l, component, 1, &pair);
+    return true;
+}
+
 static bool take(void *context, int layer, int component, const float *values, int length, int width)
 {
     struct lockstep *l = context;
@@ -411,7 +471,10 @@ static bool take(void *context, int layer, int component, const float *values, i
     if (l->shape.on_host && (lane_is_reference(l, lane) || lane->repeated || !measures_at_once(&l->shape)))
         memcpy(kept_of(l, lane)[component], values, (size_t)length * (size_t)width * sizeof *values);
     if (!lane->stores && !lane->followed) return goes_on(l, lane);
-    if (measures_at_once(&l->shape)) measure(l, component, 1, &values);
+    if (measures_at_once(&l->shape) && lane_is_reference(l, lane) && l->again[component])
+        measure_again(l, component);
+    else if (measures_at_once(&l->shape))
+        measure(l, component, 1, &values);
     for (int i = 0; l->worker->plan->want[layer] && i < l->n_lanes; i++) {
         struct lane *other = &l->buffers.lanes[i];
         if (!other->stores || computes(l, other, layer) != lane ||
@@ -431,7 +494,7 @@ static float *place(void *context, int component)
 }
 
 // What take() left.
-static void measure_rest(const struct lockstep *l)
+static void measure_rest(struct lockstep *l)
 {
     const float *values[ARCH_MOST_COMPONENTS];
     if (measures_at_once(&l->shape)) return;
@@ -451,9 +514,10 @@ static void set_dither(const struct lockstep *l, const struct lane *lane)
 static void step(struct lockstep *l, struct lane *lane, int layer)
 {
     const struct capture capture = {
-        .want = l->all, .place = l->shape.on_host ? NULL : place, .take = take, .context = l};
+        .want = l->all, .place = l->shape.on_host ? NULL : place, .take = take, .see = see, .context = l};
     const double started = progress_clock();
     l->lane = lane;
+    if (lane_is_reference(l, lane)) memset(l->known, 0, sizeof l->known);
     set_dither(l, lane);
     forward_step(l->forward, &lane->stream, run_of(l, lane)->recipe, lockstep_scales(l, lane->run), layer,
                  l->tokens, &capture, NULL);

@@ -30,8 +30,8 @@ static void measure_alone(const struct lockstep *l, int first, int count, const 
     const struct dims *dims = l->worker->dims;
     struct pair pairs[ARCH_MOST_COMPONENTS] = {{0}};
     for (int c = 0; c < count; c++)
-        pairs[c] =
-            (struct pair){l->buffers.reference[first + c], values[c], arch_width(dims, first + c), false};
+        pairs[c] = (struct pair){
+            .ref = l->buffers.reference[first + c], .mode = values[c], .width = arch_width(dims, first + c)};
     forward_measure(l->forward, pairs, count, l->tokens, l->found);
     for (int c = 0; c < count; c++)
         for (int s = 0; s < l->n_samples; s++)

@@ -27,6 +27,10 @@ struct lockstep {
     int *samples, *lengths, *firsts; // [samples]
     int layer;                       // that lanes go through
     struct lane *lane;               // that goes through a layer
+    // What the reference left in this layer: is a component the same as the one in front of it, and what is
+    // known of it or NULL.
+    bool again[ARCH_MOST_COMPONENTS];
+    const struct pair_known *known[ARCH_MOST_COMPONENTS];
 };
 
 static inline bool lane_is_reference(const struct lockstep *l, const struct lane *lane)

@@ -78,6 +78,7 @@ static void compare_predictions(struct lockstep *l, struct lane *lane, const str
     float *logits = logits_of(l, lane);
     const double started = progress_clock();
     head_logits(l->forward, lane->stream.rotated, lane->normed, block->count, first_id, ids, logits);
+    if (lane_is_reference(l, lane)) forward_expect(l->forward, logits, block->count, ids);
     if (adds(lane))
         forward_predict(l->forward, lane->predictions, l->buffers.reference_logits, logits, next,
                         block->count, first_id, ids);

@@ -15,6 +15,7 @@
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/team.h"
+#include "ssmsweep/compute/pair_block.h"
 #include "ssmsweep/compute/steps.h"
 #include "ssmsweep/measure/accumulate.h"
 #include "ssmsweep/measure/end_of_model.h"
@@ -50,6 +51,7 @@ struct seen {
     int width;                       // what counts of a row
     const int32_t *order;            // element i is the order[i]-th that counts; NULL: as they stand
     const struct hadamard *rotation; // that the rows go through then, on their way; NULL: none
+    bool again;                      // the same numbers as what was given before it
 };
 
 // Rows of the embedding, which a file holds: out[width].  They do not change while a batch is open.
@@ -64,6 +66,13 @@ struct pair {
     const float *ref, *mode;
     int width;
     bool profiled; // or only its moments are wanted
+    // Where mode is NULL, on a backend that sees: what a step leaves, and the room as give() has it.
+    const struct seen *seen;
+    float *room;
+    // For a backend that sees, of each block of PAIR_BLOCK elements: what is known of ref, NULL: nothing is;
+    // and where to keep it, NULL: nowhere.
+    const struct pair_known *known;
+    struct pair_known *keep;
 };
 // What is found of the tokens of one sample.
 struct measured {
@@ -140,6 +149,8 @@ struct backend {
     // A compact copy [tokens][width] on the host, rotated, NaN from batch->broken on; in `room`, in memory of
     // the batch until the next call, or where the values stand if nothing has to be done.
     const float *(*give)(struct batch *batch, const struct seen *seen, float *room);
+    // May a step that is seen be measured without a copy of all of it?
+    bool sees;
     // The same copy in memory of the backend, at `to`; NULL: that is the host's, and give() does it.
     void (*keep)(struct batch *batch, const struct seen *seen, float *to);
     float (*most)(struct batch *batch, const float *x,
@@ -149,6 +160,9 @@ struct backend {
     // Fills for each pair and sample found[count][samples].  Where the batch has no memory left settle() says
     // so.
     void (*measure)(struct batch *batch, const struct pair *pairs, int count, struct measured *found);
+    // Makes what predict() takes of these logits of the reference once for all modes, until the next call:
+    // they must not change meanwhile.  NULL: predict() makes it.
+    void (*expect)(struct batch *batch, const float *reference_logits, int count, int ids, int stride);
     // Arguments as predictions_add() has them, logits in memory of the backend; `ids` may be those of many
     // pieces of the vocabulary.
     void (*predict)(struct batch *batch, struct prediction *predictions, const float *reference_logits,

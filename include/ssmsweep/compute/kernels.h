@@ -73,12 +73,19 @@ struct kernels {
     void (*quantize_even)(const float *x, long count, float step, int8_t *codes); // ties to even
     void (*exp)(const float *x, long count, float *out); // count a multiple of 16; for tests and the bench
     void (*softplus)(const float *x, long count, float *out);
-    void (*logit_sums)(const float *reference, const float *mode, int count, struct logit_sums *sums);
+    // exps[count] = exp(v - most)
+    void (*logit_side)(const float *row, int count, struct logit_side *side, double *exps);
+    // side and exps: of the reference.
+    void (*logit_sums)(const float *reference, const struct logit_side *side, const double *exps,
+                       const float *mode, int count, struct logit_sums *sums);
     void (*pair_ranges)(const float *v, int count, struct pair_ranges *ranges); // count > 0
     // count <= PAIR_BLOCK; counts profile_bin() of each |d|, NaN as PROFILE_ABOVE, in histograms[PAIR_STEP],
     // in each at most once per PAIR_STEP elements.
     void (*pair_sums)(const float *a, const float *b, int count, const struct pair_centre *centre,
                       struct pair_lanes *lanes, uint16_t (*histograms)[PAIR_BINS]);
+    // The same but for what is of a alone, whose lanes mean nothing: who calls has it.
+    void (*pair_sums_known)(const float *a, const float *b, int count, const struct pair_centre *centre,
+                            struct pair_lanes *lanes, uint16_t (*histograms)[PAIR_BINS]);
     // Register-only loops of the multiply-adds of the two GEMMs, for the bench; give the operations done, two
     // per multiply-add.
     double (*peak_f32)(long rounds);

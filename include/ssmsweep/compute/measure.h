@@ -21,15 +21,44 @@
 // do not depend on how the sample is divided into length and width.
 void pairs_add_sample(struct accumulator *moments, struct profile *profile, const float *ref,
                       const float *mode, size_t length, int width);
+// The same where the mode's rows are made as they are needed, each once: [row0, row1), width wide, at `to`.
+struct pair_rows {
+    void (*make)(void *context, int row0, int row1, float *to);
+    void *context;
+    float *room; // [length][width], of which little is used
+};
+// One sample in either way.
+struct pair_sample {
+    const float *ref, *mode;      // [length][width]
+    const struct pair_rows *rows; // where mode is NULL
+    const struct pair_known
+        *known;              // [blocks of PAIR_BLOCK elements] of ref, as `keep` of another mode gave them
+    struct pair_known *keep; // either may be NULL
+};
+void pairs_add(struct accumulator *moments, struct profile *profile, const struct pair_sample *sample,
+               size_t length, int width);
 // One of the two alone.
 void accumulator_add_sample(struct accumulator *total, const float *ref, const float *mode, size_t count);
 void profile_add_sample(struct profile *total, const float *ref, const float *mode, int length, int width);
+
+// A piece of the reference's logits as all modes are compared with it.
+struct expected {
+    const float *logits;      // [rows][stride], at most PREDICTION_PIECE of a row count
+    struct logit_side *sides; // [rows]
+    double *exps;             // [rows][PREDICTION_PIECE]
+};
+// Local.  Fills sides and exps of rows [row0, row1).
+void predictions_expect(const struct expected *expected, int row0, int row1, int ids, int stride);
 
 // Local.  The next piece of `count` predictions: logits[count][stride] of ids [first_id, first_id + ids), of
 // the reference and of the mode (may be the same array), and next[count], each in the vocabulary.  first_id
 // is 0 at first, then grows by PREDICTION_PIECE; only the last piece may have fewer ids.
 void predictions_add(struct prediction *predictions, const float *reference_logits, const float *mode_logits,
                      const int32_t *next, int count, int first_id, int ids, int stride);
+// Local.  The same, `expected` from the row of the first prediction on.
+void predictions_add_expected(struct prediction *predictions, const struct expected *expected,
+                              const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
+                              int stride);
 // Local.  All pieces at once, then end_of_model_take(): logits[count][stride], of which the first `vocab` of
 // a row count.  In double throughout, within 1e-14 of the exact KL and log-likelihood of a prediction
 // (relative to max(1, the largest term)); sums in a fixed order: the same bits everywhere, and in whatever

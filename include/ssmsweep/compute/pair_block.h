@@ -13,6 +13,12 @@ struct pair_block {
     double abs_diff, raw_squares;              // sum of |d|, of d^2
     double diff_min, diff_max;
 };
+// What of a block is of the reference alone.
+struct pair_known {
+    float min, max;
+    double exact, low, abs, squares;
+    double nonfinite; // how many: where there are any the others mean nothing
+};
 // A part of a block that lies in one bucket of positions, where the block has several.
 struct pair_piece {
     double raw_squares, abs_diff;

@@ -32,6 +32,9 @@ struct capture {
     // NULL: `take` gets values on the host.
     float *(*place)(void *context, int component);
     bool (*take)(void *context, int layer, int component, const float *values, int length, int width);
+    // NULL, or asked before `take` on a backend that sees, where a copy may be spared: the step as it stands
+    // and room for a part of it (struct pair).  True: that was all that is wanted of it.
+    bool (*see)(void *context, int layer, int component, const struct seen *seen, float *room);
     bool (*between_layers)(void *context, int layer);
     void *context;
 };
@@ -61,6 +64,7 @@ struct team *forward_team(const struct forward *forward); // free between two ca
 // in all.
 void forward_measure(struct forward *forward, const struct pair *pairs, int count, int tokens,
                      struct measured *found);
+void forward_expect(struct forward *forward, const float *reference_logits, int count, int ids);
 void forward_predict(struct forward *forward, struct prediction *predictions, const float *reference_logits,
                      const float *mode_logits, const int32_t *next, int count, int first_id, int ids);
 // `count` floats from memory of the backend, on the host until the next call; NULL: lost, see

@@ -35,6 +35,13 @@ struct logit_sums {
     double sum[2];  // sum of exp(v - most)
     double product; // sum of exp(r - most r) ((r - most r) - (m - most m)), by FMA
 };
+// A row of logits by itself, likewise.
+struct logit_side {
+    bool finite;
+    int top;
+    float most;
+    double sum;
+};
 // total <- total with the ids behind it, of which the first is first_id.
 void logit_sums_merge(struct logit_sums *total, const struct logit_sums *part, int first_id);
 
@@ -45,6 +52,10 @@ struct prediction {
     struct logit_sums sums;
     float next_logit; // of the mode
 };
+
+// The next piece of `count` predictions: logit_sums_merge() of each.
+void predictions_merge(struct prediction *predictions, const struct logit_sums *parts, int count,
+                       int first_id);
 
 // Adds predictions that have had every piece.
 void end_of_model_take(struct end_of_model *total, const struct prediction *predictions, const int32_t *next,

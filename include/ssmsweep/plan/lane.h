@@ -64,6 +64,8 @@ size_t lane_bytes(const struct plan *plan, const struct dims *dims, int max_toke
 struct group_buffers {
     struct lane *lanes; // the reference first, re-runs behind those that they repeat
     float *reference[ARCH_MOST_COMPONENTS], *repeated[ARCH_MOST_COMPONENTS], *values[ARCH_MOST_COMPONENTS];
+    struct pair_known
+        *known[ARCH_MOST_COMPONENTS]; // [blocks] of the reference, where outputs are measured at once
     // Where layers are computed by themselves: the reference's stream in front of the layer at hand, as it is
     // and turned into the rotated basis (at 1), and the one that goes through it.
     struct stream given[2], alone;

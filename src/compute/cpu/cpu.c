@@ -10,6 +10,9 @@
 #include "ssmsweep/compute/kernels.h"
 #include "ssmsweep/compute/measure.h"
 
+// Rows of the reference's logits that are kept for all modes.
+enum { EXPECTED_ROWS = 64 };
+
 struct cpu_batch {
     struct batch batch;
     const struct kernels *kernels;
@@ -18,6 +21,8 @@ struct cpu_batch {
     int32_t *bias128; // [max_tokens]
     float *scratch;   // [threads][scratch_floats]
     long scratch_floats;
+    struct expected expected;
+    int expected_rows;
 };
 
 static struct cpu_batch *cpu_of(struct batch *batch)
@@ -54,6 +59,8 @@ static void cpu_carve(struct batch *batch, const struct batch_shape *shape, stru
     b->scratch_floats = shape->chunk ? ssd_scratch_floats(shape->max_tokens, shape->chunk, shape->d_state)
                                      : scan_scratch_floats(shape->max_tokens, shape->d_state);
     b->scratch = arena_take(arena, (size_t)(shape->threads * b->scratch_floats) * sizeof *b->scratch);
+    b->expected.sides = arena_take(arena, EXPECTED_ROWS * sizeof *b->expected.sides);
+    b->expected.exps = arena_take(arena, EXPECTED_ROWS * PREDICTION_PIECE * sizeof *b->expected.exps);
 }
 
 static void cpu_close(struct batch *batch)
@@ -427,13 +434,19 @@ static void cpu_break_marked(struct batch *batch, const int8_t *finite, float *r
 
 // ---- captures and observers ----
 
-static const float *cpu_give(struct batch *batch, const struct seen *seen, float *room)
+// Where they stand, if nothing has to be done.
+static const float *stands(const struct batch *batch, const struct seen *seen)
+{
+    const bool whole = seen->values && !seen->order && !seen->rotation && seen->ld == seen->width;
+    return whole && batch->broken >= batch->tokens ? seen->values : NULL;
+}
+
+// Rows [row0, row1) in front of what is broken.
+static void copy_seen(const struct seen *seen, int row0, int row1, float *to)
 {
     const int width = seen->width;
-    const bool whole = seen->values && !seen->order && !seen->rotation && seen->ld == width;
-    if (whole && batch->broken >= batch->tokens) return seen->values;
-    for (int t = 0; t < batch->tokens; t++) {
-        float *row = room + (long)t * width;
+    for (int t = row0; t < row1; t++) {
+        float *row = to + (long)(t - row0) * width;
         if (seen->values && seen->order)
             for (int i = 0; i < width; i++)
                 row[i] = seen->values[t * seen->ld + seen->order[i]];
@@ -444,8 +457,14 @@ static const float *cpu_give(struct batch *batch, const struct seen *seen, float
                 row[i] = (float)seen->codes[t * seen->ld + (seen->order ? seen->order[i] : i)] *
                          seen->scale[seen->by_row ? t : 0];
     }
-    if (seen->rotation) cpu_rotate(batch, seen->rotation, room, width);
-    cpu_break_rest(batch, room, width, width);
+}
+
+static const float *cpu_give(struct batch *batch, const struct seen *seen, float *room)
+{
+    if (stands(batch, seen)) return seen->values;
+    copy_seen(seen, 0, batch->tokens, room);
+    if (seen->rotation) cpu_rotate(batch, seen->rotation, room, seen->width);
+    cpu_break_rest(batch, room, seen->width, seen->width);
     return room;
 }
 
@@ -463,10 +482,27 @@ static bool cpu_same(struct batch *batch, const float *a, const float *b, long c
 // ---- measuring: a pair for each thread ----
 
 struct measuring {
+    struct batch *batch;
     const struct pair *pairs;
     struct measured *found;
-    int tokens;
 };
+
+// What cpu_give() gives, some rows of it.
+struct seeing {
+    struct batch *batch;
+    const struct seen *seen;
+};
+
+static void make_rows(void *context, int row0, int row1, float *to)
+{
+    const struct seeing *s = context;
+    const int width = s->seen->width, rows = row1 - row0;
+    copy_seen(s->seen, row0, row1, to);
+    for (int t = 0; s->seen->rotation && t < rows; t++)
+        cpu_of(s->batch)->kernels->hadamard(s->seen->rotation, to + (long)t * width);
+    for (int t = 0; t < rows; t++)
+        if (row0 + t >= s->batch->broken) break_row(to + (long)t * width, width);
+}
 
 static void measure_pair(void *context, int part)
 {
@@ -475,22 +511,71 @@ static void measure_pair(void *context, int part)
     struct measured *found = &m->found[part];
     accumulator_clear(&found->moments);
     if (pair->profiled) profile_clear(&found->profile);
-    pairs_add_sample(&found->moments, pair->profiled ? &found->profile : NULL, pair->ref, pair->mode,
-                     (size_t)m->tokens, pair->width);
+    struct profile *profile = pair->profiled ? &found->profile : NULL;
+    const size_t tokens = (size_t)m->batch->tokens;
+    const float *mode = pair->mode ? pair->mode : stands(m->batch, pair->seen);
+    struct seeing seeing = {m->batch, pair->seen};
+    const struct pair_rows rows = {make_rows, &seeing, pair->room};
+    const struct pair_sample sample = {pair->ref, mode, &rows, pair->known, pair->keep};
+    pairs_add(&found->moments, profile, &sample, tokens, pair->width);
 }
 
 static void cpu_measure(struct batch *batch, const struct pair *pairs, int count, struct measured *found)
 {
-    struct measuring measuring = {pairs, found, batch->tokens};
+    struct measuring measuring = {batch, pairs, found};
     team_run(cpu_of(batch)->team, count, measure_pair, &measuring);
+}
+
+// ---- predictions: tokens of a piece of the vocabulary for each thread ----
+
+struct predicting {
+    const struct cpu_batch *b;
+    struct prediction *predictions;
+    const float *reference, *mode;
+    const int32_t *next;
+    int first_id, ids, stride;
+};
+
+static void expect_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct predicting *p = context;
+    predictions_expect(&p->b->expected, begin, end, p->ids, p->stride);
+}
+
+static void cpu_expect(struct batch *batch, const float *reference_logits, int count, int ids, int stride)
+{
+    struct cpu_batch *b = cpu_of(batch);
+    b->expected_rows = count <= EXPECTED_ROWS && ids <= PREDICTION_PIECE ? count : 0;
+    b->expected.logits = reference_logits;
+    struct predicting p = {.b = b, .ids = ids, .stride = stride};
+    divide(b, b->expected_rows, 1, expect_part, &p);
+}
+
+static void predict_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct predicting *p = context;
+    const struct expected *expected = &p->b->expected;
+    const long at = (long)begin * p->stride;
+    if (p->reference == expected->logits && end <= p->b->expected_rows) {
+        const struct expected here = {p->reference + at, expected->sides + begin,
+                                      expected->exps + (long)begin * PREDICTION_PIECE};
+        predictions_add_expected(p->predictions + begin, &here, p->mode + at, p->next + begin, end - begin,
+                                 p->first_id, p->ids, p->stride);
+    } else {
+        predictions_add(p->predictions + begin, p->reference + at, p->mode + at, p->next + begin, end - begin,
+                        p->first_id, p->ids, p->stride);
+    }
 }
 
 static void cpu_predict(struct batch *batch, struct prediction *predictions, const float *reference_logits,
                         const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
                         int stride)
 {
-    (void)batch;
-    predictions_add(predictions, reference_logits, mode_logits, next, count, first_id, ids, stride);
+    struct predicting p = {cpu_of(batch), predictions, reference_logits, mode_logits, next, first_id,
+                           ids,           stride};
+    divide(p.b, count, 1, predict_part, &p);
 }
 
 const struct backend backend_cpu = {.name = "cpu",
@@ -527,7 +612,9 @@ const struct backend backend_cpu = {.name = "cpu",
                                     .mark_finite = cpu_mark_finite,
                                     .break_marked = cpu_break_marked,
                                     .give = cpu_give,
+                                    .sees = true,
                                     .most = cpu_most,
                                     .same = cpu_same,
                                     .measure = cpu_measure,
+                                    .expect = cpu_expect,
                                     .predict = cpu_predict};

@@ -31,29 +31,41 @@ static double naive_exp_double(double x)
     return ldexp(p, (int)n);
 }
 
-static void naive_logit_sums(const float *reference, const float *mode, int count, struct logit_sums *sums)
+static void naive_logit_side(const float *row, int count, struct logit_side *side, double *exps)
 {
-    double sum[2][SUM_LANES] = {{0}}, product[SUM_LANES] = {0};
-    int top[2] = {0, 0};
-    sums->finite = true;
+    double sum[SUM_LANES] = {0};
+    int top = 0;
+    side->finite = true;
     for (int i = 0; i < count; i++) {
-        if (!isfinite(reference[i]) || !isfinite(mode[i])) sums->finite = false;
-        if (reference[i] > reference[top[0]]) top[0] = i;
-        if (mode[i] > mode[top[1]]) top[1] = i;
+        if (!isfinite(row[i])) side->finite = false;
+        if (row[i] > row[top]) top = i;
     }
+    if (!side->finite) return;
+    side->top = top, side->most = row[top];
+    for (int i = 0; i < count; i++) {
+        exps[i] = naive_exp_double((double)row[i] - (double)side->most);
+        sum[i % SUM_LANES] += exps[i];
+    }
+    side->sum = fold(sum);
+}
+
+static void naive_logit_sums(const float *reference, const struct logit_side *side, const double *exps,
+                             const float *mode, int count, struct logit_sums *sums)
+{
+    double product[SUM_LANES] = {0};
+    struct logit_side other;
+    double other_exps[PREDICTION_PIECE];
+    naive_logit_side(mode, count, &other, other_exps);
+    sums->finite = side->finite && other.finite;
     if (!sums->finite) return;
-    for (int k = 0; k < 2; k++) {
-        sums->top[k] = top[k];
-        sums->most[k] = k ? mode[top[k]] : reference[top[k]];
-    }
+    const struct logit_side *sides[] = {side, &other};
+    for (int k = 0; k < 2; k++)
+        sums->top[k] = sides[k]->top, sums->most[k] = sides[k]->most, sums->sum[k] = sides[k]->sum;
     for (int i = 0; i < count; i++) {
-        const double r = (double)reference[i] - (double)sums->most[0];
-        const double m = (double)mode[i] - (double)sums->most[1], p = naive_exp_double(r);
-        sum[0][i % SUM_LANES] += p;
-        sum[1][i % SUM_LANES] += naive_exp_double(m);
-        product[i % SUM_LANES] = fma(p, r - m, product[i % SUM_LANES]);
+        const double r = (double)reference[i] - (double)side->most;
+        const double m = (double)mode[i] - (double)other.most;
+        product[i % SUM_LANES] = fma(exps[i], r - m, product[i % SUM_LANES]);
     }
-    sums->sum[0] = fold(sum[0]), sums->sum[1] = fold(sum[1]);
     sums->product = fold(product);
 }
 
@@ -667,9 +679,11 @@ const struct kernels kernels_naive = {
     .quantize_even = quantize_even,
     .exp = exp_array,
     .softplus = softplus_array,
+    .logit_side = naive_logit_side,
     .logit_sums = naive_logit_sums,
     .pair_ranges = naive_pair_ranges,
     .pair_sums = naive_pair_sums,
+    .pair_sums_known = naive_pair_sums,
     .peak_f32 = peak_f32,
     .peak_s8 = peak_s8,
 };

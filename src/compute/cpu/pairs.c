@@ -23,6 +23,7 @@ struct pass {
 struct block {
     const float *ref, *mode; // [part.count]
     size_t at;               // in the sample
+    const struct pair_known *known;
     struct accumulator part;
     struct pair_lanes lanes;
     struct pair_block sums;
@@ -208,15 +209,40 @@ static void fold_histograms(struct pass *p)
     memset(p->histograms, 0, sizeof p->histograms);
 }
 
+static void put_known(struct block *b)
+{
+    const struct pair_known *known = b->known;
+    b->part.ref.min = known->min, b->part.ref.max = known->max;
+    b->sums.exact[0] = known->exact, b->sums.low[0] = known->low;
+    b->sums.abs[0] = known->abs, b->sums.squares[0] = known->squares;
+}
+
+static void keep_known(const struct block *b, struct pair_known *known)
+{
+    *known = (struct pair_known){b->part.ref.min,
+                                 b->part.ref.max,
+                                 b->sums.exact[0],
+                                 b->sums.low[0],
+                                 b->sums.abs[0],
+                                 b->sums.squares[0],
+                                 (double)b->part.ref.nonfinite};
+}
+
 static void sum_block(const struct kernels *kernels, struct pair_centre *centre, struct block *b,
                       uint16_t (*histograms)[PAIR_BINS])
 {
     const int n = (int)b->part.count;
     struct pair_ranges ref, mode;
-    kernels->pair_ranges(b->ref, n, &ref);
     kernels->pair_ranges(b->mode, n, &mode);
-    centre->anchor[0] = take_ranges(&b->part.ref, &ref);
     centre->anchor[1] = take_ranges(&b->part.mode, &mode);
+    if (b->known) {
+        kernels->pair_sums_known(b->ref, b->mode, n, centre, &b->lanes, histograms);
+        b->sums = fold_lanes(&b->lanes, centre);
+        put_known(b);
+        return;
+    }
+    kernels->pair_ranges(b->ref, n, &ref);
+    centre->anchor[0] = take_ranges(&b->part.ref, &ref);
     kernels->pair_sums(b->ref, b->mode, n, centre, &b->lanes, histograms);
     b->sums = fold_lanes(&b->lanes, centre);
 }
@@ -231,6 +257,7 @@ static void sum_spoiled_block(struct pass *p, struct block *b)
 {
     float ref[PAIR_BLOCK], mode[PAIR_BLOCK];
     const struct block given = *b;
+    b->known = NULL;
     b->part.ref.nonfinite = copy_clean(ref, given.ref, (int)b->part.count);
     b->part.mode.nonfinite = copy_clean(mode, given.mode, (int)b->part.count);
     b->ref = ref, b->mode = mode;
@@ -262,23 +289,59 @@ static void add_block(struct pass *p, struct block *b)
     if (p->width) add_positions(p, b, finite);
 }
 
-void pairs_add_sample(struct accumulator *moments, struct profile *profile, const float *ref,
-                      const float *mode, size_t length, int width)
+static size_t block_count(size_t count, size_t at)
+{
+    return count - at < PAIR_BLOCK ? count - at : PAIR_BLOCK;
+}
+
+// The mode's values: all of them, or those of the rows at hand.
+struct mode_values {
+    const float *all; // NULL: made
+    const struct pair_rows *rows;
+    size_t width, first, end; // [first, end) are in rows->room
+};
+
+// `count` from `at` on, which grows.  What is left of a row is kept.
+static const float *values_at(struct mode_values *v, size_t at, size_t count)
+{
+    if (v->all) return v->all + at;
+    float *room = v->rows->room;
+    const size_t kept = v->end - at, row0 = v->end / v->width, row1 = (at + count + v->width - 1) / v->width;
+    memmove(room, room + (at - v->first), kept * sizeof *room);
+    if (row1 > row0) v->rows->make(v->rows->context, (int)row0, (int)row1, room + kept);
+    v->first = at;
+    v->end = row1 > row0 ? row1 * v->width : v->end;
+    return room;
+}
+
+void pairs_add(struct accumulator *moments, struct profile *profile, const struct pair_sample *sample,
+               size_t length, int width)
 {
     const size_t count = length * (size_t)width;
     struct pass p = {.kernels = kernels_default(), .width = profile ? (size_t)width : 0};
+    struct mode_values mode = {.all = sample->mode, .rows = sample->rows, .width = (size_t)width};
     accumulator_clear(&p.moments);
-    for (size_t at = 0, blocks = 1; at < count; at += PAIR_BLOCK, blocks++) {
-        struct block b = {.ref = ref + at, .mode = mode + at, .at = at};
+    for (size_t at = 0, blocks = 0; at < count; at += PAIR_BLOCK) {
+        struct block b = {.ref = sample->ref + at, .at = at};
         accumulator_clear(&b.part);
-        b.part.count = count - at < PAIR_BLOCK ? count - at : PAIR_BLOCK;
+        b.part.count = block_count(count, at);
+        b.mode = values_at(&mode, at, b.part.count);
+        if (sample->known && sample->known[blocks].nonfinite == 0) b.known = &sample->known[blocks];
         add_block(&p, &b);
-        if (blocks % BLOCKS_PER_FOLD == 0) fold_histograms(&p);
+        if (sample->keep) keep_known(&b, &sample->keep[blocks]);
+        if (++blocks % BLOCKS_PER_FOLD == 0) fold_histograms(&p);
     }
     fold_histograms(&p);
     // By way of a sample of its own, so that merging samples gives the bits of adding them.
     if (moments) accumulator_merge(moments, &p.moments);
     if (profile) profile_merge(profile, &p.profile);
+}
+
+void pairs_add_sample(struct accumulator *moments, struct profile *profile, const float *ref,
+                      const float *mode, size_t length, int width)
+{
+    const struct pair_sample sample = {.ref = ref, .mode = mode};
+    pairs_add(moments, profile, &sample, length, width);
 }
 
 // ---- the sample, of sums that a device made ----
@@ -298,11 +361,6 @@ static void lay_out_pieces(const struct pair_layout *layout, long at, size_t fir
         layout->piece(layout->context, at + (long)(first + i), (int)(end - i));
         i = end;
     }
-}
-
-static size_t block_count(size_t count, size_t at)
-{
-    return count - at < PAIR_BLOCK ? count - at : PAIR_BLOCK;
 }
 
 static bool has_pieces(size_t at, size_t count, int width)
@@ -386,34 +444,71 @@ void profile_add_sample(struct profile *total, const float *ref, const float *mo
 
 // ---- predictions ----
 
+void predictions_expect(const struct expected *expected, int row0, int row1, int ids, int stride)
+{
+    const struct kernels *kernels = kernels_default();
+    for (int row = row0; row < row1; row++)
+        kernels->logit_side(expected->logits + (ptrdiff_t)row * stride, ids, &expected->sides[row],
+                            expected->exps + (ptrdiff_t)row * PREDICTION_PIECE);
+}
+
+// Up to so many at once.
+enum { PREDICTIONS = 8 };
+static void add_predictions(struct prediction *predictions, const struct expected *expected,
+                            const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
+                            int stride)
+{
+    const struct kernels *kernels = kernels_default();
+    struct logit_sums sums[PREDICTIONS];
+    for (int t = 0; t < count; t++) {
+        const ptrdiff_t at = (ptrdiff_t)t * stride;
+        kernels->logit_sums(expected->logits + at, &expected->sides[t], expected->exps + t * PREDICTION_PIECE,
+                            mode_logits + at, ids, &sums[t]);
+        if (first_id == 0) predictions[t].sums = sums[t];
+        if (next[t] >= first_id && next[t] < first_id + ids)
+            predictions[t].next_logit = mode_logits[at + next[t] - first_id];
+    }
+    if (first_id > 0) predictions_merge(predictions, sums, count, first_id);
+}
+
+void predictions_add_expected(struct prediction *predictions, const struct expected *expected,
+                              const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
+                              int stride)
+{
+    for (int t = 0; t < count; t += PREDICTIONS) {
+        const ptrdiff_t at = (ptrdiff_t)t * stride;
+        const struct expected here = {expected->logits + at, expected->sides + t,
+                                      expected->exps + (ptrdiff_t)t * PREDICTION_PIECE};
+        add_predictions(predictions + t, &here, mode_logits + at, next + t,
+                        count - t < PREDICTIONS ? count - t : PREDICTIONS, first_id, ids, stride);
+    }
+}
+
 void predictions_add(struct prediction *predictions, const float *reference_logits, const float *mode_logits,
                      const int32_t *next, int count, int first_id, int ids, int stride)
 {
-    const struct kernels *kernels = kernels_default();
-    for (int t = 0; t < count; t++) {
-        struct prediction *p = &predictions[t];
-        const float *reference = reference_logits + (ptrdiff_t)t * stride;
-        const float *mode = mode_logits + (ptrdiff_t)t * stride;
-        struct logit_sums sums;
-        kernels->logit_sums(reference, mode, ids, &sums);
-        if (first_id == 0)
-            p->sums = sums;
-        else
-            logit_sums_merge(&p->sums, &sums, first_id);
-        if (next[t] >= first_id && next[t] < first_id + ids) p->next_logit = mode[next[t] - first_id];
+    struct logit_side sides[PREDICTIONS];
+    double exps[PREDICTIONS * PREDICTION_PIECE];
+    for (int t = 0; t < count; t += PREDICTIONS) {
+        const int some = count - t < PREDICTIONS ? count - t : PREDICTIONS;
+        const ptrdiff_t at = (ptrdiff_t)t * stride;
+        const struct expected here = {reference_logits + at, sides, exps};
+        predictions_expect(&here, 0, some, ids, stride);
+        add_predictions(predictions + t, &here, mode_logits + at, next + t, some, first_id, ids, stride);
     }
 }
 
 void end_of_model_add(struct end_of_model *total, const float *reference_logits, const float *mode_logits,
                       const int32_t *next, int count, int vocab, int stride)
 {
-    for (int t = 0; t < count; t++) {
-        struct prediction prediction;
+    for (int t = 0; t < count; t += PREDICTIONS) {
+        struct prediction predictions[PREDICTIONS];
+        const int some = count - t < PREDICTIONS ? count - t : PREDICTIONS;
         for (int first = 0; first < vocab; first += PREDICTION_PIECE) {
             const ptrdiff_t at = (ptrdiff_t)t * stride + first;
-            predictions_add(&prediction, reference_logits + at, mode_logits + at, next + t, 1, first,
+            predictions_add(predictions, reference_logits + at, mode_logits + at, next + t, some, first,
                             vocab - first < PREDICTION_PIECE ? vocab - first : PREDICTION_PIECE, stride);
         }
-        end_of_model_take(total, &prediction, next + t, 1);
+        end_of_model_take(total, predictions, next + t, some);
     }
 }

@@ -347,7 +347,7 @@ static void tensors_close(struct tensors *t)
 static void pairs_run(void *context)
 {
     struct tensors *t = context;
-    const struct pair pair = {t->pairs[0], t->pairs[1], t->width, true};
+    const struct pair pair = {.ref = t->pairs[0], .mode = t->pairs[1], .width = t->width, .profiled = true};
     t->batch->tokens = t->samples * t->setting->length;
     t->on->measure(t->batch, &pair, 1, t->found);
     t->on->settle(t->batch, t->err);

@@ -345,6 +345,36 @@ static void test_pieces_and_merge(void **state)
     free_rows(&r);
 }
 
+// What is made of the reference's logits once, for all tokens: the bits of each by itself.
+static void test_expected(void **state)
+{
+    (void)state;
+    enum { COUNT = 19, FIRST = PREDICTION_PIECE, IDS = 301 };
+    static double exps[COUNT * PREDICTION_PIECE];
+    struct rows r = make_rows(77, COUNT, FIRST + IDS, FIRST + IDS + 3, 7, 2);
+    struct logit_side sides[COUNT];
+    struct prediction together[COUNT], alone[COUNT];
+    memset(together, 0, sizeof together), memset(alone, 0, sizeof alone);
+    r.reference[5 * r.stride + 600] = NAN, r.mode[6 * r.stride + 3] = INFINITY;
+    for (int first = 0; first < r.vocab; first += FIRST) {
+        const int ids = first ? IDS : FIRST;
+        const struct expected expected = {r.reference + first, sides, exps};
+        predictions_expect(&expected, 0, COUNT / 2, ids, r.stride);
+        predictions_expect(&expected, COUNT / 2, COUNT, ids, r.stride);
+        predictions_add_expected(together, &expected, r.mode + first, r.next, COUNT, first, ids, r.stride);
+        for (int t = 0; t < COUNT; t++)
+            predictions_add(alone + t, r.reference + t * r.stride + first, r.mode + t * r.stride + first,
+                            r.next + t, 1, first, ids, r.stride);
+    }
+    struct end_of_model totals[2];
+    end_of_model_clear(&totals[0]), end_of_model_clear(&totals[1]);
+    end_of_model_take(&totals[0], together, r.next, COUNT);
+    end_of_model_take(&totals[1], alone, r.next, COUNT);
+    assert_int_equal(totals[0].nonfinite, 2);
+    assert_memory_equal(&totals[0], &totals[1], sizeof totals[0]);
+    free_rows(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_pieces_of_vocabulary),
         cmocka_unit_test(test_places_in_pieces),
         cmocka_unit_test(test_pieces_and_merge),
+        cmocka_unit_test(test_expected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

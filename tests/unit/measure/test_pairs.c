@@ -82,6 +82,17 @@ static void check_kernels(const struct kernels *k, const float *ref, const float
     assert_memory_equal(&ranges[0], &ranges[1], sizeof ranges[0]);
     assert_memory_equal(&lanes[0], &lanes[1], sizeof lanes[0]);
     assert_memory_equal(bins[0], bins[1], sizeof bins[0]);
+    // Where a is known: its lanes mean nothing.
+    struct pair_lanes known;
+    memset(histograms, 0, sizeof histograms);
+    k->pair_sums_known(ref, mode, count, &centre, &known, histograms[1]);
+    sum_bins(histograms[1], (count + PAIR_STEP - 1) / PAIR_STEP, bins[1]);
+    memcpy(known.high[0], lanes[0].high[0], sizeof known.high[0]);
+    memcpy(known.low[0], lanes[0].low[0], sizeof known.low[0]);
+    memcpy(known.abs[0], lanes[0].abs[0], sizeof known.abs[0]);
+    memcpy(known.squares[0], lanes[0].squares[0], sizeof known.squares[0]);
+    assert_memory_equal(&lanes[0], &known, sizeof known);
+    assert_memory_equal(bins[0], bins[1], sizeof bins[0]);
 }
 
 static void test_kernels(void **state)
@@ -234,6 +245,57 @@ static void test_samples(void **state)
     }
 }
 
+struct made {
+    const float *mode;
+    int width, next;
+};
+
+// Each row once and in their order.
+static void make_rows(void *context, int row0, int row1, float *to)
+{
+    struct made *m = context;
+    assert_true(row0 == m->next && row1 > row0);
+    memcpy(to, m->mode + row0 * m->width, (size_t)((row1 - row0) * m->width) * sizeof *to);
+    m->next = row1;
+}
+
+static void check_made(const float *ref, const float *mode, int length, int width)
+{
+    static float room[MOST];
+    static struct pair_known known[MOST / PAIR_BLOCK + 1];
+    struct made made = {mode, width, 0};
+    const struct pair_rows rows = {make_rows, &made, room};
+    const struct pair_sample first = {.ref = ref, .mode = ref, .keep = known},
+                             second = {.ref = ref, .rows = &rows, .known = known};
+    const struct sums alike = sums_of("", ref, ref, length, width),
+                      want = sums_of("", ref, mode, length, width);
+    struct sums got[2];
+    for (int i = 0; i < 2; i++) {
+        accumulator_clear(&got[i].moments), profile_clear(&got[i].profile);
+        pairs_add(&got[i].moments, &got[i].profile, i ? &second : &first, (size_t)length, width);
+    }
+    assert_memory_equal(&got[0].moments, &alike.moments, sizeof alike.moments);
+    assert_memory_equal(&got[1].moments, &want.moments, sizeof want.moments);
+    assert_memory_equal(&got[1].profile, &want.profile, sizeof want.profile);
+    assert_int_equal(made.next, length);
+}
+
+// Rows that are made as they are needed, and a reference of which the sums are known: the same bits, also
+// where a block of either is not finite.
+static void test_made_and_known(void **state)
+{
+    (void)state;
+    static float ref[MOST], mode[MOST];
+    for (int spoiled = 0; spoiled < 4; spoiled++)
+        for (int s = 0; s < SHAPES; s++) {
+            const int count = shapes[s].length * shapes[s].width;
+            fill(ref, mode, MOST, KIND_PLAIN);
+            if (spoiled & 1) mode[count / 2] = NAN;
+            if (spoiled & 2) ref[count / 3] = INFINITY;
+            check_made(ref, mode, shapes[s].length, shapes[s].width);
+        }
+}
+
 // One at a time, or with another width: the same bits.
 static void test_parts(void **state)
 {
@@ -330,7 +392,7 @@ int main(void)
         cmocka_unit_test(test_kernels),   cmocka_unit_test(test_kernels_nonfinite),
         cmocka_unit_test(test_samples),   cmocka_unit_test(test_parts),
         cmocka_unit_test(test_nonfinite), cmocka_unit_test(test_outliers),
-        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_many),      cmocka_unit_test(test_made_and_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

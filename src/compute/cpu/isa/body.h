@@ -18,9 +18,9 @@
         .gemm_f32 = gemm_f32, .row_sums = row_sums, .gemm_s8 = gemm_s8, .norm = norm, .conv1d = conv1d,      \
         .scan_sequential = scan_sequential, .scan_blocked = scan_blocked, .hadamard = hadamard,              \
         .quantize_away = quantize_away, .round_half = round_half, .absmax = absmax, .finite = all_finite,    \
-        .logit_sums = logit_sums, .pair_ranges = pair_ranges, .pair_sums = pair_sums,                        \
-        .ssd_times = ssd_times, .ssd_sequential = ssd_sequential, .ssd_chunked = ssd_chunked,                \
-        .gated_norm = gated_norm, .columns = columns, .column_most = column_most,                            \
-        .quantize_even = quantize_even, .exp = exp_array, .softplus = softplus_array, .peak_f32 = peak_f32,  \
-        .peak_s8 = peak_s8,                                                                                  \
+        .logit_side = logit_side, .logit_sums = logit_sums, .pair_ranges = pair_ranges,                      \
+        .pair_sums = pair_sums, .pair_sums_known = pair_sums_known, .ssd_times = ssd_times,                  \
+        .ssd_sequential = ssd_sequential, .ssd_chunked = ssd_chunked, .gated_norm = gated_norm,              \
+        .columns = columns, .column_most = column_most, .quantize_even = quantize_even, .exp = exp_array,    \
+        .softplus = softplus_array, .peak_f32 = peak_f32, .peak_s8 = peak_s8,                                \
     }

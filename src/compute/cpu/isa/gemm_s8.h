@@ -177,11 +177,42 @@ VEC void s8_half(const uint8_t *w, const int16_t *wide, long groups, int rows, _
         sums[2 * i] = acc[i][0], sums[2 * i + 1] = acc[i][1];
 }
 
+// Half a panel of a tile: what becomes of its sums.
+VEC void s8_half_finish(const struct gemm_s8 *g, int row, long column, int rows, const __m256i *sums)
+{
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+        const __m256i bias = _mm256_set1_epi32(g->bias128[row + i]);
+        s8_finish(g, row + i, column, (vi)_mm256_add_epi32(s8_fold(sums[2 * i], sums[2 * i + 1]), bias));
+    }
+}
+
+// A depth of one chunk: the sums never leave the registers.
+VEC void s8_tile_flat(const struct gemm_s8 *g, int row, int panel, int rows, int panels)
+{
+    const long depth4 = s8_depth4(g);
+    int16_t wide[S8_ROWS * S8_WIDE];
+    for (int i = 0; i < rows; i++)
+        s8_widen(g->a + (row + i) * g->lda, 4 * depth4, wide + i * S8_WIDE);
+    for (int half = 0; half < 2 * panels; half++) {
+        __m256i sums[2 * S8_ROWS];
+#pragma GCC unroll 12
+        for (int i = 0; i < 2 * rows; i++)
+            sums[i] = _mm256_setzero_si256();
+        s8_half(g->w + (panel + half / 2) * depth4 * 64 + half % 2 * 32, wide, depth4, rows, sums);
+        s8_half_finish(g, row, (long)panel * KERNEL_LANES + half * VW, rows, sums);
+    }
+}
+
 VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows,
                  struct gemm_ahead ahead)
 {
     (void)overflows, (void)ahead;
     const long depth4 = s8_depth4(g), most = S8_CHUNK / 4;
+    if (depth4 <= most) {
+        s8_tile_flat(g, row, panel, rows, panels);
+        return;
+    }
     int16_t wide[S8_ROWS * S8_WIDE];
     __m256i sums[2 * S8_PANELS][2 * S8_ROWS];
     memset(sums, 0, sizeof sums[0] * 2 * (size_t)panels);
@@ -194,11 +225,7 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
                     sums[half]);
     }
     for (int half = 0; half < 2 * panels; half++)
-        for (int i = 0; i < rows; i++) {
-            const __m256i sum = s8_fold(sums[half][2 * i], sums[half][2 * i + 1]);
-            const __m256i bias = _mm256_set1_epi32(g->bias128[row + i]);
-            s8_finish(g, row + i, (long)panel * KERNEL_LANES + half * VW, (vi)_mm256_add_epi32(sum, bias));
-        }
+        s8_half_finish(g, row, (long)panel * KERNEL_LANES + half * VW, rows, sums[half]);
 }
 
 #else

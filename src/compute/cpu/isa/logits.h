@@ -52,27 +52,28 @@ static bool logit_top(const float *row, int count, int *index, float *most)
     return top_fold(&top, index, most);
 }
 
-struct logit_lanes {
-    vd sum[2][DPARTS], product[DPARTS];
-};
+// ---- sums: rows of so many vectors side by side ----
 
-// Eight logits of each; masked: only the first `count` of them.
-VEC void logit_step(struct logit_lanes *l, const float *reference, const float *mode, const vd most[2],
-                    bool masked, int count)
+enum { LOGIT_VECTORS = EXPS_SIDE_BY_SIDE, LOGIT_STEP = LOGIT_VECTORS * DW };
+#define EACH_LOGITS _Pragma("GCC unroll 4") for (int i = 0; i < LOGIT_VECTORS; i++)
+
+// LOGIT_STEP logits, of which the first `count` are there, and `room` for them where these are not all.
+VEC const float *logits_from(const float *row, int count, float room[LOGIT_STEP])
 {
-#pragma GCC unroll 4
-    for (int part = 0; part < DPARTS; part++) {
-        vd r = vd_load_floats(reference + part * DW) - most[0],
-           m = vd_load_floats(mode + part * DW) - most[1];
-        vd p = vd_exp(r), q = vd_exp(m);
-        if (masked) {
-            p = (vd)((vl)p & vl_first(count, part));
-            q = (vd)((vl)q & vl_first(count, part));
-        }
-        l->sum[0][part] += p;
-        l->sum[1][part] += q;
-        l->product[part] = vd_fma(p, r - m, l->product[part]);
-    }
+    if (count >= LOGIT_STEP) return row;
+    memset(room, 0, LOGIT_STEP * sizeof *room);
+    memcpy(room, row, (size_t)count * sizeof *room);
+    return room;
+}
+
+// v - most and its exponential, which is 0 behind the first `count`.
+VEC void logit_exps(const float *v, vd most, int count, vd *difference, vd *exps)
+{
+    EACH_LOGITS difference[i] = vd_load_floats(v + i * DW) - most;
+    EACH_LOGITS exps[i] = difference[i];
+    vd_exps(exps, LOGIT_VECTORS);
+    if (count >= LOGIT_STEP) return;
+    EACH_LOGITS exps[i] = (vd)((vl)exps[i] & vl_first(count, i));
 }
 
 VEC double sum_fold(const vd parts[DPARTS])
@@ -82,23 +83,61 @@ VEC double sum_fold(const vd parts[DPARTS])
     return fold(lane);
 }
 
-static void logit_sums(const float *reference, const float *mode, int count, struct logit_sums *sums)
+static void logit_side(const float *row, int count, struct logit_side *side, double *exps)
 {
-    const bool finite = logit_top(reference, count, &sums->top[0], &sums->most[0]);
-    sums->finite = logit_top(mode, count, &sums->top[1], &sums->most[1]) && finite;
-    if (!sums->finite) return;
-    const vd most[2] = {vd_set1((double)sums->most[0]), vd_set1((double)sums->most[1])};
-    struct logit_lanes l = {0};
-    int i = 0;
-    for (; i + SUM_LANES <= count; i += SUM_LANES)
-        logit_step(&l, reference + i, mode + i, most, false, 0);
-    if (i < count) {
-        float tail[2][SUM_LANES] = {{0}};
-        memcpy(tail[0], reference + i, (size_t)(count - i) * sizeof *reference);
-        memcpy(tail[1], mode + i, (size_t)(count - i) * sizeof *mode);
-        logit_step(&l, tail[0], tail[1], most, true, count - i);
+    side->finite = logit_top(row, count, &side->top, &side->most);
+    if (!side->finite) return;
+    const vd most = vd_set1((double)side->most);
+    vd sum[DPARTS] = {{0}};
+    for (int at = 0; at < count; at += LOGIT_STEP) {
+        float room[LOGIT_STEP];
+        double tail[LOGIT_STEP];
+        vd r[LOGIT_VECTORS], p[LOGIT_VECTORS];
+        const int left = count - at;
+        logit_exps(logits_from(row + at, left, room), most, left, r, p);
+        EACH_LOGITS sum[i % DPARTS] += p[i];
+        double *to = left < LOGIT_STEP ? tail : exps + at;
+        EACH_LOGITS vd_store(to + i * DW, p[i]);
+        if (left < LOGIT_STEP) memcpy(exps + at, tail, (size_t)left * sizeof *exps);
     }
-    sums->sum[0] = sum_fold(l.sum[0]);
-    sums->sum[1] = sum_fold(l.sum[1]);
+    side->sum = sum_fold(sum);
+}
+
+struct logit_lanes {
+    vd sum[DPARTS], product[DPARTS];
+};
+
+VEC void logit_step(struct logit_lanes *l, const float *reference, const double *exps, const float *mode,
+                    vd most_reference, vd most_mode, int count)
+{
+    vd m[LOGIT_VECTORS], q[LOGIT_VECTORS];
+    logit_exps(mode, most_mode, count, m, q);
+    EACH_LOGITS l->sum[i % DPARTS] += q[i];
+    EACH_LOGITS
+    {
+        const vd r = vd_load_floats(reference + i * DW) - most_reference;
+        l->product[i % DPARTS] = vd_fma(vd_load(exps + i * DW), r - m[i], l->product[i % DPARTS]);
+    }
+}
+
+static void logit_sums(const float *reference, const struct logit_side *side, const double *exps,
+                       const float *mode, int count, struct logit_sums *sums)
+{
+    sums->finite = logit_top(mode, count, &sums->top[1], &sums->most[1]) && side->finite;
+    if (!sums->finite) return;
+    sums->top[0] = side->top, sums->most[0] = side->most, sums->sum[0] = side->sum;
+    const vd most_reference = vd_set1((double)side->most), most_mode = vd_set1((double)sums->most[1]);
+    struct logit_lanes l = {{{0}}, {{0}}};
+    int at = 0;
+    for (; at + LOGIT_STEP <= count; at += LOGIT_STEP)
+        logit_step(&l, reference + at, exps + at, mode + at, most_reference, most_mode, LOGIT_STEP);
+    if (at < count) {
+        float tail[2][LOGIT_STEP];
+        double rest[LOGIT_STEP] = {0};
+        memcpy(rest, exps + at, (size_t)(count - at) * sizeof *rest);
+        logit_step(&l, logits_from(reference + at, count - at, tail[0]), rest,
+                   logits_from(mode + at, count - at, tail[1]), most_reference, most_mode, count - at);
+    }
+    sums->sum[1] = sum_fold(l.sum);
     sums->product = sum_fold(l.product);
 }

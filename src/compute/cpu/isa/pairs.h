@@ -111,10 +111,11 @@ VEC void anchored_add(vd *high, vd *low, vd v)
     *high = sum;
 }
 
-// One row; real: mask of those of its pairs that are not filled up with zeros.
-VEC void pair_row(struct pair_part *s, const struct pair_centre *c, vd a, vd b, vd d, bool masked, vl real)
+// One row; real: mask of those of its pairs that are not filled up with zeros; known: a's own sums are.
+VEC void pair_row(struct pair_part *s, const struct pair_centre *c, vd a, vd b, vd d, bool masked, vl real,
+                  bool known)
 {
-    s->abs[0] = vd_accumulate(s->abs[0], vd_abs(a));
+    if (!known) s->abs[0] = vd_accumulate(s->abs[0], vd_abs(a));
     s->abs[1] = vd_accumulate(s->abs[1], vd_abs(b));
     s->abs_diff = vd_accumulate(s->abs_diff, vd_abs(d));
     s->raw_squares = vd_fma(d, d, s->raw_squares);
@@ -125,7 +126,7 @@ VEC void pair_row(struct pair_part *s, const struct pair_centre *c, vd a, vd b, 
         low = vd_select(real, d, vd_set1(INFINITY));
         high = vd_select(real, d, vd_set1(-INFINITY));
     }
-    s->squares[0] = vd_fma(x, x, s->squares[0]);
+    if (!known) s->squares[0] = vd_fma(x, x, s->squares[0]);
     s->squares[1] = vd_fma(y, y, s->squares[1]);
     s->products = vd_fma(x, y, s->products);
     s->diff_squares = vd_fma(z, z, s->diff_squares);
@@ -136,7 +137,8 @@ VEC void pair_row(struct pair_part *s, const struct pair_centre *c, vd a, vd b, 
 // DW lanes of PAIR_ROWS rows; masked: of these pairs only the first `count` are real.  Counts the bins of the
 // rows before and leaves those of these rows in `bins`, so that counting never waits for arithmetic.
 VEC void pair_rows(struct pair_part *s, const struct pair_centre *c, const float *a, const float *b,
-                   uint8_t bins[BIN_BYTES], uint16_t (*histograms)[PAIR_BINS], bool masked, int count)
+                   uint8_t bins[BIN_BYTES], uint16_t (*histograms)[PAIR_BINS], bool masked, int count,
+                   bool known)
 {
     vd va[PAIR_ROWS], vb[PAIR_ROWS], size[PAIR_ROWS];
 #pragma GCC unroll 4
@@ -145,11 +147,11 @@ VEC void pair_rows(struct pair_part *s, const struct pair_centre *c, const float
         vb[row] = vd_load_floats(b + row * SUM_LANES);
         const vd d = vb[row] - va[row];
         const vl real = masked ? vl_first(count - row * SUM_LANES, 0) : (vl)d;
-        pair_row(s, c, va[row], vb[row], d, masked, real);
+        pair_row(s, c, va[row], vb[row], d, masked, real, known);
         size[row] = vd_abs(d);
         if ((row + 1) * DW % 8 == 0) pair_count(histograms + (row + 1) * DW - 8, bins + (row + 1) * DW - 8);
     }
-    anchored_add(&s->high[0], &s->low[0], (va[0] + va[1]) + (va[2] + va[3]));
+    if (!known) anchored_add(&s->high[0], &s->low[0], (va[0] + va[1]) + (va[2] + va[3]));
     anchored_add(&s->high[1], &s->low[1], (vb[0] + vb[1]) + (vb[2] + vb[3]));
     pair_bins(size, bins);
 }
@@ -172,12 +174,12 @@ VEC void pair_finish(const struct pair_part *s, struct pair_lanes *lanes, int at
 
 // What does not fill a step.
 VEC void pair_tail(struct pair_part *s, const struct pair_centre *c, const float *a, const float *b,
-                   uint8_t bins[BIN_BYTES], uint16_t (*histograms)[PAIR_BINS], int count)
+                   uint8_t bins[BIN_BYTES], uint16_t (*histograms)[PAIR_BINS], int count, bool known)
 {
     float rows[2][PAIR_STEP] = {{0}};
     memcpy(rows[0], a, (size_t)count * sizeof *a);
     memcpy(rows[1], b, (size_t)count * sizeof *b);
-    pair_rows(s, c, rows[0], rows[1], bins, histograms, true, count);
+    pair_rows(s, c, rows[0], rows[1], bins, histograms, true, count, known);
     memset(bins, PAIR_NO_BIN, BIN_BYTES);
     for (int i = 0; i < count; i++)
         if (i % SUM_LANES < DW) *bins++ = (uint8_t)profile_bin(fabs((double)rows[1][i] - (double)rows[0][i]));
@@ -194,8 +196,8 @@ VEC void pair_prefetch(const float *a, const float *b)
     }
 }
 
-static void pair_sums(const float *a, const float *b, int count, const struct pair_centre *centre,
-                      struct pair_lanes *lanes, uint16_t (*histograms)[PAIR_BINS])
+VEC void pair_all(const float *a, const float *b, int count, const struct pair_centre *centre,
+                  struct pair_lanes *lanes, uint16_t (*histograms)[PAIR_BINS], bool known)
 {
     for (int at = 0; at < SUM_LANES; at += DW, histograms += BIN_BYTES) {
         struct pair_part s = {.high = {vd_set1(centre->anchor[0]), vd_set1(centre->anchor[1])},
@@ -206,11 +208,23 @@ static void pair_sums(const float *a, const float *b, int count, const struct pa
         int i = at;
         for (; i + PAIR_STEP - SUM_LANES + DW <= count; i += PAIR_STEP) {
             pair_prefetch(a + i, b + i);
-            pair_rows(&s, centre, a + i, b + i, bins, histograms, false, 0);
+            pair_rows(&s, centre, a + i, b + i, bins, histograms, false, 0, known);
         }
-        if (i < count) pair_tail(&s, centre, a + i, b + i, bins, histograms, count - i);
+        if (i < count) pair_tail(&s, centre, a + i, b + i, bins, histograms, count - i, known);
         for (int j = 0; j < BIN_BYTES; j += 8)
             pair_count(histograms + j, bins + j);
         pair_finish(&s, lanes, at);
     }
+}
+
+static void pair_sums(const float *a, const float *b, int count, const struct pair_centre *centre,
+                      struct pair_lanes *lanes, uint16_t (*histograms)[PAIR_BINS])
+{
+    pair_all(a, b, count, centre, lanes, histograms, false);
+}
+
+static void pair_sums_known(const float *a, const float *b, int count, const struct pair_centre *centre,
+                            struct pair_lanes *lanes, uint16_t (*histograms)[PAIR_BINS])
+{
+    pair_all(a, b, count, centre, lanes, histograms, true);
 }

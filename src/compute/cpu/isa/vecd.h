@@ -49,6 +49,13 @@ VEC vd vd_bits(vl v)
     return bits;
 }
 
+VEC vd vd_load(const double *p)
+{
+    vd v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
 VEC void vd_store(double *p, vd v)
 {
     memcpy(p, &v, sizeof v);
@@ -146,27 +153,41 @@ VEC vl vl_first(int count, int part)
 
 // exp(x) for x <= 709, relative error below 4e-16; what is below -700 counts as -700.  Cody-Waite reduction
 // by n = rint(x / ln 2), which is read off the last bits of the sum with 1.5 * 2^52, then a polynomial of
-// degree 11 (relative fit error 2e-17), then n is added to the exponent.
-VEC vd vd_exp(vd x)
+// degree 11 (relative fit error 2e-17), then n is added to the exponent.  Several side by side, operation by
+// operation, because each waits for the one in front of it for longer than a processor sees ahead.
+enum { EXPS_SIDE_BY_SIDE = 4 };
+#define EACH_EXP _Pragma("GCC unroll 4") for (int i = 0; i < count; i++)
+#define EXP_STEP(c) EACH_EXP p[i] = vd_fma(p[i], x[i], vd_set1(c))
+
+// count: a constant up to EXPS_SIDE_BY_SIDE
+VEC void vd_exps(vd *x, int count)
 {
     const vd magic = vd_set1(0x1.8p+52);
-    x = vd_max(x, vd_set1(-700.0));
-    vd shifted = vd_fma(x, vd_set1(0x1.71547652b82fep+0), magic), n = shifted - magic;
-    vd r = vd_fma(n, vd_set1(-0x1.62e42fee00000p-1), x);
-    r = vd_fma(n, vd_set1(-0x1.a39ef35793c76p-33), r);
-    vd p = vd_set1(0x1.af38b54e1e505p-26);
-    p = vd_fma(p, r, vd_set1(0x1.28918590c4da6p-22));
-    p = vd_fma(p, r, vd_set1(0x1.71de0da7cb8b6p-19));
-    p = vd_fma(p, r, vd_set1(0x1.a019b90cf6663p-16));
-    p = vd_fma(p, r, vd_set1(0x1.a01a01a7c6c86p-13));
-    p = vd_fma(p, r, vd_set1(0x1.6c16c1788bea9p-10));
-    p = vd_fma(p, r, vd_set1(0x1.11111111109acp-7));
-    p = vd_fma(p, r, vd_set1(0x1.5555555553d63p-5));
-    p = vd_fma(p, r, vd_set1(0x1.5555555555556p-3));
-    p = vd_fma(p, r, vd_set1(0x1.0000000000001p-1));
-    p = vd_fma(p, r, vd_set1(1.0));
-    p = vd_fma(p, r, vd_set1(1.0));
-    return vd_bits(vl_bits(p) + (vl_bits(shifted) << 52));
+    vd shifted[EXPS_SIDE_BY_SIDE], n[EXPS_SIDE_BY_SIDE], p[EXPS_SIDE_BY_SIDE];
+    EACH_EXP x[i] = vd_max(x[i], vd_set1(-700.0));
+    EACH_EXP shifted[i] = vd_fma(x[i], vd_set1(0x1.71547652b82fep+0), magic);
+    EACH_EXP n[i] = shifted[i] - magic;
+    EACH_EXP x[i] = vd_fma(n[i], vd_set1(-0x1.62e42fee00000p-1), x[i]);
+    EACH_EXP x[i] = vd_fma(n[i], vd_set1(-0x1.a39ef35793c76p-33), x[i]);
+    EACH_EXP p[i] = vd_set1(0x1.af38b54e1e505p-26);
+    EXP_STEP(0x1.28918590c4da6p-22);
+    EXP_STEP(0x1.71de0da7cb8b6p-19);
+    EXP_STEP(0x1.a019b90cf6663p-16);
+    EXP_STEP(0x1.a01a01a7c6c86p-13);
+    EXP_STEP(0x1.6c16c1788bea9p-10);
+    EXP_STEP(0x1.11111111109acp-7);
+    EXP_STEP(0x1.5555555553d63p-5);
+    EXP_STEP(0x1.5555555555556p-3);
+    EXP_STEP(0x1.0000000000001p-1);
+    EXP_STEP(1.0);
+    EXP_STEP(1.0);
+    EACH_EXP x[i] = vd_bits(vl_bits(p[i]) + (vl_bits(shifted[i]) << 52));
+}
+
+VEC vd vd_exp(vd x)
+{
+    vd_exps(&x, 1);
+    return x;
 }
 
 #endif
