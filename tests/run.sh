@@ -11,7 +11,7 @@
 # SSMSWEEP_FUZZ=ON adds a short run of the fuzz targets, with clang (label fuzz);
 # SSMSWEEP_LONG=1 takes all variants of the tests that have several; SSMSWEEP_GOLDEN=DIR adds the tokenizer's golden files,
 # SSMSWEEP_CHECKPOINTS=DIR checkpoints of others with golden outputs (tests/cli/published.py).
-# Takes less than twenty minutes on two idle cores.  Exit status: 0 only if every test passed.
+# Takes less than sixteen minutes on two idle cores.  Exit status: 0 only if every test passed.
 set -eu
 cd "$(dirname "$0")/.."
 . jobs/environment.sh

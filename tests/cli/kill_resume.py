@@ -3,7 +3,7 @@
 bytes of the run that nobody disturbed, and no more is computed twice than was at work when the signal came: all
 runs of a sample on each rank.  A third of the jobs has noisy re-runs, another third recipes, and each layer by itself; half of
 the attempts write by MPI-IO, or nine of ten where there is time.
-   kill_resume.py [mamba2] [RUNS [SEED]]      8 runs (of Mamba-2 3), or 44 with SSMSWEEP_LONG=1; the seed is printed"""
+   kill_resume.py [mamba2] [RUNS [SEED]]      8 runs (of Mamba-2 3), or 32 with SSMSWEEP_LONG=1; the seed is printed"""
 import collections
 import concurrent.futures
 import os
@@ -17,7 +17,7 @@ import harness
 import recovery
 import sweep_files
 
-RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 44 if harness.LONG else 3 if recovery.MAMBA2 else 8
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 32 if harness.LONG else 3 if recovery.MAMBA2 else 8
 SEED = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1 << 30)
 LIMIT = harness.LIMIT
 LINES = 100    # about what a whole run with -v says

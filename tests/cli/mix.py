@@ -205,9 +205,8 @@ def check_resume(checks, folder):
     result = mix(folder, "--resume", *BUDGET, *FEW_PIECES, ranks=3)
     checks.check(result.status == 0 and [harness.read_bytes(os.path.join(folder, "m-c", n)) for n in names] == before, "--resume at -n 3: the same bytes", result.err)
     if harness.LONG:
-        for ranks in (2, 4):
-            result = mix(folder, *BUDGET, *FEW_PIECES, ranks=ranks, name="n%d" % ranks)
-            checks.check(harness.read_bytes(os.path.join(folder, "n%d-c" % ranks, "mix.json")) == before[0], "-n %d: the same bytes" % ranks, result.err)
+        result = mix(folder, *BUDGET, *FEW_PIECES, ranks=4, name="n4")
+        checks.check(harness.read_bytes(os.path.join(folder, "n4-c", "mix.json")) == before[0], "-n 4: the same bytes", result.err)
 
 
 def check_table(checks, folder):

@@ -15,7 +15,7 @@ CMAKE, BUILD = sys.argv[1:3]
 
 
 def build():
-    configure = [CMAKE, "--preset", "mpich", "-S", harness.SOURCE, "-B", BUILD, "-DSSMSWEEP_WERROR=ON"]
+    configure = [CMAKE, "--preset", "mpich", "-S", harness.SOURCE, "-B", BUILD, "-DSSMSWEEP_CUDA=OFF", "-DSSMSWEEP_WERROR=ON"]
     subprocess.run(configure, check=True, cwd=harness.SOURCE, stdout=subprocess.DEVNULL)
     subprocess.run([CMAKE, "--build", BUILD, "--target", "ssmsweep", "-j", "2"], check=True, stdout=subprocess.DEVNULL)
     return os.path.join(BUILD, "ssmsweep")
