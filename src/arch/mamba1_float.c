@@ -13,18 +13,22 @@ struct layer {
     const struct float_layer *p;
     struct leading ld;
     bool half;
+    float *state; // where the scan leaves it for observers, of each sample; NULL: nobody observes
 };
 
 // ---- observers ----
 
-// had(values), turned in the room for captures.
+// had(values), turned in the room for captures, in memory of the backend.
 static void observe_rotated(const struct layer *l, int site, const struct hadamard *rotation,
                             const float *values, long ld, int width)
 {
     float *room = l->pass->room;
     const struct seen seen = {.values = values, .ld = ld, .width = (int)ld, .rotation = rotation};
-    l->on->give(l->batch, &seen, room);
-    const struct observed observed = {room, l->batch->tokens, ld, {{0, width}}, 1, room};
+    if (l->on->keep)
+        l->on->keep(l->batch, &seen, room);
+    else
+        l->on->give(l->batch, &seen, room);
+    const struct observed observed = {room, l->batch->tokens, ld, {{0, width}}, 1, .scratch = room};
     l->pass->observe(l->pass, site, &observed);
 }
 
@@ -34,8 +38,8 @@ static void observe_inputs(const struct layer *l)
     const int I = l->d->d_inner, tokens = l->batch->tokens;
     float *room = l->pass->room;
     // `y`, with the room behind it, is still free.
-    const struct observed xz = {w->xz, tokens, 2L * l->ld.I, {{0, I}, {l->ld.I, I}}, 2, w->y};
-    const struct observed c = {w->v, tokens, l->ld.I, {{0, I}}, 1, room};
+    const struct observed xz = {w->xz, tokens, 2L * l->ld.I, {{0, I}, {l->ld.I, I}}, 2, .scratch = w->y};
+    const struct observed c = {w->v, tokens, l->ld.I, {{0, I}}, 1, .scratch = room};
     observe_rotated(l, SITE_IN_PROJ_INPUT, &l->pass->rotations->model.forward, l->pass->xhat, l->ld.D,
                     l->d->d_model);
     l->pass->observe(l->pass, SITE_IN_PROJ_OUTPUT, &xz);
@@ -48,9 +52,10 @@ static void observe_scan(const struct layer *l)
     const struct leading *ld = &l->ld;
     const int I = l->d->d_inner, R = l->d->dt_rank, N = l->d->d_state, tokens = l->batch->tokens;
     float *room = l->pass->room;
-    const struct observed dbl = {w->dbl, tokens, ld->dbl, {{0, R}, {ld->R, N}, {ld->R + ld->N, N}}, 3, room};
-    const struct observed dt = {w->dt, tokens, ld->I, {{0, I}}, 1, room};
-    const struct observed state = {w->state, N, ld->I, {{0, I}}, 1, room};
+    const struct observed dbl = {w->dbl, tokens,         ld->dbl, {{0, R}, {ld->R, N}, {ld->R + ld->N, N}},
+                                 3,      .scratch = room};
+    const struct observed dt = {w->dt, tokens, ld->I, {{0, I}}, 1, .scratch = room};
+    const struct observed state = {l->state, N, ld->I, {{0, I}}, 1, room, .of_samples = true};
     l->pass->observe(l->pass, SITE_X_PROJ_OUTPUT, &dbl);
     l->pass->observe(l->pass, SITE_DT_PROJ_OUTPUT, &dt);
     l->pass->observe(l->pass, SITE_SSM_STATE, &state);
@@ -123,7 +128,7 @@ static void scan_tokens(const struct layer *l)
                               .y = w->y,
                               .ldy = l->ld.I,
                               .half = l->half,
-                              .last_state = w->state};
+                              .last_state = l->state};
     l->on->scan(l->batch, &scan);
 }
 
@@ -135,6 +140,16 @@ static bool give(const struct layer *l, int component, const float *values, long
             .values = values, .ld = ld, .width = width, .again = component == COMPONENT_SSM_INPUT});
 }
 
+// Where the backend takes one sample at a time the family's own place.
+static float *place_of_state(const struct pass *pass)
+{
+    const struct mamba1_work *w = pass->work;
+    const struct backend *on = pass->batch->backend;
+    const long count = (long)pass->dims->d_state * round_up16(pass->dims->d_inner);
+    if (!pass->observe) return NULL;
+    return on->per_sample ? on->per_sample(pass->batch, count) : w->state;
+}
+
 bool mamba1_layer_float(const struct pass *pass)
 {
     const struct layer l = {.pass = pass,
@@ -144,7 +159,8 @@ bool mamba1_layer_float(const struct pass *pass)
                             .w = pass->work,
                             .p = pass->weights,
                             .ld = leading_of(pass->dims),
-                            .half = pass->recipe->precision == PRECISION_FP16};
+                            .half = pass->recipe->precision == PRECISION_FP16,
+                            .state = place_of_state(pass)};
     const int D = pass->dims->d_model, I = pass->dims->d_inner;
     pass->batch->broken = pass->batch->tokens; // no cast hides what is not finite
     project_in(&l);

@@ -121,7 +121,7 @@ static void observe_part(const struct layer *l, int site, const float *values, l
     const float *found = l->on->give(l->batch, &seen, room);
     if (found != room) memcpy(room, found, (size_t)count * sizeof *room);
     memset(room + count, 0, (size_t)(round_up16(count) - count) * sizeof *room);
-    const struct observed observed = {room, 1, round_up16(count), {{0, count}}, 1, room};
+    const struct observed observed = {room, 1, round_up16(count), {{0, count}}, 1, .scratch = room};
     l->pass->observe(l->pass, site, &observed);
 }
 
@@ -153,8 +153,8 @@ static void observe(const struct layer *l)
         observe_part(l, parts[i].site, parts[i].values, parts[i].ld, parts[i].width,
                      parts[i].site == MAMBA2_SITE_OUT_PROJ_INPUT && groups ? groups->channels : NULL,
                      parts[i].rotation);
-    const struct observed state = {l->w->state,  (long)w->H * l->d->d_state, w->ldP, {{0, l->d->head_dim}}, 1,
-                                   l->pass->room};
+    const struct observed state = {l->w->state, (long)w->H * l->d->d_state, w->ldP, {{0, l->d->head_dim}},
+                                   1,           .scratch = l->pass->room};
     l->pass->observe(l->pass, MAMBA2_SITE_STATE, &state);
 }
 

@@ -158,12 +158,24 @@ static long keep_candidates(float *v, long count, long *low, long *high)
     return kept;
 }
 
-float calibrate_quantile(float *v, long count, double alpha)
+struct quantile quantile_place(long count, double alpha)
 {
     const double position = alpha * (double)(count - 1);
-    long low = (long)floor(position), high = low + 1 < count ? low + 1 : count - 1;
-    const float weight = (float)(position - (double)low);
+    const long low = (long)floor(position);
+    return (struct quantile){low, low + 1 < count ? low + 1 : count - 1, (float)(position - (double)low)};
+}
+
+float quantile_between(const struct quantile *quantile, float low, float high)
+{
+    const float slope = high - low;
+    return low + slope * quantile->weight;
+}
+
+float calibrate_quantile(float *v, long count, double alpha)
+{
+    const struct quantile at = quantile_place(count, alpha);
+    long low = at.low, high = at.high;
     const long kept = keep_candidates(v, count, &low, &high);
-    const float a = select_kth(v, kept, low), b = select_kth(v, kept, high), slope = b - a;
-    return a + slope * weight;
+    const float a = select_kth(v, kept, low), b = select_kth(v, kept, high);
+    return quantile_between(&at, a, b);
 }

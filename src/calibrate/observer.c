@@ -9,9 +9,11 @@
 
 // A float's exponent and the first 4 bits of its mantissa number the bins.
 enum { MANTISSA_BITS = 23, SHIFT = MANTISSA_BITS - 4, BIAS = 127 };
-static const uint32_t lowest = (uint32_t)(HISTOGRAM_LOWEST + BIAS) << MANTISSA_BITS,
-                      highest = (uint32_t)(HISTOGRAM_HIGHEST + BIAS) << MANTISSA_BITS,
+#define BITS_OF(exponent) ((uint32_t)((exponent) + BIAS) << MANTISSA_BITS)
+static const uint32_t lowest = BITS_OF(HISTOGRAM_LOWEST), highest = BITS_OF(HISTOGRAM_HIGHEST),
                       infinity = UINT32_C(0xff) << MANTISSA_BITS;
+const struct bit_bins histogram_bit_bins = {BITS_OF(HISTOGRAM_LOWEST), BITS_OF(HISTOGRAM_HIGHEST), SHIFT,
+                                            HISTOGRAM_BINS};
 
 void histogram_add(uint32_t bins[HISTOGRAM_BINS], const float *values, long count)
 {

@@ -146,12 +146,6 @@ const float *forward_fetch(struct forward *forward, const float *from, long coun
 
 // ---- captures and observers ----
 
-// What a layer hands on goes to these.
-struct sink {
-    const struct capture *capture;         // NULL: nothing is captured
-    const struct observation *observation; // NULL: nobody observes
-};
-
 static bool give(const struct pass *pass, int component, const struct seen *seen)
 {
     const struct capture *capture = ((const struct sink *)pass->context)->capture;
@@ -169,43 +163,6 @@ static bool give(const struct pass *pass, int component, const struct seen *seen
     }
     return values &&
            capture->take(capture->context, pass->layer, component, values, pass->batch->tokens, seen->width);
-}
-
-// The quantile of a compact copy, which it may reorder.
-static float quantile(const struct observed *observed, double alpha)
-{
-    long count = 0;
-    for (long t = 0; t < observed->rows; t++)
-        for (int p = 0; p < observed->parts; p++) {
-            const int width = observed->columns[p].width;
-            memmove(observed->scratch + count,
-                    observed->values + t * observed->ld + observed->columns[p].first,
-                    (size_t)width * sizeof *observed->scratch);
-            count += width;
-        }
-    return calibrate_quantile(observed->scratch, count, alpha);
-}
-
-// The histogram first: the quantile may reorder the values.
-static void observe(const struct pass *pass, int site, const struct observed *observed)
-{
-    const struct observation *observation = ((const struct sink *)pass->context)->observation;
-    const struct observers *observers = observation->observers;
-    if (observation->see) {
-        observation->see(observation->context, pass->layer, site, observed);
-        return;
-    }
-    const enum observer observer = observers->of_site[site];
-    const long at = (long)pass->layer * observers->n_sites + site;
-    for (long t = 0; observer_takes_histogram(observer) && t < observed->rows; t++)
-        for (int p = 0; p < observed->parts; p++)
-            histogram_add(observation->histogram + at * HISTOGRAM_BINS,
-                          observed->values + t * observed->ld + observed->columns[p].first,
-                          observed->columns[p].width);
-    observation->numbers[at] =
-        observer_takes_quantile(observer)
-            ? quantile(observed, observers->percentile_alpha)
-            : pass->batch->backend->most(pass->batch, observed->values, observed->rows * observed->ld);
 }
 
 // ---- the pass ----
@@ -306,7 +263,7 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct r
         .dither = forward->dither,
         .layer = layer,
         .give = give,
-        .observe = by_site ? observe : NULL,
+        .observe = by_site ? sink_observe : NULL,
         .group_most = by_group ? observation->numbers + behind_sites + layer * of_groups : NULL,
         .channel_means = observation && observation->channel_means
                              ? observation->channel_means + (long)layer * d->d_inner

@@ -68,4 +68,13 @@ struct forward {
     int8_t *codes;
 };
 
+// What a layer hands on goes to these.
+struct sink {
+    const struct capture *capture;         // NULL: nothing is captured
+    const struct observation *observation; // NULL: nobody observes
+};
+
+// As struct pass has it, into the observation of the sink that is its context (observe.c).
+void sink_observe(const struct pass *pass, int site, const struct observed *observed);
+
 #endif

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibration.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "device.h"
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/plan/predict.h"
@@ -159,8 +161,15 @@ struct calibration {
     uint32_t *counts; // histogram of the sample at work; NULL where none is taken
     struct hash *hash;
     struct scheduler *scheduler;
-    int sample; // at work
+    struct task *task;
+    double pass; // tokens of the pass at work
+    // Samples that go together on a GPU: `together` at most, 0: there is none.
+    int together;
+    float *numbers;       // [together][plan_observed()]
+    uint32_t *histograms; // [together][counts_of()]; NULL as above
 };
+
+enum { TOGETHER_BYTES = 128 << 20, MOST_TOGETHER = 256 }; // for what is observed of them
 
 // In tokens of a layer, all of which cost the same.
 static double sample_cost(const struct worker *worker, int sample)
@@ -172,8 +181,7 @@ static bool observe_between_layers(void *context, int layer)
 {
     const struct calibration *calibration = context;
     struct scheduler *scheduler = calibration->scheduler;
-    if (layer > 0)
-        scheduler_advance(scheduler, calibration->worker->calibration->length[calibration->sample]);
+    if (layer > 0) scheduler_advance(scheduler, calibration->pass);
     scheduler_poll(scheduler);
     return !scheduler_overdue(scheduler);
 }
@@ -184,6 +192,7 @@ static bool observe(struct calibration *calibration, int sample, const struct ob
     const struct worker *worker = calibration->worker;
     const struct corpus *corpus = worker->calibration;
     const struct capture capture = {.between_layers = observe_between_layers, .context = calibration};
+    calibration->pass = corpus->length[sample];
     log_rank(worker->log, LOG_VERBOSE, "observes sample %d", sample);
     return forward_observe(worker->forward, observation,
                            corpus->ids + (size_t)sample * (size_t)corpus->max_tokens, corpus->length[sample],
@@ -191,18 +200,27 @@ static bool observe(struct calibration *calibration, int sample, const struct ob
 }
 
 // The digest of a sample takes its numbers, then its histogram.
-static enum status store_observation(struct calibration *calibration, int sample,
-                                     const struct observation *observation, struct error *err)
+static enum status store_observation(struct calibration *calibration, int sample, const float *numbers,
+                                     const uint32_t *histogram, struct error *err)
 {
     unsigned char digest[HASH_BYTES];
-    const size_t row = plan_observed(calibration->worker->plan);
-    hash_update(calibration->hash, observation->numbers, row * sizeof *observation->numbers);
-    if (observation->histogram)
-        hash_update(calibration->hash, observation->histogram,
-                    counts_of(calibration->worker->plan) * sizeof *observation->histogram);
+    const struct plan *plan = calibration->worker->plan;
+    hash_update(calibration->hash, numbers, row_of(plan) * sizeof *numbers);
+    if (histogram) hash_update(calibration->hash, histogram, counts_of(plan) * sizeof *histogram);
     hash_finish(calibration->hash, digest);
-    return store_write_observed(calibration->store, sample, observation->numbers, observation->histogram,
-                                digest, err);
+    return store_write_observed(calibration->store, sample, numbers, histogram, digest, err);
+}
+
+// The sample on the processor, into known->numbers and calibration->counts.  False: grace is over.
+static bool observe_here(struct calibration *calibration, int sample)
+{
+    const struct worker *worker = calibration->worker;
+    const struct observation observation = {.observers = &worker->plan->observers,
+                                            .numbers = calibration->known->numbers,
+                                            .histogram = calibration->counts};
+    memset(observation.numbers, 0, plan_observed(worker->plan) * sizeof *observation.numbers);
+    if (calibration->counts) memset(calibration->counts, 0, counts_of(worker->plan) * sizeof(uint32_t));
+    return observe(calibration, sample, &observation);
 }
 
 static enum status observe_sample(void *context, int item, struct scheduler *scheduler, struct error *err)
@@ -210,15 +228,10 @@ static enum status observe_sample(void *context, int item, struct scheduler *sch
     struct calibration *calibration = context;
     const struct worker *worker = calibration->worker;
     const int sample = calibration->samples[item];
-    const struct observation observation = {.observers = &worker->plan->observers,
-                                            .numbers = calibration->known->numbers,
-                                            .histogram = calibration->counts};
     calibration->scheduler = scheduler;
-    calibration->sample = sample;
-    memset(observation.numbers, 0, plan_observed(worker->plan) * sizeof *observation.numbers);
-    if (calibration->counts) memset(calibration->counts, 0, counts_of(worker->plan) * sizeof(uint32_t));
-    if (observe(calibration, sample, &observation)) {
-        if (store_observation(calibration, sample, &observation, err) == STATUS_OK) {
+    if (observe_here(calibration, sample)) {
+        if (store_observation(calibration, sample, calibration->known->numbers, calibration->counts, err) ==
+            STATUS_OK) {
             observations_take(calibration->known, worker->plan, sample, calibration->counts);
             scheduler_complete(scheduler, sample_cost(worker, sample));
             return STATUS_OK;
@@ -228,6 +241,83 @@ static enum status observe_sample(void *context, int item, struct scheduler *sch
         worker_overdue(worker, err);
     }
     return err->status;
+}
+
+// ---- on a GPU: all samples of a batch are seen, then stored, then taken ----
+
+// What was observed of sample `at` of the batch.
+static float *numbers_at(const struct calibration *calibration, int at)
+{
+    return calibration->numbers + (size_t)at * row_of(calibration->worker->plan);
+}
+
+static uint32_t *histogram_at(const struct calibration *calibration, int at)
+{
+    if (!calibration->histograms) return NULL;
+    return calibration->histograms + (size_t)at * counts_of(calibration->worker->plan);
+}
+
+// What is not finite has the processor's bits where the processor finds it.
+static bool settle_broken(struct calibration *calibration, int at, int sample)
+{
+    const size_t row = row_of(calibration->worker->plan);
+    float *numbers = numbers_at(calibration, at);
+    size_t i = 0;
+    while (i < row && isfinite(numbers[i]))
+        i++;
+    if (i == row) return true;
+    if (!observe_here(calibration, sample)) return false;
+    memcpy(numbers, calibration->known->numbers, row * sizeof *numbers);
+    if (calibration->counts)
+        memcpy(histogram_at(calibration, at), calibration->counts,
+               counts_of(calibration->worker->plan) * sizeof *calibration->counts);
+    return true;
+}
+
+static bool look_at(struct calibration *calibration, const int *samples, int count)
+{
+    const struct worker *worker = calibration->worker;
+    const struct capture capture = {.between_layers = observe_between_layers, .context = calibration};
+    for (int i = 0; i < count; i++)
+        log_rank(worker->log, LOG_VERBOSE, "observes sample %d", samples[i]);
+    for (int at = 0, n; at < count; at += n) {
+        struct observation observation = {.observers = &worker->plan->observers,
+                                          .numbers = numbers_at(calibration, at),
+                                          .histogram = histogram_at(calibration, at)};
+        calibration->pass = 0;
+        n = device_look(worker->gpu, samples + at, count - at, &observation, &capture);
+        if (n == 0) return false;
+        for (int i = at; i < at + n; i++)
+            scheduler_advance(calibration->scheduler, sample_cost(worker, samples[i]));
+    }
+    for (int i = 0; i < count; i++)
+        if (!settle_broken(calibration, i, samples[i])) return false;
+    return true;
+}
+
+static bool observe_many(void *context, int first, int count, struct scheduler *scheduler)
+{
+    struct calibration *calibration = context;
+    const struct worker *worker = calibration->worker;
+    const int *samples = calibration->samples + first;
+    struct error err = {0};
+    double cost = 0;
+    calibration->scheduler = scheduler;
+    if (count > calibration->together || !look_at(calibration, samples, count)) {
+        if (!device_works(worker->gpu)) calibration->task->run_many = NULL; // it is lost
+        return false;
+    }
+    for (int i = 0; i < count; i++)
+        if (store_observation(calibration, samples[i], numbers_at(calibration, i),
+                              histogram_at(calibration, i), &err))
+            return false; // and again one by one
+    for (int i = 0; i < count; i++) {
+        memcpy(calibration->known->numbers, numbers_at(calibration, i), row_of(worker->plan) * sizeof(float));
+        observations_take(calibration->known, worker->plan, samples[i], histogram_at(calibration, i));
+        cost += sample_cost(worker, samples[i]);
+    }
+    scheduler_complete(scheduler, cost);
+    return true;
 }
 
 static int list_absent(const struct observations *known, int *samples)
@@ -250,11 +340,39 @@ static enum status open_calibration(struct calibration *calibration, struct erro
     return comm_agree(calibration->worker->comm, err);
 }
 
+// Equal on all ranks: 0 where GPUs have no part in it.
+static int most_together(const struct calibration *calibration)
+{
+    const struct worker *worker = calibration->worker;
+    const size_t counts = calibration->counts ? counts_of(worker->plan) * sizeof *calibration->counts : 0,
+                 bytes = row_of(worker->plan) * sizeof *calibration->numbers + counts;
+    if (worker->devices == 0 || !device_can_look(worker)) return 0;
+    const size_t most = TOGETHER_BYTES / bytes + 1;
+    return most < MOST_TOGETHER ? (int)most : MOST_TOGETHER;
+}
+
+// Where memory is out the processor does all of it.
+static bool open_together(struct calibration *calibration, int samples)
+{
+    const size_t most = (size_t)samples;
+    if (samples == 0 || !calibration->worker->gpu) return false;
+    calibration->numbers = malloc(most * row_of(calibration->worker->plan) * sizeof *calibration->numbers);
+    if (calibration->counts)
+        calibration->histograms =
+            malloc(most * counts_of(calibration->worker->plan) * sizeof *calibration->histograms);
+    calibration->together = samples;
+    return calibration->numbers && (calibration->histograms || !calibration->counts) &&
+           device_begin_look(calibration->worker->gpu, samples);
+}
+
 static void close_calibration(struct calibration *calibration)
 {
     hash_close(calibration->hash);
+    free(calibration->numbers);
+    free(calibration->histograms);
     free(calibration->counts);
     free(calibration->samples);
+    device_end_look(calibration->worker->gpu);
 }
 
 enum status calibration_observe(const struct worker *worker, struct store *store, struct observations *known,
@@ -270,7 +388,12 @@ enum status calibration_observe(const struct worker *worker, struct store *store
                         .run = observe_sample,
                         .context = &calibration,
                         .stop = worker->stop,
-                        .log = worker->log};
+                        .log = worker->log,
+                        .batch_limit = most_together(&calibration),
+                        .together_ranks = worker->devices};
+    calibration.task = &task;
+    const int together = task.batch_limit < task.n_items ? task.batch_limit : task.n_items;
+    if (open_together(&calibration, together)) task.run_many = observe_many, task.together = together;
     for (int i = 0; i < task.n_items && worker->comm->rank == 0; i++)
         progress->all_work += sample_cost(worker, calibration.samples[i]);
     if (scheduler_run(worker->comm, &task, progress, err) == STATUS_OK)

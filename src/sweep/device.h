@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The GPU of a rank: which one, if any; and items that go through the model there, many samples at a time.
+// The GPU of a rank: which one, if any (device.c); samples of the calibration and items that go through the
+// model there, many samples at a time (device_batch.c).
 // What it cannot do, or fails in, is left to the processor: the bits are the same.
 #ifndef SSMSWEEP_SWEEP_DEVICE_H
 #define SSMSWEEP_SWEEP_DEVICE_H
@@ -10,9 +11,10 @@
 #include "ssmsweep/sweep/sweep.h"
 #include "worker.h"
 
-// Collective.  Shares the GPUs of each node out among its ranks: one rank for each, those with the lowest
-// numbers; rank r of a node looks at its device r modulo their number first.  sweep->device: of this rank, or
-// -1; the log says who computes where.  STATUS_USAGE: the job asks for a GPU, and no rank has one.
+// Collective.  Shares the GPUs of each node out among its ranks, one rank for each, the lowest ranks first:
+// rank r of a node looks at device r modulo their number, of those that it sees, then at those behind it.
+// sweep->device: of this rank, or -1; the log says who computes where.  STATUS_USAGE: the job asks for a GPU,
+// and no rank has one.
 enum status device_choose(struct sweep *sweep, struct error *err);
 
 // Local, equal on all ranks, once the model is known.  Gives the GPUs up where they do not know its family;
@@ -33,14 +35,36 @@ static inline size_t device_memory_bytes(const struct device_memory *memory)
 // Local, of the rank's device, before anything is there.
 void device_foresee(struct device_memory *memory, const struct worker *worker);
 
-struct device; // opaque: a rank's batch on its GPU
+struct device; // opaque: what a rank has on its GPU: the weights and a workspace, once for both phases
 
-// Local.  *device: NULL where the rank has none, or where there is no memory on it, which the log says.
-void device_open(struct device **device, const struct worker *worker, struct store *store,
-                 const float *scales, struct finished *finished);
-void device_close(struct device *device); // NULL is fine
+// Local.  Takes the GPU of the worker; there is one.  What is wrong with it the log says, and nothing is
+// computed there then.  STATUS_IO: out of memory of the host.
+enum status device_open(struct device **device, const struct worker *worker, struct error *err);
+void device_close(struct device *device);       // NULL is fine, as for all of these
+bool device_works(const struct device *device); // or is anything left to the processor?
 
-// Local.  So many items are worth taking at once; 0 for NULL.
+// ---- calibration ----
+
+// Local, equal on all ranks.  Can GPUs observe the samples of this calibration?
+bool device_can_look(const struct worker *worker);
+
+// Local.  Makes ready for passes of up to so many samples; false: there are none, the log says why.
+bool device_begin_look(struct device *device, int samples);
+void device_end_look(struct device *device);
+
+// Local.  One pass over those samples of the calibration that fit, of samples[0 .. count) the first; returns
+// their number.  observation: numbers and histogram are theirs, with room for `count`.  0: the time of grace
+// is over, or the processor is to do it; the log says why.
+int device_look(struct device *device, const int *samples, int count, struct observation *observation,
+                const struct capture *capture);
+
+// ---- the sweep ----
+
+// Local.  Makes ready for items; false: there is no memory on it, which the log says.  All that is given is
+// borrowed.
+bool device_begin(struct device *device, struct store *store, const float *scales, struct finished *finished);
+
+// Local.  So many items are worth taking at once; 0: none.
 int device_items(const struct device *device);
 
 // Local.  Computes and stores items first .. first + count - 1.  False: not all of them are done, and the

@@ -26,9 +26,10 @@ static const double MEASURED_SECONDS = 1.5; // all of it, where a layer is short
 struct time_plan {
     double pack, calibrate, sweep;
     double item; // the longest
-    // Behind the sweep of all ranks on processors: that of the GPUs, 0 where there are none, and of the ranks
+    // Behind those of all ranks on processors: that of the GPUs, 0 where there are none, and of the ranks
     // beside them.
     double gpu_copy, gpu_sweep, gpu_item, beside;
+    double gpu_calibrate, beside_calibrate; // likewise
 };
 
 // One layer of the model, and what a batch has there: one sample on the processor, many on a GPU.
@@ -48,8 +49,9 @@ struct stand {
     int32_t next[MOST_PREDICTED];
     float scales[ARCH_MOST_SITES];
     float *reference[ARCH_MOST_COMPONENTS], *values[ARCH_MOST_COMPONENTS];
-    float *normed, *logits, *observed;
-    uint32_t *counts;
+    float *normed, *logits, *observed; // the last: [samples][n_sites]
+    uint32_t *counts;                  // [samples][n_sites][HISTOGRAM_BINS]
+    struct look_found *looked;         // [samples]
     struct observers observers;
     struct error failed; // the first, of a GPU
     bool measures;       // the layer is that of a run that is compared
@@ -88,9 +90,10 @@ static bool take_tables(struct stand *s)
     s->ids = malloc(tokens * sizeof *s->ids);
     s->lengths = malloc(samples * sizeof *s->lengths);
     s->found = malloc((size_t)dims->arch->n_components * samples * sizeof *s->found);
-    s->observed = malloc((size_t)dims->arch->n_sites * sizeof *s->observed);
-    s->counts = calloc(1, counts_bytes(dims));
-    if (!s->ids || !s->lengths || !s->found || !s->observed || !s->counts) return false;
+    s->observed = malloc(samples * (size_t)dims->arch->n_sites * sizeof *s->observed);
+    s->counts = calloc(samples, counts_bytes(dims));
+    s->looked = malloc(samples * sizeof *s->looked);
+    if (!s->ids || !s->lengths || !s->found || !s->observed || !s->counts || !s->looked) return false;
     for (int t = 0; t < s->tokens; t++)
         s->ids[t] = t % dims->vocab_size;
     for (int i = 0; i < s->samples; i++)
@@ -128,6 +131,7 @@ static void stand_close(struct stand *s)
     free(s->found);
     free(s->observed);
     free(s->counts);
+    free(s->looked);
 }
 
 // ---- what is timed ----
@@ -181,8 +185,12 @@ static void run_layer(struct stand *s, const struct recipe *recipe, bool measure
 
 static void run_observation(struct stand *s)
 {
-    const struct observation observation = {
-        .observers = &s->observers, .numbers = s->observed, .histogram = s->counts};
+    const struct observation observation = {.observers = &s->observers,
+                                            .numbers = s->observed,
+                                            .histogram = s->counts,
+                                            .samples = s->on_host ? 0 : s->samples,
+                                            .lengths = s->lengths,
+                                            .found = s->looked};
     forward_observe(s->forward, &observation, s->ids, s->tokens, NULL);
 }
 
@@ -281,7 +289,7 @@ static void measure_rates(struct stand *s, struct plan_rates *rates)
             rates->alone[r] += layer->alone / s->tokens;
             rates->compared[r] += layer->compared / s->tokens;
         }
-    if (s->on_host && plan->n_cells > 0 && !model_is_codes(&s->sweep->model))
+    if ((s->on_host || !dims->grouped) && plan->n_cells > 0 && !model_is_codes(&s->sweep->model))
         rates->observation = (dims->grouped ? 2 : 1) * layers * time_subject(s, TIMED_OBSERVATION, NULL);
     if (plan->logits)
         rates->prediction =
@@ -375,12 +383,18 @@ static struct predicted_time predict_time(const struct sweep *sweep, int ranks,
     return plan_time(&sweep->plan, &sweep->corpus, sweep_calibration_text(sweep), ranks, rates);
 }
 
-// Whoever is free takes the next item.
+// Whoever is free takes the next item; 0: nobody is beside the GPUs.
+static double together(double gpus, double beside)
+{
+    return beside > 0 ? 1 / (1 / gpus + 1 / beside) : gpus;
+}
+
 static void join_gpus(struct time_plan *plan)
 {
     if (plan->gpu_sweep == 0) return;
     plan->pack += plan->gpu_copy;
-    plan->sweep = plan->beside > 0 ? 1 / (1 / plan->gpu_sweep + 1 / plan->beside) : plan->gpu_sweep;
+    plan->sweep = together(plan->gpu_sweep, plan->beside);
+    if (plan->gpu_calibrate > 0) plan->calibrate = together(plan->gpu_calibrate, plan->beside_calibrate);
     if (plan->beside == 0) plan->item = plan->gpu_item;
 }
 
@@ -394,11 +408,14 @@ static enum status measure_both(struct time_plan *plan, const struct layer *laye
     if (measure_host(&stands[0], layer, &rates[0], err)) return err->status;
     const struct predicted_time host = predict_time(sweep, ranks, &rates[0]);
     plan->calibrate = host.calibrate, plan->sweep = host.sweep, plan->item = host.item;
-    if (beside > 0) plan->beside = predict_time(sweep, beside, &rates[0]).sweep;
+    if (beside > 0) {
+        const struct predicted_time others = predict_time(sweep, beside, &rates[0]);
+        plan->beside = others.sweep, plan->beside_calibrate = others.calibrate;
+    }
     if (sweep->device >= 0 && shape->samples > 0 &&
         measure_gpu(&stands[1], layer, shape, &rates[1], &plan->gpu_copy)) {
         const struct predicted_time gpu = predict_time(sweep, sweep->devices, &rates[1]);
-        plan->gpu_sweep = gpu.sweep, plan->gpu_item = gpu.item;
+        plan->gpu_sweep = gpu.sweep, plan->gpu_item = gpu.item, plan->gpu_calibrate = gpu.calibrate;
     }
     return STATUS_OK;
 }
@@ -524,6 +541,7 @@ static struct device_memory foresee_gpus(const struct sweep *sweep, struct group
     const struct worker worker = {.comm = sweep->comm,
                                   .plan = &sweep->plan,
                                   .corpus = &sweep->corpus,
+                                  .calibration = sweep_calibration_text(sweep),
                                   .model = &sweep->model,
                                   .dims = &sweep->model.dims,
                                   .threads = sweep->threads,

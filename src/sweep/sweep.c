@@ -350,7 +350,10 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
     worker.weights = engine->weights;
     if (grouped && engine->forward && group_heads(sweep, &worker, engine, store, found, times, err))
         return err->status;
-    return fill_store(sweep, &worker, store, stock, times, err);
+    if (engine->forward && worker.device >= 0) device_open(&worker.gpu, &worker, err);
+    if (!comm_agree(sweep->comm, err)) fill_store(sweep, &worker, store, stock, times, err);
+    device_close(worker.gpu);
+    return err->status;
 }
 
 // A file that holds nothing helps nobody.

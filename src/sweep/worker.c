@@ -18,7 +18,6 @@ struct sweeping {
     const struct worker *worker;
     struct store *store;
     struct lockstep *lockstep;
-    struct device *device; // NULL: all is computed on the processor
     struct task *task;
     struct finished *finished; // as far as this rank knows
     long long failed;
@@ -89,8 +88,9 @@ static bool sweep_items(void *context, int first, int count, struct scheduler *s
 {
     struct sweeping *sweeping = context;
     double cost = 0;
-    if (!device_run(sweeping->device, first, count, scheduler)) {
-        if (device_items(sweeping->device) == 0) sweeping->task->run_many = NULL; // it is lost
+    struct device *gpu = sweeping->worker->gpu;
+    if (!device_run(gpu, first, count, scheduler)) {
+        if (device_items(gpu) == 0) sweeping->task->run_many = NULL; // it is lost
         return false;
     }
     for (int i = first; i < first + count; i++) {
@@ -116,10 +116,9 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
     const struct group_shape shape = group_shape_of(worker->corpus->max_tokens, worker->threads);
     lockstep_open(&sweeping.lockstep, worker, worker->forward, &shape, store, scales, err);
     if (comm_agree(worker->comm, err)) goto close_lockstep;
-    device_open(&sweeping.device, worker, store, scales, finished);
     sweeping.task = &task;
-    task.run_many = sweeping.device ? sweep_items : NULL;
-    task.together = device_items(sweeping.device);
+    task.run_many = device_begin(worker->gpu, store, scales, finished) ? sweep_items : NULL;
+    task.together = device_items(worker->gpu);
     task.together_ranks = worker->devices;
     if (worker->comm->rank == 0 && progress->interval_seconds >= 0) progress->all_work = cost_of_all(worker);
     scheduler_run(worker->comm, &task, progress, err);
@@ -128,7 +127,6 @@ enum status worker_sweep(const struct worker *worker, struct store *store, const
     *count = (struct sweep_count){.stored = finished_count(finished) - before, .ended = task.ended};
     MPI_Allreduce(&sweeping.failed, &count->failed, 1, MPI_LONG_LONG, MPI_SUM, worker->comm->world);
 close_lockstep:
-    device_close(sweeping.device);
     lockstep_close(sweeping.lockstep);
     return err->status;
 }

@@ -24,8 +24,9 @@ struct worker {
     const struct weights *weights; // packed; those of `forward`
     struct forward *forward;
     int threads;
-    int device;  // GPU of this rank, -1: none
-    int devices; // ranks that have one
+    int device;         // GPU of this rank, -1: none
+    int devices;        // ranks that have one
+    struct device *gpu; // what is computed there (device.h); NULL: nothing
     struct stop *stop;
     const struct log *log;
 };

@@ -37,7 +37,7 @@ static void put_devices(struct json_writer *w)
         json_put_string(w, "compute_capability", capability);
         json_put_integer(w, "processors", device.processors);
         json_put_integer(w, "memory_bytes", (long long)device.memory_bytes);
-        json_put_integer(w, "free_bytes", (long long)device.free_bytes);
+        json_put_integer(w, "free_bytes", (long long)cuda_free_bytes(i));
         json_end_object(w);
     }
     json_end_array(w);
@@ -71,7 +71,7 @@ static void print_devices(FILE *out)
         else
             fprintf(out, "cuda:%-12d %s, compute capability %d.%d, %d processors, %zu MiB, %zu MiB free\n", i,
                     device.name, device.major, device.minor, device.processors, device.memory_bytes >> 20,
-                    device.free_bytes >> 20);
+                    cuda_free_bytes(i) >> 20);
     }
 }
 

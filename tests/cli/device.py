@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """--device: what is refused, in one line; and, with a program whose GPUs are stand-ins (tests/standin_gpu), sweeps that are
-computed there many samples at a time: the bytes of a sweep on processors, whoever computes what, whatever fails on the way.  And the
-rows of `ssmsweep bench` there, without a look at their times."""
+calibrated and computed there many samples at a time: the bytes of a sweep on processors, whoever computes what, whatever fails on
+the way; and which rank has which GPU.  And the rows of `ssmsweep bench` there, without a look at their times."""
 import math
 import os
 import re
@@ -13,6 +13,8 @@ import harness
 
 STANDIN = sys.argv[1]
 JOB = ["--calib_data_num", "5", "--calib_seqlen", "60", "--layers", "0,last", "--components", "mixer_output,ssm_input"] + harness.FEW
+OBSERVERS = ["--observer", "in_proj_input=mse,in_proj_output=entropy,x_proj_input=ema-percentile,x_proj_output=percentile,"
+             "out_proj_input=entropy,ssm_state=mse", "--calib_data_num", "2,5", "--shuffle-calib", "2", "--modes", "fp32,2-4"]
 NOISE = ["--noise", "1", "--isolated", "--modes", "fp32,2-1,2-4,3"]
 
 
@@ -35,10 +37,10 @@ def contents(folder):
     return found
 
 
-def sweep(checks, work, what, words, ranks, gpus, said=(), silent=(), status=0):
+def sweep(checks, work, what, words, ranks, gpus, said=(), silent=(), status=0, program=STANDIN):
     folder = os.path.join(work, what)
     os.makedirs(folder, exist_ok=True)
-    result = harness.run(JOB + words, ranks, folder, {"SSMSWEEP_STANDIN": gpus}, program=STANDIN)
+    result = harness.run(JOB + words, ranks, folder, {"SSMSWEEP_STANDIN": gpus}, program=program)
     lines = "\n".join(result.lines())
     checks.check(result.status == status, what, result.err)
     checks.check(all(words in lines for words in said) and not any(words in lines for words in silent), what + ": says so", lines)
@@ -48,6 +50,31 @@ def sweep(checks, work, what, words, ranks, gpus, said=(), silent=(), status=0):
 def compare(checks, what, got, want):
     differ = [name for name in want if got.get(name) != want[name]]
     checks.check(got.keys() == want.keys() and len(want) > 10 and not differ, what + ": the same bytes", differ[:5])
+
+
+def check_observers(checks, work):
+    """Every observer, in two sizes and two orders; the device is lost behind its first pass of few tokens, and before."""
+    want = sweep(checks, work, "observers on cpu", OBSERVERS + ["--device", "cpu"], 2, "1")
+    for what, ranks, gpus, said in (("observers", 1, "1", ["observes up to 5 samples of 300 tokens"]), ("observers of three", 3, "1", []),
+                                    ("observers, lost", 1, "1,memory=11200000,fail=2", ["launch failure", "observes up to 5 samples of 150"])):
+        compare(checks, what, sweep(checks, work, what, OBSERVERS + ["-v"], ranks, gpus, said), want)
+
+
+def check_places(checks, work):
+    """Each rank sees its own, some of them, or none: as a scheduler shows them, or a script in front of the program."""
+    for what, shown, ranks, gpus, said in (
+            ("each its own", "$rank", 3, "3", ["3 of 3 ranks compute", "cuda:0 is GPU-00", "cuda:0 is GPU-01", "cuda:0 is GPU-02"]),
+            ("odd ranks see both", "$([ $((rank % 2)) = 1 ] && echo 0,1)", 4, "2", ["2 of 4 ranks compute", "is GPU-00", "is GPU-01"]),
+            ("all see two", "2,0", 3, "3", ["2 of 3 ranks compute", "cuda:0 is GPU-02", "cuda:1 is GPU-00"]),
+            ("none is seen", "", 2, "2", [])):
+        script = os.path.join(work, "shown")
+        with open(script, "w") as f:
+            f.write("#!/bin/sh\nrank=${OMPI_COMM_WORLD_LOCAL_RANK:-$MPI_LOCALRANKID}\nCUDA_VISIBLE_DEVICES=%s exec '%s' \"$@\"\n"
+                    % (shown, STANDIN))
+        os.chmod(script, 0o755)
+        result = harness.run(JOB + ["--dry-run", "-v", "--modes", "fp32"], ranks, work, {"SSMSWEEP_STANDIN": gpus}, program=script)
+        checks.check(result.status == 0 and all(words in result.err for words in said) and ("on a GPU" in result.err) == bool(said),
+                     what, result.err)
 
 
 BENCH = ["bench", "--model", harness.DEMO, "--seconds", "0.001", "--calib_seqlen", "16", "--threads", "1", "--modes", "fp32,0,2-1", "--json", "bench.json"]
@@ -115,16 +142,18 @@ def main():
 
         want = sweep(checks, work, "cpu", ["--device", "cpu"], 2, "1", silent=["GPU"])
         for what, words, ranks, gpus, said in (
-                ("one", ["--device", "cuda", "-v"], 1, "1", ["1 of 1 ranks computes on a GPU", "5 samples of 300 tokens"]),
+                ("one", ["--device", "cuda", "-v"], 1, "1", ["1 of 1 ranks computes on a GPU", ": up to 5 samples of 300 tokens",
+                                                             "observes up to 5 samples of 300 tokens"]),
                 ("auto", [], 1, "1", ["1 of 1 ranks computes on a GPU"]),
                 ("one of three", ["--device", "cuda:0"], 3, "1", ["1 of 3 ranks computes on a GPU"]),
                 ("two of three", [], 3, "2", ["2 of 3 ranks compute on a GPU"]),
                 ("no memory", [], 1, "1,memory=1000000", ["out of memory on the device", "computes on processors"]),
-                ("lost", ["--shard", "2"], 2, "1,fail=1", ["launch failure", "computed on processors"]),
+                ("lost at once", [], 1, "1,fail=1", ["launch failure", "computed on processors"]),
+                ("lost", ["--shard", "2"], 2, "1,fail=2", ["launch failure", "computed on processors"]),
                 ("none", [], 1, "0", [])):
             if not harness.SANITIZED or what in ("two of three", "no memory", "lost"):    # each is five times as dear there
                 compare(checks, what, sweep(checks, work, what, words, ranks, gpus, said), want)
-        little = sweep(checks, work, "little memory", ["-v"], 1, "1,memory=14200000", ["up to 5 samples of "], ["of 300 tokens", "processors"])
+        little = sweep(checks, work, "little memory", ["-v"], 1, "1,memory=14200000", [": up to 5 samples of "], [": up to 5 samples of 300", "processors"])
         compare(checks, "little memory", little, want)
         # Begun on the one, and continued on the other, for which a part is there.
         part = ["save", "--modes", "fp32,2-1"]
@@ -142,6 +171,8 @@ def main():
             checks.check(got["sweep.json"] == want["sweep.json"], what + ": the same sweep.json")
         compare(checks, "re-runs", sweep(checks, work, "noisy", NOISE + ["--device", "cuda"], 1, "1"),
                 sweep(checks, work, "noisy on cpu", NOISE + ["--device", "cpu"], 2, "1"))
+        check_observers(checks, work)
+        check_places(checks, work)
         lines = harness.run(JOB + ["--model", "mamba2-demo", "--modes", "fp32", "--dry-run"], 1, work, {"SSMSWEEP_STANDIN": "1"},
                             program=STANDIN)
         checks.check(lines.status == 0 and "not computed on GPUs yet" in lines.err, "Mamba-2", lines.err)

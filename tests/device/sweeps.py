@@ -13,7 +13,9 @@ import harness    # noqa: E402
 
 JOB = sys.argv[1:] or ["--calib_data_num", "12", "--layers", "0,last", "--components", "mixer_output,ssm_input"]
 JOBS = [("plain", []), ("noise", ["--noise", "2", "--isolated", "--modes", "fp32,2-1,2-4"]),
-        ("recipes", ["--no-forks", "--calib_data_num", "3,5"])]
+        ("recipes", ["--no-forks", "--calib_data_num", "3,5"]),
+        ("observers", ["--observer", "mse,x_proj_input=percentile,in_proj_output=entropy,ssm_state=ema-percentile", "--modes", "fp32,2-4",
+                       "--calib_data_num", "3,12", "--shuffle-calib", "2"])]
 
 
 def needed():
@@ -80,8 +82,9 @@ def main():
             sweep(checks, work, what, ["--device", second, "--resume"], 1)
             compare(checks, what, finish(checks, work, what), want)
         # Where the memory of the device is out less is taken at once, or nothing; a device that is lost is done without.
-        for what, fault, words in (("memory", "device-memory:9", "out of memory on the device"),
-                                   ("lost", "device:60", "processors")):
+        for what, fault, words in (("memory-in-calibration", "device-memory:6", "out of memory on the device"),
+                                   ("memory", "device-memory:10", "out of memory on the device"),
+                                   ("lost-in-calibration", "device:60", "processors"), ("lost", "device:400", "processors")):
             said = sweep(checks, work, what, ["--device", "cuda", "--inject", fault], 1, inject)
             checks.check("inject: " in said.err and words in said.err, what, said.err[-3000:])
             compare(checks, what, finish(checks, work, what), want)

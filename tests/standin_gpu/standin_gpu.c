@@ -4,6 +4,7 @@
 // steps fail on demand.  So what a sweep does with a GPU is tested where there is none.
 //   SSMSWEEP_STANDIN=DEVICES[,memory=BYTES][,fail=K]     so many devices of so many bytes each; the K-th
 //                                                        settle() fails, and all that follow
+//   CUDA_VISIBLE_DEVICES=I,J...                          a process sees these of them
 #include "ssmsweep/compute/cuda.h"
 
 #include <stdio.h>
@@ -17,7 +18,7 @@ struct standin_batch {
     struct batch *inner; // the processor's: one sample at a time
     int *lengths, *broken;
     int samples, tokens;
-    float *fetched;
+    float *fetched, *of_samples;
     size_t held_bytes; // of weights
 };
 
@@ -70,6 +71,7 @@ static void close_batch(struct batch *batch)
     free(own(batch)->lengths);
     free(own(batch)->broken);
     free(own(batch)->fetched);
+    free(own(batch)->of_samples);
     free(batch);
 }
 
@@ -238,7 +240,7 @@ static void scan(struct batch *batch, const struct scan *all)
         one.u = behind(all->u, row), one.dt = behind(all->dt, row), one.z = behind(all->z, row);
         one.B += row * all->ld_bc, one.C += row * all->ld_bc;
         one.y += row * all->ldy;
-        one.last_state = NULL;
+        if (all->last_state) one.last_state += s * all->d_state * all->ld_inner;
         backend_cpu.scan(b->inner, &one);
     }
 }
@@ -394,6 +396,64 @@ static void predict(struct batch *batch, struct prediction *predictions, const f
     }
 }
 
+// ---- observers: the |v| of a sample, sorted ----
+
+static float *per_sample(struct batch *batch, long count)
+{
+    struct standin_batch *b = own(batch);
+    const long samples = b->samples > 1 && b->tokens == batch->tokens ? b->samples : 1;
+    float *room = realloc(b->of_samples, (size_t)(samples * count) * sizeof *room);
+    if (!room) abort();
+    return b->of_samples = room;
+}
+
+static int compare_bits(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+// How many there are of the rows of a sample; sorted.
+static long sorted_bits(const struct observed *o, long first, long rows, uint32_t *bits)
+{
+    long count = 0;
+    for (long t = first; t < first + rows; t++)
+        for (int p = 0; p < o->parts; p++)
+            for (int i = 0; i < o->columns[p].width; i++) {
+                memcpy(&bits[count], &o->values[t * o->ld + o->columns[p].first + i], sizeof *bits);
+                bits[count++] &= UINT32_C(0x7fffffff);
+            }
+    qsort(bits, (size_t)count, sizeof *bits, compare_bits);
+    return count;
+}
+
+static void look(struct batch *batch, const struct look_for *look)
+{
+    enum { INFINITE = 0x7f800000 };
+    struct standin_batch *b = own(batch);
+    const struct observed *o = look->observed;
+    EACH_SAMPLE(b, s, row)
+    {
+        const long rows = o->of_samples ? o->rows : b->inner->tokens, first = o->of_samples ? s * rows : row;
+        uint32_t *bits = malloc((size_t)(rows * o->ld + 1) * sizeof *bits);
+        if (!bits) abort();
+        const long count = sorted_bits(o, first, rows, bits), rank = look->found[s].rank;
+        long numbers = count;
+        while (numbers > 0 && bits[numbers - 1] > INFINITE)
+            numbers--;
+        look->found[s].bits = look->ranked ? bits[rank] : numbers > 0 ? bits[numbers - 1] : 0;
+        look->found[s].next = bits[rank + 1 < count ? rank + 1 : rank];
+        for (long i = 0; look->bins && i < numbers; i++) {
+            const struct bit_bins *bins = look->bins;
+            const uint32_t bin = bits[i] < bins->lowest    ? 0
+                                 : bits[i] < bins->highest ? 1 + ((bits[i] - bins->lowest) >> bins->shift)
+                                                           : (uint32_t)bins->count - 1;
+            look->counts[s * look->stride + bin]++;
+        }
+        free(bits);
+    }
+}
+
 const struct backend *backend_cuda(void)
 {
     static const struct backend standin = {.name = "cuda",
@@ -430,15 +490,34 @@ const struct backend *backend_cuda(void)
                                            .mark_finite = mark_finite,
                                            .break_marked = break_marked,
                                            .keep = keep,
+                                           .look = look,
+                                           .per_sample = per_sample,
                                            .measure = measure,
                                            .predict = predict};
     return &standin;
 }
 
+// As the driver numbers them: by their place in CUDA_VISIBLE_DEVICES, where that is set.  Returns how many
+// there are, and of number `index` which one it is.
+static int visible(int index, int *which)
+{
+    const char *text = getenv("SSMSWEEP_STANDIN"), *shown = getenv("CUDA_VISIBLE_DEVICES");
+    const int devices = text ? (int)strtol(text, NULL, 10) : 0;
+    int count = 0;
+    *which = index;
+    if (!shown) return devices;
+    for (char *end; *shown; shown = *end == ',' ? end + 1 : end) {
+        const long number = strtol(shown, &end, 10);
+        if (end == shown || number < 0 || number >= devices) break;
+        if (count++ == index) *which = (int)number;
+    }
+    return count;
+}
+
 int cuda_devices(void)
 {
-    const char *text = getenv("SSMSWEEP_STANDIN");
-    return text ? (int)strtol(text, NULL, 10) : 0;
+    int which;
+    return visible(0, &which);
 }
 
 const char *cuda_version(void)
@@ -452,15 +531,20 @@ enum status cuda_use(int index, struct error *err)
     return STATUS_OK;
 }
 
+size_t cuda_free_bytes(int index)
+{
+    (void)index;
+    return (size_t)setting("memory=", 1L << 40) - taken_bytes;
+}
+
 enum status cuda_describe(int index, struct cuda_device *device, struct error *err)
 {
-    (void)err;
-    const size_t memory = (size_t)setting("memory=", 1L << 40);
+    int which;
+    (void)err, (void)visible(index, &which);
     *device = (struct cuda_device){.name = "stand-in",
                                    .processors = 1,
-                                   .uuid = {(unsigned char)index},
-                                   .memory_bytes = memory,
-                                   .free_bytes = memory - taken_bytes};
+                                   .uuid = {(unsigned char)which},
+                                   .memory_bytes = (size_t)setting("memory=", 1L << 40)};
     return STATUS_OK;
 }
 

@@ -30,18 +30,6 @@ struct packing {
     int layer;
 };
 
-// What an observer sees: rows of values, some columns of which count.
-struct observed {
-    const float *values;
-    long rows, ld; // what lies beside the columns is zero
-    struct {
-        long first;
-        int width;
-    } columns[3];
-    int parts;
-    float *scratch; // room for a compact copy; may be `values`
-};
-
 // One layer of one stream under a recipe.
 struct pass {
     struct batch *batch;

@@ -7,7 +7,8 @@
 
 #include "ssmsweep/calibrate/observer.h"
 
-struct observed; // arch/pass.h
+struct observed; // compute/steps.h, as the next
+struct look_found;
 
 // Where a pass puts what it sees of a sample.  `histogram` is added to.  Where `see` is there it gets the
 // values themselves, which it may move in their scratch, and nothing else is noted.
@@ -19,6 +20,11 @@ struct observation {
     float *numbers;
     float *channel_means; // [n_layer][d_inner] what groups are formed by; NULL: nobody asks
     uint32_t *histogram;  // [n_layer][n_sites][HISTOGRAM_BINS]; NULL where no observer takes one
+    // For samples that go together (forward_divide()) numbers and histogram are those of each, one behind the
+    // other.  A number that is not finite is not to be trusted then: the processor may have another one.
+    int samples;              // 0: one, by itself
+    const int *lengths;       // [samples]
+    struct look_found *found; // [samples] room
     void (*see)(void *context, int layer, int site, const struct observed *observed);
     void *context;
 };
@@ -42,6 +48,14 @@ float calibrate_group_scale(const struct calibration_set *set, int n_layer, int 
 // scales: [n_layer][n_sites], then those of groups.
 void calibrate_scales(const struct observers *observers, const struct calibration_set *set, int n_layer,
                       float *scales);
+
+// Where the quantile of `count` numbers lies: between those of two ranks in ascending order.
+struct quantile {
+    long low, high; // neighbours, or the same
+    float weight;   // of the second
+};
+struct quantile quantile_place(long count, double alpha);
+float quantile_between(const struct quantile *quantile, float low, float high); // the numbers there
 
 // alpha-quantile of |v[0..count)| with linear interpolation, exact; reorders v (which it takes as scratch).
 // count >= 1.  NumPy: sort, pos = alpha*(count-1), float32 interpolation.

@@ -8,6 +8,7 @@
 
 #include "ssmsweep/arch/arch.h"
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/compute/steps.h"
 
 // 16 bins of equal width in every octave of [2^-24, 2^16); in front of them one for all that is smaller, zero
 // too, behind them one for all that is larger, infinity too.  NaN is in none.
@@ -19,6 +20,7 @@ enum {
     HISTOGRAM_ABOVE = HISTOGRAM_BINS - 1
 };
 
+extern const struct bit_bins histogram_bit_bins; // the same, for a backend (compute/steps.h)
 void histogram_add(uint32_t bins[HISTOGRAM_BINS], const float *values, long count);
 double histogram_low(int bin); // a bin holds [low, low of the next); 0 for the first
 

@@ -155,6 +155,12 @@ struct backend {
     void (*keep)(struct batch *batch, const struct seen *seen, float *to);
     float (*most)(struct batch *batch, const float *x,
                   long count); // max|x|, count a multiple of 16; NaN is passed over
+    // Where memory of the backend is not the host's: finds what is asked of each sample; where that could not
+    // be done settle() says so.  NULL: observers look at the values.
+    void (*look)(struct batch *batch, const struct look_for *look);
+    // Beside look(): room for `count` floats of each sample at hand, until the next call; NULL: there is no
+    // memory left, which settle() says.
+    float *(*per_sample)(struct batch *batch, long count);
 
     // ---- measuring: bits are those of compute/measure.h ----
     // Fills for each pair and sample found[count][samples].  Where the batch has no memory left settle() says

@@ -14,7 +14,7 @@ struct cuda_device {
     unsigned char uuid[16]; // of the device, whatever its number
     int major, minor;       // compute capability
     int processors;
-    size_t memory_bytes, free_bytes;
+    size_t memory_bytes;
 };
 
 // Local.  NULL: this program was built without CUDA.  Its batches hold up to max_tokens tokens of any number
@@ -25,8 +25,10 @@ const struct backend *backend_cuda(void);
 // built without CUDA.
 int cuda_devices(void);
 
-// Local.  Of device 0 .. cuda_devices() - 1.
+// Local.  Of device 0 .. cuda_devices() - 1.  Takes nothing of it: ranks that do not compute there look, too.
 enum status cuda_describe(int index, struct cuda_device *device, struct error *err);
+// Local.  What is free of its memory, while this process holds some of it.
+size_t cuda_free_bytes(int index);
 
 // Local.  What is opened from now on is on this device.
 enum status cuda_use(int index, struct error *err);

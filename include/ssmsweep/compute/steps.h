@@ -154,7 +154,7 @@ struct scan {
     float *y; // [length][ldy]
     long ldy;
     bool half;
-    float *last_state; // [d_state][ld_inner], may be NULL (sequential only)
+    float *last_state; // [d_state][ld_inner] of each sample, may be NULL (sequential only)
     bool blocked;
 };
 
@@ -211,6 +211,41 @@ struct hadamard {
     const float
         *matrix;  // [base][base] of +-1, row-major; transposed by the caller for the inverse; NULL for base 1
     float factor; // 1 / sqrt(dim)
+};
+
+// What an observer sees: rows of values, some columns of which count.
+struct observed {
+    const float *values;
+    long rows, ld; // what lies beside the columns is zero
+    struct {
+        long first;
+        int width;
+    } columns[3];
+    int parts;
+    float *scratch;  // room for a compact copy; may be `values`
+    bool of_samples; // each sample at hand has so many rows; else they are the tokens of all
+};
+
+// Bins of |v| by its bits, whose order is that of the numbers: 0 has what is below `lowest`, 1 + ((bits -
+// lowest) >> shift) what is below `highest`, the last of `count` all above; NaN is in none.
+struct bit_bins {
+    uint32_t lowest, highest;
+    int shift, count;
+};
+
+// What is found among the |v| of a sample, as bits: the one of a rank in ascending order, NaN last, and the
+// one behind it (the last has none: itself); or the largest, NaN passed over, in `bits` alone.
+struct look_found {
+    uint32_t rank; // asked for; room afterwards
+    uint32_t bits, next;
+};
+struct look_for {
+    const struct observed *observed;
+    bool ranked;                 // else the largest is asked for
+    struct look_found *found;    // [samples], on the host
+    const struct bit_bins *bins; // NULL: nothing is counted
+    uint32_t *counts;            // on the host; those of sample i are added to bins i * stride + ...
+    long stride;
 };
 
 #endif

@@ -76,7 +76,8 @@ const float *forward_fetch(struct forward *forward, const float *from, long coun
 bool forward_run(struct forward *forward, const struct recipe *recipe, const float *scales,
                  const int32_t *ids, int length, const struct capture *capture);
 
-// The FP32 pass that also observes the activations.  capture may be NULL.
+// The FP32 pass that also observes the activations.  capture may be NULL.  ids of a divided pass: those of
+// all samples; only a backend that can look() does that, see struct observation.
 bool forward_observe(struct forward *forward, const struct observation *observation, const int32_t *ids,
                      int length, const struct capture *capture);
 

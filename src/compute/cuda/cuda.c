@@ -73,12 +73,6 @@ static struct device_scale scale_of(const struct cuda_batch *b, const float *sca
     return (struct device_scale){.many = here(b, scale), .by_row = by_row};
 }
 
-static struct parts parts_of(const struct cuda_batch *b)
-{
-    if (b->divided.samples > 1 && b->divided.tokens == b->batch.tokens) return b->divided;
-    return (struct parts){.tokens = b->batch.tokens, .samples = 1, .broken = b->broken};
-}
-
 // ---- life ----
 
 static enum status cuda_reserve(struct arena *arena, size_t bytes, const char *what, struct error *err)
@@ -111,6 +105,9 @@ static void cuda_close(struct batch *batch)
     cudaFree(b->turned.memory);
     cudaFree(b->device_weights);
     cudaFree(b->keys.memory);
+    cudaFree(b->look.memory);
+    cudaFreeHost(b->looked.memory);
+    cudaFree(b->of_samples.memory);
     cuda_measuring_close(b->measuring);
     for (int i = 0; i < EMBEDDINGS; i++) {
         cudaFree(b->embedded[i].rows);
@@ -128,7 +125,7 @@ static enum status cuda_open(struct batch **batch, const struct batch_shape *sha
     struct cuda_batch *b = calloc(1, sizeof *b);
     if (!b) return error_memory(err, sizeof *b, "a batch");
     b->batch.backend = backend_cuda();
-    b->staging.on_host = true;
+    b->staging.on_host = b->looked.on_host = true;
     b->lengths = malloc((size_t)shape->max_tokens * sizeof *b->lengths);
     if (!b->lengths) error_memory(err, (size_t)shape->max_tokens * sizeof *b->lengths, "a batch");
     const cudaError_t result = cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking);
@@ -335,7 +332,6 @@ static void cuda_scan(struct batch *batch, const struct scan *scan)
     there.dt_bias = here(b, scan->dt_bias);
     there.D = here(b, scan->D);
     there.A = here(b, scan->A);
-    if (parts.samples > 1) there.last_state = NULL; // calibration has one sample
     if (scan->blocked) {
         scan_blocked(b, &there, &parts);
     } else {
@@ -569,6 +565,8 @@ static const struct backend cuda = {.name = "cuda",
                                     .keep = cuda_keep,
                                     .fetch = cuda_fetch,
                                     .most = cuda_most,
+                                    .look = cuda_look,
+                                    .per_sample = cuda_per_sample,
                                     .same = cuda_same,
                                     .measure = cuda_measure,
                                     .predict = cuda_predict};
@@ -608,7 +606,12 @@ enum status cuda_describe(int index, struct cuda_device *device, struct error *e
                                    .memory_bytes = found.totalGlobalMem};
     memcpy(device->uuid, &found.uuid, sizeof device->uuid);
     snprintf(device->name, sizeof device->name, "%s", found.name);
-    size_t total;
-    if (cudaSetDevice(index) == cudaSuccess) cudaMemGetInfo(&device->free_bytes, &total);
     return STATUS_OK;
+}
+
+size_t cuda_free_bytes(int index)
+{
+    size_t bytes = 0, total;
+    if (cudaSetDevice(index) == cudaSuccess && cudaMemGetInfo(&bytes, &total) == cudaSuccess) return bytes;
+    return 0;
 }

@@ -40,6 +40,8 @@ struct cuda_batch {
     struct room turned;               // activations of a product
     struct room home;                 // of states
     struct room keys;                 // of dither, of each sample
+    struct room look, looked;         // what observers ask for, on the device and on the host
+    struct room of_samples;           // what a layer leaves of each sample
     struct cuda_measuring *measuring; // NULL: nothing was measured yet
     const unsigned char *weights;     // the block on the host
     unsigned char *device_weights;    // its copy
@@ -58,7 +60,16 @@ void cuda_launched(struct cuda_batch *b);
 // Room of so many bytes; NULL where there is none left, which is noted.
 void *cuda_room(struct cuda_batch *b, struct room *room, size_t bytes);
 
+// The samples at hand.
+static inline struct parts parts_of(const struct cuda_batch *b)
+{
+    if (b->divided.samples > 1 && b->divided.tokens == b->batch.tokens) return b->divided;
+    return (struct parts){.tokens = b->batch.tokens, .samples = 1, .broken = b->broken};
+}
+
 // As struct backend has them.
+void cuda_look(struct batch *batch, const struct look_for *look);
+float *cuda_per_sample(struct batch *batch, long count);
 void cuda_measure(struct batch *batch, const struct pair *pairs, int count, struct measured *found);
 void cuda_predict(struct batch *batch, struct prediction *predictions, const float *reference_logits,
                   const float *mode_logits, const int32_t *next, int count, int first_id, int ids,

@@ -90,6 +90,24 @@ void device_break_marked(device_stream stream, int count, const int8_t *finite, 
                          int width);
 void device_most(device_stream stream, const float *x, long count, float *most);
 
+// ---- observers ----
+
+// Numbers of each sample: of its tokens, or of `rows` rows that each has.
+struct device_view {
+    const float *values;
+    long ld, rows; // 0: its tokens
+    long first[3];
+    int width[3], parts;
+};
+// found[samples] on the device, as struct look_for has it; `bits` and `next` are 0 before.
+void device_largest(device_stream stream, const struct device_view *view, const struct parts *parts,
+                    struct look_found *found);
+size_t device_ranks_bytes(int samples); // of the room
+void device_ranks(device_stream stream, const struct device_view *view, const struct parts *parts,
+                  struct look_found *found, uint32_t *room);
+void device_bins(device_stream stream, const struct device_view *view, const struct parts *parts,
+                 const struct bit_bins *bins, uint32_t *counts); // [samples][bins], on the device
+
 // ---- measuring ----
 
 enum { DEVICE_MOST_PAIRS = 32 };

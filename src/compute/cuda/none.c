@@ -22,6 +22,12 @@ enum status cuda_use(int index, struct error *err)
     return error_set(err, STATUS_USAGE, "device cuda:%d: this program was built without CUDA", index);
 }
 
+size_t cuda_free_bytes(int index)
+{
+    (void)index;
+    return 0;
+}
+
 enum status cuda_describe(int index, struct cuda_device *device, struct error *err)
 {
     (void)device;
