@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """FP32 passes of a Mamba-1 model in PyTorch on a GPU, written from docs/numerics.md, section 1, to compare speed with: random
 weights of a published shape, 512 tokens a sample, many samples in a batch, without lm_head, as the forward rows of `ssmsweep bench
---device cuda`.  Whole-tensor operations in full FP32 (no TF32).  The scan is a loop over time, one fused operation a step
-("loop"), or a scan by doubling, nine steps of whole tensors ("doubling"); each is started operation by operation ("eager") and as one
-CUDA graph ("graph").  Prints milliseconds a sample, the best of some runs.
+--device cuda`.  Whole-tensor operations in full FP32 (no TF32).  The scan is a loop over time as one writes it down ("loop"), a
+loop of one fused operation a step with one product behind it ("fused loop"), or a scan by doubling, nine steps of whole tensors
+("doubling"); each is started operation by operation ("eager") and as one CUDA graph ("graph").  Prints milliseconds a sample, the best of
+some runs.
 
     pytorch_forward.py                 mamba-130m, batches of 1, 8, 32
     pytorch_forward.py --check         its numbers against tests/reference, on the CPU, on a small model
@@ -43,24 +44,32 @@ class Model:
         return cls(make(vocab, D), [random_layer(make, D, 2 * D, N, K, R) for _ in range(n_layer)], 1e-5)
 
 
-def scan_by_loop(decay, added):
-    """s[t] = decay[t] s[t-1] + added[t], all [L, B, I, N], into `added`."""
+# s[t] = decay[t] s[t-1] + added[t], y[t] = s[t] out[t]; decay and added [L, B, I, N], out [L, B, N], y [L, B, I].
+def scan_by_loop(decay, added, out):
+    state, y = torch.zeros_like(added[0]), []
+    for t in range(decay.shape[0]):
+        state = decay[t] * state + added[t]
+        y.append((state @ out[t][..., None])[..., 0])
+    return torch.stack(y)
+
+
+def scan_by_fused_loop(decay, added, out):
     for t in range(1, decay.shape[0]):
         torch.addcmul(added[t], decay[t], added[t - 1], out=added[t])
-    return added
+    return (added @ out[..., None])[..., 0]
 
 
-def scan_by_doubling(decay, added):
-    """The same: step d joins each map with that of d steps before it."""
+def scan_by_doubling(decay, added, out):
+    """Step d joins each map with that of d steps before it."""
     d = 1
     while d < decay.shape[0]:
         added[d:] = torch.addcmul(added[d:], decay[d:], added[:-d])
         decay[d:] = decay[d:] * decay[:-d]
         d *= 2
-    return added
+    return (added @ out[..., None])[..., 0]
 
 
-SCANS = {"loop": scan_by_loop, "doubling": scan_by_doubling}
+SCANS = {"loop": scan_by_loop, "fused loop": scan_by_fused_loop, "doubling": scan_by_doubling}
 
 
 def layer_forward(p, residual, eps, scan):
@@ -77,8 +86,7 @@ def layer_forward(p, residual, eps, scan):
     over_time = delta.transpose(0, 1).contiguous()
     decay = torch.exp(over_time[..., None] * p["A"])
     added = (over_time * c.transpose(0, 1))[..., None] * b.transpose(0, 1)[:, :, None, :]
-    states = scan(decay, added)
-    y = torch.matmul(states, out.transpose(0, 1)[..., None])[..., 0].transpose(0, 1)
+    y = scan(decay, added, out.transpose(0, 1)).transpose(0, 1)
     y = (y + p["D"] * c) * functional.silu(z)
     return functional.linear(y, p["out_proj"])
 
@@ -124,17 +132,18 @@ def measure(args):
                                                                        args.tokens), flush=True)
     for batch in args.batches:
         ids = (torch.arange(batch * args.tokens, device="cuda") * 7919 % model.embedding.shape[0]).view(batch, args.tokens)
-        line = []
+        found = []
         for scan in SCANS:
             def run():
                 return forward(model, ids, SCANS[scan])
-            line.append(("eager " + scan, best_ms(run, args.seconds) / batch))
+            found.append(("eager " + scan, best_ms(run, args.seconds) / batch))
             try:
-                line.append(("graph " + scan, best_ms(as_graph(run), args.seconds) / batch))
+                found.append(("graph " + scan, best_ms(as_graph(run), args.seconds) / batch))
             except torch.cuda.OutOfMemoryError:
-                line.append(("graph " + scan, float("nan")))
+                found.append(("graph " + scan, float("inf")))
             torch.cuda.empty_cache()
-        print("batch %3d: %s" % (batch, ", ".join("%s %.2f" % pair for pair in line)), flush=True)
+        found.sort(key=lambda pair: pair[1])
+        print("batch %3d: %s" % (batch, ", ".join("%s %.2f" % pair for pair in found)), flush=True)
 
 
 def check():

@@ -95,6 +95,7 @@ static enum status measure_best(struct bench_setting *setting, struct best *best
 {
     struct load load = {.run = best_run, .context = best, .team = true};
     best->rounds = 1;
+    best_run(best); // the first of a kernel loads it
     load_lengthen(&load, &best->rounds,
                   setting->seconds < 5 * ENOUGH_SECONDS ? setting->seconds / 5 : ENOUGH_SECONDS);
     measure(&load, 1, setting->seconds);
@@ -123,6 +124,16 @@ enum status gpu_measure_peaks(struct bench_setting *setting, struct error *err)
     }
     cuda_peaks_close(best.peaks);
     return err->status;
+}
+
+// Half as many where memory of the GPU was out.
+static bool fewer(int *samples, struct error *err)
+{
+    const bool memory = strncmp(err->text, ERROR_MEMORY, strlen(ERROR_MEMORY)) == 0;
+    if (!memory || *samples == 1) return false;
+    *samples /= 2;
+    *err = (struct error){0};
+    return true;
 }
 
 // ---- passes ----
@@ -215,8 +226,11 @@ static enum status open_there(struct there *t)
         t->ids[i] = (int32_t)((unsigned)i * 7919u % (unsigned)vocab);
     for (int s = 0; s < t->most; s++)
         t->lengths[s] = length;
-    return forward_open_on(&t->forward, backend_cuda(), t->modes->weights, t->most * length, setting->threads,
-                           t->err);
+    while (forward_open_on(&t->forward, backend_cuda(), t->modes->weights, t->most * length, setting->threads,
+                           t->err) &&
+           fewer(&t->most, t->err))
+        ;
+    return t->err->status;
 }
 
 enum status gpu_measure_modes(struct bench_setting *setting, const struct gpu_modes *modes, struct error *err)
@@ -328,11 +342,13 @@ static enum status tensors_open(struct tensors *t)
     if (t->shape.max_tokens < HEAD_TOKENS) t->shape.max_tokens = HEAD_TOKENS;
     t->found = malloc((size_t)t->samples * sizeof *t->found);
     if (!t->found) return error_memory(t->err, (size_t)t->samples * sizeof *t->found, "the bench");
-    arena_init_measure(&measured);
-    carve(t, &measured);
-    if (t->on->open(&t->batch, &t->shape, t->err) ||
-        t->on->reserve(&t->arena, measured.used_bytes, "the bench", t->err))
-        return t->err->status;
+    if (t->on->open(&t->batch, &t->shape, t->err)) return t->err->status;
+    do {
+        arena_init_measure(&measured);
+        carve(t, &measured);
+    } while (t->on->reserve(&t->arena, measured.used_bytes, "the bench", t->err) &&
+             fewer(&t->samples, t->err));
+    if (t->err->status) return t->err->status;
     carve(t, &t->arena);
     return fill_all(t);
 }
