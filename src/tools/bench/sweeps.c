@@ -328,6 +328,7 @@ enum status sweeps_time(struct sweep_timing *timing, const struct job *job, cons
         const double started = clock_seconds();
         sweep_run(&sweep, err);
         *timing = (struct sweep_timing){.items_seconds = times.items_seconds,
+                                        .calibrate_seconds = times.calibrate_seconds,
                                         .close_seconds = times.close_seconds,
                                         .whole_seconds = clock_seconds() - started,
                                         .items = sweep.plan.n_runs * sweep.plan.samples};
@@ -347,6 +348,7 @@ static enum status sweep_once(struct sweep_row *row, const struct job *job, cons
     if (sweeps_time(&timing, job, comm, tool_version, err)) return err->status;
     if (row->runs++ == 0 || timing.items_seconds < row->seconds) {
         row->seconds = timing.items_seconds;
+        row->calibrate_seconds = timing.calibrate_seconds;
         row->whole_seconds = timing.whole_seconds;
         row->tail_seconds = timing.tail_seconds;
         row->items = timing.items;
@@ -577,7 +579,8 @@ static enum status measure_on(struct gpu_sweep *found, struct job *job, int rank
         sub_close(&sub);
     }
     sweeps_sleep(comm->world);
-    *found = (struct gpu_sweep){ranks, job->threads, row.items, row.seconds, row.whole_seconds, row.runs};
+    *found = (struct gpu_sweep){
+        ranks, job->threads, row.items, row.seconds, row.calibrate_seconds, row.whole_seconds, row.runs};
     return comm_agree(comm, err);
 }
 
@@ -591,12 +594,13 @@ static void print_gpu_sweeps(const struct gpu_sweeps *rows, const char *model, i
     const struct gpu_sweep *const both[] = {&rows->gpu, &rows->processors};
     static const char *const names[] = {"GPU", "processors"};
     printf("\nSweep on the GPU: model %s, %d samples of %d tokens; items are (mode, sample)\n"
-           "%-11s %5s %7s %6s %9s %9s %9s %8s\n",
-           model, GPU_SAMPLES, length, "on", "ranks", "threads", "items", "items s", "whole s", "items/s",
-           "speed-up");
+           "%-11s %5s %7s %6s %9s %11s %9s %9s %8s\n",
+           model, GPU_SAMPLES, length, "on", "ranks", "threads", "items", "items s", "calibrate s", "whole s",
+           "items/s", "speed-up");
     for (int i = 0; i < 2; i++)
-        printf("%-11s %5d %7d %6d %9.3f %9.3f %9.2f %8.2f\n", names[i], both[i]->ranks, both[i]->threads,
-               both[i]->items, both[i]->seconds, both[i]->whole_seconds, items_per_second_of(both[i]),
+        printf("%-11s %5d %7d %6d %9.3f %11.3f %9.3f %9.2f %8.2f\n", names[i], both[i]->ranks,
+               both[i]->threads, both[i]->items, both[i]->seconds, both[i]->calibrate_seconds,
+               both[i]->whole_seconds, items_per_second_of(both[i]),
                rows->processors.seconds / both[i]->seconds);
     fflush(stdout);
 }
@@ -611,6 +615,7 @@ static void put_gpu_sweep(const struct gpu_sweeps *rows, const struct gpu_sweep 
     json_put_integer(writer, "items", sweep->items);
     json_put_integer(writer, "runs", sweep->runs);
     json_put_double(writer, "items_seconds", sweep->seconds);
+    json_put_double(writer, "calibrate_seconds", sweep->calibrate_seconds);
     json_put_double(writer, "whole_seconds", sweep->whole_seconds);
     json_put_double(writer, "items_per_second", items_per_second_of(sweep));
     json_put_double(writer, "speed_up", rows->processors.seconds / sweep->seconds);

@@ -67,11 +67,11 @@ void from_disk_put_json(const struct disk_rows *rows, int ranks, struct json_wri
 struct job sweeps_job(const struct job *base, const char *scratch);
 
 struct sweep_timing {
-    double items_seconds, close_seconds; // as struct sweep_times has them, of this rank
-    double whole_seconds;                // of sweep_run()
-    double tail_seconds;                 // on rank 0: from the first idle rank to the last finished one
-    double file_bytes;                   // on rank 0: of the result file
-    int items;                           // (mode, sample) pairs
+    double items_seconds, calibrate_seconds, close_seconds; // as struct sweep_times has them, of this rank
+    double whole_seconds;                                   // of sweep_run()
+    double tail_seconds; // on rank 0: from the first idle rank to the last finished one
+    double file_bytes;   // on rank 0: of the result file
+    int items;           // (mode, sample) pairs
 };
 
 // Collective.  One sweep, whose result file is removed.
@@ -107,9 +107,10 @@ struct sweep_row {
     const char *model;  // demo, random, or given by --model
     const char *layers; // captured: none or all
     int ranks, items;
-    double seconds;       // of the items, best of `runs`
-    double whole_seconds; // with packing, calibration and the file, of the same run
-    double tail_seconds;  // from the first idle rank to the last finished one, of the same run
+    double seconds;           // of the items, best of `runs`
+    double calibrate_seconds; // in it, of the same run
+    double whole_seconds;     // with packing, calibration and the file, of the same run
+    double tail_seconds;      // from the first idle rank to the last finished one, of the same run
     int runs;
 };
 
@@ -132,7 +133,7 @@ void sweeps_put_json(const struct sweep_rows *rows, int ranks, struct json_write
 
 struct gpu_sweep {
     int ranks, threads, items;
-    double seconds, whole_seconds; // as struct sweep_row has them
+    double seconds, calibrate_seconds, whole_seconds; // as struct sweep_row has them
     int runs;
 };
 struct gpu_sweeps {
