@@ -103,9 +103,9 @@ static float *carve(const struct dims *d, int max_tokens, struct arena *a, void 
     w->in_codes = arena_take(a, (size_t)((L + before) * width.ld_in));
     if (w->in_codes) w->in_codes += before * width.ld_in;
     w->y_codes = arena_take(a, (size_t)(L * width.ld_conv) + 4); // the INT8 kernels read groups of four
-    w->factors = take(a, 1, width.ld_in);
-    w->steps = take(a, 1, width.ld_in);
-    w->conv_steps = take(a, 1, width.ld_conv);
+    w->steps = take(a, 1, 2L * width.ld_in + width.ld_conv);
+    w->factors = behind(w->steps, width.ld_in);
+    w->conv_steps = behind(w->steps, 2L * width.ld_in);
     w->taps = take(a, 1, width.ld_conv);
     w->row_scales = take(a, 1, L);
     const long wide = width.ldD > width.ld_conv ? width.ldD : width.ld_conv;

@@ -122,8 +122,8 @@ struct mamba2_work {
     float *normed;     // [L][ldI] behind the gated norm, with the room for captures behind it
     int8_t *in_codes;  // [K-1 + L][ld_in], points at row 0
     int8_t *y_codes;   // [L][ldI]
+    float *steps;      // [ld_in] scales of what comes out of in_proj; behind it, one after the other:
     float *factors;    // [ld_in] of in_proj's sums, for codes or values
-    float *steps;      // [ld_in] scales of what comes out of in_proj
     float *conv_steps; // [ld_conv] scales of what comes out of conv1d
     float *taps;       // [ld_conv] scales of conv1d's sums
     float *row_scales; // [L] scales of each token, of in_proj's input, and of conv1d's and out_proj's

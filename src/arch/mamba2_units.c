@@ -45,6 +45,102 @@ static void fill(const struct layer *l, float *columns, enum mamba2_part part, i
         columns[first - from + i] = value;
 }
 
+// ---- scales and factors of columns, made on the host ----
+
+// What comes out of in_proj side by side: z; x, B and C; dt.
+struct section {
+    enum format format; // FORMAT_FLOAT of what is quantized behind it
+    int first, width;   // of in_proj's padded outputs
+    float *values;      // [L][ldv]
+    long ldv;
+};
+enum { SECTION_Z, SECTION_CONV, SECTION_DT, SECTIONS };
+
+static bool is_dynamic(enum format format)
+{
+    return format == FORMAT_DYNAMIC || format == FORMAT_DYNAMIC_TOKEN;
+}
+
+static void find_sections(const struct layer *l, struct section sections[SECTIONS])
+{
+    const struct mamba2_width *w = &l->width;
+    const enum format conv = format_of(l, MAMBA2_UNIT_CONV1D_INPUT);
+    float *in = l->w->in;
+    sections[SECTION_Z] = (struct section){format_of(l, MAMBA2_UNIT_GATE_INPUT), 0, w->ldI, in, w->ld_in};
+    sections[SECTION_CONV] = (struct section){conv, w->ldI, w->ld_conv, in + w->ldI, w->ld_in};
+    sections[SECTION_DT] = (struct section){format_of(l, MAMBA2_UNIT_SCAN_DT), w->ldI + w->ld_conv, w->ldH,
+                                            in + w->ldI + w->ld_conv, w->ld_in};
+    if (!is_dynamic(conv)) return;
+    sections[SECTION_CONV].format = FORMAT_FLOAT;
+    sections[SECTION_CONV].values = l->w->conv, sections[SECTION_CONV].ldv = w->ld_conv;
+}
+
+// What codes mean behind in_proj.
+static void set_steps(const struct layer *l, float *steps)
+{
+    for (int i = 0; i < l->width.ld_in; i++)
+        steps[i] = 1; // between the parts
+    for (int part = 0; part < MAMBA2_PARTS; part++)
+        fill(l, steps, (enum mamba2_part)part, 0, l->scale[sites_in[part]]);
+}
+
+// Factors of the sums of codes: s_W / s_o, s_o of the part, as a checkpoint has it or in double, then FP32;
+// of 4 bits in FP32; of what is no codes behind it s_W.
+static void set_factors(const struct layer *l, const struct packed_weight *w, const struct section *section,
+                        const float *steps, float *factors)
+{
+    const bool coded = section->format == FORMAT_INT8, given = w->given && w->given[0] >= 0,
+               four_bits = format_group(format_of(l, MAMBA2_UNIT_IN_PROJ)) > 0;
+    for (int i = section->first; i < section->first + section->width; i++) {
+        const float s_W = w->scales[i], s_o = steps[i];
+        factors[i] = !coded      ? s_W
+                     : given     ? w->given[i]
+                     : four_bits ? s_W / s_o
+                                 : (float)((double)s_W / (double)s_o);
+    }
+}
+
+// Channels of u have the scale of the group of their place, B and C those of their own groups.
+static void set_group_steps(const struct layer *l, float *steps)
+{
+    const struct groups_scales at = groups_scales(l->d);
+    const float *scales = l->pass->group_scales;
+    for (int place = 0; place < l->width.I; place++)
+        steps[place] = scales[at.u + l->pass->groups->of_place[place]];
+    for (int i = 0; i < l->width.BC; i++) {
+        steps[l->width.I + i] = scales[at.B + i / l->d->d_state];
+        steps[l->width.I + l->width.BC + i] = scales[at.C + i / l->d->d_state];
+    }
+}
+
+// What codes mean behind conv1d.
+static void set_conv_steps(const struct layer *l, float *steps)
+{
+    for (int i = 0; i < l->width.ld_conv; i++)
+        steps[i] = 1; // behind the channels
+    for (int part = PART_X; part <= PART_C; part++)
+        fill(l, steps, (enum mamba2_part)part, l->width.ldI, l->scale[sites_out[part]]);
+    for (int i = 0; i < l->width.conv && l->p->conv_steps[0] > 0; i++)
+        steps[i] = l->p->conv_steps[i];
+    if (l->pass->group_scales) set_group_steps(l, steps);
+}
+
+// All of them at once; what a backend has no memory for settle() tells.
+static void set_vectors(const struct layer *l)
+{
+    const struct packed_weight *w = weight_of(l, MAMBA2_UNIT_IN_PROJ);
+    const long ld_in = l->width.ld_in;
+    struct section sections[SECTIONS];
+    float *steps = l->on->draft(l->batch, l->w->steps, 2 * ld_in + l->width.ld_conv);
+    if (!steps) return;
+    find_sections(l, sections);
+    set_steps(l, steps);
+    for (int i = 0; i < SECTIONS && w->codes; i++)
+        set_factors(l, w, &sections[i], steps, steps + ld_in);
+    set_conv_steps(l, steps + 2 * ld_in);
+    l->on->put(l->batch);
+}
+
 // x [L][ld] on a grid, of one scale or of each token's maximum.
 static struct operand quantized(const struct layer *l, const float *x, long ld, const float *step,
                                 bool ties_away, int8_t *codes)
@@ -89,56 +185,10 @@ static struct operand normalize(const struct layer *l)
     return of_values(pass->xhat, l->width.ldD);
 }
 
-// What comes out of in_proj side by side: z; x, B and C; dt.
-struct section {
-    enum format format; // FORMAT_FLOAT of what is quantized behind it
-    int first, width;   // of in_proj's padded outputs
-    float *values;      // [L][ldv]
-    long ldv;
-};
-enum { SECTION_Z, SECTION_CONV, SECTION_DT, SECTIONS };
-
-static bool is_dynamic(enum format format)
+static bool are_all_codes(const struct section sections[SECTIONS])
 {
-    return format == FORMAT_DYNAMIC || format == FORMAT_DYNAMIC_TOKEN;
-}
-
-static void find_sections(const struct layer *l, struct section sections[SECTIONS])
-{
-    const struct mamba2_width *w = &l->width;
-    const enum format conv = format_of(l, MAMBA2_UNIT_CONV1D_INPUT);
-    float *in = l->w->in;
-    sections[SECTION_Z] = (struct section){format_of(l, MAMBA2_UNIT_GATE_INPUT), 0, w->ldI, in, w->ld_in};
-    sections[SECTION_CONV] = (struct section){conv, w->ldI, w->ld_conv, in + w->ldI, w->ld_in};
-    sections[SECTION_DT] = (struct section){format_of(l, MAMBA2_UNIT_SCAN_DT), w->ldI + w->ld_conv, w->ldH,
-                                            in + w->ldI + w->ld_conv, w->ld_in};
-    if (!is_dynamic(conv)) return;
-    sections[SECTION_CONV].format = FORMAT_FLOAT;
-    sections[SECTION_CONV].values = l->w->conv, sections[SECTION_CONV].ldv = w->ld_conv;
-}
-
-// What codes mean behind in_proj.
-static void set_steps(const struct layer *l)
-{
-    for (int i = 0; i < l->width.ld_in; i++)
-        l->w->steps[i] = 1; // between the parts
-    for (int part = 0; part < MAMBA2_PARTS; part++)
-        fill(l, l->w->steps, (enum mamba2_part)part, 0, l->scale[sites_in[part]]);
-}
-
-// Factors of the sums of codes: s_W / s_o, s_o of the part, as a checkpoint has it or in double, then FP32;
-// of 4 bits in FP32; of what is no codes behind it s_W.
-static void set_factors(const struct layer *l, const struct packed_weight *w, const struct section *section)
-{
-    const bool coded = section->format == FORMAT_INT8, given = w->given && w->given[0] >= 0,
-               four_bits = format_group(format_of(l, MAMBA2_UNIT_IN_PROJ)) > 0;
-    for (int i = section->first; i < section->first + section->width; i++) {
-        const float s_W = w->scales[i], s_o = l->w->steps[i];
-        l->w->factors[i] = !coded      ? s_W
-                           : given     ? w->given[i]
-                           : four_bits ? s_W / s_o
-                                       : (float)((double)s_W / (double)s_o);
-    }
+    return sections[SECTION_Z].format == FORMAT_INT8 && sections[SECTION_CONV].format == FORMAT_INT8 &&
+           sections[SECTION_DT].format == FORMAT_INT8;
 }
 
 static const int32_t *project_codes(const struct layer *l, const struct operand *n,
@@ -155,7 +205,7 @@ static const int32_t *project_codes(const struct layer *l, const struct operand 
                                      : section->format == FORMAT_FP16 ? GEMM_S8_HALF
                                                                       : GEMM_S8_FLOAT,
                            .first_outputs = l->w->factors + section->first,
-                           .second = *n->scale,
+                           .second = n->by_row ? 0 : *n->scale, // those of tokens are the backend's
                            .second_rows = n->by_row ? n->scale : NULL,
                            .out = coded ? (void *)(l->w->in_codes + section->first) : (void *)section->values,
                            .ldo = coded ? l->width.ld_in : section->ldv};
@@ -185,49 +235,35 @@ static void project_values(const struct layer *l, const struct operand *n, const
     l->on->columns(l->batch, &columns);
 }
 
-// x, B and C as values, each quantized by its own maximum over the sample.
-static void quantize_dynamic(const struct layer *l)
+// Scales that are made of a part: of each sample, or token; the memory is still free.
+static float *made_steps(const struct layer *l, enum mamba2_part part)
 {
-    const struct mamba2_width *w = &l->width;
-    float *most = l->w->taps; // is still free
-    l->on->column_most(l->batch, l->w->conv, w->ld_conv, w->ld_conv, most);
-    for (int part = PART_X; part <= PART_C; part++) {
-        int first;
-        float largest = 0;
-        const int count = mamba2_part_of(w, (enum mamba2_part)part, &first);
-        for (int i = 0; i < count; i++)
-            if (most[first - w->ldI + i] > largest) largest = most[first - w->ldI + i];
-        fill(l, l->w->steps, (enum mamba2_part)part, 0, largest > 0 ? largest / 127.0f : 1.0f);
-    }
-    const struct columns columns = {.x = l->w->conv,
-                                    .ldx = w->ld_conv,
-                                    .width = w->ld_conv,
-                                    .steps = l->w->steps + w->ldI,
-                                    .codes = l->w->in_codes + w->ldI,
-                                    .ldq = w->ld_in};
-    l->on->columns(l->batch, &columns);
+    return l->w->delta + (part - PART_X) * (long)l->batch->tokens;
 }
 
-static void copy_columns(const float *from, long ld_from, float *to, long ld_to, int rows, int width)
-{
-    for (int t = 0; t < rows; t++)
-        memcpy(to + t * ld_to, from + t * ld_from, (size_t)width * sizeof *from);
-}
-
-// x, B and C as values, each quantized by its own maximum of each token: values in `in`.
-static void quantize_by_token(const struct layer *l)
+// x, B and C as values, each quantized by its own maximum of the sample or of each token.
+static void quantize_dynamic(const struct layer *l, bool by_row)
 {
     const struct mamba2_width *w = &l->width;
-    const int tokens = l->batch->tokens;
-    float *room = l->pass->room;
     for (int part = PART_X; part <= PART_C; part++) {
         int first;
-        const int count = mamba2_part_of(w, (enum mamba2_part)part, &first), ld = round_up16(count);
-        memset(room, 0, (size_t)tokens * (size_t)ld * sizeof *room);
-        copy_columns(l->w->conv + first - w->ldI, w->ld_conv, room, ld, tokens, count);
-        const struct operand codes = quantized(l, room, ld, NULL, false, l->w->y_codes);
-        valued(l->pass, &codes, ld, room, ld);
-        copy_columns(room, ld, l->w->in + first, w->ld_in, tokens, count);
+        const int width = mamba2_part_of(w, (enum mamba2_part)part, &first);
+        const struct quantize quantize = {.x = l->w->conv + first - w->ldI,
+                                          .ldx = w->ld_conv,
+                                          .width = width,
+                                          .of = by_row ? STEP_OF_ROWS : STEP_OF_SAMPLE,
+                                          .steps = made_steps(l, (enum mamba2_part)part),
+                                          .codes = l->w->in_codes + first,
+                                          .ldq = w->ld_in};
+        l->on->quantize(l->batch, &quantize);
+        const struct dequantize dequantize = {.codes = quantize.codes,
+                                              .ldq = w->ld_in,
+                                              .width = width,
+                                              .scale = quantize.steps,
+                                              .by_row = by_row,
+                                              .values = l->w->in + first,
+                                              .ldv = w->ld_in};
+        l->on->dequantize(l->batch, &dequantize);
     }
 }
 
@@ -243,12 +279,6 @@ static void dequantize(const struct layer *l, int first, int width)
     l->on->columns(l->batch, &columns);
 }
 
-static bool are_all_codes(const struct section sections[SECTIONS])
-{
-    return sections[SECTION_Z].format == FORMAT_INT8 && sections[SECTION_CONV].format == FORMAT_INT8 &&
-           sections[SECTION_DT].format == FORMAT_INT8;
-}
-
 // z, x, B, C and dt as values, and as codes where they are on a grid: sat8(rint((acc · (s_W / s_o)) · s_in)).
 static void project_in(const struct layer *l, const struct operand *input)
 {
@@ -258,7 +288,6 @@ static void project_in(const struct layer *l, const struct operand *input)
     const int32_t *bias128 = NULL;
     int count = SECTIONS;
     find_sections(l, sections);
-    set_steps(l);
     if (are_all_codes(sections)) {
         sections[0].width = l->width.ld_in;
         count = 1;
@@ -266,15 +295,12 @@ static void project_in(const struct layer *l, const struct operand *input)
     const struct operand n =
         w->codes ? *input : valued(l->pass, input, l->width.ldD, l->pass->normed, input->ld);
     for (int i = 0; i < count; i++) {
-        if (w->codes) {
-            set_factors(l, w, &sections[i]);
+        if (w->codes)
             bias128 = project_codes(l, &n, &sections[i], bias128);
-        } else {
+        else
             project_values(l, &n, &sections[i]);
-        }
     }
-    if (conv == FORMAT_DYNAMIC) quantize_dynamic(l), dequantize(l, l->width.ldI, l->width.ld_conv);
-    if (conv == FORMAT_DYNAMIC_TOKEN) quantize_by_token(l);
+    if (is_dynamic(conv)) quantize_dynamic(l, conv == FORMAT_DYNAMIC_TOKEN);
     for (int i = 0; i < count; i++)
         if (sections[i].format == FORMAT_INT8) dequantize(l, sections[i].first, sections[i].width);
 }
@@ -286,21 +312,27 @@ static void convolve(const struct layer *l)
 {
     const struct mamba2_width *w = &l->width;
     const struct packed_weight *taps = weight_of(l, MAMBA2_UNIT_CONV_W);
-    const bool coded = mamba2_takes_codes(l->setting, MAMBA2_UNIT_CONV_W);
-    for (int i = 0; i < w->ld_conv && coded; i++)
-        l->w->taps[i] = taps->scales[i] * l->w->steps[w->ldI + i];
-    const struct conv1d conv1d = {.x_float = coded ? NULL : l->w->in + w->ldI,
-                                  .x_codes = coded ? l->w->in_codes + w->ldI : NULL,
-                                  .ldx = w->ld_in,
-                                  .w = taps->values,
-                                  .b = weight_of(l, MAMBA2_UNIT_CONV_B)->values,
-                                  .ldw = w->ld_conv,
-                                  .d_conv = l->d->d_conv,
-                                  .tap_scale = 1,
-                                  .tap_scales = coded ? l->w->taps : NULL,
-                                  .half = format_of(l, MAMBA2_UNIT_CONV1D_OUTPUT) == FORMAT_FP16,
-                                  .v = l->w->conv,
-                                  .ldv = w->ld_conv};
+    const bool coded = mamba2_takes_codes(l->setting, MAMBA2_UNIT_CONV_W),
+               dynamic = format_of(l, MAMBA2_UNIT_CONV1D_INPUT) == FORMAT_DYNAMIC;
+    struct conv1d conv1d = {.x_float = coded ? NULL : l->w->in + w->ldI,
+                            .x_codes = coded ? l->w->in_codes + w->ldI : NULL,
+                            .ldx = w->ld_in,
+                            .w = taps->values,
+                            .b = weight_of(l, MAMBA2_UNIT_CONV_B)->values,
+                            .ldw = w->ld_conv,
+                            .d_conv = l->d->d_conv,
+                            .tap_scale = 1,
+                            .tap_scales = coded ? taps->scales : NULL,
+                            .taps = l->w->taps,
+                            .half = format_of(l, MAMBA2_UNIT_CONV1D_OUTPUT) == FORMAT_FP16,
+                            .v = l->w->conv,
+                            .ldv = w->ld_conv};
+    for (int part = PART_X; part <= PART_C && coded; part++) {
+        int first;
+        const int count = mamba2_part_of(w, (enum mamba2_part)part, &first), i = part - PART_X;
+        conv1d.part_ends[i] = first - w->ldI + count;
+        conv1d.part_scales[i] = dynamic ? made_steps(l, (enum mamba2_part)part) : &l->scale[sites_in[part]];
+    }
     l->on->conv1d(l->batch, &conv1d, w->ld_conv);
 }
 
@@ -315,30 +347,6 @@ static void round_to_grid(const struct layer *l, bool ties_away)
                                     .values = l->w->conv,
                                     .ldv = l->width.ld_conv};
     l->on->columns(l->batch, &columns);
-}
-
-// Channels of u have the scale of the group of their place, B and C those of their own groups.
-static void set_group_steps(const struct layer *l, float *steps)
-{
-    const struct groups_scales at = groups_scales(l->d);
-    const float *scales = l->pass->group_scales;
-    for (int place = 0; place < l->width.I; place++)
-        steps[place] = scales[at.u + l->pass->groups->of_place[place]];
-    for (int i = 0; i < l->width.BC; i++) {
-        steps[l->width.I + i] = scales[at.B + i / l->d->d_state];
-        steps[l->width.I + l->width.BC + i] = scales[at.C + i / l->d->d_state];
-    }
-}
-
-static void set_conv_steps(const struct layer *l)
-{
-    for (int i = 0; i < l->width.ld_conv; i++)
-        l->w->conv_steps[i] = 1; // behind the channels
-    for (int part = PART_X; part <= PART_C; part++)
-        fill(l, l->w->conv_steps, (enum mamba2_part)part, l->width.ldI, l->scale[sites_out[part]]);
-    for (int i = 0; i < l->width.conv && l->p->conv_steps[0] > 0; i++)
-        l->w->conv_steps[i] = l->p->conv_steps[i];
-    if (l->pass->group_scales) set_group_steps(l, l->w->conv_steps);
 }
 
 enum ssd_order mamba2_scan_order(const struct recipe *recipe, int layer)
@@ -441,7 +449,7 @@ static void project_out(const struct layer *l)
                             .result = half ? GEMM_S8_HALF : GEMM_S8_FLOAT,
                             .first = w->codes ? *w->scales : 0,
                             .first_outputs = row_scales ? w->scales : NULL,
-                            .second = w->codes ? *y.scale : 0,
+                            .second = w->codes && !y.by_row ? *y.scale : 0,
                             .second_rows = y.by_row ? y.scale : NULL,
                             .out = l->pass->h,
                             .ldo = l->width.ldD};
@@ -521,12 +529,12 @@ bool mamba2_layer_units(const struct pass *pass)
                             .width = mamba2_width_of(pass->dims)};
     const struct mamba2_width *w = &l.width;
     const bool int8 = format_of(&l, MAMBA2_UNIT_CONV1D_OUTPUT) == FORMAT_INT8;
+    set_vectors(&l);
     const struct operand n = normalize(&l);
     if (!give_mixer_input(&l, &n)) return false;
     project_in(&l, &n);
     if (!give(&l, MAMBA2_CONV1D_INPUT, l.w->in + w->ldI, w->ld_in, w->conv)) return false;
     convolve(&l);
-    set_conv_steps(&l);
     if (int8) round_to_grid(&l, true);
     if (!give(&l, MAMBA2_CONV1D_OUTPUT, l.w->conv, w->ld_conv, w->conv)) return false;
     // Behind an INT8 conv1d the scan gets the same numbers whatever its format is.

@@ -164,18 +164,3 @@ enum status device_choose(struct sweep *sweep, struct error *err)
     log_device(sweep);
     return STATUS_OK;
 }
-
-bool gpu_knows(const struct dims *dims)
-{
-    return dims->chunk_size == 0;
-}
-
-void device_settle(struct sweep *sweep)
-{
-    const struct dims *dims = &sweep->model.dims;
-    if (sweep->devices == 0 || gpu_knows(dims)) return;
-    log_job(sweep->log, LOG_NORMAL, "%s is not computed on GPUs yet: all ranks compute on processors",
-            dims->arch->title);
-    sweep->device = -1;
-    sweep->devices = 0;
-}

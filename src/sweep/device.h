@@ -17,10 +17,6 @@
 // and no rank has one.
 enum status device_choose(struct sweep *sweep, struct error *err);
 
-// Local, equal on all ranks, once the model is known.  Gives the GPUs up where they do not know its family;
-// the log says so.
-void device_settle(struct sweep *sweep);
-
 // What a rank's GPU is to hold, beside what CUDA itself takes; no samples: it has no room for one.
 struct device_memory {
     struct group_shape shape; // at once

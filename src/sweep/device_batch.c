@@ -105,6 +105,19 @@ static size_t batch_bytes(const struct worker *worker, const struct group_shape 
     return there.used_bytes + forward_bytes_on(backend_cuda(), worker->dims, tokens, shape->threads);
 }
 
+// Where the states in front of all chunks lie, if a mode scans by chunks.
+static size_t scan_bytes(const struct dims *dims, const struct group_shape *shape)
+{
+    const struct ssd ssd = {.length = shape->max_tokens,
+                            .heads = dims->n_heads,
+                            .head_dim = dims->head_dim,
+                            .groups = dims->n_groups,
+                            .d_state = dims->d_state,
+                            .chunk = dims->chunk_size,
+                            .order = SSD_CHUNKED};
+    return dims->chunk_size > 0 ? cuda_ssd_bytes(&ssd, shape->samples) : 0;
+}
+
 // Each embedding whole, as its rows go there once; the rows of a batch on their way; activations that are
 // turned for a product.
 static size_t staging_bytes(const struct worker *worker, const struct group_shape *shape)
@@ -114,7 +127,8 @@ static size_t staging_bytes(const struct worker *worker, const struct group_shap
                  row = stream_floats(dims, 1) * sizeof(float),
                  widest = (size_t)at_least(dims->d_inner, dims->d_model) * sizeof(float);
     const size_t tables = worker->model && worker->model->reference ? 2 : 1;
-    return tables * vocab * row + (tokens < vocab ? tokens : vocab) * row + tokens * widest;
+    return tables * vocab * row + (tokens < vocab ? tokens : vocab) * row + tokens * widest +
+           scan_bytes(dims, shape);
 }
 
 // As open_look() and open_batch() go about it.

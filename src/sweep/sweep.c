@@ -556,7 +556,6 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err)) return err->status;
     head_groups_settle(sweep, err);
     if (comm_agree(comm, err)) return err->status;
-    device_settle(sweep);
     notes_log(log, &sweep->model.notes);
     notes_log(log, &sweep->reference.notes);
     if (inputs_texts(&sweep->corpus, &sweep->calibration, comm, job, &sweep->model, err)) return err->status;

@@ -15,6 +15,7 @@ STANDIN = sys.argv[1]
 JOB = ["--calib_data_num", "5", "--calib_seqlen", "60", "--layers", "0,last", "--components", "mixer_output,ssm_input"] + harness.FEW
 OBSERVERS = ["--observer", "in_proj_input=mse,in_proj_output=entropy,x_proj_input=ema-percentile,x_proj_output=percentile,"
              "out_proj_input=entropy,ssm_state=mse", "--calib_data_num", "2,5", "--shuffle-calib", "2", "--modes", "fp32,2-4"]
+MODES_2 = "fp32,0,2-1,3" + ("" if harness.SANITIZED else ",fp16,2-4,0-fp32,w4a16")
 NOISE = ["--noise", "1", "--isolated", "--modes", "fp32,2-1,2-4,3"]
 
 
@@ -174,9 +175,9 @@ def main():
                 sweep(checks, work, "noisy on cpu", NOISE + ["--device", "cpu"], 2, "1"))
         check_observers(checks, work)
         check_places(checks, work)
-        lines = harness.run(JOB + ["--model", "mamba2-demo", "--modes", "fp32", "--dry-run"], 1, work, {"SSMSWEEP_STANDIN": "1"},
-                            program=STANDIN)
-        checks.check(lines.status == 0 and "not computed on GPUs yet" in lines.err, "Mamba-2", lines.err)
+        mamba2 = ["--model", "mamba2-demo", "--components", "all", "--modes", MODES_2]
+        compare(checks, "Mamba-2", sweep(checks, work, "mamba2", mamba2 + ["--device", "cuda", "-v"], 1, "1", ["5 samples of 300 tokens"]),
+                sweep(checks, work, "mamba2 on cpu", mamba2 + ["--device", "cpu"], 2, "1"))
     checks.finish()
 
 

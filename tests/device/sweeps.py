@@ -15,7 +15,8 @@ JOB = sys.argv[1:] or ["--calib_data_num", "12", "--layers", "0,last", "--compon
 JOBS = [("plain", []), ("noise", ["--noise", "2", "--isolated", "--modes", "fp32,2-1,2-4"]),
         ("recipes", ["--no-forks", "--calib_data_num", "3,5"]),
         ("observers", ["--observer", "mse,x_proj_input=percentile,in_proj_output=entropy,ssm_state=ema-percentile", "--modes", "fp32,2-4",
-                       "--calib_data_num", "3,12", "--shuffle-calib", "2"])]
+                       "--calib_data_num", "3,12", "--shuffle-calib", "2"])] + \
+    ([] if sys.argv[1:] else [("mamba2", ["--model", "mamba2-demo"])])
 
 
 def needed():

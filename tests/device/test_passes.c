@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whole passes on the GPU against the processor's: every component of every layer, for each mode and for
 // random recipes, of samples of many lengths side by side, with dither, and where something is not finite. On
-// the demo model, or on the one in the folder that the argument names.  Without a GPU it is skipped.
+// the demo models, or on the one in the folder that the first argument names, with as many random recipes as
+// the second says.  Without a GPU it is skipped.
 #include "passes.h"
 
 #include "ssmsweep/arch/mamba1.h"
@@ -109,13 +110,17 @@ static void enlarge_D(struct model *model)
 
 int main(int argc, char **argv)
 {
-    const char *folder = argc > 1 ? argv[1] : SOURCE_DIR "/jobs/demo";
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (!backend_cuda() || cuda_devices() == 0) {
         printf("SKIP: %s\n", backend_cuda() ? "no GPU on this machine" : "built without CUDA");
         return 77;
     }
-    run_all("as it is", folder, argc > 1 ? 0 : RANDOM, NULL);
-    if (argc == 1) run_all("beyond FP16", folder, 0, enlarge_D);
+    if (argc > 1) {
+        run_all(argv[1], argv[1], argc > 2 ? atoi(argv[2]) : 0, NULL);
+    } else {
+        run_all("Mamba-1", SOURCE_DIR "/jobs/demo", RANDOM, NULL);
+        run_all("beyond FP16", SOURCE_DIR "/jobs/demo", 0, enlarge_D);
+        run_all("Mamba-2", SOURCE_DIR "/jobs/demo-mamba2", RANDOM, NULL);
+    }
     return failures ? 1 : 0;
 }

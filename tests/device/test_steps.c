@@ -2,75 +2,9 @@
 // Every step of the GPU against the processor's: the same bits (any NaN for any NaN), at odd sizes, for
 // batches of one sample and of several, with zeros, extremes of INT8, subnormals, infinities and NaN. Without
 // a GPU it is skipped.
-#include "support.h"
+#include "steps.h"
 
-#include "ssmsweep/compute/cuda.h"
 #include "ssmsweep/compute/kernels.h"
-
-enum { CASES = 8, MOST_TOKENS = 4200, MOST_SAMPLES = 5 };
-
-static int failures;
-static long compared;
-
-static void expect(const char *what, const char *of, const struct twin *twin, bool floats)
-{
-    const long differ = twin_differs(twin, floats);
-    compared += (long)(twin->bytes / (floats ? sizeof(float) : 1));
-    if (differ == 0) return;
-    printf("FAIL %s, %s: %ld of %zu differ\n", what, of, differ, twin->bytes / (floats ? sizeof(float) : 1));
-    failures++;
-}
-
-// ---- the two backends ----
-
-static struct batch *batches[2]; // of the processor, of the GPU
-static struct arena arenas[2];
-static const struct backend *backends[2];
-
-static void open_batches(void)
-{
-    const struct batch_shape shape = {.max_tokens = MOST_TOKENS, .threads = 4, .d_state = 256};
-    struct error err = {0};
-    backends[0] = &backend_cpu, backends[1] = backend_cuda();
-    for (int i = 0; i < 2; i++) {
-        struct arena measured;
-        arena_init_measure(&measured);
-        backends[i]->carve(NULL, &shape, &measured);
-        if (backends[i]->reserve(&arenas[i], measured.used_bytes, "a test", &err) ||
-            backends[i]->open(&batches[i], &shape, &err)) {
-            printf("FAIL %s\n", err.text);
-            exit(1);
-        }
-        backends[i]->carve(batches[i], &shape, &arenas[i]);
-    }
-}
-
-static void close_batches(void)
-{
-    for (int i = 0; i < 2; i++) {
-        backends[i]->close(batches[i]);
-        backends[i]->release(&arenas[i]);
-    }
-}
-
-static void settle(void)
-{
-    struct error err = {0};
-    if (backends[1]->settle(batches[1], &err) == STATUS_OK) return;
-    printf("FAIL %s\n", err.text);
-    exit(1);
-}
-
-static void set_tokens(int tokens)
-{
-    for (int i = 0; i < 2; i++)
-        batches[i]->tokens = batches[i]->broken = tokens;
-}
-
-static void *side(const struct twin *twin, int i)
-{
-    return i ? twin->device : twin->host;
-}
 
 // ---- products ----
 
@@ -291,32 +225,7 @@ static void test_elements(void)
     }
 }
 
-// ---- steps over the tokens of samples: the processor takes one after the other ----
-
-static const int divisions[][MOST_SAMPLES] = {
-    {1}, {37}, {513}, {1025}, {33, 64}, {5, 130, 257}, {700, 1, 1025, 3, 512}, {64, 64, 64}};
-enum { DIVISIONS = sizeof divisions / sizeof divisions[0] };
-
-// Begins sample `s` of a division on the processor, or all of it on the GPU; gives its first row.
-static int begin(const int *lengths, int s, int *samples)
-{
-    int first = 0, tokens = 0;
-    for (*samples = 0; *samples < MOST_SAMPLES && lengths[*samples]; ++*samples) {
-        if (*samples < s) first += lengths[*samples];
-        tokens += lengths[*samples];
-    }
-    batches[1]->tokens = batches[1]->broken = tokens;
-    batches[0]->tokens = batches[0]->broken = s < *samples ? lengths[s] : 0;
-    return first;
-}
-
-static int tokens_of(const int *lengths)
-{
-    int samples;
-    begin(lengths, 0, &samples);
-    backends[1]->divide(batches[1], lengths, samples);
-    return batches[1]->tokens;
-}
+// ---- steps over the tokens of samples ----
 
 struct scan_data {
     struct twin u, u_codes, dt, dt_codes, z, z_codes, bias, D, A, bc, y, state;
@@ -470,12 +379,8 @@ static void test_conv1d(void)
 
 int main(void)
 {
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    if (!backend_cuda() || cuda_devices() == 0) {
-        printf("SKIP: %s\n", backend_cuda() ? "no GPU on this machine" : "built without CUDA");
-        return 77;
-    }
-    open_batches();
+    if (!is_a_gpu_there()) return 77;
+    open_batches(0);
     test_product_f32();
     test_product_s8();
     test_norm();

@@ -20,11 +20,15 @@ struct standin_batch {
     int samples, tokens;
     float *fetched, *of_samples;
     size_t held_bytes; // of weights
+    float *drafted, *drafted_to;
+    long draft_count;
 };
 
 enum { BROKEN_BY_SAMPLE = -1 };
 
-static size_t taken_bytes; // of the device in use
+enum { MOST_ARENAS = 16 };
+static struct arena taken[MOST_ARENAS]; // memory of the device in use
+static size_t taken_bytes;
 static int settled;
 
 static long setting(const char *key, long otherwise)
@@ -52,14 +56,23 @@ static enum status take_bytes(size_t bytes, const char *what, struct error *err)
 
 static enum status take_memory(struct arena *arena, size_t bytes, const char *what, struct error *err)
 {
+    int i = 0;
+    while (i < MOST_ARENAS && taken[i].base)
+        i++;
+    if (i == MOST_ARENAS) abort();
     if (take_bytes(bytes, what, err)) return err->status;
-    if (arena_init(arena, bytes, what, err)) taken_bytes -= bytes;
+    if (arena_init(arena, bytes, what, err))
+        taken_bytes -= bytes;
+    else
+        taken[i] = *arena;
     return err->status;
 }
 
 static void give_memory(struct arena *arena)
 {
     if (arena->base) taken_bytes -= arena->size_bytes;
+    for (int i = 0; i < MOST_ARENAS; i++)
+        if (arena->base && taken[i].base == arena->base) taken[i] = (struct arena){0};
     arena_clear(arena);
 }
 
@@ -72,6 +85,7 @@ static void close_batch(struct batch *batch)
     free(own(batch)->broken);
     free(own(batch)->fetched);
     free(own(batch)->of_samples);
+    free(own(batch)->drafted);
     free(batch);
 }
 
@@ -101,6 +115,21 @@ static enum status hold(struct batch *batch, const void *weights, size_t bytes, 
     (void)weights;
     if (take_bytes(bytes, "the weights", err) == STATUS_OK) own(batch)->held_bytes += bytes;
     return err->status;
+}
+
+static float *draft(struct batch *batch, float *to, long count)
+{
+    struct standin_batch *b = own(batch);
+    float *room = realloc(b->drafted, (size_t)count * sizeof *room);
+    if (!room) abort();
+    b->drafted = room, b->drafted_to = to, b->draft_count = count;
+    return room;
+}
+
+static void put(struct batch *batch)
+{
+    const struct standin_batch *b = own(batch);
+    memcpy(b->drafted_to, b->drafted, (size_t)b->draft_count * sizeof *b->drafted);
 }
 
 static void divide(struct batch *batch, const int *lengths, int samples)
@@ -176,22 +205,13 @@ static void product_s8(struct batch *batch, struct gemm_s8 *gemm, int outputs)
     backend_cpu.product_s8(whole(batch), gemm, outputs);
 }
 
-// Scales of samples lie one behind the other where quantize() made them; what a checkpoint brings is one.
-enum { MOST_MADE = 16 };
-static const float *made[MOST_MADE];
-
-static void remember(const float *scales)
-{
-    int i = 0;
-    while (i < MOST_MADE - 1 && made[i] && made[i] != scales)
-        i++;
-    made[i] = scales;
-}
-
+// Scales that the device made are one for each sample; what a checkpoint brings is one, in the host's memory.
 static const float *scale_at(const float *scale, long s)
 {
-    for (int i = 0; i < MOST_MADE; i++)
-        if (scale && scale == made[i]) return scale + s;
+    const unsigned char *at = (const unsigned char *)scale;
+    for (int i = 0; i < MOST_ARENAS; i++)
+        if (scale && taken[i].base && at >= taken[i].base && at < taken[i].base + taken[i].size_bytes)
+            return scale + s;
     return scale;
 }
 
@@ -217,6 +237,8 @@ static void conv1d(struct batch *batch, const struct conv1d *c, int channels)
         if (c->v) one.v += row * c->ldv;
         if (c->codes) one.codes += row * c->ldq;
         one.x_scale = scale_at(c->x_scale, s);
+        for (int p = 0; p < CONV1D_PARTS; p++)
+            one.part_scales[p] = scale_at(c->part_scales[p], s);
         backend_cpu.conv1d(b->inner, &one, channels);
         free(values);
         free(codes);
@@ -245,6 +267,24 @@ static void scan(struct batch *batch, const struct scan *all)
     }
 }
 
+static void ssd(struct batch *batch, const struct ssd *all)
+{
+    struct standin_batch *b = own(batch);
+    EACH_SAMPLE(b, s, row)
+    {
+        struct ssd one = *all;
+        one.length = b->inner->tokens;
+        one.u += row * all->ldu, one.dt += row * all->lddt, one.y += row * all->ldy;
+        one.B += row * all->ldbc, one.C += row * all->ldbc;
+        backend_cpu.ssd(b->inner, &one);
+    }
+}
+
+static void gated_norm(struct batch *batch, const struct gated_norm *n)
+{
+    backend_cpu.gated_norm(whole(batch), n);
+}
+
 static void rotate(struct batch *batch, const struct hadamard *hadamard, float *rows, long ld)
 {
     backend_cpu.rotate(whole(batch), hadamard, rows, ld);
@@ -253,7 +293,6 @@ static void rotate(struct batch *batch, const struct hadamard *hadamard, float *
 static void quantize(struct batch *batch, const struct quantize *q)
 {
     struct standin_batch *b = own(batch);
-    if (q->of == STEP_OF_SAMPLE) remember(q->steps);
     EACH_SAMPLE(b, s, row)
     {
         struct quantize one = *q;
@@ -462,6 +501,8 @@ const struct backend *backend_cuda(void)
                                            .open = open_batch,
                                            .carve = carve,
                                            .hold = hold,
+                                           .draft = draft,
+                                           .put = put,
                                            .divide = divide,
                                            .fetch = fetch,
                                            .settle = settle,
@@ -473,6 +514,8 @@ const struct backend *backend_cuda(void)
                                            .product_s8 = product_s8,
                                            .conv1d = conv1d,
                                            .scan = scan,
+                                           .ssd = ssd,
+                                           .gated_norm = gated_norm,
                                            .rotate = rotate,
                                            .quantize = quantize,
                                            .dequantize = dequantize,
@@ -518,6 +561,12 @@ int cuda_devices(void)
 {
     int which;
     return visible(0, &which);
+}
+
+size_t cuda_ssd_bytes(const struct ssd *ssd, int samples)
+{
+    (void)ssd, (void)samples;
+    return 0;
 }
 
 const char *cuda_version(void)

@@ -91,6 +91,10 @@ struct backend {
     void (*carve)(struct batch *batch, const struct batch_shape *shape, struct arena *arena);
     // Local.  Steps take pointers into this block of the host, which must not change any more, as weights.
     enum status (*hold)(struct batch *batch, const void *weights, size_t bytes, struct error *err);
+    // Memory of the host for `count` floats, of which put() makes what is at `to`, in memory of the backend;
+    // it is gone then.  NULL: there is none left, and settle() says so.
+    float *(*draft)(struct batch *batch, float *to, long count);
+    void (*put)(struct batch *batch);
     // The tokens of the steps to come are those of so many samples, one behind the other; not where a step
     // is given another number of tokens.  NULL: a batch is one sample.
     void (*divide)(struct batch *batch, const int *lengths, int samples);
@@ -120,8 +124,6 @@ struct backend {
     void (*quantize)(struct batch *batch, const struct quantize *quantize);
     void (*dequantize)(struct batch *batch, const struct dequantize *dequantize);
     void (*columns)(struct batch *batch, const struct columns *columns);
-    // max|x| of each column of a sample.  Where one is not finite, or a token is broken, the whole sample is.
-    void (*column_most)(struct batch *batch, const float *x, long ld, int width, float *most);
     // to[i] = from[i] / by, i < count; `from` may be weights.
     void (*quotients)(struct batch *batch, const float *from, int count, float by, float *to);
     void (*round_half)(struct batch *batch, float *x, long ld); // to FP16 and back

@@ -18,8 +18,11 @@ struct cuda_device {
 };
 
 // Local.  NULL: this program was built without CUDA.  Its batches hold up to max_tokens tokens of any number
-// of samples; it has no steps of Mamba-2 yet, and open() refuses a shape with chunks.
+// of samples.
 const struct backend *backend_cuda(void);
+
+// Local.  Room that a batch takes for a scan over ssd->length tokens, of so many samples.
+size_t cuda_ssd_bytes(const struct ssd *ssd, int samples);
 
 // Local.  Devices that this process can use: 0 without a driver, without a GPU, or where the program was
 // built without CUDA.

@@ -65,8 +65,6 @@ struct kernels {
     // codes = sat8(round(x / step)), half away from zero; count a multiple of 16.
     void (*quantize_away)(const float *x, long count, float step, int8_t *codes);
     void (*columns)(const struct columns *columns, int row0, int row1);
-    // most[width] = max|x| of each column; NaN is passed over; width a multiple of 16.
-    void (*column_most)(const float *x, long ld, int rows, int width, float *most);
     void (*round_half)(float *x, long count);    // to FP16 and back; count a multiple of 16
     float (*absmax)(const float *x, long count); // NaN is passed over; count a multiple of 16
     bool (*finite)(const float *x, long count);  // is all of it?

@@ -14,7 +14,11 @@
 enum { KERNEL_LANES = 16 }; // panel width and granularity of every leading dimension
 enum { SUM_LANES = 8 };     // lanes of sums in double
 
-static inline int round_up16(int n)
+#if defined(__CUDACC__) // kernels take it, too
+__host__ __device__
+#endif
+    static inline int
+    round_up16(int n)
 {
     return (n + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES;
 }
@@ -59,7 +63,7 @@ enum quantize_step { STEP_GIVEN, STEP_OF_SAMPLE, STEP_OF_ROWS };
 struct quantize {
     const float *x; // [rows][ldx]
     long ldx;
-    int width; // a multiple of 16
+    int width;
     enum quantize_step of;
     float step;   // given
     float *steps; // made: [1] or [rows]
@@ -114,6 +118,7 @@ struct norm {
 // v = silu(b + sum_k w[k][i] x[t - (K-1) + k][i]).  FP32: sum by FMA from 0 in k, then + b.  INT8: sum exact,
 // v = silu(tap_scale * sum + b), tap_scale times tap_scales[i] where those are there.  x points at t = 0; the
 // K-1 rows in front of it must exist and hold zeros.
+enum { CONV1D_PARTS = 3 };
 struct conv1d {
     const float *x_float; // one of the two is NULL
     const int8_t *x_codes;
@@ -125,8 +130,13 @@ struct conv1d {
     float tap_scale;         // for codes
     const float *tap_scales; // [ldw], a further factor for each channel; NULL: 1
     const float *x_scale;    // a factor of tap_scale, of the batch; NULL: 1.  Kernels find it in tap_scale
-    bool half;               // FP32: round v to FP16
-    float *v;                // [rows][ldv], may be NULL for codes
+    // Factors of tap_scales, of the batch: part p are the channels in front of part_ends[p] that none before
+    // it has.  Kernels find them in tap_scales.
+    const float *part_scales[CONV1D_PARTS]; // NULL: there are none
+    int part_ends[CONV1D_PARTS];
+    float *taps; // [ldw] room for the products, where there are parts
+    bool half;   // FP32: round v to FP16
+    float *v;    // [rows][ldv], may be NULL for codes
     long ldv;
     int8_t *codes; // [rows][ldq] = sat8(round(v / step)), may be NULL
     long ldq;

@@ -13,9 +13,6 @@
 // there.
 enum status gpu_choose(const char *word, int *index, bool *by_name, struct error *err);
 
-// Local.  Are models of this family computed on a GPU?
-bool gpu_knows(const struct dims *dims);
-
 // Local.  So many tokens in a batch keep a GPU busy; at least the longest sample.
 int gpu_tokens(const struct dims *dims, int longest);
 

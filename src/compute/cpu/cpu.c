@@ -81,6 +81,17 @@ static enum status cpu_hold(struct batch *batch, const void *weights, size_t byt
     return STATUS_OK;
 }
 
+static float *cpu_draft(struct batch *batch, float *to, long count)
+{
+    (void)batch, (void)count;
+    return to;
+}
+
+static void cpu_put(struct batch *batch)
+{
+    (void)batch; // it is there
+}
+
 static enum status cpu_settle(struct batch *batch, struct error *err)
 {
     (void)batch, (void)err; // each step ends when it is done
@@ -165,11 +176,24 @@ static void conv1d_part(void *context, int thread, int begin, int end)
     w->b->kernels->conv1d(w->arguments, begin, end, 0, w->channels);
 }
 
+static void scale_taps(const struct conv1d *c, int channels)
+{
+    for (int i = 0, part = 0; i < channels; i++) {
+        while (part < CONV1D_PARTS && i >= c->part_ends[part])
+            part++;
+        c->taps[i] = c->tap_scales[i] * (part < CONV1D_PARTS ? *c->part_scales[part] : 1);
+    }
+}
+
 static void cpu_conv1d(struct batch *batch, const struct conv1d *conv1d, int channels)
 {
     const struct cpu_batch *b = cpu_of(batch);
     struct conv1d scaled = *conv1d;
     if (scaled.x_scale) scaled.tap_scale *= *scaled.x_scale;
+    if (scaled.part_scales[0]) {
+        scale_taps(&scaled, channels);
+        scaled.tap_scales = scaled.taps;
+    }
     divide(b, batch->tokens, 1, conv1d_part,
            &(struct work){.b = b, .arguments = &scaled, .channels = channels});
 }
@@ -259,13 +283,46 @@ static float step_of(float most)
     return most > 0 ? most / 127.0f : 1.0f;
 }
 
+// What is left of a row behind the last 16, with zeros behind it.
+static void take_tail(const float *row, int width, float tail[KERNEL_LANES])
+{
+    const int whole = width / KERNEL_LANES * KERNEL_LANES;
+    memset(tail, 0, KERNEL_LANES * sizeof *tail);
+    memcpy(tail, row + whole, (size_t)(width - whole) * sizeof *tail);
+}
+
+static float row_most(const struct kernels *k, const float *row, int width)
+{
+    float tail[KERNEL_LANES];
+    const float most = k->absmax(row, width / KERNEL_LANES * KERNEL_LANES);
+    if (width % KERNEL_LANES == 0) return most;
+    take_tail(row, width, tail);
+    const float last = k->absmax(tail, KERNEL_LANES);
+    return last > most ? last : most;
+}
+
+static void quantize_row(const struct cpu_batch *b, const struct quantize *q, const float *row, float step,
+                         int8_t *codes)
+{
+    void (*const kernel)(const float *, long, float, int8_t *) =
+        q->ties_away ? b->kernels->quantize_away : b->kernels->quantize_even;
+    const int whole = q->width / KERNEL_LANES * KERNEL_LANES;
+    float tail[KERNEL_LANES];
+    int8_t tail_codes[KERNEL_LANES];
+    kernel(row, whole, step, codes);
+    if (whole == q->width) return;
+    take_tail(row, q->width, tail);
+    kernel(tail, KERNEL_LANES, step, tail_codes);
+    memcpy(codes + whole, tail_codes, (size_t)(q->width - whole));
+}
+
 // The step of the sample; a sample of which something is not finite is broken as a whole.
 static float step_of_sample(struct batch *batch, const struct quantize *q)
 {
     const struct kernels *k = cpu_of(batch)->kernels;
     float most = 0;
     for (int t = 0; t < batch->tokens; t++) {
-        const float row = k->absmax(q->x + t * q->ldx, q->width);
+        const float row = row_most(k, q->x + t * q->ldx, q->width);
         if (row > most) most = row;
     }
     if (batch->broken < batch->tokens || !isfinite(most)) batch->broken = 0;
@@ -274,18 +331,17 @@ static float step_of_sample(struct batch *batch, const struct quantize *q)
 
 static void cpu_quantize(struct batch *batch, const struct quantize *q)
 {
-    const struct kernels *k = cpu_of(batch)->kernels;
-    void (*const kernel)(const float *, long, float, int8_t *) =
-        q->ties_away ? k->quantize_away : k->quantize_even;
+    const struct cpu_batch *b = cpu_of(batch);
     float step = q->of == STEP_OF_SAMPLE ? step_of_sample(batch, q) : q->step;
-    if (q->of != STEP_OF_ROWS && q->ldx == q->width && q->ldq == q->width) {
-        kernel(q->x, batch->tokens * q->ldx, step, q->codes);
+    if (q->of != STEP_OF_ROWS && q->width % KERNEL_LANES == 0 && q->ldx == q->width && q->ldq == q->width) {
+        const long all = batch->tokens * q->ldx;
+        (q->ties_away ? b->kernels->quantize_away : b->kernels->quantize_even)(q->x, all, step, q->codes);
         return;
     }
     for (int t = 0; t < batch->tokens; t++) {
         const float *row = q->x + t * q->ldx;
-        if (q->of == STEP_OF_ROWS) step = q->steps[t] = step_of(k->absmax(row, q->width));
-        kernel(row, q->width, step, q->codes + t * q->ldq);
+        if (q->of == STEP_OF_ROWS) step = q->steps[t] = step_of(row_most(b->kernels, row, q->width));
+        quantize_row(b, q, row, step, q->codes + t * q->ldq);
     }
 }
 
@@ -311,14 +367,6 @@ static void cpu_columns(struct batch *batch, const struct columns *columns)
 {
     const struct cpu_batch *b = cpu_of(batch);
     divide(b, batch->tokens, 1, columns_part, &(struct work){.b = b, .arguments = columns});
-}
-
-static void cpu_column_most(struct batch *batch, const float *x, long ld, int width, float *most)
-{
-    cpu_of(batch)->kernels->column_most(x, ld, batch->tokens, width, most);
-    if (batch->broken < batch->tokens) batch->broken = 0;
-    for (int i = 0; i < width; i++)
-        if (!isfinite(most[i])) batch->broken = 0;
 }
 
 static void cpu_quotients(struct batch *batch, const float *from, int count, float by, float *to)
@@ -584,6 +632,8 @@ const struct backend backend_cpu = {.name = "cpu",
                                     .open = cpu_open,
                                     .carve = cpu_carve,
                                     .hold = cpu_hold,
+                                    .draft = cpu_draft,
+                                    .put = cpu_put,
                                     .settle = cpu_settle,
                                     .close = cpu_close,
                                     .team = cpu_team,
@@ -599,7 +649,6 @@ const struct backend backend_cpu = {.name = "cpu",
                                     .quantize = cpu_quantize,
                                     .dequantize = cpu_dequantize,
                                     .columns = cpu_columns,
-                                    .column_most = cpu_column_most,
                                     .quotients = cpu_quotients,
                                     .round_half = cpu_round_half,
                                     .weigh = cpu_weigh,

@@ -474,15 +474,6 @@ static void columns(const struct columns *c, int row0, int row1)
         }
 }
 
-static void column_most(const float *x, long ld, int rows, int width, float *most)
-{
-    for (int i = 0; i < width; i++) {
-        most[i] = 0;
-        for (int row = 0; row < rows; row++)
-            most[i] = fabsf(x[row * ld + i]) > most[i] ? fabsf(x[row * ld + i]) : most[i];
-    }
-}
-
 // ---- Mamba-2 ----
 
 static void ssd_times(const struct ssd *s, int row0, int row1)
@@ -670,7 +661,6 @@ const struct kernels kernels_naive = {
     .ssd_chunked = ssd_units,
     .gated_norm = gated_norm,
     .columns = columns,
-    .column_most = column_most,
     .hadamard = hadamard,
     .quantize_away = quantize_away,
     .round_half = round_half,

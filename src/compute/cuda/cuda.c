@@ -51,13 +51,6 @@ void *cuda_room(struct cuda_batch *b, struct room *room, size_t bytes)
 
 // ---- where memory is ----
 
-static const void *here(const struct cuda_batch *b, const void *p)
-{
-    const unsigned char *at = p;
-    const bool packed = p && at >= b->weights && at < b->weights + b->weights_bytes;
-    return packed ? b->device_weights + (at - b->weights) : p;
-}
-
 static bool is_on_device(const void *p)
 {
     struct cudaPointerAttributes attributes;
@@ -108,6 +101,8 @@ static void cuda_close(struct batch *batch)
     cudaFree(b->look.memory);
     cudaFreeHost(b->looked.memory);
     cudaFree(b->of_samples.memory);
+    cudaFree(b->order.memory);
+    free(b->draft.memory);
     cuda_measuring_close(b->measuring);
     for (int i = 0; i < EMBEDDINGS; i++) {
         cudaFree(b->embedded[i].rows);
@@ -120,8 +115,6 @@ static void cuda_close(struct batch *batch)
 
 static enum status cuda_open(struct batch **batch, const struct batch_shape *shape, struct error *err)
 {
-    if (shape->chunk > 0)
-        return error_set(err, STATUS_USAGE, "Mamba-2 is not computed on a GPU yet; use the CPU");
     struct cuda_batch *b = calloc(1, sizeof *b);
     if (!b) return error_memory(err, sizeof *b, "a batch");
     b->batch.backend = backend_cuda();
@@ -296,6 +289,15 @@ static void cuda_product_s8(struct batch *batch, struct gemm_s8 *gemm, int outpu
     cuda_launched(b);
 }
 
+static void conv1d_parts(struct cuda_batch *b, const struct conv1d *conv1d, const struct parts *parts,
+                         int channels)
+{
+    struct device_scales scales;
+    for (int i = 0; i < CONV1D_PARTS; i++)
+        scales.of[i] = scale_of(b, conv1d->part_scales[i], false);
+    device_conv1d_parts(b->stream, conv1d, &scales, parts, channels);
+}
+
 static void cuda_conv1d(struct batch *batch, const struct conv1d *conv1d, int channels)
 {
     struct cuda_batch *b = cuda_of(batch);
@@ -307,7 +309,10 @@ static void cuda_conv1d(struct batch *batch, const struct conv1d *conv1d, int ch
     there.w = here(b, conv1d->w);
     there.b = here(b, conv1d->b);
     there.tap_scales = here(b, conv1d->tap_scales);
-    device_conv1d(b->stream, &there, &parts, channels);
+    if (conv1d->part_scales[0])
+        conv1d_parts(b, &there, &parts, channels);
+    else
+        device_conv1d(b->stream, &there, &parts, channels);
     cuda_launched(b);
 }
 
@@ -485,7 +490,13 @@ static void cuda_keep(struct batch *batch, const struct seen *seen, float *to)
     struct cuda_batch *b = cuda_of(batch);
     const struct parts parts = parts_of(b);
     const int width = seen->width;
-    if (seen->values) {
+    if (seen->order) {
+        const struct device_scale scale = scale_of(b, seen->scale, seen->by_row);
+        const int32_t *order = cuda_order(b, seen->order, width);
+        if (!order) return;
+        device_order_columns(b->stream, seen->values, seen->codes, seen->ld, width, &scale, &parts, order,
+                             to);
+    } else if (seen->values) {
         device_copy_rows(b->stream, seen->values, seen->ld, to, width, batch->tokens, width);
     } else {
         const struct device_scale scale = scale_of(b, seen->scale, seen->by_row);
@@ -536,6 +547,8 @@ static const struct backend cuda = {.name = "cuda",
                                     .open = cuda_open,
                                     .carve = cuda_carve,
                                     .hold = cuda_hold,
+                                    .draft = cuda_draft,
+                                    .put = cuda_put,
                                     .divide = cuda_divide,
                                     .settle = cuda_settle,
                                     .close = cuda_close,
@@ -546,6 +559,8 @@ static const struct backend cuda = {.name = "cuda",
                                     .product_s8 = cuda_product_s8,
                                     .conv1d = cuda_conv1d,
                                     .scan = cuda_scan,
+                                    .ssd = cuda_ssd,
+                                    .gated_norm = cuda_gated_norm,
                                     .rotate = cuda_rotate,
                                     .quantize = cuda_quantize,
                                     .dequantize = cuda_dequantize,

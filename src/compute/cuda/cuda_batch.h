@@ -36,12 +36,16 @@ struct cuda_batch {
     int *broken;             // [max_tokens]
     float *most;             // [max_tokens]
     struct embedded embedded[EMBEDDINGS];
-    struct room staging, copy;        // of rows, on the host and on the device
-    struct room turned;               // activations of a product
-    struct room home;                 // of states
-    struct room keys;                 // of dither, of each sample
-    struct room look, looked;         // what observers ask for, on the device and on the host
-    struct room of_samples;           // what a layer leaves of each sample
+    struct room staging, copy; // of rows, on the host and on the device
+    struct room turned;        // activations of a product
+    struct room home;          // of states
+    struct room keys;          // of dither, of each sample
+    struct room look, looked;  // what observers ask for, on the device and on the host
+    struct room of_samples;    // what a layer leaves of each sample
+    struct room order;         // of columns
+    struct room draft;         // on the host, not pinned: what put() brings
+    float *drafted_to;
+    size_t drafted;                   // bytes; 0: nothing
     struct cuda_measuring *measuring; // NULL: nothing was measured yet
     const unsigned char *weights;     // the block on the host
     unsigned char *device_weights;    // its copy
@@ -67,9 +71,24 @@ static inline struct parts parts_of(const struct cuda_batch *b)
     return (struct parts){.tokens = b->batch.tokens, .samples = 1, .broken = b->broken};
 }
 
+// Where it is on the device, weights or not.
+static inline const void *here(const struct cuda_batch *b, const void *p)
+{
+    const unsigned char *at = p;
+    const bool packed = p && at >= b->weights && at < b->weights + b->weights_bytes;
+    return packed ? b->device_weights + (at - b->weights) : p;
+}
+
+// The order of columns on the device, until the next call; NULL: there is no memory left, which is noted.
+const int32_t *cuda_order(struct cuda_batch *b, const int32_t *order, int width);
+
 // As struct backend has them.
 void cuda_look(struct batch *batch, const struct look_for *look);
 float *cuda_per_sample(struct batch *batch, long count);
+float *cuda_draft(struct batch *batch, float *to, long count);
+void cuda_put(struct batch *batch);
+void cuda_ssd(struct batch *batch, const struct ssd *ssd);
+void cuda_gated_norm(struct batch *batch, const struct gated_norm *norm);
 void cuda_measure(struct batch *batch, const struct pair *pairs, int count, struct measured *found);
 void cuda_predict(struct batch *batch, struct prediction *predictions, const float *reference_logits,
                   const float *mode_logits, const int32_t *next, int count, int first_id, int ids,

@@ -108,6 +108,25 @@ void device_ranks(device_stream stream, const struct device_view *view, const st
 void device_bins(device_stream stream, const struct device_view *view, const struct parts *parts,
                  const struct bit_bins *bins, uint32_t *counts); // [samples][bins], on the device
 
+// ---- Mamba-2 ----
+
+// Scales of the parts of conv1d's channels.
+struct device_scales {
+    struct device_scale of[CONV1D_PARTS];
+};
+// conv1d of codes whose tap_scales have factors for parts.
+void device_conv1d_parts(device_stream stream, const struct conv1d *conv1d,
+                         const struct device_scales *scales, const struct parts *parts, int channels);
+// longest: of the samples; home: room of so many bytes.
+size_t device_ssd_bytes(const struct ssd *ssd, const struct parts *parts, int longest);
+void device_ssd(device_stream stream, const struct ssd *ssd, const struct parts *parts, int longest,
+                float *home);
+void device_gated_norm(device_stream stream, const struct gated_norm *norm, int rows);
+// to[row][i] = values[row][order[i]], or that of codes with a scale; order[width] on the device.
+void device_order_columns(device_stream stream, const float *values, const int8_t *codes, long ld, int width,
+                          const struct device_scale *scale, const struct parts *parts, const int32_t *order,
+                          float *to);
+
 // ---- measuring ----
 
 enum { DEVICE_MOST_PAIRS = 32 };

@@ -12,6 +12,12 @@ int cuda_devices(void)
     return 0;
 }
 
+size_t cuda_ssd_bytes(const struct ssd *ssd, int samples)
+{
+    (void)ssd, (void)samples;
+    return 0;
+}
+
 const char *cuda_version(void)
 {
     return NULL;

@@ -17,12 +17,6 @@ enum status gpu_open(struct bench_setting *setting, const char *word, struct err
 {
     struct gpu *gpu = &setting->gpu;
     if (gpu_choose(word, &gpu->index, &gpu->alone, err) || gpu->index < 0) return err->status;
-    if (!gpu_knows(&setting->model->dims)) {
-        gpu->index = -1;
-        if (!gpu->alone) return STATUS_OK;
-        return error_set(err, STATUS_USAGE, "--device %s: %s is not computed on GPUs yet", word,
-                         setting->model->dims.arch->title);
-    }
     return cuda_use(gpu->index, err) ? err->status : cuda_describe(gpu->index, &gpu->about, err);
 }
 

@@ -21,6 +21,6 @@
         .logit_side = logit_side, .logit_sums = logit_sums, .pair_ranges = pair_ranges,                      \
         .pair_sums = pair_sums, .pair_sums_known = pair_sums_known, .ssd_times = ssd_times,                  \
         .ssd_sequential = ssd_sequential, .ssd_chunked = ssd_chunked, .gated_norm = gated_norm,              \
-        .columns = columns, .column_most = column_most, .quantize_even = quantize_even, .exp = exp_array,    \
-        .softplus = softplus_array, .peak_f32 = peak_f32, .peak_s8 = peak_s8,                                \
+        .columns = columns, .quantize_even = quantize_even, .exp = exp_array, .softplus = softplus_array,    \
+        .peak_f32 = peak_f32, .peak_s8 = peak_s8,                                                            \
     }

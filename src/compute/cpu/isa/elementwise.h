@@ -126,16 +126,6 @@ static void columns(const struct columns *c, int row0, int row1)
             columns_at(c, row, i);
 }
 
-static void column_most(const float *x, long ld, int rows, int width, float *most)
-{
-    for (int i = 0; i < width; i += VW) {
-        vf found = vf_zero();
-        for (long row = 0; row < rows; row++)
-            found = vf_max(vf_abs(vf_load(x + row * ld + i)), found); // NaN on the left gives `found`
-        vf_store(most + i, found);
-    }
-}
-
 static void round_half(float *x, long count)
 {
     for (long i = 0; i < count; i += VW)

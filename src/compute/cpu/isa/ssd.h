@@ -30,17 +30,22 @@ VEC void store_part(float *p, vf v, int count)
         memcpy(p, &v, (size_t)count * sizeof *p);
 }
 
+// One vector of heads at one token.
+VEC void ssd_times_at(const struct ssd *s, long row, int head)
+{
+    const long at = row * round_up16(s->heads) + head;
+    vf d = vf_softplus(vf_load(s->dt + row * s->lddt + head) + vf_load(s->dt_bias + head));
+    d = vf_max(vf_set1(s->dt_min), vf_min(vf_set1(s->dt_max), d)); // NaN comes through
+    const vf a = d * vf_load(s->A + head);
+    vf_store(s->delta + at, d);
+    vf_store(s->dA + at, s->order == SSD_SEQUENTIAL ? vf_exp(a) : a);
+}
+
 static void ssd_times(const struct ssd *s, int row0, int row1)
 {
-    const int ld = round_up16(s->heads);
     for (long row = row0; row < row1; row++)
-        for (int head = 0; head < ld; head += VW) {
-            vf d = vf_softplus(vf_load(s->dt + row * s->lddt + head) + vf_load(s->dt_bias + head));
-            d = vf_max(vf_set1(s->dt_min), vf_min(vf_set1(s->dt_max), d)); // NaN comes through
-            const vf a = d * vf_load(s->A + head);
-            vf_store(s->delta + row * ld + head, d);
-            vf_store(s->dA + row * ld + head, s->order == SSD_SEQUENTIAL ? vf_exp(a) : a);
-        }
+        for (int head = 0; head < round_up16(s->heads); head += VW)
+            ssd_times_at(s, row, head);
 }
 
 // Neighbouring channels of one head.
@@ -79,6 +84,13 @@ VEC struct ssd_part ssd_part(const struct ssd *s, int *unit, int end, int most)
 
 // ---- token after token ----
 
+// One step of a state, x = delta u, and its share of the output.
+VEC void ssd_state(vf decay, vf x, vf b, vf c, vf *state, vf *sum)
+{
+    *state = vf_fma(decay, *state, x * b);
+    *sum = vf_fma(*state, c, *sum);
+}
+
 // Some states of some vectors of channels over `tokens`; `states` and `wide` are constants after inlining
 // where they are SSD_STATES and SSD_WIDE, or 1.
 VEC void ssd_steps(const struct ssd *s, const struct ssd_part *p, int t0, int tokens, int n0, int states,
@@ -103,10 +115,8 @@ VEC void ssd_steps(const struct ssd *s, const struct ssd_part *p, int t0, int to
         for (int n = 0; n < states; n++) {
             const vf b = vf_set1(B[n]), c = vf_set1(C[n]);
 #pragma GCC unroll 4
-            for (int j = 0; j < wide; j++) {
-                state[n][j] = vf_fma(decay, state[n][j], x[j] * b);
-                sum[j] = vf_fma(state[n][j], c, sum[j]);
-            }
+            for (int j = 0; j < wide; j++)
+                ssd_state(decay, x[j], b, c, &state[n][j], &sum[j]);
         }
 #pragma GCC unroll 4
         for (int j = 0; j < wide; j++)
@@ -165,6 +175,30 @@ static void ssd_sequential(const struct ssd *s, int unit0, int unit1, float *scr
 }
 
 // ---- chunk by chunk ----
+
+VEC vf ssd_rounded(const struct ssd *s, vf v)
+{
+    return s->order == SSD_CHUNKED ? v : vf_round_half(v);
+}
+
+// w_ts, of C_t.B_s and the running sums of both tokens.
+VEC vf ssd_weight(const struct ssd *s, vf product, vf c_t, vf c_s, vf delta_s)
+{
+    return ssd_rounded(s, product * vf_exp(c_t - c_s) * delta_s);
+}
+
+// What a token's B is multiplied with on its way into the state behind the chunk.
+VEC vf ssd_reach(vf c_last, vf c, vf delta)
+{
+    return vf_exp(c_last - c) * delta;
+}
+
+// y of the sums over the tokens of the chunk and over the state in front of it; decay: exp(c_t).
+VEC vf ssd_output(const struct ssd *s, vf sum, vf earlier, vf decay, vf skip, vf u)
+{
+    sum = vf_fma(skip, u, vf_fma(earlier, decay, sum));
+    return s->half ? vf_round_half(sum) : sum;
+}
 
 // out[rows][vectors] = sum over k = 0, 1, ... of a[row][k] b[k]; both are constants after inlining.
 VEC void ssd_tile(const float *a, long lda, const float *b, long ldb, int depth, int rows, int vectors,
@@ -291,7 +325,6 @@ static void ssd_share(const struct ssd *s, const struct ssd_part *p, struct ssd_
 // Takes c, delta and the channels of one head as the sums want them.
 static void ssd_begin(const struct ssd *s, const struct ssd_part *p, struct ssd_chunk *k, int columns)
 {
-    const bool half = s->order != SSD_CHUNKED;
     float c = 0;
     for (int t = 0; t < k->tokens; t++) {
         const long at = (k->t0 + t) * p->ld_heads + p->head;
@@ -305,12 +338,12 @@ static void ssd_begin(const struct ssd *s, const struct ssd_part *p, struct ssd_
         for (int j = 0; j < columns; j += VW) {
             const int left = p->width - j > 0 ? p->width - j : 0;
             const vf u = load_part(p->u + (k->t0 + t) * s->ldu + j, left);
-            vf_store(k->u + (long)t * SSD_COLUMNS + j, half ? vf_round_half(u) : u);
+            vf_store(k->u + (long)t * SSD_COLUMNS + j, ssd_rounded(s, u));
         }
     for (int n = 0; n < s->d_state; n++)
         for (int j = 0; j < columns; j += VW) {
             const vf v = vf_load(p->state + n * p->ld_state + j);
-            vf_store(k->state + (long)n * SSD_COLUMNS + j, half ? vf_round_half(v) : v);
+            vf_store(k->state + (long)n * SSD_COLUMNS + j, ssd_rounded(s, v));
         }
 }
 
@@ -319,9 +352,9 @@ VEC void ssd_weights(const struct ssd *s, const struct ssd_chunk *k, int t, int 
 {
     for (int i = 0; i < rows; i++)
         for (int at = 0; at <= t + i; at += VW) {
-            const vf decay = vf_exp(vf_set1(k->c[t + i]) - vf_load(k->c + at));
-            const vf w = vf_load(k->CB + (t + i) * k->ld + at) * decay * vf_load(k->delta + at);
-            vf_store(k->w + i * k->ld + at, s->order == SSD_CHUNKED ? w : vf_round_half(w));
+            const vf product = vf_load(k->CB + (t + i) * k->ld + at);
+            vf_store(k->w + i * k->ld + at, ssd_weight(s, product, vf_set1(k->c[t + i]), vf_load(k->c + at),
+                                                       vf_load(k->delta + at)));
         }
 }
 
@@ -338,9 +371,9 @@ VEC void ssd_outputs(const struct ssd *s, const struct ssd_part *p, const struct
             vf sum = vf_load(k->sums + i * SSD_COLUMNS + j);
             for (int at = t; at <= t + i; at++)
                 sum = vf_fma(vf_set1(k->w[i * k->ld + at]), vf_load(k->u + (long)at * SSD_COLUMNS + j), sum);
-            sum = vf_fma(vf_load(k->CS + (long)(t + i) * SSD_COLUMNS + j), decay, sum);
-            sum = vf_fma(skip, load_part(p->u + row * s->ldu + j, p->width - j), sum);
-            store_part(p->y + row * s->ldy + j, s->half ? vf_round_half(sum) : sum, p->width - j);
+            sum = ssd_output(s, sum, vf_load(k->CS + (long)(t + i) * SSD_COLUMNS + j), decay, skip,
+                             load_part(p->u + row * s->ldu + j, p->width - j));
+            store_part(p->y + row * s->ldy + j, sum, p->width - j);
         }
     }
 }
@@ -351,11 +384,9 @@ VEC void ssd_update(const struct ssd *s, const struct ssd_part *p, const struct 
     const float last = k->c[k->tokens - 1];
     const vf decay = vf_exp(vf_set1(last));
     for (int at = 0; at < k->ld; at += VW) {
-        const vf e = vf_exp(vf_set1(last) - vf_load(k->c + at)) * vf_load(k->delta + at);
-        for (int n = 0; n < s->d_state; n++) {
-            const vf v = vf_load(k->B + n * k->ld + at) * e;
-            vf_store(k->k + n * k->ld + at, s->order == SSD_CHUNKED ? v : vf_round_half(v));
-        }
+        const vf reach = ssd_reach(vf_set1(last), vf_load(k->c + at), vf_load(k->delta + at));
+        for (int n = 0; n < s->d_state; n++)
+            vf_store(k->k + n * k->ld + at, ssd_rounded(s, vf_load(k->B + n * k->ld + at) * reach));
     }
     ssd_product(k->k, k->ld, k->u, SSD_COLUMNS, k->tokens, s->d_state, columns, k->added, SSD_COLUMNS);
     for (int n = 0; n < s->d_state; n++)
@@ -419,6 +450,19 @@ VEC float ssd_squares(const float *x, int width)
     return lane[0];
 }
 
+// y and z in front of the norm, and behind it.
+VEC vf gate_before(const struct gated_norm *n, vf y, vf z)
+{
+    return n->gate_last ? y : y * vf_silu(z);
+}
+
+VEC vf gate_behind(const struct gated_norm *n, vf v, vf root, vf weight, vf z)
+{
+    v = v / root * weight;
+    if (n->gate_last) v = v * vf_silu(z);
+    return n->half ? vf_round_half(v) : v;
+}
+
 static void gated_norm(const struct gated_norm *n, int row0, int row1)
 {
     const int width = n->width / n->parts;
@@ -426,15 +470,15 @@ static void gated_norm(const struct gated_norm *n, int row0, int row1)
         const float *y = n->y + row * n->ldy, *z = n->z + row * n->ldz;
         float *out = n->out + row * n->ldo;
         for (int i = 0; i < n->width; i += VW) {
-            const vf v = load_part(y + i, n->width - i);
-            store_part(out + i, n->gate_last ? v : v * vf_silu(load_part(z + i, n->width - i)), n->width - i);
+            const int left = n->width - i;
+            store_part(out + i, gate_before(n, load_part(y + i, left), load_part(z + i, left)), left);
         }
         for (int first = 0; first < n->width; first += width) {
             const vf root = vf_set1(sqrtf(ssd_squares(out + first, width) / (float)width + n->eps));
             for (int i = first, left = width; left > 0; i += VW, left -= VW) {
-                vf v = load_part(out + i, left) / root * load_part(n->weight + i, left);
-                if (n->gate_last) v = v * vf_silu(load_part(z + i, left));
-                store_part(out + i, n->half ? vf_round_half(v) : v, left);
+                const vf v = gate_behind(n, load_part(out + i, left), root, load_part(n->weight + i, left),
+                                         load_part(z + i, left));
+                store_part(out + i, v, left);
             }
         }
     }

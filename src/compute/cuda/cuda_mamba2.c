@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Steps that Mamba-2 alone has, and what its layers make on the host: vectors of scales, orders of columns.
+#include <stdlib.h>
+
+#include "cuda_batch.h"
+
+// ---- from the host ----
+
+// What is copied from memory that is not pinned is out of it when the call returns.
+static void send(struct cuda_batch *b, const void *from, void *to, size_t bytes)
+{
+    cuda_note(b, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, b->stream));
+}
+
+float *cuda_draft(struct batch *batch, float *to, long count)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    const size_t bytes = (size_t)count * sizeof *to;
+    if (bytes > b->draft.bytes) {
+        free(b->draft.memory);
+        b->draft.memory = malloc(bytes);
+        b->draft.bytes = b->draft.memory ? bytes : 0;
+    }
+    if (!b->draft.memory) cuda_note(b, cudaErrorMemoryAllocation);
+    b->drafted_to = to, b->drafted = b->draft.memory ? bytes : 0;
+    return b->draft.memory;
+}
+
+void cuda_put(struct batch *batch)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    if (b->drafted > 0) send(b, b->draft.memory, b->drafted_to, b->drafted);
+    b->drafted = 0;
+}
+
+const int32_t *cuda_order(struct cuda_batch *b, const int32_t *order, int width)
+{
+    const size_t bytes = (size_t)width * sizeof *order;
+    int32_t *there = cuda_room(b, &b->order, bytes);
+    if (there) send(b, order, there, bytes);
+    return there;
+}
+
+// ---- steps ----
+
+static int longest_of(const struct cuda_batch *b, const struct parts *parts)
+{
+    int longest = parts->samples > 1 ? 0 : parts->tokens;
+    for (int s = 0; parts->samples > 1 && s < parts->samples; s++)
+        if (b->lengths[s] > longest) longest = b->lengths[s];
+    return longest;
+}
+
+size_t cuda_ssd_bytes(const struct ssd *ssd, int samples)
+{
+    const struct parts parts = {.tokens = ssd->length, .samples = samples};
+    return device_ssd_bytes(ssd, &parts, ssd->length);
+}
+
+void cuda_ssd(struct batch *batch, const struct ssd *ssd)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    const struct parts parts = parts_of(b);
+    const int longest = longest_of(b, &parts);
+    struct ssd there = *ssd;
+    there.dt_bias = here(b, ssd->dt_bias);
+    there.A = here(b, ssd->A);
+    there.D = here(b, ssd->D);
+    if (parts.samples > 1) there.state = NULL; // calibration has one sample
+    const size_t bytes = device_ssd_bytes(&there, &parts, longest);
+    float *home = bytes ? cuda_room(b, &b->home, bytes) : NULL;
+    if (bytes && !home) return;
+    device_ssd(b->stream, &there, &parts, longest, home);
+    cuda_launched(b);
+}
+
+void cuda_gated_norm(struct batch *batch, const struct gated_norm *norm)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    struct gated_norm there = *norm;
+    there.weight = here(b, norm->weight);
+    device_gated_norm(b->stream, &there, batch->tokens);
+    cuda_launched(b);
+}
