@@ -154,8 +154,8 @@ static bool give(const struct pass *pass, int component, const struct seen *seen
     const float *values;
     if (on->sees && capture->see && capture->see(capture->context, pass->layer, component, seen, pass->room))
         return true;
-    if (capture->place) {
-        float *place = capture->place(capture->context, component);
+    float *place = capture->place ? capture->place(capture->context, component) : NULL;
+    if (place) {
         on->keep(pass->batch, seen, place);
         values = place;
     } else {

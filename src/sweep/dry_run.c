@@ -148,10 +148,10 @@ static void measure(const struct stand *s, int first, int count, const float *co
     forward_measure(s->forward, pairs, count, s->tokens, s->found);
 }
 
-// One thread measures at once, several behind the layer, as sweep/lockstep.c has it.
+// The processor measures at once, a device behind the layer, as sweep/lockstep.c has it.
 static bool at_once(const struct stand *s)
 {
-    return s->on_host && s->sweep->threads == 1;
+    return s->on_host;
 }
 
 static bool take(void *context, int layer, int component, const float *values, int length, int width)

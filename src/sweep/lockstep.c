@@ -468,8 +468,6 @@ static bool take(void *context, int layer, int component, const float *values, i
     struct lockstep *l = context;
     struct lane *lane = l->lane;
     const float *here = NULL;
-    if (l->shape.on_host && (lane_is_reference(l, lane) || lane->repeated || !measures_at_once(&l->shape)))
-        memcpy(kept_of(l, lane)[component], values, (size_t)length * (size_t)width * sizeof *values);
     if (!lane->stores && !lane->followed) return goes_on(l, lane);
     if (measures_at_once(&l->shape) && lane_is_reference(l, lane) && l->again[component])
         measure_again(l, component);
@@ -490,7 +488,8 @@ static bool take(void *context, int layer, int component, const float *values, i
 static float *place(void *context, int component)
 {
     const struct lockstep *l = context;
-    return kept_of(l, l->lane)[component];
+    const bool kept = lane_is_reference(l, l->lane) || l->lane->repeated || !measures_at_once(&l->shape);
+    return kept ? kept_of(l, l->lane)[component] : NULL;
 }
 
 // What take() left.
@@ -513,8 +512,7 @@ static void set_dither(const struct lockstep *l, const struct lane *lane)
 
 static void step(struct lockstep *l, struct lane *lane, int layer)
 {
-    const struct capture capture = {
-        .want = l->all, .place = l->shape.on_host ? NULL : place, .take = take, .see = see, .context = l};
+    const struct capture capture = {.want = l->all, .place = place, .take = take, .see = see, .context = l};
     const double started = progress_clock();
     l->lane = lane;
     if (lane_is_reference(l, lane)) memset(l->known, 0, sizeof l->known);

@@ -153,10 +153,11 @@ static bool give(struct forward *forward, const struct mode *mode, float scale, 
                  const int32_t *ids, int length, const struct capture *capture)
 {
     int width = arch_width(&forward->weights->dims, component);
+    float *place = capture->place ? capture->place(capture->context, component) : NULL;
+    float *values = place ? place : forward->values;
     for (long i = 0; i < (long)length * width; i++)
-        forward->values[i] =
-            standin_value(mode, scale, layer, component, ids[0], i) + (float)(forward->dither >> 44);
-    return capture->take(capture->context, layer, component, forward->values, length, width);
+        values[i] = standin_value(mode, scale, layer, component, ids[0], i) + (float)(forward->dither >> 44);
+    return capture->take(capture->context, layer, component, values, length, width);
 }
 
 static bool go_on(const struct capture *capture, int layer)

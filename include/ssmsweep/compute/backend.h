@@ -153,7 +153,7 @@ struct backend {
     const float *(*give)(struct batch *batch, const struct seen *seen, float *room);
     // May a step that is seen be measured without a copy of all of it?
     bool sees;
-    // The same copy in memory of the backend, at `to`; NULL: that is the host's, and give() does it.
+    // The same copy in memory of the backend, at `to`.
     void (*keep)(struct batch *batch, const struct seen *seen, float *to);
     float (*most)(struct batch *batch, const float *x,
                   long count); // max|x|, count a multiple of 16; NaN is passed over

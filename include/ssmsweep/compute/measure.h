@@ -21,7 +21,7 @@
 // do not depend on how the sample is divided into length and width.
 void pairs_add_sample(struct accumulator *moments, struct profile *profile, const float *ref,
                       const float *mode, size_t length, int width);
-// The same where the mode's rows are made as they are needed, each once: [row0, row1), width wide, at `to`.
+// The same where the mode's rows are made as they are needed: [row0, row1), width wide, at `to`.
 struct pair_rows {
     void (*make)(void *context, int row0, int row1, float *to);
     void *context;
@@ -37,6 +37,23 @@ struct pair_sample {
 };
 void pairs_add(struct accumulator *moments, struct profile *profile, const struct pair_sample *sample,
                size_t length, int width);
+
+// The same for several threads: each finds parts of the sample, one for each block, and they are taken in
+// the order of the blocks.
+struct pair_part {
+    struct accumulator moments;
+    int pieces; // of the block: one for each bucket of positions
+    int buckets[PROFILE_POSITIONS];
+    uint32_t counts[PROFILE_POSITIONS];
+    struct pair_piece sums[PROFILE_POSITIONS];
+};
+size_t pairs_blocks(size_t length, int width); // of PAIR_BLOCK elements
+// Local.  Fills parts and bins of blocks [block0, block1); rows are made from the block in front of them on.
+void pairs_find(const struct pair_sample *sample, bool profiled, size_t length, int width, size_t block0,
+                size_t block1, struct pair_part *parts, uint64_t bins[PROFILE_BINS]);
+// Local.  Parts behind those that were taken; bins are to be added.
+void pairs_take(struct accumulator *moments, struct profile *profile, const struct pair_part *parts,
+                size_t count);
 // One of the two alone.
 void accumulator_add_sample(struct accumulator *total, const float *ref, const float *mode, size_t count);
 void profile_add_sample(struct profile *total, const float *ref, const float *mode, int length, int width);

@@ -28,7 +28,7 @@ struct forward; // opaque: workspace of one thread team, sized for the longest s
 // what has to be seen to meanwhile; false stops the pass too.
 struct capture {
     const uint32_t *want; // [n_layer], bit mask 1u << component; NULL: nothing is captured
-    // Where memory of the backend is not the host's: the place there for a component, which `take` gets then;
+    // The place for a component in memory of the backend, which `take` gets then.  NULL, or where it gives
     // NULL: `take` gets values on the host.
     float *(*place)(void *context, int component);
     bool (*take)(void *context, int layer, int component, const float *values, int length, int width);

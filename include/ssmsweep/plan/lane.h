@@ -26,7 +26,9 @@ struct group_shape {
 // One sample, on the processor.
 static inline struct group_shape group_shape_of(int max_tokens, int threads)
 {
-    return (struct group_shape){1, max_tokens, threads, LOGITS_TOKENS, PREDICTION_PIECE, true};
+    const int most = LOGITS_TOKENS * threads, tokens = most < max_tokens ? most : max_tokens;
+    return (struct group_shape){
+        1, max_tokens, threads, tokens > LOGITS_TOKENS ? tokens : LOGITS_TOKENS, PREDICTION_PIECE, true};
 }
 
 // What is stored of a run, see struct store_metrics; `apart` of a noisy re-run alone: against the run that it
@@ -73,10 +75,10 @@ struct group_buffers {
     int32_t *ids;                                       // [max tokens]
 };
 
-// One thread measures what it is given while that is in its caches; several share the components of a layer.
+// The threads of a rank measure what they are given while that is in their caches.
 static inline bool measures_at_once(const struct group_shape *shape)
 {
-    return shape->on_host && shape->threads == 1;
+    return shape->on_host;
 }
 
 // Local.  Is it the first run of the group that repeats what it repeats?  A run repeats itself.

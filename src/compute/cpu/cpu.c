@@ -5,35 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu_batch.h"
 #include "isa/dither.h"
-#include "ssmsweep/compute/backend.h"
-#include "ssmsweep/compute/kernels.h"
-#include "ssmsweep/compute/measure.h"
-
-// Rows of the reference's logits that are kept for all modes.
-enum { EXPECTED_ROWS = 64 };
-
-struct cpu_batch {
-    struct batch batch;
-    const struct kernels *kernels;
-    struct team *team; // of `threads`
-    int threads;
-    int32_t *bias128; // [max_tokens]
-    float *scratch;   // [threads][scratch_floats]
-    long scratch_floats;
-    struct expected expected;
-    int expected_rows;
-};
-
-static struct cpu_batch *cpu_of(struct batch *batch)
-{
-    return (struct cpu_batch *)batch;
-}
-
-static void divide(const struct cpu_batch *b, int count, int grain, team_range body, void *context)
-{
-    team_divide(b->team, b->threads, count, grain, body, context);
-}
 
 // ---- life ----
 
@@ -59,8 +32,11 @@ static void cpu_carve(struct batch *batch, const struct batch_shape *shape, stru
     b->scratch_floats = shape->chunk ? ssd_scratch_floats(shape->max_tokens, shape->chunk, shape->d_state)
                                      : scan_scratch_floats(shape->max_tokens, shape->d_state);
     b->scratch = arena_take(arena, (size_t)(shape->threads * b->scratch_floats) * sizeof *b->scratch);
-    b->expected.sides = arena_take(arena, EXPECTED_ROWS * sizeof *b->expected.sides);
-    b->expected.exps = arena_take(arena, EXPECTED_ROWS * PREDICTION_PIECE * sizeof *b->expected.exps);
+    const size_t threads = (size_t)shape->threads, rows = threads * EXPECTED_ROWS;
+    b->expected.sides = arena_take(arena, rows * sizeof *b->expected.sides);
+    b->expected.exps = arena_take(arena, rows * PREDICTION_PIECE * sizeof *b->expected.exps);
+    b->parts = arena_take(arena, threads > 1 ? threads * FOUND_BLOCKS * sizeof *b->parts : 0);
+    b->bins = arena_take(arena, threads > 1 ? threads * sizeof *b->bins : 0);
 }
 
 static void cpu_close(struct batch *batch)
@@ -98,12 +74,18 @@ static enum status cpu_settle(struct batch *batch, struct error *err)
     return STATUS_OK;
 }
 
-// ---- products: divided over panels where there are enough, else over rows ----
+// ---- products: divided over rows where each thread has many or panels are few, else over panels ----
+
+// A thread that has so many rows to itself keeps them in its second-level cache while the weights pass, which
+// then come from the third often enough.  There are more parts than threads where that costs nothing, so that
+// a thread that is held up leaves some to the others.
+enum { ROWS_ALONE = 64, PRODUCT_PARTS = 4 };
 
 struct product {
     const struct kernels *kernels;
     const struct gemm_f32 *f32;
     const struct gemm_s8 *s8;
+    int32_t *bias128;
     int rows, panels;
     bool by_rows;
 };
@@ -123,12 +105,17 @@ static void product_part(void *context, int thread, int begin, int end)
 static void run_product(const struct cpu_batch *b, struct product *product)
 {
     const struct kernels *k = product->kernels = b->kernels;
-    product->rows = b->batch.tokens;
-    product->by_rows = product->panels / k->tile_panels < 4 * b->threads;
-    if (product->by_rows)
-        divide(b, product->rows, k->tile_rows, product_part, product);
+    const int rows = product->rows = b->batch.tokens, alone = rows / ROWS_ALONE;
+    product->by_rows = product->panels / k->tile_panels < 4 * b->threads || alone >= b->threads;
+    const int parts = !product->by_rows         ? PRODUCT_PARTS * b->threads
+                      : alone >= 2 * b->threads ? 2 * b->threads
+                                                : b->threads;
+    if (b->threads == 1)
+        product_part(product, 0, 0, product->by_rows ? rows : product->panels);
+    else if (product->by_rows)
+        team_divide(b->team, parts, rows, k->tile_rows, product_part, product);
     else
-        divide(b, product->panels, k->tile_panels, product_part, product);
+        team_divide(b->team, parts, product->panels, k->tile_panels, product_part, product);
 }
 
 static void cpu_product_f32(struct batch *batch, const struct gemm_f32 *gemm, int outputs)
@@ -136,11 +123,19 @@ static void cpu_product_f32(struct batch *batch, const struct gemm_f32 *gemm, in
     run_product(cpu_of(batch), &(struct product){.f32 = gemm, .panels = outputs / KERNEL_LANES});
 }
 
+static void row_sums_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct product *p = context;
+    p->kernels->row_sums(p->s8, begin, end, p->bias128);
+}
+
 static void cpu_product_s8(struct batch *batch, struct gemm_s8 *gemm, int outputs)
 {
     const struct cpu_batch *b = cpu_of(batch);
     if (!gemm->bias128) {
-        b->kernels->row_sums(gemm, 0, batch->tokens, b->bias128);
+        cpu_divide(b, batch->tokens, 1, row_sums_part,
+                   &(struct product){.kernels = b->kernels, .s8 = gemm, .bias128 = b->bias128});
         gemm->bias128 = b->bias128;
     }
     run_product(b, &(struct product){.s8 = gemm, .panels = outputs / KERNEL_LANES});
@@ -166,7 +161,7 @@ static void norm_part(void *context, int thread, int begin, int end)
 static void cpu_norm(struct batch *batch, const struct norm *norm)
 {
     const struct cpu_batch *b = cpu_of(batch);
-    divide(b, batch->tokens, 1, norm_part, &(struct work){.b = b, .arguments = norm});
+    cpu_divide(b, batch->tokens, 1, norm_part, &(struct work){.b = b, .arguments = norm});
 }
 
 static void conv1d_part(void *context, int thread, int begin, int end)
@@ -194,8 +189,8 @@ static void cpu_conv1d(struct batch *batch, const struct conv1d *conv1d, int cha
         scale_taps(&scaled, channels);
         scaled.tap_scales = scaled.taps;
     }
-    divide(b, batch->tokens, 1, conv1d_part,
-           &(struct work){.b = b, .arguments = &scaled, .channels = channels});
+    cpu_divide(b, batch->tokens, 1, conv1d_part,
+               &(struct work){.b = b, .arguments = &scaled, .channels = channels});
 }
 
 static void scan_part(void *context, int thread, int begin, int end)
@@ -212,7 +207,7 @@ static void scan_part(void *context, int thread, int begin, int end)
 static void cpu_scan(struct batch *batch, const struct scan *scan)
 {
     const struct cpu_batch *b = cpu_of(batch);
-    divide(b, (int)scan->ld_inner, KERNEL_LANES, scan_part, &(struct work){.b = b, .arguments = scan});
+    cpu_divide(b, (int)scan->ld_inner, KERNEL_LANES, scan_part, &(struct work){.b = b, .arguments = scan});
 }
 
 static void ssd_times_part(void *context, int thread, int begin, int end)
@@ -238,8 +233,8 @@ static void cpu_ssd(struct batch *batch, const struct ssd *ssd)
     const struct cpu_batch *b = cpu_of(batch);
     const int units = ssd->heads * (round_up16(ssd->head_dim) / KERNEL_LANES);
     struct work work = {.b = b, .arguments = ssd};
-    divide(b, ssd->length, 1, ssd_times_part, &work);
-    divide(b, units, 1, ssd_part, &work);
+    cpu_divide(b, ssd->length, 1, ssd_times_part, &work);
+    cpu_divide(b, units, 1, ssd_part, &work);
 }
 
 static void gated_norm_part(void *context, int thread, int begin, int end)
@@ -252,7 +247,7 @@ static void gated_norm_part(void *context, int thread, int begin, int end)
 static void cpu_gated_norm(struct batch *batch, const struct gated_norm *norm)
 {
     const struct cpu_batch *b = cpu_of(batch);
-    divide(b, batch->tokens, 1, gated_norm_part, &(struct work){.b = b, .arguments = norm});
+    cpu_divide(b, batch->tokens, 1, gated_norm_part, &(struct work){.b = b, .arguments = norm});
 }
 
 static void rotate_part(void *context, int thread, int begin, int end)
@@ -266,8 +261,8 @@ static void rotate_part(void *context, int thread, int begin, int end)
 static void cpu_rotate(struct batch *batch, const struct hadamard *hadamard, float *rows, long ld)
 {
     const struct cpu_batch *b = cpu_of(batch);
-    divide(b, batch->tokens, 1, rotate_part,
-           &(struct work){.b = b, .arguments = hadamard, .rows = rows, .ld = ld});
+    cpu_divide(b, batch->tokens, 1, rotate_part,
+               &(struct work){.b = b, .arguments = hadamard, .rows = rows, .ld = ld});
 }
 
 static void cpu_embed(struct batch *batch, const struct embedding *embedding, const int32_t *ids, float *out,
@@ -329,31 +324,44 @@ static float step_of_sample(struct batch *batch, const struct quantize *q)
     return *q->steps = step_of(most);
 }
 
-static void cpu_quantize(struct batch *batch, const struct quantize *q)
+static void quantize_part(void *context, int thread, int begin, int end)
 {
-    const struct cpu_batch *b = cpu_of(batch);
-    float step = q->of == STEP_OF_SAMPLE ? step_of_sample(batch, q) : q->step;
-    if (q->of != STEP_OF_ROWS && q->width % KERNEL_LANES == 0 && q->ldx == q->width && q->ldq == q->width) {
-        const long all = batch->tokens * q->ldx;
-        (q->ties_away ? b->kernels->quantize_away : b->kernels->quantize_even)(q->x, all, step, q->codes);
-        return;
-    }
-    for (int t = 0; t < batch->tokens; t++) {
+    (void)thread;
+    const struct work *w = context;
+    const struct quantize *q = w->arguments;
+    for (int t = begin; t < end; t++) {
         const float *row = q->x + t * q->ldx;
-        if (q->of == STEP_OF_ROWS) step = q->steps[t] = step_of(row_most(b->kernels, row, q->width));
-        quantize_row(b, q, row, step, q->codes + t * q->ldq);
+        float step = q->step;
+        if (q->of == STEP_OF_ROWS) step = q->steps[t] = step_of(row_most(w->b->kernels, row, q->width));
+        quantize_row(w->b, q, row, step, q->codes + t * q->ldq);
     }
 }
 
-static void cpu_dequantize(struct batch *batch, const struct dequantize *d)
+static void cpu_quantize(struct batch *batch, const struct quantize *quantize)
 {
-    for (int t = 0; t < batch->tokens; t++) {
+    const struct cpu_batch *b = cpu_of(batch);
+    struct quantize q = *quantize;
+    if (q.of == STEP_OF_SAMPLE) q.step = step_of_sample(batch, &q);
+    cpu_divide(b, batch->tokens, 1, quantize_part, &(struct work){.b = b, .arguments = &q});
+}
+
+static void dequantize_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct dequantize *d = ((const struct work *)context)->arguments;
+    for (int t = begin; t < end; t++) {
         const int8_t *codes = d->codes + t * d->ldq;
         const float scale = d->scale[d->by_row ? t : 0];
         float *values = d->values + t * d->ldv;
         for (int i = 0; i < d->width; i++)
             values[i] = (float)codes[i] * scale;
     }
+}
+
+static void cpu_dequantize(struct batch *batch, const struct dequantize *d)
+{
+    const struct cpu_batch *b = cpu_of(batch);
+    cpu_divide(b, batch->tokens, 1, dequantize_part, &(struct work){.b = b, .arguments = d});
 }
 
 static void columns_part(void *context, int thread, int begin, int end)
@@ -366,7 +374,7 @@ static void columns_part(void *context, int thread, int begin, int end)
 static void cpu_columns(struct batch *batch, const struct columns *columns)
 {
     const struct cpu_batch *b = cpu_of(batch);
-    divide(b, batch->tokens, 1, columns_part, &(struct work){.b = b, .arguments = columns});
+    cpu_divide(b, batch->tokens, 1, columns_part, &(struct work){.b = b, .arguments = columns});
 }
 
 static void cpu_quotients(struct batch *batch, const float *from, int count, float by, float *to)
@@ -389,10 +397,21 @@ static void cpu_zero(struct batch *batch, float *x, long count)
     memset(x, 0, (size_t)count * sizeof *x);
 }
 
+struct copying {
+    const float *from;
+    float *to;
+};
+
+static void copy_part(void *context, int thread, int begin, int end)
+{
+    (void)thread;
+    const struct copying *c = context;
+    memcpy(c->to + begin, c->from + begin, (size_t)(end - begin) * sizeof *c->to);
+}
+
 static void cpu_copy(struct batch *batch, const float *from, float *to, long count)
 {
-    (void)batch;
-    memcpy(to, from, (size_t)count * sizeof *to);
+    cpu_divide(cpu_of(batch), (int)count, 1 << 14, copy_part, &(struct copying){from, to});
 }
 
 static void cpu_round_half(struct batch *batch, float *x, long ld)
@@ -412,12 +431,6 @@ static void cpu_dither(struct batch *batch, float *x, long ld, int width, uint64
 
 // ---- what is not finite ----
 
-static void break_row(float *row, int width)
-{
-    for (int i = 0; i < width; i++)
-        row[i] = NAN;
-}
-
 struct breaking {
     const struct kernels *kernels;
     const float *from;
@@ -435,7 +448,7 @@ static void breaking_part(void *context, int thread, int begin, int end)
     for (int t = begin; t < end; t++) {
         if (b->kernels->finite(b->from + t * b->ld_from, b->width_from)) continue;
         if (t < first) first = t;
-        if (b->to) break_row(b->to + t * b->ld_to, b->width_to);
+        if (b->to) cpu_break_row(b->to + t * b->ld_to, b->width_to);
     }
     if (first == end) return;
     int before = atomic_load(&b->first);
@@ -450,7 +463,7 @@ static void cpu_find_broken(struct batch *batch, const float *rows, long ld, int
                          .ld_from = ld,
                          .width_from = width,
                          .first = batch->tokens};
-    divide(cpu_of(batch), batch->tokens, 1, breaking_part, &b);
+    cpu_divide(cpu_of(batch), batch->tokens, 1, breaking_part, &b);
     batch->broken = b.first;
 }
 
@@ -459,13 +472,13 @@ static void cpu_break_rows(struct batch *batch, const float *from, long ld_from,
 {
     struct breaking b = {cpu_of(batch)->kernels, from, to, ld_from, ld_to, width_from, width_to,
                          batch->tokens};
-    divide(cpu_of(batch), batch->tokens, 1, breaking_part, &b);
+    cpu_divide(cpu_of(batch), batch->tokens, 1, breaking_part, &b);
 }
 
 static void cpu_break_rest(struct batch *batch, float *rows, long ld, int width)
 {
     for (int t = batch->broken; t < batch->tokens; t++)
-        break_row(rows + t * ld, width);
+        cpu_break_row(rows + t * ld, width);
 }
 
 static void cpu_mark_finite(struct batch *batch, const float *rows, long ld, int width, int8_t *finite)
@@ -477,43 +490,7 @@ static void cpu_mark_finite(struct batch *batch, const float *rows, long ld, int
 static void cpu_break_marked(struct batch *batch, const int8_t *finite, float *rows, long ld, int width)
 {
     for (int t = 0; t < batch->tokens; t++)
-        if (!finite[t]) break_row(rows + t * ld, width);
-}
-
-// ---- captures and observers ----
-
-// Where they stand, if nothing has to be done.
-static const float *stands(const struct batch *batch, const struct seen *seen)
-{
-    const bool whole = seen->values && !seen->order && !seen->rotation && seen->ld == seen->width;
-    return whole && batch->broken >= batch->tokens ? seen->values : NULL;
-}
-
-// Rows [row0, row1) in front of what is broken.
-static void copy_seen(const struct seen *seen, int row0, int row1, float *to)
-{
-    const int width = seen->width;
-    for (int t = row0; t < row1; t++) {
-        float *row = to + (long)(t - row0) * width;
-        if (seen->values && seen->order)
-            for (int i = 0; i < width; i++)
-                row[i] = seen->values[t * seen->ld + seen->order[i]];
-        else if (seen->values)
-            memcpy(row, seen->values + t * seen->ld, (size_t)width * sizeof *row);
-        else
-            for (int i = 0; i < width; i++)
-                row[i] = (float)seen->codes[t * seen->ld + (seen->order ? seen->order[i] : i)] *
-                         seen->scale[seen->by_row ? t : 0];
-    }
-}
-
-static const float *cpu_give(struct batch *batch, const struct seen *seen, float *room)
-{
-    if (stands(batch, seen)) return seen->values;
-    copy_seen(seen, 0, batch->tokens, room);
-    if (seen->rotation) cpu_rotate(batch, seen->rotation, room, seen->width);
-    cpu_break_rest(batch, room, seen->width, seen->width);
-    return room;
+        if (!finite[t]) cpu_break_row(rows + t * ld, width);
 }
 
 static float cpu_most(struct batch *batch, const float *x, long count)
@@ -525,105 +502,6 @@ static bool cpu_same(struct batch *batch, const float *a, const float *b, long c
 {
     (void)batch;
     return memcmp(a, b, (size_t)count * sizeof *a) == 0;
-}
-
-// ---- measuring: a pair for each thread ----
-
-struct measuring {
-    struct batch *batch;
-    const struct pair *pairs;
-    struct measured *found;
-};
-
-// What cpu_give() gives, some rows of it.
-struct seeing {
-    struct batch *batch;
-    const struct seen *seen;
-};
-
-static void make_rows(void *context, int row0, int row1, float *to)
-{
-    const struct seeing *s = context;
-    const int width = s->seen->width, rows = row1 - row0;
-    copy_seen(s->seen, row0, row1, to);
-    for (int t = 0; s->seen->rotation && t < rows; t++)
-        cpu_of(s->batch)->kernels->hadamard(s->seen->rotation, to + (long)t * width);
-    for (int t = 0; t < rows; t++)
-        if (row0 + t >= s->batch->broken) break_row(to + (long)t * width, width);
-}
-
-static void measure_pair(void *context, int part)
-{
-    const struct measuring *m = context;
-    const struct pair *pair = &m->pairs[part];
-    struct measured *found = &m->found[part];
-    accumulator_clear(&found->moments);
-    if (pair->profiled) profile_clear(&found->profile);
-    struct profile *profile = pair->profiled ? &found->profile : NULL;
-    const size_t tokens = (size_t)m->batch->tokens;
-    const float *mode = pair->mode ? pair->mode : stands(m->batch, pair->seen);
-    struct seeing seeing = {m->batch, pair->seen};
-    const struct pair_rows rows = {make_rows, &seeing, pair->room};
-    const struct pair_sample sample = {pair->ref, mode, &rows, pair->known, pair->keep};
-    pairs_add(&found->moments, profile, &sample, tokens, pair->width);
-}
-
-static void cpu_measure(struct batch *batch, const struct pair *pairs, int count, struct measured *found)
-{
-    struct measuring measuring = {batch, pairs, found};
-    team_run(cpu_of(batch)->team, count, measure_pair, &measuring);
-}
-
-// ---- predictions: tokens of a piece of the vocabulary for each thread ----
-
-struct predicting {
-    const struct cpu_batch *b;
-    struct prediction *predictions;
-    const float *reference, *mode;
-    const int32_t *next;
-    int first_id, ids, stride;
-};
-
-static void expect_part(void *context, int thread, int begin, int end)
-{
-    (void)thread;
-    const struct predicting *p = context;
-    predictions_expect(&p->b->expected, begin, end, p->ids, p->stride);
-}
-
-static void cpu_expect(struct batch *batch, const float *reference_logits, int count, int ids, int stride)
-{
-    struct cpu_batch *b = cpu_of(batch);
-    b->expected_rows = count <= EXPECTED_ROWS && ids <= PREDICTION_PIECE ? count : 0;
-    b->expected.logits = reference_logits;
-    struct predicting p = {.b = b, .ids = ids, .stride = stride};
-    divide(b, b->expected_rows, 1, expect_part, &p);
-}
-
-static void predict_part(void *context, int thread, int begin, int end)
-{
-    (void)thread;
-    const struct predicting *p = context;
-    const struct expected *expected = &p->b->expected;
-    const long at = (long)begin * p->stride;
-    if (p->reference == expected->logits && end <= p->b->expected_rows) {
-        const struct expected here = {p->reference + at, expected->sides + begin,
-                                      expected->exps + (long)begin * PREDICTION_PIECE};
-        predictions_add_expected(p->predictions + begin, &here, p->mode + at, p->next + begin, end - begin,
-                                 p->first_id, p->ids, p->stride);
-    } else {
-        predictions_add(p->predictions + begin, p->reference + at, p->mode + at, p->next + begin, end - begin,
-                        p->first_id, p->ids, p->stride);
-    }
-}
-
-static void cpu_predict(struct batch *batch, struct prediction *predictions, const float *reference_logits,
-                        const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
-                        int stride)
-{
-    struct predicting p = {cpu_of(batch), predictions, reference_logits, mode_logits, next, first_id,
-                           ids,           stride};
-    divide(p.b, count, 1, predict_part, &p);
 }
 
 const struct backend backend_cpu = {.name = "cpu",
@@ -661,6 +539,7 @@ const struct backend backend_cpu = {.name = "cpu",
                                     .mark_finite = cpu_mark_finite,
                                     .break_marked = cpu_break_marked,
                                     .give = cpu_give,
+                                    .keep = cpu_keep,
                                     .sees = true,
                                     .most = cpu_most,
                                     .same = cpu_same,

@@ -8,19 +8,19 @@
 #include "ssmsweep/measure/accumulate.h"
 
 // A histogram gets one pair of a step at most.
-enum { BLOCKS_PER_FOLD = UINT16_MAX / (PAIR_BLOCK / PAIR_STEP) };
+enum { BLOCKS_PER_FOLD = UINT16_MAX / (PAIR_BLOCK / PAIR_STEP), SOME_BLOCKS = 128 };
 
 // One sample: blocks of PAIR_BLOCK pairs, whatever its width.
 struct pass {
     const struct kernels *kernels;
-    struct accumulator moments;
-    struct profile profile;
+    struct profile profile;    // its bins
     struct pair_centre centre; // the means of the block before
     uint16_t histograms[PAIR_STEP][PAIR_BINS], ignored[PAIR_STEP][PAIR_BINS];
     size_t width;
 };
 
 struct block {
+    struct pair_part *found;
     const float *ref, *mode; // [part.count]
     size_t at;               // in the sample
     const struct pair_known *known;
@@ -141,12 +141,8 @@ static void mend(struct pass *p, struct block *b)
 
 // ---- positions ----
 
-struct position_sums {
-    double squares, abs;
-};
-
 // The same lanes as pair_sums(), but without NaN.
-static struct position_sums sum_spoiled_piece(const float *ref, const float *mode, size_t n)
+static struct pair_piece sum_spoiled_piece(const float *ref, const float *mode, size_t n)
 {
     double squares[SUM_LANES] = {0}, abs[SUM_LANES] = {0};
     for (size_t i = 0; i < n; i++) {
@@ -155,25 +151,32 @@ static struct position_sums sum_spoiled_piece(const float *ref, const float *mod
         squares[i % SUM_LANES] += d * d;
         abs[i % SUM_LANES] += d;
     }
-    return (struct position_sums){fold(squares), fold(abs)};
+    return (struct pair_piece){fold(squares), fold(abs)};
 }
 
-static struct position_sums sum_piece(struct pass *p, const float *ref, const float *mode, size_t n)
+static struct pair_piece sum_piece(struct pass *p, const float *ref, const float *mode, size_t n)
 {
     struct pair_lanes lanes;
     p->kernels->pair_sums(ref, mode, (int)n, &p->centre, &lanes, p->ignored);
-    return (struct position_sums){fold(lanes.raw_squares), fold(lanes.abs_diff)};
+    return (struct pair_piece){fold(lanes.raw_squares), fold(lanes.abs_diff)};
 }
 
-static void add_bucket(struct profile *profile, int bucket, size_t n, struct position_sums sums)
+static void add_bucket(struct profile *profile, int bucket, size_t n, struct pair_piece sums)
 {
     profile->position_count[bucket] += n;
-    profile->position_squares[bucket] += sums.squares;
-    profile->position_abs[bucket] += sums.abs;
+    profile->position_squares[bucket] += sums.raw_squares;
+    profile->position_abs[bucket] += sums.abs_diff;
+}
+
+static void find_bucket(struct pair_part *found, int bucket, size_t n, struct pair_piece sums)
+{
+    found->buckets[found->pieces] = bucket;
+    found->counts[found->pieces] = (uint32_t)n;
+    found->sums[found->pieces++] = sums;
 }
 
 // A block with more than one bucket: cut where the next one begins.
-static void add_pieces(struct pass *p, const struct block *b, bool finite)
+static void find_pieces(struct pass *p, const struct block *b, bool finite)
 {
     for (size_t i = 0; i < b->part.count;) {
         const int bucket = profile_position((int)((b->at + i) / p->width));
@@ -181,22 +184,22 @@ static void add_pieces(struct pass *p, const struct block *b, bool finite)
         profile_tokens(bucket, &first, &last);
         const size_t next = ((size_t)last + 1) * p->width - b->at;
         const size_t end = next < b->part.count ? next : b->part.count;
-        add_bucket(&p->profile, bucket, end - i,
-                   finite ? sum_piece(p, b->ref + i, b->mode + i, end - i)
-                          : sum_spoiled_piece(b->ref + i, b->mode + i, end - i));
+        find_bucket(b->found, bucket, end - i,
+                    finite ? sum_piece(p, b->ref + i, b->mode + i, end - i)
+                           : sum_spoiled_piece(b->ref + i, b->mode + i, end - i));
         i = end;
     }
 }
 
-static void add_positions(struct pass *p, const struct block *b, bool finite)
+static void find_positions(struct pass *p, const struct block *b, bool finite)
 {
     const int bucket = profile_position((int)(b->at / p->width));
     const int last = profile_position((int)((b->at + b->part.count - 1) / p->width));
     if (finite && bucket == last)
-        add_bucket(&p->profile, bucket, b->part.count,
-                   (struct position_sums){b->sums.raw_squares, b->sums.abs_diff});
+        find_bucket(b->found, bucket, b->part.count,
+                    (struct pair_piece){b->sums.raw_squares, b->sums.abs_diff});
     else
-        add_pieces(p, b, finite);
+        find_pieces(p, b, finite);
 }
 
 // ---- the sample ----
@@ -275,18 +278,27 @@ static bool measure_block(struct pass *p, struct block *b, uint16_t (*histograms
     return finite;
 }
 
-static void add_block(struct pass *p, struct block *b)
+// For its means alone, which do not depend on the centre.
+static void draft_block(struct pass *p, const struct block *b)
 {
-    if (b->at == 0) { // has none in front of it: its own means, which do not depend on the centre
-        struct block draft = *b;
-        measure_block(p, &draft, p->ignored);
-        next_centre(&p->centre, &draft.part);
-    }
+    struct block draft = *b;
+    measure_block(p, &draft, p->ignored);
+    next_centre(&p->centre, &draft.part);
+}
+
+static void find_block(struct pass *p, struct block *b)
+{
     const bool finite = measure_block(p, b, p->histograms);
     if (!finite) mend(p, b);
     next_centre(&p->centre, &b->part);
-    accumulator_merge(&p->moments, &b->part);
-    if (p->width) add_positions(p, b, finite);
+    b->found->moments = b->part;
+    b->found->pieces = 0;
+    if (p->width) find_positions(p, b, finite);
+}
+
+size_t pairs_blocks(size_t length, int width)
+{
+    return (length * (size_t)width + PAIR_BLOCK - 1) / PAIR_BLOCK;
 }
 
 static size_t block_count(size_t count, size_t at)
@@ -306,35 +318,77 @@ static const float *values_at(struct mode_values *v, size_t at, size_t count)
 {
     if (v->all) return v->all + at;
     float *room = v->rows->room;
-    const size_t kept = v->end - at, row0 = v->end / v->width, row1 = (at + count + v->width - 1) / v->width;
-    memmove(room, room + (at - v->first), kept * sizeof *room);
+    const size_t kept = v->end > at ? v->end - at : 0;
+    const size_t row0 = (at + kept) / v->width, row1 = (at + count + v->width - 1) / v->width;
+    if (kept) memmove(room, room + (at - v->first), kept * sizeof *room);
+    v->first = kept ? at : row0 * v->width;
     if (row1 > row0) v->rows->make(v->rows->context, (int)row0, (int)row1, room + kept);
-    v->first = at;
     v->end = row1 > row0 ? row1 * v->width : v->end;
-    return room;
+    return room + (at - v->first);
+}
+
+static struct block block_at(const struct pair_sample *sample, struct mode_values *mode, size_t count,
+                             size_t index)
+{
+    const size_t at = index * PAIR_BLOCK, here = block_count(count, at);
+    struct block b = {.ref = sample->ref + at, .mode = values_at(mode, at, here), .at = at};
+    accumulator_clear(&b.part);
+    b.part.count = here;
+    if (sample->known && sample->known[index].nonfinite == 0) b.known = &sample->known[index];
+    return b;
+}
+
+void pairs_find(const struct pair_sample *sample, bool profiled, size_t length, int width, size_t block0,
+                size_t block1, struct pair_part *parts, uint64_t bins[PROFILE_BINS])
+{
+    const size_t count = length * (size_t)width;
+    struct pass p = {.kernels = kernels_default(), .width = profiled ? (size_t)width : 0};
+    struct mode_values mode = {.all = sample->mode, .rows = sample->rows, .width = (size_t)width};
+    for (size_t i = block0; i < block1; i++) {
+        if (i == block0) { // the first of a sample has none in front of it: its own means
+            const struct block before = block_at(sample, &mode, count, i > 0 ? i - 1 : 0);
+            draft_block(&p, &before);
+        }
+        struct block b = block_at(sample, &mode, count, i);
+        b.found = &parts[i - block0];
+        find_block(&p, &b);
+        if (sample->keep) keep_known(&b, &sample->keep[i]);
+        if ((i - block0 + 1) % BLOCKS_PER_FOLD == 0) fold_histograms(&p);
+    }
+    fold_histograms(&p);
+    memcpy(bins, p.profile.bins, sizeof p.profile.bins);
+}
+
+void pairs_take(struct accumulator *moments, struct profile *profile, const struct pair_part *parts,
+                size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        accumulator_merge(moments, &parts[i].moments);
+        for (int piece = 0; piece < parts[i].pieces; piece++)
+            add_bucket(profile, parts[i].buckets[piece], parts[i].counts[piece], parts[i].sums[piece]);
+    }
 }
 
 void pairs_add(struct accumulator *moments, struct profile *profile, const struct pair_sample *sample,
                size_t length, int width)
 {
-    const size_t count = length * (size_t)width;
-    struct pass p = {.kernels = kernels_default(), .width = profile ? (size_t)width : 0};
-    struct mode_values mode = {.all = sample->mode, .rows = sample->rows, .width = (size_t)width};
-    accumulator_clear(&p.moments);
-    for (size_t at = 0, blocks = 0; at < count; at += PAIR_BLOCK) {
-        struct block b = {.ref = sample->ref + at, .at = at};
-        accumulator_clear(&b.part);
-        b.part.count = block_count(count, at);
-        b.mode = values_at(&mode, at, b.part.count);
-        if (sample->known && sample->known[blocks].nonfinite == 0) b.known = &sample->known[blocks];
-        add_block(&p, &b);
-        if (sample->keep) keep_known(&b, &sample->keep[blocks]);
-        if (++blocks % BLOCKS_PER_FOLD == 0) fold_histograms(&p);
+    const size_t blocks = pairs_blocks(length, width);
+    struct accumulator total;
+    struct profile places;
+    struct pair_part parts[SOME_BLOCKS];
+    accumulator_clear(&total);
+    profile_clear(&places);
+    for (size_t first = 0; first < blocks; first += SOME_BLOCKS) {
+        const size_t end = blocks - first < SOME_BLOCKS ? blocks : first + SOME_BLOCKS;
+        uint64_t bins[PROFILE_BINS];
+        pairs_find(sample, profile != NULL, length, width, first, end, parts, bins);
+        pairs_take(&total, &places, parts, end - first);
+        for (int i = 0; i < PROFILE_BINS; i++)
+            places.bins[i] += bins[i];
     }
-    fold_histograms(&p);
     // By way of a sample of its own, so that merging samples gives the bits of adding them.
-    if (moments) accumulator_merge(moments, &p.moments);
-    if (profile) profile_merge(profile, &p.profile);
+    if (moments) accumulator_merge(moments, &total);
+    if (profile) profile_merge(profile, &places);
 }
 
 void pairs_add_sample(struct accumulator *moments, struct profile *profile, const float *ref,
@@ -385,7 +439,7 @@ static const struct pair_piece *place_block(struct profile *profile, const struc
 {
     if (!has_pieces(at, count, width)) {
         add_bucket(profile, bucket_of(at, width), count,
-                   (struct position_sums){block->raw_squares, block->abs_diff});
+                   (struct pair_piece){block->raw_squares, block->abs_diff});
         return pieces;
     }
     for (size_t i = 0; i < count; pieces++) {
@@ -393,7 +447,7 @@ static const struct pair_piece *place_block(struct profile *profile, const struc
         const int bucket = bucket_of(at + i, width);
         profile_tokens(bucket, &token, &last);
         const size_t next = ((size_t)last + 1) * (size_t)width - at, end = next < count ? next : count;
-        add_bucket(profile, bucket, end - i, (struct position_sums){pieces->raw_squares, pieces->abs_diff});
+        add_bucket(profile, bucket, end - i, *pieces);
         i = end;
     }
     return pieces;
