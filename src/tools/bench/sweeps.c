@@ -564,7 +564,12 @@ enum status sweeps_measure(struct sweep_rows *rows, const struct job *job, const
 
 // ---- on a GPU ----
 
-enum { GPU_SAMPLES = 32 };
+// Fewer where a measurement is to be short.
+static int gpu_samples(const struct job *job)
+{
+    enum { GPU_SAMPLES = 32, FEW = 4 };
+    return job->bench_seconds < 0.05 ? FEW : GPU_SAMPLES;
+}
 
 // By so many ranks, of which the others sleep.
 static enum status measure_on(struct gpu_sweep *found, struct job *job, int ranks, int repeats,
@@ -589,14 +594,15 @@ static double items_per_second_of(const struct gpu_sweep *sweep)
     return sweep->items / sweep->seconds;
 }
 
-static void print_gpu_sweeps(const struct gpu_sweeps *rows, const char *model, int length)
+static void print_gpu_sweeps(const struct gpu_sweeps *rows, const struct job *job)
 {
+    const char *model = job->model_dir ? "given" : "random";
     const struct gpu_sweep *const both[] = {&rows->gpu, &rows->processors};
     static const char *const names[] = {"GPU", "processors"};
     printf("\nSweep on the GPU: model %s, %d samples of %d tokens; items are (mode, sample)\n"
            "%-11s %5s %7s %6s %9s %11s %9s %9s %8s\n",
-           model, GPU_SAMPLES, length, "on", "ranks", "threads", "items", "items s", "calibrate s", "whole s",
-           "items/s", "speed-up");
+           model, gpu_samples(job), job->calib_seqlen, "on", "ranks", "threads", "items", "items s",
+           "calibrate s", "whole s", "items/s", "speed-up");
     for (int i = 0; i < 2; i++)
         printf("%-11s %5d %7d %6d %9.3f %11.3f %9.3f %9.2f %8.2f\n", names[i], both[i]->ranks,
                both[i]->threads, both[i]->items, both[i]->seconds, both[i]->calibrate_seconds,
@@ -638,10 +644,10 @@ enum status gpu_sweeps_measure(struct gpu_sweeps *rows, const struct job *job, c
     const int repeats = job->bench_seconds < 0.5 ? 1 : REPEATS;
     struct job on = sweeps_job(job, scratch);
     struct files files = {0};
-    if (files_make(&files, comm, scratch, GPU_SAMPLES, job->calib_seqlen, err) == STATUS_OK) {
+    if (files_make(&files, comm, scratch, gpu_samples(job), job->calib_seqlen, err) == STATUS_OK) {
         on.model_dir = job->model_dir ? job->model_dir : scratch;
         on.calib_data = files.ids;
-        on.calib_data_num[0] = GPU_SAMPLES;
+        on.calib_data_num[0] = gpu_samples(job);
         on.threads = threads;
         on.device = word;
         measure_on(&rows->gpu, &on, 1, repeats, comm, tool_version, err);
@@ -649,8 +655,7 @@ enum status gpu_sweeps_measure(struct gpu_sweeps *rows, const struct job *job, c
         if (!err->status) measure_on(&rows->processors, &on, comm->ranks, 1, comm, tool_version, err);
         rows->measured = !err->status;
     }
-    if (rows->measured && comm->rank == 0 && job->verbosity != LOG_QUIET)
-        print_gpu_sweeps(rows, job->model_dir ? "given" : "random", job->calib_seqlen);
+    if (rows->measured && comm->rank == 0 && job->verbosity != LOG_QUIET) print_gpu_sweeps(rows, job);
     files_close(&files, comm);
     return err->status;
 }
