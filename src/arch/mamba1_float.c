@@ -24,10 +24,7 @@ static void observe_rotated(const struct layer *l, int site, const struct hadama
 {
     float *room = l->pass->room;
     const struct seen seen = {.values = values, .ld = ld, .width = (int)ld, .rotation = rotation};
-    if (l->on->keep)
-        l->on->keep(l->batch, &seen, room);
-    else
-        l->on->give(l->batch, &seen, room);
+    l->on->keep(l->batch, &seen, room);
     const struct observed observed = {room, l->batch->tokens, ld, {{0, width}}, 1, .scratch = room};
     l->pass->observe(l->pass, site, &observed);
 }

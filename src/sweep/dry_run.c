@@ -289,7 +289,8 @@ static void measure_rates(struct stand *s, struct plan_rates *rates)
             rates->alone[r] += layer->alone / s->tokens;
             rates->compared[r] += layer->compared / s->tokens;
         }
-    if ((s->on_host || !dims->grouped) && plan->n_cells > 0 && !model_is_codes(&s->sweep->model))
+    if ((s->on_host || (dims->chunk_size == 0 && !dims->grouped)) && plan->n_cells > 0 &&
+        !model_is_codes(&s->sweep->model))
         rates->observation = (dims->grouped ? 2 : 1) * layers * time_subject(s, TIMED_OBSERVATION, NULL);
     if (plan->logits)
         rates->prediction =

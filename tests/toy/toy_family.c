@@ -132,10 +132,7 @@ static bool run_float(const struct pass *p, const struct backend *on)
     if (p->observe) {
         const struct seen turned = {
             .values = p->xhat, .ld = ld, .width = ld, .rotation = &p->rotations->model.forward};
-        if (on->keep)
-            on->keep(p->batch, &turned, p->room);
-        else
-            on->give(p->batch, &turned, p->room);
+        on->keep(p->batch, &turned, p->room);
         const struct observed observed = {p->room, p->batch->tokens, ld, {{0, D}}, 1, .scratch = p->room};
         p->observe(p, SITE_MIXER_INPUT, &observed);
     }
