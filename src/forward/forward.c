@@ -139,6 +139,11 @@ void forward_predict(struct forward *forward, struct prediction *predictions, co
                               first_id, ids, round_up16(ids));
 }
 
+void forward_collect(struct forward *forward, int left)
+{
+    if (forward->backend->collect) forward->backend->collect(forward->batch, left);
+}
+
 const float *forward_fetch(struct forward *forward, const float *from, long count)
 {
     return forward->backend->fetch ? forward->backend->fetch(forward->batch, from, count) : from;

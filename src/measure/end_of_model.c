@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "ssmsweep/measure/logit_merge.h"
+
 void end_of_model_clear(struct end_of_model *total)
 {
     *total = (struct end_of_model){0};
@@ -37,49 +39,6 @@ static double natural_log(double x)
     return (double)e * 0x1.62e42fefa39efp-1 + 2 * z * series;
 }
 
-// x <- e^x for each x <= 0 within 1e-15, likewise: x = n log 2 + r, |r| <= log(2) / 2, and a series to r^13.
-// Many at once, as each is a chain of divisions.
-enum { EXPS = 8 };
-static void natural_exps(double x[EXPS])
-{
-    double n[EXPS], r[EXPS], series[EXPS];
-    for (int i = 0; i < EXPS; i++) {
-        x[i] = x[i] > -700 ? x[i] : -700;
-        n[i] = floor(x[i] * 0x1.71547652b82fep+0 + 0.5);
-        r[i] =
-            (x[i] - n[i] * 0x1.62e42fee00000p-1) - n[i] * 0x1.a39ef35793c76p-33; // the first product is exact
-        series[i] = 1;
-    }
-    for (int k = 13; k > 0; k--)
-        for (int i = 0; i < EXPS; i++)
-            series[i] = 1 + series[i] * r[i] / k;
-    for (int i = 0; i < EXPS; i++)
-        x[i] = ldexp(series[i], (int)n[i]);
-}
-
-static double rise_of(const struct logit_sums *total, const struct logit_sums *part, int side)
-{
-    return (double)part->most[side] - (double)total->most[side];
-}
-
-// Both are brought to the larger of their largest logits; exps: e^-|rise| of each side.
-static void merge(struct logit_sums *total, const struct logit_sums *part, int first_id, const double exps[2])
-{
-    double of_total[2], of_part[2], was[2], comes[2]; // most of each - the new one, and e to that
-    for (int k = 0; k < 2; k++) {
-        const double rise = rise_of(total, part, k);
-        of_total[k] = rise > 0 ? -rise : 0, was[k] = rise > 0 ? exps[k] : 1;
-        of_part[k] = rise > 0 ? 0 : rise, comes[k] = rise > 0 ? 1 : exps[k];
-        if (!(rise > 0)) continue; // the lowest of equals
-        total->most[k] = part->most[k];
-        total->top[k] = first_id + part->top[k];
-    }
-    total->product = was[0] * (total->product + total->sum[0] * (of_total[0] - of_total[1])) +
-                     comes[0] * (part->product + part->sum[0] * (of_part[0] - of_part[1]));
-    for (int k = 0; k < 2; k++)
-        total->sum[k] = was[k] * total->sum[k] + comes[k] * part->sum[k];
-}
-
 // Up to EXPS of them.
 static void merge_some(struct prediction *total, const struct logit_sums *parts, int count, int first_id)
 {
@@ -87,13 +46,13 @@ static void merge_some(struct prediction *total, const struct logit_sums *parts,
     for (int i = 0; i < count; i++) {
         total[i].sums.finite = total[i].sums.finite && parts[i].finite;
         for (int k = 0; k < 2 && total[i].sums.finite; k++)
-            exps[k][i] = -fabs(rise_of(&total[i].sums, &parts[i], k));
+            exps[k][i] = -fabs(logit_rise(total[i].sums.most[k], parts[i].most[k]));
     }
-    natural_exps(exps[0]);
-    natural_exps(exps[1]);
+    natural_exps(exps[0], EXPS);
+    natural_exps(exps[1], EXPS);
     for (int i = 0; i < count; i++)
         if (total[i].sums.finite)
-            merge(&total[i].sums, &parts[i], first_id, (double[]){exps[0][i], exps[1][i]});
+            logit_merge(&total[i].sums, &parts[i], first_id, (double[]){exps[0][i], exps[1][i]});
 }
 
 void predictions_merge(struct prediction *total, const struct logit_sums *parts, int count, int first_id)

@@ -10,6 +10,8 @@ static void lane_carve(struct lane *lane, struct arena *arena, struct arena *the
     const size_t places = (size_t)shape->samples * (size_t)plan->n_layer * (size_t)plan->arch->n_components;
     const size_t profiles = plan->profiles ? places : 0;
     const size_t predictions = plan->logits ? (size_t)shape->logits_tokens : 0;
+    const size_t kept =
+        !plan->logits ? 0 : (size_t)(shape->on_host ? shape->logits_tokens : shape->max_tokens);
     const bool reruns = plan_reruns(plan) > 0;
     lane->stream.residual = arena_take(there, stream);
     lane->stream.h = arena_take(there, stream);
@@ -19,8 +21,8 @@ static void lane_carve(struct lane *lane, struct arena *arena, struct arena *the
     lane->histogram = arena_take(arena, profiles * PROFILE_BINS * sizeof *lane->histogram);
     lane->position = arena_take(arena, profiles * PLACE_POSITIONS * sizeof *lane->position);
     lane->normed = arena_take(there, stream_floats(dims, (int)predictions) * sizeof(float));
-    lane->predictions = arena_take(arena, predictions * sizeof *lane->predictions);
-    lane->predictions_apart = arena_take(arena, reruns ? predictions * sizeof *lane->predictions : 0);
+    lane->predictions = arena_take(arena, kept * sizeof *lane->predictions);
+    lane->predictions_apart = arena_take(arena, reruns ? kept * sizeof *lane->predictions : 0);
 }
 
 size_t lane_bytes(const struct plan *plan, const struct dims *dims, int max_tokens)

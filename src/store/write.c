@@ -81,9 +81,12 @@ void write_look(struct store *store)
 
 static enum status check_still_there(struct store *store, struct error *err)
 {
+    pthread_mutex_lock(&store->looking);
     write_look(store);
-    if (store->loss.status) *err = store->loss;
-    return store->loss.status;
+    const enum status status = store->loss.status;
+    if (status) *err = store->loss;
+    pthread_mutex_unlock(&store->looking);
+    return status;
 }
 
 enum status store_still_there(struct store *store, struct error *err)
@@ -235,6 +238,11 @@ enum status store_widen(struct store *store, int samples, struct error *err)
     store->expected = expected;
     store->n_expected = 0;
     return writer_widen(store->writer, samples * store->n_runs, err);
+}
+
+bool store_share(struct store *store, bool shared)
+{
+    return writer_share(store->writer, shared);
 }
 
 void store_expect(struct store *store, const int *samples, int count)

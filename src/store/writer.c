@@ -40,6 +40,7 @@ struct writer {
     struct under_way *runs;
     int n_runs;
     unsigned char *ring; // NULL: no thread
+    bool shared;         // and what is put goes past it
     size_t ring_bytes;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -173,7 +174,7 @@ enum status writer_put(struct writer *writer, int run, const struct slot *slot, 
                        size_t bytes, struct error *err)
 {
     if (need_hash(writer, run, err)) return err->status;
-    if (!writer->ring) {
+    if (!writer->ring || writer->shared) {
         struct error *failure = &writer->runs[run].failure;
         if (!failure->status) write_data(writer, run, slot, data, bytes, failure);
         if (failure->status) *err = *failure;
@@ -192,7 +193,7 @@ enum status writer_put_account(struct writer *writer, int run, const struct writ
                                float seconds, struct error *err)
 {
     if (need_hash(writer, run, err)) return err->status;
-    if (!writer->ring) {
+    if (!writer->ring || writer->shared) {
         struct error *failure = &writer->runs[run].failure;
         if (!failure->status) write_account(writer, run, account, seconds, failure);
         if (failure->status) *err = *failure;
@@ -205,6 +206,17 @@ enum status writer_put_account(struct writer *writer, int run, const struct writ
     record->seconds = seconds;
     publish(writer, record);
     return STATUS_OK;
+}
+
+bool writer_share(struct writer *writer, bool shared)
+{
+    if (!writer->sink->kind->shared) return false;
+    pthread_mutex_lock(&writer->lock);
+    while (writer->taken != writer->put)
+        pthread_cond_wait(&writer->emptied, &writer->lock);
+    pthread_mutex_unlock(&writer->lock);
+    writer->shared = shared;
+    return true;
 }
 
 enum status writer_settle(struct writer *writer, int run, struct error *err)

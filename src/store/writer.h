@@ -38,6 +38,10 @@ enum status writer_put(struct writer *writer, int run, const struct slot *slot, 
 enum status writer_put_account(struct writer *writer, int run, const struct writer_account *account,
                                float seconds, struct error *err);
 
+// Waits until all is written.  Until it is called again with false, all that is put is written before the
+// call returns, and several threads may call for different runs at once.  False: the sink is for one thread.
+bool writer_share(struct writer *writer, bool shared);
+
 // Waits until all is written.  Afterwards the run is as new: a sample begun is forgotten, and so is a
 // failure.
 enum status writer_settle(struct writer *writer, int run, struct error *err);

@@ -55,16 +55,20 @@ static bool take_tables(struct lockstep *l)
     l->ends = calloc(2 * lanes * samples, sizeof *l->ends);
     l->all = calloc((size_t)plan->n_layer, sizeof *l->all);
     l->no_scales = malloc(plan_observed(plan) * sizeof *l->no_scales);
-    l->found = malloc((size_t)plan->arch->n_components * samples * sizeof *l->found);
+    l->found = calloc(MEASURING * (size_t)plan->arch->n_components * samples, sizeof *l->found);
     l->seeds = malloc(samples * sizeof *l->seeds);
+    l->failures = malloc(lanes * samples * sizeof *l->failures);
     l->samples = malloc(3 * samples * sizeof *l->samples);
-    if (!l->buffers.lanes || !l->ends || !l->all || !l->no_scales || !l->found || !l->seeds || !l->samples)
+    if (!l->buffers.lanes || !l->ends || !l->all || !l->no_scales || !l->found || !l->seeds || !l->failures ||
+        !l->samples)
         return false;
     l->lengths = l->samples + samples, l->firsts = l->lengths + samples;
     for (size_t i = 0; i < lanes; i++) {
         l->buffers.lanes[i].end_of_model = l->ends + 2 * i * samples;
         l->buffers.lanes[i].end_apart = l->ends + (2 * i + 1) * samples;
     }
+    for (size_t i = 0; i < MEASURING; i++)
+        l->ring[i].found = l->found + i * (size_t)plan->arch->n_components * samples;
     for (int layer = 0; layer < plan->n_layer; layer++)
         l->all[layer] = arch_all_components(plan->arch);
     for (size_t i = 0; i < plan_observed(plan); i++)
@@ -100,6 +104,7 @@ void lockstep_close(struct lockstep *lockstep)
     free(lockstep->no_scales);
     free(lockstep->found);
     free(lockstep->seeds);
+    free(lockstep->failures);
     free(lockstep->samples);
     free(lockstep);
 }
@@ -126,7 +131,7 @@ static struct lane *add_lane(struct lockstep *l, int run, bool stores)
     lane->run = run;
     lane->stores = stores;
     lane->failure = (struct error){0};
-    lane->seconds = 0;
+    lane->spent = 0;
     lane->repeats = lane->twin = lane->follows = NULL;
     lane->fork = 0;
     lane->repeated = lane->needed = lane->followed = false;
@@ -163,7 +168,7 @@ static void add_reruns(struct lockstep *l, struct lane *lane, const struct group
 // ---- forks: what runs share ----
 
 // The lane in whose place `lane` goes through a layer.
-static struct lane *computes(const struct lockstep *l, const struct lane *lane, int layer)
+struct lane *lockstep_computes(const struct lockstep *l, const struct lane *lane, int layer)
 {
     while (lane->follows && layer < lane->fork)
         lane = lane->follows;
@@ -217,7 +222,7 @@ static void look_at_layer(struct lockstep *l, int layer)
         l->buffers.lanes[i].needed = l->buffers.lanes[i].followed = false;
     for (int i = l->n_lanes - 1; i > 0; i--) { // needs lie in front
         const struct lane *lane = &l->buffers.lanes[i];
-        struct lane *for_it = computes(l, lane, layer);
+        struct lane *for_it = lockstep_computes(l, lane, layer);
         if (!lane->stores && !lane->needed) continue;
         for (int j = 0; j < i; j++)
             if (&l->buffers.lanes[j] == lane->repeats) l->buffers.lanes[j].needed = true;
@@ -230,7 +235,7 @@ static void leave(struct lockstep *l, int layer)
 {
     for (struct lane *lane = l->buffers.lanes; lane < l->buffers.lanes + l->n_lanes; lane++) {
         if (!lane->follows || lane->fork != layer) continue;
-        const struct lane *other = computes(l, lane, layer - 1);
+        const struct lane *other = lockstep_computes(l, lane, layer - 1);
         stream_copy(l->forward, &other->stream, &lane->stream, l->tokens);
     }
 }
@@ -311,126 +316,14 @@ const float *lockstep_scales(const struct lockstep *l, int run)
     return recipe_is_float(plan->runs[run].recipe) ? NULL : l->no_scales;
 }
 
-// All samples of it.
-static void fail(struct lockstep *l, struct lane *lane)
-{
-    lane->stores = false;
-    for (int s = 0; s < l->n_samples; s++)
-        store_write_cancel(l->store, lane->run, l->samples[s]);
-}
-
 // ---- a layer ----
 
-static void keep_profile(const struct profile *profile, uint32_t *histogram, double *position)
-{
-    for (int i = 0; i < PROFILE_BINS; i++)
-        histogram[i] = profile->bins[i] < UINT32_MAX ? (uint32_t)profile->bins[i] : UINT32_MAX;
-    for (int i = 0; i < PROFILE_POSITIONS; i++) {
-        position[2 * i] = profile->position_squares[i];
-        position[2 * i + 1] = profile->position_abs[i];
-    }
-}
-
 // Where the outputs of the layer at hand are kept, of a lane that others are compared with.
-static float *const *kept_of(const struct lockstep *l, const struct lane *lane)
+float *const *lockstep_kept(const struct lockstep *l, const struct lane *lane)
 {
     return lane_is_reference(l, lane) ? l->buffers.reference
            : lane->repeated           ? l->buffers.repeated
                                       : l->buffers.values;
-}
-
-// What is measured of a lane in a layer is that of those that follow it as well.
-static void share_sample(const struct lane *lane, const struct lane *other, size_t place, size_t components,
-                         bool profiles)
-{
-    memcpy(other->moments + place, lane->moments + place, components * sizeof *lane->moments);
-    if (profiles) {
-        memcpy(other->histogram + place * PROFILE_BINS, lane->histogram + place * PROFILE_BINS,
-               components * PROFILE_BINS * sizeof *lane->histogram);
-        memcpy(other->position + place * PLACE_POSITIONS, lane->position + place * PLACE_POSITIONS,
-               components * PLACE_POSITIONS * sizeof *lane->position);
-    }
-    if (other->repeats) memcpy(other->apart + place, lane->apart + place, components * sizeof *lane->apart);
-}
-
-static void share_measures(const struct lockstep *l, const struct lane *lane)
-{
-    for (int i = 1; i < l->n_lanes; i++) {
-        const struct lane *other = &l->buffers.lanes[i];
-        if (other == lane || !goes_on(l, other) || computes(l, other, l->layer) != lane) continue;
-        for (int s = 0; s < l->n_samples; s++)
-            share_sample(lane, other, place_of(l, s, l->layer, 0),
-                         (size_t)l->worker->dims->arch->n_components, l->worker->plan->profiles);
-    }
-}
-
-// Components first .. first + count - 1 against the reference.
-static void measure_pairs(struct lockstep *l, int first, int count, struct pair *pairs)
-{
-    const struct lane *lane = l->lane;
-    const bool profiles = l->worker->plan->profiles;
-    for (int c = 0; c < count; c++) {
-        pairs[c].ref = l->buffers.reference[first + c];
-        pairs[c].width = arch_width(l->worker->dims, first + c);
-        pairs[c].profiled = profiles;
-        pairs[c].known = l->known[first + c];
-        if (measures_at_once(&l->shape) && lane_is_reference(l, lane))
-            pairs[c].keep = l->buffers.known[first + c];
-    }
-    forward_measure(l->forward, pairs, count, l->tokens, l->found);
-    for (int c = 0; c < count; c++)
-        for (int s = 0; s < l->n_samples; s++) {
-            const struct measured *found = &l->found[c * l->n_samples + s];
-            const size_t place = place_of(l, s, l->layer, first + c);
-            lane->moments[place] = found->moments;
-            if (profiles)
-                keep_profile(&found->profile, lane->histogram + place * PROFILE_BINS,
-                             lane->position + place * PLACE_POSITIONS);
-        }
-}
-
-// The same, of these values.
-static void measure(struct lockstep *l, int first, int count, const float *const *values)
-{
-    const struct lane *lane = l->lane;
-    struct pair pairs[ARCH_MOST_COMPONENTS] = {{0}};
-    for (int c = 0; c < count; c++)
-        pairs[c].mode = values[c];
-    measure_pairs(l, first, count, pairs);
-    for (int c = 0; c < count && pairs[c].keep; c++)
-        l->known[first + c] = pairs[c].keep;
-    if (!lane->repeats) return;
-    for (int c = 0; c < count; c++)
-        pairs[c] = (struct pair){
-            .ref = kept_of(l, lane->repeats)[first + c], .mode = values[c], .width = pairs[c].width};
-    forward_measure(l->forward, pairs, count, l->tokens, l->found);
-    for (int c = 0; c < count; c++)
-        for (int s = 0; s < l->n_samples; s++)
-            lane->apart[place_of(l, s, l->layer, first + c)] = l->found[c * l->n_samples + s].moments;
-}
-
-// The samples of a component, into the result file.
-static enum status store_output(struct lockstep *l, struct lane *lane, int layer, int component,
-                                const float *values, int width)
-{
-    for (int s = 0; s < l->n_samples && !lane->failure.status; s++)
-        store_write_output(l->store, lane->run, layer, component, l->samples[s],
-                           values + (long)l->firsts[s] * width, l->lengths[s], width, &lane->failure);
-    return lane->failure.status;
-}
-
-// The component is the same as the one in front of it, of the reference as well, and so is what is measured.
-static void measure_again(struct lockstep *l, int component)
-{
-    const struct lane *lane = l->lane;
-    const size_t place = place_of(l, 0, l->layer, component), before = place - 1;
-    l->known[component] = l->known[component - 1];
-    lane->moments[place] = lane->moments[before];
-    if (!l->worker->plan->profiles) return;
-    memcpy(lane->histogram + place * PROFILE_BINS, lane->histogram + before * PROFILE_BINS,
-           PROFILE_BINS * sizeof *lane->histogram);
-    memcpy(lane->position + place * PLACE_POSITIONS, lane->position + before * PLACE_POSITIONS,
-           PLACE_POSITIONS * sizeof *lane->position);
 }
 
 // Does a run that goes with the lane write the component into the result file?
@@ -438,7 +331,7 @@ static bool is_kept(const struct lockstep *l, const struct lane *lane, int compo
 {
     for (int i = 0; l->worker->plan->want[l->layer] && i < l->n_lanes; i++) {
         const struct lane *other = &l->buffers.lanes[i];
-        if (other->stores && computes(l, other, l->layer) == lane &&
+        if (other->stores && lockstep_computes(l, other, l->layer) == lane &&
             (plan_wants(l->worker->plan, other->run, l->layer) & 1u << component))
             return true;
     }
@@ -455,11 +348,10 @@ static bool see(void *context, int layer, int component, const struct seen *seen
     if (lane_is_reference(l, lane) || lane->repeated || lane->repeats || !(lane->stores || lane->followed) ||
         !measures_at_once(&l->shape) || is_kept(l, lane, component))
         return false;
-    struct pair pair = {.seen = seen, .room = room};
     if (seen->again && l->again[component])
-        measure_again(l, component);
+        lockstep_measure_again(l, component);
     else
-        measure_pairs(l, component, 1, &pair);
+        lockstep_measure_seen(l, component, seen, room);
     return true;
 }
 
@@ -470,17 +362,17 @@ static bool take(void *context, int layer, int component, const float *values, i
     const float *here = NULL;
     if (!lane->stores && !lane->followed) return goes_on(l, lane);
     if (measures_at_once(&l->shape) && lane_is_reference(l, lane) && l->again[component])
-        measure_again(l, component);
+        lockstep_measure_again(l, component);
     else if (measures_at_once(&l->shape))
-        measure(l, component, 1, &values);
+        lockstep_measure(l, MEASURED_AGAINST, component, 1, &values);
     for (int i = 0; l->worker->plan->want[layer] && i < l->n_lanes; i++) {
         struct lane *other = &l->buffers.lanes[i];
-        if (!other->stores || computes(l, other, layer) != lane ||
+        if (!other->stores || lockstep_computes(l, other, layer) != lane ||
             !(plan_wants(l->worker->plan, other->run, layer) & 1u << component))
             continue;
         if (!here) here = forward_fetch(l->forward, values, (long)length * width);
         if (!here) return false; // forward_settle() says why
-        if (store_output(l, other, layer, component, here, width)) fail(l, other);
+        lockstep_store_output(l, other, layer, component, here, width);
     }
     return goes_on(l, lane);
 }
@@ -489,7 +381,7 @@ static float *place(void *context, int component)
 {
     const struct lockstep *l = context;
     const bool kept = lane_is_reference(l, l->lane) || l->lane->repeated || !measures_at_once(&l->shape);
-    return kept ? kept_of(l, l->lane)[component] : NULL;
+    return kept ? lockstep_kept(l, l->lane)[component] : NULL;
 }
 
 // What take() left.
@@ -497,8 +389,8 @@ static void measure_rest(struct lockstep *l)
 {
     const float *values[ARCH_MOST_COMPONENTS];
     if (measures_at_once(&l->shape)) return;
-    memcpy(values, kept_of(l, l->lane), sizeof values);
-    measure(l, 0, l->worker->dims->arch->n_components, values);
+    memcpy(values, lockstep_kept(l, l->lane), sizeof values);
+    lockstep_measure(l, MEASURED_AGAINST, 0, l->worker->dims->arch->n_components, values);
 }
 
 // The noise of a re-run is the same for every schedule, and for all modes, so that equal modes stay equal.
@@ -520,8 +412,8 @@ static void step(struct lockstep *l, struct lane *lane, int layer)
     forward_step(l->forward, &lane->stream, run_of(l, lane)->recipe, lockstep_scales(l, lane->run), layer,
                  l->tokens, &capture, NULL);
     if (lane->stores || lane->followed) measure_rest(l);
-    if (lane->followed) share_measures(l, lane);
-    lane->seconds += progress_clock() - started;
+    if (lane->followed) lockstep_share(l, lane);
+    lockstep_spend(l, lane, started, l->tokens * lockstep_step_cost(l, lane));
 }
 
 double lockstep_step_cost(const struct lockstep *l, const struct lane *lane)
@@ -545,7 +437,7 @@ static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
         if (isolated && layer > 0) lockstep_keep_given(l);
         for (int i = 0; i < l->n_lanes; i++) {
             struct lane *lane = &l->buffers.lanes[i];
-            if (!goes_on(l, lane) || computes(l, lane, layer) != lane) continue;
+            if (!goes_on(l, lane) || lockstep_computes(l, lane, layer) != lane) continue;
             if (!lockstep_look_around(scheduler)) return false;
             step(l, lane, layer);
             scheduler_advance(scheduler, l->tokens * lockstep_step_cost(l, lane));
@@ -553,43 +445,21 @@ static bool run_layers(struct lockstep *l, struct scheduler *scheduler)
         if (isolated && !lockstep_isolate(l, scheduler)) return false;
     }
     leave(l, l->worker->plan->n_layer);
+    lockstep_measured(l);
     return true;
 }
 
 // ---- the whole ----
 
-static void store_sample(struct lockstep *l, struct lane *lane, int s, struct finished *finished)
+// What a unit of what lanes spent takes: of a device, by whose clock nobody went, its share of all.
+static void settle_seconds(struct lockstep *l, double started)
 {
-    const struct plan *plan = l->worker->plan;
-    const size_t place = place_of(l, s, 0, 0);
-    const bool again = lane->repeats != NULL;
-    const struct store_metrics metrics = {
-        .moments = lane->moments + place,
-        .histogram = plan->profiles ? lane->histogram + place * PROFILE_BINS : NULL,
-        .position = plan->profiles ? lane->position + place * PLACE_POSITIONS : NULL,
-        .end_of_model = plan->logits ? &lane->end_of_model[s] : NULL,
-        .apart = again ? lane->apart + place : NULL,
-        .end_apart = again && plan->logits ? &lane->end_apart[s] : NULL,
-        .isolated = again || !plan->isolated ? NULL : lane->isolated + place};
-    const double seconds = lane->seconds * l->lengths[s] / l->tokens;
-    if (store_write_metrics(l->store, lane->run, l->samples[s], &metrics, &lane->failure))
-        fail(l, lane);
-    else if (store_write_done(l->store, lane->run, l->samples[s], (float)seconds, &lane->failure))
-        lane->stores = false;
-    else
-        finished_set(finished, lane->run, l->samples[s], true);
-}
-
-static void store_lane(struct lockstep *l, struct lane *lane, struct finished *finished)
-{
-    for (int s = 0; s < l->n_samples && lane->stores; s++)
-        store_sample(l, lane, s, finished);
-}
-
-static void cancel(struct lockstep *l)
-{
+    double all = 0;
+    l->a_second = 1;
+    if (l->shape.on_host) return;
     for (int i = 0; i < l->n_lanes; i++)
-        if (l->buffers.lanes[i].stores) fail(l, &l->buffers.lanes[i]);
+        all += l->buffers.lanes[i].spent;
+    if (all > 0) l->a_second = (progress_clock() - started) / all;
 }
 
 bool lockstep_failure(const struct lockstep *lockstep, int index, int *run, const struct error **why)
@@ -608,6 +478,7 @@ enum status lockstep_samples(struct lockstep *lockstep, const struct group *grou
                              int count, struct finished *finished, struct scheduler *scheduler,
                              struct error *err)
 {
+    const double started = progress_clock();
     const struct error *why;
     int run;
     line_up(lockstep, samples, count);
@@ -616,12 +487,14 @@ enum status lockstep_samples(struct lockstep *lockstep, const struct group *grou
     if (read_ids(lockstep) == STATUS_OK) {
         const bool done = run_layers(lockstep, scheduler) && lockstep_predict(lockstep, scheduler);
         if (!done || forward_settle(lockstep->forward, err)) {
-            cancel(lockstep);
+            lockstep_measured(lockstep);
+            forward_collect(lockstep->forward, 0);
+            lockstep_cancel(lockstep);
             return done ? err->status : worker_overdue(lockstep->worker, err);
         }
     }
-    for (int i = 0; i < lockstep->n_lanes; i++)
-        if (lockstep->buffers.lanes[i].stores) store_lane(lockstep, &lockstep->buffers.lanes[i], finished);
+    settle_seconds(lockstep, started);
+    lockstep_store(lockstep, finished);
     if (lockstep_failure(lockstep, 0, &run, &why)) *err = *why;
     return err->status;
 }

@@ -24,26 +24,12 @@ void lockstep_keep_given(struct lockstep *l)
     }
 }
 
-// Pairs of the components from `first` on.
-static void measure_alone(const struct lockstep *l, int first, int count, const float *const *values)
-{
-    const struct dims *dims = l->worker->dims;
-    struct pair pairs[ARCH_MOST_COMPONENTS] = {{0}};
-    for (int c = 0; c < count; c++)
-        pairs[c] = (struct pair){
-            .ref = l->buffers.reference[first + c], .mode = values[c], .width = arch_width(dims, first + c)};
-    forward_measure(l->forward, pairs, count, l->tokens, l->found);
-    for (int c = 0; c < count; c++)
-        for (int s = 0; s < l->n_samples; s++)
-            l->lane->isolated[place_of(l, s, l->layer, first + c)] = l->found[c * l->n_samples + s].moments;
-}
-
 static bool take_alone(void *context, int layer, int component, const float *values, int length, int width)
 {
-    const struct lockstep *l = context;
+    struct lockstep *l = context;
     (void)layer;
     if (measures_at_once(&l->shape))
-        measure_alone(l, component, 1, &values);
+        lockstep_measure(l, MEASURED_ALONE, component, 1, &values);
     else if (l->shape.on_host)
         memcpy(l->buffers.values[component], values, (size_t)length * (size_t)width * sizeof *values);
     return true;
@@ -67,7 +53,7 @@ static void step_alone(struct lockstep *l, struct lane *lane)
                  l->tokens, &capture, NULL);
     if (measures_at_once(&l->shape)) return;
     memcpy(values, l->buffers.values, sizeof values);
-    measure_alone(l, 0, l->worker->dims->arch->n_components, values);
+    lockstep_measure(l, MEASURED_ALONE, 0, l->worker->dims->arch->n_components, values);
 }
 
 // What is known of the layer by itself: of the first layer, and of the reference, what was measured already;
@@ -84,22 +70,19 @@ static const struct accumulator *known_alone(const struct lockstep *l, const str
 
 bool lockstep_isolate(struct lockstep *l, struct scheduler *scheduler)
 {
-    const size_t components = (size_t)l->worker->dims->arch->n_components;
     for (struct lane *lane = l->buffers.lanes; lane < l->buffers.lanes + l->n_lanes; lane++) {
         if (!lane->stores || lane->repeats) continue;
         const struct accumulator *known = known_alone(l, lane);
         if (known) {
-            for (int s = 0; s < l->n_samples; s++) {
-                const size_t place = place_of(l, s, l->layer, 0);
-                memcpy(lane->isolated + place, known + place, components * sizeof *known);
-            }
+            lockstep_know(l, lane, known);
             continue;
         }
         if (!lockstep_look_around(scheduler)) return false;
         const double started = progress_clock();
         step_alone(l, lane);
-        lane->seconds += progress_clock() - started;
-        scheduler_advance(scheduler, l->tokens * lockstep_step_cost(l, lane));
+        const double cost = l->tokens * lockstep_step_cost(l, lane);
+        lockstep_spend(l, lane, started, cost);
+        scheduler_advance(scheduler, cost);
     }
     return true;
 }

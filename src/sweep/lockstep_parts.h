@@ -1,12 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the files of the lockstep share: lockstep.c (lanes, layers, storing), lockstep_alone.c (layers by
-// themselves), lockstep_predict.c (predictions).
+// What the files of the lockstep share: lockstep.c (lanes, layers), lockstep_measure.c (what is
+// measured of them), lockstep_store.c (storing), lockstep_alone.c (layers by themselves), lockstep_predict.c
+// (predictions).
 #ifndef SSMSWEEP_SWEEP_LOCKSTEP_PARTS_H
 #define SSMSWEEP_SWEEP_LOCKSTEP_PARTS_H
 
 #include "lockstep.h"
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/plan/lane.h"
+
+enum measured_as {
+    MEASURED_AGAINST, // the reference
+    MEASURED_APART,   // a re-run against what it repeats
+    MEASURED_ALONE,   // a layer by itself
+    MEASURED_KNOWN,   // a layer by itself of which it is known already
+    MEASURED_SHARED   // what was measured of a lane, by those that follow it
+};
+// Begun: components first .. first + count - 1 of a lane in a layer; count 0 of the last two.
+struct measuring {
+    enum measured_as as;
+    struct lane *lane;
+    int layer, first, count;
+    const struct accumulator *known; // as lane->isolated
+    struct measured *found;          // [components][samples]
+};
+enum { MEASURING = 4 }; // that are begun at most
 
 // The runs of a group on their way through the model, and the samples that go together.
 struct lockstep {
@@ -19,8 +37,13 @@ struct lockstep {
     float *no_scales;          // [n_layer][n_sites] of NaN, for runs that look at none
     uint32_t *all;             // [n_layer] every component
     struct end_of_model *ends; // of all lanes, and apart
-    struct measured *found;    // [components][samples]
-    uint64_t *seeds;           // [samples]
+    struct measured *found;    // of the ring
+    struct measuring ring[MEASURING];
+    long begun, taken;      // of it
+    int summing;            // of those that the backend was asked for
+    double a_second;        // of what lanes spent
+    uint64_t *seeds;        // [samples]
+    struct error *failures; // [lanes][samples] of what is stored at once
     struct group_buffers buffers;
     // the samples at work, one behind the other
     int n_lanes, n_samples, tokens;
@@ -50,7 +73,36 @@ static inline size_t place_of(const struct lockstep *l, int sample, int layer, i
     return (size_t)((sample * l->worker->plan->n_layer + layer) * components + component);
 }
 
-// Local, all of it.  Between two steps: false when the time of grace is over.
+// Local, all of it.
+
+// The lane in whose place `lane` goes through a layer.
+struct lane *lockstep_computes(const struct lockstep *l, const struct lane *lane, int layer);
+// Where the outputs of the layer at hand are kept, of a lane that others are compared with.
+float *const *lockstep_kept(const struct lockstep *l, const struct lane *lane);
+// Begins to measure components first .. first + count - 1 of the lane and layer at hand, whose values are
+// those; of a re-run apart, too.
+void lockstep_measure(struct lockstep *l, enum measured_as as, int first, int count,
+                      const float *const *values);
+// The same, against the reference, of what a step leaves; and of a component that is the same as the one in
+// front of it, of the reference as well.  In memory of the host, one sample, at once.
+void lockstep_measure_seen(struct lockstep *l, int component, const struct seen *seen, float *room);
+void lockstep_measure_again(struct lockstep *l, int component);
+void lockstep_share(struct lockstep *l, struct lane *lane);
+void lockstep_know(struct lockstep *l, struct lane *lane, const struct accumulator *known);
+// Waits for all that was begun.
+void lockstep_measured(struct lockstep *l);
+// What a lane took since `started`, or of a device what it costs.
+void lockstep_spend(struct lockstep *l, struct lane *lane, double started, double cost);
+
+// Into the result file: a component of all samples at hand, and at the end all that is measured; failures are
+// the lanes'.
+void lockstep_store_output(struct lockstep *l, struct lane *lane, int layer, int component,
+                           const float *values, int width);
+void lockstep_store(struct lockstep *l, struct finished *finished);
+// Nothing of them.
+void lockstep_cancel(struct lockstep *l);
+
+// Between two steps: false when the time of grace is over.
 bool lockstep_look_around(struct scheduler *scheduler);
 // scales of a run, as forward_step() takes them.
 const float *lockstep_scales(const struct lockstep *l, int run);

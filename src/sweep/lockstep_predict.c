@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lockstep_parts.h"
+#include "ssmsweep/base/team.h"
 #include "ssmsweep/forward/forward.h"
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/sweep/progress.h"
@@ -49,13 +50,18 @@ static void start_predictions(struct lockstep *l, struct lane *lane, int first, 
 {
     const double started = progress_clock();
     stream_norm(l->forward, &lane->stream, first, count, lane->normed);
-    lane->seconds += progress_clock() - started;
+    lockstep_spend(l, lane, started, 0);
 }
 
 static float *logits_of(const struct lockstep *l, const struct lane *lane)
 {
     if (lane_is_reference(l, lane)) return l->buffers.reference_logits;
     return lane->repeated ? l->buffers.repeated_logits : l->buffers.logits;
+}
+
+static double predictions_cost(const struct lockstep *l)
+{
+    return plan_predictions_cost(l->worker->plan, l->worker->dims);
 }
 
 // `count` tokens of a sample from its `first` on.
@@ -66,6 +72,13 @@ struct block {
 static const int32_t *next_of(const struct lockstep *l, const struct block *block)
 {
     return l->buffers.ids + l->firsts[block->sample] + block->first + 1;
+}
+
+// Where those of a block are made: of a device all of them are kept until it is done.
+static struct prediction *made_of(const struct lockstep *l, struct prediction *made,
+                                  const struct block *block)
+{
+    return l->shape.on_host ? made : made + l->firsts[block->sample] + block->first;
 }
 
 // A piece of the vocabulary.
@@ -80,12 +93,22 @@ static void compare_predictions(struct lockstep *l, struct lane *lane, const str
     head_logits(l->forward, lane->stream.rotated, lane->normed, block->count, first_id, ids, logits);
     if (lane_is_reference(l, lane)) forward_expect(l->forward, logits, block->count, ids);
     if (adds(lane))
-        forward_predict(l->forward, lane->predictions, l->buffers.reference_logits, logits, next,
-                        block->count, first_id, ids);
+        forward_predict(l->forward, made_of(l, lane->predictions, block), l->buffers.reference_logits, logits,
+                        next, block->count, first_id, ids);
     if (adds(lane) && lane->repeats)
-        forward_predict(l->forward, lane->predictions_apart, logits_of(l, lane->repeats), logits, next,
-                        block->count, first_id, ids);
-    lane->seconds += progress_clock() - started;
+        forward_predict(l->forward, made_of(l, lane->predictions_apart, block), logits_of(l, lane->repeats),
+                        logits, next, block->count, first_id, ids);
+    lockstep_spend(l, lane, started, block->count * predictions_cost(l) * ids / l->worker->dims->vocab_size);
+}
+
+static void take_block(const struct lockstep *l, struct lane *lane, const struct block *block)
+{
+    const int32_t *next = next_of(l, block);
+    end_of_model_take(&lane->end_of_model[block->sample], made_of(l, lane->predictions, block), next,
+                      block->count);
+    if (lane->repeats)
+        end_of_model_take(&lane->end_apart[block->sample], made_of(l, lane->predictions_apart, block), next,
+                          block->count);
 }
 
 // All lanes take a piece of the vocabulary before the next one comes.
@@ -102,10 +125,8 @@ static bool run_block(struct lockstep *l, const struct block *block, struct sche
     }
     for (struct lane *lane = l->buffers.lanes; lane < l->buffers.lanes + l->n_lanes; lane++) {
         if (!adds(lane)) continue;
-        end_of_model_take(&lane->end_of_model[s], lane->predictions, next_of(l, block), block->count);
-        if (lane->repeats)
-            end_of_model_take(&lane->end_apart[s], lane->predictions_apart, next_of(l, block), block->count);
-        scheduler_advance(scheduler, block->count * plan_predictions_cost(l->worker->plan, l->worker->dims));
+        if (l->shape.on_host) take_block(l, lane, block);
+        scheduler_advance(scheduler, block->count * predictions_cost(l));
     }
     return true;
 }
@@ -119,6 +140,26 @@ static bool predict_sample(struct lockstep *l, int sample, struct scheduler *sch
         if (!run_block(l, &block, scheduler)) return false;
     }
     return true;
+}
+
+static void take_some(void *context, int part, int begin, int end)
+{
+    const struct lockstep *l = context;
+    (void)part;
+    for (int i = begin; i < end; i++) {
+        struct lane *lane = &l->buffers.lanes[i / l->n_samples];
+        const struct block whole = {i % l->n_samples, 0, l->lengths[i % l->n_samples] - 1};
+        if (adds(lane)) take_block(l, lane, &whole);
+    }
+}
+
+// What a device predicted.
+static void take_rest(struct lockstep *l)
+{
+    enum { PARTS = 256 };
+    if (l->shape.on_host) return;
+    forward_collect(l->forward, 0);
+    team_divide(forward_team(l->forward), PARTS, l->n_lanes * l->n_samples, 1, take_some, l);
 }
 
 static void share_predictions(const struct lockstep *l, const struct lane *lane)
@@ -138,6 +179,7 @@ bool lockstep_predict(struct lockstep *l, struct scheduler *scheduler)
     }
     for (int s = 0; s < l->n_samples && l->worker->plan->logits && stores; s++)
         if (!predict_sample(l, s, scheduler)) return false;
+    if (l->worker->plan->logits && stores) take_rest(l);
     for (int i = 0; i < l->n_lanes; i++)
         share_predictions(l, &l->buffers.lanes[i]);
     return true;

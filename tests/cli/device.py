@@ -146,7 +146,7 @@ def main():
         for what, words, ranks, gpus, said in (
                 ("one", ["--device", "cuda", "-v"], 1, "1", ["1 of 1 ranks computes on a GPU", ": up to 5 samples of 300 tokens",
                                                              "observes up to 5 samples of 300 tokens"]),
-                ("auto", [], 1, "1", ["1 of 1 ranks computes on a GPU"]),
+                ("auto", ["--threads", "3"], 1, "1", ["1 of 1 ranks computes on a GPU"]),
                 ("one of three", ["--device", "cuda:0"], 3, "1", ["1 of 3 ranks computes on a GPU"]),
                 ("two of three", [], 3, "2", ["2 of 3 ranks compute on a GPU"]),
                 ("no memory", [], 1, "1,memory=1000000", ["out of memory on the device", "computes on processors"]),

@@ -204,6 +204,11 @@ void forward_predict(struct forward *forward, struct prediction *predictions, co
     predictions_add(predictions, reference_logits, mode_logits, next, count, first_id, ids, round_up16(ids));
 }
 
+void forward_collect(struct forward *forward, int left)
+{
+    (void)forward, (void)left;
+}
+
 const float *forward_fetch(struct forward *forward, const float *from, long count)
 {
     (void)forward, (void)count;

@@ -22,9 +22,21 @@ struct standin_batch {
     size_t held_bytes; // of weights
     float *drafted, *drafted_to;
     long draft_count;
+    struct due *due; // what was measured and predicted, and not asked for yet
+    struct due **last;
+    int measures; // of those
 };
 
 enum { BROKEN_BY_SAMPLE = -1 };
+
+// Bytes that come later.
+struct due {
+    struct due *next;
+    void *to;
+    size_t bytes;
+    bool measured;
+    char made[];
+};
 
 enum { MOST_ARENAS = 16 };
 static struct arena taken[MOST_ARENAS]; // memory of the device in use
@@ -80,6 +92,10 @@ static void close_batch(struct batch *batch)
 {
     if (!batch) return;
     taken_bytes -= own(batch)->held_bytes;
+    for (struct due *due = own(batch)->due, *next; due; due = next) {
+        next = due->next;
+        free(due);
+    }
     backend_cpu.close(own(batch)->inner);
     free(own(batch)->lengths);
     free(own(batch)->broken);
@@ -94,6 +110,7 @@ static enum status open_batch(struct batch **batch, const struct batch_shape *sh
     struct standin_batch *b = calloc(1, sizeof *b);
     if (!b) return error_memory(err, sizeof *b, "a batch");
     b->batch.backend = backend_cuda();
+    b->last = &b->due;
     b->lengths = calloc((size_t)shape->max_tokens, sizeof *b->lengths);
     b->broken = calloc((size_t)shape->max_tokens, sizeof *b->broken);
     if (!b->lengths || !b->broken) error_memory(err, sizeof *b, "a batch");
@@ -148,9 +165,34 @@ static const float *fetch(struct batch *batch, const float *from, long count)
     return memcpy(room, from, (size_t)count * sizeof *room);
 }
 
+// A device's results come behind its back: these, once they are asked for.
+static void *begin_due(struct standin_batch *b, void *to, size_t bytes, bool measured)
+{
+    struct due *due = calloc(1, sizeof *due + bytes);
+    if (!due) abort();
+    *due = (struct due){.to = to, .bytes = bytes, .measured = measured};
+    *b->last = due;
+    b->last = &due->next;
+    b->measures += measured;
+    return due->made;
+}
+
+static void collect(struct batch *batch, int left)
+{
+    struct standin_batch *b = own(batch);
+    while (b->due && (left == 0 || b->measures > left)) {
+        struct due *due = b->due;
+        memcpy(due->to, due->made, due->bytes);
+        b->measures -= due->measured;
+        b->due = due->next;
+        if (!b->due) b->last = &b->due;
+        free(due);
+    }
+}
+
 static enum status settle(struct batch *batch, struct error *err)
 {
-    (void)batch;
+    collect(batch, 0);
     const long fails = setting("fail=", 0);
     settled++;
     if (fails == 0 || settled < fails) return STATUS_OK;
@@ -412,13 +454,14 @@ static void keep(struct batch *batch, const struct seen *seen, float *to)
 static void measure(struct batch *batch, const struct pair *pairs, int count, struct measured *found)
 {
     struct standin_batch *b = own(batch);
+    const int samples = b->samples > 1 && b->tokens == batch->tokens ? b->samples : 1;
+    struct measured *coming = begin_due(b, found, (size_t)(count * samples) * sizeof *coming, true);
     for (int p = 0; p < count; p++) {
-        const int samples = b->samples > 1 && b->tokens == batch->tokens ? b->samples : 1;
         EACH_SAMPLE(b, s, row)
         {
             struct pair one = pairs[p];
             one.ref += row * one.width, one.mode += row * one.width;
-            backend_cpu.measure(b->inner, &one, 1, &found[p * samples + s]);
+            backend_cpu.measure(b->inner, &one, 1, &coming[p * samples + s]);
         }
     }
 }
@@ -427,11 +470,12 @@ static void predict(struct batch *batch, struct prediction *predictions, const f
                     const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
                     int stride)
 {
-    (void)batch;
+    struct prediction *coming = begin_due(own(batch), predictions, (size_t)count * sizeof *coming, false);
+    if (first_id != 0) abort(); // a device is given all of the vocabulary
     for (int first = 0; first < ids; first += PREDICTION_PIECE) {
         const int left = ids - first;
-        predictions_add(predictions, reference_logits + first, mode_logits + first, next, count,
-                        first_id + first, left < PREDICTION_PIECE ? left : PREDICTION_PIECE, stride);
+        predictions_add(coming, reference_logits + first, mode_logits + first, next, count, first,
+                        left < PREDICTION_PIECE ? left : PREDICTION_PIECE, stride);
     }
 }
 
@@ -536,7 +580,8 @@ const struct backend *backend_cuda(void)
                                            .look = look,
                                            .per_sample = per_sample,
                                            .measure = measure,
-                                           .predict = predict};
+                                           .predict = predict,
+                                           .collect = collect};
     return &standin;
 }
 

@@ -165,17 +165,21 @@ struct backend {
     float *(*per_sample)(struct batch *batch, long count);
 
     // ---- measuring: bits are those of compute/measure.h ----
-    // Fills for each pair and sample found[count][samples].  Where the batch has no memory left settle() says
-    // so.
+    // What is found and predicted may come later: where there is collect(), behind it or settle().  Where the
+    // batch has no memory left settle() says so.
+    // Fills for each pair and sample found[count][samples].
     void (*measure)(struct batch *batch, const struct pair *pairs, int count, struct measured *found);
     // Makes what predict() takes of these logits of the reference once for all modes, until the next call:
     // they must not change meanwhile.  NULL: predict() makes it.
     void (*expect)(struct batch *batch, const float *reference_logits, int count, int ids, int stride);
-    // Arguments as predictions_add() has them, logits in memory of the backend; `ids` may be those of many
-    // pieces of the vocabulary.
+    // Arguments as predictions_add() has them, logits in memory of the backend, `ids` those of a piece of the
+    // vocabulary.  Where that memory is not the host's all of the vocabulary.
     void (*predict)(struct batch *batch, struct prediction *predictions, const float *reference_logits,
                     const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
                     int stride);
+    // Waits until no more than the last `left` calls of measure() have still to be filled; with 0 also for
+    // all that is predicted.  NULL: it is at once.
+    void (*collect)(struct batch *batch, int left);
 };
 
 extern const struct backend backend_cpu;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/compute/pair_block.h"
 #include "ssmsweep/compute/steps.h"
 #include "ssmsweep/measure/end_of_model.h"
 #include "ssmsweep/measure/profile.h"
@@ -18,9 +19,6 @@
 // Sums over a block of pairs, all in double, element i in lane i mod 8.  d = b - a.  NaN and Inf spoil their
 // lanes.
 enum {
-    PAIR_BLOCK = 8192,
-    PAIR_ROWS = 4,
-    PAIR_STEP = PAIR_ROWS * SUM_LANES,
     PAIR_NO_BIN = PROFILE_BINS, // holds nothing that means anything
     PAIR_BINS
 };

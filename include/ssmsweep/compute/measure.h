@@ -95,8 +95,8 @@ struct pair_layout {
 void pairs_lay_out(const struct pair_layout *layout, long at, int length, int width);
 
 // Local.  As pairs_add_sample(), of blocks[], histogram[PROFILE_BINS] and pieces[] of the sample; profile
-// NULL: the last two are not looked at.  False: not all values are finite, and nothing was added.
-bool pairs_add_blocks(struct accumulator *moments, struct profile *profile, const struct pair_block *blocks,
+// NULL: the last two are not looked at.
+void pairs_add_blocks(struct accumulator *moments, struct profile *profile, const struct pair_block *blocks,
                       const uint32_t *histogram, const struct pair_piece *pieces, int length, int width);
 
 // ---- what is measured of a source of samples, wherever they come from ----

@@ -67,6 +67,7 @@ void forward_measure(struct forward *forward, const struct pair *pairs, int coun
 void forward_expect(struct forward *forward, const float *reference_logits, int count, int ids);
 void forward_predict(struct forward *forward, struct prediction *predictions, const float *reference_logits,
                      const float *mode_logits, const int32_t *next, int count, int first_id, int ids);
+void forward_collect(struct forward *forward, int left);
 // `count` floats from memory of the backend, on the host until the next call; NULL: lost, see
 // forward_settle().
 const float *forward_fetch(struct forward *forward, const float *from, long count);

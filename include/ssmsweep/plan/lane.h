@@ -38,7 +38,7 @@ struct lane {
     bool stores; // else others need it, or its failure is set
     struct error failure;
     struct stream stream;
-    double seconds;
+    double spent; // seconds, or of a device what it costs
     // The lane in front of it that it is the same as in the layers before `fork`, which go through that one
     // alone; NULL: it goes through every layer.
     const struct lane *follows;
@@ -54,7 +54,7 @@ struct lane {
     double *position;
     struct end_of_model *end_of_model, *end_apart;      // [samples], not of the arenas
     float *normed;                                      // [logits_tokens][D rounded up to 16]
-    struct prediction *predictions, *predictions_apart; // [logits_tokens]
+    struct prediction *predictions, *predictions_apart; // [logits_tokens], of a device [max_tokens]
     const struct lane *twin; // in front of it, with the same stream behind the last layer; NULL: none
 };
 

@@ -148,6 +148,11 @@ enum status store_widen(struct store *store, int samples, struct error *err);
 // Local: these are the samples of which outputs and metrics come next, in any order; up to that number.
 void store_expect(struct store *store, const int *samples, int count);
 
+// Local.  Until it is called again with false, several threads may write outputs, metrics and ends of
+// different samples of runs at once, and what they write is in the file when the call returns.  False: the
+// driver takes one at a time.
+bool store_share(struct store *store, bool shared);
+
 // Bytes that a rank holds on their way to the file.
 size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus,
                         const struct store_io *io);

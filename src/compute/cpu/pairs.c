@@ -98,6 +98,7 @@ static struct pair_block fold_lanes(const struct pair_lanes *l, const struct pai
     s.diff_squares = fold(l->diff_squares);
     s.abs_diff = fold(l->abs_diff);
     s.raw_squares = fold(l->raw_squares);
+    s.raw_abs = s.abs_diff;
     for (int j = 0; j < SUM_LANES; j++) {
         s.diff_min = l->diff_min[j] < s.diff_min ? l->diff_min[j] : s.diff_min;
         s.diff_max = l->diff_max[j] > s.diff_max ? l->diff_max[j] : s.diff_max;
@@ -165,7 +166,7 @@ static void add_bucket(struct profile *profile, int bucket, size_t n, struct pai
 {
     profile->position_count[bucket] += n;
     profile->position_squares[bucket] += sums.raw_squares;
-    profile->position_abs[bucket] += sums.abs_diff;
+    profile->position_abs[bucket] += sums.raw_abs;
 }
 
 static void find_bucket(struct pair_part *found, int bucket, size_t n, struct pair_piece sums)
@@ -197,7 +198,7 @@ static void find_positions(struct pass *p, const struct block *b, bool finite)
     const int last = profile_position((int)((b->at + b->part.count - 1) / p->width));
     if (finite && bucket == last)
         find_bucket(b->found, bucket, b->part.count,
-                    (struct pair_piece){b->sums.raw_squares, b->sums.abs_diff});
+                    (struct pair_piece){b->sums.raw_squares, b->sums.raw_abs});
     else
         find_pieces(p, b, finite);
 }
@@ -439,7 +440,7 @@ static const struct pair_piece *place_block(struct profile *profile, const struc
 {
     if (!has_pieces(at, count, width)) {
         add_bucket(profile, bucket_of(at, width), count,
-                   (struct pair_piece){block->raw_squares, block->abs_diff});
+                   (struct pair_piece){block->raw_squares, block->raw_abs});
         return pieces;
     }
     for (size_t i = 0; i < count; pieces++) {
@@ -453,7 +454,7 @@ static const struct pair_piece *place_block(struct profile *profile, const struc
     return pieces;
 }
 
-bool pairs_add_blocks(struct accumulator *moments, struct profile *profile, const struct pair_block *blocks,
+void pairs_add_blocks(struct accumulator *moments, struct profile *profile, const struct pair_block *blocks,
                       const uint32_t *histogram, const struct pair_piece *pieces, int length, int width)
 {
     const size_t count = (size_t)length * (size_t)width;
@@ -464,17 +465,19 @@ bool pairs_add_blocks(struct accumulator *moments, struct profile *profile, cons
     profile_clear(&places);
     for (size_t at = 0; at < count; at += PAIR_BLOCK, blocks++) {
         struct accumulator part;
-        if (!isfinite(blocks->abs[0]) || !isfinite(blocks->abs[1])) return false;
         accumulator_clear(&part);
         part.count = block_count(count, at);
         part.ref.min = blocks->min[0], part.ref.max = blocks->max[0];
         part.mode.min = blocks->min[1], part.mode.max = blocks->max[1];
+        part.ref.nonfinite = blocks->nonfinite[0], part.mode.nonfinite = blocks->nonfinite[1];
         if (at == 0) { // its own means
             part.ref.sum = two_sum(blocks->exact[0], blocks->low[0]);
             part.mode.sum = two_sum(blocks->exact[1], blocks->low[1]);
             next_centre(&centre, &part);
         }
         take_sums(&part, blocks, &centre);
+        if (blocks->nonfinite[0] || blocks->nonfinite[1])
+            part.diff_min = blocks->finite_min, part.diff_max = blocks->finite_max;
         next_centre(&centre, &part);
         accumulator_merge(&total, &part);
         if (profile) pieces = place_block(&places, blocks, at, part.count, width, pieces);
@@ -483,7 +486,6 @@ bool pairs_add_blocks(struct accumulator *moments, struct profile *profile, cons
         places.bins[i] = histogram[i];
     accumulator_merge(moments, &total);
     if (profile) profile_merge(profile, &places);
-    return true;
 }
 
 void accumulator_add_sample(struct accumulator *total, const float *ref, const float *mode, size_t count)

@@ -16,7 +16,9 @@
 
 enum {
     BROKEN_ON_DEVICE = -1, // batch->broken: ask parts.broken
-    WARP = 32
+    WARP = 32,
+    STAGES = 3, // of weights on their way
+    STAGE_BYTES = 16 << 20
 };
 
 void cuda_note(struct cuda_batch *b, cudaError_t result)
@@ -103,6 +105,7 @@ static void cuda_close(struct batch *batch)
     cudaFree(b->of_samples.memory);
     cudaFree(b->order.memory);
     free(b->draft.memory);
+    cudaFreeHost(b->keys_here.memory);
     cuda_measuring_close(b->measuring);
     for (int i = 0; i < EMBEDDINGS; i++) {
         cudaFree(b->embedded[i].rows);
@@ -118,7 +121,7 @@ static enum status cuda_open(struct batch **batch, const struct batch_shape *sha
     struct cuda_batch *b = calloc(1, sizeof *b);
     if (!b) return error_memory(err, sizeof *b, "a batch");
     b->batch.backend = backend_cuda();
-    b->staging.on_host = b->looked.on_host = true;
+    b->staging.on_host = b->looked.on_host = b->keys_here.on_host = true;
     b->lengths = malloc((size_t)shape->max_tokens * sizeof *b->lengths);
     if (!b->lengths) error_memory(err, (size_t)shape->max_tokens * sizeof *b->lengths, "a batch");
     const cudaError_t result = cudaStreamCreateWithFlags(&b->stream, cudaStreamNonBlocking);
@@ -141,6 +144,46 @@ static void cuda_carve(struct batch *batch, const struct batch_shape *shape, str
     b->most = arena_take(arena, tokens * sizeof *b->most);
 }
 
+// A part of the weights into pinned memory, by all threads.
+struct carrying {
+    const unsigned char *from;
+    unsigned char *to;
+};
+
+static void carry(void *context, int part, int begin, int end)
+{
+    const struct carrying *c = context;
+    (void)part;
+    memcpy(c->to + begin, c->from + begin, (size_t)(end - begin));
+}
+
+// What is not pinned goes to the device at a fraction of its speed, and pinning takes as long as copying.
+static cudaError_t copy_weights(struct cuda_batch *b, unsigned char *to, const unsigned char *from,
+                                size_t bytes)
+{
+    enum { PARTS = 64, LINE = 64 };
+    unsigned char *stages = NULL;
+    cudaEvent_t gone[STAGES] = {NULL};
+    cudaError_t result = cudaMallocHost((void **)&stages, (size_t)STAGES * STAGE_BYTES);
+    for (int i = 0; i < STAGES && result == cudaSuccess; i++)
+        result = cudaEventCreateWithFlags(&gone[i], cudaEventDisableTiming);
+    for (size_t at = 0, i = 0; at < bytes && result == cudaSuccess; at += STAGE_BYTES, i = (i + 1) % STAGES) {
+        const size_t here = bytes - at < STAGE_BYTES ? bytes - at : STAGE_BYTES;
+        unsigned char *stage = stages + i * STAGE_BYTES;
+        struct carrying carrying = {from + at, stage};
+        result = cudaEventSynchronize(gone[i]); // of before; one that was never recorded is over
+        team_divide(b->team, PARTS, (int)here, LINE, carry, &carrying);
+        if (result == cudaSuccess)
+            result = cudaMemcpyAsync(to + at, stage, here, cudaMemcpyHostToDevice, b->stream);
+        if (result == cudaSuccess) result = cudaEventRecord(gone[i], b->stream);
+    }
+    const cudaError_t last = cudaStreamSynchronize(b->stream);
+    for (int i = 0; i < STAGES; i++)
+        if (gone[i]) cudaEventDestroy(gone[i]);
+    cudaFreeHost(stages);
+    return result == cudaSuccess ? last : result;
+}
+
 static enum status cuda_hold(struct batch *batch, const void *weights, size_t bytes, struct error *err)
 {
     struct cuda_batch *b = cuda_of(batch);
@@ -151,7 +194,7 @@ static enum status cuda_hold(struct batch *batch, const void *weights, size_t by
         return error_set(err, STATUS_IO, ERROR_MEMORY " on the device: cannot get %zu bytes for the weights",
                          bytes);
     }
-    const cudaError_t copied = cudaMemcpy(copy, weights, bytes, cudaMemcpyHostToDevice);
+    const cudaError_t copied = copy_weights(b, copy, weights, bytes);
     if (copied != cudaSuccess) {
         cudaFree(copy);
         return cuda_error(err, copied, "cannot copy the weights");
@@ -189,6 +232,7 @@ static void cuda_divide(struct batch *batch, const int *lengths, int samples)
 static enum status cuda_settle(struct batch *batch, struct error *err)
 {
     struct cuda_batch *b = cuda_of(batch);
+    cuda_collect(batch, 0);
     cuda_note(b, cudaStreamSynchronize(b->stream));
     const cudaError_t failed = b->failed;
     b->failed = cudaSuccess;
@@ -407,18 +451,25 @@ static void cuda_round_half(struct batch *batch, float *x, long ld)
     cuda_launched(b);
 }
 
+// Keys lie in one of so many places in turn, so that only behind the last the device is waited for.
 static void cuda_dither(struct batch *batch, float *x, long ld, int width, uint64_t key)
 {
+    enum { PLACES = 64 };
     struct cuda_batch *b = cuda_of(batch);
     const struct parts parts = parts_of(b);
-    const size_t bytes = (size_t)parts.samples * sizeof(uint64_t);
-    uint64_t *mixed = cuda_room(b, &b->staging, bytes), *there = cuda_room(b, &b->keys, bytes);
+    const size_t samples = (size_t)parts.samples, bytes = PLACES * samples * sizeof(uint64_t);
+    if (samples != b->keys_samples || b->keys_at == PLACES) {
+        cuda_note(b, cudaStreamSynchronize(b->stream));
+        b->keys_at = 0, b->keys_samples = samples;
+    }
+    uint64_t *mixed = cuda_room(b, &b->keys_here, bytes), *there = cuda_room(b, &b->keys, bytes);
     if (!mixed || !there) return;
+    mixed += b->keys_at * samples, there += b->keys_at * samples;
+    b->keys_at++;
     for (int s = 0; s < parts.samples; s++)
         mixed[s] = dither_mix(batch->seeds ? batch->seeds[s] + (key - batch->seeds[0]) : key);
-    cuda_note(b, cudaMemcpyAsync(there, mixed, bytes, cudaMemcpyHostToDevice, b->stream));
+    cuda_note(b, cudaMemcpyAsync(there, mixed, samples * sizeof *mixed, cudaMemcpyHostToDevice, b->stream));
     device_dither(b->stream, &parts, x, ld, width, there);
-    cuda_note(b, cudaStreamSynchronize(b->stream)); // who comes next has the room
     cuda_launched(b);
 }
 
@@ -584,7 +635,8 @@ static const struct backend cuda = {.name = "cuda",
                                     .per_sample = cuda_per_sample,
                                     .same = cuda_same,
                                     .measure = cuda_measure,
-                                    .predict = cuda_predict};
+                                    .predict = cuda_predict,
+                                    .collect = cuda_collect};
 
 const struct backend *backend_cuda(void)
 {

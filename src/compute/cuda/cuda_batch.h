@@ -36,14 +36,15 @@ struct cuda_batch {
     int *broken;             // [max_tokens]
     float *most;             // [max_tokens]
     struct embedded embedded[EMBEDDINGS];
-    struct room staging, copy; // of rows, on the host and on the device
-    struct room turned;        // activations of a product
-    struct room home;          // of states
-    struct room keys;          // of dither, of each sample
-    struct room look, looked;  // what observers ask for, on the device and on the host
-    struct room of_samples;    // what a layer leaves of each sample
-    struct room order;         // of columns
-    struct room draft;         // on the host, not pinned: what put() brings
+    struct room staging, copy;    // of rows, on the host and on the device
+    struct room turned;           // activations of a product
+    struct room home;             // of states
+    struct room keys, keys_here;  // of dither, of each sample
+    size_t keys_at, keys_samples; // the next place of those, and its size
+    struct room look, looked;     // what observers ask for, on the device and on the host
+    struct room of_samples;       // what a layer leaves of each sample
+    struct room order;            // of columns
+    struct room draft;            // on the host, not pinned: what put() brings
     float *drafted_to;
     size_t drafted;                   // bytes; 0: nothing
     struct cuda_measuring *measuring; // NULL: nothing was measured yet
@@ -93,6 +94,7 @@ void cuda_measure(struct batch *batch, const struct pair *pairs, int count, stru
 void cuda_predict(struct batch *batch, struct prediction *predictions, const float *reference_logits,
                   const float *mode_logits, const int32_t *next, int count, int first_id, int ids,
                   int stride);
+void cuda_collect(struct batch *batch, int left);
 bool cuda_same(struct batch *batch, const float *a, const float *b, long count);
 void cuda_measuring_close(struct cuda_measuring *measuring); // NULL is fine
 

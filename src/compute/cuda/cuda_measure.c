@@ -1,42 +1,98 @@
 // SPDX-License-Identifier: Apache-2.0
-// Measuring on a GPU: it sums blocks of pairs and pieces of the vocabulary, and what is left of those, some
-// hundred bytes each, comes back and is put together by the formulas of the processor (cpu/pairs.c).
+// Measuring on a GPU: it sums blocks of pairs and the vocabulary's logits, and what is left of those, some
+// hundred bytes each, comes back behind the computing, by a stream of its own.  The formulas of the processor
+// (cpu/pairs.c) put the blocks together once somebody asks for them.
 #include <stdlib.h>
 #include <string.h>
 
 #include "cuda_batch.h"
 #include "ssmsweep/compute/measure.h"
 
-// What is laid out for the samples of a batch and the widths of some pairs.
+enum {
+    PARTS = 256,            // of what is put together
+    MEASURES = 4,           // that are under way at most
+    PREDICTIONS = 64 * 1024 // likewise
+};
+
+// Sums of pairs on their way.
+struct summing {
+    struct room there, back; // on the device, and what comes back
+    cudaEvent_t made, is_back;
+    struct measured *found;
+    uint32_t profiled;
+};
+
+// Predictions on their way: `count` from `first` on.
+struct guessing {
+    struct prediction *predictions;
+    int first, count;
+};
+
+// What is laid out for the samples of a batch and the widths of some pairs, and what is under way.
 struct cuda_measuring {
     long division; // of the batch, and its tokens
     int tokens, samples, count, widths[DEVICE_MOST_PAIRS];
-    int n_blocks, n_pieces;
+    int n_blocks, n_pieces, n_groups;
     int room_blocks, room_pieces;
     struct device_place *blocks, *pieces;
+    struct device_group *groups;              // [n_blocks] at most
     int *first_block, *first_piece, *lengths; // [count][samples], [samples]
     long *firsts;                             // [samples] rows
-    struct room table, sums, back;            // on the device, and what comes back
-    struct room next, logits, logits_back;
-    int *differs; // on the device
+    struct room table;                        // on the device
+    cudaStream_t back;
+    struct summing ring[MEASURES];
+    long begun, taken; // of the ring
+    struct room parts; // of logits
+    // [PREDICTIONS], on the device and on the host
+    int32_t *next_there, *next;
+    struct prediction *made_there, *made;
+    struct guessing *guessing; // [PREDICTIONS]
+    int guesses, guessed;      // and the predictions of all of them
+    int *differs;              // on the device
 };
+
+static void close_summing(struct summing *s)
+{
+    cudaFree(s->there.memory);
+    cudaFreeHost(s->back.memory);
+    if (s->made) cudaEventDestroy(s->made);
+    if (s->is_back) cudaEventDestroy(s->is_back);
+}
 
 void cuda_measuring_close(struct cuda_measuring *m)
 {
     if (!m) return;
+    if (m->back) cudaStreamDestroy(m->back);
+    for (int i = 0; i < MEASURES; i++)
+        close_summing(&m->ring[i]);
     cudaFree(m->table.memory);
-    cudaFree(m->sums.memory);
-    cudaFreeHost(m->back.memory);
-    cudaFree(m->next.memory);
-    cudaFree(m->logits.memory);
-    cudaFreeHost(m->logits_back.memory);
+    cudaFree(m->parts.memory);
+    cudaFree(m->next_there);
+    cudaFree(m->made_there);
     cudaFree(m->differs);
+    cudaFreeHost(m->next);
+    cudaFreeHost(m->made);
+    free(m->guessing);
     free(m->blocks);
     free(m->pieces);
+    free(m->groups);
     free(m->first_block);
     free(m->lengths);
     free(m->firsts);
     free(m);
+}
+
+static cudaError_t open_measuring(struct cuda_measuring *m)
+{
+    cudaError_t result = cudaMalloc((void **)&m->differs, sizeof *m->differs);
+    if (result == cudaSuccess) result = cudaStreamCreateWithFlags(&m->back, cudaStreamNonBlocking);
+    for (int i = 0; i < MEASURES && result == cudaSuccess; i++) {
+        m->ring[i].back.on_host = true;
+        result = cudaEventCreateWithFlags(&m->ring[i].made, cudaEventDisableTiming);
+        if (result == cudaSuccess)
+            result = cudaEventCreateWithFlags(&m->ring[i].is_back, cudaEventDisableTiming);
+    }
+    return result;
 }
 
 // NULL where there is no memory, which is noted.
@@ -44,15 +100,10 @@ static struct cuda_measuring *measuring_of(struct cuda_batch *b)
 {
     if (b->measuring) return b->measuring;
     struct cuda_measuring *m = calloc(1, sizeof *m);
-    if (!m) {
-        cuda_note(b, cudaErrorMemoryAllocation);
-        return NULL;
-    }
-    m->back.on_host = m->logits_back.on_host = true;
-    const cudaError_t result = cudaMalloc((void **)&m->differs, sizeof *m->differs);
+    const cudaError_t result = m ? open_measuring(m) : cudaErrorMemoryAllocation;
     cuda_note(b, result);
     if (result == cudaSuccess) return b->measuring = m;
-    free(m);
+    cuda_measuring_close(m);
     return NULL;
 }
 
@@ -86,11 +137,22 @@ static void lay_piece(void *context, long first, int count)
     m->pieces[at] = laying->place;
     m->pieces[at].first = first;
     m->pieces[at].count = count;
+    m->pieces[at].prior = m->n_blocks - 1; // the block that was laid last
+}
+
+// The blocks of a slot, from `first` on.
+static void group_blocks(struct cuda_measuring *m, int first)
+{
+    enum { TOGETHER = 4 };
+    for (; first < m->n_blocks && m->n_blocks <= m->room_blocks; first += TOGETHER) {
+        const int left = m->n_blocks - first;
+        m->groups[m->n_groups++] = (struct device_group){first, left < TOGETHER ? left : TOGETHER};
+    }
 }
 
 static void lay_all(struct cuda_measuring *m)
 {
-    m->n_blocks = m->n_pieces = 0;
+    m->n_blocks = m->n_pieces = m->n_groups = 0;
     for (int p = 0; p < m->count; p++)
         for (int s = 0; s < m->samples; s++) {
             const int slot = p * m->samples + s;
@@ -99,6 +161,7 @@ static void lay_all(struct cuda_measuring *m)
             m->first_block[slot] = m->n_blocks;
             m->first_piece[slot] = m->n_pieces;
             pairs_lay_out(&layout, m->firsts[s] * m->widths[p], m->lengths[s], m->widths[p]);
+            group_blocks(m, m->first_block[slot]);
         }
 }
 
@@ -132,112 +195,129 @@ static bool take_samples(struct cuda_batch *b, struct cuda_measuring *m)
     return true;
 }
 
-// Grows an array of places to `count` of them.
-static bool make_room(struct device_place **places, int *room, int count)
+// Room for what was counted.
+static bool grow(struct cuda_measuring *m)
 {
-    if (count <= *room) return true;
-    struct device_place *more = realloc(*places, (size_t)count * sizeof *more);
-    if (!more) return false;
-    *places = more, *room = count;
-    return true;
+    if (m->n_blocks > m->room_blocks) {
+        free(m->blocks);
+        free(m->groups);
+        m->blocks = malloc((size_t)m->n_blocks * sizeof *m->blocks);
+        m->groups = malloc((size_t)m->n_blocks * sizeof *m->groups);
+        m->room_blocks = m->blocks && m->groups ? m->n_blocks : 0;
+    }
+    if (m->n_pieces > m->room_pieces) {
+        free(m->pieces);
+        m->pieces = malloc((size_t)m->n_pieces * sizeof *m->pieces);
+        m->room_pieces = m->pieces ? m->n_pieces : 0;
+    }
+    return m->n_blocks <= m->room_blocks && m->n_pieces <= m->room_pieces;
 }
 
 static bool lay_out(struct cuda_batch *b, struct cuda_measuring *m, const struct pair *pairs, int count)
 {
+    cuda_collect(&b->batch, 0); // as they were laid out
     m->count = count;
     for (int p = 0; p < count; p++)
         m->widths[p] = pairs[p].width;
     m->tokens = -1; // until it is whole
     if (!take_samples(b, m)) return false;
     lay_all(m);
-    if (!make_room(&m->blocks, &m->room_blocks, m->n_blocks) ||
-        !make_room(&m->pieces, &m->room_pieces, m->n_pieces))
-        return false;
+    if (!grow(m)) return false;
     lay_all(m);
     const size_t blocks = (size_t)m->n_blocks * sizeof *m->blocks,
-                 pieces = (size_t)m->n_pieces * sizeof *m->pieces;
-    char *table = cuda_room(b, &m->table, blocks + pieces);
+                 pieces = (size_t)m->n_pieces * sizeof *m->pieces,
+                 groups = (size_t)m->n_groups * sizeof *m->groups;
+    char *table = cuda_room(b, &m->table, blocks + pieces + groups);
     if (!table) return false;
     cuda_note(b, cudaStreamSynchronize(b->stream)); // the table of before may be in use
     cuda_note(b, cudaMemcpy(table, m->blocks, blocks, cudaMemcpyHostToDevice));
     cuda_note(b, cudaMemcpy(table + blocks, m->pieces, pieces, cudaMemcpyHostToDevice));
+    cuda_note(b, cudaMemcpy(table + blocks + pieces, m->groups, groups, cudaMemcpyHostToDevice));
     m->division = b->division, m->tokens = b->batch.tokens;
     return true;
 }
 
 // ---- pairs ----
 
-struct finishing {
-    struct cuda_batch *b;
-    const struct cuda_measuring *m;
-    const struct pair *pairs;
-    struct measured *found;
-    const struct pair_block *blocks;
-    const struct pair_piece *pieces;
-    const uint32_t *histograms;
-    bool *spoiled; // [count][samples]
+// Where in its memory what is summed lies.
+struct places {
+    size_t pieces, histograms, end;
 };
 
-static void finish_part(void *context, int slot)
+static struct places places_of(const struct cuda_measuring *m)
 {
-    const struct finishing *f = context;
+    const size_t pieces = (size_t)m->n_blocks * sizeof(struct pair_block),
+                 histograms = pieces + (size_t)m->n_pieces * sizeof(struct pair_piece);
+    return (struct places){pieces, histograms,
+                           histograms + (size_t)(m->count * m->samples) * PROFILE_BINS * sizeof(uint32_t)};
+}
+
+struct finishing {
+    const struct cuda_measuring *m;
+    const struct summing *s;
+    struct places places;
+};
+
+static void finish_slot(const struct finishing *f, int slot)
+{
     const struct cuda_measuring *m = f->m;
     const int p = slot / m->samples, s = slot % m->samples;
-    struct measured *found = &f->found[slot];
+    const char *back = f->s->back.memory;
+    struct measured *found = &f->s->found[slot];
     accumulator_clear(&found->moments);
     profile_clear(&found->profile);
-    f->spoiled[slot] =
-        !pairs_add_blocks(&found->moments, f->pairs[p].profiled ? &found->profile : NULL,
-                          f->blocks + m->first_block[slot], f->histograms + (size_t)slot * PROFILE_BINS,
-                          f->pieces + m->first_piece[slot], m->lengths[s], m->widths[p]);
+    pairs_add_blocks(
+        &found->moments, f->s->profiled >> p & 1u ? &found->profile : NULL,
+        (const struct pair_block *)(const void *)back + m->first_block[slot],
+        (const uint32_t *)(const void *)(back + f->places.histograms) + (size_t)slot * PROFILE_BINS,
+        (const struct pair_piece *)(const void *)(back + f->places.pieces) + m->first_piece[slot],
+        m->lengths[s], m->widths[p]);
 }
 
-// A sample that holds NaN or Inf is measured by the processor.
-static void measure_here(struct cuda_batch *b, const struct cuda_measuring *m, const struct pair *pair, int s,
-                         struct measured *found)
+static void finish_some(void *context, int part, int begin, int end)
 {
-    const size_t count = (size_t)m->lengths[s] * (size_t)pair->width, bytes = count * sizeof(float);
-    const long at = m->firsts[s] * pair->width;
-    float *values = cuda_room(b, &b->staging, 2 * bytes);
-    accumulator_clear(&found->moments);
-    profile_clear(&found->profile);
-    if (!values) return;
-    cuda_note(b, cudaMemcpyAsync(values, pair->ref + at, bytes, cudaMemcpyDeviceToHost, b->stream));
-    cuda_note(b, cudaMemcpyAsync(values + count, pair->mode + at, bytes, cudaMemcpyDeviceToHost, b->stream));
-    cuda_note(b, cudaStreamSynchronize(b->stream));
-    pairs_add_sample(&found->moments, pair->profiled ? &found->profile : NULL, values, values + count,
-                     (size_t)m->lengths[s], pair->width);
+    (void)part;
+    for (int slot = begin; slot < end; slot++)
+        finish_slot(context, slot);
 }
 
-// What comes back lies in front of the centres.
-static bool sum_there(struct cuda_batch *b, struct cuda_measuring *m, const struct pair *pairs,
-                      struct finishing *f)
+// The one that was begun first.
+static void finish(struct cuda_batch *b, struct cuda_measuring *m)
 {
-    const size_t blocks = (size_t)m->n_blocks * sizeof(struct pair_block),
-                 pieces = (size_t)m->n_pieces * sizeof(struct pair_piece),
-                 histograms = (size_t)(m->count * m->samples) * PROFILE_BINS * sizeof(uint32_t),
-                 back = (blocks + pieces + histograms + 7) / 8 * 8,
-                 centres = 3 * (size_t)m->n_blocks * sizeof(double);
-    char *there = cuda_room(b, &m->sums, back + centres), *here = cuda_room(b, &m->back, back);
-    if (!there || !here) return false;
-    struct device_pairs on;
-    for (int p = 0; p < m->count; p++)
+    struct summing *s = &m->ring[m->taken++ % MEASURES];
+    const int slots = m->count * m->samples;
+    struct finishing f = {.m = m, .s = s, .places = places_of(m)};
+    cuda_note(b, cudaEventSynchronize(s->is_back));
+    if (b->failed == cudaSuccess) team_divide(b->team, PARTS, slots, 1, finish_some, &f);
+}
+
+static bool begin(struct cuda_batch *b, struct cuda_measuring *m, const struct pair *pairs, struct summing *s)
+{
+    const struct places places = places_of(m);
+    char *there = cuda_room(b, &s->there, places.end), *table = m->table.memory;
+    if (!there || !cuda_room(b, &s->back, places.end)) return false;
+    struct device_pairs on = {.profiled = 0};
+    for (int p = 0; p < m->count; p++) {
         on.ref[p] = pairs[p].ref, on.mode[p] = pairs[p].mode;
-    const struct device_sums sums = {.places = m->table.memory,
+        on.profiled |= (uint32_t)pairs[p].profiled << p;
+    }
+    s->profiled = on.profiled;
+    const size_t before_groups = (size_t)(m->n_blocks + m->n_pieces) * sizeof *m->blocks;
+    const struct device_sums sums = {.places = (void *)table,
+                                     .groups = (void *)(table + before_groups),
                                      .n_blocks = m->n_blocks,
                                      .n_pieces = m->n_pieces,
+                                     .n_groups = m->n_groups,
                                      .blocks = (void *)there,
-                                     .pieces = (void *)(there + blocks),
-                                     .histograms = (void *)(there + blocks + pieces),
-                                     .centres = (void *)(there + back)};
-    cuda_note(b, cudaMemsetAsync(there + blocks + pieces, 0, histograms, b->stream));
+                                     .pieces = (void *)(there + places.pieces),
+                                     .histograms = (void *)(there + places.histograms)};
+    cuda_note(b, cudaMemsetAsync(there + places.histograms, 0, places.end - places.histograms, b->stream));
     device_pair_sums(b->stream, &on, &sums);
-    cuda_note(b, cudaMemcpyAsync(here, there, back, cudaMemcpyDeviceToHost, b->stream));
     cuda_launched(b);
-    cuda_note(b, cudaStreamSynchronize(b->stream));
-    f->blocks = (const void *)here;
-    f->pieces = (const void *)(here + blocks);
-    f->histograms = (const void *)(here + blocks + pieces);
+    cuda_note(b, cudaEventRecord(s->made, b->stream));
+    cuda_note(b, cudaStreamWaitEvent(m->back, s->made, 0));
+    cuda_note(b, cudaMemcpyAsync(s->back.memory, there, places.end, cudaMemcpyDeviceToHost, m->back));
+    cuda_note(b, cudaEventRecord(s->is_back, m->back));
     return true;
 }
 
@@ -250,38 +330,58 @@ void cuda_measure(struct batch *batch, const struct pair *pairs, int count, stru
         cuda_note(b, cudaErrorMemoryAllocation);
         return;
     }
-    const int slots = m->count * m->samples;
-    struct finishing f = {.b = b, .m = m, .pairs = pairs, .found = found};
-    if (!sum_there(b, m, pairs, &f) || b->failed != cudaSuccess) return;
-    f.spoiled = calloc((size_t)slots, sizeof *f.spoiled);
-    if (!f.spoiled) {
-        cuda_note(b, cudaErrorMemoryAllocation);
-        return;
-    }
-    team_run(b->team, slots, finish_part, &f);
-    for (int slot = 0; slot < slots; slot++)
-        if (f.spoiled[slot]) measure_here(b, m, &pairs[slot / m->samples], slot % m->samples, &found[slot]);
-    free(f.spoiled);
+    if (m->begun - m->taken == MEASURES) finish(b, m);
+    struct summing *s = &m->ring[m->begun % MEASURES];
+    s->found = found;
+    if (begin(b, m, pairs, s)) m->begun++;
 }
 
 // ---- predictions ----
 
-struct merging {
-    struct prediction *predictions;
-    const struct logit_sums *sums; // [rows][pieces]
-    int pieces, first_id;
-};
-
-static void merge_row(void *context, int row)
+static bool guessing_room(struct cuda_batch *b, struct cuda_measuring *m)
 {
-    const struct merging *m = context;
-    struct logit_sums *total = &m->predictions[row].sums;
-    const struct logit_sums *sums = m->sums + (long)row * m->pieces;
-    for (int i = 0; i < m->pieces; i++)
-        if (m->first_id == 0 && i == 0)
-            *total = sums[i];
-        else
-            logit_sums_merge(total, &sums[i], m->first_id + i * PREDICTION_PIECE);
+    if (m->guessing) return true;
+    cudaError_t result = cudaMalloc((void **)&m->next_there, PREDICTIONS * sizeof *m->next);
+    if (result == cudaSuccess) result = cudaMalloc((void **)&m->made_there, PREDICTIONS * sizeof *m->made);
+    if (result == cudaSuccess) result = cudaMallocHost((void **)&m->next, PREDICTIONS * sizeof *m->next);
+    if (result == cudaSuccess) result = cudaMallocHost((void **)&m->made, PREDICTIONS * sizeof *m->made);
+    if (result == cudaSuccess) m->guessing = malloc(PREDICTIONS * sizeof *m->guessing);
+    cuda_note(b, m->guessing ? cudaSuccess : cudaErrorMemoryAllocation);
+    return m->guessing != NULL;
+}
+
+static void take_predictions(struct cuda_batch *b, struct cuda_measuring *m)
+{
+    if (m->guesses == 0) return;
+    cuda_note(b, cudaMemcpyAsync(m->made, m->made_there, (size_t)m->guessed * sizeof *m->made,
+                                 cudaMemcpyDeviceToHost, b->stream));
+    cuda_note(b, cudaStreamSynchronize(b->stream));
+    for (int i = 0; i < m->guesses && b->failed == cudaSuccess; i++)
+        memcpy(m->guessing[i].predictions, m->made + m->guessing[i].first,
+               (size_t)m->guessing[i].count * sizeof *m->made);
+    m->guesses = m->guessed = 0;
+}
+
+static void guess(struct cuda_batch *b, struct cuda_measuring *m, struct prediction *predictions,
+                  struct device_predictions *on, const int32_t *next)
+{
+    const int pieces = (on->ids + PREDICTION_PIECE - 1) / PREDICTION_PIECE, at = m->guessed;
+    if (at + on->rows > PREDICTIONS) {
+        take_predictions(b, m);
+        guess(b, m, predictions, on, next);
+        return;
+    }
+    on->parts = cuda_room(b, &m->parts, (size_t)on->rows * (size_t)pieces * sizeof *on->parts);
+    if (!on->parts) return;
+    on->next = m->next_there + at;
+    on->made = m->made_there + at;
+    memcpy(m->next + at, next, (size_t)on->rows * sizeof *next);
+    cuda_note(b, cudaMemcpyAsync(m->next_there + at, m->next + at, (size_t)on->rows * sizeof *next,
+                                 cudaMemcpyHostToDevice, b->stream));
+    device_predict(b->stream, on);
+    cuda_launched(b);
+    m->guessing[m->guesses++] = (struct guessing){predictions, at, on->rows};
+    m->guessed += on->rows;
 }
 
 void cuda_predict(struct batch *batch, struct prediction *predictions, const float *reference_logits,
@@ -289,34 +389,27 @@ void cuda_predict(struct batch *batch, struct prediction *predictions, const flo
 {
     struct cuda_batch *b = cuda_of(batch);
     struct cuda_measuring *m = measuring_of(b);
-    const int pieces = (ids + PREDICTION_PIECE - 1) / PREDICTION_PIECE;
-    const size_t rows = (size_t)count, next_bytes = rows * sizeof *next,
-                 sums_bytes = rows * (size_t)pieces * sizeof(struct logit_sums),
-                 back = sums_bytes + rows * sizeof(float);
+    (void)first_id; // 0
+    if (!m || !guessing_room(b, m)) return;
+    for (int first = 0; first < count; first += PREDICTIONS) {
+        const int left = count - first;
+        struct device_predictions on = {.reference = reference_logits + (long)first * stride,
+                                        .mode = mode_logits + (long)first * stride,
+                                        .stride = stride,
+                                        .rows = left < PREDICTIONS ? left : PREDICTIONS,
+                                        .ids = ids};
+        guess(b, m, predictions + first, &on, next + first);
+    }
+}
+
+void cuda_collect(struct batch *batch, int left)
+{
+    struct cuda_batch *b = cuda_of(batch);
+    struct cuda_measuring *m = b->measuring;
     if (!m) return;
-    int32_t *next_there = cuda_room(b, &m->next, next_bytes);
-    char *there = cuda_room(b, &m->logits, back), *here = cuda_room(b, &m->logits_back, back);
-    if (!next_there || !there || !here) return;
-    const struct device_predictions on = {.reference = reference_logits,
-                                          .mode = mode_logits,
-                                          .stride = stride,
-                                          .rows = count,
-                                          .ids = ids,
-                                          .first_id = first_id,
-                                          .next = next_there,
-                                          .sums = (void *)there,
-                                          .next_logit = (void *)(there + sums_bytes)};
-    cuda_note(b, cudaMemcpyAsync(next_there, next, next_bytes, cudaMemcpyHostToDevice, b->stream));
-    device_predict(b->stream, &on);
-    cuda_note(b, cudaMemcpyAsync(here, there, back, cudaMemcpyDeviceToHost, b->stream));
-    cuda_launched(b);
-    cuda_note(b, cudaStreamSynchronize(b->stream));
-    if (b->failed != cudaSuccess) return;
-    const float *next_logit = (const void *)(here + sums_bytes);
-    for (int t = 0; t < count; t++)
-        if (next[t] >= first_id && next[t] < first_id + ids) predictions[t].next_logit = next_logit[t];
-    struct merging merging = {predictions, (const void *)here, pieces, first_id};
-    team_run(b->team, count, merge_row, &merging);
+    while (m->begun - m->taken > left)
+        finish(b, m);
+    if (left == 0) take_predictions(b, m);
 }
 
 bool cuda_same(struct batch *batch, const float *a, const float *b, long count)

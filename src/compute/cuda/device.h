@@ -132,34 +132,39 @@ void device_order_columns(device_stream stream, const float *values, const int8_
 enum { DEVICE_MOST_PAIRS = 32 };
 // Tensors that are compared.
 struct device_pairs {
-    const float *ref[DEVICE_MOST_PAIRS], *mode[DEVICE_MOST_PAIRS];
+    const float *ref[DEVICE_MOST_PAIRS], *mode[DEVICE_MOST_PAIRS]; // where they are the same, so are the sums
+    uint32_t profiled;                                             // bit p: of pair p
 };
 // A block or a piece of a pair: `count` elements from `first` on.
 struct device_place {
     long first;
     int count, pair;
-    int prior; // the block whose means are the centre; of a piece unused
+    int prior; // the block whose means are the centre; of a piece the block that it is a part of
     int slot;  // of the histogram
+};
+// Up to four neighbouring blocks of a slot.
+struct device_group {
+    int first, count;
 };
 // On the device; [blocks], and [pieces] behind them in `places`.
 struct device_sums {
     const struct device_place *places;
-    int n_blocks, n_pieces;
+    const struct device_group *groups;
+    int n_blocks, n_pieces, n_groups;
     struct pair_block *blocks;
     struct pair_piece *pieces;
     uint32_t *histograms; // [slots][PROFILE_BINS], zeroed
-    double *centres;      // [blocks][3]: room
 };
 void device_pair_sums(device_stream stream, const struct device_pairs *pairs, const struct device_sums *sums);
 
-// sums[rows][pieces of `piece` ids], and next_logit[rows], which stays where next[rows] is not among the ids.
+// made[rows], of the whole vocabulary.
 struct device_predictions {
     const float *reference, *mode; // [rows][stride]
     long stride;
-    int rows, ids, first_id;
-    const int32_t *next;
-    struct logit_sums *sums;
-    float *next_logit;
+    int rows, ids;
+    const int32_t *next;      // [rows], each below `ids`
+    struct logit_sums *parts; // [rows][pieces of the vocabulary]: room
+    struct prediction *made;
 };
 void device_predict(device_stream stream, const struct device_predictions *predictions);
 

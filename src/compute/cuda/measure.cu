@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums of pairs and of predictions.  A warp has a block of pairs, element i in lane i mod 32; sums of eight
-// lanes run in the order of the processor's (cpu/isa/pairs.h, cpu/isa/logits.h), and so have its bits.
+// Sums of pairs and of predictions.  Sums of eight lanes run in the order of the processor's
+// (cpu/isa/pairs.h, cpu/isa/logits.h), and so have its bits.
 #include <float.h>
 
 #include "lane.cuh"
 
 #include "../cpu/isa/vecd.h"
+#include "ssmsweep/measure/logit_merge.h"
 
-enum { ROWS = WARP / SUM_LANES, WARPS = 4, BINS = PROFILE_BINS };
+enum { WARPS = 4, BINS = PROFILE_BINS };
 static const unsigned all_lanes = 0xffffffffu;
 
 // ---- double-double, as measure/accumulate.h has it ----
@@ -38,13 +39,7 @@ static __device__ wide_sum wide_subtract(wide_sum a, wide_sum b)
 
 // ---- folding ----
 
-// The value of lane `from`.
-static __device__ double of_lane(double v, int from)
-{
-    return __shfl_sync(all_lanes, v, from);
-}
-
-// Lanes 0 to 7 of eight, 4, 2, 1.
+// Lanes 0 to 7 of eight, 4, 2, 1; for the first.
 static __device__ double folded(double v)
 {
     for (int half = SUM_LANES / 2; half > 0; half /= 2)
@@ -52,206 +47,358 @@ static __device__ double folded(double v)
     return v;
 }
 
-// ---- a block: extremes and sums, from which its means come ----
+static __device__ bool is_finite(float v)
+{
+    return fabsf(v) < INFINITY;
+}
 
-// The smaller, or where they are equal (both zeros are) the one that the processor saw first: by lane of 16,
-// then by element.
-struct extreme {
-    float value;
-    int key;
+// ---- a side of a block: its extremes, and the sum from which its mean comes ----
+
+enum { SIDE_THREADS = 256, SIDE_WARPS = SIDE_THREADS / WARP, SIDE_ROUNDS = PAIR_BLOCK / 4 / SIDE_THREADS };
+
+struct side_room {
+    double steps[PAIR_BLOCK / PAIR_STEP][SUM_LANES];
+    float least[SIDE_WARPS], most[SIDE_WARPS];
+    int nonfinite;
+    int zero; // 2 * the place in the processor's order, + 1 where it is -0
 };
 
-static __device__ void keep_smaller(struct extreme *kept, float value, int key)
+// Elements first .. first + 3 of the block, zeros behind its end.
+static __device__ __forceinline__ float4 side_load(const float *v, int first, int count)
 {
-    if (value < kept->value || (value == kept->value && key < kept->key)) *kept = {value, key};
+    float4 four = make_float4(0, 0, 0, 0);
+    if (first + 4 <= count && ((uintptr_t)(v + first) & 15) == 0) return *(const float4 *)(v + first);
+    if (first < count) four.x = v[first];
+    if (first + 1 < count) four.y = v[first + 1];
+    if (first + 2 < count) four.z = v[first + 2];
+    if (first + 3 < count) four.w = v[first + 3];
+    return four;
 }
 
-static __device__ float smallest(struct extreme mine)
+// Zeros for what is not finite; how many there were.
+static __device__ __forceinline__ int side_clean(float (&v)[4])
 {
-    for (int offset = WARP / 2; offset > 0; offset /= 2) {
-        const float value = __shfl_xor_sync(all_lanes, mine.value, offset);
-        const int key = __shfl_xor_sync(all_lanes, mine.key, offset);
-        keep_smaller(&mine, value, key);
-    }
-    return mine.value;
+    int nonfinite = 0;
+#pragma unroll
+    for (int e = 0; e < 4; e++)
+        if (!is_finite(v[e])) v[e] = 0, nonfinite++;
+    return nonfinite;
 }
 
-static __device__ void ranges_of(const float *v, int count, int lane, float *least, float *most)
+// v = (a0 + a8) + (a16 + a24) of a step, for each of the eight threads that hold it: lane *of.
+static __device__ __forceinline__ double side_step(const float (&v)[4], int *of)
 {
-    struct extreme low = {INFINITY, INT32_MAX}, high = {INFINITY, INT32_MAX}; // of -v
-    for (int i = lane; i < count; i += WARP) {
-        const int key = i % KERNEL_LANES << 16 | i;
-        if (v[i] < low.value) low = {v[i], key};
-        if (-v[i] < high.value) high = {-v[i], key};
+    const int t = threadIdx.x % SUM_LANES;
+    const bool second = t & 2, third = t & 4;
+    double kept[2], sent[2];
+    kept[0] = second ? v[2] : v[0], kept[1] = second ? v[3] : v[1];
+    sent[0] = second ? v[0] : v[2], sent[1] = second ? v[1] : v[3];
+#pragma unroll
+    for (int e = 0; e < 2; e++)
+        kept[e] += __shfl_xor_sync(all_lanes, sent[e], 2);
+    const double own = third ? kept[1] : kept[0], other = third ? kept[0] : kept[1];
+    *of = 4 * (t & 1) + (second ? 2 : 0) + (third ? 1 : 0);
+    return own + __shfl_xor_sync(all_lanes, other, 4);
+}
+
+// Of zeros the processor keeps the one that it saw first: by lane of 16, then by element.
+static __device__ void side_note_zeros(struct side_room *room, const float (&v)[4], int first, int count)
+{
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+        const int i = first + e, key = i % KERNEL_LANES << 16 | i;
+        if (i < count && v[e] == 0) atomicMin(&room->zero, 2 * key + (signbit(v[e]) ? 1 : 0));
     }
-    *least = smallest(low);
-    *most = -smallest(high);
 }
 
 static __device__ double anchor_of(float least, float most)
 {
-    const float size = fmaxf(fabsf(least), fabsf(most));
-    int e = 0;
-    if (isfinite(size)) (void)frexpf(size, &e);
+    int e;
+    (void)frexpf(fmaxf(fabsf(least), fabsf(most)), &e);
     return ldexp(1.5, e + 12);
 }
 
-// All four rows of a step at once: v = (a0 + a8) + (a16 + a24).
-static __device__ wide_sum anchored_sum(const float *v, int count, int lane, double anchor, double *exact,
-                                        double *low)
+// The steps are there: eight threads add them up.
+static __device__ void side_add(const struct side_room &room, int count, double anchor, double *exact,
+                                double *low)
 {
+    const int lane = threadIdx.x;
     double sum = anchor, cut = 0;
-#pragma unroll 4
-    for (int i = 0; i < count; i += WARP) {
-        double x = i + lane < count ? (double)v[i + lane] : 0.0;
-        x += __shfl_xor_sync(all_lanes, x, SUM_LANES);
-        x += __shfl_xor_sync(all_lanes, x, 2 * SUM_LANES);
-        const double next = sum + x;
+#pragma unroll 8
+    for (int s = 0; s < (count + PAIR_STEP - 1) / PAIR_STEP; s++) {
+        const double x = room.steps[s][lane % SUM_LANES], next = sum + x;
         cut += x - (next - sum);
         sum = next;
     }
     double above = 0;
     for (int j = 0; j < SUM_LANES; j++)
-        above += of_lane(sum, j) - anchor;
+        above += __shfl_sync(all_lanes, sum, j) - anchor;
     *exact = above;
-    *low = of_lane(folded(cut), 0);
-    return two_sum(*exact, *low);
+    *low = folded(cut);
 }
 
-static __global__ void sum_blocks(struct device_pairs pairs, struct device_sums sums)
+static __global__ void __launch_bounds__(SIDE_THREADS, 4)
+    sum_sides(struct device_pairs pairs, struct device_sums sums)
 {
-    const int lane = threadIdx.x % WARP, at = blockIdx.x * WARPS + threadIdx.x / WARP;
-    if (at >= sums.n_blocks) return;
+    __shared__ struct side_room room;
+    const int t = threadIdx.x, at = blockIdx.x, side = blockIdx.y;
     const struct device_place place = sums.places[at];
-    const double n = (double)place.count;
-    struct pair_block block;
-    wide_sum sum[2];
-    for (int side = 0; side < 2; side++) {
-        const float *v = (side ? pairs.mode : pairs.ref)[place.pair] + place.first;
-        ranges_of(v, place.count, lane, &block.min[side], &block.max[side]);
-        const double anchor = anchor_of(block.min[side], block.max[side]);
-        sum[side] = anchored_sum(v, place.count, lane, anchor, &block.exact[side], &block.low[side]);
+    const bool alike = pairs.ref[place.pair] == pairs.mode[place.pair];
+    const float *v = (side ? pairs.mode : pairs.ref)[place.pair] + place.first;
+    if (side && alike) return;
+    if (t == 0) room.nonfinite = 0, room.zero = INT32_MAX;
+    float values[SIDE_ROUNDS][4];
+#pragma unroll
+    for (int q = 0; q < SIDE_ROUNDS; q++) {
+        const float4 four = side_load(v, 4 * (q * SIDE_THREADS + t), place.count);
+        values[q][0] = four.x, values[q][1] = four.y, values[q][2] = four.z, values[q][3] = four.w;
     }
-    if (lane != 0) return;
-    for (int side = 0; side < 2; side++) {
-        sums.blocks[at].min[side] = block.min[side], sums.blocks[at].max[side] = block.max[side];
-        sums.blocks[at].exact[side] = block.exact[side], sums.blocks[at].low[side] = block.low[side];
+    __syncthreads();
+    float least = INFINITY, most = -INFINITY;
+    int nonfinite = 0;
+#pragma unroll
+    for (int q = 0; q < SIDE_ROUNDS; q++) {
+        nonfinite += side_clean(values[q]);
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            if (4 * (q * SIDE_THREADS + t) + e >= place.count) continue;
+            least = fminf(least, values[q][e]), most = fmaxf(most, values[q][e]);
+        }
+        int of;
+        const double step = side_step(values[q], &of);
+        room.steps[(q * SIDE_THREADS + t) / SUM_LANES][of] = step;
     }
-    double *centre = sums.centres + 3 * (long)at;
-    centre[0] = sum[0].hi / n;
-    centre[1] = sum[1].hi / n;
-    centre[2] = wide_subtract(sum[1], sum[0]).hi / n;
+    if (nonfinite) atomicAdd(&room.nonfinite, nonfinite);
+    for (int offset = WARP / 2; offset > 0; offset /= 2) {
+        least = fminf(least, __shfl_xor_sync(all_lanes, least, offset));
+        most = fmaxf(most, __shfl_xor_sync(all_lanes, most, offset));
+    }
+    if (t % WARP == 0) room.least[t / WARP] = least, room.most[t / WARP] = most;
+    __syncthreads();
+    for (int w = 0; w < SIDE_WARPS; w++)
+        least = fminf(least, room.least[w]), most = fmaxf(most, room.most[w]);
+    if (least == 0 || most == 0) { // for all threads, or for none
+#pragma unroll
+        for (int q = 0; q < SIDE_ROUNDS; q++)
+            side_note_zeros(&room, values[q], 4 * (q * SIDE_THREADS + t), place.count);
+        __syncthreads();
+        const float zero = room.zero & 1 ? -0.0f : 0.0f;
+        if (least == 0) least = zero;
+        if (most == 0) most = zero;
+    }
+    if (t >= WARP) return;
+    double exact, low;
+    side_add(room, place.count, anchor_of(least, most), &exact, &low);
+    if (t > 0) return;
+    struct pair_block *block = &sums.blocks[at];
+    for (int k = side; k <= (alike ? 1 : side); k++) {
+        block->min[k] = least, block->max[k] = most, block->nonfinite[k] = (uint32_t)room.nonfinite;
+        block->exact[k] = exact, block->low[k] = low;
+    }
 }
 
 // ---- a block: what lies around the means of the one before, and bins ----
 
 // profile_bin()
-static __device__ int bin_of(double size)
+static __device__ __forceinline__ int bin_of(double size)
 {
-    if (size == 0) return PROFILE_ZERO;
-    const int half_octave = (int)(vl_bits(size) >> 51) - 2 * (1023 + PROFILE_LOWEST);
-    if (half_octave < 0) return PROFILE_BELOW;
-    return half_octave + 2 < PROFILE_ABOVE ? half_octave + 2 : PROFILE_ABOVE;
+    const int half_octave = __double2hiint(size) >> 19, bin = half_octave - 2 * (1023 + PROFILE_LOWEST) + 2;
+    if (half_octave == 0) return PROFILE_ZERO;
+    return min(max(bin, (int)PROFILE_BELOW), (int)PROFILE_ABOVE);
 }
 
-// Two sums for each of the four rows of threads, all as multiply-adds: a * 1 is a.
-struct factors {
-    double p[2], q[2];
+struct centres {
+    double ref, mode, diff;
 };
 
-static __device__ struct factors factors_of(int row, double a, double b, const double *centre)
+static __device__ struct centres centres_of(const struct pair_block &block, double n)
 {
-    const double d = b - a, x = a - centre[0], y = b - centre[1], z = d - centre[2];
-    switch (row) {
-    case 0:
-        return {{fabs(a), x}, {1, x}};
-    case 1:
-        return {{fabs(b), y}, {1, y}};
-    case 2:
-        return {{fabs(d), z}, {1, z}};
-    default:
-        return {{d, x}, {d, y}};
-    }
+    const wide_sum ref = two_sum(block.exact[0], block.low[0]), mode = two_sum(block.exact[1], block.low[1]);
+    return {ref.hi / n, mode.hi / n, wide_subtract(mode, ref).hi / n};
 }
 
-// `values` of the four rows of threads, in the block.
-static __device__ void store_row(struct pair_block *block, int row, double first, double second)
+// What one of eight threads sums.
+struct lane_sums {
+    double abs[2], squares[2], products, diff_squares, abs_diff, raw_squares, diff_min, diff_max;
+};
+
+static __device__ __forceinline__ double lane_add(struct lane_sums *s, const struct centres &c, double a,
+                                                  double b)
 {
-    if (row == 0) block->abs[0] = first, block->squares[0] = second;
-    if (row == 1) block->abs[1] = first, block->squares[1] = second;
-    if (row == 2) block->abs_diff = first, block->diff_squares = second;
-    if (row == 3) block->raw_squares = first, block->products = second;
+    const double d = b - a, x = a - c.ref, y = b - c.mode, z = d - c.diff;
+    s->abs[0] += fabs(a);
+    s->abs[1] += fabs(b);
+    s->abs_diff += fabs(d);
+    s->raw_squares = vd_fma(d, d, s->raw_squares);
+    s->squares[0] = vd_fma(x, x, s->squares[0]);
+    s->squares[1] = vd_fma(y, y, s->squares[1]);
+    s->products = vd_fma(x, y, s->products);
+    s->diff_squares = vd_fma(z, z, s->diff_squares);
+    if (d < s->diff_min) s->diff_min = d;
+    if (d > s->diff_max) s->diff_max = d;
+    return fabs(d);
 }
 
-static __device__ void store_extremes(struct pair_block *block, int lane, double extreme)
+// A pair of which one is NaN or Inf: Inf is counted, NaN is not.
+static __device__ __forceinline__ int spoiled_bin(float a, float b)
+{
+    const double d = (double)b - (double)a;
+    return d == d ? (int)PROFILE_ABOVE : -1;
+}
+
+static __device__ __forceinline__ void lane_pair(struct lane_sums *s, const struct centres &c, float a,
+                                                 float b, uint32_t *bins)
+{
+    const bool finite = is_finite(a) && is_finite(b);
+    const double size = lane_add(s, c, is_finite(a) ? a : 0.0f, is_finite(b) ? b : 0.0f);
+    const int bin = finite ? bin_of(size) : spoiled_bin(a, b);
+    if (bins && bin >= 0) atomicAdd(&bins[bin * SUM_LANES], 1u);
+}
+
+// Extremes of eight lanes, the lowest lane of equals; for all of them.
+static __device__ void fold_extremes(struct lane_sums *s)
 {
     double low = INFINITY, high = -INFINITY;
     for (int j = 0; j < SUM_LANES; j++) {
-        const double mine = of_lane(extreme, j), most = of_lane(extreme, SUM_LANES + j);
+        const double mine = __shfl_sync(all_lanes, s->diff_min, j, SUM_LANES),
+                     most = __shfl_sync(all_lanes, s->diff_max, j, SUM_LANES);
         low = mine < low ? mine : low;
         high = most > high ? most : high;
     }
-    if (lane == 0) block->diff_min = low, block->diff_max = high;
+    s->diff_min = low, s->diff_max = high;
 }
 
-static __global__ void square_blocks(struct device_pairs pairs, struct device_sums sums)
+static __device__ void store_sums(struct pair_block *block, struct lane_sums s, bool mine)
 {
-    __shared__ uint32_t bins[WARPS][BINS];
-    const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, at = blockIdx.x * WARPS + warp;
-    const int row = lane / SUM_LANES;
-    if (at >= sums.n_blocks) return;
-    const struct device_place place = sums.places[at];
-    const float *ref = pairs.ref[place.pair] + place.first, *mode = pairs.mode[place.pair] + place.first;
-    double centre[3], sum[2] = {0, 0}, extreme = row == 0 ? INFINITY : -INFINITY;
-    for (int i = 0; i < 3; i++)
-        centre[i] = sums.centres[3 * (long)place.prior + i];
-    for (int i = lane; i < BINS; i += WARP)
-        bins[warp][i] = 0;
-    __syncwarp();
-#pragma unroll 4
-    for (int i = lane % SUM_LANES, step = 0; i < place.count; i += SUM_LANES, step++) {
-        const double a = (double)ref[i], b = (double)mode[i], d = b - a;
-        const struct factors f = factors_of(row, a, b, centre);
-        sum[0] = vd_fma(f.p[0], f.q[0], sum[0]);
-        sum[1] = vd_fma(f.p[1], f.q[1], sum[1]);
-        if (row == 0 ? d < extreme : d > extreme) extreme = d;
-        if (step % ROWS == row && d == d) atomicAdd(&bins[warp][bin_of(fabs(d))], 1u);
-    }
-    __syncwarp();
-    const double first = folded(sum[0]), second = folded(sum[1]);
-    if (lane % SUM_LANES == 0) store_row(&sums.blocks[at], row, first, second);
-    store_extremes(&sums.blocks[at], lane, extreme);
-    uint32_t *histogram = sums.histograms + (long)place.slot * BINS;
-    for (int i = lane; i < BINS; i += WARP)
-        if (bins[warp][i]) atomicAdd(&histogram[i], bins[warp][i]);
+    fold_extremes(&s);
+    for (int k = 0; k < 2; k++)
+        s.abs[k] = folded(s.abs[k]), s.squares[k] = folded(s.squares[k]);
+    s.products = folded(s.products), s.diff_squares = folded(s.diff_squares);
+    s.abs_diff = folded(s.abs_diff), s.raw_squares = folded(s.raw_squares);
+    if (!mine) return;
+    for (int k = 0; k < 2; k++)
+        block->abs[k] = s.abs[k], block->squares[k] = s.squares[k];
+    block->products = s.products, block->diff_squares = s.diff_squares;
+    block->abs_diff = block->raw_abs = s.abs_diff, block->raw_squares = s.raw_squares;
+    block->diff_min = s.diff_min, block->diff_max = s.diff_max;
 }
 
-// Rows 0 and 1 of threads have a sum each.
+// By position NaN is passed over, and Inf counts: d^2 and |d| of a lane, with a rounding each.
+static __device__ void spoiled_sums(const float *ref, const float *mode, int count, int j, double *squares,
+                                    double *abs)
+{
+    for (int i = j; i < count; i += SUM_LANES) {
+        const double d = fabs((double)mode[i] - (double)ref[i]);
+        if (d != d) continue;
+        *squares += d * d;
+        *abs += d;
+    }
+}
+
+static __device__ void store_spoiled(struct pair_block *block, const float *ref, const float *mode, int count,
+                                     double squares, double abs)
+{
+    double low = INFINITY, high = -INFINITY;
+    for (int i = 0; i < count; i++) {
+        const double d = (double)mode[i] - (double)ref[i];
+        if (!(fabs(d) < INFINITY)) continue;
+        low = d < low ? d : low;
+        high = d > high ? d : high;
+    }
+    block->raw_squares = squares, block->raw_abs = abs;
+    block->finite_min = low, block->finite_max = high;
+}
+
+static __device__ bool is_spoiled(const struct pair_block &block)
+{
+    return block.nonfinite[0] || block.nonfinite[1];
+}
+
+enum { AHEAD = 4 }; // pairs of a thread that are loaded together
+
+// Eight threads have a block, a warp up to four of one sample and pair, whose bins they share: a column of
+// those for each lane, so that threads seldom meet.
+static __global__ void __launch_bounds__(WARPS *WARP)
+    square_blocks(struct device_pairs pairs, struct device_sums sums)
+{
+    __shared__ uint32_t columns[WARPS][BINS * SUM_LANES];
+    const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, j = lane % SUM_LANES;
+    const int at = blockIdx.x * WARPS + warp;
+    if (at >= sums.n_groups) return;
+    const struct device_group group = sums.groups[at];
+    const bool works = lane / SUM_LANES < group.count;
+    const int own = group.first + (works ? lane / SUM_LANES : 0);
+    const struct device_place place = sums.places[own];
+    const float *ref = pairs.ref[place.pair] + place.first, *mode = pairs.mode[place.pair] + place.first;
+    const struct centres c = centres_of(sums.blocks[place.prior], (double)sums.places[place.prior].count);
+    struct lane_sums s = {{0, 0}, {0, 0}, 0, 0, 0, 0, INFINITY, -INFINITY};
+    const bool profiled = pairs.profiled >> place.pair & 1u;
+    uint32_t *const bins = columns[warp];
+    for (int i = lane; i < BINS * SUM_LANES; i += WARP)
+        bins[i] = 0;
+    __syncwarp();
+    const int count = works ? place.count : 0;
+    int i = j;
+    for (; i + (AHEAD - 1) * SUM_LANES < count; i += AHEAD * SUM_LANES) {
+        float a[AHEAD], b[AHEAD];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            a[k] = ref[i + k * SUM_LANES], b[k] = mode[i + k * SUM_LANES];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            lane_pair(&s, c, a[k], b[k], profiled ? bins + j : NULL);
+    }
+    for (; i < count; i += SUM_LANES)
+        lane_pair(&s, c, ref[i], mode[i], profiled ? bins + j : NULL);
+    __syncwarp();
+    store_sums(&sums.blocks[own], s, works && j == 0);
+    const bool spoiled = works && is_spoiled(sums.blocks[own]);
+    if (__any_sync(all_lanes, spoiled)) {
+        double squares = 0, abs = 0;
+        if (spoiled) spoiled_sums(ref, mode, place.count, j, &squares, &abs);
+        __syncwarp();
+        squares = folded(squares), abs = folded(abs);
+        if (spoiled && j == 0) store_spoiled(&sums.blocks[own], ref, mode, place.count, squares, abs);
+    }
+    uint32_t *histogram = sums.histograms + (long)place.slot * BINS;
+    for (int bin = lane; bin < BINS && profiled; bin += WARP) {
+        uint32_t total = 0;
+        for (int k = 0; k < SUM_LANES; k++)
+            total += bins[bin * SUM_LANES + k];
+        if (total) atomicAdd(&histogram[bin], total);
+    }
+}
+
+// Eight threads have a piece.
 static __global__ void sum_pieces(struct device_pairs pairs, struct device_sums sums)
 {
-    const int lane = threadIdx.x % WARP, at = blockIdx.x * WARPS + threadIdx.x / WARP;
-    if (at >= sums.n_pieces) return;
-    const struct device_place place = sums.places[sums.n_blocks + at];
+    const int at = (blockIdx.x * blockDim.x + threadIdx.x) / SUM_LANES, j = threadIdx.x % SUM_LANES;
+    const bool works = at < sums.n_pieces;
+    const struct device_place place = sums.places[sums.n_blocks + (works ? at : 0)];
     const float *ref = pairs.ref[place.pair] + place.first, *mode = pairs.mode[place.pair] + place.first;
-    const bool squares = lane / SUM_LANES % 2;
-    double sum = 0;
+    double squares = 0, abs = 0;
+    if (works && is_spoiled(sums.blocks[place.prior])) {
+        spoiled_sums(ref, mode, place.count, j, &squares, &abs);
+    } else if (works) {
 #pragma unroll 4
-    for (int i = lane % SUM_LANES; i < place.count; i += SUM_LANES) {
-        const double d = (double)mode[i] - (double)ref[i];
-        sum = squares ? vd_fma(d, d, sum) : vd_fma(fabs(d), 1.0, sum);
+        for (int i = j; i < place.count; i += SUM_LANES) {
+            const double d = (double)mode[i] - (double)ref[i];
+            squares = vd_fma(d, d, squares);
+            abs += fabs(d);
+        }
     }
-    sum = folded(sum);
-    if (lane == 0) sums.pieces[at].abs_diff = sum;
-    if (lane == SUM_LANES) sums.pieces[at].raw_squares = sum;
+    __syncwarp();
+    squares = folded(squares), abs = folded(abs);
+    if (works && j == 0) sums.pieces[at].raw_squares = squares, sums.pieces[at].raw_abs = abs;
 }
 
 void device_pair_sums(device_stream stream, const struct device_pairs *pairs, const struct device_sums *sums)
 {
-    const unsigned blocks = blocks_of(sums->n_blocks, WARPS);
-    sum_blocks<<<blocks, WARPS * WARP, 0, stream>>>(*pairs, *sums);
-    square_blocks<<<blocks, WARPS * WARP, 0, stream>>>(*pairs, *sums);
-    if (sums->n_pieces > 0)
-        sum_pieces<<<blocks_of(sums->n_pieces, WARPS), WARPS * WARP, 0, stream>>>(*pairs, *sums);
+    sum_sides<<<dim3((unsigned)sums->n_blocks, 2), SIDE_THREADS, 0, stream>>>(*pairs, *sums);
+    square_blocks<<<blocks_of(sums->n_groups, WARPS), WARPS * WARP, 0, stream>>>(*pairs, *sums);
+    if (sums->n_pieces > 0 && pairs->profiled)
+        sum_pieces<<<blocks_of(sums->n_pieces, WARPS * WARP / SUM_LANES), WARPS * WARP, 0, stream>>>(*pairs,
+                                                                                                     *sums);
 }
 
 // ---- predictions: eight threads have a piece of the vocabulary of a row ----
@@ -304,15 +451,62 @@ static __global__ void sum_logits(struct device_predictions p, int pieces)
     s.sum[0] = folded_group(sum[0], group);
     s.sum[1] = folded_group(sum[1], group);
     s.product = folded_group(product, group);
-    if (j == 0) p.sums[part] = s;
+    if (j == 0) p.parts[part] = s;
 }
 
-static __global__ void take_next(struct device_predictions p)
+// A warp has a row: what the next piece does to the sums in front of it depends on their largest alone, so 32
+// steps are made side by side, and taken one after the other.
+static __device__ float largest_before(float most, float total)
 {
-    const int row = blockIdx.x * blockDim.x + threadIdx.x;
+    const int lane = threadIdx.x % WARP;
+    float up_to = most;
+    for (int offset = 1; offset < WARP; offset *= 2) {
+        const float other = __shfl_up_sync(all_lanes, up_to, offset);
+        if (lane >= offset && other > up_to) up_to = other;
+    }
+    float before = __shfl_up_sync(all_lanes, up_to, 1);
+    if (lane == 0 || total > before) before = total;
+    return before;
+}
+
+// Pieces first .. first + count - 1 of a row, count up to 32, none of which is the first of all.
+static __device__ void take_pieces(struct logit_sums *total, const struct logit_sums *parts, int first,
+                                   int count)
+{
+    const int lane = threadIdx.x % WARP;
+    const struct logit_sums part = parts[first + (lane < count ? lane : 0)];
+    double exps[2];
+    for (int k = 0; k < 2; k++) {
+        const float before = largest_before(lane < count ? part.most[k] : -FLT_MAX, total->most[k]);
+        exps[k] = -fabs(logit_rise(before, part.most[k]));
+    }
+    natural_exps(exps, 2);
+    total->finite = __all_sync(all_lanes, lane >= count || part.finite) && total->finite;
+    for (int i = 0; i < count; i++) {
+        struct logit_sums one;
+        double its[2];
+        for (int k = 0; k < 2; k++) {
+            one.top[k] = __shfl_sync(all_lanes, part.top[k], i);
+            one.most[k] = __shfl_sync(all_lanes, part.most[k], i);
+            one.sum[k] = __shfl_sync(all_lanes, part.sum[k], i);
+            its[k] = __shfl_sync(all_lanes, exps[k], i);
+        }
+        one.product = __shfl_sync(all_lanes, part.product, i);
+        logit_merge(total, &one, (first + i) * PREDICTION_PIECE, its);
+    }
+}
+
+static __global__ void merge_logits(struct device_predictions p, int pieces)
+{
+    const int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;
     if (row >= p.rows) return;
-    const int at = p.next[row] - p.first_id;
-    if (at >= 0 && at < p.ids) p.next_logit[row] = p.mode[row * p.stride + at];
+    const struct logit_sums *parts = p.parts + (long)row * pieces;
+    struct logit_sums total = parts[0];
+    for (int first = 1; first < pieces; first += WARP)
+        take_pieces(&total, parts, first, min(pieces - first, (int)WARP));
+    if (threadIdx.x % WARP != 0) return;
+    p.made[row].sums = total;
+    p.made[row].next_logit = p.mode[row * p.stride + p.next[row]];
 }
 
 void device_predict(device_stream stream, const struct device_predictions *predictions)
@@ -321,7 +515,7 @@ void device_predict(device_stream stream, const struct device_predictions *predi
     const int pieces = (predictions->ids + PREDICTION_PIECE - 1) / PREDICTION_PIECE;
     const long threads = (long)predictions->rows * pieces * SUM_LANES;
     sum_logits<<<blocks_of(threads, THREADS), THREADS, 0, stream>>>(*predictions, pieces);
-    take_next<<<blocks_of(predictions->rows, THREADS), THREADS, 0, stream>>>(*predictions);
+    merge_logits<<<blocks_of(predictions->rows, THREADS / WARP), THREADS, 0, stream>>>(*predictions, pieces);
 }
 
 // ---- the same bits ----
