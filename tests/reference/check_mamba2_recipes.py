@@ -111,7 +111,7 @@ def units(probe):
     """Every unit in every format: alone on the setting of mode 2-1, and against one where all else is float."""
     for number in range(len(MODELS)) if LONG else (1,):
         folder, rw, samples = case(probe, number)
-        samples = samples if LONG else samples[1:4:2]
+        samples = samples[1::2] if LONG else samples[1:4:2]
         for base, name in ((r.BASE, "2-1"), (r.ALL_FLOAT, "float")):
             for unit, formats in r.UNITS.items():
                 for fmt in formats:
@@ -133,9 +133,9 @@ def random_recipes(probe):
         g = np.random.Generator(np.random.PCG64(seed))
         folder, rw, samples = cases[seed % len(cases)]
         settings = [{unit: g.choice([f for f in formats if fits(rw.m, unit, f)]) for unit, formats in r.UNITS.items()} for _ in range(2)]
-        some = samples if LONG else [samples[seed % len(samples)]]
+        some = samples[seed % 2::2] if LONG else [samples[seed % len(samples)]]
         check_recipe(probe, folder, rw, some, settings, "D=%d random recipe %d" % (rw.m.shape.D, seed))
-        if seed < len(cases) or LONG:
+        if seed < len(cases) or LONG and seed % 3 == 0:
             recipes.same_bits(probe, folder, rw, samples[3], settings, "D=%d random recipe %d" % (rw.m.shape.D, seed))
 
 
