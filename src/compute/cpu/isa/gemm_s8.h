@@ -177,6 +177,13 @@ VEC void s8_half(const uint8_t *w, const int16_t *wide, long groups, int rows, _
         sums[2 * i] = acc[i][0], sums[2 * i + 1] = acc[i][1];
 }
 
+// Apart, because GCC 12 spills the accumulators where they are folded behind the loop.
+static __attribute__((noinline)) void s8_half_rows(const uint8_t *w, const int16_t *wide, long groups,
+                                                   __m256i *sums)
+{
+    s8_half(w, wide, groups, S8_ROWS, sums);
+}
+
 // Half a panel of a tile: what becomes of its sums.
 VEC void s8_half_finish(const struct gemm_s8 *g, int row, long column, int rows, const __m256i *sums)
 {
@@ -187,7 +194,7 @@ VEC void s8_half_finish(const struct gemm_s8 *g, int row, long column, int rows,
     }
 }
 
-// A depth of one chunk: the sums never leave the registers.
+// A depth of one chunk: the sums of half a panel at a time.
 VEC void s8_tile_flat(const struct gemm_s8 *g, int row, int panel, int rows, int panels)
 {
     const long depth4 = s8_depth4(g);
@@ -199,7 +206,11 @@ VEC void s8_tile_flat(const struct gemm_s8 *g, int row, int panel, int rows, int
 #pragma GCC unroll 12
         for (int i = 0; i < 2 * rows; i++)
             sums[i] = _mm256_setzero_si256();
-        s8_half(g->w + (panel + half / 2) * depth4 * 64 + half % 2 * 32, wide, depth4, rows, sums);
+        const uint8_t *w = g->w + (panel + half / 2) * depth4 * 64 + half % 2 * 32;
+        if (rows == S8_ROWS)
+            s8_half_rows(w, wide, depth4, sums);
+        else
+            s8_half(w, wide, depth4, rows, sums);
         s8_half_finish(g, row, (long)panel * KERNEL_LANES + half * VW, rows, sums);
     }
 }
