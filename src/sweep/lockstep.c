@@ -407,7 +407,10 @@ static void step(struct lockstep *l, struct lane *lane, int layer)
     const struct capture capture = {.want = l->all, .place = place, .take = take, .see = see, .context = l};
     const double started = progress_clock();
     l->lane = lane;
-    if (lane_is_reference(l, lane)) memset(l->known, 0, sizeof l->known);
+    if (lane_is_reference(l, lane)) {
+        memset(l->known, 0, sizeof l->known);
+        l->reference_stamp++;
+    }
     set_dither(l, lane);
     forward_step(l->forward, &lane->stream, run_of(l, lane)->recipe, lockstep_scales(l, lane->run), layer,
                  l->tokens, &capture, NULL);

@@ -101,6 +101,7 @@ static void begin_pairs(struct lockstep *l, enum measured_as as, int first, int 
     for (int c = 0; c < count; c++) {
         pairs[c].ref = lockstep_kept(l, kept)[first + c];
         pairs[c].width = arch_width(l->worker->dims, first + c);
+        pairs[c].stamp = lane_is_reference(l, kept) ? l->reference_stamp : 0;
         if (as != MEASURED_AGAINST) continue;
         pairs[c].profiled = l->worker->plan->profiles;
         pairs[c].known = l->known[first + c];

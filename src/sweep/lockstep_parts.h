@@ -41,6 +41,7 @@ struct lockstep {
     struct measuring ring[MEASURING];
     long begun, taken;      // of it
     int summing;            // of those that the backend was asked for
+    long reference_stamp;   // counts what the outputs that are kept of the reference have been
     double a_second;        // of what lanes spent
     uint64_t *seeds;        // [samples]
     struct error *failures; // [lanes][samples] of what is stored at once

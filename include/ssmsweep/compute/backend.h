@@ -73,6 +73,7 @@ struct pair {
     // and where to keep it, NULL: nowhere.
     const struct pair_known *known;
     struct pair_known *keep;
+    long stamp; // of ref, where a number stands for one content of that memory; 0: none
 };
 // What is found of the tokens of one sample.
 struct measured {

@@ -17,7 +17,8 @@
 enum {
     BROKEN_ON_DEVICE = -1, // batch->broken: ask parts.broken
     WARP = 32,
-    STAGES = 3, // of weights on their way
+    F32_TILE = 128, // outputs
+    STAGES = 3,     // of weights on their way
     STAGE_BYTES = 16 << 20
 };
 
@@ -308,15 +309,27 @@ static void cuda_norm(struct batch *batch, const struct norm *norm)
     cuda_launched(b);
 }
 
+static void product_part(struct cuda_batch *b, const struct gemm_f32 *gemm, int outputs)
+{
+    if (outputs == 0) return;
+    const size_t bytes = device_product_f32_bytes(b->batch.tokens, outputs, gemm->depth);
+    float *room = bytes ? cuda_room(b, &b->turned, bytes) : NULL; // without it the product is slower
+    device_product_f32(b->stream, gemm, b->batch.tokens, outputs, room);
+    cuda_launched(b);
+}
+
+// A vocabulary is no multiple of the tiles: what is left behind them goes by itself.
 static void cuda_product_f32(struct batch *batch, const struct gemm_f32 *gemm, int outputs)
 {
     struct cuda_batch *b = cuda_of(batch);
     struct gemm_f32 there = *gemm;
     there.w = here(b, gemm->w);
-    const size_t bytes = device_product_f32_bytes(batch->tokens, outputs, gemm->depth);
-    float *room = bytes ? cuda_room(b, &b->turned, bytes) : NULL; // without it the product is slower
-    device_product_f32(b->stream, &there, batch->tokens, outputs, room);
-    cuda_launched(b);
+    int whole = outputs / F32_TILE * F32_TILE;
+    if (device_product_f32_bytes(batch->tokens, whole, gemm->depth) == 0)
+        whole = outputs; // there are no tiles
+    product_part(b, &there, whole);
+    there.w += (long)whole * gemm->depth, there.out += whole;
+    product_part(b, &there, outputs - whole);
 }
 
 // Signed codes need no bias128.

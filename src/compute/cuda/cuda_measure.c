@@ -20,6 +20,9 @@ struct summing {
     cudaEvent_t made, is_back;
     struct measured *found;
     uint32_t profiled;
+    // The refs whose sums are there, and their stamps; 0 for none.
+    long stamps[DEVICE_MOST_PAIRS];
+    const float *refs[DEVICE_MOST_PAIRS];
 };
 
 // Predictions on their way: `count` from `first` on.
@@ -216,6 +219,8 @@ static bool grow(struct cuda_measuring *m)
 static bool lay_out(struct cuda_batch *b, struct cuda_measuring *m, const struct pair *pairs, int count)
 {
     cuda_collect(&b->batch, 0); // as they were laid out
+    for (int i = 0; i < MEASURES; i++)
+        m->ring[i].stamps[0] = 0;
     m->count = count;
     for (int p = 0; p < count; p++)
         m->widths[p] = pairs[p].width;
@@ -291,20 +296,36 @@ static void finish(struct cuda_batch *b, struct cuda_measuring *m)
     if (b->failed == cudaSuccess) team_divide(b->team, PARTS, slots, 1, finish_some, &f);
 }
 
+// One before with the same refs, whose memory is still as it was; NULL: none.
+static const struct summing *same_refs(const struct cuda_measuring *m, const struct pair *pairs,
+                                       const struct summing *own)
+{
+    for (const struct summing *s = m->ring; s < m->ring + MEASURES; s++) {
+        bool same = s != own;
+        for (int p = 0; p < m->count && same; p++)
+            same = pairs[p].stamp != 0 && s->stamps[p] == pairs[p].stamp && s->refs[p] == pairs[p].ref;
+        if (same) return s;
+    }
+    return NULL;
+}
+
 static bool begin(struct cuda_batch *b, struct cuda_measuring *m, const struct pair *pairs, struct summing *s)
 {
     const struct places places = places_of(m);
     char *there = cuda_room(b, &s->there, places.end), *table = m->table.memory;
     if (!there || !cuda_room(b, &s->back, places.end)) return false;
+    const struct summing *known = same_refs(m, pairs, s);
     struct device_pairs on = {.profiled = 0};
     for (int p = 0; p < m->count; p++) {
-        on.ref[p] = pairs[p].ref, on.mode[p] = pairs[p].mode;
+        on.ref[p] = s->refs[p] = pairs[p].ref, on.mode[p] = pairs[p].mode;
+        s->stamps[p] = pairs[p].stamp;
         on.profiled |= (uint32_t)pairs[p].profiled << p;
     }
     s->profiled = on.profiled;
     const size_t before_groups = (size_t)(m->n_blocks + m->n_pieces) * sizeof *m->blocks;
     const struct device_sums sums = {.places = (void *)table,
                                      .groups = (void *)(table + before_groups),
+                                     .known = known ? known->there.memory : NULL,
                                      .n_blocks = m->n_blocks,
                                      .n_pieces = m->n_pieces,
                                      .n_groups = m->n_groups,

@@ -150,6 +150,7 @@ struct device_group {
 struct device_sums {
     const struct device_place *places;
     const struct device_group *groups;
+    const struct pair_block *known; // of the same refs, whose own sums are taken from there; NULL: not known
     int n_blocks, n_pieces, n_groups;
     struct pair_block *blocks;
     struct pair_piece *pieces;

@@ -137,15 +137,22 @@ static __device__ void side_add(const struct side_room &room, int count, double 
     *low = folded(cut);
 }
 
+static __device__ void take_known(struct pair_block *block, const struct pair_block &known)
+{
+    block->min[0] = known.min[0], block->max[0] = known.max[0], block->nonfinite[0] = known.nonfinite[0];
+    block->exact[0] = known.exact[0], block->low[0] = known.low[0];
+}
+
 static __global__ void __launch_bounds__(SIDE_THREADS, 4)
     sum_sides(struct device_pairs pairs, struct device_sums sums)
 {
     __shared__ struct side_room room;
-    const int t = threadIdx.x, at = blockIdx.x, side = blockIdx.y;
+    const int t = threadIdx.x, at = blockIdx.x, side = sums.known ? 1 : blockIdx.y;
     const struct device_place place = sums.places[at];
-    const bool alike = pairs.ref[place.pair] == pairs.mode[place.pair];
+    const bool alike = !sums.known && pairs.ref[place.pair] == pairs.mode[place.pair];
     const float *v = (side ? pairs.mode : pairs.ref)[place.pair] + place.first;
     if (side && alike) return;
+    if (sums.known && t == SIDE_THREADS - 1) take_known(&sums.blocks[at], sums.known[at]);
     if (t == 0) room.nonfinite = 0, room.zero = INT32_MAX;
     float values[SIDE_ROUNDS][4];
 #pragma unroll
@@ -316,14 +323,41 @@ static __device__ bool is_spoiled(const struct pair_block &block)
 
 enum { AHEAD = 4 }; // pairs of a thread that are loaded together
 
+// Eight threads have a piece.
+static __device__ void sum_pieces(const struct device_pairs &pairs, const struct device_sums &sums)
+{
+    const int at = (blockIdx.x * blockDim.x + threadIdx.x) / SUM_LANES, j = threadIdx.x % SUM_LANES;
+    const bool works = at < sums.n_pieces;
+    const struct device_place place = sums.places[sums.n_blocks + (works ? at : 0)];
+    const float *ref = pairs.ref[place.pair] + place.first, *mode = pairs.mode[place.pair] + place.first;
+    double squares = 0, abs = 0;
+    if (works && is_spoiled(sums.blocks[place.prior])) {
+        spoiled_sums(ref, mode, place.count, j, &squares, &abs);
+    } else if (works) {
+#pragma unroll 8
+        for (int i = j; i < place.count; i += SUM_LANES) {
+            const double d = (double)mode[i] - (double)ref[i];
+            squares = vd_fma(d, d, squares);
+            abs += fabs(d);
+        }
+    }
+    __syncwarp();
+    squares = folded(squares), abs = folded(abs);
+    if (works && j == 0) sums.pieces[at].raw_squares = squares, sums.pieces[at].raw_abs = abs;
+}
+
 // Eight threads have a block, a warp up to four of one sample and pair, whose bins they share: a column of
-// those for each lane, so that threads seldom meet.
-static __global__ void __launch_bounds__(WARPS *WARP)
-    square_blocks(struct device_pairs pairs, struct device_sums sums)
+// those for each lane, so that threads seldom meet.  The first `for_pieces` of the grid sum pieces.
+static __global__ void __launch_bounds__(WARPS *WARP, 8)
+    square_blocks(struct device_pairs pairs, struct device_sums sums, int for_pieces)
 {
     __shared__ uint32_t columns[WARPS][BINS * SUM_LANES];
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, j = lane % SUM_LANES;
-    const int at = blockIdx.x * WARPS + warp;
+    if (blockIdx.x < for_pieces) {
+        sum_pieces(pairs, sums);
+        return;
+    }
+    const int at = (blockIdx.x - for_pieces) * WARPS + warp;
     if (at >= sums.n_groups) return;
     const struct device_group group = sums.groups[at];
     const bool works = lane / SUM_LANES < group.count;
@@ -369,36 +403,14 @@ static __global__ void __launch_bounds__(WARPS *WARP)
     }
 }
 
-// Eight threads have a piece.
-static __global__ void sum_pieces(struct device_pairs pairs, struct device_sums sums)
-{
-    const int at = (blockIdx.x * blockDim.x + threadIdx.x) / SUM_LANES, j = threadIdx.x % SUM_LANES;
-    const bool works = at < sums.n_pieces;
-    const struct device_place place = sums.places[sums.n_blocks + (works ? at : 0)];
-    const float *ref = pairs.ref[place.pair] + place.first, *mode = pairs.mode[place.pair] + place.first;
-    double squares = 0, abs = 0;
-    if (works && is_spoiled(sums.blocks[place.prior])) {
-        spoiled_sums(ref, mode, place.count, j, &squares, &abs);
-    } else if (works) {
-#pragma unroll 4
-        for (int i = j; i < place.count; i += SUM_LANES) {
-            const double d = (double)mode[i] - (double)ref[i];
-            squares = vd_fma(d, d, squares);
-            abs += fabs(d);
-        }
-    }
-    __syncwarp();
-    squares = folded(squares), abs = folded(abs);
-    if (works && j == 0) sums.pieces[at].raw_squares = squares, sums.pieces[at].raw_abs = abs;
-}
-
 void device_pair_sums(device_stream stream, const struct device_pairs *pairs, const struct device_sums *sums)
 {
-    sum_sides<<<dim3((unsigned)sums->n_blocks, 2), SIDE_THREADS, 0, stream>>>(*pairs, *sums);
-    square_blocks<<<blocks_of(sums->n_groups, WARPS), WARPS * WARP, 0, stream>>>(*pairs, *sums);
-    if (sums->n_pieces > 0 && pairs->profiled)
-        sum_pieces<<<blocks_of(sums->n_pieces, WARPS * WARP / SUM_LANES), WARPS * WARP, 0, stream>>>(*pairs,
-                                                                                                     *sums);
+    sum_sides<<<dim3((unsigned)sums->n_blocks, sums->known ? 1 : 2), SIDE_THREADS, 0, stream>>>(*pairs,
+                                                                                                *sums);
+    const bool has_pieces = sums->n_pieces > 0 && pairs->profiled;
+    const unsigned for_pieces = has_pieces ? blocks_of(sums->n_pieces, WARPS * WARP / SUM_LANES) : 0;
+    square_blocks<<<for_pieces + blocks_of(sums->n_groups, WARPS), WARPS * WARP, 0, stream>>>(
+        *pairs, *sums, (int)for_pieces);
 }
 
 // ---- predictions: eight threads have a piece of the vocabulary of a row ----
