@@ -30,7 +30,8 @@ static void test_product_f32(void)
 {
     static const int shapes[][3] = {{1, 16, 6},       {37, 48, 7},     {64, 192, 96},    {129, 80, 1536},
                                     {100, 3072, 768}, {1025, 512, 48}, {2050, 3072, 96}, {513, 1536, 6},
-                                    {300, 1040, 17},  {4100, 1536, 6}, {2050, 3072, 39}, {4097, 1024, 1}};
+                                    {300, 1040, 17},  {4100, 1536, 6}, {2050, 3072, 39}, {4097, 1024, 1},
+                                    {2050, 560, 33},  {2050, 592, 50}};
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
         for (int kind = 0; kind < 4; kind++)
             product_f32(shapes[s][0], shapes[s][1], shapes[s][2], kind, kind % 2);
@@ -72,9 +73,9 @@ static void product_s8(int rows, int outputs, int depth, enum gemm_s8_result res
 
 static void test_product_s8(void)
 {
-    static const int shapes[][3] = {{1, 16, 6},       {37, 48, 7},      {64, 192, 96},
-                                    {129, 80, 1536},  {100, 3072, 768}, {1025, 512, 48},
-                                    {2050, 3072, 96}, {513, 1536, 6},   {300, 1040, 17}};
+    static const int shapes[][3] = {{1, 16, 6},       {37, 48, 7},      {64, 192, 96},    {129, 80, 1536},
+                                    {100, 3072, 768}, {1025, 512, 48},  {2050, 3072, 96}, {513, 1536, 6},
+                                    {300, 1040, 17},  {2050, 3088, 100}};
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
         for (int result = 0; result < 3; result++)
             for (int scaled = 0; scaled < 2; scaled++)
@@ -122,7 +123,8 @@ static void test_norm(void)
 
 static void test_rotate(void)
 {
-    static const int dims[] = {16, 24, 40, 96, 192, 768, 1536, 2560, 5120, 12288, 16384, 20480};
+    static const int dims[] = {16,   24,   40,   96,   192,   768,   1536, 2048,
+                               2560, 3072, 4096, 5120, 12288, 16384, 20480};
     for (size_t c = 0; c < sizeof dims / sizeof dims[0]; c++)
         for (int inverse = 0; inverse < 2; inverse++) {
             const int rows = 19;
@@ -290,7 +292,7 @@ static void test_scan(void)
             const int I = shapes[n][0], N = shapes[n][1], tokens = tokens_of(divisions[c]),
                       input = c == 4 ? 3 : 0;
             struct scan_data d = {.u = twin_floats(51, tokens, I, I, input, 1),
-                                  .dt = twin_floats(52, tokens, I, I, 0, 2),
+                                  .dt = twin_floats(52, tokens, I, I, 0, input ? 6 : 2),
                                   .z = twin_floats(53, tokens, I, I, 0, 3),
                                   .u_codes = twin_codes(54, tokens, I, I),
                                   .dt_codes = twin_codes(55, tokens, I, I),

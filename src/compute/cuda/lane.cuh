@@ -33,4 +33,14 @@ static inline unsigned blocks_of(long count, int each)
     return (unsigned)((count + each - 1) / each);
 }
 
+// More shared memory than a kernel gets unasked.
+template <class KERNEL, class... ARGUMENTS>
+static void launch(KERNEL *kernel, dim3 grid, int threads, size_t shared_bytes, device_stream stream,
+                   ARGUMENTS... arguments)
+{
+    if (shared_bytes > (48u << 10))
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
+    kernel<<<grid, (unsigned)threads, shared_bytes, stream>>>(arguments...);
+}
+
 #endif

@@ -284,179 +284,241 @@ void device_product_f32(device_stream stream, const struct gemm_f32 *g, int rows
 
 // ---- INT8 ----
 
-enum { DEPTH = 64, LD_CODES = DEPTH + 16 }; // bytes of a tile's rows; rows apart are in other banks
+// 16 bytes on their way into shared memory, those from `bytes` on zero.
+static __device__ __forceinline__ void copy16(void *to, const void *from, int bytes)
+{
+    __pipeline_memcpy_async(to, from, 16, 16 - bytes);
+}
 
-template <int ROWS, int OUTPUTS> struct s8_shape {
+enum { DEPTH = 64, LD_CODES = DEPTH + 16 }; // of a tile, bytes; rows that a warp reads are in other banks
+
+// A tile has DOWN x ACROSS warps of HIGH x 16 rows and WIDE x 32 outputs.
+template <int DOWN_, int ACROSS_, int HIGH_, int WIDE_> struct s8_shape {
     enum {
-        DOWN = ROWS / 32, // warps
-        ACROSS = THREADS / 32 / DOWN,
-        N = OUTPUTS / ACROSS / 8, // products of 8 outputs of a warp
+        DOWN = DOWN_,
+        ACROSS = ACROSS_,
+        HIGH = HIGH_,
+        WIDE = WIDE_,
+        THREADS = DOWN * ACROSS * 32,
+        ROWS = DOWN * HIGH * 16,
+        OUTPUTS = ACROSS * WIDE * 32,
         LD_W = OUTPUTS + 8,
-        LOADS_A = ROWS * DEPTH / 16 / THREADS,
-        LOADS_W = OUTPUTS * DEPTH / 16 / THREADS
+        COPIES_A = ROWS * DEPTH / 16,
+        COPIES_W = OUTPUTS * DEPTH / 16,
+        EACH_A = (COPIES_A + THREADS - 1) / THREADS,
+        EACH_W = (COPIES_W + THREADS - 1) / THREADS
     };
-    int8_t a[2][ROWS][LD_CODES];
-    uint32_t w[2][DEPTH / 4][LD_W]; // four k of an output
+    int8_t a[ROWS * LD_CODES];
+    uint32_t w[DEPTH / 4 * LD_W]; // four k of an output
 };
 
-// Zero behind the depth: what stands there is another's.
-static __device__ __forceinline__ uint32_t s8_cut(uint32_t four, int left)
-{
-    return left >= 4 ? four : left <= 0 ? 0 : four & ((1u << (8 * left)) - 1);
-}
+template <class S> struct s8_source {
+    const int8_t *a[S::EACH_A];
+    const uint8_t *w[S::EACH_W];
+};
 
+// As f32_begin().
 template <class S>
-static __device__ __forceinline__ void s8_fetch_a(const struct gemm_s8 &g, int row0, int rows, int k0,
-                                                  uint4 (&part)[S::LOADS_A])
+static __device__ __forceinline__ void s8_begin(const struct gemm_s8 &g, int row0, int rows, int panel0,
+                                                int panels, struct s8_source<S> *from)
 {
+    const long panel_bytes = s8_depth4(&g) * KERNEL_LANES * 4;
 #pragma unroll
-    for (int q = 0; q < S::LOADS_A; q++) {
-        const int i = q * THREADS + threadIdx.x, row = row0 + i / 4, k = k0 + i % 4 * 16, left = g.depth - k;
-        uint4 v = make_uint4(0, 0, 0, 0);
-        if (row < rows && left > 0) v = *(const uint4 *)(g.a + row * g.lda + k);
-        if (left < 16)
-            v = make_uint4(s8_cut(v.x, left), s8_cut(v.y, left - 4), s8_cut(v.z, left - 8),
-                           s8_cut(v.w, left - 12));
-        part[q] = v;
+    for (int q = 0; q < S::EACH_A; q++) {
+        const int i = q * S::THREADS + threadIdx.x, row = row0 + i / (DEPTH / 16);
+        from->a[q] = g.a + (row < rows ? row : rows - 1) * g.lda + i % (DEPTH / 16) * 16;
+    }
+#pragma unroll
+    for (int q = 0; q < S::EACH_W; q++) {
+        const int i = q * S::THREADS + threadIdx.x, panel = panel0 + i / DEPTH;
+        from->w[q] = g.w + (panel < panels ? panel : panels - 1) * panel_bytes + i % DEPTH * 16;
     }
 }
 
+// The next tile; left: its depth.  Activations behind it are zero here, whatever is behind them in memory;
+// weights are what was there before.
 template <class S>
-static __device__ __forceinline__ void s8_fetch_w(const struct gemm_s8 &g, int panel0, int panels, int k0,
-                                                  uint4 (&part)[S::LOADS_W])
+static __device__ __forceinline__ void s8_fetch(struct s8_source<S> *from, int left, S *tile)
 {
-    const int depth4 = (g.depth + 3) / 4;
 #pragma unroll
-    for (int q = 0; q < S::LOADS_W; q++) {
-        const int i = q * THREADS + threadIdx.x, panel = panel0 + i / DEPTH, k4 = k0 / 4 + i % DEPTH / 4;
-        uint4 v = make_uint4(0, 0, 0, 0);
-        if (panel < panels && k4 < depth4)
-            v = *(const uint4 *)(g.w + ((long)panel * depth4 + k4) * (KERNEL_LANES * 4) + i % 4 * 16);
-        const uint32_t sign = 0x80808080u; // code + 128 to code
-        part[q] = make_uint4(v.x ^ sign, v.y ^ sign, v.z ^ sign, v.w ^ sign);
+    for (int q = 0; q < S::EACH_A; q++) {
+        const int i = q * S::THREADS + threadIdx.x, behind = left - i % (DEPTH / 16) * 16;
+        if (S::COPIES_A % S::THREADS && i >= S::COPIES_A) break;
+        int8_t *to = &tile->a[i / (DEPTH / 16) * LD_CODES + i % (DEPTH / 16) * 16];
+        copy16(to, from->a[q], behind >= 16 ? 16 : behind > 0 ? behind : 0);
+        from->a[q] += DEPTH;
+    }
+#pragma unroll
+    for (int q = 0; q < S::EACH_W; q++) {
+        const int i = q * S::THREADS + threadIdx.x, k4 = i % DEPTH / 4;
+        if (S::COPIES_W % S::THREADS && i >= S::COPIES_W) break;
+        uint32_t *to = &tile->w[k4 * S::LD_W + i / DEPTH * KERNEL_LANES + i % 4 * 4];
+        if (4 * k4 < left) copy16(to, from->w[q], 16);
+        from->w[q] += DEPTH * KERNEL_LANES;
     }
 }
 
-template <class S>
-static __device__ __forceinline__ void s8_put(S *shared, int buffer, const uint4 (&a)[S::LOADS_A],
-                                              const uint4 (&w)[S::LOADS_W])
+static __device__ __forceinline__ uint32_t s8_signed(uint32_t four) // of code + 128
 {
-#pragma unroll
-    for (int q = 0; q < S::LOADS_A; q++) {
-        const int i = q * THREADS + threadIdx.x;
-        *(uint4 *)&shared->a[buffer][i / 4][i % 4 * 16] = a[q];
-    }
-#pragma unroll
-    for (int q = 0; q < S::LOADS_W; q++) {
-        const int i = q * THREADS + threadIdx.x;
-        *(uint4 *)&shared->w[buffer][i % DEPTH / 4][i / DEPTH * KERNEL_LANES + i % 4 * 4] = w[q];
-    }
+    return four ^ 0x80808080u;
 }
 
-// acc[16 rows][8 outputs] of a warp += 32 k.  Thread 4g + i has rows g and g + 8, outputs 2i and 2i + 1.
+// acc[HIGH * 16 rows][WIDE * 32 outputs] of a warp += 32 k.  Of 16 rows thread 4g + i has g and g + 8; of 32
+// outputs it loads 4g to 4g + 3 for four products, and has the sums of 8i to 8i + 7: acc[..][e][t] is row
+// g + e / 2 * 8, output 8i + e % 2 * 4 + t.
 template <class S>
-static __device__ __forceinline__ void s8_multiply(const S *shared, int buffer, int k, int row, int output,
-                                                   int (&acc)[4])
+static __device__ __forceinline__ void s8_step(const S &tile, int k, int row, int output,
+                                               int (&acc)[S::HIGH][S::WIDE][4][4])
 {
-    const int g = threadIdx.x % 32 / 4, i = threadIdx.x % 4;
+    const int lane = threadIdx.x % 32, g = lane / 4, i = lane % 4;
 #if __CUDA_ARCH__ >= 800
-    const int8_t(*a)[LD_CODES] = shared->a[buffer];
-    const uint32_t a0 = *(const uint32_t *)&a[row + g][k + 4 * i],
-                   a1 = *(const uint32_t *)&a[row + g + 8][k + 4 * i],
-                   a2 = *(const uint32_t *)&a[row + g][k + 16 + 4 * i],
-                   a3 = *(const uint32_t *)&a[row + g + 8][k + 16 + 4 * i];
-    const uint32_t b0 = shared->w[buffer][k / 4 + i][output + g],
-                   b1 = shared->w[buffer][k / 4 + 4 + i][output + g];
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-        "{%0,%1,%2,%3};"
-        : "+r"(acc[0]), "+r"(acc[1]), "+r"(acc[2]), "+r"(acc[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-#else
+    uint32_t a[S::HIGH][4];
 #pragma unroll
+    for (int m = 0; m < S::HIGH; m++) {
+        const void *from = &tile.a[(row + 16 * m + lane % 16) * LD_CODES + k + lane / 16 * 16];
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(a[m][0]), "=r"(a[m][1]), "=r"(a[m][2]), "=r"(a[m][3])
+                     : "r"((unsigned)__cvta_generic_to_shared(from))
+                     : "memory");
+    }
+#pragma unroll
+    for (int n = 0; n < S::WIDE; n++) {
+        uint32_t w[2][4];
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const uint4 v =
+                *(const uint4 *)&tile.w[(k / 4 + 4 * half + i) * S::LD_W + output + 32 * n + 4 * g];
+            w[half][0] = s8_signed(v.x), w[half][1] = s8_signed(v.y);
+            w[half][2] = s8_signed(v.z), w[half][3] = s8_signed(v.w);
+        }
+#pragma unroll
+        for (int m = 0; m < S::HIGH; m++)
+#pragma unroll
+            for (int t = 0; t < 4; t++)
+                asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                    "{%0,%1,%2,%3};"
+                    : "+r"(acc[m][n][0][t]), "+r"(acc[m][n][1][t]), "+r"(acc[m][n][2][t]),
+                      "+r"(acc[m][n][3][t])
+                    : "r"(a[m][0]), "r"(a[m][1]), "r"(a[m][2]), "r"(a[m][3]), "r"(w[0][t]), "r"(w[1][t]));
+    }
+#else
     for (int k4 = 0; k4 < 8; k4++)
 #pragma unroll
-        for (int e = 0; e < 4; e++) {
-            const int a = *(const int *)&shared->a[buffer][row + g + e / 2 * 8][k + 4 * k4];
-            acc[e] = __dp4a(a, (int)shared->w[buffer][k / 4 + k4][output + 2 * i + e % 2], acc[e]);
-        }
+        for (int m = 0; m < S::HIGH; m++)
+#pragma unroll
+            for (int n = 0; n < S::WIDE; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+#pragma unroll
+                    for (int t = 0; t < 4; t++) {
+                        const int a =
+                            *(const int *)&tile.a[(row + 16 * m + g + e / 2 * 8) * LD_CODES + k + 4 * k4];
+                        const uint32_t w =
+                            tile.w[(k / 4 + k4) * S::LD_W + output + 32 * n + 8 * i + e % 2 * 4 + t];
+                        acc[m][n][e][t] = __dp4a(a, (int)s8_signed(w), acc[m][n][e][t]);
+                    }
 #endif
 }
 
-// What becomes of 16 rows of a warp's sums: through shared memory of its own, so that neighbours leave
-// together. T: of what comes out.
-template <class T, int N>
-static __device__ __forceinline__ void s8_leave_rows(struct gemm_s8 g, void *room, int row, int rows,
-                                                     int output, int outputs, const int (&acc)[N][4])
+// Eight neighbouring outputs of a row.
+static __device__ __forceinline__ void s8_leave(const struct gemm_s8 &g, int row, int output,
+                                                const int (&low)[4], const int (&high)[4])
 {
-    enum { WIDTH = 8 * N, EACH = 16 / sizeof(T), LD = WIDTH + EACH };
-    const int lane = threadIdx.x % 32, down = lane / 4, across = lane % 4 * 2;
-    T *const out = (T *)g.out, *const tile = (T *)room;
-    const long ldo = g.ldo;
-    g.out = tile - row * LD - output; // rows and outputs count from the tile on
-    g.ldo = LD;
+    float v[8];
 #pragma unroll
-    for (int n = 0; n < N; n++)
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-            const int at = row + down + e / 2 * 8, to = output + 8 * n + across + e % 2;
-            if (at < rows && to < outputs) s8_finish(&g, at, to, acc[n][e]);
-        }
-    __syncwarp();
-#pragma unroll
-    for (int i = lane; i < 16 * WIDTH / EACH; i += 32) {
-        const int at = i / (WIDTH / EACH), to = i % (WIDTH / EACH) * EACH;
-        if (row + at < rows && output + to < outputs)
-            *(uint4 *)(out + (row + at) * ldo + output + to) = *(const uint4 *)(tile + at * LD + to);
+    for (int t = 0; t < 4; t++) {
+        v[t] = s8_value(&g, row, output + t, low[t]);
+        v[4 + t] = s8_value(&g, row, output + 4 + t, high[t]);
     }
-    __syncwarp();
+    const long at = row * g.ldo + output;
+    if (g.result == GEMM_S8_CODES) {
+        uint32_t four[2] = {0, 0};
+#pragma unroll
+        for (int t = 0; t < 8; t++) {
+            int8_t code;
+            vf_store_s8_sat(&code, v[t]);
+            four[t / 4] |= (uint32_t)(uint8_t)code << (t % 4 * 8);
+        }
+        *(uint2 *)((int8_t *)g.out + at) = make_uint2(four[0], four[1]);
+    } else {
+        *(float4 *)((float *)g.out + at) = make_float4(v[0], v[1], v[2], v[3]);
+        *(float4 *)((float *)g.out + at + 4) = make_float4(v[4], v[5], v[6], v[7]);
+    }
 }
 
-template <int ROWS, int OUTPUTS>
-static __global__ void __launch_bounds__(THREADS) s8_tiles(struct gemm_s8 g, int rows, int outputs)
+// result and plain are constants after inlining.
+template <class S>
+static __device__ __forceinline__ void s8_leave_all(struct gemm_s8 g, enum gemm_s8_result result, bool plain,
+                                                    int row, int rows, int output, int outputs,
+                                                    const int (&acc)[S::HIGH][S::WIDE][4][4])
 {
-    typedef s8_shape<ROWS, OUTPUTS> S;
-    __shared__ __align__(16) S shared;
-    const int warp = threadIdx.x / 32, row0 = blockIdx.x * ROWS, output0 = blockIdx.y * OUTPUTS;
-    const int row = warp / S::ACROSS * 32, output = warp % S::ACROSS * (S::N * 8);
-    const int panel0 = output0 / KERNEL_LANES, panels = outputs / KERNEL_LANES;
-    uint4 a[S::LOADS_A], w[S::LOADS_W];
-    int acc[2][S::N][4] = {};
-    s8_fetch_a<S>(g, row0, rows, 0, a);
-    s8_fetch_w<S>(g, panel0, panels, 0, w);
-    s8_put(&shared, 0, a, w);
-    __syncthreads();
-    for (int k0 = 0, buffer = 0; k0 < g.depth; k0 += DEPTH, buffer ^= 1) {
-        const bool more = k0 + DEPTH < g.depth;
-        if (more) {
-            s8_fetch_a<S>(g, row0, rows, k0 + DEPTH, a);
-            s8_fetch_w<S>(g, panel0, panels, k0 + DEPTH, w);
-        }
+    const int lane = threadIdx.x % 32;
+    g.result = result;
+    if (plain) g.first_rows = g.first_outputs = g.second_rows = g.second_outputs = NULL;
+    row += lane / 4, output += lane % 4 * 8;
+#pragma unroll
+    for (int m = 0; m < S::HIGH; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+#pragma unroll
+            for (int n = 0; n < S::WIDE; n++)
+                if (row + 16 * m + 8 * half < rows && output + 32 * n < outputs)
+                    s8_leave(g, row + 16 * m + 8 * half, output + 32 * n, acc[m][n][2 * half],
+                             acc[m][n][2 * half + 1]);
+}
+
+template <class S, int STAGES, int BLOCKS>
+static __global__ void __launch_bounds__(S::THREADS, BLOCKS) s8_tiles(struct gemm_s8 g, int rows, int outputs)
+{
+    extern __shared__ __align__(16) char shared[];
+    S *const stages = (S *)shared;
+    const int warp = threadIdx.x / 32, steps = (g.depth + DEPTH - 1) / DEPTH;
+    const int row0 = blockIdx.y * S::ROWS, output0 = blockIdx.x * S::OUTPUTS;
+    const int row = warp / S::ACROSS * (S::HIGH * 16), output = warp % S::ACROSS * (S::WIDE * 32);
+    struct s8_source<S> from;
+    int acc[S::HIGH][S::WIDE][4][4] = {};
+    s8_begin(g, row0, rows, output0 / KERNEL_LANES, outputs / KERNEL_LANES, &from);
+#pragma unroll
+    for (int s = 0; s < STAGES - 1; s++) {
+        if (s < steps) s8_fetch(&from, g.depth - s * DEPTH, &stages[s]);
+        __pipeline_commit();
+    }
+    for (int s = 0, at = 0, ahead = STAGES - 1; s < steps; s++) {
+        __pipeline_wait_prior(STAGES - 2);
+        __syncthreads();
+        if (s + STAGES - 1 < steps) s8_fetch(&from, g.depth - (s + STAGES - 1) * DEPTH, &stages[ahead]);
+        __pipeline_commit();
 #pragma unroll
         for (int k = 0; k < DEPTH; k += 32)
-#pragma unroll
-            for (int m = 0; m < 2; m++)
-#pragma unroll
-                for (int n = 0; n < S::N; n++)
-                    s8_multiply(&shared, buffer, k, row + 16 * m, output + 8 * n, acc[m][n]);
-        if (more) s8_put(&shared, buffer ^ 1, a, w);
-        __syncthreads();
+            s8_step(stages[at], k, row, output, acc);
+        ahead = at;
+        at = at + 1 == STAGES ? 0 : at + 1;
     }
-    enum { ROOM = 16 * (8 * S::N + 4) * 4 }; // of a warp
-    static_assert(ROOM * (THREADS / 32) <= sizeof shared, "what leaves fits where operands were");
-    char *const room = (char *)&shared + warp * ROOM;
-#pragma unroll
-    for (int m = 0; m < 2; m++)
-        if (g.result == GEMM_S8_CODES)
-            s8_leave_rows<int8_t>(g, room, row0 + row + 16 * m, rows, output0 + output, outputs, acc[m]);
-        else
-            s8_leave_rows<float>(g, room, row0 + row + 16 * m, rows, output0 + output, outputs, acc[m]);
+    const bool plain = s8_is_plain(&g);
+    if (g.result == GEMM_S8_CODES && plain)
+        s8_leave_all<S>(g, GEMM_S8_CODES, true, row0 + row, rows, output0 + output, outputs, acc);
+    else if (g.result == GEMM_S8_FLOAT && plain)
+        s8_leave_all<S>(g, GEMM_S8_FLOAT, true, row0 + row, rows, output0 + output, outputs, acc);
+    else
+        s8_leave_all<S>(g, g.result, false, row0 + row, rows, output0 + output, outputs, acc);
+}
+
+template <class S, int STAGES, int BLOCKS>
+static void s8_launch(device_stream stream, const struct gemm_s8 *g, int rows, int outputs)
+{
+    const dim3 grid(blocks_of(outputs, S::OUTPUTS), blocks_of(rows, S::ROWS));
+    launch(s8_tiles<S, STAGES, BLOCKS>, grid, S::THREADS, STAGES * sizeof(S), stream, *g, rows, outputs);
 }
 
 void device_product_s8(device_stream stream, const struct gemm_s8 *g, int rows, int outputs)
 {
-    const dim3 large = tiles(rows, outputs, 128, 128);
-    if (outputs % 128 == 0 && enough(large))
-        s8_tiles<128, 128><<<large, THREADS, 0, stream>>>(*g, rows, outputs);
+    typedef s8_shape<2, 4, 4, 1> large;  // 128 x 128
+    typedef s8_shape<8, 1, 1, 3> narrow; // 128 x 96
+    typedef s8_shape<2, 2, 2, 1> small;  // 64 x 64
+    if (enough(tiles(rows, outputs, large::ROWS, large::OUTPUTS)))
+        s8_launch<large, 3, 2>(stream, g, rows, outputs);
+    else if (outputs > small::OUTPUTS && outputs <= narrow::OUTPUTS)
+        s8_launch<narrow, 3, 2>(stream, g, rows, outputs);
     else
-        s8_tiles<64, 64><<<tiles(rows, outputs, 64, 64), THREADS, 0, stream>>>(*g, rows, outputs);
+        s8_launch<small, 3, 4>(stream, g, rows, outputs);
 }

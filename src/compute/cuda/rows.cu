@@ -4,19 +4,51 @@
 
 #include "../cpu/isa/dither.h"
 
-enum { THREADS = 256 };
+enum { THREADS = 256, WARPS = THREADS / 32 };
 
-// The largest of a block's values, none of them below 0, for all its threads.
-static __device__ float block_most(float most)
+// The row of a warp, where each has one.
+static __device__ __forceinline__ int warp_row(void)
 {
-    __shared__ float warps[THREADS / 32];
+    return blockIdx.x * WARPS + threadIdx.x / 32;
+}
+
+// Four neighbours.
+static __device__ __forceinline__ void load_four(const float *from, float (&to)[4])
+{
+    const float4 v = *(const float4 *)from;
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+}
+
+static __device__ __forceinline__ void load_four(const int8_t *from, float (&to)[4])
+{
+    const char4 v = *(const char4 *)from;
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+}
+
+// Integral values in [-128, 127].
+static __device__ __forceinline__ void store_four(int8_t *to, const float (&from)[4])
+{
+    *(char4 *)to =
+        make_char4((signed char)from[0], (signed char)from[1], (signed char)from[2], (signed char)from[3]);
+}
+
+// The largest of a warp's values, and of a block's, none of them below 0, for all their threads.
+static __device__ float warp_most(float most)
+{
     for (int offset = 16; offset > 0; offset /= 2) {
         const float other = __shfl_xor_sync(0xffffffffu, most, offset);
         most = other > most ? other : most;
     }
+    return most;
+}
+
+static __device__ float block_most(float most)
+{
+    __shared__ float warps[WARPS];
+    most = warp_most(most);
     if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = most;
     __syncthreads();
-    for (int i = 0; i < THREADS / 32; i++)
+    for (int i = 0; i < WARPS; i++)
         most = warps[i] > most ? warps[i] : most;
     return most;
 }
@@ -35,12 +67,17 @@ static __device__ __forceinline__ bool is_finite(float x)
     return (vi_bits(x) & 0x7fffffff) < 0x7f800000;
 }
 
+// Asks all threads of a warp for a row of their own; what is behind its width is zero.
 static __device__ bool row_is_finite(const float *x, int width)
 {
-    int finite = 1;
-    for (int i = threadIdx.x; i < width; i += THREADS)
-        finite &= is_finite(x[i]);
-    return __syncthreads_and(finite);
+    bool finite = true;
+#pragma unroll 4
+    for (int i = threadIdx.x % 32 * 4; i < width; i += 32 * 4) {
+        float v[4];
+        load_four(x + i, v);
+        finite = finite && is_finite(v[0]) && is_finite(v[1]) && is_finite(v[2]) && is_finite(v[3]);
+    }
+    return __all_sync(0xffffffffu, finite);
 }
 
 // ---- norm: all threads of a row load it, 16 of them sum it, thread i the elements i mod 16 ----
@@ -110,39 +147,98 @@ void device_norm(device_stream stream, const struct norm *norm, int rows)
 
 // ---- conv1d ----
 
-enum { CONV1D_ROWS = 8 };
+enum { CONV1D_ROWS = 8, CONV1D_TAPS = 4, CONV1D_THREADS = 128 };
 
-// A thread has some rows of a channel, whose loads are under way at once.
+template <int CODES>
+static __device__ __forceinline__ void conv1d_load(const struct conv1d &c, long row, int channel,
+                                                   float (&x)[4])
+{
+    const long at = row * c.ldx + channel;
+    if (CODES)
+        load_four(c.x_codes + at, x);
+    else
+        load_four(c.x_float + at, x);
+}
+
+// Rows of a sample behind rows of the same: taps meet what was loaded once for all rows.
+template <int CODES, int CHANNELS>
+static __device__ __forceinline__ void conv1d_inside(const struct conv1d &c, int row0, int channel,
+                                                     float (&v)[CONV1D_ROWS][4])
+{
+    float w[CONV1D_TAPS][4], x[CONV1D_ROWS + CONV1D_TAPS - 1][4];
+#pragma unroll
+    for (int k = 0; k < CONV1D_TAPS; k++)
+        load_four(c.w + k * c.ldw + channel, w[k]);
+#pragma unroll
+    for (int r = 0; r < CONV1D_ROWS + CONV1D_TAPS - 1; r++)
+        conv1d_load<CODES>(c, row0 + r - (CONV1D_TAPS - 1), channel, x[r]);
+#pragma unroll
+    for (int r = 0; r < CONV1D_ROWS; r++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            float sum = 0;
+#pragma unroll
+            for (int k = 0; k < CONV1D_TAPS; k++)
+                sum = vf_fma(w[k][e], x[r + k][e], sum);
+            v[r][e] = conv1d_value(&c, channel + e, sum, CODES, CHANNELS);
+        }
+}
+
+static __device__ __forceinline__ void conv1d_leave(const struct conv1d &c, long row, int channel,
+                                                    const float (&v)[4])
+{
+    float out[4];
+#pragma unroll
+    for (int e = 0; e < 4; e++)
+        out[e] = c.half ? vf_round_half(v[e]) : v[e];
+    if (c.v) *(float4 *)(c.v + row * c.ldv + channel) = make_float4(out[0], out[1], out[2], out[3]);
+    if (!c.codes) return;
+#pragma unroll
+    for (int e = 0; e < 4; e++)
+        out[e] = conv1d_code(&c, v[e]);
+    store_four(c.codes + row * c.ldq + channel, out);
+}
+
+// A thread has some rows of four channels.
 template <int CODES, int CHANNELS>
 static __global__ void conv1d_rows(struct conv1d c, struct parts parts, int channels)
 {
-    const int row0 = blockIdx.x * CONV1D_ROWS, channel = blockIdx.y * THREADS + threadIdx.x;
-    float v[CONV1D_ROWS];
+    const int row0 = blockIdx.x * CONV1D_ROWS, channel = (blockIdx.y * CONV1D_THREADS + threadIdx.x) * 4;
+    const int last = row0 + CONV1D_ROWS <= parts.tokens ? row0 + CONV1D_ROWS - 1 : parts.tokens - 1;
+    int first, first_of_last;
+    float v[CONV1D_ROWS][4];
     if (channel >= channels) return;
+    const int sample = part_of(parts, row0, &first);
+    part_of(parts, last, &first_of_last);
+    struct conv1d its = c;
+    if (c.x_scale) its.tap_scale *= c.x_scale[sample];
+    if (c.d_conv == CONV1D_TAPS && row0 - (CONV1D_TAPS - 1) >= first && first == first_of_last &&
+        last == row0 + CONV1D_ROWS - 1) {
+        conv1d_inside<CODES, CHANNELS>(its, row0, channel, v);
 #pragma unroll
-    for (int r = 0; r < CONV1D_ROWS; r++) {
-        const int row = row0 + r;
-        if (row >= parts.tokens) break;
-        int first;
-        const int sample = part_of(parts, row, &first), before = c.d_conv - 1 - (row - first);
-        struct conv1d its = c;
-        if (c.x_scale) its.tap_scale *= c.x_scale[sample];
-        v[r] = conv1d_at(&its, row, channel, CODES, CHANNELS, before > 0 ? before : 0);
+        for (int r = 0; r < CONV1D_ROWS; r++)
+            conv1d_leave(c, row0 + r, channel, v[r]);
+        return;
     }
+    for (int row = row0; row <= last; row++) {
+        const int its_sample = part_of(parts, row, &first), before = c.d_conv - 1 - (row - first);
+        its.tap_scale = c.x_scale ? c.tap_scale * c.x_scale[its_sample] : c.tap_scale;
 #pragma unroll
-    for (int r = 0; r < CONV1D_ROWS; r++)
-        if (row0 + r < parts.tokens) conv1d_finish(&c, row0 + r, channel, v[r]);
+        for (int e = 0; e < 4; e++)
+            v[0][e] = conv1d_at(&its, row, channel + e, CODES, CHANNELS, before > 0 ? before : 0);
+        conv1d_leave(c, row, channel, v[0]);
+    }
 }
 
 void device_conv1d(device_stream stream, const struct conv1d *c, const struct parts *parts, int channels)
 {
-    const dim3 grid(blocks_of(parts->tokens, CONV1D_ROWS), blocks_of(channels, THREADS));
+    const dim3 grid(blocks_of(parts->tokens, CONV1D_ROWS), blocks_of(channels, 4 * CONV1D_THREADS));
     if (c->x_codes && c->tap_scales)
-        conv1d_rows<1, 1><<<grid, THREADS, 0, stream>>>(*c, *parts, channels);
+        conv1d_rows<1, 1><<<grid, CONV1D_THREADS, 0, stream>>>(*c, *parts, channels);
     else if (c->x_codes)
-        conv1d_rows<1, 0><<<grid, THREADS, 0, stream>>>(*c, *parts, channels);
+        conv1d_rows<1, 0><<<grid, CONV1D_THREADS, 0, stream>>>(*c, *parts, channels);
     else
-        conv1d_rows<0, 0><<<grid, THREADS, 0, stream>>>(*c, *parts, channels);
+        conv1d_rows<0, 0><<<grid, CONV1D_THREADS, 0, stream>>>(*c, *parts, channels);
 }
 
 // ---- quantizers ----
@@ -169,21 +265,40 @@ static __global__ void sample_step(struct quantize q, struct parts parts, const 
     }
 }
 
-static __global__ void quantize_rows(struct quantize q, struct parts parts)
+static __device__ __forceinline__ float code_of(const struct quantize &q, float x, float step)
+{
+    return vf_sat8(q.ties_away ? vf_round_away(x / step) : vf_rint(x / step));
+}
+
+// A warp has a row.  fours: rows begin and end where four elements may.
+static __global__ void quantize_rows(struct quantize q, struct parts parts, bool fours)
 {
     int first;
-    const int row = blockIdx.x, sample = part_of(parts, row, &first);
+    const int lane = threadIdx.x % 32, row = warp_row();
+    if (row >= parts.tokens) return;
     const float *x = q.x + row * q.ldx;
-    float step = q.of == STEP_OF_SAMPLE ? q.steps[sample] : q.step;
+    float step = q.step;
+    if (q.of == STEP_OF_SAMPLE) step = q.steps[part_of(parts, row, &first)];
     if (q.of == STEP_OF_ROWS) {
-        step = step_of(row_most(x, q.width));
-        if (threadIdx.x == 0) q.steps[row] = step;
+        float most = 0;
+        for (int i = lane; i < q.width; i += 32)
+            most = vf_max(vf_abs(x[i]), most);
+        step = step_of(warp_most(most));
+        if (lane == 0) q.steps[row] = step;
     }
-    for (int i = threadIdx.x; i < q.width; i += THREADS) {
-        if (q.ties_away)
-            vf_store_s8(q.codes + row * q.ldq + i, vf_sat8(vf_round_away(x[i] / step)));
-        else
-            vf_store_s8_sat(q.codes + row * q.ldq + i, x[i] / step);
+    if (!fours) {
+        for (int i = lane; i < q.width; i += 32)
+            vf_store_s8(q.codes + row * q.ldq + i, code_of(q, x[i], step));
+        return;
+    }
+#pragma unroll 4
+    for (int i = lane * 4; i < q.width; i += 32 * 4) {
+        float v[4];
+        load_four(x + i, v);
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            v[e] = code_of(q, v[e], step);
+        store_four(q.codes + row * q.ldq + i, v);
     }
 }
 
@@ -195,7 +310,8 @@ void device_quantize(device_stream stream, const struct quantize *q, const struc
         sample_most<<<rows, THREADS, 0, stream>>>(*q, *parts, most);
         sample_step<<<1, THREADS, 0, stream>>>(*q, *parts, most);
     }
-    quantize_rows<<<rows, THREADS, 0, stream>>>(*q, *parts);
+    const bool fours = ((uintptr_t)q->x % 16 | (uintptr_t)q->codes % 4 | q->width % 4) == 0;
+    quantize_rows<<<blocks_of(rows, WARPS), THREADS, 0, stream>>>(*q, *parts, fours);
 }
 
 static __global__ void dequantize_rows(const int8_t *codes, long ldq, int width, struct device_scale scale,
@@ -323,41 +439,45 @@ static __global__ void clear_broken(struct parts parts)
 static __global__ void find_rows(struct parts parts, const float *rows, long ld, int width)
 {
     int first;
-    const int row = blockIdx.x, sample = part_of(parts, row, &first);
-    if (!row_is_finite(rows + row * ld, width) && threadIdx.x == 0)
-        atomicMin(&parts.broken[sample], row - first);
+    const int row = warp_row();
+    if (row >= parts.tokens || row_is_finite(rows + row * ld, width)) return;
+    const int sample = part_of(parts, row, &first);
+    if (threadIdx.x % 32 == 0) atomicMin(&parts.broken[sample], row - first);
 }
 
 void device_find_broken(device_stream stream, const struct parts *parts, const float *rows, long ld,
                         int width)
 {
     clear_broken<<<1, THREADS, 0, stream>>>(*parts);
-    find_rows<<<(unsigned)parts->tokens, THREADS, 0, stream>>>(*parts, rows, ld, width);
+    find_rows<<<blocks_of(parts->tokens, WARPS), THREADS, 0, stream>>>(*parts, rows, ld, width);
 }
 
-static __device__ void break_row(float *row, int width)
+static __device__ void break_row(float *row, int width, int thread, int threads)
 {
-    for (int i = threadIdx.x; i < width; i += THREADS)
+    for (int i = thread; i < width; i += threads)
         row[i] = quiet_nan();
 }
 
-static __global__ void break_from(const float *from, long ld_from, int width_from, float *to, long ld_to,
-                                  int width_to)
+static __global__ void break_from(int rows, const float *from, long ld_from, int width_from, float *to,
+                                  long ld_to, int width_to)
 {
-    if (!row_is_finite(from + blockIdx.x * ld_from, width_from)) break_row(to + blockIdx.x * ld_to, width_to);
+    const int row = warp_row();
+    if (row >= rows || row_is_finite(from + row * ld_from, width_from)) return;
+    break_row(to + row * ld_to, width_to, threadIdx.x % 32, 32);
 }
 
 void device_break_rows(device_stream stream, int rows, const float *from, long ld_from, int width_from,
                        float *to, long ld_to, int width_to)
 {
-    break_from<<<(unsigned)rows, THREADS, 0, stream>>>(from, ld_from, width_from, to, ld_to, width_to);
+    break_from<<<blocks_of(rows, WARPS), THREADS, 0, stream>>>(rows, from, ld_from, width_from, to, ld_to,
+                                                               width_to);
 }
 
 static __global__ void break_behind(struct parts parts, float *rows, long ld, int width)
 {
     int first;
     const int row = blockIdx.x, sample = part_of(parts, row, &first);
-    if (row - first >= parts.broken[sample]) break_row(rows + row * ld, width);
+    if (row - first >= parts.broken[sample]) break_row(rows + row * ld, width, threadIdx.x, THREADS);
 }
 
 void device_break_rest(device_stream stream, const struct parts *parts, float *rows, long ld, int width)
@@ -365,21 +485,21 @@ void device_break_rest(device_stream stream, const struct parts *parts, float *r
     break_behind<<<(unsigned)parts->tokens, THREADS, 0, stream>>>(*parts, rows, ld, width);
 }
 
-static __global__ void mark_rows(const float *rows, long ld, int width, int8_t *finite)
+static __global__ void mark_rows(int count, const float *rows, long ld, int width, int8_t *finite)
 {
-    const bool is = row_is_finite(rows + blockIdx.x * ld, width);
-    if (threadIdx.x == 0) finite[blockIdx.x] = is;
+    const int row = warp_row();
+    if (row < count) finite[row] = row_is_finite(rows + row * ld, width);
 }
 
 void device_mark_finite(device_stream stream, int count, const float *rows, long ld, int width,
                         int8_t *finite)
 {
-    mark_rows<<<(unsigned)count, THREADS, 0, stream>>>(rows, ld, width, finite);
+    mark_rows<<<blocks_of(count, WARPS), THREADS, 0, stream>>>(count, rows, ld, width, finite);
 }
 
 static __global__ void break_where(const int8_t *finite, float *rows, long ld, int width)
 {
-    if (!finite[blockIdx.x]) break_row(rows + blockIdx.x * ld, width);
+    if (!finite[blockIdx.x]) break_row(rows + blockIdx.x * ld, width, threadIdx.x, THREADS);
 }
 
 void device_break_marked(device_stream stream, int count, const int8_t *finite, float *rows, long ld,

@@ -53,8 +53,16 @@ static void norm(const struct norm *n, int row0, int row1)
     }
 }
 
-// One vector of channels at one step; constants after inlining: codes or float, a scale for each channel. The
-// first `before` taps are left out, where what they would meet is known to be zero: the sum is the same.
+// What becomes of the sum over the taps; constants after inlining: codes or float, a scale for each channel.
+VEC vf conv1d_value(const struct conv1d *c, int channel, vf sum, int codes, int channels)
+{
+    if (channels) sum = (vf_load(c->tap_scales + channel) * vf_set1(c->tap_scale)) * sum;
+    if (codes && !channels) sum = vf_set1(c->tap_scale) * sum;
+    return vf_silu(sum + vf_load(c->b + channel));
+}
+
+// One vector of channels at one step.  The first `before` taps are left out, where what they would meet is
+// known to be zero: the sum is the same.
 VEC vf conv1d_at(const struct conv1d *c, long row, int channel, int codes, int channels, int before)
 {
     vf sum = vf_zero();
@@ -64,18 +72,19 @@ VEC vf conv1d_at(const struct conv1d *c, long row, int channel, int codes, int c
         vf x = codes ? vf_load_s8(c->x_codes + first + k * c->ldx) : vf_load(c->x_float + first + k * c->ldx);
         sum = vf_fma(w, x, sum);
     }
-    if (channels) sum = (vf_load(c->tap_scales + channel) * vf_set1(c->tap_scale)) * sum;
-    if (codes && !channels) sum = vf_set1(c->tap_scale) * sum;
-    return vf_silu(sum + vf_load(c->b + channel));
+    return conv1d_value(c, channel, sum, codes, channels);
+}
+
+VEC vf conv1d_code(const struct conv1d *c, vf v)
+{
+    const vf q = v / vf_set1(c->step);
+    return vf_sat8(c->ties_away ? vf_round_away(q) : vf_rint(q));
 }
 
 VEC void conv1d_finish(const struct conv1d *c, long row, int channel, vf v)
 {
     if (c->v) vf_store(c->v + row * c->ldv + channel, c->half ? vf_round_half(v) : v);
-    if (!c->codes) return;
-    vf q = v / vf_set1(c->step);
-    q = c->ties_away ? vf_round_away(q) : vf_rint(q);
-    vf_store_s8(c->codes + row * c->ldq + channel, vf_sat8(q));
+    if (c->codes) vf_store_s8(c->codes + row * c->ldq + channel, conv1d_code(c, v));
 }
 
 static void conv1d(const struct conv1d *c, int row0, int row1, int channel0, int channel1)

@@ -24,16 +24,22 @@ VEC int s8_is_plain(const struct gemm_s8 *g)
 }
 
 // What becomes of VW sums (bias already out) at column `column` of a row: the same formula on every width.
-VEC void s8_finish(const struct gemm_s8 *g, int row, long column, vi sums)
+VEC vf s8_value(const struct gemm_s8 *g, int row, long column, vi sums)
 {
-    const long at = row * g->ldo + column;
     const vf first = s8_factor(g->first, g->first_rows, g->first_outputs, row, column);
     const vf second = s8_factor(g->second, g->second_rows, g->second_outputs, row, column);
     const vf v = vf_of(sums) * first * second;
+    return g->result == GEMM_S8_HALF ? vf_round_half(v) : v;
+}
+
+VEC void s8_finish(const struct gemm_s8 *g, int row, long column, vi sums)
+{
+    const long at = row * g->ldo + column;
+    const vf v = s8_value(g, row, column, sums);
     if (g->result == GEMM_S8_CODES)
         vf_store_s8_sat((int8_t *)g->out + at, v);
     else
-        vf_store((float *)g->out + at, g->result == GEMM_S8_HALF ? vf_round_half(v) : v);
+        vf_store((float *)g->out + at, v);
 }
 
 // Can a result leave INT32, so that its conversion must be kept from wrapping?  |sum| <= depth * 128 * 128.

@@ -358,8 +358,15 @@ VEC vf vf_exp_part(vf x, vf n)
 VEC vf vf_exp(vf x)
 {
     x = vf_max(vf_set1(-104.0f), vf_min(vf_set1(89.0f), x)); // this order of operands lets NaN through
+#if defined(__CUDA_ARCH__) // n as in vf_exp_near(), because conversions are slow there
+    const vf magic = vf_set1(0x1.8p+23f), shifted = x * vf_set1(0x1.715476p+0f) + magic;
+    const vi n = vi_bits(shifted) - vi_bits(magic), half = n >> 1;
+    const vf low = vf_bits((half + 127) << 23), high = vf_bits((n - half + 127) << 23);
+    return vf_exp_part(x, shifted - magic) * low * high;
+#else
     vf n = vf_rint(x * vf_set1(0x1.715476p+0f));
     return vf_scale2(vf_exp_part(x, n), n);
+#endif
 }
 
 // exp(x) for -87 <= x <= 0, in half the instructions: n is read off the last bits of the sum with 1.5 * 2^23,
@@ -413,6 +420,8 @@ VEC void vf_store_s8_sat(int8_t *p, vf v)
     __m256i words = _mm256_cvtps_epi32(vf_min(v, vf_set1(127.0f)));
     __m128i packed = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(packed, packed));
+#elif defined(__CUDA_ARCH__)
+    *p = (int8_t)__float2int_rn(vf_sat8(v)); // the bounds are integers
 #else
     vf_store_s8(p, vf_sat8(vf_rint(v)));
 #endif
