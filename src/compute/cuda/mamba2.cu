@@ -1,13 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps of Mamba-2: conv1d whose parts have scales of their own, the scan token after token and chunk by
-// chunk, the gated norm, and captures in another order of columns.
+// Steps of Mamba-2: conv1d whose parts have scales of their own, columns that have, the scan token after
+// token and chunk by chunk, the gated norm, and captures in another order of columns.
 #include "lane.cuh"
 
 #include "../cpu/isa/ssd.h"
 
+#include <cuda_pipeline.h>
+
 enum { THREADS = 256, ANY_THREADS = 128 };
 
 // ---- conv1d of codes: a factor for each part of the channels ----
+
+static __device__ __forceinline__ int conv1d_part(const struct conv1d &c, int channel)
+{
+    int part = 0;
+    while (part < CONV1D_PARTS && channel >= c.part_ends[part])
+        part++;
+    return part;
+}
+
+// Where the factors are the same for all samples.
+static __global__ void scale_taps(struct conv1d c, struct device_scales scales, int channels)
+{
+    const int channel = blockIdx.x * THREADS + threadIdx.x, part = conv1d_part(c, channel);
+    if (channel < channels)
+        c.taps[channel] = c.tap_scales[channel] * (part < CONV1D_PARTS ? scales.of[part].one : 1);
+}
 
 enum { CONV1D_ROWS = 8 };
 
@@ -17,9 +35,7 @@ static __global__ void conv1d_parts(struct conv1d c, struct device_scales scales
 {
     const int row0 = blockIdx.x * CONV1D_ROWS, channel = blockIdx.y * THREADS + threadIdx.x;
     if (channel >= channels) return;
-    int part = 0;
-    while (part < CONV1D_PARTS && channel >= c.part_ends[part])
-        part++;
+    const int part = conv1d_part(c, channel);
     for (int row = row0; row < row0 + CONV1D_ROWS && row < parts.tokens; row++) {
         int first;
         const int sample = part_of(parts, row, &first), before = c.d_conv - 1 - (row - first);
@@ -36,7 +52,74 @@ void device_conv1d_parts(device_stream stream, const struct conv1d *c, const str
                          const struct parts *parts, int channels)
 {
     const dim3 grid(blocks_of(parts->tokens, CONV1D_ROWS), blocks_of(channels, THREADS));
-    conv1d_parts<<<grid, THREADS, 0, stream>>>(*c, *scales, *parts, channels);
+    bool of_samples = false;
+    for (int p = 0; p < CONV1D_PARTS; p++)
+        of_samples = of_samples || scales->of[p].many;
+    if (of_samples) {
+        conv1d_parts<<<grid, THREADS, 0, stream>>>(*c, *scales, *parts, channels);
+        return;
+    }
+    struct conv1d scaled = *c;
+    scaled.tap_scales = c->taps;
+    scale_taps<<<grid.y, THREADS, 0, stream>>>(*c, *scales, channels);
+    device_conv1d(stream, &scaled, parts, channels);
+}
+
+// ---- columns with scales of their own ----
+
+enum { COLUMNS_THREADS = 128, COLUMNS_ROWS = 8 };
+
+static __device__ __forceinline__ void take_four(const float *from, float *to)
+{
+    const float4 v = *(const float4 *)from;
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+}
+
+// Four neighbouring columns of a row: x, or the codes as they are given.
+static __device__ __forceinline__ void columns_take(const struct columns &c, long row, int i, float (&to)[4])
+{
+    if (c.x) {
+        take_four(c.x + row * c.ldx + i, to);
+        return;
+    }
+    const char4 v = *(const char4 *)(c.given + row * c.ldg + i);
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+}
+
+static __device__ __forceinline__ void columns_put(const struct columns &c, long row, int i,
+                                                   const float (&from)[4], const float (&steps)[4])
+{
+    float code[4];
+#pragma unroll
+    for (int e = 0; e < 4; e++)
+        code[e] = c.x ? columns_code(&c, from[e], steps[e]) : from[e];
+    if (c.codes)
+        *(char4 *)(c.codes + row * c.ldq + i) = make_char4((signed char)code[0], (signed char)code[1],
+                                                           (signed char)code[2], (signed char)code[3]);
+    if (c.values)
+        *(float4 *)(c.values + row * c.ldv + i) =
+            make_float4(code[0] * steps[0], code[1] * steps[1], code[2] * steps[2], code[3] * steps[3]);
+}
+
+// A thread has some rows of four columns, whose loads are under way at once.
+static __global__ void __launch_bounds__(COLUMNS_THREADS) columns_rows(struct columns c, int rows)
+{
+    const int i = (blockIdx.x * COLUMNS_THREADS + threadIdx.x) * 4, row0 = blockIdx.y * COLUMNS_ROWS;
+    float x[COLUMNS_ROWS][4], steps[4];
+    if (i >= c.width) return;
+    take_four(c.steps + i, steps);
+#pragma unroll
+    for (int r = 0; r < COLUMNS_ROWS; r++)
+        if (row0 + r < rows) columns_take(c, row0 + r, i, x[r]);
+#pragma unroll
+    for (int r = 0; r < COLUMNS_ROWS; r++)
+        if (row0 + r < rows) columns_put(c, row0 + r, i, x[r], steps);
+}
+
+void device_columns(device_stream stream, const struct columns *columns, int rows)
+{
+    const dim3 grid(blocks_of(columns->width, 4 * COLUMNS_THREADS), blocks_of(rows, COLUMNS_ROWS));
+    columns_rows<<<grid, COLUMNS_THREADS, 0, stream>>>(*columns, rows);
 }
 
 // ---- the scan: what all orders share ----
@@ -80,8 +163,8 @@ static __device__ __forceinline__ struct head head_of(const struct ssd &s, const
 
 // PARTS threads, neighbours in a warp, have the states of WIDE channels, each those of its own part, in
 // registers.  The sum over states goes from one thread to the next, each a step behind the one in front of
-// it: so it keeps its order.
-enum { OWN = 16, WIDE = 4, CHANNELS = 64, NEAR = 16, RING = 2 * NEAR };
+// it: so it keeps its order.  What some tokens bring is on its way while those in front of them are at work.
+enum { OWN = 16, WIDE = 4, CHANNELS = 64, NEAR = 8, RING = 3 * NEAR, FIT = 4 };
 
 // Rows are so long that parts, a step apart, are in other banks.
 template <int PARTS> struct steps_shape {
@@ -96,40 +179,40 @@ template <int PARTS> struct steps_shape {
     float delta[RING], decay[RING];
 };
 
-// Tokens [t0, t0 + NEAR) into their places of the ring.
+static __device__ __forceinline__ void send_one(float *to, const float *from)
+{
+    __pipeline_memcpy_async(to, from, sizeof *to);
+}
+
+// Tokens [t0, t0 + NEAR), t0 a multiple of NEAR, to their places of the ring.
 template <int PARTS>
-static __device__ __forceinline__ void load_steps(const struct ssd &s, const struct head &h, int channel0,
+static __device__ __forceinline__ void send_steps(const struct ssd &s, const struct head &h, int channel0,
                                                   int t0, struct steps_shape<PARTS> *shared)
 {
     typedef struct steps_shape<PARTS> S;
-#pragma unroll 4
+    const int place = t0 % RING, left = h.length - t0;
     for (int i = threadIdx.x; i < NEAR * S::STATES; i += S::ITS_THREADS) {
-        const int t = t0 + i / S::STATES, n = i % S::STATES;
-        if (t >= h.length) break;
-        shared->B[t % RING][n] = h.B[t * s.ldbc + n];
-        shared->C[t % RING][n] = h.C[t * s.ldbc + n];
+        const int t = i / S::STATES, n = i % S::STATES;
+        if (t >= left) break;
+        send_one(&shared->B[place + t][n], h.B + (t0 + t) * s.ldbc + n);
+        send_one(&shared->C[place + t][n], h.C + (t0 + t) * s.ldbc + n);
     }
-#pragma unroll 4
     for (int i = threadIdx.x; i < NEAR * CHANNELS; i += S::ITS_THREADS) {
-        const int t = t0 + i / CHANNELS, channel = channel0 + i % CHANNELS;
-        if (t >= h.length) break;
-        if (channel < s.head_dim) shared->u[t % RING][i % CHANNELS] = h.u[t * s.ldu + channel];
+        const int t = i / CHANNELS, channel = channel0 + i % CHANNELS;
+        if (t >= left) break;
+        if (channel < s.head_dim)
+            send_one(&shared->u[place + t][i % CHANNELS], h.u + (t0 + t) * s.ldu + channel);
     }
-    const int t = t0 + threadIdx.x;
-    if (threadIdx.x >= NEAR || t >= h.length) return;
-    shared->delta[t % RING] = h.delta[t * h.ld_heads];
-    shared->decay[t % RING] = h.dA[t * h.ld_heads];
+    if (threadIdx.x < NEAR && threadIdx.x < left) {
+        send_one(&shared->delta[place + threadIdx.x], h.delta + (t0 + threadIdx.x) * h.ld_heads);
+        send_one(&shared->decay[place + threadIdx.x], h.dA + (t0 + threadIdx.x) * h.ld_heads);
+    }
+    __pipeline_commit();
 }
 
-static __device__ __forceinline__ void take_four(const float *from, float *to)
-{
-    const float4 v = *(const float4 *)from;
-    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-}
-
-// The own states of a thread at one token, onto the sums of those in front of them.
-static __device__ __forceinline__ void own_states(const float *B, const float *C, float decay, float delta,
-                                                  const float (&u)[WIDE], float (&state)[OWN][WIDE],
+// The own states of a thread at one token, onto the sums of those in front of them; x: delta u.
+static __device__ __forceinline__ void own_states(const float *B, const float *C, float decay,
+                                                  const float (&x)[WIDE], float (&state)[OWN][WIDE],
                                                   float (&sum)[WIDE])
 {
 #pragma unroll
@@ -141,12 +224,25 @@ static __device__ __forceinline__ void own_states(const float *B, const float *C
         for (int k = 0; k < 4; k++)
 #pragma unroll
             for (int j = 0; j < WIDE; j++)
-                ssd_state(decay, delta * u[j], b[k], c[k], &state[n + k][j], &sum[j]);
+                ssd_state(decay, x[j], b[k], c[k], &state[n + k][j], &sum[j]);
+    }
+}
+
+// The outputs of a thread's channels at one token; what is behind the head is another's.
+static __device__ __forceinline__ void put_steps(const struct ssd &s, const struct head &h, int t,
+                                                 int channel, const float *u, const float (&sum)[WIDE])
+{
+    float y[WIDE];
+#pragma unroll
+    for (int i = 0; i < WIDE; i++) {
+        y[i] = vf_fma(h.skip, u[i], sum[i]);
+        if (s.half) y[i] = vf_round_half(y[i]);
+        if (channel + i < s.head_dim) h.y[t * s.ldy + channel + i] = y[i];
     }
 }
 
 template <int PARTS>
-static __global__ void __launch_bounds__(steps_shape<PARTS>::ITS_THREADS)
+static __global__ void __launch_bounds__(steps_shape<PARTS>::ITS_THREADS, FIT)
     scan_steps(struct ssd s, struct parts parts)
 {
     typedef struct steps_shape<PARTS> S;
@@ -156,29 +252,27 @@ static __global__ void __launch_bounds__(steps_shape<PARTS>::ITS_THREADS)
     const int part = threadIdx.x % PARTS, own = threadIdx.x / PARTS * WIDE;
     const struct head h = head_of(s, parts, head, sample);
     float state[OWN][WIDE] = {}, sum[WIDE] = {};
+    send_steps<PARTS>(s, h, channel0, 0, &shared);
     for (int j0 = 0; j0 < h.length + PARTS - 1; j0 += NEAR) {
-        __syncthreads(); // what these places held is done with
-        load_steps<PARTS>(s, h, channel0, j0, &shared);
-        __syncthreads();
-        for (int j = j0; j < j0 + NEAR; j++) {
-            const int t = j - part, at = t & (RING - 1);
+        __pipeline_wait_prior(0);
+        __syncthreads(); // the tokens from j0 on are there, and those more than NEAR in front of it are done
+                         // with
+        send_steps<PARTS>(s, h, channel0, j0 + NEAR, &shared);
+        int at = (j0 + RING - part) % RING;
+        for (int t = j0 - part; t < j0 + NEAR - part; t++, at = at + 1 < RING ? at + 1 : 0) {
 #pragma unroll
             for (int i = 0; i < WIDE; i++) {
                 const float before = PARTS > 1 ? __shfl_up_sync(0xffffffffu, sum[i], 1) : 0;
                 sum[i] = part == 0 ? 0 : before;
             }
             if (t < 0 || t >= h.length) continue;
-            float u[WIDE];
-            take_four(&shared.u[at][own], u);
-            own_states(&shared.B[at][part * OWN], &shared.C[at][part * OWN], shared.decay[at],
-                       shared.delta[at], u, state, sum);
-            if (part < PARTS - 1) continue;
+            float x[WIDE];
+            take_four(&shared.u[at][own], x);
 #pragma unroll
-            for (int i = 0; i < WIDE; i++) {
-                const float y = vf_fma(h.skip, u[i], sum[i]);
-                if (channel0 + own + i < s.head_dim)
-                    h.y[t * s.ldy + channel0 + own + i] = s.half ? vf_round_half(y) : y;
-            }
+            for (int i = 0; i < WIDE; i++)
+                x[i] = shared.delta[at] * x[i];
+            own_states(&shared.B[at][part * OWN], &shared.C[at][part * OWN], shared.decay[at], x, state, sum);
+            if (part == PARTS - 1) put_steps(s, h, t, channel0 + own, &shared.u[at][own], sum);
         }
     }
     if (!s.state) return;
@@ -245,7 +339,7 @@ static void scan_tokens(device_stream stream, const struct ssd *s, const struct 
 // The sums of a chunk are products of matrices that are made on their way into shared memory.  What is added
 // to the state by each chunk is known without the state: so all chunks are computed at once, but for one pass
 // over them that makes the states in front of them.
-enum { TILE = 64, DEEP = 16, LD_TILE = TILE + 4, EACH = 4 };
+enum { TILE = 64, DEEP = 16, LD_TILE = TILE + 4, EACH = 4, PARTS_OF_TILE = DEEP * TILE / THREADS };
 
 struct tile {
     float a[DEEP][LD_TILE], b[DEEP][LD_TILE];
@@ -288,6 +382,85 @@ struct chunk_room {
     long ld;
 };
 
+// Which elements of a tile a thread brings: part q of it, neighbours in a warp along k or across it.
+template <bool ALONG_K> static __device__ __forceinline__ int depth_of(int q)
+{
+    return ALONG_K ? threadIdx.x % DEEP : threadIdx.x / TILE + q * (THREADS / TILE);
+}
+
+template <bool ALONG_K> static __device__ __forceinline__ int place_of(int q)
+{
+    return ALONG_K ? threadIdx.x / DEEP + q * (THREADS / DEEP) : threadIdx.x % TILE;
+}
+
+enum rounding { ROUND_NONE, ROUND_CUT, ROUND_HALF };
+
+static __device__ __forceinline__ float rounded(enum rounding rounding, float v)
+{
+    return rounding == ROUND_HALF ? vf_round_half(v) : rounding == ROUND_CUT ? ssd_cut(v) : v;
+}
+
+// An operand that lies in memory: element i at the k-th place is from[i * ld + k * ld_k], times scale[k *
+// ld_scale] if there is one, and zero from `count` on.
+template <bool ALONG> struct matrix {
+    enum { ALONG_K = ALONG };
+    const float *from, *scale;
+    long ld, ld_k, ld_scale;
+    int count;
+    enum rounding rounding;
+    float v[PARTS_OF_TILE], factor[PARTS_OF_TILE];
+
+    __device__ __forceinline__ void fetch(int k0, int depth)
+    {
+#pragma unroll
+        for (int q = 0; q < PARTS_OF_TILE; q++) {
+            const int i = place_of<ALONG>(q), k = k0 + depth_of<ALONG>(q);
+            const bool is_there = i < count && k < depth;
+            v[q] = is_there ? __ldg(from + i * ld + k * ld_k) : 0;
+            if (scale) factor[q] = k < depth ? __ldg(scale + k * ld_scale) : 0;
+        }
+    }
+    __device__ __forceinline__ float value(int q) const
+    {
+        return rounded(rounding, scale ? v[q] * factor[q] : v[q]);
+    }
+};
+
+// w of some tokens, from t0 on, and those of the chunk up to them.
+struct weights {
+    enum { ALONG_K = true };
+    const struct ssd *s;
+    const float *CB, *c, *delta; // of the chunk
+    long ld, ld_heads;
+    int t0, rows, k;
+    float own[PARTS_OF_TILE]; // c of the thread's tokens
+    float product[PARTS_OF_TILE], c_k, delta_k;
+
+    __device__ __forceinline__ void begin()
+    {
+#pragma unroll
+        for (int q = 0; q < PARTS_OF_TILE; q++) {
+            const int row = place_of<true>(q);
+            own[q] = row < rows ? __ldg(c + (t0 + row) * ld_heads) : 0;
+        }
+    }
+    __device__ __forceinline__ void fetch(int k0, int depth)
+    {
+        k = k0 + depth_of<true>(0);
+        c_k = k < depth ? __ldg(c + k * ld_heads) : 0;
+        delta_k = k < depth ? __ldg(delta + k * ld_heads) : 0;
+#pragma unroll
+        for (int q = 0; q < PARTS_OF_TILE; q++) {
+            const int row = place_of<true>(q);
+            product[q] = row < rows && k <= t0 + row ? __ldg(CB + (t0 + row) * ld + k) : 0;
+        }
+    }
+    __device__ __forceinline__ float value(int q) const
+    {
+        return ssd_weight(s, product[q], own[q], c_k, delta_k); // behind the token nobody takes it
+    }
+};
+
 // acc[i][j] = FMA of a and b at the k-th place, of rows from `left` on.
 static __device__ __forceinline__ void step_tile(const struct tile &shared, int k, int down, int across,
                                                  int left, float (&acc)[EACH][EACH])
@@ -303,28 +476,35 @@ static __device__ __forceinline__ void step_tile(const struct tile &shared, int 
 }
 
 // acc[i][j] += sum over k = 0, 1, ... by FMA of a(row, k) b(k, column).  The k from `free` on are those of
-// some rows: the first of them is of all rows, the next not of the first row, and so on.
-template <bool ALONG_K, class A, class B>
-static __device__ __forceinline__ void multiply_tile(struct tile *shared, int depth, int free, A a, B b,
-                                                     float (&acc)[EACH][EACH])
+// some rows: the first of them is of all rows, the next not of the first row, and so on.  While a tile is at
+// work the next one is on its way.
+template <class A, class B>
+static __device__ __forceinline__ void multiply_tile(struct tile (&shared)[2], int depth, int free, A &a,
+                                                     B &b, float (&acc)[EACH][EACH])
 {
     const int down = threadIdx.x / (TILE / EACH) * EACH, across = threadIdx.x % (TILE / EACH) * EACH;
+    __syncthreads(); // what was there is done with
+    a.fetch(0, depth);
+    b.fetch(0, depth);
     for (int k0 = 0; k0 < depth; k0 += DEEP) {
-        __syncthreads();
+        struct tile &its = shared[k0 / DEEP % 2];
 #pragma unroll
-        for (int i = threadIdx.x; i < DEEP * TILE; i += THREADS) {
-            const int k = ALONG_K ? i % DEEP : i / TILE, row = ALONG_K ? i / DEEP : i % TILE;
-            shared->a[k][row] = k0 + k < depth ? a(row, k0 + k) : 0;
-            shared->b[i / TILE][i % TILE] = k0 + i / TILE < depth ? b(k0 + i / TILE, i % TILE) : 0;
+        for (int q = 0; q < PARTS_OF_TILE; q++) {
+            its.a[depth_of<A::ALONG_K>(q)][place_of<A::ALONG_K>(q)] = a.value(q);
+            its.b[depth_of<B::ALONG_K>(q)][place_of<B::ALONG_K>(q)] = b.value(q);
         }
         __syncthreads();
+        if (k0 + DEEP < depth) {
+            a.fetch(k0 + DEEP, depth);
+            b.fetch(k0 + DEEP, depth);
+        }
         if (k0 + DEEP <= free) {
 #pragma unroll
             for (int k = 0; k < DEEP; k++)
-                step_tile(*shared, k, down, across, 0, acc);
+                step_tile(its, k, down, across, 0, acc);
         } else {
             for (int k = 0; k < DEEP && k0 + k < depth; k++)
-                step_tile(*shared, k, down, across, k0 + k - free, acc);
+                step_tile(its, k, down, across, k0 + k - free, acc);
         }
     }
 }
@@ -355,28 +535,24 @@ static __global__ void sum_decays(struct ssd s, struct parts parts, struct chunk
 }
 
 // C.B of a group: each block some tokens with some of those in front of them.
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 3)
     multiply_CB(struct ssd s, struct parts parts, struct chunk_room room, int chunks)
 {
-    __shared__ struct tile shared;
+    __shared__ __align__(16) struct tile shared[2];
     struct chunk c;
-    const bool cut = s.order == SSD_CHUNKED_GPU;
     const int across = blockIdx.y * TILE, group = blockIdx.z % s.groups, sample = blockIdx.z / s.groups;
     const int down = blockIdx.x / chunks * TILE;
     const bool is_there = chunk_of(s, parts, group * (s.heads / s.groups), sample, blockIdx.x % chunks, &c);
     if (!is_there || down >= c.tokens || across > down) return;
+    const enum rounding rounding = s.order == SSD_CHUNKED_GPU ? ROUND_CUT : ROUND_NONE;
+    struct matrix<true> C = {
+        c.h.C + down *s.ldbc, NULL, s.ldbc, 1, 0, c.tokens - down, rounding
+    };
+    struct matrix<true> B = {
+        c.h.B + across *s.ldbc, NULL, s.ldbc, 1, 0, c.tokens - across, rounding
+    };
     float acc[EACH][EACH] = {};
-    multiply_tile<true>(
-        &shared, s.d_state, s.d_state,
-        [&](int row, int k) {
-            const float v = down + row < c.tokens ? c.h.C[(down + row) * s.ldbc + k] : 0;
-            return cut ? ssd_cut(v) : v;
-        },
-        [&](int k, int column) {
-            const float v = across + column < c.tokens ? c.h.B[(across + column) * s.ldbc + k] : 0;
-            return cut ? ssd_cut(v) : v;
-        },
-        acc);
+    multiply_tile(shared, s.d_state, s.d_state, C, B, acc);
     const int row0 = down + threadIdx.x / (TILE / EACH) * EACH,
               column0 = across + threadIdx.x % (TILE / EACH) * EACH;
     float *out = room.CB + ((long)group * parts.tokens + c.row) * room.ld;
@@ -387,27 +563,23 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 // What each chunk adds to the state: sum_t u_t (B_t (exp(c_last - c_t) delta_t)).
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 3)
     add_states(struct ssd s, struct parts parts, struct chunk_room room, int chunks)
 {
-    __shared__ struct tile shared;
+    __shared__ __align__(16) struct tile shared[2];
     struct chunk c;
     const int head = blockIdx.y, n0 = blockIdx.x / chunks * TILE, wide = (s.head_dim + TILE - 1) / TILE;
     const int channel0 = blockIdx.z % wide * TILE, sample = blockIdx.z / wide;
     if (!chunk_of(s, parts, head, sample, blockIdx.x % chunks, &c)) return;
-    const float *reach = room.reach + c.row * c.h.ld_heads + head;
+    const enum rounding rounding = s.order == SSD_CHUNKED ? ROUND_NONE : ROUND_HALF;
+    struct matrix<false> B = {
+        c.h.B + n0, room.reach + c.row *c.h.ld_heads + head, 1, s.ldbc, c.h.ld_heads, s.d_state - n0, rounding
+    };
+    struct matrix<false> u = {
+        c.h.u + channel0, NULL, 1, s.ldu, 0, s.head_dim - channel0, rounding
+    };
     float acc[EACH][EACH] = {};
-    multiply_tile<false>(
-        &shared, c.tokens, c.tokens,
-        [&](int row, int t) {
-            return n0 + row < s.d_state
-                       ? ssd_rounded(&s, c.h.B[t * s.ldbc + n0 + row] * reach[t * c.h.ld_heads])
-                       : 0;
-        },
-        [&](int t, int column) {
-            return channel0 + column < s.head_dim ? ssd_rounded(&s, c.h.u[t * s.ldu + channel0 + column]) : 0;
-        },
-        acc);
+    multiply_tile(shared, c.tokens, c.tokens, B, u, acc);
     const int row0 = n0 + threadIdx.x / (TILE / EACH) * EACH,
               column0 = channel0 + threadIdx.x % (TILE / EACH) * EACH;
     float *out = room.states + (c.slot * s.heads + head) * s.d_state * c.h.ld_state;
@@ -435,10 +607,10 @@ static __global__ void run_states(struct ssd s, struct parts parts, struct chunk
 }
 
 // y of some tokens of a chunk and some channels of a head.
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 3)
     put_outputs(struct ssd s, struct parts parts, struct chunk_room room, int chunks)
 {
-    __shared__ struct tile shared;
+    __shared__ __align__(16) struct tile shared[2];
     struct chunk c;
     const int head = blockIdx.y, t0 = blockIdx.x / chunks * TILE, wide = (s.head_dim + TILE - 1) / TILE;
     const int channel0 = blockIdx.z % wide * TILE, sample = blockIdx.z / wide;
@@ -446,25 +618,21 @@ static __global__ void __launch_bounds__(THREADS)
     const int rows = c.tokens - t0 < TILE ? c.tokens - t0 : TILE;
     const float *state = room.states + (c.slot * s.heads + head) * s.d_state * c.h.ld_state;
     const float *CB = room.CB + ((long)(head / (s.heads / s.groups)) * parts.tokens + c.row) * room.ld;
+    const enum rounding rounding = s.order == SSD_CHUNKED ? ROUND_NONE : ROUND_HALF;
+    struct matrix<true> C = {
+        c.h.C + t0 *s.ldbc, NULL, s.ldbc, 1, 0, rows, rounding
+    };
+    struct matrix<false> S = {
+        state + channel0, NULL, 1, c.h.ld_state, 0, s.head_dim - channel0, ROUND_NONE
+    };
+    struct matrix<false> u = {
+        c.h.u + channel0, NULL, 1, s.ldu, 0, s.head_dim - channel0, rounding
+    };
+    struct weights w = {&s, CB, c.h.dA, c.h.delta, room.ld, c.h.ld_heads, t0, rows};
     float earlier[EACH][EACH] = {}, sums[EACH][EACH] = {};
-    multiply_tile<true>(
-        &shared, s.d_state, s.d_state,
-        [&](int row, int n) { return row < rows ? ssd_rounded(&s, c.h.C[(t0 + row) * s.ldbc + n]) : 0; },
-        [&](int n, int column) {
-            return channel0 + column < s.head_dim ? state[n * c.h.ld_state + channel0 + column] : 0;
-        },
-        earlier);
-    multiply_tile<true>(
-        &shared, t0 + rows, t0,
-        [&](int row, int k) {
-            if (row >= rows || k > t0 + row) return 0.0f;
-            return ssd_weight(&s, CB[(t0 + row) * room.ld + k], c.h.dA[(t0 + row) * c.h.ld_heads],
-                              c.h.dA[k * c.h.ld_heads], c.h.delta[k * c.h.ld_heads]);
-        },
-        [&](int k, int column) {
-            return channel0 + column < s.head_dim ? ssd_rounded(&s, c.h.u[k * s.ldu + channel0 + column]) : 0;
-        },
-        sums);
+    multiply_tile(shared, s.d_state, s.d_state, C, S, earlier);
+    w.begin();
+    multiply_tile(shared, t0 + rows, t0, w, u, sums);
     const int row0 = t0 + threadIdx.x / (TILE / EACH) * EACH,
               column0 = channel0 + threadIdx.x % (TILE / EACH) * EACH;
     for (int i = 0; i < EACH && row0 + i < c.tokens; i++) {
@@ -541,17 +709,42 @@ void device_ssd(device_stream stream, const struct ssd *s, const struct parts *p
 
 enum { NORM_SHARED = 48 << 10, NORM_ROWS = 8 };
 
-// A warp has a row, which stands in shared memory or, where it is too long, in `out`: 16 lanes sum it.
-static __global__ void gate_rows(struct gated_norm n, int rows, int near)
+// V neighbouring values, 1 or 4.
+template <int V> static __device__ __forceinline__ void take_some(const float *from, float (&to)[V])
 {
-    extern __shared__ float rows_near[];
+    if (V == 4)
+        take_four(from, to);
+    else
+        to[0] = from[0];
+}
+
+template <int V> static __device__ __forceinline__ void put_some(float *to, const float (&from)[V])
+{
+    if (V == 4)
+        *(float4 *)to = make_float4(from[0], from[V / 4], from[V / 2], from[V - 1]);
+    else
+        to[0] = from[0];
+}
+
+// A warp has a row, which stands in shared memory or, where it is too long, in `out`: 16 lanes sum it.
+template <int V> static __global__ void gate_rows(struct gated_norm n, int rows, int near)
+{
+    extern __shared__ __align__(16) float rows_near[];
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP,
               row = blockIdx.x * (blockDim.x / WARP) + warp, width = n.width / n.parts;
     if (row >= rows) return;
     const float *y = n.y + row * n.ldy, *z = n.z + row * n.ldz;
     float *out = n.out + row * n.ldo, *v = near ? rows_near + warp * near : out;
-    for (int i = lane; i < n.width; i += WARP)
-        v[i] = gate_before(&n, y[i], z[i]);
+#pragma unroll 4
+    for (int i = lane * V; i < n.width; i += WARP * V) {
+        float its_y[V], its_z[V];
+        take_some<V>(y + i, its_y);
+        take_some<V>(z + i, its_z);
+#pragma unroll
+        for (int e = 0; e < V; e++)
+            its_y[e] = gate_before(&n, its_y[e], its_z[e]);
+        put_some<V>(v + i, its_y);
+    }
     __syncwarp();
     for (int first = 0; first < n.width; first += width) {
         float acc = 0;
@@ -562,19 +755,38 @@ static __global__ void gate_rows(struct gated_norm n, int rows, int near)
             acc += __shfl_down_sync(0xffffffffu, acc, half, KERNEL_LANES);
         const float squares = __shfl_sync(0xffffffffu, acc, 0);
         const float root = sqrtf(squares / (float)width + n.eps);
-        for (int i = first + lane; i < first + width; i += WARP)
-            out[i] = gate_behind(&n, v[i], root, n.weight[i], z[i]);
+#pragma unroll 4
+        for (int i = first + lane * V; i < first + width; i += WARP * V) {
+            float its[V], weight[V], its_z[V];
+            take_some<V>(v + i, its);
+            take_some<V>(n.weight + i, weight);
+            take_some<V>(z + i, its_z);
+#pragma unroll
+            for (int e = 0; e < V; e++)
+                its[e] = gate_behind(&n, its[e], root, weight[e], its_z[e]);
+            put_some<V>(out + i, its);
+        }
     }
+}
+
+static bool is_even(const float *p, long ld)
+{
+    return (uintptr_t)p % 16 == 0 && ld % 4 == 0;
 }
 
 void device_gated_norm(device_stream stream, const struct gated_norm *n, int rows)
 {
     const size_t row_bytes = (size_t)n->width * sizeof(float);
     const int fit = (int)(NORM_SHARED / row_bytes);
-    const int together = fit == 0 ? 1 : fit < NORM_ROWS ? fit : NORM_ROWS;
-    const size_t near = fit ? (size_t)together * row_bytes : 0;
-    gate_rows<<<blocks_of(rows, together), (unsigned)(WARP * together), near, stream>>>(*n, rows,
-                                                                                        fit ? n->width : 0);
+    const int together = fit == 0 ? 1 : fit < NORM_ROWS ? fit : NORM_ROWS, near = fit ? n->width : 0;
+    const size_t near_bytes = fit ? (size_t)together * row_bytes : 0;
+    const unsigned blocks = blocks_of(rows, together), threads = (unsigned)(WARP * together);
+    const bool fours = n->width / n->parts % 4 == 0 && is_even(n->y, n->ldy) && is_even(n->z, n->ldz) &&
+                       is_even(n->out, n->ldo) && is_even(n->weight, 0);
+    if (fours)
+        gate_rows<4><<<blocks, threads, near_bytes, stream>>>(*n, rows, near);
+    else
+        gate_rows<1><<<blocks, threads, near_bytes, stream>>>(*n, rows, near);
 }
 
 // ---- captures ----

@@ -331,17 +331,6 @@ void device_dequantize(device_stream stream, const int8_t *codes, long ldq, int 
                                                                      values, ldv);
 }
 
-static __global__ void columns_rows(struct columns c)
-{
-    for (int i = threadIdx.x; i < c.width; i += THREADS)
-        columns_at(&c, blockIdx.x, i);
-}
-
-void device_columns(device_stream stream, const struct columns *columns, int rows)
-{
-    columns_rows<<<(unsigned)rows, THREADS, 0, stream>>>(*columns);
-}
-
 static __global__ void quotients_of(const float *from, int count, float by, float *to)
 {
     const int i = blockIdx.x * THREADS + threadIdx.x;

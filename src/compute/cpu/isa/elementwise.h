@@ -114,16 +114,17 @@ static void quantize_even(const float *x, long count, float step, int8_t *codes)
         vf_store_s8_sat(codes + i, vf_load(x + i) / vf_set1(step));
 }
 
+VEC vf columns_code(const struct columns *c, vf x, vf step)
+{
+    const vf code = x / step;
+    return vf_sat8(c->ties_away ? vf_round_away(code) : vf_rint(code)) + vf_zero(); // no -0
+}
+
 VEC void columns_at(const struct columns *c, long row, int i)
 {
     const vf step = vf_load(c->steps + i);
-    vf code;
-    if (c->x) {
-        code = vf_load(c->x + row * c->ldx + i) / step;
-        code = vf_sat8(c->ties_away ? vf_round_away(code) : vf_rint(code)) + vf_zero(); // no -0
-    } else {
-        code = vf_load_s8(c->given + row * c->ldg + i);
-    }
+    const vf code = c->x ? columns_code(c, vf_load(c->x + row * c->ldx + i), step)
+                         : vf_load_s8(c->given + row * c->ldg + i);
     if (c->codes) vf_store_s8(c->codes + row * c->ldq + i, code);
     if (c->values) vf_store(c->values + row * c->ldv + i, code * step);
 }
