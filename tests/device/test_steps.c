@@ -31,7 +31,7 @@ static void test_product_f32(void)
     static const int shapes[][3] = {{1, 16, 6},       {37, 48, 7},     {64, 192, 96},    {129, 80, 1536},
                                     {100, 3072, 768}, {1025, 512, 48}, {2050, 3072, 96}, {513, 1536, 6},
                                     {300, 1040, 17},  {4100, 1536, 6}, {2050, 3072, 39}, {4097, 1024, 1},
-                                    {2050, 560, 33},  {2050, 592, 50}};
+                                    {2050, 560, 33},  {2050, 592, 50}, {2050, 3072, 135}};
     for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
         for (int kind = 0; kind < 4; kind++)
             product_f32(shapes[s][0], shapes[s][1], shapes[s][2], kind, kind % 2);

@@ -17,7 +17,7 @@
 enum {
     BROKEN_ON_DEVICE = -1, // batch->broken: ask parts.broken
     WARP = 32,
-    F32_TILE = 128, // outputs
+    F32_TILE = 256, // outputs
     STAGES = 3,     // of weights on their way
     STAGE_BYTES = 16 << 20
 };

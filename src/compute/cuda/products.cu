@@ -1,294 +1,306 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products.  FP32: tiles through shared memory; each thread sums its outputs over k in order, by FMA from 0,
-// and ends at the true depth, because a zero more could turn -0 into +0.  INT8: tensor cores, exact in INT32.
+// Products.  FP32: each thread sums its outputs over k in order, by FMA from 0, and ends at the true depth,
+// because a zero more could turn -0 into +0.  INT8: tensor cores, exact in INT32.  Tiles of both operands are
+// on their way into shared memory while those in front of them are multiplied.
 #include "lane.cuh"
 
 #include <cuda_pipeline.h>
-
-enum { THREADS = 256, STEP = 16 }; // depth of a tile of FP32
-
-// ---- FP32 ----
-
-// ROWS x OUTPUTS of a block, M x N of a thread, the threads of a warp side by side along the outputs.
-template <int ROWS, int OUTPUTS, int M, int N> struct f32_tile_shape {
-    enum {
-        VM = M < 4 ? M : 4, // neighbouring rows of a thread
-        VN = N < 4 ? N : 4,
-        ACROSS = OUTPUTS / N, // threads
-        LD_A = ROWS + 4,
-        LD_W = OUTPUTS + 16, // so that neighbouring k are in other banks
-        LOADS_A = (ROWS * STEP / 4 + THREADS - 1) / THREADS,
-        LOADS_W = (OUTPUTS * STEP / 4 + THREADS - 1) / THREADS
-    };
-    float a[2][STEP][LD_A], w[2][STEP][LD_W];
-};
-
-// Four neighbouring k of a row; rows behind the last one are zero.
-template <int ROWS, class S>
-static __device__ __forceinline__ void f32_fetch_a(const struct gemm_f32 &g, int row0, int rows, int k0,
-                                                   float4 (&part)[S::LOADS_A])
-{
-#pragma unroll
-    for (int q = 0; q < S::LOADS_A; q++) {
-        const int i = q * THREADS + threadIdx.x, row = row0 + i / 4;
-        part[q] = i < ROWS * STEP / 4 && row < rows ? *(const float4 *)(g.a + row * g.lda + k0 + i % 4 * 4)
-                                                    : make_float4(0, 0, 0, 0);
-    }
-}
-
-// Four neighbouring outputs at a k; what is behind the last panel or the depth is zero.
-template <int OUTPUTS, class S>
-static __device__ __forceinline__ void f32_fetch_w(const struct gemm_f32 &g, int panel0, int panels, int k0,
-                                                   float4 (&part)[S::LOADS_W])
-{
-#pragma unroll
-    for (int q = 0; q < S::LOADS_W; q++) {
-        const int i = q * THREADS + threadIdx.x, panel = panel0 + i / (STEP * 4), k = k0 + i / 4 % STEP;
-        part[q] = i < OUTPUTS * STEP / 4 && panel < panels && k < g.depth
-                      ? *(const float4 *)(g.w + ((long)panel * g.depth + k) * KERNEL_LANES + i % 4 * 4)
-                      : make_float4(0, 0, 0, 0);
-    }
-}
-
-template <int ROWS, int OUTPUTS, class S>
-static __device__ __forceinline__ void f32_put(S *shared, int buffer, const float4 (&a)[S::LOADS_A],
-                                               const float4 (&w)[S::LOADS_W])
-{
-#pragma unroll
-    for (int q = 0; q < S::LOADS_A; q++) {
-        const int i = q * THREADS + threadIdx.x, row = i / 4, k = i % 4 * 4;
-        if (i >= ROWS * STEP / 4) break;
-        shared->a[buffer][k][row] = a[q].x;
-        shared->a[buffer][k + 1][row] = a[q].y;
-        shared->a[buffer][k + 2][row] = a[q].z;
-        shared->a[buffer][k + 3][row] = a[q].w;
-    }
-#pragma unroll
-    for (int q = 0; q < S::LOADS_W; q++) {
-        const int i = q * THREADS + threadIdx.x;
-        if (i >= OUTPUTS * STEP / 4) break;
-        *(float4 *)&shared->w[buffer][i / 4 % STEP][i / (STEP * 4) * KERNEL_LANES + i % 4 * 4] = w[q];
-    }
-}
-
-// `V` neighbouring values of shared memory.
-template <int V> static __device__ __forceinline__ void f32_take(const float *from, float *to)
-{
-    if (V == 4) {
-        const float4 v = *(const float4 *)from;
-        to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-    } else {
-#pragma unroll
-        for (int i = 0; i < V; i++)
-            to[i] = from[i];
-    }
-}
-
-template <int ROWS, int OUTPUTS, int M, int N, class S>
-static __device__ __forceinline__ void f32_step(const S *shared, int buffer, int k, int down, int across,
-                                                float (&acc)[M][N])
-{
-    float a[M], w[N];
-#pragma unroll
-    for (int i = 0; i < M; i += S::VM)
-        f32_take<S::VM>(&shared->a[buffer][k][i / S::VM * (ROWS * S::VM / M) + down * S::VM], a + i);
-#pragma unroll
-    for (int j = 0; j < N; j += S::VN)
-        f32_take<S::VN>(&shared->w[buffer][k][j / S::VN * (OUTPUTS * S::VN / N) + across * S::VN], w + j);
-#pragma unroll
-    for (int i = 0; i < M; i++)
-#pragma unroll
-        for (int j = 0; j < N; j++)
-            acc[i][j] = vf_fma(a[i], w[j], acc[i][j]);
-}
-
-template <int ROWS, int OUTPUTS, int M, int N>
-static __global__ void __launch_bounds__(THREADS, 2) f32_tiles(struct gemm_f32 g, int rows, int outputs)
-{
-    typedef f32_tile_shape<ROWS, OUTPUTS, M, N> S;
-    __shared__ S shared;
-    const int row0 = blockIdx.x * ROWS, output0 = blockIdx.y * OUTPUTS, panels = outputs / KERNEL_LANES;
-    const int down = threadIdx.x / S::ACROSS, across = threadIdx.x % S::ACROSS;
-    float4 a[S::LOADS_A], w[S::LOADS_W];
-    float acc[M][N] = {};
-    f32_fetch_a<ROWS, S>(g, row0, rows, 0, a);
-    f32_fetch_w<OUTPUTS, S>(g, output0 / KERNEL_LANES, panels, 0, w);
-    f32_put<ROWS, OUTPUTS>(&shared, 0, a, w);
-    __syncthreads();
-    int buffer = 0, k0 = 0;
-    for (; k0 + STEP < g.depth; k0 += STEP, buffer ^= 1) {
-        f32_fetch_a<ROWS, S>(g, row0, rows, k0 + STEP, a);
-        f32_fetch_w<OUTPUTS, S>(g, output0 / KERNEL_LANES, panels, k0 + STEP, w);
-#pragma unroll
-        for (int k = 0; k < STEP; k++)
-            f32_step<ROWS, OUTPUTS, M, N>(&shared, buffer, k, down, across, acc);
-        f32_put<ROWS, OUTPUTS>(&shared, buffer ^ 1, a, w);
-        __syncthreads();
-    }
-#pragma unroll 2
-    for (int k = 0; k < g.depth - k0; k++)
-        f32_step<ROWS, OUTPUTS, M, N>(&shared, buffer, k, down, across, acc);
-#pragma unroll
-    for (int i = 0; i < M; i++) {
-        const int row = row0 + i / S::VM * (ROWS * S::VM / M) + down * S::VM + i % S::VM;
-#pragma unroll
-        for (int j = 0; j < N; j++) {
-            const int output = output0 + j / S::VN * (OUTPUTS * S::VN / N) + across * S::VN + j % S::VN;
-            if (row < rows && output < outputs)
-                g.out[row * g.ldo + output] = g.half ? vf_round_half(acc[i][j]) : acc[i][j];
-        }
-    }
-}
-
-// The largest tiles of which there are enough for all processors of a GPU.
-enum { ENOUGH_BLOCKS = 200 };
-
-static dim3 tiles(int rows, int outputs, int of_rows, int of_outputs)
-{
-    return dim3(blocks_of(rows, of_rows), blocks_of(outputs, of_outputs));
-}
-
-static bool enough(dim3 grid)
-{
-    return grid.x * grid.y >= ENOUGH_BLOCKS;
-}
-
-// ---- large products: activations turned to [k][row], so that both operands go straight into shared memory
-// ----
-
-enum { LARGE = 128, STAGES = 3 };
-
-struct f32_stage {
-    float a[STEP][LARGE], w[STEP][LARGE];
-};
-
-static long turned_rows(int rows)
-{
-    return (long)blocks_of(rows, LARGE) * LARGE;
-}
-
-size_t device_product_f32_bytes(int rows, int outputs, int depth)
-{
-    const bool large = outputs % LARGE == 0 && enough(tiles(rows, outputs, LARGE, LARGE));
-    return large ? (size_t)turned_rows(rows) * (size_t)depth * sizeof(float) : 0;
-}
-
-static __global__ void turn_rows(const float *a, long lda, int rows, int depth, float *turned, long ld)
-{
-    __shared__ float tile[32][33];
-    const int row0 = blockIdx.x * 32, k0 = blockIdx.y * 32, across = threadIdx.x % 32,
-              down = threadIdx.x / 32;
-#pragma unroll
-    for (int i = down; i < 32; i += THREADS / 32)
-        tile[i][across] = row0 + i < rows && k0 + across < depth ? a[(row0 + i) * lda + k0 + across] : 0;
-    __syncthreads();
-#pragma unroll
-    for (int i = down; i < 32; i += THREADS / 32)
-        if (k0 + i < depth) turned[(k0 + i) * ld + row0 + across] = tile[across][i];
-}
-
-// One tile on its way into shared memory; what is behind the depth is zero, and nobody takes it.
-static __device__ __forceinline__ void large_fetch(const struct gemm_f32 &g, const float *turned, long ld,
-                                                   int row0, int panel0, int k0, struct f32_stage *stage)
-{
-#pragma unroll
-    for (int q = 0; q < STEP * LARGE / 4 / THREADS; q++) {
-        const int i = q * THREADS + threadIdx.x, k = i / (LARGE / 4), row = i % (LARGE / 4) * 4;
-        const bool is_there = k0 + k < g.depth;
-        __pipeline_memcpy_async(&stage->a[k][row], turned + (is_there ? (k0 + k) * ld + row0 + row : 0), 16,
-                                is_there ? 0 : 16);
-    }
-#pragma unroll
-    for (int q = 0; q < STEP * LARGE / 4 / THREADS; q++) {
-        const int i = q * THREADS + threadIdx.x, panel = i / (STEP * 4), k = i / 4 % STEP, lane = i % 4 * 4;
-        const bool is_there = k0 + k < g.depth;
-        const long from = ((long)(panel0 + panel) * g.depth + k0 + k) * KERNEL_LANES + lane;
-        __pipeline_memcpy_async(&stage->w[k][panel * KERNEL_LANES + lane], g.w + (is_there ? from : 0), 16,
-                                is_there ? 0 : 16);
-    }
-}
-
-static __device__ __forceinline__ void large_step(const struct f32_stage &stage, int k, int down, int across,
-                                                  float (&acc)[8][8])
-{
-    float a[8], w[8];
-    f32_take<4>(&stage.a[k][down * 4], a);
-    f32_take<4>(&stage.a[k][LARGE / 2 + down * 4], a + 4);
-    f32_take<4>(&stage.w[k][across * 4], w);
-    f32_take<4>(&stage.w[k][LARGE / 2 + across * 4], w + 4);
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-            acc[i][j] = vf_fma(a[i], w[j], acc[i][j]);
-}
-
-static __global__ void __launch_bounds__(THREADS, 2)
-    f32_large(struct gemm_f32 g, const float *turned, long ld, int rows)
-{
-    __shared__ __align__(16) struct f32_stage stages[STAGES];
-    const int row0 = blockIdx.x * LARGE, panel0 = blockIdx.y * (LARGE / KERNEL_LANES);
-    const int down = threadIdx.x / 16, across = threadIdx.x % 16, steps = (g.depth + STEP - 1) / STEP;
-    float acc[8][8] = {};
-    for (int s = 0; s < STAGES - 1; s++) {
-        if (s < steps) large_fetch(g, turned, ld, row0, panel0, s * STEP, &stages[s]);
-        __pipeline_commit();
-    }
-    for (int s = 0; s < steps; s++) {
-        const struct f32_stage &stage = stages[s % STAGES];
-        __pipeline_wait_prior(STAGES - 2);
-        __syncthreads();
-        if (s + STAGES - 1 < steps)
-            large_fetch(g, turned, ld, row0, panel0, (s + STAGES - 1) * STEP,
-                        &stages[(s + STAGES - 1) % STAGES]);
-        __pipeline_commit();
-        if (g.depth - s * STEP >= STEP) {
-#pragma unroll
-            for (int k = 0; k < STEP; k++)
-                large_step(stage, k, down, across, acc);
-        } else {
-            for (int k = 0; k < g.depth - s * STEP; k++)
-                large_step(stage, k, down, across, acc);
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        const int row = row0 + i / 4 * (LARGE / 2) + down * 4 + i % 4;
-        if (row >= rows) continue;
-#pragma unroll
-        for (int j = 0; j < 8; j += 4) {
-            float out[4];
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                out[e] = g.half ? vf_round_half(acc[i][j + e]) : acc[i][j + e];
-            *(float4 *)(g.out + row * g.ldo + panel0 * KERNEL_LANES + j / 4 * (LARGE / 2) + across * 4) =
-                make_float4(out[0], out[1], out[2], out[3]);
-        }
-    }
-}
-
-void device_product_f32(device_stream stream, const struct gemm_f32 *g, int rows, int outputs, float *room)
-{
-    const dim3 middle = tiles(rows, outputs, 64, 64);
-    if (room) {
-        const long ld = turned_rows(rows);
-        const dim3 turns((unsigned)(ld / 32), blocks_of(g->depth, 32));
-        turn_rows<<<turns, THREADS, 0, stream>>>(g->a, g->lda, rows, g->depth, room, ld);
-        f32_large<<<tiles(rows, outputs, LARGE, LARGE), THREADS, 0, stream>>>(*g, room, ld, rows);
-    } else if (outputs >= 64 && enough(middle)) {
-        f32_tiles<64, 64, 4, 4><<<middle, THREADS, 0, stream>>>(*g, rows, outputs);
-    } else {
-        f32_tiles<32, 32, 2, 2><<<tiles(rows, outputs, 32, 32), THREADS, 0, stream>>>(*g, rows, outputs);
-    }
-}
-
-// ---- INT8 ----
 
 // 16 bytes on their way into shared memory, those from `bytes` on zero.
 static __device__ __forceinline__ void copy16(void *to, const void *from, int bytes)
 {
     __pipeline_memcpy_async(to, from, 16, 16 - bytes);
 }
+
+// ---- FP32 ----
+
+enum { STEP = 16 }; // depth of a tile
+
+// A tile has DOWN x ACROSS threads of M rows and N outputs each: groups of four neighbours, and what is left
+// of M and N.  A warp is 4 threads down and 8 across.  LD_A and LD_PANEL: what a warp reads or writes at once
+// is in different banks.  TURNED: activations lie as [k][row] already.
+template <int DOWN_, int ACROSS_, int M_, int N_, int TURNED_ = 0> struct f32_shape {
+    enum {
+        TURNED = TURNED_,
+        DOWN = DOWN_,
+        ACROSS = ACROSS_,
+        M = M_,
+        N = N_,
+        THREADS = DOWN * ACROSS,
+        ROWS = DOWN * M,
+        OUTPUTS = ACROSS * N,
+        LD_A = ROWS + 4,
+        LD_PANEL = (STEP + 1) * KERNEL_LANES,
+        APART = TURNED ? THREADS * 4 / ROWS : THREADS / STEP, // k or rows between those that a thread copies
+        EACH_A = TURNED ? STEP / APART : ROWS / APART,
+        COPIES_W = OUTPUTS * STEP / 4, // of 16 bytes
+        EACH_W = (COPIES_W + THREADS - 1) / THREADS
+    };
+    float a[STEP * LD_A], w[OUTPUTS / KERNEL_LANES * LD_PANEL];
+};
+
+// Where a thread's copies come from: A from some rows, or some k where it is turned; W from a panel each.
+template <class S> struct f32_source {
+    const float *a, *w[S::EACH_W];
+    long lda;
+    int k, row, rows; // the thread's place in a tile of A; rows from there on
+};
+
+// Panels behind the last are the last, and rows behind the last what was there before: nobody stores what
+// comes of them.
+template <class S>
+static __device__ __forceinline__ void f32_begin(const struct gemm_f32 &g, int row0, int rows, int panel0,
+                                                 int panels, struct f32_source<S> *from)
+{
+    const int i = threadIdx.x;
+    from->k = S::TURNED ? i / (S::ROWS / 4) : i % 8 + i / 32 % 2 * 8;
+    from->row = S::TURNED ? i % (S::ROWS / 4) * 4 : i / 8 % 4 + i / 64 * 4;
+    from->rows = rows - row0 - from->row;
+    from->lda = g.lda;
+    from->a =
+        S::TURNED ? g.a + from->k * g.lda + row0 + from->row : g.a + (row0 + from->row) * g.lda + from->k;
+#pragma unroll
+    for (int q = 0; q < S::EACH_W; q++) {
+        const int i = q * S::THREADS + threadIdx.x, panel = panel0 + i / (STEP * 4);
+        from->w[q] =
+            g.w + (long)(panel < panels ? panel : panels - 1) * g.depth * KERNEL_LANES + i % (STEP * 4) * 4;
+    }
+}
+
+// The next tile, A as [k][row]; left: its depth.  Behind that it is what was there before.
+template <class S>
+static __device__ __forceinline__ void f32_fetch(struct f32_source<S> *from, int left, S *tile)
+{
+#pragma unroll
+    for (int q = 0; q < S::EACH_A; q++) {
+        const int apart = q * S::APART;
+        float *to = &tile->a[from->k * S::LD_A + from->row + (S::TURNED ? apart * S::LD_A : apart)];
+        const float *its = from->a + apart * from->lda;
+        if (S::TURNED && from->k + apart < left) copy16(to, its, 16);
+        if (!S::TURNED && apart < from->rows) __pipeline_memcpy_async(to, its, 4);
+    }
+    from->a += S::TURNED ? STEP * from->lda : STEP;
+#pragma unroll
+    for (int q = 0; q < S::EACH_W; q++) {
+        const int i = q * S::THREADS + threadIdx.x, k = i / 4 % STEP;
+        if (S::COPIES_W % S::THREADS && i >= S::COPIES_W) break;
+        float *to = &tile->w[i / (STEP * 4) * S::LD_PANEL + i % (STEP * 4) * 4];
+        if (k < left) copy16(to, from->w[q], 16);
+        from->w[q] += STEP * KERNEL_LANES;
+    }
+}
+
+// Which row or output of a tile is the j-th of COUNT that a thread has, of `of` threads the `which`-th.
+template <int COUNT> static __device__ __forceinline__ int f32_place(int which, int of, int j)
+{
+    enum { FOURS = COUNT / 4 * 4 };
+    return j < FOURS ? (j / 4 * of + which) * 4 + j % 4 : FOURS * of + which * (COUNT % 4) + j % 4;
+}
+
+// Four neighbours of shared memory from the j-th of COUNT on, or what is left.
+template <int COUNT> static __device__ __forceinline__ void f32_take(const float *from, int j, float *to)
+{
+    if (j + 4 <= COUNT) {
+        const float4 v = *(const float4 *)from;
+        to[j] = v.x, to[j + 1] = v.y, to[j + 2] = v.z, to[j + 3] = v.w;
+    } else {
+#pragma unroll
+        for (int e = 0; e < COUNT % 4; e++)
+            to[j + e] = from[e];
+    }
+}
+
+template <class S> struct f32_part {
+    float a[S::M], w[S::N];
+};
+
+template <class S>
+static __device__ __forceinline__ void f32_take_part(const S &tile, int k, int down, int across,
+                                                     struct f32_part<S> *part)
+{
+#pragma unroll
+    for (int i = 0; i < S::M; i += 4)
+        f32_take<S::M>(&tile.a[k * S::LD_A + f32_place<S::M>(down, S::DOWN, i)], i, part->a);
+#pragma unroll
+    for (int j = 0; j < S::N; j += 4) {
+        const int output = f32_place<S::N>(across, S::ACROSS, j);
+        f32_take<S::N>(
+            &tile.w[output / KERNEL_LANES * S::LD_PANEL + k * KERNEL_LANES + output % KERNEL_LANES], j,
+            part->w);
+    }
+}
+
+template <class S>
+static __device__ __forceinline__ void f32_multiply(const struct f32_part<S> &part, float (&acc)[S::M][S::N])
+{
+#pragma unroll
+    for (int i = 0; i < S::M; i++)
+#pragma unroll
+        for (int j = 0; j < S::N; j++)
+            acc[i][j] = vf_fma(part.a[i], part.w[j], acc[i][j]);
+}
+
+template <class S>
+static __device__ __forceinline__ void f32_leave(const struct gemm_f32 &g, int row0, int rows, int output0,
+                                                 int outputs, int down, int across,
+                                                 const float (&acc)[S::M][S::N])
+{
+#pragma unroll
+    for (int i = 0; i < S::M; i++) {
+        const int row = row0 + f32_place<S::M>(down, S::DOWN, i);
+        if (row >= rows) continue;
+#pragma unroll
+        for (int j = 0; j < S::N; j += 4) {
+            const int output = output0 + f32_place<S::N>(across, S::ACROSS, j);
+            float v[4], *to = g.out + row * g.ldo + output;
+            if (output >= outputs) continue;
+#pragma unroll
+            for (int e = 0; e < 4 && j + e < S::N; e++)
+                v[e] = g.half ? vf_round_half(acc[i][j + e]) : acc[i][j + e];
+            if (j + 4 <= S::N)
+                *(float4 *)to = make_float4(v[0], v[1], v[2], v[3]);
+            else
+#pragma unroll
+                for (int e = 0; e < S::N % 4; e++)
+                    to[e] = v[e];
+        }
+    }
+}
+
+// What a thread multiplies is taken from shared memory a k ahead, over the barrier between tiles too.
+template <class S, int STAGES, int BLOCKS>
+static __global__ void __launch_bounds__(S::THREADS, BLOCKS)
+    f32_tiles(struct gemm_f32 g, int rows, int outputs)
+{
+    extern __shared__ __align__(16) char shared[];
+    S *const tiles = (S *)shared;
+    const int row0 = blockIdx.y * S::ROWS, output0 = blockIdx.x * S::OUTPUTS;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int down = warp / (S::ACROSS / 8) * 4 + lane / 8, across = warp % (S::ACROSS / 8) * 8 + lane % 8;
+    struct f32_source<S> from;
+    struct f32_part<S> part[2];
+    float acc[S::M][S::N] = {};
+    int left = g.depth, at = 0;
+    f32_begin(g, row0, rows, output0 / KERNEL_LANES, outputs / KERNEL_LANES, &from);
+#pragma unroll
+    for (int s = 0; s < STAGES - 1; s++) {
+        if (s * STEP < left) f32_fetch(&from, left - s * STEP, &tiles[s]);
+        __pipeline_commit();
+    }
+    __pipeline_wait_prior(STAGES - 2);
+    __syncthreads();
+    f32_take_part(tiles[0], 0, down, across, &part[0]);
+    for (int ahead = STAGES - 1; left >= STEP; left -= STEP) {
+        const int next = at + 1 == STAGES ? 0 : at + 1, far = left - (STAGES - 1) * STEP;
+#pragma unroll
+        for (int k = 0; k < STEP; k++) {
+            if (k + 1 < STEP) {
+                f32_take_part(tiles[at], k + 1, down, across, &part[(k + 1) % 2]);
+            } else {
+                __pipeline_wait_prior(STAGES - 2);
+                __syncthreads();
+                f32_take_part(tiles[next], 0, down, across, &part[(k + 1) % 2]);
+            }
+            if (k == 0) {
+                if (far > 0) f32_fetch(&from, far, &tiles[ahead]);
+                __pipeline_commit();
+            }
+            f32_multiply(part[k % 2], acc);
+        }
+        ahead = at, at = next;
+    }
+    for (int k = 0; k < left; k++) {
+        f32_take_part(tiles[at], k, down, across, &part[0]);
+        f32_multiply(part[0], acc);
+    }
+    f32_leave<S>(g, row0, rows, output0, outputs, down, across, acc);
+}
+
+template <class S, int STAGES, int BLOCKS>
+static void f32_launch(device_stream stream, const struct gemm_f32 *g, int rows, int outputs)
+{
+    const dim3 grid(blocks_of(outputs, S::OUTPUTS), blocks_of(rows, S::ROWS));
+    launch(f32_tiles<S, STAGES, BLOCKS>, grid, S::THREADS, STAGES * sizeof(S), stream, *g, rows, outputs);
+}
+
+// ---- large products: activations turned to [k][row] before, which takes less than turning them for each
+// tile
+// ----
+
+enum { TURN = 32 };
+
+static __global__ void turn_rows(const float *a, long lda, int rows, int depth, float *turned, long ld)
+{
+    __shared__ float tile[TURN][TURN + 1];
+    const int row0 = blockIdx.x * TURN, k0 = blockIdx.y * TURN, across = threadIdx.x % TURN,
+              down = threadIdx.x / TURN;
+#pragma unroll
+    for (int i = down; i < TURN; i += 8)
+        tile[i][across] = row0 + i < rows && k0 + across < depth ? a[(row0 + i) * lda + k0 + across] : 0;
+    __syncthreads();
+#pragma unroll
+    for (int i = down; i < TURN; i += 8)
+        if (k0 + i < depth) turned[(k0 + i) * ld + row0 + across] = tile[across][i];
+}
+
+typedef f32_shape<16, 16, 8, 16, 1> f32_large; // 128 x 256
+
+static long turned_rows(int rows)
+{
+    return (long)blocks_of(rows, f32_large::ROWS) * f32_large::ROWS;
+}
+
+// Are there tiles enough for all processors of a GPU?
+static bool enough(int rows, int outputs, int of_rows, int of_outputs)
+{
+    return blocks_of(rows, of_rows) * blocks_of(outputs, of_outputs) >= 200;
+}
+
+template <class S> static bool fits(int rows, int outputs)
+{
+    return outputs % S::OUTPUTS == 0 && enough(rows, outputs, S::ROWS, S::OUTPUTS);
+}
+
+enum { DEEP = 128 }; // where it pays to turn them
+
+size_t device_product_f32_bytes(int rows, int outputs, int depth)
+{
+    return depth >= DEEP && fits<f32_large>(rows, outputs)
+               ? (size_t)turned_rows(rows) * (size_t)depth * sizeof(float)
+               : 0;
+}
+
+static void f32_turned(device_stream stream, struct gemm_f32 g, int rows, int outputs, float *room)
+{
+    const long ld = turned_rows(rows);
+    const dim3 turns((unsigned)(ld / TURN), blocks_of(g.depth, TURN));
+    turn_rows<<<turns, TURN * 8, 0, stream>>>(g.a, g.lda, rows, g.depth, room, ld);
+    g.a = room, g.lda = ld;
+    f32_launch<f32_large, 2, 1>(stream, &g, rows, outputs);
+}
+
+void device_product_f32(device_stream stream, const struct gemm_f32 *g, int rows, int outputs, float *room)
+{
+    typedef f32_shape<8, 16, 8, 8> middle; // 64 x 128
+    typedef f32_shape<8, 16, 8, 6> six;    // 64 x 96
+    typedef f32_shape<8, 16, 8, 5> five;   // 64 x 80
+    typedef f32_shape<16, 16, 4, 4> small; // 64 x 64
+    typedef f32_shape<16, 16, 2, 2> tiny;  // 32 x 32
+    if (room)
+        f32_turned(stream, *g, rows, outputs, room);
+    else if (fits<middle>(rows, outputs))
+        f32_launch<middle, 2, 4>(stream, g, rows, outputs);
+    else if (fits<five>(rows, outputs))
+        f32_launch<five, 3, 3>(stream, g, rows, outputs);
+    else if (enough(rows, outputs, six::ROWS, six::OUTPUTS) && outputs > small::OUTPUTS)
+        f32_launch<six, 3, 3>(stream, g, rows, outputs);
+    else if (enough(rows, outputs, small::ROWS, small::OUTPUTS) && outputs >= small::OUTPUTS)
+        f32_launch<small, 2, 3>(stream, g, rows, outputs);
+    else
+        f32_launch<tiny, 2, 4>(stream, g, rows, outputs);
+}
+
+// ---- INT8 ----
 
 enum { DEPTH = 64, LD_CODES = DEPTH + 16 }; // of a tile, bytes; rows that a warp reads are in other banks
 
@@ -515,7 +527,7 @@ void device_product_s8(device_stream stream, const struct gemm_s8 *g, int rows, 
     typedef s8_shape<2, 4, 4, 1> large;  // 128 x 128
     typedef s8_shape<8, 1, 1, 3> narrow; // 128 x 96
     typedef s8_shape<2, 2, 2, 1> small;  // 64 x 64
-    if (enough(tiles(rows, outputs, large::ROWS, large::OUTPUTS)))
+    if (enough(rows, outputs, large::ROWS, large::OUTPUTS))
         s8_launch<large, 3, 2>(stream, g, rows, outputs);
     else if (outputs > small::OUTPUTS && outputs <= narrow::OUTPUTS)
         s8_launch<narrow, 3, 2>(stream, g, rows, outputs);

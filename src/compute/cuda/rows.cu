@@ -318,17 +318,20 @@ static __global__ void dequantize_rows(const int8_t *codes, long ldq, int width,
                                        struct parts parts, float *values, long ldv)
 {
     int first;
-    const int row = blockIdx.x, sample = part_of(parts, row, &first);
+    const int row = warp_row();
+    if (row >= parts.tokens) return;
+    const int sample = part_of(parts, row, &first);
     const float s = scale.many ? scale.many[scale.by_row ? row : sample] : scale.one;
-    for (int i = threadIdx.x; i < width; i += THREADS)
+#pragma unroll 4
+    for (int i = threadIdx.x % 32; i < width; i += 32)
         values[row * ldv + i] = (float)codes[row * ldq + i] * s;
 }
 
 void device_dequantize(device_stream stream, const int8_t *codes, long ldq, int width,
                        const struct device_scale *scale, const struct parts *parts, float *values, long ldv)
 {
-    dequantize_rows<<<(unsigned)parts->tokens, THREADS, 0, stream>>>(codes, ldq, width, *scale, *parts,
-                                                                     values, ldv);
+    dequantize_rows<<<blocks_of(parts->tokens, WARPS), THREADS, 0, stream>>>(codes, ldq, width, *scale,
+                                                                             *parts, values, ldv);
 }
 
 static __global__ void quotients_of(const float *from, int count, float by, float *to)
@@ -441,9 +444,9 @@ void device_find_broken(device_stream stream, const struct parts *parts, const f
     find_rows<<<blocks_of(parts->tokens, WARPS), THREADS, 0, stream>>>(*parts, rows, ld, width);
 }
 
-static __device__ void break_row(float *row, int width, int thread, int threads)
+static __device__ void break_row(float *row, int width) // by a warp
 {
-    for (int i = thread; i < width; i += threads)
+    for (int i = threadIdx.x % 32; i < width; i += 32)
         row[i] = quiet_nan();
 }
 
@@ -452,7 +455,7 @@ static __global__ void break_from(int rows, const float *from, long ld_from, int
 {
     const int row = warp_row();
     if (row >= rows || row_is_finite(from + row * ld_from, width_from)) return;
-    break_row(to + row * ld_to, width_to, threadIdx.x % 32, 32);
+    break_row(to + row * ld_to, width_to);
 }
 
 void device_break_rows(device_stream stream, int rows, const float *from, long ld_from, int width_from,
@@ -465,13 +468,15 @@ void device_break_rows(device_stream stream, int rows, const float *from, long l
 static __global__ void break_behind(struct parts parts, float *rows, long ld, int width)
 {
     int first;
-    const int row = blockIdx.x, sample = part_of(parts, row, &first);
-    if (row - first >= parts.broken[sample]) break_row(rows + row * ld, width, threadIdx.x, THREADS);
+    const int row = warp_row();
+    if (row >= parts.tokens) return;
+    const int sample = part_of(parts, row, &first);
+    if (row - first >= parts.broken[sample]) break_row(rows + row * ld, width);
 }
 
 void device_break_rest(device_stream stream, const struct parts *parts, float *rows, long ld, int width)
 {
-    break_behind<<<(unsigned)parts->tokens, THREADS, 0, stream>>>(*parts, rows, ld, width);
+    break_behind<<<blocks_of(parts->tokens, WARPS), THREADS, 0, stream>>>(*parts, rows, ld, width);
 }
 
 static __global__ void mark_rows(int count, const float *rows, long ld, int width, int8_t *finite)
@@ -486,15 +491,16 @@ void device_mark_finite(device_stream stream, int count, const float *rows, long
     mark_rows<<<blocks_of(count, WARPS), THREADS, 0, stream>>>(count, rows, ld, width, finite);
 }
 
-static __global__ void break_where(const int8_t *finite, float *rows, long ld, int width)
+static __global__ void break_where(int count, const int8_t *finite, float *rows, long ld, int width)
 {
-    if (!finite[blockIdx.x]) break_row(rows + blockIdx.x * ld, width, threadIdx.x, THREADS);
+    const int row = warp_row();
+    if (row < count && !finite[row]) break_row(rows + row * ld, width);
 }
 
 void device_break_marked(device_stream stream, int count, const int8_t *finite, float *rows, long ld,
                          int width)
 {
-    break_where<<<(unsigned)count, THREADS, 0, stream>>>(finite, rows, ld, width);
+    break_where<<<blocks_of(count, WARPS), THREADS, 0, stream>>>(count, finite, rows, ld, width);
 }
 
 // ---- for observers and tests ----
