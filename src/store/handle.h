@@ -4,7 +4,6 @@
 #ifndef SSMSWEEP_STORE_HANDLE_H
 #define SSMSWEEP_STORE_HANDLE_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -47,9 +46,8 @@ struct store {
     dev_t device;
     ino_t inode;
     unsigned long long size_bytes;
-    bool shows_holes;        // every block was there at the start, and the file system tells when one is gone
-    struct error loss;       // set once the file was seen to be lost
-    pthread_mutex_t looking; // for it
+    bool shows_holes;  // every block was there at the start, and the file system tells when one is gone
+    struct error loss; // set once the file was seen to be lost
 };
 
 // Where the store keeps the place of a dataset.

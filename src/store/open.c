@@ -134,7 +134,6 @@ static enum status open_file(struct store *store, const struct contents *content
     if (comm_agree(&store->comm, err) || open_sink(store, contents->io, err)) return err->status;
     const bool threaded = contents->io->driver == STORE_POSIX || store->comm.threads_may_call;
     store->n_runs = contents->plan->n_runs;
-    pthread_mutex_init(&store->looking, NULL);
     writer_open(&store->writer, store->sink, most_bytes(contents), contents->plan->n_runs, threaded, err);
     return comm_agree(&store->comm, err);
 }
@@ -145,7 +144,6 @@ enum status store_close(struct store *store, struct error *err)
 {
     if (!store) return err->status;
     writer_close(store->writer);
-    if (store->writer) pthread_mutex_destroy(&store->looking);
     if (store->sink) write_look(store);
     sink_close(store->sink, &store->loss, err);
     if (store->locked >= 0) close(store->locked);

@@ -81,12 +81,9 @@ void write_look(struct store *store)
 
 static enum status check_still_there(struct store *store, struct error *err)
 {
-    pthread_mutex_lock(&store->looking);
     write_look(store);
-    const enum status status = store->loss.status;
-    if (status) *err = store->loss;
-    pthread_mutex_unlock(&store->looking);
-    return status;
+    if (store->loss.status) *err = store->loss;
+    return store->loss.status;
 }
 
 enum status store_still_there(struct store *store, struct error *err)
@@ -237,12 +234,7 @@ enum status store_widen(struct store *store, int samples, struct error *err)
     if (!expected) return error_memory(err, (size_t)samples * sizeof *expected, "samples under way");
     store->expected = expected;
     store->n_expected = 0;
-    return writer_widen(store->writer, samples * store->n_runs, err);
-}
-
-bool store_share(struct store *store, bool shared)
-{
-    return writer_share(store->writer, shared);
+    return writer_widen(store->writer, samples * store->n_runs, samples, err);
 }
 
 void store_expect(struct store *store, const int *samples, int count)
@@ -298,14 +290,14 @@ enum status store_write_metrics(struct store *store, int run, int sample, const 
         [DATA_ISOLATED] = metrics->isolated};
     for (int d = DATA_FIRST_METRIC; d < LAYOUT_DATA; d++) {
         const struct slot slot = slot_of(store, (enum layout_data)d, run, sample);
-        if (slot.of.data &&
+        if (slot.of.data && rows[d] &&
             writer_put(store->writer, under_way(store, run, sample), &slot, rows[d], slot.row_bytes, err))
             return err->status;
     }
     return STATUS_OK;
 }
 
-enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err)
+enum status store_write_end(struct store *store, int run, int sample, float seconds, struct error *err)
 {
     const struct writer_account account = {.digest = digest_slot(store, run, sample),
                                            .seconds = slot_of(store, DATA_SECONDS, run, sample),
@@ -315,8 +307,18 @@ enum status store_write_done(struct store *store, int run, int sample, float sec
         store_write_cancel(store, run, sample);
         return err->status;
     }
-    writer_put_account(store->writer, under_way(store, run, sample), &account, seconds, err);
+    return writer_put_account(store->writer, under_way(store, run, sample), &account, seconds, err);
+}
+
+enum status store_write_settle(struct store *store, int run, int sample, struct error *err)
+{
     return writer_settle(store->writer, under_way(store, run, sample), err);
+}
+
+enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err)
+{
+    store_write_end(store, run, sample, seconds, err);
+    return store_write_settle(store, run, sample, err);
 }
 
 void store_write_cancel(struct store *store, int run, int sample)

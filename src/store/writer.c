@@ -40,7 +40,6 @@ struct writer {
     struct under_way *runs;
     int n_runs;
     unsigned char *ring; // NULL: no thread
-    bool shared;         // and what is put goes past it
     size_t ring_bytes;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -174,7 +173,7 @@ enum status writer_put(struct writer *writer, int run, const struct slot *slot, 
                        size_t bytes, struct error *err)
 {
     if (need_hash(writer, run, err)) return err->status;
-    if (!writer->ring || writer->shared) {
+    if (!writer->ring) {
         struct error *failure = &writer->runs[run].failure;
         if (!failure->status) write_data(writer, run, slot, data, bytes, failure);
         if (failure->status) *err = *failure;
@@ -193,7 +192,7 @@ enum status writer_put_account(struct writer *writer, int run, const struct writ
                                float seconds, struct error *err)
 {
     if (need_hash(writer, run, err)) return err->status;
-    if (!writer->ring || writer->shared) {
+    if (!writer->ring) {
         struct error *failure = &writer->runs[run].failure;
         if (!failure->status) write_account(writer, run, account, seconds, failure);
         if (failure->status) *err = *failure;
@@ -206,17 +205,6 @@ enum status writer_put_account(struct writer *writer, int run, const struct writ
     record->seconds = seconds;
     publish(writer, record);
     return STATUS_OK;
-}
-
-bool writer_share(struct writer *writer, bool shared)
-{
-    if (!writer->sink->kind->shared) return false;
-    pthread_mutex_lock(&writer->lock);
-    while (writer->taken != writer->put)
-        pthread_cond_wait(&writer->emptied, &writer->lock);
-    pthread_mutex_unlock(&writer->lock);
-    writer->shared = shared;
-    return true;
 }
 
 enum status writer_settle(struct writer *writer, int run, struct error *err)
@@ -289,8 +277,27 @@ enum status writer_open(struct writer **writer, struct sink *sink, size_t most_b
     return err->status;
 }
 
-enum status writer_widen(struct writer *writer, int runs, struct error *err)
+// A ring that cannot be had stays as it is.
+static void widen_ring(struct writer *writer, int times)
 {
+    const size_t most = WRITER_MOST_BYTES / writer->ring_bytes;
+    const size_t bytes = writer->ring_bytes * (most < (size_t)times ? most : (size_t)times);
+    void *ring;
+    if (bytes <= writer->ring_bytes || posix_memalign(&ring, RECORD_ROOM, bytes) != 0) return;
+    pthread_mutex_lock(&writer->lock); // the thread sleeps
+    if (writer->put == writer->taken) {
+        unsigned char *before = writer->ring;
+        writer->ring = ring, writer->ring_bytes = bytes;
+        writer->put = writer->taken = 0;
+        ring = before;
+    }
+    pthread_mutex_unlock(&writer->lock);
+    free(ring);
+}
+
+enum status writer_widen(struct writer *writer, int runs, int times, struct error *err)
+{
+    if (writer->ring) widen_ring(writer, times);
     if (runs <= writer->n_runs) return STATUS_OK;
     struct under_way *more = realloc(writer->runs, (size_t)runs * sizeof *more);
     if (!more) return error_memory(err, (size_t)runs * sizeof *more, "a writer");

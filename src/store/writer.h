@@ -25,8 +25,10 @@ enum status writer_open(struct writer **writer, struct sink *sink, size_t most_b
                         struct error *err);
 // Waits for what is under way; loses what writer_settle() did not ask about.  NULL is fine.
 void writer_close(struct writer *writer);
-// From now on there are so many runs, not fewer than before; nothing may be under way.
-enum status writer_widen(struct writer *writer, int runs, struct error *err);
+// From now on there are so many runs, not fewer than before, and the ring is so many times as large, up to
+// WRITER_MOST_BYTES; nothing may be under way.
+enum { WRITER_MOST_BYTES = 512 << 20 };
+enum status writer_widen(struct writer *writer, int runs, int times, struct error *err);
 
 // Copies `bytes` of data, to be put into the slot and to count in the digest of the sample of this run (0 to
 // runs - 1); waits while the ring is full.  An error is that of an earlier write of the run: nothing more is
@@ -37,10 +39,6 @@ enum status writer_put(struct writer *writer, int run, const struct slot *slot, 
 // Ends a sample: digest, seconds and state, in this order and behind its data.
 enum status writer_put_account(struct writer *writer, int run, const struct writer_account *account,
                                float seconds, struct error *err);
-
-// Waits until all is written.  Until it is called again with false, all that is put is written before the
-// call returns, and several threads may call for different runs at once.  False: the sink is for one thread.
-bool writer_share(struct writer *writer, bool shared);
 
 // Waits until all is written.  Afterwards the run is as new: a sample begun is forgotten, and so is a
 // failure.

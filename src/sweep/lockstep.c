@@ -57,10 +57,8 @@ static bool take_tables(struct lockstep *l)
     l->no_scales = malloc(plan_observed(plan) * sizeof *l->no_scales);
     l->found = calloc(MEASURING * (size_t)plan->arch->n_components * samples, sizeof *l->found);
     l->seeds = malloc(samples * sizeof *l->seeds);
-    l->failures = malloc(lanes * samples * sizeof *l->failures);
     l->samples = malloc(3 * samples * sizeof *l->samples);
-    if (!l->buffers.lanes || !l->ends || !l->all || !l->no_scales || !l->found || !l->seeds || !l->failures ||
-        !l->samples)
+    if (!l->buffers.lanes || !l->ends || !l->all || !l->no_scales || !l->found || !l->seeds || !l->samples)
         return false;
     l->lengths = l->samples + samples, l->firsts = l->lengths + samples;
     for (size_t i = 0; i < lanes; i++) {
@@ -104,7 +102,6 @@ void lockstep_close(struct lockstep *lockstep)
     free(lockstep->no_scales);
     free(lockstep->found);
     free(lockstep->seeds);
-    free(lockstep->failures);
     free(lockstep->samples);
     free(lockstep);
 }

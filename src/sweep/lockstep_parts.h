@@ -39,12 +39,11 @@ struct lockstep {
     struct end_of_model *ends; // of all lanes, and apart
     struct measured *found;    // of the ring
     struct measuring ring[MEASURING];
-    long begun, taken;      // of it
-    int summing;            // of those that the backend was asked for
-    long reference_stamp;   // counts what the outputs that are kept of the reference have been
-    double a_second;        // of what lanes spent
-    uint64_t *seeds;        // [samples]
-    struct error *failures; // [lanes][samples] of what is stored at once
+    long begun, taken;    // of it
+    int summing;          // of those that the backend was asked for
+    long reference_stamp; // counts what the outputs that are kept of the reference have been
+    double a_second;      // of what lanes spent
+    uint64_t *seeds;      // [samples]
     struct group_buffers buffers;
     // the samples at work, one behind the other
     int n_lanes, n_samples, tokens;
@@ -95,10 +94,11 @@ void lockstep_measured(struct lockstep *l);
 // What a lane took since `started`, or of a device what it costs.
 void lockstep_spend(struct lockstep *l, struct lane *lane, double started, double cost);
 
-// Into the result file: a component of all samples at hand, and at the end all that is measured; failures are
-// the lanes'.
+// Into the result file: a component of all samples at hand; of a device what is measured of the layers, once
+// it is there; and at the end what is left.  Failures are the lanes'.
 void lockstep_store_output(struct lockstep *l, struct lane *lane, int layer, int component,
                            const float *values, int width);
+void lockstep_store_layers(struct lockstep *l);
 void lockstep_store(struct lockstep *l, struct finished *finished);
 // Nothing of them.
 void lockstep_cancel(struct lockstep *l);

@@ -179,6 +179,7 @@ bool lockstep_predict(struct lockstep *l, struct scheduler *scheduler)
     }
     for (int s = 0; s < l->n_samples && l->worker->plan->logits && stores; s++)
         if (!predict_sample(l, s, scheduler)) return false;
+    if (!l->shape.on_host) lockstep_store_layers(l);
     if (l->worker->plan->logits && stores) take_rest(l);
     for (int i = 0; i < l->n_lanes; i++)
         share_predictions(l, &l->buffers.lanes[i]);

@@ -35,7 +35,7 @@ struct due {
     void *to;
     size_t bytes;
     bool measured;
-    char made[];
+    _Alignas(16) char made[];
 };
 
 enum { MOST_ARENAS = 16 };

@@ -136,22 +136,22 @@ struct store_metrics {
     const struct end_of_model *end_apart;
     const struct accumulator *isolated; // of other runs, with --isolated: as moments, each layer by itself
 };
-// Local: behind the outputs, as these.  Nothing where the plan keeps no metrics.
+// Local: behind the outputs, as these.  Nothing where the plan keeps no metrics.  What is NULL is left for
+// another call; they are written in the order of the members but for `isolated`, which is the last.
 enum status store_write_metrics(struct store *store, int run, int sample, const struct store_metrics *metrics,
                                 struct error *err);
-// Local: waits until all that is written, then adds its digest and marks (run, sample) done.
+// Local: adds the digest and marks (run, sample) done behind all that; the second waits until it is written,
+// and says whether that failed.  Both at once.
+enum status store_write_end(struct store *store, int run, int sample, float seconds, struct error *err);
+enum status store_write_settle(struct store *store, int run, int sample, struct error *err);
 enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err);
 // Local: after a pass that stopped, in place of store_write_done(), and after an error of the two before.
 void store_write_cancel(struct store *store, int run, int sample);
-// Local, while nothing is under way: so many samples of each run may be from now on.
+// Local, while nothing is under way: so many samples of each run may be from now on, and there is room for
+// more of them on their way to the file.
 enum status store_widen(struct store *store, int samples, struct error *err);
 // Local: these are the samples of which outputs and metrics come next, in any order; up to that number.
 void store_expect(struct store *store, const int *samples, int count);
-
-// Local.  Until it is called again with false, several threads may write outputs, metrics and ends of
-// different samples of runs at once, and what they write is in the file when the call returns.  False: the
-// driver takes one at a time.
-bool store_share(struct store *store, bool shared);
 
 // Bytes that a rank holds on their way to the file.
 size_t store_room_bytes(const struct plan *plan, const struct dims *dims, const struct corpus *corpus,

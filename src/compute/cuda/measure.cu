@@ -206,12 +206,11 @@ static __global__ void __launch_bounds__(SIDE_THREADS, 4)
 
 // ---- a block: what lies around the means of the one before, and bins ----
 
-// profile_bin()
+// profile_bin() by the upper half of |d|.
 static __device__ __forceinline__ int bin_of(double size)
 {
     const int half_octave = __double2hiint(size) >> 19, bin = half_octave - 2 * (1023 + PROFILE_LOWEST) + 2;
-    if (half_octave == 0) return PROFILE_ZERO;
-    return min(max(bin, (int)PROFILE_BELOW), (int)PROFILE_ABOVE);
+    return half_octave == 0 ? (int)PROFILE_ZERO : min(max(bin, (int)PROFILE_BELOW), (int)PROFILE_ABOVE);
 }
 
 struct centres {
@@ -241,8 +240,10 @@ static __device__ __forceinline__ double lane_add(struct lane_sums *s, const str
     s->squares[1] = vd_fma(y, y, s->squares[1]);
     s->products = vd_fma(x, y, s->products);
     s->diff_squares = vd_fma(z, z, s->diff_squares);
-    if (d < s->diff_min) s->diff_min = d;
-    if (d > s->diff_max) s->diff_max = d;
+    if (d < s->diff_min || d > s->diff_max) { // seldom
+        if (d < s->diff_min) s->diff_min = d;
+        if (d > s->diff_max) s->diff_max = d;
+    }
     return fabs(d);
 }
 
@@ -253,13 +254,39 @@ static __device__ __forceinline__ int spoiled_bin(float a, float b)
     return d == d ? (int)PROFILE_ABOVE : -1;
 }
 
+// bins: a column of them.  PROFILED: they are wanted.  SPOILED: there may be NaN and Inf.
+template <bool PROFILED, bool SPOILED>
 static __device__ __forceinline__ void lane_pair(struct lane_sums *s, const struct centres &c, float a,
                                                  float b, uint32_t *bins)
 {
-    const bool finite = is_finite(a) && is_finite(b);
-    const double size = lane_add(s, c, is_finite(a) ? a : 0.0f, is_finite(b) ? b : 0.0f);
+    const bool finite = !SPOILED || (is_finite(a) && is_finite(b));
+    const double size =
+        lane_add(s, c, !SPOILED || is_finite(a) ? a : 0.0f, !SPOILED || is_finite(b) ? b : 0.0f);
+    if (!PROFILED) return;
     const int bin = finite ? bin_of(size) : spoiled_bin(a, b);
-    if (bins && bin >= 0) atomicAdd(&bins[bin * SUM_LANES], 1u);
+    if (!SPOILED || bin >= 0) atomicAdd(&bins[bin * SUM_LANES], 1u);
+}
+
+enum { AHEAD = 4 }; // pairs of a thread that are loaded together
+
+// Lane j of a block.
+template <bool PROFILED, bool SPOILED>
+static __device__ __forceinline__ void lane_pairs(struct lane_sums *s, const struct centres &c,
+                                                  const float *ref, const float *mode, int count, int j,
+                                                  uint32_t *bins)
+{
+    int i = j;
+    for (; i + (AHEAD - 1) * SUM_LANES < count; i += AHEAD * SUM_LANES) {
+        float a[AHEAD], b[AHEAD];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            a[k] = ref[i + k * SUM_LANES], b[k] = mode[i + k * SUM_LANES];
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++)
+            lane_pair<PROFILED, SPOILED>(s, c, a[k], b[k], bins);
+    }
+    for (; i < count; i += SUM_LANES)
+        lane_pair<PROFILED, SPOILED>(s, c, ref[i], mode[i], bins);
 }
 
 // Extremes of eight lanes, the lowest lane of equals; for all of them.
@@ -321,8 +348,6 @@ static __device__ bool is_spoiled(const struct pair_block &block)
     return block.nonfinite[0] || block.nonfinite[1];
 }
 
-enum { AHEAD = 4 }; // pairs of a thread that are loaded together
-
 // Eight threads have a piece.
 static __device__ void sum_pieces(const struct device_pairs &pairs, const struct device_sums &sums)
 {
@@ -372,22 +397,16 @@ static __global__ void __launch_bounds__(WARPS *WARP, 8)
         bins[i] = 0;
     __syncwarp();
     const int count = works ? place.count : 0;
-    int i = j;
-    for (; i + (AHEAD - 1) * SUM_LANES < count; i += AHEAD * SUM_LANES) {
-        float a[AHEAD], b[AHEAD];
-#pragma unroll
-        for (int k = 0; k < AHEAD; k++)
-            a[k] = ref[i + k * SUM_LANES], b[k] = mode[i + k * SUM_LANES];
-#pragma unroll
-        for (int k = 0; k < AHEAD; k++)
-            lane_pair(&s, c, a[k], b[k], profiled ? bins + j : NULL);
-    }
-    for (; i < count; i += SUM_LANES)
-        lane_pair(&s, c, ref[i], mode[i], profiled ? bins + j : NULL);
+    const bool spoiled = works && is_spoiled(sums.blocks[own]), any = __any_sync(all_lanes, spoiled);
+    if (any)
+        lane_pairs<true, true>(&s, c, ref, mode, count, j, bins + j);
+    else if (profiled)
+        lane_pairs<true, false>(&s, c, ref, mode, count, j, bins + j);
+    else
+        lane_pairs<false, false>(&s, c, ref, mode, count, j, bins + j);
     __syncwarp();
     store_sums(&sums.blocks[own], s, works && j == 0);
-    const bool spoiled = works && is_spoiled(sums.blocks[own]);
-    if (__any_sync(all_lanes, spoiled)) {
+    if (any) {
         double squares = 0, abs = 0;
         if (spoiled) spoiled_sums(ref, mode, place.count, j, &squares, &abs);
         __syncwarp();

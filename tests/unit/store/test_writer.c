@@ -130,6 +130,9 @@ static void check_samples(bool threaded, int settle_each)
     for (int s = 0; s < SAMPLES; s++) {
         put_sample(writer, s);
         if (s % settle_each == 0) assert_int_equal(writer_settle(writer, 0, &err), STATUS_OK);
+        if (s != SAMPLES / 2) continue;
+        assert_int_equal(writer_settle(writer, 0, &err), STATUS_OK);
+        assert_int_equal(writer_widen(writer, 7, 3, &err), STATUS_OK); // and what follows goes on as before
     }
     assert_int_equal(writer_settle(writer, 0, &err), STATUS_OK);
     unsigned char *data = read_file((size_t)STATES + SAMPLES);
