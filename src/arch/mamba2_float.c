@@ -16,6 +16,7 @@ struct layer {
     const struct mamba2_float_layer *p;
     struct mamba2_width width;
     bool half;
+    float *state; // where the scan leaves it; NULL: nobody looks at that of samples that go together
 };
 
 // r = r + h; x̂ = r / sqrt(mean(r²) + eps); n = x̂ · w_norm; z, x, B, C, dt = n W_inᵀ
@@ -69,7 +70,8 @@ static void scan_tokens(const struct layer *l)
                             .half = l->half,
                             .delta = w->delta,
                             .dA = w->dA,
-                            .state = w->state};
+                            .of_samples = l->pass->samples > 0 && l->state,
+                            .state = l->state ? l->state : w->state};
     l->on->ssd(l->batch, &ssd);
 }
 
@@ -110,19 +112,19 @@ static bool give_inputs(const struct layer *l)
 
 // ---- observers ----
 
-// One part of what a step leaves, as one row.
+// One part of what a step leaves: as one row, or of samples that go together as it stands.
 static void observe_part(const struct layer *l, int site, const float *values, long ld, int width,
                          const int32_t *order, const struct hadamard *rotation)
 {
     float *room = l->pass->room;
     const struct seen seen = {
         .values = values, .ld = ld, .width = width, .order = order, .rotation = rotation};
-    const int count = l->batch->tokens * width;
-    const float *found = l->on->give(l->batch, &seen, room);
-    if (found != room) memcpy(room, found, (size_t)count * sizeof *room);
-    memset(room + count, 0, (size_t)(round_up16(count) - count) * sizeof *room);
-    const struct observed observed = {room, 1, round_up16(count), {{0, count}}, 1, .scratch = room};
-    l->pass->observe(l->pass, site, &observed);
+    const int count = l->batch->tokens * width, padded = round_up16(count);
+    const struct observed row = {room, 1, padded, {{0, count}}, 1, .scratch = room};
+    const struct observed rows = {room, l->batch->tokens, width, {{0, width}}, 1, .scratch = room};
+    l->on->keep(l->batch, &seen, room);
+    if (padded > count) l->on->zero(l->batch, room + count, padded - count);
+    l->pass->observe(l->pass, site, l->pass->samples > 0 ? &rows : &row);
 }
 
 static void observe(const struct layer *l)
@@ -153,8 +155,13 @@ static void observe(const struct layer *l)
         observe_part(l, parts[i].site, parts[i].values, parts[i].ld, parts[i].width,
                      parts[i].site == MAMBA2_SITE_OUT_PROJ_INPUT && groups ? groups->channels : NULL,
                      parts[i].rotation);
-    const struct observed state = {l->w->state, (long)w->H * l->d->d_state, w->ldP, {{0, l->d->head_dim}},
-                                   1,           .scratch = l->pass->room};
+    const struct observed state = {l->state,
+                                   (long)w->H * l->d->d_state,
+                                   w->ldP,
+                                   {{0, l->d->head_dim}},
+                                   1,
+                                   .scratch = l->pass->room,
+                                   .of_samples = true};
     l->pass->observe(l->pass, MAMBA2_SITE_STATE, &state);
 }
 
@@ -167,50 +174,93 @@ static void take_most(float *most, const float *x, long count, long stride)
         if (fabsf(x[i * stride]) > *most) *most = fabsf(x[i * stride]);
 }
 
-// Every channel of u, and of the state, counts in the group of its place, B and C in their own groups.
-static void observe_groups(const struct layer *l)
+// Every channel of u counts in the group of its place, B and C in their own groups.
+static void observe_groups(const struct layer *l, const float *conv, long tokens, float *most)
 {
     const struct mamba2_width *w = &l->width;
     const struct layer_groups *groups = l->pass->groups;
     const struct groups_scales at = groups_scales(l->d);
-    const long N = l->d->d_state, P = l->d->head_dim, L = l->batch->tokens;
-    float *most = l->pass->group_most;
+    const long N = l->d->d_state;
     memset(most, 0, (size_t)at.count * sizeof *most);
-    for (int place = 0; place < w->I; place++) {
-        const long channel = groups->channels[place], group = groups->of_place[place];
-        const float *state = l->w->state + channel / P * N * w->ldP + channel % P;
-        take_most(most + at.u + group, l->w->conv + channel, L, w->ld_conv);
-        for (long n = 0; n < N; n++)
-            take_most(most + at.state + group * N + n, state + n * w->ldP, 1, 1);
-    }
+    for (int place = 0; place < w->I; place++)
+        take_most(most + at.u + groups->of_place[place], conv + groups->channels[place], tokens, w->ld_conv);
     for (int i = 0; i < w->BC; i++) {
-        take_most(most + at.B + i / N, l->w->conv + w->I + i, L, w->ld_conv);
-        take_most(most + at.C + i / N, l->w->conv + w->I + w->BC + i, L, w->ld_conv);
+        take_most(most + at.B + i / N, conv + w->I + i, tokens, w->ld_conv);
+        take_most(most + at.C + i / N, conv + w->I + w->BC + i, tokens, w->ld_conv);
+    }
+}
+
+// So does every channel of the state.
+static void observe_group_states(const struct layer *l, const float *states, float *most)
+{
+    const struct mamba2_width *w = &l->width;
+    const struct layer_groups *groups = l->pass->groups;
+    const long N = l->d->d_state, P = l->d->head_dim;
+    most += groups_scales(l->d).state;
+    for (int place = 0; place < w->I; place++) {
+        const long channel = groups->channels[place];
+        const float *state = states + channel / P * N * w->ldP + channel % P;
+        for (long n = 0; n < N; n++)
+            take_most(most + groups->of_place[place] * N + n, state + n * w->ldP, 1, 1);
     }
 }
 
 // mean over the tokens of |u|, summed in FP32 in their order
-static void average_channels(const struct layer *l)
+static void average_channels(const struct layer *l, const float *conv, int tokens, float *means)
 {
-    float *means = l->pass->channel_means;
     memset(means, 0, (size_t)l->width.I * sizeof *means);
-    for (int t = 0; t < l->batch->tokens; t++)
+    for (int t = 0; t < tokens; t++)
         for (int i = 0; i < l->width.I; i++)
-            means[i] += fabsf(l->w->conv[t * (long)l->width.ld_conv + i]);
+            means[i] += fabsf(conv[t * (long)l->width.ld_conv + i]);
     for (int i = 0; i < l->width.I; i++)
-        means[i] /= (float)l->batch->tokens;
+        means[i] /= (float)tokens;
+}
+
+// On the host; NULL where it could not be had.
+static const float *here(const struct layer *l, const float *values, long count)
+{
+    return l->on->fetch ? l->on->fetch(l->batch, values, count) : values;
+}
+
+// What groups are asked for, of each sample.
+static void observe_channels(const struct layer *l)
+{
+    const struct pass *p = l->pass;
+    const int samples = p->samples > 0 ? p->samples : 1;
+    const long states = (long)l->width.H * l->d->d_state * l->width.ldP;
+    const float *conv = here(l, l->w->conv, l->batch->tokens * (long)l->width.ld_conv);
+    for (int s = 0; conv && s < samples; s++) {
+        const int tokens = p->samples > 0 ? p->lengths[s] : l->batch->tokens;
+        if (p->group_most) observe_groups(l, conv, tokens, p->group_most + s * p->group_row);
+        if (p->channel_means) average_channels(l, conv, tokens, p->channel_means + s * p->means_row);
+        conv += tokens * (long)l->width.ld_conv;
+    }
+    const float *state = p->group_most && l->state ? here(l, l->state, samples * states) : NULL;
+    for (int s = 0; state && s < samples; s++)
+        observe_group_states(l, state + s * states, p->group_most + s * p->group_row);
+}
+
+// Where the scan leaves its state for observers: of each sample, where some go together.
+static float *place_of_state(const struct pass *pass, const struct mamba2_width *w)
+{
+    const struct mamba2_work *work = pass->work;
+    if (pass->samples == 0) return work->state;
+    if (!pass->observe) return NULL;
+    return pass->batch->backend->per_sample(pass->batch, (long)w->H * pass->dims->d_state * w->ldP);
 }
 
 bool mamba2_layer_float(const struct pass *pass)
 {
+    const struct mamba2_width width = mamba2_width_of(pass->dims);
     const struct layer l = {.pass = pass,
                             .on = pass->batch->backend,
                             .batch = pass->batch,
                             .d = pass->dims,
                             .w = pass->work,
                             .p = pass->weights,
-                            .width = mamba2_width_of(pass->dims),
-                            .half = pass->recipe->precision == PRECISION_FP16};
+                            .width = width,
+                            .half = pass->recipe->precision == PRECISION_FP16,
+                            .state = place_of_state(pass, &width)};
     const int D = pass->dims->d_model, I = pass->dims->d_inner;
     pass->batch->broken = pass->batch->tokens; // no cast hides what is not finite
     project_in(&l);
@@ -221,8 +271,7 @@ bool mamba2_layer_float(const struct pass *pass)
     if (!give(&l, MAMBA2_SSM_OUTPUT, l.w->y, l.width.ldI, I)) return false;
     norm_gated(&l);
     if (pass->observe) observe(&l);
-    if (pass->group_most) observe_groups(&l);
-    if (pass->channel_means) average_channels(&l);
+    if (pass->group_most || pass->channel_means) observe_channels(&l);
     if (!give(&l, MAMBA2_NORM_OUTPUT, l.w->normed, l.width.ldI, I)) return false;
     product(pass, l.w->normed, l.width.ldI, l.p->out_proj, I, pass->h, l.width.ldD); // o = v W_outᵀ
     return give(&l, MAMBA2_MIXER_OUTPUT, pass->h, l.width.ldD, D);

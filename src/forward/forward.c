@@ -273,6 +273,10 @@ bool forward_step(struct forward *forward, struct stream *stream, const struct r
         .channel_means = observation && observation->channel_means
                              ? observation->channel_means + (long)layer * d->d_inner
                              : NULL,
+        .samples = observation ? observation->samples : 0,
+        .lengths = observation ? observation->lengths : NULL,
+        .group_row = observation ? observation->row : 0,
+        .means_row = (long)d->n_layer * d->d_inner,
         .context = &sink};
     forward->batch->tokens = length;
     return d->arch->layer(&pass);

@@ -80,7 +80,7 @@ static void look_there(const struct pass *pass, int site, const struct observed 
     pass->batch->backend->look(pass->batch, &look);
     for (int s = 0; s < observation->samples; s++) {
         const struct quantile place = place_of(observed, observation, s);
-        observation->numbers[s * sites + at] =
+        observation->numbers[s * observation->row + at] =
             ranked ? quantile_between(&place, number_of(found[s].bits), number_of(found[s].next))
                    : number_of(found[s].bits);
     }

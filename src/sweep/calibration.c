@@ -283,7 +283,8 @@ static bool look_at(struct calibration *calibration, const int *samples, int cou
     for (int at = 0, n; at < count; at += n) {
         struct observation observation = {.observers = &worker->plan->observers,
                                           .numbers = numbers_at(calibration, at),
-                                          .histogram = histogram_at(calibration, at)};
+                                          .histogram = histogram_at(calibration, at),
+                                          .row = (long)row_of(worker->plan)};
         calibration->pass = 0;
         n = device_look(worker->gpu, samples + at, count - at, &observation, &capture);
         if (n == 0) return false;

@@ -47,10 +47,11 @@ bool device_can_look(const struct worker *worker);
 // Local.  Makes ready for passes of up to so many samples; false: there are none, the log says why.
 bool device_begin_look(struct device *device, int samples);
 void device_end_look(struct device *device);
+void device_renew(struct device *device); // the weights have changed since
 
 // Local.  One pass over those samples of the calibration that fit, of samples[0 .. count) the first; returns
-// their number.  observation: numbers and histogram are theirs, with room for `count`.  0: the time of grace
-// is over, or the processor is to do it; the log says why.
+// their number.  observation: what is asked for is theirs, with room for `count`; `row` is given.  0: the
+// time of grace is over, or the processor is to do it; the log says why.
 int device_look(struct device *device, const int *samples, int count, struct observation *observation,
                 const struct capture *capture);
 

@@ -243,7 +243,7 @@ bool device_can_look(const struct worker *worker)
 {
     const struct dims *dims = worker->dims;
     const long long numbers = 2LL * at_least(dims->d_inner, dims->d_model) * worker->calibration->max_tokens;
-    return dims->chunk_size == 0 && !dims->grouped && numbers <= UINT32_MAX;
+    return numbers <= UINT32_MAX;
 }
 
 bool device_begin_look(struct device *device, int samples)
@@ -253,6 +253,7 @@ bool device_begin_look(struct device *device, int samples)
     if (!device_works(d)) return false;
     const struct worker *worker = d->worker;
     const int tokens = tokens_that_pay(worker, samples, worker->calibration->max_tokens);
+    close_batch(d);
     d->n_look = samples;
     d->lengths = malloc((size_t)samples * sizeof *d->lengths);
     d->found = malloc((size_t)samples * sizeof *d->found);
@@ -278,6 +279,11 @@ void device_end_look(struct device *device)
     device->ids = NULL, device->lengths = NULL, device->found = NULL;
 }
 
+void device_renew(struct device *device)
+{
+    if (device) close_batch(device);
+}
+
 // Lines up as many samples as fit; *tokens: theirs.
 static int line_up(struct device *d, const int *samples, int count, int *tokens)
 {
@@ -296,10 +302,12 @@ static int line_up(struct device *d, const int *samples, int count, int *tokens)
 
 static void forget(struct observation *observation, int samples, const struct dims *dims)
 {
-    const size_t numbers = (size_t)samples * (size_t)dims->n_layer * (size_t)dims->arch->n_sites;
-    memset(observation->numbers, 0, numbers * sizeof *observation->numbers);
+    const size_t counts = (size_t)samples * (size_t)dims->n_layer * (size_t)dims->arch->n_sites;
+    if (observation->numbers)
+        memset(observation->numbers, 0,
+               (size_t)samples * (size_t)observation->row * sizeof *observation->numbers);
     if (observation->histogram)
-        memset(observation->histogram, 0, numbers * HISTOGRAM_BINS * sizeof *observation->histogram);
+        memset(observation->histogram, 0, counts * HISTOGRAM_BINS * sizeof *observation->histogram);
 }
 
 // What becomes of a pass that failed: true if it is to be tried again.

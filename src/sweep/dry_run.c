@@ -189,6 +189,7 @@ static void run_observation(struct stand *s)
                                             .numbers = s->observed,
                                             .histogram = s->counts,
                                             .samples = s->on_host ? 0 : s->samples,
+                                            .row = s->model->dims.arch->n_sites,
                                             .lengths = s->lengths,
                                             .found = s->looked};
     forward_observe(s->forward, &observation, s->ids, s->tokens, NULL);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device.h"
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/sweep/progress.h"
 #include "ssmsweep/sweep/scheduler.h"
@@ -41,7 +42,9 @@ enum status head_groups_settle(struct sweep *sweep, struct error *err)
 struct looking {
     const struct worker *worker;
     struct scheduler *scheduler;
-    float *means; // [n_layer][I] of the sample at work
+    struct task *task;
+    int together; // samples on a GPU; 0: there is none
+    float *means; // [n_layer][I] of the sample at work, or of each that goes together
     float *most;  // of all samples
     size_t count;
     int sample;
@@ -53,6 +56,12 @@ static bool look_around(void *context, int layer)
     (void)layer;
     scheduler_poll(looking->scheduler);
     return !scheduler_overdue(looking->scheduler);
+}
+
+static void take_most(struct looking *looking, const float *means)
+{
+    for (size_t i = 0; i < looking->count; i++)
+        if (means[i] > looking->most[i]) looking->most[i] = means[i];
 }
 
 static enum status look_at_sample(void *context, int sample, struct scheduler *scheduler, struct error *err)
@@ -67,10 +76,38 @@ static enum status look_at_sample(void *context, int sample, struct scheduler *s
                          corpus->ids + (size_t)sample * (size_t)corpus->max_tokens, corpus->length[sample],
                          &capture))
         return worker_overdue(looking->worker, err);
-    for (size_t i = 0; i < looking->count; i++)
-        if (looking->means[i] > looking->most[i]) looking->most[i] = looking->means[i];
+    take_most(looking, looking->means);
     scheduler_complete(scheduler, (double)corpus->length[sample]);
     return STATUS_OK;
+}
+
+// On a GPU.  What was taken before it fails may be taken again.
+static bool look_at_many(void *context, int first, int count, struct scheduler *scheduler)
+{
+    enum { MOST_TOGETHER = 256 };
+    struct looking *looking = context;
+    const struct worker *worker = looking->worker;
+    const struct capture capture = {.between_layers = look_around, .context = looking};
+    int samples[MOST_TOGETHER];
+    double cost = 0;
+    looking->scheduler = scheduler;
+    for (int at = first, n; at < first + count; at += n) {
+        struct observation observation = {.channel_means = looking->means};
+        const int left = first + count - at, most = left < looking->together ? left : looking->together;
+        for (int i = 0; i < most; i++)
+            samples[i] = at + i;
+        n = device_look(worker->gpu, samples, most, &observation, &capture);
+        if (n == 0) {
+            if (!device_works(worker->gpu)) looking->task->run_many = NULL; // it is lost
+            return false;
+        }
+        for (int i = 0; i < n; i++) {
+            take_most(looking, looking->means + (size_t)i * looking->count);
+            cost += (double)worker->calibration->length[samples[i]];
+        }
+    }
+    scheduler_complete(scheduler, cost);
+    return true;
 }
 
 // Maxima: the same whoever had which sample.  What is not a number is passed over.
@@ -82,7 +119,11 @@ static enum status look_at_all(struct looking *looking, struct progress *progres
                         .run = look_at_sample,
                         .context = looking,
                         .stop = worker->stop,
-                        .log = worker->log};
+                        .log = worker->log,
+                        .together_ranks = worker->devices};
+    looking->task = &task;
+    if (looking->together > 0 && device_begin_look(worker->gpu, looking->together))
+        task.run_many = look_at_many, task.together = looking->together;
     for (int s = 0; s < task.n_items && worker->comm->rank == 0; s++)
         progress->all_work += worker->calibration->length[s];
     if (scheduler_run(worker->comm, &task, progress, err)) return err->status;
@@ -102,19 +143,32 @@ static enum status form(struct groups *groups, const struct comm *comm, const fl
     return STATUS_OK;
 }
 
+static int most_together(const struct worker *worker, size_t means)
+{
+    enum { BYTES = 64 << 20, MOST_TOGETHER = 256 };
+    const int samples = worker->plan->calibration_samples;
+    size_t most = BYTES / (means * sizeof(float)) + 1;
+    if (most > MOST_TOGETHER) most = MOST_TOGETHER;
+    return most < (size_t)samples ? (int)most : samples;
+}
+
 static enum status look(struct sweep *sweep, const struct worker *worker, struct progress *progress,
                         struct error *err)
 {
     const struct dims *dims = &sweep->model.dims;
     const size_t count = (size_t)dims->n_layer * (size_t)dims->d_inner;
+    const int together = worker->gpu && device_can_look(worker) ? most_together(worker, count) : 0;
+    const size_t rows = (size_t)(together > 0 ? together : 1);
     struct looking looking = {.worker = worker,
-                              .means = calloc(count, sizeof *looking.means),
+                              .together = together,
+                              .means = calloc(rows * count, sizeof *looking.means),
                               .most = calloc(count, sizeof *looking.most),
                               .count = count};
     if (!looking.means || !looking.most)
-        error_memory(err, 2 * count * sizeof *looking.means, "the means of channels");
+        error_memory(err, (rows + 1) * count * sizeof *looking.means, "the means of channels");
     if (!comm_agree(worker->comm, err) && !look_at_all(&looking, progress, err))
         form(&sweep->groups, worker->comm, looking.most, err);
+    device_end_look(worker->gpu);
     free(looking.means);
     free(looking.most);
     return err->status;
@@ -160,6 +214,7 @@ enum status head_groups_find(struct sweep *sweep, const struct worker *worker, s
     if (!groups_settle(&sweep->groups))
         error_set(err, STATUS_INTERNAL, "calibration: groups of heads that are none");
     if (comm_agree(sweep->comm, err)) return err->status;
+    device_renew(worker->gpu);
     return engine_pack_groups(engine, sweep->comm, &sweep->model, &sweep->groups, sweep->threads, sweep->log,
                               err);
 }

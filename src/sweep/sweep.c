@@ -348,10 +348,11 @@ static enum status work(struct sweep *sweep, struct engine *engine, struct store
     if (obey_stop(sweep, err)) return err->status;
     worker.forward = engine->forward;
     worker.weights = engine->weights;
-    if (grouped && engine->forward && group_heads(sweep, &worker, engine, store, found, times, err))
-        return err->status;
     if (engine->forward && worker.device >= 0) device_open(&worker.gpu, &worker, err);
-    if (!comm_agree(sweep->comm, err)) fill_store(sweep, &worker, store, stock, times, err);
+    if (comm_agree(sweep->comm, err)) goto close_device;
+    if (!grouped || !engine->forward || !group_heads(sweep, &worker, engine, store, found, times, err))
+        fill_store(sweep, &worker, store, stock, times, err);
+close_device:
     device_close(worker.gpu);
     return err->status;
 }

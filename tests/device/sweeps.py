@@ -84,8 +84,8 @@ def main():
             compare(checks, what, finish(checks, work, what), want)
         # Where the memory of the device is out less is taken at once, or nothing; a device that is lost is done without.
         for what, fault, words in (("memory-in-calibration", "device-memory:6", "out of memory on the device"),
-                                   ("memory", "device-memory:10", "out of memory on the device"),
-                                   ("lost-in-calibration", "device:60", "processors"), ("lost", "device:400", "processors")):
+                                   ("memory", "device-memory:8", "out of memory on the device"),
+                                   ("lost-in-calibration", "device:60", "processors"), ("lost", "device:200", "processors")):
             said = sweep(checks, work, what, ["--device", "cuda", "--inject", fault], 1, inject)
             checks.check("inject: " in said.err and words in said.err, what, said.err[-3000:])
             compare(checks, what, finish(checks, work, what), want)

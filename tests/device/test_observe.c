@@ -165,6 +165,7 @@ static void observe_all(const struct stand *s, const char *observer, double alph
                                     .numbers = device,
                                     .histogram = counted ? there : NULL,
                                     .samples = SAMPLES,
+                                    .row = (long)row,
                                     .lengths = lengths,
                                     .found = found};
     forward_divide(s->device, lengths, SAMPLES);
@@ -198,6 +199,31 @@ static void break_D(struct model *model)
     model->tensors[TENSOR_D_SKIP] = &tensor;
 }
 
+// What groups of channels are formed by.
+static void average_all(const struct stand *s, const int32_t *ids)
+{
+    const size_t row = (size_t)s->model.dims.n_layer * (size_t)s->model.dims.d_inner;
+    struct error err = {0};
+    struct look_found found[SAMPLES];
+    float *device = calloc(SAMPLES * row, sizeof *device), *host = calloc(row, sizeof *host);
+    if (!device || !host) exit(1);
+    int tokens = 0;
+    for (int i = 0; i < SAMPLES; i++)
+        tokens += lengths[i];
+    const struct observation all = {
+        .channel_means = device, .samples = SAMPLES, .lengths = lengths, .found = found};
+    forward_divide(s->device, lengths, SAMPLES);
+    forward_observe(s->device, &all, ids, tokens, NULL);
+    good(forward_settle(s->device, &err), &err);
+    for (int i = 0, at = 0; i < SAMPLES; at += lengths[i++]) {
+        forward_observe(s->host, &(struct observation){.channel_means = host}, ids + at, lengths[i], NULL);
+        if (memcmp(host, device + (size_t)i * row, row * sizeof *host) != 0)
+            differs("means of channels", "sample", i, 0);
+        compared += (long)row;
+    }
+    free(device), free(host);
+}
+
 static void observe_model(const char *folder, void (*alter)(struct model *model))
 {
     static const char *const observers[] = {NULL, "percentile", "mse", "entropy,ssm_state=percentile"};
@@ -209,6 +235,7 @@ static void observe_model(const char *folder, void (*alter)(struct model *model)
     for (int o = 0; o < 4; o++)
         for (int q = 0; q < (o < 2 ? QUANTILES : 1); q++)
             observe_all(&s, observers[o], alphas[q], ids);
+    if (s.model.dims.chunk_size > 0) average_all(&s, ids);
     stand_close(&s);
 }
 
@@ -223,6 +250,7 @@ int main(int argc, char **argv)
     look_at_all();
     observe_model(folder, NULL);
     if (argc == 1) observe_model(folder, break_D);
+    if (argc == 1) observe_model(SOURCE_DIR "/jobs/demo-mamba2", NULL);
     printf("%ld numbers compared, %d failures\n", compared, failures);
     return failures ? 1 : 0;
 }

@@ -521,10 +521,31 @@ static void ssd(char **a)
     float *delta = calloc((size_t)(L * ldh), sizeof *y), *dA = calloc((size_t)(L * ldh), sizeof *y);
     float *state = calloc((size_t)H * (size_t)N * (size_t)ldp, sizeof *y);
     float *scratch = calloc((size_t)ssd_scratch_floats(L, Q, N), sizeof *scratch);
-    const struct ssd s = {L,     H,           P,  G,    N,           Q, (enum ssd_order)atoi(a[0]),
-                          u,     (long)H * P, dt, ldh,  bias,        A, D,
-                          0,     INFINITY,    B,  C,    (long)G * N, y, (long)H * P,
-                          false, delta,       dA, state};
+    const struct ssd s = {L,
+                          H,
+                          P,
+                          G,
+                          N,
+                          Q,
+                          (enum ssd_order)atoi(a[0]),
+                          u,
+                          (long)H * P,
+                          dt,
+                          ldh,
+                          bias,
+                          A,
+                          D,
+                          0,
+                          INFINITY,
+                          B,
+                          C,
+                          (long)G * N,
+                          y,
+                          (long)H * P,
+                          false,
+                          delta,
+                          dA,
+                          .state = state};
     const int units = H * (int)(ldp / KERNEL_LANES);
     choose()->ssd_times(&s, 0, L);
     (s.order == SSD_SEQUENTIAL ? choose()->ssd_sequential : choose()->ssd_chunked)(&s, 0, units, scratch);

@@ -318,6 +318,7 @@ static void ssd(struct batch *batch, const struct ssd *all)
         one.length = b->inner->tokens;
         one.u += row * all->ldu, one.dt += row * all->lddt, one.y += row * all->ldy;
         one.B += row * all->ldbc, one.C += row * all->ldbc;
+        if (all->of_samples) one.state += s * all->heads * all->d_state * round_up16(all->head_dim);
         backend_cpu.ssd(b->inner, &one);
     }
 }

@@ -55,7 +55,11 @@ struct pass {
     void (*observe)(const struct pass *pass, int site, const struct observed *observed);
     float *group_most;    // max|v| of each group, as groups_scales() has them; NULL: nobody asks
     float *channel_means; // [I] mean of |u| of each channel; NULL: nobody asks
-    const void *context;  // of the two
+    // Samples that are observed together, 0: one; what is found of the next one lies so much behind.
+    int samples;
+    const int *lengths; // [samples]
+    long group_row, means_row;
+    const void *context; // of the two
 };
 
 static inline const struct setting *pass_setting(const struct pass *pass)

@@ -23,6 +23,7 @@ struct observation {
     // For samples that go together (forward_divide()) numbers and histogram are those of each, one behind the
     // other.  A number that is not finite is not to be trusted then: the processor may have another one.
     int samples;              // 0: one, by itself
+    long row;                 // numbers of a sample
     const int *lengths;       // [samples]
     struct look_found *found; // [samples] room
     void (*see)(void *context, int layer, int site, const struct observed *observed);

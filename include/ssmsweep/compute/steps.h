@@ -197,6 +197,7 @@ struct ssd {
     long ldy;
     bool half;         // round y to FP16
     float *delta, *dA; // [length][heads rounded up to 16], room; dA: exp(delta A) if sequential, else delta A
+    bool of_samples;   // a state of each sample at hand; else there is one sample, or nobody reads it
     float *state;      // [heads][d_state][head_dim rounded up to 16], after the last token
 };
 

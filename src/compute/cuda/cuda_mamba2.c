@@ -66,7 +66,7 @@ void cuda_ssd(struct batch *batch, const struct ssd *ssd)
     there.dt_bias = here(b, ssd->dt_bias);
     there.A = here(b, ssd->A);
     there.D = here(b, ssd->D);
-    if (parts.samples > 1) there.state = NULL; // calibration has one sample
+    if (parts.samples > 1 && !ssd->of_samples) there.state = NULL;
     const size_t bytes = device_ssd_bytes(&there, &parts, longest);
     float *home = bytes ? cuda_room(b, &b->home, bytes) : NULL;
     if (bytes && !home) return;

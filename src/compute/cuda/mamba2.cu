@@ -276,6 +276,7 @@ static __global__ void __launch_bounds__(steps_shape<PARTS>::ITS_THREADS, FIT)
         }
     }
     if (!s.state) return;
+    s.state += (long)sample * s.heads * s.d_state * h.ld_state;
 #pragma unroll
     for (int n = 0; n < OWN; n++)
 #pragma unroll
@@ -603,7 +604,7 @@ static __global__ void run_states(struct ssd s, struct parts parts, struct chunk
         *at = ssd_rounded(&s, state);
         state = vf_fma(decay, state, added);
     }
-    if (s.state) s.state[(long)head * s.d_state * ld + i] = state;
+    if (s.state) s.state[((long)sample * s.heads + head) * s.d_state * ld + i] = state;
 }
 
 // y of some tokens of a chunk and some channels of a head.

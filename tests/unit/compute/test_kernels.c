@@ -476,7 +476,7 @@ static void check_ssd(struct ssd_shape shape, bool broken)
                             order == SSD_CHUNKED_HALF,
                             delta,
                             dA,
-                            state[v]};
+                            .state = state[v]};
             run_ssd(v ? variants[v - 1] : &kernels_naive, &s, scratch, scratch_bytes);
             same_floats(y[0], y[v], L * ldu);
             for (long row = 0; row < states; row += ldp) // what lies behind a head is nobody's
