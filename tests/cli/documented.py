@@ -19,6 +19,7 @@ import harness
 ELSEWHERE = {
     "ssmsweep bench": "takes minutes; cli.bench",
     "mpirun -n 4 ssmsweep bench": "takes minutes; cli.bench",
+    "mpirun -n 16 --bind-to none ssmsweep bench": "wants a GPU; cli.device",
 }
 GUIDE = ("Building and installing", "Commands", "Quick reference of the old scripts")    # cli.readme, cli.quick_reference
 # Run otherwise: words that a reader replaces, and sizes that take long.
