@@ -48,10 +48,10 @@ def check_families(checks, found):
                          path + ": counts no components or sites and knows none by name", known)
 
 
-def sources():
+def sources(patterns=("src/**/*.c", "src/**/*.h", "include/ssmsweep/*/*.h")):
     """{path from the root: text} of the program's own C files."""
     found = {}
-    for pattern in ("src/**/*.c", "src/**/*.h", "include/ssmsweep/*/*.h"):
+    for pattern in patterns:
         for path in glob.glob(os.path.join(harness.SOURCE, pattern), recursive=True):
             with open(path, encoding="utf-8") as f:
                 found[os.path.relpath(path, harness.SOURCE)] = f.read()
@@ -231,7 +231,7 @@ def main():
         unsettled = unsettled_threads(path, text)
         checks.check(not unsettled, path + ": every thread begins with thread_settle()", unsettled)
     check_inputs_first(checks, found)
-    check_sizes(checks, found)
+    check_sizes(checks, {**found, **sources(("src/**/*.cu",))})
     check_families(checks, found)
     structs = [name for path, text in found.items() if path.startswith("include/") for name in re.findall(r"^struct (\w+) \{", text, re.M)]
     twice = {name for name in structs if structs.count(name) > 1}
