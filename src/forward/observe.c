@@ -7,8 +7,7 @@
 
 // ---- on the processor ----
 
-// The quantile of a compact copy, which it may reorder.
-static float quantile(const struct observed *observed, double alpha)
+float observed_quantile(const struct observed *observed, double alpha)
 {
     long count = 0;
     for (long t = 0; t < observed->rows; t++)
@@ -36,7 +35,7 @@ static void look_here(const struct pass *pass, int site, const struct observed *
                           observed->columns[p].width);
     observation->numbers[at] =
         observer_takes_quantile(observer)
-            ? quantile(observed, observers->percentile_alpha)
+            ? observed_quantile(observed, observers->percentile_alpha)
             : pass->batch->backend->most(pass->batch, observed->values, observed->rows * observed->ld);
 }
 

@@ -548,14 +548,7 @@ static void print_memory(FILE *out, const struct memory_plan *plan)
 // Collective.  The largest of what a rank's GPU is to hold; no samples at once where there is none.
 static struct device_memory foresee_gpus(const struct sweep *sweep, struct group_shape *mine)
 {
-    const struct worker worker = {.comm = sweep->comm,
-                                  .plan = &sweep->plan,
-                                  .corpus = &sweep->corpus,
-                                  .calibration = sweep_calibration_text(sweep),
-                                  .model = &sweep->model,
-                                  .dims = &sweep->model.dims,
-                                  .threads = sweep->threads,
-                                  .device = sweep->device};
+    const struct worker worker = sweep_worker(sweep);
     struct device_memory memory = {0};
     if (sweep->device >= 0) device_foresee(&memory, &worker);
     *mine = memory.shape;

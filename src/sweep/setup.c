@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inputs.h"
 #include "ssmsweep/base/file.h"
 #include "ssmsweep/base/team.h"
 #include "ssmsweep/recipe/mode.h"
@@ -257,4 +258,19 @@ void engine_close(struct engine *engine)
     forward_close(engine->forward);
     weights_close(engine->weights);
     node_block_close(&engine->block);
+}
+
+struct worker sweep_worker(const struct sweep *sweep)
+{
+    return (struct worker){.comm = sweep->comm,
+                           .plan = &sweep->plan,
+                           .corpus = &sweep->corpus,
+                           .calibration = sweep_calibration_text(sweep),
+                           .model = &sweep->model,
+                           .dims = &sweep->model.dims,
+                           .threads = sweep->threads,
+                           .device = sweep->device,
+                           .devices = sweep->devices,
+                           .stop = sweep->stop,
+                           .log = sweep->log};
 }

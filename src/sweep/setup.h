@@ -10,6 +10,7 @@
 #include "ssmsweep/plan/plan.h"
 #include "ssmsweep/store/store.h"
 #include "ssmsweep/sweep/sweep.h"
+#include "worker.h"
 
 // Collective.  As early as can be: `save` reads the file before it writes.  Without a folder there is nothing
 // to claim yet.  STATUS_BUSY: another run holds it.
@@ -29,6 +30,9 @@ enum status job_modes_settle(struct sweep *sweep, struct error *err);
 
 // Local.  How the job writes its results.
 struct store_io sweep_io(const struct sweep *sweep);
+
+// Local.  What a rank needs for both phases; without weights, pass and GPU, which are not there yet.
+struct worker sweep_worker(const struct sweep *sweep);
 
 // ---- engine ----
 

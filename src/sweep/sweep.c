@@ -325,17 +325,7 @@ static enum status open_engine(const struct sweep *sweep, struct engine *engine,
 static enum status work(struct sweep *sweep, struct engine *engine, struct store *store, struct stock *stock,
                         struct sweep_times *times, struct error *err)
 {
-    struct worker worker = {.comm = sweep->comm,
-                            .plan = &sweep->plan,
-                            .corpus = &sweep->corpus,
-                            .calibration = sweep_calibration_text(sweep),
-                            .model = &sweep->model,
-                            .dims = &sweep->model.dims,
-                            .threads = sweep->threads,
-                            .device = sweep->device,
-                            .devices = sweep->devices,
-                            .stop = sweep->stop,
-                            .log = sweep->log};
+    struct worker worker = sweep_worker(sweep);
     stock_open(stock, sweep, err);
     if (comm_agree(sweep->comm, err)) return err->status;
     if (sweep->resumes && take_stock(sweep, &worker, store, stock, err)) return err->status;

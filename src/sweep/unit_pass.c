@@ -92,21 +92,6 @@ static void note_largest(float *largest, const float *row, int channels)
         if (fabsf(row[c]) > largest[c]) largest[c] = fabsf(row[c]);
 }
 
-// Last, as it moves the values.
-static float quantile_of(const struct observed *observed, double alpha)
-{
-    long count = 0;
-    for (long t = 0; t < observed->rows; t++)
-        for (int i = 0; i < observed->parts; i++) {
-            const int width = observed->columns[i].width;
-            memmove(observed->scratch + count,
-                    observed->values + t * observed->ld + observed->columns[i].first,
-                    (size_t)width * sizeof *observed->scratch);
-            count += width;
-        }
-    return calibrate_quantile(observed->scratch, count, alpha);
-}
-
 static void see_calibration(void *context, int layer, int site, const struct observed *observed)
 {
     struct passing *p = context;
@@ -128,7 +113,8 @@ static void see_calibration(void *context, int layer, int site, const struct obs
     for (int i = 0; i < HISTOGRAM_BINS; i++)
         p->bins[site_at * HISTOGRAM_BINS + (size_t)i] += bins[i];
     numbers[0] = most;
-    numbers[(size_t)p->seen->samples * sites] = quantile_of(observed, p->observers.percentile_alpha);
+    // Last, as it may move the values.
+    numbers[(size_t)p->seen->samples * sites] = observed_quantile(observed, p->observers.percentile_alpha);
 }
 
 // One of each observer at each site.

@@ -244,10 +244,10 @@ def main():
         named = re.findall(r"^leak:(.*)$", f.read(), re.M)
     checks.check(named and all(re.match(r"lib|/", name) for name in named),
                  "leaks are told apart by libraries: names of static functions come from packages of debug symbols", named)
-    for path in glob.glob(os.path.join(harness.SOURCE, "**", "CMakeLists.txt"), recursive=True):
+    for path in sum((glob.glob(os.path.join(harness.SOURCE, *way), recursive=True) for way in (("**", "CMakeLists.txt"), ("cmake", "*.cmake"))), []):
         with open(path) as f:
             commands = re.sub(r"#.*", "", f.read())
-        checks.check(not re.search(r"-ffast-math|-Ofast|-funsafe-math|GLOB", commands), path + ": exact maths, listed sources")
+        checks.check(not re.search(r"-ffast-math|-Ofast|-funsafe-math|use_fast_math|fmad=true|GLOB", commands), path + ": exact maths, listed sources")
     tracked = subprocess.run(["git", "-C", harness.SOURCE, "ls-files"], capture_output=True, text=True)
     if tracked.returncode == 0 and tracked.stdout:    # not so in a source archive
         stray = {path for path in tracked.stdout.splitlines() if "/" not in path} - TOP

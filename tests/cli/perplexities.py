@@ -18,7 +18,7 @@ import harness
 sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
 import quamba_reference as reference  # noqa: E402
 
-TEXTS, TOKENS = (5, 512) if harness.LONG else (3, 200)
+TEXTS, TOKENS = (10, 512) if harness.LONG else (3, 200)
 RERUNS = 16             # of ssmsweep
 REFERENCE_RERUNS = 2    # with 16: were all noise normal, a right number would be outside once in 2,000 (by simulation)
 TWINS = reference.TWINS

@@ -5,8 +5,6 @@
 
 #include "support.h"
 
-#include "ssmsweep/compute/cuda.h"
-
 enum { MOST_TOKENS = 4200, MOST_SAMPLES = 5 };
 
 static int failures;
@@ -19,40 +17,6 @@ static inline void expect(const char *what, const char *of, const struct twin *t
     if (differ == 0) return;
     printf("FAIL %s, %s: %ld of %zu differ\n", what, of, differ, twin->bytes / (floats ? sizeof(float) : 1));
     failures++;
-}
-
-// ---- the two backends ----
-
-static struct batch *batches[2]; // of the processor, of the GPU
-static struct arena arenas[2];
-static const struct backend *backends[2];
-
-// chunk: of scans with heads; 0: there are none.
-static inline void open_batches(int chunk)
-{
-    const struct batch_shape shape = {
-        .max_tokens = MOST_TOKENS, .threads = 4, .d_state = 256, .chunk = chunk};
-    struct error err = {0};
-    backends[0] = &backend_cpu, backends[1] = backend_cuda();
-    for (int i = 0; i < 2; i++) {
-        struct arena measured;
-        arena_init_measure(&measured);
-        backends[i]->carve(NULL, &shape, &measured);
-        if (backends[i]->reserve(&arenas[i], measured.used_bytes, "a test", &err) ||
-            backends[i]->open(&batches[i], &shape, &err)) {
-            printf("FAIL %s\n", err.text);
-            exit(1);
-        }
-        backends[i]->carve(batches[i], &shape, &arenas[i]);
-    }
-}
-
-static inline void close_batches(void)
-{
-    for (int i = 0; i < 2; i++) {
-        backends[i]->close(batches[i]);
-        backends[i]->release(&arenas[i]);
-    }
 }
 
 static inline void settle(void)

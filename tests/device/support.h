@@ -13,6 +13,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include "ssmsweep/compute/cuda.h"
+
 #define MUST(call) must((int)(call), #call, __FILE__, __LINE__)
 
 static inline void must(int result, const char *what, const char *file, int line)
@@ -126,6 +128,37 @@ static inline long twin_differs(const struct twin *twin, bool floats)
             found += ((const char *)twin->host)[i] != ((const char *)device)[i];
     free(device);
     return found;
+}
+
+// ---- the two backends ----
+
+static struct batch *batches[2]; // of the processor, of the GPU
+static struct arena arenas[2];
+static const struct backend *backends[2];
+
+static inline void open_batches(const struct batch_shape *shape)
+{
+    struct error err = {0};
+    backends[0] = &backend_cpu, backends[1] = backend_cuda();
+    for (int i = 0; i < 2; i++) {
+        struct arena measured;
+        arena_init_measure(&measured);
+        backends[i]->carve(NULL, shape, &measured);
+        if (backends[i]->reserve(&arenas[i], measured.used_bytes, "a test", &err) ||
+            backends[i]->open(&batches[i], shape, &err)) {
+            printf("FAIL %s\n", err.text);
+            exit(1);
+        }
+        backends[i]->carve(batches[i], shape, &arenas[i]);
+    }
+}
+
+static inline void close_batches(void)
+{
+    for (int i = 0; i < 2; i++) {
+        backends[i]->close(batches[i]);
+        backends[i]->release(&arenas[i]);
+    }
 }
 
 #endif

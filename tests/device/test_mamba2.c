@@ -287,7 +287,8 @@ static void test_draft(void)
 int main(void)
 {
     if (!is_a_gpu_there()) return 77;
-    open_batches(256);
+    open_batches(
+        &(struct batch_shape){.max_tokens = MOST_TOKENS, .threads = 4, .d_state = 256, .chunk = 256});
     test_ssd();
     test_gated_norm();
     test_parts();

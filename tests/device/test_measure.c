@@ -6,33 +6,10 @@
 
 #include "support.h"
 
-#include "ssmsweep/compute/cuda.h"
-
 enum { KINDS = 6, PAIRS = 6, ROUNDS = 6, MOST_TOKENS = 32 * 512 };
 
-static struct batch *batches[2]; // of the processor, of the GPU
-static struct arena arenas[2];
-static const struct backend *backends[2];
 static int failures;
 static long compared;
-
-static void open_batches(void)
-{
-    const struct batch_shape shape = {.max_tokens = MOST_TOKENS, .threads = 8, .d_state = 16};
-    struct error err = {0};
-    backends[0] = &backend_cpu, backends[1] = backend_cuda();
-    for (int i = 0; i < 2; i++) {
-        struct arena measured;
-        arena_init_measure(&measured);
-        backends[i]->carve(NULL, &shape, &measured);
-        if (backends[i]->reserve(&arenas[i], measured.used_bytes, "a test", &err) ||
-            backends[i]->open(&batches[i], &shape, &err)) {
-            printf("FAIL %s\n", err.text);
-            exit(1);
-        }
-        backends[i]->carve(batches[i], &shape, &arenas[i]);
-    }
-}
 
 static void settle(void)
 {
@@ -262,7 +239,7 @@ int main(int argc, char **argv)
         printf("SKIP: %s\n", backend_cuda() ? "no GPU on this machine" : "built without CUDA");
         return 77;
     }
-    open_batches();
+    open_batches(&(struct batch_shape){.max_tokens = MOST_TOKENS, .threads = 8, .d_state = 16});
     if (argc > 1) {
         bench_pairs(32, 0);
         bench_pairs(32, 1);

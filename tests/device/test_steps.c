@@ -382,7 +382,7 @@ static void test_conv1d(void)
 int main(void)
 {
     if (!is_a_gpu_there()) return 77;
-    open_batches(0);
+    open_batches(&(struct batch_shape){.max_tokens = MOST_TOKENS, .threads = 4, .d_state = 256, .chunk = 0});
     test_product_f32();
     test_product_s8();
     test_norm();

@@ -105,6 +105,10 @@ bool stream_same(struct forward *forward, const struct stream *a, const struct s
 void stream_copy(struct forward *forward, const struct stream *from, struct stream *to, int length);
 // The stream `from` in the basis of to->rotated, in to->residual and to->h.
 void stream_turn(struct forward *forward, const struct stream *from, struct stream *to, int length);
+// Local.  The quantile of |v| of a sample on the processor (calibrate_quantile()), of a compact copy in
+// observed->scratch, which may lie where the values do.
+float observed_quantile(const struct observed *observed, double alpha);
+
 // Layer `layer` of the sample of `length` tokens.  observation: NULL, or where to put what is seen in this
 // layer (FP32 modes alone).
 bool forward_step(struct forward *forward, struct stream *stream, const struct recipe *recipe,

@@ -28,8 +28,8 @@ static __device__ __forceinline__ float quiet_nan(void)
     return __int_as_float(0x7fc00000);
 }
 
-// from: on a boundary of 16 bytes.
-static __device__ __forceinline__ void take_four(const float *from, float *to)
+// Four neighbours; from: on a boundary of 16 bytes.
+static __device__ __forceinline__ void load_four(const float *from, float *to)
 {
     const float4 v = *(const float4 *)from;
     to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;

@@ -71,7 +71,7 @@ enum { COLUMNS_THREADS = 128, COLUMNS_ROWS = 8 };
 static __device__ __forceinline__ void columns_take(const struct columns &c, long row, int i, float (&to)[4])
 {
     if (c.x) {
-        take_four(c.x + row * c.ldx + i, to);
+        load_four(c.x + row * c.ldx + i, to);
         return;
     }
     const char4 v = *(const char4 *)(c.given + row * c.ldg + i);
@@ -99,7 +99,7 @@ static __global__ void __launch_bounds__(COLUMNS_THREADS) columns_rows(struct co
     const int i = (blockIdx.x * COLUMNS_THREADS + threadIdx.x) * 4, row0 = blockIdx.y * COLUMNS_ROWS;
     float x[COLUMNS_ROWS][4], steps[4];
     if (i >= c.width) return;
-    take_four(c.steps + i, steps);
+    load_four(c.steps + i, steps);
 #pragma unroll
     for (int r = 0; r < COLUMNS_ROWS; r++)
         if (row0 + r < rows) columns_take(c, row0 + r, i, x[r]);
@@ -122,7 +122,7 @@ enum { NORM_SHARED = 48 << 10, NORM_ROWS = 8 };
 template <int V> static __device__ __forceinline__ void take_some(const float *from, float (&to)[V])
 {
     if (V == 4)
-        take_four(from, to);
+        load_four(from, to);
     else
         to[0] = from[0];
 }

@@ -104,8 +104,8 @@ static __device__ __forceinline__ void own_states(const float *B, const float *C
 #pragma unroll
     for (int n = 0; n < OWN; n += 4) {
         float b[4], c[4];
-        take_four(B + n, b);
-        take_four(C + n, c);
+        load_four(B + n, b);
+        load_four(C + n, c);
 #pragma unroll
         for (int k = 0; k < 4; k++)
 #pragma unroll
@@ -153,7 +153,7 @@ static __global__ void __launch_bounds__(steps_shape<PARTS>::ITS_THREADS, FIT)
             }
             if (t < 0 || t >= h.length) continue;
             float x[WIDE];
-            take_four(&shared.u[at][own], x);
+            load_four(&shared.u[at][own], x);
 #pragma unroll
             for (int i = 0; i < WIDE; i++)
                 x[i] = shared.delta[at] * x[i];
@@ -353,8 +353,8 @@ static __device__ __forceinline__ void step_tile(const struct tile &shared, int 
                                                  int left, float (&acc)[EACH][EACH])
 {
     float x[EACH], y[EACH];
-    take_four(&shared.a[k][down], x);
-    take_four(&shared.b[k][across], y);
+    load_four(&shared.a[k][down], x);
+    load_four(&shared.b[k][across], y);
 #pragma unroll
     for (int i = 0; i < EACH; i++)
 #pragma unroll

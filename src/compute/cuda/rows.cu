@@ -13,12 +13,6 @@ static __device__ __forceinline__ int warp_row(void)
 }
 
 // Four neighbours.
-static __device__ __forceinline__ void load_four(const float *from, float (&to)[4])
-{
-    const float4 v = *(const float4 *)from;
-    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-}
-
 static __device__ __forceinline__ void load_four(const int8_t *from, float (&to)[4])
 {
     const char4 v = *(const char4 *)from;
