@@ -98,12 +98,14 @@ static const struct mode modes[] = {
      .precision = PRECISION_BY_UNIT,
      .weights = FORMAT_INT4_G128,
      HALF_CHANGES(HALF_LAYER, {"scan:order", FORMAT_BLOCKED}, {"scan:order", FORMAT_CHUNKED_FP16}),
-     .summary = "4-bit weights, FP16 between the steps, block scan; in no set"},
+     .sets_of_half = MODE_SET_ESSENTIAL | MODE_SET_QUANT_ONLY,
+     .summary = "4-bit weights, FP16 between the steps, block scan; in the sets of W4A16 checkpoints"},
     {.name = "w4a16-seq",
      .precision = PRECISION_BY_UNIT,
      .weights = FORMAT_INT4_G128,
      HALF_CHANGES(HALF_LAYER),
-     .summary = "4-bit weights, FP16 between the steps, sequential scan; in no set"},
+     .sets_of_half = MODE_SET_QUANT_ONLY,
+     .summary = "4-bit weights, FP16 between the steps, sequential scan; in the sets of W4A16 checkpoints"},
 };
 
 enum { NAMED = sizeof modes / sizeof modes[0] };
@@ -147,6 +149,11 @@ bool mode_layer_is_half(int layer)
 bool mode_layers_are_mixed(void)
 {
     return half_layers.halves > 0 && half_layers.halves < half_layers.count;
+}
+
+bool mode_layers_are_half(void)
+{
+    return half_layers.halves > 0 && half_layers.halves == half_layers.count;
 }
 
 const struct mode *mode_of_half_layers(void)
@@ -280,6 +287,11 @@ static unsigned set_bits(const char *word)
     return 0;
 }
 
+static unsigned sets_of(const struct mode *mode)
+{
+    return mode_layers_are_half() && !mode_is_float(mode) && !mode->added ? mode->sets_of_half : mode->sets;
+}
+
 bool mode_is_set(const char *name)
 {
     return set_bits(name) != 0;
@@ -302,7 +314,7 @@ static enum status select_word(const char *word, bool *chosen, struct error *err
     unsigned bits = set_bits(word);
     bool found = bits != 0;
     for (int i = 0; i < mode_count(); i++) {
-        if (!(mode_at(i)->sets & bits) && strcmp(mode_at(i)->name, word) != 0) continue;
+        if (!(sets_of(mode_at(i)) & bits) && strcmp(mode_at(i)->name, word) != 0) continue;
         if (chosen) chosen[i] = true;
         found = true;
     }
@@ -330,7 +342,7 @@ bool mode_is_listed(const char *list, const struct mode *mode)
         size_t length = strcspn(at, ", ");
         char word[64];
         snprintf(word, sizeof word, "%.*s", (int)(length < 63 ? length : 63), at);
-        if (length > 0 && ((mode->sets & set_bits(word)) || strcmp(mode->name, word) == 0)) return true;
+        if (length > 0 && ((sets_of(mode) & set_bits(word)) || strcmp(mode->name, word) == 0)) return true;
         at += length + (at[length] != '\0');
     }
     return false;

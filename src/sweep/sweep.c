@@ -531,10 +531,19 @@ static enum status log_kernels(const struct sweep *sweep, struct error *err)
     return STATUS_OK;
 }
 
-enum status sweep_open(struct sweep *sweep, const struct job *job, const struct comm *comm,
+// Words for several modes stand for others where the model's layers have FP16 activations.
+static enum status settle_sets(struct sweep *sweep, const struct job *asked, struct error *err)
+{
+    if (!mode_layers_are_half()) return STATUS_OK;
+    sweep->job = asked;
+    return job_modes_settle(sweep, err);
+}
+
+enum status sweep_open(struct sweep *sweep, const struct job *asked, const struct comm *comm,
                        const struct log *log, struct stop *stop, const char *tool_version, struct error *err)
 {
     const double started = progress_clock();
+    const struct job *job = asked;
     *sweep = (struct sweep){.job = job, .comm = comm, .log = log, .stop = stop, .tool_version = tool_version};
     const struct threads threads = threads_choose(job->threads, comm);
     sweep->threads = threads.per_rank;
@@ -544,7 +553,10 @@ enum status sweep_open(struct sweep *sweep, const struct job *job, const struct 
         refuse_locked(sweep, err))
         return err->status;
     job = sweep->job;
-    if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err)) return err->status;
+    if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err) ||
+        settle_sets(sweep, asked, err))
+        return err->status;
+    job = sweep->job;
     head_groups_settle(sweep, err);
     if (comm_agree(comm, err)) return err->status;
     notes_log(log, &sweep->model.notes);

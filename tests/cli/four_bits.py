@@ -23,8 +23,7 @@ DATA = os.path.join(harness.SOURCE, "tests", "data")
 
 
 def job(work, name, folder, *further):
-    modes = "fp32,fp16,w4a16" if name.endswith("w4a16") else "all"    # others need scales, which such a file lacks
-    return ["--model", folder, "--calib-data", os.path.join(work, "ids.npy"), "--calib_data_num", "3", "--modes", modes, "--layers", "all",
+    return ["--model", folder, "--calib-data", os.path.join(work, "ids.npy"), "--calib_data_num", "3", "--modes", "all", "--layers", "all",
             "--components", "all", "-q", *further]
 
 
@@ -140,6 +139,25 @@ def check_reference(checks, work):
     checks.check(result.status == 3 and len(result.lines()) == 1 and "--reference-model" in result.err, "another float model", result.err)
 
 
+# ---- sets of modes ----
+
+def check_sets(checks, work, folder):
+    """Of a W4A16 checkpoint: words for several modes are those that it has, which a resumed job knows too; others are refused by name."""
+    def modes(here):
+        told = harness.report(here, "sweep.json")
+        return [told["reference_mode"]] + list(dict.fromkeys(e["mode"] for e in told["layers"]))
+    here = place(work, "sets")
+    common = ["--model", folder, "--calib-data", os.path.join(work, "ids.npy"), "--calib_data_num", "2", "-q"]
+    killed = harness.run(["--inject", KILLED] + common, 1, here, program=recovery.INJECT)
+    resumed = harness.run(common + ["--resume"], 2, here)
+    if checks.check(killed.status != 0 and resumed.status == 0, "all modes of W4A16, killed and resumed", resumed.err):
+        checks.check(modes(here) == ["fp32", "fp16", "w4a16", "w4a16-seq"], "all modes of W4A16", modes(here))
+    result = harness.run(common + ["--modes", "essential", "--overwrite"], 1, here)
+    checks.check(result.status == 0 and modes(here) == ["fp32", "w4a16"], "essential modes of W4A16", result.err)
+    result = harness.run(common + ["--modes", "fp32,2-1", "--overwrite"], 2, here)
+    checks.check(result.status == 3 and len(result.lines()) == 1 and "expected w4a16" in result.err, "a mode that W4A16 lacks", result.err)
+
+
 def main():
     checks = harness.Checks()
     with harness.Workplace() as work:
@@ -149,6 +167,8 @@ def main():
             stored, _, samples = files.make(folder, name)
             made[name] = folder, stored
             write_ids(work, samples)
+            if name == "mamba1-w4a16":
+                check_sets(checks, work, folder)
             if name in ("mamba1-w4a8", "mamba2-w4ax") or harness.LONG:
                 want = check_same_bits(checks, work, name, folder, WAYS if name == "mamba2-w4ax" or harness.LONG else WAYS[::2])
                 if want and name.startswith("mamba2"):

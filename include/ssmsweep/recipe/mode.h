@@ -20,12 +20,13 @@ struct mode {
     const char *base;                // a mode whose setting it starts from; NULL: each unit's first format
     const struct recipe_part *parts; // what it changes of that, in order
     int n_parts;
-    enum format weights; // that weights start in where they may have it; FORMAT_NONE: mode_weights()
-    enum format order;   // of the scan's sums, without which it is another mode; FORMAT_NONE: any
-    unsigned sets;
-    const char *equals;  // name of a mode whose results are the same bits, or NULL
-    const char *summary; // one line for `ssmsweep modes`
-    bool added;          // by mode_add()
+    enum format weights;   // that weights start in where they may have it; FORMAT_NONE: mode_weights()
+    enum format order;     // of the scan's sums, without which it is another mode; FORMAT_NONE: any
+    unsigned sets;         // words of --modes that stand for it
+    unsigned sets_of_half; // by unit: where all layers have FP16 activations, instead
+    const char *equals;    // name of a mode whose results are the same bits, or NULL
+    const char *summary;   // one line for `ssmsweep modes`
+    bool added;            // by mode_add()
 };
 
 int mode_count(void);                           // of the table and what was added
@@ -47,6 +48,7 @@ enum format mode_weights(void);
 // recipes start from.  Before any recipe is made.
 void mode_set_half_layers(const unsigned char *half, int n_layer);
 bool mode_layer_is_half(int layer);
+bool mode_layers_are_half(void);  // all are: the sets of modes by unit are sets_of_half
 bool mode_layers_are_mixed(void); // some are, and some are not
 const struct mode *mode_of_half_layers(void);
 // Local.  Adds each word MODE@FORMAT of a list, of a mode that is there: the same with such weights.
