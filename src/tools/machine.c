@@ -8,7 +8,8 @@
 #include "ssmsweep/compute/cuda.h"
 #include "ssmsweep/compute/kernels.h"
 
-static const char *const kernel_names[] = {"avx512", "avx2", "scalar", "naive"}; // as kernels.h has them
+static const char *const kernel_names[] = {"avx512", "avxvnni", "avx2", "scalar",
+                                           "naive"}; // as kernels.h has them
 enum { KERNEL_NAMES = sizeof kernel_names / sizeof kernel_names[0] };
 
 struct cores {
@@ -105,7 +106,8 @@ void info_print_built(FILE *out)
     fprintf(out, "compiler          gcc %d.%d.%d\n", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
 #endif
 #ifdef __x86_64__
-    fputs("instruction sets  avx512 avx2 scalar (SSMSWEEP_ISA); `ssmsweep info --machine`: those of this "
+    fputs("instruction sets  avx512 avxvnni avx2 scalar (SSMSWEEP_ISA); `ssmsweep info --machine`: those of "
+          "this "
           "machine\n",
           out);
 #else

@@ -105,7 +105,7 @@ enum status kernels_choose(const struct kernels **kernels, struct error *err);
 // The same for those who cannot fail: the best one where the environment names none that is here.
 const struct kernels *kernels_default(void);
 
-extern const struct kernels kernels_naive, kernels_scalar, kernels_avx2, kernels_avx512;
+extern const struct kernels kernels_naive, kernels_scalar, kernels_avx2, kernels_avxvnni, kernels_avx512;
 
 // ---- version ----
 

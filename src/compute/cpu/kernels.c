@@ -32,6 +32,10 @@ long ssd_scratch_floats(int max_tokens, int chunk, int d_state)
     return 5 * ld * d_state + ld * ld + 136 * ld + 128L * d_state + 4096;
 }
 
+#ifdef SSMSWEEP_X86
+enum { AVX_VNNI = 1 << 4 }; // in EAX of leaf 7, 1
+#endif
+
 // Asks the processor, which a virtual machine answers in microseconds.
 static bool ask_machine(const struct kernels *kernels)
 {
@@ -41,6 +45,7 @@ static bool ask_machine(const struct kernels *kernels)
     bool f16c = __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
     if (kernels == &kernels_avx2) return avx2;
+    if (kernels == &kernels_avxvnni) return avx2 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a & AVX_VNNI;
     if (kernels == &kernels_avx512)
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -53,11 +58,9 @@ static bool ask_machine(const struct kernels *kernels)
 // In falling order of speed.
 static const struct kernels *const all[] = {
 #ifdef SSMSWEEP_X86
-    &kernels_avx512,
-    &kernels_avx2,
+    &kernels_avx512, &kernels_avxvnni, &kernels_avx2,
 #endif
-    &kernels_scalar,
-    &kernels_naive,
+    &kernels_scalar, &kernels_naive,
 };
 enum { ALL = sizeof all / sizeof all[0] };
 
@@ -92,10 +95,10 @@ enum status kernels_choose(const struct kernels **kernels, struct error *err)
     const char *asked = getenv("SSMSWEEP_ISA");
     const struct kernels *found = asked && *asked ? kernels_find(asked) : best();
     if (!found)
-        return error_set(
-            err, STATUS_USAGE,
-            "SSMSWEEP_ISA=%s: not known or not on this machine; expected avx512, avx2, scalar or naive",
-            asked);
+        return error_set(err, STATUS_USAGE,
+                         "SSMSWEEP_ISA=%s: not known or not on this machine; expected avx512, avxvnni, avx2, "
+                         "scalar or naive",
+                         asked);
     *kernels = found;
     return STATUS_OK;
 }

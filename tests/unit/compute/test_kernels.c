@@ -15,7 +15,7 @@
 
 extern const struct kernels kernels_one; // kernels_one.c
 
-static const struct kernels *variants[4];
+static const struct kernels *variants[5];
 static int n_variants;
 
 // xorshift, seeded per test: the same numbers everywhere.
@@ -573,8 +573,8 @@ static void test_gated_norm(void **state)
 
 int main(void)
 {
-    static const char *const names[] = {"avx512", "avx2", "scalar"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const names[] = {"avx512", "avxvnni", "avx2", "scalar"};
+    for (int i = 0; i < 4; i++) {
         const struct kernels *k = kernels_find(names[i]);
         if (k) variants[n_variants++] = k;
         print_message("%s: %s\n", names[i], k ? "tested" : "not on this machine");

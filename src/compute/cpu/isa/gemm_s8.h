@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // INT8 GEMM, exact in INT32.  AVX-512 uses VNNI (unsigned weights times signed activations, four products a
-// lane); AVX2 widens to INT16 and adds pairs, which cannot saturate; the scalar path multiplies in a loop.
+// lane), AVX2 widens to INT16 and adds pairs, which cannot saturate; the scalar path multiplies in a loop.
 #include "gemm.h"
 #include "vec.h"
 
@@ -129,121 +129,7 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
 
 #elif defined(ISA_AVX2)
 
-// Activations are widened once for all panels of a column, S8_CHUNK of a row at a time.
-enum { S8_ROWS = 6, S8_PANELS = 16, S8_CHUNK = 1024, S8_WIDE = S8_CHUNK + 16 };
-
-VEC __m256i s8_madd(__m256i acc, __m256i w16, __m256i a16)
-{
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(w16, a16));
-}
-
-// Pairs of partial sums (k01, k23) of eight outputs in two vectors -> eight sums in order.
-VEC __m256i s8_fold(__m256i low, __m256i high)
-{
-    return _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
-}
-
-// count: a multiple of four.
-VEC void s8_widen(const int8_t *a, long count, int16_t *wide)
-{
-    long k = 0;
-    for (; k + 16 <= count; k += 16)
-        _mm256_storeu_si256((__m256i *)(void *)(wide + k),
-                            _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(a + k))));
-    for (; k < count; k += 4)
-        _mm_storel_epi64((__m128i *)(void *)(wide + k),
-                         _mm_cvtepi8_epi16(_mm_cvtsi32_si128(s8_group(a + k))));
-}
-
-VEC __m256i s8_weights(const uint8_t *w)
-{
-    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)w));
-}
-
-// Adds `groups` groups of four k to the sums of half a panel, [rows][2] vectors of pairs.
-VEC void s8_half(const uint8_t *w, const int16_t *wide, long groups, int rows, __m256i *sums)
-{
-    __m256i acc[S8_ROWS][2];
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-        acc[i][0] = sums[2 * i], acc[i][1] = sums[2 * i + 1];
-    for (long k = 0; k < groups; k++) {
-        const __m256i low = s8_weights(w + k * 64), high = s8_weights(w + k * 64 + 16);
-#pragma GCC unroll 8
-        for (int i = 0; i < rows; i++) {
-            long long four;
-            memcpy(&four, wide + i * S8_WIDE + 4 * k, sizeof four);
-            const __m256i x = _mm256_set1_epi64x(four);
-            acc[i][0] = s8_madd(acc[i][0], low, x);
-            acc[i][1] = s8_madd(acc[i][1], high, x);
-        }
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++)
-        sums[2 * i] = acc[i][0], sums[2 * i + 1] = acc[i][1];
-}
-
-// Apart, because GCC 12 spills the accumulators where they are folded behind the loop.
-static __attribute__((noinline)) void s8_half_rows(const uint8_t *w, const int16_t *wide, long groups,
-                                                   __m256i *sums)
-{
-    s8_half(w, wide, groups, S8_ROWS, sums);
-}
-
-// Half a panel of a tile: what becomes of its sums.
-VEC void s8_half_finish(const struct gemm_s8 *g, int row, long column, int rows, const __m256i *sums)
-{
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; i++) {
-        const __m256i bias = _mm256_set1_epi32(g->bias128[row + i]);
-        s8_finish(g, row + i, column, (vi)_mm256_add_epi32(s8_fold(sums[2 * i], sums[2 * i + 1]), bias));
-    }
-}
-
-// A depth of one chunk: the sums of half a panel at a time.
-VEC void s8_tile_flat(const struct gemm_s8 *g, int row, int panel, int rows, int panels)
-{
-    const long depth4 = s8_depth4(g);
-    int16_t wide[S8_ROWS * S8_WIDE];
-    for (int i = 0; i < rows; i++)
-        s8_widen(g->a + (row + i) * g->lda, 4 * depth4, wide + i * S8_WIDE);
-    for (int half = 0; half < 2 * panels; half++) {
-        __m256i sums[2 * S8_ROWS];
-#pragma GCC unroll 12
-        for (int i = 0; i < 2 * rows; i++)
-            sums[i] = _mm256_setzero_si256();
-        const uint8_t *w = g->w + (panel + half / 2) * depth4 * 64 + half % 2 * 32;
-        if (rows == S8_ROWS)
-            s8_half_rows(w, wide, depth4, sums);
-        else
-            s8_half(w, wide, depth4, rows, sums);
-        s8_half_finish(g, row, (long)panel * KERNEL_LANES + half * VW, rows, sums);
-    }
-}
-
-VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows,
-                 struct gemm_ahead ahead)
-{
-    (void)overflows, (void)ahead;
-    const long depth4 = s8_depth4(g), most = S8_CHUNK / 4;
-    if (depth4 <= most) {
-        s8_tile_flat(g, row, panel, rows, panels);
-        return;
-    }
-    int16_t wide[S8_ROWS * S8_WIDE];
-    __m256i sums[2 * S8_PANELS][2 * S8_ROWS];
-    memset(sums, 0, sizeof sums[0] * 2 * (size_t)panels);
-    for (long k = 0; k < depth4; k += most) {
-        const long groups = depth4 - k < most ? depth4 - k : most;
-        for (int i = 0; i < rows; i++)
-            s8_widen(g->a + (row + i) * g->lda + 4 * k, 4 * groups, wide + i * S8_WIDE);
-        for (int half = 0; half < 2 * panels; half++)
-            s8_half(g->w + ((panel + half / 2) * depth4 + k) * 64 + half % 2 * 32, wide, groups, rows,
-                    sums[half]);
-    }
-    for (int half = 0; half < 2 * panels; half++)
-        s8_half_finish(g, row, (long)panel * KERNEL_LANES + half * VW, rows, sums[half]);
-}
+#include "gemm_s8_256.h"
 
 #else
 
@@ -269,6 +155,8 @@ VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int pane
 }
 
 #endif
+
+#if !defined(S8_OWN_COLUMNS)
 
 // Panels of the column that begins at `panel`.
 VEC int s8_wide(int panel, int panel1)
@@ -319,6 +207,8 @@ VEC void s8_columns(const struct gemm_s8 *g, int row0, int row1, int panel0, int
             s8_column(g, row0, row1, panel, S8_PANELS == 3 ? 1 : panels, overflows, next);
     }
 }
+
+#endif
 
 // result, overflows and plain are constants after inlining; the copy cannot be aliased by the stores.
 VEC void s8_panels(const struct gemm_s8 *caller, int row0, int row1, int panel0, int panel1,

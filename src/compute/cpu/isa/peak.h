@@ -36,24 +36,24 @@ static double peak_f32(long rounds)
     return 2.0 * VW * PEAK_CHAINS * (double)rounds;
 }
 
-#if defined(ISA_AVX512)
+#if defined(ISA_AVX512) || defined(ISA_AVXVNNI)
 
 static double peak_s8(long rounds)
 {
-    const __m512i x = _mm512_set1_epi8(1), w = _mm512_set1_epi8(3);
-    __m512i acc[PEAK_CHAINS], sum = _mm512_setzero_si512();
+    const vi zero = {0}, x = zero + 0x01010101, w = zero + 0x03030303;
+    vi acc[PEAK_CHAINS], sum = zero;
 #pragma GCC unroll 24
     for (int j = 0; j < PEAK_CHAINS; j++)
-        acc[j] = _mm512_set1_epi32(j);
+        acc[j] = zero + j;
     for (long r = 0; r < rounds; r++)
 #pragma GCC unroll 24
         for (int j = 0; j < PEAK_CHAINS; j++)
             S8_DOT(acc[j], w, x);
 #pragma GCC unroll 24
     for (int j = 0; j < PEAK_CHAINS; j++)
-        sum = _mm512_add_epi32(sum, acc[j]);
+        sum += acc[j];
     peak_keep(&sum);
-    return 2.0 * 64 * PEAK_CHAINS * (double)rounds;
+    return 2.0 * 4 * VW * PEAK_CHAINS * (double)rounds;
 }
 
 #elif defined(ISA_AVX2)
