@@ -76,6 +76,15 @@ static const struct unit units[MAMBA2_UNITS] = {
                                 {FORMAT_SEQUENTIAL, FORMAT_CHUNKED, FORMAT_CHUNKED_GPU, FORMAT_CHUNKED_FP16}},
 };
 
+// docs/recipes.md, "Runs that are the same".  The scan takes values: behind a conv1d on a grid those that it
+// left, whatever scan:u is, and else those rounded to the same grid, be it `codes` or `int8`.
+static void canonical(struct setting *setting)
+{
+    const bool int8 = setting->of[MAMBA2_UNIT_CONV1D_OUTPUT] == FORMAT_INT8;
+    if (int8 || setting->of[MAMBA2_UNIT_SCAN_U] == FORMAT_INT8)
+        setting->of[MAMBA2_UNIT_SCAN_U] = FORMAT_CODES;
+}
+
 // ---- activations ----
 
 static float *take(struct arena *arena, long rows, long width)
@@ -173,6 +182,7 @@ const struct arch arch_mamba2 = {.name = "mamba2",
                                  .need = mamba2_need,
                                  .takes_codes = takes_codes,
                                  .depth = mamba2_depth,
+                                 .canonical = canonical,
                                  .work_bytes = sizeof(struct mamba2_work),
                                  .carve = carve,
                                  .layer = run_layer,

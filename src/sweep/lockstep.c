@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -205,10 +206,22 @@ static void find_fork(struct lockstep *l, struct lane *lane)
     }
 }
 
+static void tell_fork(const struct lockstep *l, const struct lane *lane)
+{
+    const struct plan *plan = l->worker->plan;
+    char name[RUN_NAME_ROOM], other[RUN_NAME_ROOM], until[40] = "in all layers";
+    if (lane->fork < plan->n_layer) snprintf(until, sizeof until, "in front of layer %d", lane->fork);
+    log_rank(l->worker->log, LOG_VERBOSE, "run %d (mode %s) goes with run %d (mode %s) %s", lane->run,
+             plan_run_name(plan, lane->run, name), lane->follows->run,
+             plan_run_name(plan, lane->follows->run, other), until);
+}
+
 static void find_forks(struct lockstep *l)
 {
     for (struct lane *lane = l->buffers.lanes + 1; lane < l->buffers.lanes + l->n_lanes; lane++)
         if (!lane->repeats) find_fork(l, lane);
+    for (struct lane *lane = l->buffers.lanes + 1; lane < l->buffers.lanes + l->n_lanes; lane++)
+        if (lane->follows) tell_fork(l, lane);
 }
 
 // Who is needed by others in the layer, and who goes through it for others.

@@ -130,6 +130,43 @@ static void test_elementwise(void **state)
     free(x), free(want), free(got), free(want_codes), free(got_codes);
 }
 
+// docs/recipes.md, "Runs that are the same", rule 1: codes that are dequantized and quantized again give the
+// values that they gave, for every scale there is.  Beyond 2^121, where values are infinite, other codes may
+// give them.
+static void check_again(const struct kernels *k, float scale, uint32_t *changed)
+{
+    float values[256], again[256];
+    int8_t made[256];
+    for (int i = 0; i < 256; i++)
+        values[i] = (float)(i - 128) * scale;
+    k->quantize_even(values, 256, scale, made);
+    for (int i = 0; i < 256; i++) {
+        again[i] = (float)made[i] * scale;
+        *changed += made[i] != i - 128;
+        assert_true(made[i] == i - 128 || isinf(values[i]));
+    }
+    same_floats(values, again, 256);
+}
+
+static void test_codes_again(void **state)
+{
+    (void)state;
+    static const uint32_t edges[] = {1,        2,        3,
+                                     0x400000, 0x7ffffe, 0x7fffff}; // of mantissas; the first is not 0
+    enum { EDGES = sizeof edges / sizeof edges[0], MANTISSAS = 40 };
+    for (int v = 0; v <= n_variants; v++) {
+        uint32_t seed = 11, changed = 0;
+        for (uint32_t exponent = 0; exponent < 255; exponent++)
+            for (int m = 0; m < MANTISSAS; m++) {
+                const uint32_t bits = exponent << 23 | (m < EDGES ? edges[m] : next(&seed) >> 9);
+                float scale;
+                memcpy(&scale, &bits, sizeof scale);
+                if (scale > 0) check_again(v < n_variants ? variants[v] : &kernels_naive, scale, &changed);
+            }
+        assert_true(changed > 0); // of infinite values
+    }
+}
+
 // Distance from the double result in units of the float's last place.
 static double ulps(float got, double want)
 {
@@ -319,6 +356,39 @@ static void test_conv1d(void **state)
                 free(v[i]), free(q[i]);
         }
     free(x), free(w), free(b), free(xq);
+}
+
+// The same rule: the codes that conv1d makes of a float v are those of the quantizer.
+static void test_conv1d_codes(void **state)
+{
+    (void)state;
+    enum { ROWS = 64, LD = 256, COUNT = ROWS * LD };
+    static const float steps[] = {0.25f, 0.1f, 0.0073f, 3.3f, 1e-45f, 1e-30f, 1e30f};
+    float *x = sweep_values(COUNT), *one = blank(LD * sizeof *one), *b = blank(LD * sizeof *b);
+    float *v = blank(COUNT * sizeof *v);
+    int8_t *of_conv1d = blank(COUNT), *of_v = blank(COUNT);
+    for (int i = 0; i < LD; i++)
+        one[i] = 1;
+    for (int n = 0; n <= n_variants; n++) {
+        const struct kernels *k = n < n_variants ? variants[n] : &kernels_naive;
+        for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+            const struct conv1d c = {.x_float = x,
+                                     .ldx = LD,
+                                     .w = one,
+                                     .b = b,
+                                     .ldw = LD,
+                                     .d_conv = 1,
+                                     .v = v,
+                                     .ldv = LD,
+                                     .codes = of_conv1d,
+                                     .ldq = LD,
+                                     .step = steps[i]};
+            k->conv1d(&c, 0, ROWS, 0, LD);
+            k->quantize_even(v, COUNT, steps[i], of_v);
+            assert_memory_equal(of_conv1d, of_v, COUNT);
+        }
+    }
+    free(x), free(one), free(b), free(v), free(of_conv1d), free(of_v);
 }
 
 static void test_hadamard(void **state)
@@ -581,10 +651,13 @@ int main(void)
     }
     variants[n_variants++] = &kernels_one;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_elementwise), cmocka_unit_test(test_accuracy), cmocka_unit_test(test_gemm_f32),
-        cmocka_unit_test(test_gemm_s8),     cmocka_unit_test(test_norm),     cmocka_unit_test(test_conv1d),
-        cmocka_unit_test(test_hadamard),    cmocka_unit_test(test_scan),     cmocka_unit_test(test_ssd),
-        cmocka_unit_test(test_gated_norm),  cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_elementwise),  cmocka_unit_test(test_accuracy),
+        cmocka_unit_test(test_gemm_f32),     cmocka_unit_test(test_gemm_s8),
+        cmocka_unit_test(test_norm),         cmocka_unit_test(test_conv1d),
+        cmocka_unit_test(test_hadamard),     cmocka_unit_test(test_scan),
+        cmocka_unit_test(test_ssd),          cmocka_unit_test(test_gated_norm),
+        cmocka_unit_test(test_columns),      cmocka_unit_test(test_codes_again),
+        cmocka_unit_test(test_conv1d_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

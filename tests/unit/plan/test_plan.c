@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "ssmsweep/arch/mamba1.h"
+#include "ssmsweep/arch/mamba2.h"
 #include "ssmsweep/plan/plan.h"
 
 enum { SAMPLES = 23 };
@@ -96,6 +97,146 @@ static void float_modes_need_no_cells(void **state)
     assert_int_equal(plan.n_cells, 0);
     assert_int_equal(plan.n_runs, count_modes(true));
     plan_clear(&plan);
+}
+
+// ---- runs that are the same ----
+
+static const struct dims heads = {.n_layer = 24,
+                                  .d_model = 96,
+                                  .d_inner = 192,
+                                  .d_state = 32,
+                                  .d_conv = 4,
+                                  .n_heads = 12,
+                                  .head_dim = 16,
+                                  .n_groups = 1,
+                                  .chunk_size = 64,
+                                  .arch = &arch_mamba2};
+
+static int find_run(const struct plan *plan, const char *mode, int cell)
+{
+    for (int r = 0; r < plan->n_runs; r++)
+        if (strcmp(plan->runs[r].mode->name, mode) == 0 && plan->runs[r].cell == cell) return r;
+    fail_msg("no run of mode %s", mode);
+    return -1;
+}
+
+static void modes_share_all_layers_or_none(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"0", "2-0", "2-1", "2-2", "2-3", "2-4", "3"};
+    enum { NAMES = sizeof names / sizeof names[0] };
+    const struct job job = make_job();
+    for (int family = 0; family < 2; family++) {
+        const struct dims *sizes = family ? &heads : &dims;
+        struct corpus corpus = make_corpus();
+        struct plan plan = {0};
+        struct error err = {0};
+        if (plan_make(&plan, &job, sizes, &corpus, 2, &err)) fail_msg("%s", err.text);
+        for (int a = 0; a < NAMES; a++)
+            for (int b = 0; b < a; b++) {
+                const int one = find_run(&plan, names[a], 1), two = find_run(&plan, names[b], 1);
+                const bool same = (a == 1 && b == 0) || (a == 3 && b == 2);
+                assert_int_equal(plan_shared_layers(&plan, one, two), same ? 24 : 0);
+                assert_int_equal(plan_shared_layers(&plan, one, find_run(&plan, names[b], 2)), 0);
+            }
+        assert_int_equal(plan_shared_layers(&plan, find_run(&plan, "fp32", PLAN_FLOAT_CELL),
+                                            find_run(&plan, "fp16", PLAN_FLOAT_CELL)),
+                         0);
+        plan_clear(&plan);
+    }
+}
+
+// Settings of mode 2-1 but for what is given.
+struct changed {
+    int unit;
+    enum format format;
+};
+static struct setting changed(const struct arch *arch, const struct changed *changes, int count)
+{
+    struct setting setting = setting_base(&arch->units);
+    for (int i = 0; i < count; i++)
+        setting.of[changes[i].unit] = (uint8_t)changes[i].format;
+    return setting;
+}
+
+static bool become_same(const struct arch *arch, struct setting a, struct setting b)
+{
+    arch->canonical(&a), arch->canonical(&b);
+    return setting_equal(&a, &b);
+}
+
+// docs/recipes.md, "Runs that are the same".
+static void settings_of_the_same_bits(void **state)
+{
+    (void)state;
+    static const struct {
+        const struct arch *arch;
+        struct changed a[3], b[3];
+        bool same;
+    } cases[] = {
+        // 1, and 2 behind an INT8 conv1d alone
+        {&arch_mamba1, {{UNIT_SCAN_U, FORMAT_INT8}}, {{UNIT_SCAN_U, FORMAT_CODES}}, true},
+        {&arch_mamba1, {{UNIT_SCAN_U, FORMAT_FLOAT}}, {{UNIT_SCAN_U, FORMAT_CODES}}, true},
+        {&arch_mamba1,
+         {{UNIT_CONV1D_OUTPUT, FORMAT_FLOAT}, {UNIT_SCAN_U, FORMAT_INT8}},
+         {{UNIT_CONV1D_OUTPUT, FORMAT_FLOAT}, {UNIT_SCAN_U, FORMAT_CODES}},
+         true},
+        {&arch_mamba1,
+         {{UNIT_CONV1D_OUTPUT, FORMAT_FLOAT}, {UNIT_SCAN_U, FORMAT_FLOAT}},
+         {{UNIT_CONV1D_OUTPUT, FORMAT_FLOAT}, {UNIT_SCAN_U, FORMAT_CODES}},
+         false},
+        {&arch_mamba1,
+         {{UNIT_CONV1D_OUTPUT, FORMAT_FP16}, {UNIT_SCAN_U, FORMAT_FLOAT}},
+         {{UNIT_CONV1D_OUTPUT, FORMAT_FP16}, {UNIT_SCAN_U, FORMAT_CODES}},
+         false},
+        {&arch_mamba1, {{UNIT_CONV1D_OUTPUT, FORMAT_FLOAT}}, {{UNIT_CONV1D_OUTPUT, FORMAT_INT8}}, false},
+        // 3: of a float weight alone
+        {&arch_mamba1,
+         {{UNIT_X_PROJ, FORMAT_FP16}, {UNIT_X_PROJ_INPUT, FORMAT_FLOAT}},
+         {{UNIT_X_PROJ, FORMAT_FP16}, {UNIT_X_PROJ_INPUT, FORMAT_INT8}},
+         true},
+        {&arch_mamba1, {{UNIT_X_PROJ_INPUT, FORMAT_FLOAT}}, {{UNIT_X_PROJ_INPUT, FORMAT_INT8}}, false},
+        {&arch_mamba1,
+         {{UNIT_X_PROJ, FORMAT_INT4_G32}, {UNIT_X_PROJ_INPUT, FORMAT_FLOAT}},
+         {{UNIT_X_PROJ, FORMAT_INT4_G32}, {UNIT_X_PROJ_INPUT, FORMAT_INT8}},
+         false},
+        {&arch_mamba1,
+         {{UNIT_X_PROJ, FORMAT_FLOAT}, {UNIT_CONV1D_OUTPUT, FORMAT_FLOAT}, {UNIT_X_PROJ_INPUT, FORMAT_FLOAT}},
+         {{UNIT_X_PROJ, FORMAT_FLOAT}, {UNIT_CONV1D_OUTPUT, FORMAT_FLOAT}, {UNIT_X_PROJ_INPUT, FORMAT_INT8}},
+         false},
+        // 4; u of a given scale is another u
+        {&arch_mamba1, {{UNIT_X_PROJ_INPUT, FORMAT_INT8_GIVEN}}, {{UNIT_X_PROJ_INPUT, FORMAT_INT8}}, true},
+        {&arch_mamba1, {{UNIT_CONV1D_OUTPUT, FORMAT_INT8_GIVEN}}, {{UNIT_CONV1D_OUTPUT, FORMAT_INT8}}, false},
+        {&arch_mamba1, {{UNIT_SCAN_ORDER, FORMAT_BLOCKED}}, {{UNIT_SCAN_ORDER, FORMAT_SEQUENTIAL}}, false},
+        {&arch_mamba2, {{MAMBA2_UNIT_SCAN_U, FORMAT_INT8}}, {{MAMBA2_UNIT_SCAN_U, FORMAT_CODES}}, true},
+        {&arch_mamba2, {{MAMBA2_UNIT_SCAN_U, FORMAT_FLOAT}}, {{MAMBA2_UNIT_SCAN_U, FORMAT_CODES}}, true},
+        {&arch_mamba2,
+         {{MAMBA2_UNIT_CONV1D_OUTPUT, FORMAT_FP16}, {MAMBA2_UNIT_SCAN_U, FORMAT_INT8}},
+         {{MAMBA2_UNIT_CONV1D_OUTPUT, FORMAT_FP16}, {MAMBA2_UNIT_SCAN_U, FORMAT_CODES}},
+         true},
+        {&arch_mamba2,
+         {{MAMBA2_UNIT_CONV1D_OUTPUT, FORMAT_FP16}, {MAMBA2_UNIT_SCAN_U, FORMAT_FLOAT}},
+         {{MAMBA2_UNIT_CONV1D_OUTPUT, FORMAT_FP16}, {MAMBA2_UNIT_SCAN_U, FORMAT_CODES}},
+         false},
+        {&arch_mamba2,
+         {{MAMBA2_UNIT_CONV1D_OUTPUT, FORMAT_FLOAT}},
+         {{MAMBA2_UNIT_CONV1D_OUTPUT, FORMAT_INT8}},
+         false},
+        {&arch_mamba2,
+         {{MAMBA2_UNIT_SCAN_ORDER, FORMAT_CHUNKED}},
+         {{MAMBA2_UNIT_SCAN_ORDER, FORMAT_CHUNKED_GPU}},
+         false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int a = 0, b = 0;
+        while (a < 3 && cases[i].a[a].format)
+            a++;
+        while (b < 3 && cases[i].b[b].format)
+            b++;
+        const bool same = become_same(cases[i].arch, changed(cases[i].arch, cases[i].a, a),
+                                      changed(cases[i].arch, cases[i].b, b));
+        if (same != cases[i].same) fail_msg("case %zu: the same: %d", i, same);
+    }
 }
 
 static int longest_of(const struct plan *plan, const struct item *item)
@@ -362,6 +503,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_are_float_once_and_quant_per_cell),
         cmocka_unit_test(reference_is_added),
+        cmocka_unit_test(modes_share_all_layers_or_none),
+        cmocka_unit_test(settings_of_the_same_bits),
         cmocka_unit_test(float_modes_need_no_cells),
         cmocka_unit_test(references_are_of_the_same_scales),
         cmocka_unit_test(groups_follow_the_ranks),
