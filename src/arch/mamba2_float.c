@@ -112,7 +112,7 @@ static bool give_inputs(const struct layer *l)
 
 // ---- observers ----
 
-// One part of what a step leaves: as one row, or of samples that go together as it stands.
+// One part of what a step leaves, compact, with zeros behind it up to a multiple of 16.
 static void observe_part(const struct layer *l, int site, const float *values, long ld, int width,
                          const int32_t *order, const struct hadamard *rotation)
 {
@@ -120,11 +120,10 @@ static void observe_part(const struct layer *l, int site, const float *values, l
     const struct seen seen = {
         .values = values, .ld = ld, .width = width, .order = order, .rotation = rotation};
     const int count = l->batch->tokens * width, padded = round_up16(count);
-    const struct observed row = {room, 1, padded, {{0, count}}, 1, .scratch = room};
     const struct observed rows = {room, l->batch->tokens, width, {{0, width}}, 1, .scratch = room};
     l->on->keep(l->batch, &seen, room);
     if (padded > count) l->on->zero(l->batch, room + count, padded - count);
-    l->pass->observe(l->pass, site, l->pass->samples > 0 ? &rows : &row);
+    l->pass->observe(l->pass, site, &rows);
 }
 
 static void observe(const struct layer *l)

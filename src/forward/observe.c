@@ -21,22 +21,24 @@ float observed_quantile(const struct observed *observed, double alpha)
     return calibrate_quantile(observed->scratch, count, alpha);
 }
 
-// The histogram first: the quantile may reorder the values.
+// The histogram first: a quantile may reorder the values.
 static void look_here(const struct pass *pass, int site, const struct observed *observed,
                       const struct observation *observation)
 {
     const struct observers *observers = observation->observers;
     const enum observer observer = observers->of_site[site];
-    const long at = (long)pass->layer * observers->n_sites + site;
+    const long at = (long)pass->layer * observers->n_sites + site, count = observed->rows * observed->ld,
+               padded = (count + KERNEL_LANES - 1) / KERNEL_LANES * KERNEL_LANES;
     for (long t = 0; observer_takes_histogram(observer) && t < observed->rows; t++)
         for (int p = 0; p < observed->parts; p++)
             histogram_add(observation->histogram + at * HISTOGRAM_BINS,
                           observed->values + t * observed->ld + observed->columns[p].first,
                           observed->columns[p].width);
-    observation->numbers[at] =
-        observer_takes_quantile(observer)
-            ? observed_quantile(observed, observers->percentile_alpha)
-            : pass->batch->backend->most(pass->batch, observed->values, observed->rows * observed->ld);
+    observation->numbers[at] = observer_takes_quantile(observer)
+                                   ? observed_quantile(observed, observers->percentile_alpha)
+                                   : pass->batch->backend->most(pass->batch, observed->values, padded);
+    if (observation->quantiles)
+        observation->quantiles[at] = observed_quantile(observed, observers->percentile_alpha);
 }
 
 // ---- elsewhere ----
@@ -59,12 +61,13 @@ static float number_of(uint32_t bits)
     return number;
 }
 
+// The largest of each sample, or its quantile, into the element that the site has of numbers[]; and what is
+// counted beside it.
 static void look_there(const struct pass *pass, int site, const struct observed *observed,
-                       const struct observation *observation)
+                       const struct observation *observation, bool ranked, float *numbers)
 {
     const struct observers *observers = observation->observers;
-    const enum observer observer = observers->of_site[site];
-    const bool ranked = observer_takes_quantile(observer), counted = observer_takes_histogram(observer);
+    const bool counted = !ranked && observer_takes_histogram(observers->of_site[site]);
     const long sites = (long)pass->dims->n_layer * observers->n_sites,
                at = (long)pass->layer * observers->n_sites + site;
     struct look_found *found = observation->found;
@@ -79,7 +82,7 @@ static void look_there(const struct pass *pass, int site, const struct observed 
     pass->batch->backend->look(pass->batch, &look);
     for (int s = 0; s < observation->samples; s++) {
         const struct quantile place = place_of(observed, observation, s);
-        observation->numbers[s * observation->row + at] =
+        numbers[s * observation->row + at] =
             ranked ? quantile_between(&place, number_of(found[s].bits), number_of(found[s].next))
                    : number_of(found[s].bits);
     }
@@ -90,10 +93,13 @@ static void look_there(const struct pass *pass, int site, const struct observed 
 void sink_observe(const struct pass *pass, int site, const struct observed *observed)
 {
     const struct observation *observation = ((const struct sink *)pass->context)->observation;
-    if (observation->see)
-        observation->see(observation->context, pass->layer, site, observed);
-    else if (observation->samples > 0)
-        look_there(pass, site, observed, observation);
-    else
+    if (observation->see) observation->see(observation->context, pass->batch, pass->layer, site, observed);
+    if (!observation->numbers) return;
+    if (observation->samples == 0) {
         look_here(pass, site, observed, observation);
+        return;
+    }
+    look_there(pass, site, observed, observation,
+               observer_takes_quantile(observation->observers->of_site[site]), observation->numbers);
+    if (observation->quantiles) look_there(pass, site, observed, observation, true, observation->quantiles);
 }

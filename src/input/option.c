@@ -293,7 +293,7 @@ static const struct option options[] = {
     {"threads", 0, OPTION_INT, GROUP_RUN,
      IN_PACK | IN_BOTH | IN_ATTRIBUTE | IN_UNITS | IN_REPORT | IN_INFO | IN_SYNTH | IN_BENCH, OFFSET(threads),
      .argument = "N", .help = "threads of each rank (default 0: from the binding)", .least = 0, .most = 1024},
-    {"device", 0, OPTION_TEXT, GROUP_RUN, IN_RUN | IN_BENCH, OFFSET(device),
+    {"device", 0, OPTION_TEXT, GROUP_RUN, IN_RUN | IN_UNITS | IN_BENCH, OFFSET(device),
      .argument = "auto|cpu|cuda[:INDEX]",
      .help = "compute on a GPU, one rank on each, the others on processors: the same bits (default auto:\n"
              "where there is one)"},

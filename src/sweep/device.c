@@ -136,31 +136,32 @@ static int count_all(int device, char name[64], const struct comm *comm)
 }
 
 // Which one, whatever its number: as nvidia-smi -L begins it.
-static void log_device(const struct sweep *sweep)
+static void log_device(const struct log *log, int index)
 {
     struct cuda_device device;
     struct error unknown = {0};
-    if (sweep->device < 0 || cuda_describe(sweep->device, &device, &unknown)) return;
-    log_rank(sweep->log, LOG_VERBOSE, "cuda:%d is GPU-%02x%02x%02x%02x", sweep->device, device.uuid[0],
-             device.uuid[1], device.uuid[2], device.uuid[3]);
+    if (index < 0 || cuda_describe(index, &device, &unknown)) return;
+    log_rank(log, LOG_VERBOSE, "cuda:%d is GPU-%02x%02x%02x%02x", index, device.uuid[0], device.uuid[1],
+             device.uuid[2], device.uuid[3]);
 }
 
-enum status device_choose(struct sweep *sweep, struct error *err)
+enum status device_choose(const char *word, const struct comm *comm, const struct log *log, int *device,
+                          int *devices, struct error *err)
 {
     enum wanted wanted;
     int index;
     char name[64];
-    sweep->device = -1;
-    if (read_word(sweep->job->device, &wanted, &index, err)) return err->status; // on all ranks
+    *device = -1, *devices = 0;
+    if (read_word(word, &wanted, &index, err)) return err->status; // on all ranks
     if (wanted == WANTED_NONE) return STATUS_OK;
     const struct seat mine = look_around(index);
-    if (share_out(&mine, sweep->comm, &sweep->device, err)) return err->status;
-    const int count = count_all(sweep->device, name, sweep->comm);
-    if (count == 0 && wanted == WANTED && sweep->comm->rank == 0) refuse(sweep->job->device, index, err);
-    if (comm_agree(sweep->comm, err) || count == 0) return err->status;
-    sweep->devices = count;
-    log_job(sweep->log, LOG_NORMAL, "%d of %d ranks compute%s on a GPU, %s", count, sweep->comm->ranks,
+    if (share_out(&mine, comm, device, err)) return err->status;
+    const int count = count_all(*device, name, comm);
+    if (count == 0 && wanted == WANTED && comm->rank == 0) refuse(word, index, err);
+    if (comm_agree(comm, err) || count == 0) return err->status;
+    *devices = count;
+    log_job(log, LOG_NORMAL, "%d of %d ranks compute%s on a GPU, %s", count, comm->ranks,
             count == 1 ? "s" : "", name);
-    log_device(sweep);
+    log_device(log, *device);
     return STATUS_OK;
 }

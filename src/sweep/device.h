@@ -13,9 +13,10 @@
 
 // Collective.  Shares the GPUs of each node out among its ranks, one rank for each, the lowest ranks first:
 // rank r of a node looks at device r modulo their number, of those that it sees, then at those behind it.
-// sweep->device: of this rank, or -1; the log says who computes where.  STATUS_USAGE: the job asks for a GPU,
-// and no rank has one.
-enum status device_choose(struct sweep *sweep, struct error *err);
+// word: that of --device.  *device: of this rank, or -1; *devices: how many ranks have one; the log says who
+// computes where.  STATUS_USAGE: a GPU is asked for, and no rank has one.
+enum status device_choose(const char *word, const struct comm *comm, const struct log *log, int *device,
+                          int *devices, struct error *err);
 
 // What a rank's GPU is to hold, beside what CUDA itself takes; no samples: it has no room for one.
 struct device_memory {

@@ -260,7 +260,7 @@ bool device_begin_look(struct device *device, int samples)
     if (!d->lengths || !d->found)
         error_memory(&err, (size_t)samples * sizeof *d->found, "the samples of a batch");
     // The sweep is to find room enough.
-    const int sweeps = worker->plan->n_items > 0 ? first_shape(worker).max_tokens : 0;
+    const int sweeps = worker->plan && worker->plan->n_items > 0 ? first_shape(worker).max_tokens : 0;
     if (err.status || open_look(d, at_least(tokens, sweeps), &err)) {
         give_up(d, &err, processors);
         return false;

@@ -548,9 +548,10 @@ enum status sweep_open(struct sweep *sweep, const struct job *asked, const struc
     const struct threads threads = threads_choose(job->threads, comm);
     sweep->threads = threads.per_rank;
     sweep->result_path = sweep_result_path(job, err);
-    if (comm_agree(comm, err) || device_choose(sweep, err) || output_folders_claim(sweep, err) ||
-        refuse_existing(sweep, err) || job_modes_settle(sweep, err) || check_job_bytes(sweep, err) ||
-        refuse_locked(sweep, err))
+    if (comm_agree(comm, err) ||
+        device_choose(job->device, comm, log, &sweep->device, &sweep->devices, err) ||
+        output_folders_claim(sweep, err) || refuse_existing(sweep, err) || job_modes_settle(sweep, err) ||
+        check_job_bytes(sweep, err) || refuse_locked(sweep, err))
         return err->status;
     job = sweep->job;
     if (inputs_model(&sweep->model, &sweep->reference, comm, job, sweep->threads, err) ||

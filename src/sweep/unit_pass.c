@@ -1,49 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ssmsweep/sweep/unit_pass.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "device.h"
 #include "inputs.h"
 #include "setup.h"
 #include "ssmsweep/arch/pass.h"
 #include "ssmsweep/calibrate/calibrate.h"
+#include "ssmsweep/compute/grid.h"
 #include "threads.h"
 
-enum { MOST_PARTS = 3 * ARCH_MOST_SITES };
+enum {
+    MOST_PARTS = 3 * ARCH_MOST_SITES,
+    MOST_TOGETHER = 256,    // samples on a GPU,
+    SHOWN_BYTES = 128 << 20 // and what they show
+};
+static_assert((int)GRID_OTHERS == (int)OBSERVER_COUNT && (int)GRID_SUMS == 1 + UNIT_SCALES &&
+                  (int)GRID_OWN == 1 + UNIT_SCALE_OWN && (int)GRID_COLUMN == 1 + UNIT_SCALE_CHANNEL &&
+                  (int)GRID_ROW == 1 + UNIT_SCALE_TOKEN && (int)GRID_OTHER == 1 + UNIT_SCALE_OBSERVER,
+              "sums are those of the scales, in their order");
 
 // A part of what a site shows, in every layer.
 struct part {
     const char *name;
-    int site, index; // among the parts of the site
-    int channels;
+    int site, channels;
     size_t first_channel; // of a layer
+};
+
+// What a pass shows of the samples that go together: one on a processor.
+struct shown {
+    int samples;                // room
+    float *numbers, *quantiles; // [samples][n_layer][n_sites]: of the calibration, as the next
+    uint32_t *bins;             // [samples][n_layer][n_sites][HISTOGRAM_BINS]
+    double *sums;               // [samples][n_layer][n_parts][GRID_SUMS]: of the evaluation, as the next
+    struct grid_tally *tallies; // [n_layer][n_parts]
+    float *largest;             // [n_layer][channels]
 };
 
 struct passing {
     struct unit_pass *pass;
     const struct job *job;
     const struct comm *comm;
+    const struct log *log;
     struct stop *stop;
     struct model model, reference;
     struct corpus evaluation, calibration;
     const struct corpus *seen; // of the calibration
     struct engine engine;
-    struct observers observers;
+    struct observers observers, all; // those of the job; with all that an observer can ask for
+    // Where samples go: to a GPU, or as the ranks that have none have no part in it then.
+    struct worker worker;
+    struct device *gpu;
+    bool looks;              // the passes at hand go there
+    int first_sample, ranks; // of this rank: from the first on each `ranks`-th
     struct part parts[MOST_PARTS];
+    struct {
+        int first, count;
+    } parts_of[ARCH_MOST_SITES];
     int n_parts;
     size_t channels; // of the parts of a layer
+    bool evaluates;  // the pass at hand
+    struct shown shown;
     // The calibration: numbers[2][samples][n_layer][n_sites], the largest |v| and the quantile,
     // bins[n_layer] [n_sites][HISTOGRAM_BINS], and largest[n_layer][channels] with their scales.
     float *numbers;
     uint64_t *bins;
-    float *largest;
+    float *largest, *channel_scales;
     float (*scales)[OBSERVER_COUNT]; // [n_layer * n_sites]
-    // The evaluation: rows[samples][n_layer * n_parts][1 + UNIT_SCALES], v² first.
-    double *rows;
-    int sample; // at work
+    double *rows;                    // of the evaluation: [samples][n_layer * n_parts][GRID_SUMS]
 };
 
 static const struct arch *arch_of(const struct passing *p)
@@ -54,6 +83,21 @@ static const struct arch *arch_of(const struct passing *p)
 static long at_site(const struct passing *p, int layer, int site)
 {
     return (long)layer * arch_of(p)->n_sites + site;
+}
+
+static size_t sites_of(const struct passing *p)
+{
+    return (size_t)(p->model.dims.n_layer * arch_of(p)->n_sites);
+}
+
+static size_t places_of(const struct passing *p)
+{
+    return (size_t)(p->model.dims.n_layer * p->n_parts);
+}
+
+static size_t channels_of(const struct passing *p)
+{
+    return (size_t)p->model.dims.n_layer * p->channels;
 }
 
 // ---- which parts there are ----
@@ -67,54 +111,196 @@ static const char *name_of(const struct arch *arch, int site, int index)
     return NULL;
 }
 
-static void see_parts(void *context, int layer, int site, const struct observed *observed)
+static void see_parts(void *context, struct batch *batch, int layer, int site,
+                      const struct observed *observed)
 {
     struct passing *p = context;
-    for (int i = 0; layer == 0 && i < observed->parts; i++) {
+    (void)batch;
+    if (layer > 0) return;
+    p->parts_of[site].first = p->n_parts;
+    for (int i = 0; i < observed->parts; i++) {
         const char *name = name_of(arch_of(p), site, i);
-        if (!name) continue;
-        p->parts[p->n_parts++] = (struct part){name, site, i, observed->columns[i].width, p->channels};
+        if (!name) break;
+        p->parts[p->n_parts++] = (struct part){name, site, observed->columns[i].width, p->channels};
         p->channels += (size_t)observed->columns[i].width;
+        p->parts_of[site].count++;
     }
+}
+
+// ---- what a pass shows ----
+
+static void see(void *context, struct batch *batch, int layer, int site, const struct observed *observed)
+{
+    struct passing *p = context;
+    const int first = p->parts_of[site].first;
+    const size_t place = (size_t)(layer * p->n_parts + first),
+                 channel = (size_t)layer * p->channels + p->parts[first].first_channel;
+    struct grid_scales scales = {.own = p->pass->places[place].scale, .columns = p->channel_scales + channel};
+    const struct grid_for grid = {.observed = observed,
+                                  .parts = p->parts_of[site].count,
+                                  .scales = p->evaluates ? &scales : NULL,
+                                  .largest = p->shown.largest + channel,
+                                  .sums = p->shown.sums + place * GRID_SUMS,
+                                  .stride = (long)places_of(p) * GRID_SUMS,
+                                  .tallies = p->shown.tallies + place};
+    memcpy(scales.others, p->scales[at_site(p, layer, site)], sizeof scales.others);
+    if (grid.parts > 0) batch->backend->grid(batch, &grid);
+}
+
+static struct observation observation_of(struct passing *p)
+{
+    struct observation observation = {
+        .observers = &p->all, .row = (long)sites_of(p), .see = see, .context = p};
+    if (p->evaluates) return observation;
+    observation.numbers = p->shown.numbers;
+    observation.quantiles = p->shown.quantiles;
+    observation.histogram = p->shown.bins;
+    return observation;
+}
+
+static void look_here(struct passing *p, const struct corpus *corpus, int sample)
+{
+    const struct observation observation = observation_of(p);
+    memset(p->shown.bins, 0, sites_of(p) * HISTOGRAM_BINS * sizeof *p->shown.bins);
+    forward_observe(p->engine.forward, &observation,
+                    corpus->ids + (size_t)sample * (size_t)corpus->max_tokens, corpus->length[sample], NULL);
+}
+
+// The first of these samples on the GPU: how many; 0: the processor is to do it.
+static int look_there(struct passing *p, const int *samples, int count)
+{
+    struct observation observation = observation_of(p);
+    if (!p->looks || !device_works(p->gpu)) return 0;
+    return device_look(p->gpu, samples, count < p->shown.samples ? count : p->shown.samples, &observation,
+                       NULL);
+}
+
+static bool are_finite(const float *numbers, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(numbers[i])) return false;
+    return true;
+}
+
+// What is not finite has the processor's bits where the processor finds it.
+static bool is_finite(const struct passing *p, int samples)
+{
+    const size_t numbers = (size_t)samples * sites_of(p), sums = (size_t)samples * places_of(p) * GRID_SUMS;
+    for (size_t i = 0; p->evaluates && i < sums; i++)
+        if (!isfinite(p->shown.sums[i])) return false;
+    return p->evaluates || (are_finite(p->shown.numbers, numbers) && are_finite(p->shown.quantiles, numbers));
+}
+
+static void take_larger(float *largest, const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (values[i] > largest[i]) largest[i] = values[i];
+}
+
+static void take_calibration(struct passing *p, const int *samples, int count)
+{
+    const size_t sites = sites_of(p), quantiles = (size_t)p->seen->samples * sites;
+    take_larger(p->largest, p->shown.largest, channels_of(p));
+    for (int s = 0; s < count; s++) {
+        float *numbers = p->numbers + (size_t)samples[s] * sites;
+        memcpy(numbers, p->shown.numbers + (size_t)s * sites, sites * sizeof *numbers);
+        memcpy(numbers + quantiles, p->shown.quantiles + (size_t)s * sites, sites * sizeof *numbers);
+        for (size_t i = 0; i < sites * HISTOGRAM_BINS; i++)
+            p->bins[i] += p->shown.bins[(size_t)s * sites * HISTOGRAM_BINS + i];
+    }
+}
+
+static void take_tally(struct unit_place *place, const struct grid_tally *tally)
+{
+    for (int c = 0; c < UNIT_CODES; c++) {
+        place->codes[c] += tally->codes[c];
+        place->values += tally->codes[c];
+    }
+    place->clipped += tally->clipped;
+}
+
+static void take_evaluation(struct passing *p, const int *samples, int count)
+{
+    const size_t row = places_of(p) * GRID_SUMS;
+    for (int s = 0; s < count; s++)
+        memcpy(p->rows + (size_t)samples[s] * row, p->shown.sums + (size_t)s * row, row * sizeof *p->rows);
+    for (size_t i = 0; i < places_of(p); i++) {
+        const size_t channel =
+            i / (size_t)p->n_parts * p->channels + p->parts[i % (size_t)p->n_parts].first_channel;
+        struct unit_place *place = &p->pass->places[i];
+        take_larger(place->largest, p->shown.largest + channel, (size_t)place->channels);
+        take_tally(place, &p->shown.tallies[i]);
+    }
+}
+
+static void take(struct passing *p, const int *samples, int count)
+{
+    (p->evaluates ? take_evaluation : take_calibration)(p, samples, count);
+}
+
+// ---- passes over samples ----
+
+// Collective.  A signal at any rank counts on all.
+static enum status agree(struct passing *p, struct error *err)
+{
+    int mine = stop_wanted(p->stop) ? p->stop->signal : 0, all;
+    MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MAX, p->comm->world);
+    stop_note(p->stop, all);
+    if (all && !err->status)
+        error_set(err, STATUS_STOPPED, "stopped by %s; nothing was written", stop_signal_name(all));
+    return comm_agree(p->comm, err);
+}
+
+static void begin_looking(struct passing *p, const struct corpus *corpus)
+{
+    p->worker.calibration = corpus;
+    p->looks = p->gpu && device_can_look(&p->worker) && device_begin_look(p->gpu, p->shown.samples);
+}
+
+// mine: samples of this rank.
+static void pass_over_mine(struct passing *p, const struct corpus *corpus, const int *mine, int count)
+{
+    for (int at = 0, n; at < count && !stop_wanted(p->stop); at += n) {
+        n = look_there(p, mine + at, count - at);
+        if (n > 0 && is_finite(p, n)) {
+            take(p, mine + at, n);
+            continue;
+        }
+        if (n == 0) n = 1;
+        for (int i = at; i < at + n && !stop_wanted(p->stop); i++) {
+            look_here(p, corpus, mine[i]);
+            take(p, &mine[i], 1);
+        }
+    }
+}
+
+static enum status pass_over(struct passing *p, const struct corpus *corpus, int samples, struct error *err)
+{
+    int count = 0, *mine = malloc((size_t)samples * sizeof *mine + 1);
+    if (!mine) error_memory(err, (size_t)samples * sizeof *mine, "the samples of a rank");
+    if (comm_agree(p->comm, err)) goto free_mine;
+    for (int s = p->first_sample; s < samples; s += p->ranks)
+        mine[count++] = s;
+    begin_looking(p, corpus);
+    pass_over_mine(p, corpus, mine, count);
+    device_end_look(p->gpu);
+    agree(p, err);
+free_mine:
+    free(mine);
+    return err->status;
 }
 
 // ---- the calibration ----
 
-// Those of a part, row by row.
-static const float *row_of(const struct observed *observed, const struct part *part, long t)
+// Collective.  Every element is one rank's, and 0 on the others, or a count, or a maximum: the order of the
+// ranks changes nothing.
+static void unite(const struct passing *p, void *data, size_t count, MPI_Datatype type, size_t bytes,
+                  MPI_Op op)
 {
-    return observed->values + t * observed->ld + observed->columns[part->index].first;
-}
-
-static void note_largest(float *largest, const float *row, int channels)
-{
-    for (int c = 0; c < channels; c++)
-        if (fabsf(row[c]) > largest[c]) largest[c] = fabsf(row[c]);
-}
-
-static void see_calibration(void *context, int layer, int site, const struct observed *observed)
-{
-    struct passing *p = context;
-    const size_t site_at = (size_t)at_site(p, layer, site),
-                 sites = (size_t)(p->model.dims.n_layer * arch_of(p)->n_sites);
-    float *numbers = p->numbers + (size_t)p->sample * sites + site_at, most = 0;
-    uint32_t bins[HISTOGRAM_BINS] = {0};
-    for (const struct part *part = p->parts; part < p->parts + p->n_parts; part++) {
-        float *largest = p->largest + (size_t)layer * p->channels + part->first_channel;
-        if (part->site != site) continue;
-        for (long t = 0; t < observed->rows; t++) {
-            note_largest(largest, row_of(observed, part, t), part->channels);
-            note_largest(&most, row_of(observed, part, t), 1);
-            for (int c = 1; c < part->channels; c++)
-                note_largest(&most, row_of(observed, part, t) + c, 1);
-            histogram_add(bins, row_of(observed, part, t), part->channels);
-        }
+    for (size_t at = 0; at < count; at += INT_MAX / 16) {
+        const size_t left = count - at, now = left < INT_MAX / 16 ? left : INT_MAX / 16;
+        MPI_Allreduce(MPI_IN_PLACE, (char *)data + at * bytes, (int)now, type, op, p->comm->world);
     }
-    for (int i = 0; i < HISTOGRAM_BINS; i++)
-        p->bins[site_at * HISTOGRAM_BINS + (size_t)i] += bins[i];
-    numbers[0] = most;
-    // Last, as it may move the values.
-    numbers[(size_t)p->seen->samples * sites] = observed_quantile(observed, p->observers.percentile_alpha);
 }
 
 // One of each observer at each site.
@@ -143,139 +329,58 @@ static float own_scale(const struct passing *p, int layer, int site)
     return p->scales[at_site(p, layer, site)][p->observers.of_site[site]];
 }
 
-// ---- the grid ----
-
-static float absmax_scale(float most)
+static enum status calibrate(struct passing *p, struct error *err)
 {
-    return (most > 1e-5f ? most : 1e-5f) / 127.0f;
-}
-
-// code · scale - v, squared.
-static double error_at(float v, float scale)
-{
-    const float code = rintf(v / scale);
-    const float held = code < -128 ? -128 : code > 127 ? 127 : code;
-    const double error = (double)held * (double)scale - (double)v;
-    return error * error;
-}
-
-static void count_code(struct unit_place *place, float v)
-{
-    const float code = rintf(v / place->scale);
-    if (isnan(code)) return;
-    place->values++;
-    place->clipped += code < -128 || code > 127;
-    place->codes[(code < -128 ? -128 : code > 127 ? 127 : (int)code) + 128]++;
-}
-
-// ---- the evaluation ----
-
-static void add_row(const struct passing *p, struct unit_place *place, const struct part *part,
-                    const float *v, double *sums)
-{
-    const float *scales = p->scales[at_site(p, place->layer, part->site)];
-    const float *channels = p->largest + (size_t)place->layer * p->channels + part->first_channel;
-    float most = 0;
-    for (int c = 0; c < part->channels; c++)
-        note_largest(&most, v + c, 1);
-    for (int c = 0; c < part->channels; c++) {
-        if (isnan(v[c])) continue;
-        count_code(place, v[c]);
-        sums[0] += (double)v[c] * (double)v[c];
-        sums[1 + UNIT_SCALE_OWN] += error_at(v[c], place->scale);
-        sums[1 + UNIT_SCALE_CHANNEL] += error_at(v[c], absmax_scale(channels[c]));
-        sums[1 + UNIT_SCALE_TOKEN] += error_at(v[c], most > 0 ? most / 127.0f : 1);
-        for (int o = 0; o < OBSERVER_COUNT; o++)
-            sums[1 + UNIT_SCALE_OBSERVER + o] += error_at(v[c], scales[o]);
-    }
-}
-
-static void see_evaluation(void *context, int layer, int site, const struct observed *observed)
-{
-    struct passing *p = context;
-    for (int i = 0; i < p->n_parts; i++) {
-        const struct part *part = &p->parts[i];
-        const size_t place = (size_t)(layer * p->n_parts + i),
-                     places = (size_t)(p->model.dims.n_layer * p->n_parts);
-        double *sums = p->rows + ((size_t)p->sample * places + place) * (1 + UNIT_SCALES);
-        if (part->site != site) continue;
-        for (long t = 0; t < observed->rows; t++) {
-            add_row(p, &p->pass->places[place], part, row_of(observed, part, t), sums);
-            note_largest(p->pass->places[place].largest, row_of(observed, part, t), part->channels);
-        }
-    }
+    const size_t sites = sites_of(p);
+    if (pass_over(p, p->seen, p->pass->calibration_samples, err)) return err->status;
+    unite(p, p->numbers, 2 * (size_t)p->seen->samples * sites, MPI_FLOAT, sizeof(float), MPI_SUM);
+    unite(p, p->bins, sites * HISTOGRAM_BINS, MPI_UINT64_T, sizeof(uint64_t), MPI_SUM);
+    unite(p, p->largest, channels_of(p), MPI_FLOAT, sizeof(float), MPI_MAX);
+    make_scales(p);
+    for (size_t i = 0; i < channels_of(p); i++)
+        p->channel_scales[i] = grid_scale(p->largest[i]);
+    for (int i = 0; i < p->model.dims.n_layer * p->n_parts; i++)
+        p->pass->places[i].scale = own_scale(p, i / p->n_parts, p->parts[i % p->n_parts].site);
+    return STATUS_OK;
 }
 
 // ---- weights ----
+
+static void count_code(struct unit_place *place, float v)
+{
+    int clipped;
+    const int code = grid_place(v, place->scale, &clipped);
+    if (code < 0) return;
+    place->values++;
+    place->clipped += (uint64_t)clipped;
+    place->codes[code]++;
+}
+
+static float largest_of(const float *values, int count)
+{
+    float most = 0;
+    for (int i = 0; i < count; i++)
+        take_larger(&most, &(float){fabsf(values[i])}, 1);
+    return most;
+}
 
 static void see_weight(struct unit_place *place, const float *values, int rows, int depth)
 {
     double *e = place->errors;
     float most = 0;
     for (int n = 0; n < rows; n++) {
-        for (int k = 0; k < depth; k++)
-            note_largest(&place->largest[n], values + (long)n * depth + k, 1);
-        note_largest(&most, &place->largest[n], 1);
+        place->largest[n] = largest_of(values + (long)n * depth, depth);
+        take_larger(&most, &place->largest[n], 1);
     }
-    if (place->scale == 0) place->scale = absmax_scale(most); // else a checkpoint's
+    if (place->scale == 0) place->scale = grid_scale(most); // else a checkpoint's
     for (int n = 0; n < rows; n++)
         for (int k = 0; k < depth; k++) {
             const float v = values[(long)n * depth + k];
             count_code(place, v);
             place->squares += (double)v * (double)v;
-            e[UNIT_SCALE_OWN] += error_at(v, place->scale);
-            e[UNIT_SCALE_CHANNEL] += error_at(v, absmax_scale(place->largest[n]));
+            e[UNIT_SCALE_OWN] += grid_error(v, place->scale);
+            e[UNIT_SCALE_CHANNEL] += grid_error(v, grid_scale(place->largest[n]));
         }
-}
-
-// ---- passes over samples ----
-
-// Collective.  A signal at any rank counts on all.
-static enum status agree(struct passing *p, struct error *err)
-{
-    int mine = stop_wanted(p->stop) ? p->stop->signal : 0, all;
-    MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MAX, p->comm->world);
-    stop_note(p->stop, all);
-    if (all && !err->status)
-        error_set(err, STATUS_STOPPED, "stopped by %s; nothing was written", stop_signal_name(all));
-    return comm_agree(p->comm, err);
-}
-
-typedef void see_function(void *context, int layer, int site, const struct observed *observed);
-
-static enum status pass_over(struct passing *p, const struct corpus *corpus, int samples, see_function *see,
-                             struct error *err)
-{
-    const struct observation observation = {.observers = &p->observers, .see = see, .context = p};
-    for (p->sample = p->comm->rank; p->sample < samples && !stop_wanted(p->stop); p->sample += p->comm->ranks)
-        forward_observe(p->engine.forward, &observation,
-                        corpus->ids + (size_t)p->sample * (size_t)corpus->max_tokens,
-                        corpus->length[p->sample], NULL);
-    return agree(p, err);
-}
-
-// Collective.  Every element is one rank's, and 0 on the others, or a count, or a maximum: the order of the
-// ranks changes nothing.
-static void unite(const struct passing *p, void *data, size_t count, MPI_Datatype type, size_t bytes,
-                  MPI_Op op)
-{
-    for (size_t at = 0; at < count; at += INT_MAX / 16) {
-        const size_t left = count - at, now = left < INT_MAX / 16 ? left : INT_MAX / 16;
-        MPI_Allreduce(MPI_IN_PLACE, (char *)data + at * bytes, (int)now, type, op, p->comm->world);
-    }
-}
-
-static enum status calibrate(struct passing *p, struct error *err)
-{
-    const size_t sites = (size_t)(p->model.dims.n_layer * arch_of(p)->n_sites);
-    if (pass_over(p, p->seen, p->pass->calibration_samples, see_calibration, err)) return err->status;
-    unite(p, p->numbers, 2 * (size_t)p->seen->samples * sites, MPI_FLOAT, sizeof(float), MPI_SUM);
-    unite(p, p->bins, sites * HISTOGRAM_BINS, MPI_UINT64_T, sizeof(uint64_t), MPI_SUM);
-    unite(p, p->largest, (size_t)p->model.dims.n_layer * p->channels, MPI_FLOAT, sizeof(float), MPI_MAX);
-    make_scales(p);
-    for (int i = 0; i < p->model.dims.n_layer * p->n_parts; i++)
-        p->pass->places[i].scale = own_scale(p, i / p->n_parts, p->parts[i % p->n_parts].site);
-    return STATUS_OK;
 }
 
 static enum status look_at_weights(struct passing *p, struct error *err)
@@ -295,6 +400,8 @@ static enum status look_at_weights(struct passing *p, struct error *err)
     }
     return agree(p, err);
 }
+
+// ---- sums of all ----
 
 static void add_up(struct passing *p)
 {
@@ -364,26 +471,72 @@ static enum status open_places(struct passing *p, struct error *err)
     return STATUS_OK;
 }
 
-static enum status open_memory(struct passing *p, struct error *err)
+// Has room for so many samples, or for fewer where they show much.
+static enum status open_shown(struct passing *p, int samples, struct error *err)
 {
-    const struct dims *d = &p->model.dims;
-    const size_t layers = (size_t)d->n_layer, sites = layers * (size_t)arch_of(p)->n_sites;
-    const size_t rows = (size_t)p->pass->samples * layers * (size_t)p->n_parts * (1 + UNIT_SCALES),
-                 numbers = 2 * (size_t)p->seen->samples * sites;
-    p->numbers = calloc(numbers + 1, sizeof *p->numbers);
-    p->bins = calloc(sites * HISTOGRAM_BINS + 1, sizeof *p->bins);
-    p->largest = calloc(layers * p->channels + 1, sizeof *p->largest);
-    p->scales = calloc(sites + 1, sizeof *p->scales);
-    p->rows = calloc(rows + 1, sizeof *p->rows);
-    if (p->numbers && p->bins && p->largest && p->scales && p->rows) return open_places(p, err);
-    return error_memory(err, rows * sizeof *p->rows + numbers * sizeof *p->numbers, "the units");
+    struct shown *shown = &p->shown;
+    const size_t sites = sites_of(p), row = places_of(p) * GRID_SUMS,
+                 bytes =
+                     sites * (2 * sizeof(float) + HISTOGRAM_BINS * sizeof(uint32_t)) + row * sizeof(double),
+                 most = SHOWN_BYTES / bytes + 1;
+    if (most < (size_t)samples) samples = (int)most;
+    if (samples > MOST_TOGETHER) samples = MOST_TOGETHER;
+    const size_t count = (size_t)samples;
+    shown->samples = samples;
+    shown->numbers = calloc(count * sites + 1, sizeof *shown->numbers);
+    shown->quantiles = calloc(count * sites + 1, sizeof *shown->quantiles);
+    shown->bins = calloc(count * sites * HISTOGRAM_BINS + 1, sizeof *shown->bins);
+    shown->sums = calloc(count * row + 1, sizeof *shown->sums);
+    shown->tallies = calloc(places_of(p) + 1, sizeof *shown->tallies);
+    shown->largest = calloc(channels_of(p) + 1, sizeof *shown->largest);
+    if (!shown->numbers || !shown->quantiles || !shown->bins || !shown->sums || !shown->tallies ||
+        !shown->largest)
+        error_memory(err, count * bytes, "what units show");
+    return err->status;
 }
 
-static enum status open_inputs(struct passing *p, const struct log *log, struct error *err)
+static enum status open_memory(struct passing *p, struct error *err)
 {
+    const size_t sites = sites_of(p), rows = (size_t)p->pass->samples * places_of(p) * GRID_SUMS,
+                 numbers = 2 * (size_t)p->seen->samples * sites;
+    const int samples =
+        p->pass->samples > p->pass->calibration_samples ? p->pass->samples : p->pass->calibration_samples;
+    p->numbers = calloc(numbers + 1, sizeof *p->numbers);
+    p->bins = calloc(sites * HISTOGRAM_BINS + 1, sizeof *p->bins);
+    p->largest = calloc(channels_of(p) + 1, sizeof *p->largest);
+    p->channel_scales = calloc(channels_of(p) + 1, sizeof *p->channel_scales);
+    p->scales = calloc(sites + 1, sizeof *p->scales);
+    p->rows = calloc(rows + 1, sizeof *p->rows);
+    if (!p->numbers || !p->bins || !p->largest || !p->channel_scales || !p->scales || !p->rows)
+        return error_memory(err, rows * sizeof *p->rows + numbers * sizeof *p->numbers, "the units");
+    if (open_shown(p, p->worker.device >= 0 ? samples : 1, err)) return err->status;
+    return open_places(p, err);
+}
+
+// Collective.  Where there are GPUs the ranks that have one take the samples.
+static enum status open_device(struct passing *p, int threads, struct error *err)
+{
+    struct worker *worker = &p->worker;
+    int mine = worker->device >= 0, before = 0;
+    MPI_Exscan(&mine, &before, 1, MPI_INT, MPI_SUM, p->comm->world);
+    if (p->comm->rank == 0) before = 0; // it is not set there
+    p->ranks = worker->devices > 0 ? worker->devices : p->comm->ranks;
+    p->first_sample = worker->devices == 0 ? p->comm->rank : mine ? before : INT_MAX;
+    worker->comm = p->comm, worker->log = p->log;
+    worker->model = &p->model, worker->dims = &p->model.dims;
+    worker->weights = p->engine.weights, worker->forward = p->engine.forward;
+    worker->threads = threads;
+    if (mine) device_open(&p->gpu, worker, err);
+    return comm_agree(p->comm, err);
+}
+
+static enum status open_inputs(struct passing *p, struct error *err)
+{
+    const struct log *log = p->log;
     const struct threads threads = threads_choose(p->job->threads, p->comm);
     struct unit_pass *pass = p->pass;
-    if (inputs_model(&p->model, &p->reference, p->comm, p->job, threads.per_rank, err) ||
+    if (device_choose(p->job->device, p->comm, log, &p->worker.device, &p->worker.devices, err) ||
+        inputs_model(&p->model, &p->reference, p->comm, p->job, threads.per_rank, err) ||
         inputs_texts(&p->evaluation, &p->calibration, p->comm, p->job, &p->model, err) ||
         inputs_digests(&p->model, &p->reference, p->comm, err))
         return err->status;
@@ -401,6 +554,9 @@ static enum status open_inputs(struct passing *p, const struct log *log, struct 
     p->observers.percentile_alpha = p->job->percentile_alpha;
     if (observers_parse(&p->observers, pass->arch, p->job->observer, err) == STATUS_OK)
         memcpy(pass->own, p->observers.of_site, sizeof pass->own);
+    p->all = p->observers;
+    for (int s = 0; s < p->all.n_sites; s++)
+        p->all.of_site[s] = OBSERVER_MSE; // the largest and the histogram
     if (comm_agree(p->comm, err)) return err->status;
     const int longest =
         p->evaluation.max_tokens > p->seen->max_tokens ? p->evaluation.max_tokens : p->seen->max_tokens;
@@ -408,22 +564,23 @@ static enum status open_inputs(struct passing *p, const struct log *log, struct 
             "model %s: %d layers, d_model %d; %d samples of up to %d tokens; %d ranks x %d threads",
             p->model.directory, p->model.dims.n_layer, p->model.dims.d_model, pass->samples, longest,
             p->comm->ranks, threads.per_rank);
-    return engine_open(&p->engine, p->comm, &p->model, WEIGHTS_FP32, NULL, longest, threads.per_rank, log,
-                       err);
+    if (engine_open(&p->engine, p->comm, &p->model, WEIGHTS_FP32, NULL, longest, threads.per_rank, log, err))
+        return err->status;
+    return open_device(p, threads.per_rank, err);
 }
 
 // ---- the whole ----
 
-static enum status run(struct passing *p, const struct log *log, struct error *err)
+static enum status run(struct passing *p, struct error *err)
 {
     const int32_t first[1] = {0};
-    const struct observation parts = {.observers = &p->observers, .see = see_parts, .context = p};
-    if (open_inputs(p, log, err)) return err->status;
+    const struct observation parts = {.observers = &p->all, .see = see_parts, .context = p};
+    if (open_inputs(p, err)) return err->status;
     forward_observe(p->engine.forward, &parts, first, 1, NULL);
     open_memory(p, err);
-    if (comm_agree(p->comm, err) || calibrate(p, err) ||
-        pass_over(p, &p->evaluation, p->pass->samples, see_evaluation, err) || look_at_weights(p, err))
-        return err->status;
+    if (comm_agree(p->comm, err) || calibrate(p, err)) return err->status;
+    p->evaluates = true;
+    if (pass_over(p, &p->evaluation, p->pass->samples, err) || look_at_weights(p, err)) return err->status;
     add_up(p);
     return STATUS_OK;
 }
@@ -431,9 +588,10 @@ static enum status run(struct passing *p, const struct log *log, struct error *e
 enum status unit_pass_run(struct unit_pass *pass, const struct job *job, const struct comm *comm,
                           const struct log *log, struct stop *stop, struct error *err)
 {
-    struct passing p = {.pass = pass, .job = job, .comm = comm, .stop = stop};
+    struct passing p = {.pass = pass, .job = job, .comm = comm, .log = log, .stop = stop};
     *pass = (struct unit_pass){0};
-    run(&p, log, err);
+    run(&p, err);
+    device_close(p.gpu);
     engine_close(&p.engine);
     corpus_clear(&p.evaluation);
     corpus_clear(&p.calibration);
@@ -442,8 +600,15 @@ enum status unit_pass_run(struct unit_pass *pass, const struct job *job, const s
     free(p.numbers);
     free(p.bins);
     free(p.largest);
+    free(p.channel_scales);
     free(p.scales);
     free(p.rows);
+    free(p.shown.numbers);
+    free(p.shown.quantiles);
+    free(p.shown.bins);
+    free(p.shown.sums);
+    free(p.shown.tallies);
+    free(p.shown.largest);
     if (err->status) unit_pass_clear(pass);
     return err->status;
 }

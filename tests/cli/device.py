@@ -61,6 +61,26 @@ def check_observers(checks, work):
         compare(checks, what, sweep(checks, work, what, OBSERVERS + ["-v"], ranks, gpus, said), want)
 
 
+def check_units(checks, work):
+    """`ssmsweep units`: samples that go together show what each shows by itself; ranks without a GPU leave the samples to the others."""
+    words = ["units", "-v", "--calib_data_num", "4", "--eval_data_num", "5", "--calib_seqlen", "40"]
+    for model in (harness.DEMO, "mamba2-demo"):
+        want = None
+        for what, ranks, gpus, said in (
+                ("none", 2, "0", []), ("one", 1, "1", ["1 of 1 ranks computes on a GPU", "observes up to 5 samples of 200 tokens"]),
+                ("two of three", 3, "2", ["2 of 3 ranks compute on a GPU"]), ("lost", 1, "1,fail=2", ["launch failure", "computed on processors"]),
+                ("little memory", 1, "1,memory=11200000", ["observes up to 5 samples of "])):
+            result = harness.run(words + ["--model", model, "--comparison-dir", what], ranks, work, {"SSMSWEEP_STANDIN": gpus}, program=STANDIN)
+            lines = "\n".join(result.lines())
+            got = [harness.read_bytes(os.path.join(work, what, "units." + kind)) for kind in ("json", "csv")] if result.status == 0 else result.err
+            want = want or got
+            checks.check(got == want, "units of %s, %s: the same bytes" % (model, what), result.err)
+            checks.check(all(part in lines for part in said), "units of %s, %s: says so" % (model, what), lines)
+    result = harness.run(["units", "--device", "cuda:2", "--comparison-dir", "never"], 2, work, {"SSMSWEEP_STANDIN": "2"}, program=STANDIN)
+    checks.check(result.status == 2 and len(result.lines()) == 1 and "below 2" in result.err and not os.path.exists(os.path.join(work, "never")),
+                 "units: no such GPU", result.err)
+
+
 def check_places(checks, work):
     """Each rank sees its own, some of them, or none: as a scheduler shows them, or a script in front of the program."""
     for what, shown, ranks, gpus, said in (
@@ -175,6 +195,7 @@ def main():
                 sweep(checks, work, "noisy on cpu", NOISE + ["--device", "cpu"], 2, "1"))
         check_observers(checks, work)
         check_places(checks, work)
+        check_units(checks, work)
         mamba2 = ["--model", "mamba2-demo", "--components", "all", "--modes", MODES_2]
         compare(checks, "Mamba-2", sweep(checks, work, "mamba2", mamba2 + ["--device", "cuda", "-v"], 1, "1", [": up to 5 samples of 300 tokens"]),
                 want := sweep(checks, work, "mamba2 on cpu", mamba2 + ["--device", "cpu"], 2, "1"))

@@ -205,6 +205,9 @@ def check_others(checks, folder, names):
     errors = [e.message for e in jsonschema.Draft202012Validator(harness.read_json(SCHEMA)).iter_errors(report)]
     checks.check(result.status == 0 and not errors and {p["kind"] for p in report["units"]} == {"activation"} and
                  "x_conv_in" in {p["unit"] for p in report["units"]}, "Mamba-2, by its sites", (result.err, errors[:2]))
+    wrong = [(p["unit"], p["channels"], p["values"]) for p in report["units"]
+             if p["unit"] != "ssm_state_act" and p["values"] != p["channels"] * report["tokens"]]
+    checks.check(not wrong and report["tokens"] == 32, "Mamba-2: every token of each sample", wrong[:3])
     result = harness.run(["units", "--observer", names[3], "--comparison-dir", "other"] + short, 1, folder)
     report = harness.read_json(os.path.join(folder, "other", "units.json"))
     checks.check(result.status == 0 and all(p["error_instead"][names[3]] == 1 for p in report["units"] if p["kind"] == "activation" and p["relative_error"]),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What observers see on the GPU, of many samples at once: the bits of the processor, which sees one sample
-// after the other.  Numbers of ranks by sorting, then the FP32 pass of the demo model (or the one in the
-// folder that the argument names) under every observer.  Without a GPU it is skipped.
+// after the other.  Numbers of ranks by sorting, how values lie on grids, then the FP32 pass of the demo
+// model (or the one in the folder that the argument names) under every observer.  Without a GPU it is
+// skipped.
 #include "passes.h"
 
 #include "ssmsweep/arch/mamba1.h"
@@ -114,6 +115,107 @@ static void look_at(struct batch *batch, int kind, bool of_samples, double alpha
     twin_free(&x);
 }
 
+// ---- grid(): that of the processor, sample by sample ----
+
+enum { PARTS = 3, COLUMNS = 268 };
+
+struct laid {
+    float largest[COLUMNS];
+    double sums[SAMPLES][PARTS * GRID_SUMS];
+    struct grid_tally tallies[PARTS];
+};
+
+static void lay_here(struct batch *here, const struct grid_for *grid, const float *host, struct laid *all)
+{
+    static struct laid one;
+    struct observed o = *grid->observed;
+    struct grid_for of_one = *grid;
+    long row = 0;
+    of_one.observed = &o;
+    of_one.largest = one.largest, of_one.tallies = one.tallies;
+    memset(all, 0, sizeof *all);
+    for (int s = 0; s < SAMPLES; s++) {
+        if (!o.of_samples) o.rows = lengths[s];
+        o.values = host + row * o.ld;
+        row += o.rows;
+        of_one.sums = all->sums[s];
+        memset(&one, 0, sizeof one);
+        here->backend->grid(here, &of_one);
+        for (int c = 0; c < COLUMNS; c++)
+            if (one.largest[c] > all->largest[c]) all->largest[c] = one.largest[c];
+        for (int p = 0; p < PARTS; p++) {
+            for (int i = 0; i < GRID_CODES; i++)
+                all->tallies[p].codes[i] += one.tallies[p].codes[i];
+            all->tallies[p].clipped += one.tallies[p].clipped;
+        }
+    }
+}
+
+// What is no number is so on both sides.
+static bool same_sums(const double *a, const double *b, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i]))) return false;
+    return true;
+}
+
+static void lay_at(struct batch *batch, struct batch *here, int kind, bool of_samples, bool scaled)
+{
+    static struct laid device, host;
+    static float columns[COLUMNS];
+    static const int widths[PARTS] = {100, 7, 161};
+    struct error err = {0};
+    int tokens = 0;
+    for (int s = 0; s < SAMPLES; s++)
+        tokens += lengths[s];
+    const long rows = of_samples ? 16L * SAMPLES : tokens, ld = 304;
+    struct twin x = twin_floats(70 + (uint32_t)kind, rows, ld, ld, kind, 3);
+    twin_send(&x);
+    struct grid_scales scales = {.own = 0.011f, .others = {1e-6f, 0.02f, 0.0173f, 0.5f, 3e-9f}};
+    for (int c = 0; c < COLUMNS; c++)
+        columns[c] = 0.01f + (float)c / 8192;
+    scales.columns = columns;
+    const int parts = kind == 2 ? 1 : PARTS;
+    const struct observed o = {.values = x.device,
+                               .rows = of_samples ? 16 : tokens,
+                               .ld = ld,
+                               .columns = {{0, widths[0]}, {112, widths[1]}, {128, widths[2]}},
+                               .parts = PARTS,
+                               .of_samples = of_samples};
+    const struct grid_for grid = {.observed = &o,
+                                  .parts = parts,
+                                  .scales = scaled ? &scales : NULL,
+                                  .largest = device.largest,
+                                  .sums = device.sums[0],
+                                  .stride = PARTS * GRID_SUMS,
+                                  .tallies = device.tallies};
+    char of[80];
+    snprintf(of, sizeof of, "kind %d%s%s", kind, of_samples ? ", of samples" : "", scaled ? "" : ", maxima");
+    memset(&device, 0, sizeof device);
+    batch->backend->divide(batch, lengths, SAMPLES);
+    batch->tokens = tokens;
+    batch->backend->grid(batch, &grid);
+    good(batch->backend->settle(batch, &err), &err);
+    lay_here(here, &grid, x.host, &host);
+    if (memcmp(device.largest, host.largest, sizeof host.largest) != 0) differs("columns", of, 0, 0);
+    if (memcmp(device.tallies, host.tallies, sizeof host.tallies) != 0) differs("codes", of, 0, 0);
+    for (int s = 0; s < SAMPLES; s++, compared++)
+        if (!same_sums(device.sums[s], host.sums[s], PARTS * GRID_SUMS)) differs("sums", of, s, 0);
+    twin_free(&x);
+}
+
+static void lay_all(struct batch *batch)
+{
+    const struct batch_shape shape = {.max_tokens = 512, .threads = 1, .d_state = 16};
+    struct batch *here;
+    struct error err = {0};
+    good(backend_cpu.open(&here, &shape, &err), &err);
+    for (int kind = 0; kind < 4; kind++)
+        for (int i = 0; i < 4; i++)
+            lay_at(batch, here, kind, i % 2, i / 2);
+    backend_cpu.close(here);
+}
+
 static void look_at_all(void)
 {
     const struct batch_shape shape = {.max_tokens = 512, .threads = 1, .d_state = 16};
@@ -130,6 +232,7 @@ static void look_at_all(void)
         for (int of_samples = 0; of_samples < 2; of_samples++)
             for (int q = 0; q < QUANTILES; q++)
                 look_at(batch, kind, of_samples, alphas[q]);
+    lay_all(batch);
     on->close(batch);
     on->release(&arena);
 }

@@ -538,6 +538,41 @@ static void look(struct batch *batch, const struct look_for *look)
     }
 }
 
+static void take_more(const struct grid_for *grid, const struct grid_for *one, int columns)
+{
+    for (int c = 0; c < columns; c++)
+        if (one->largest[c] > grid->largest[c]) grid->largest[c] = one->largest[c];
+    for (int p = 0; grid->scales && p < grid->parts; p++) {
+        for (int i = 0; i < GRID_CODES; i++)
+            grid->tallies[p].codes[i] += one->tallies[p].codes[i];
+        grid->tallies[p].clipped += one->tallies[p].clipped;
+    }
+}
+
+static void lay_on_grid(struct batch *batch, const struct grid_for *grid)
+{
+    struct standin_batch *b = own(batch);
+    struct observed o = *grid->observed;
+    struct grid_tally tallies[3];
+    int columns = 0;
+    for (int p = 0; p < grid->parts; p++)
+        columns += o.columns[p].width;
+    float *largest = malloc((size_t)columns * sizeof *largest);
+    if (!largest) abort();
+    struct grid_for one = {&o, grid->parts, grid->scales, largest, grid->sums, 0, tallies};
+    memset(grid->largest, 0, (size_t)columns * sizeof *largest);
+    if (grid->scales) memset(grid->tallies, 0, (size_t)grid->parts * sizeof *tallies);
+    EACH_SAMPLE(b, s, row)
+    {
+        if (!o.of_samples) o.rows = b->inner->tokens;
+        o.values = grid->observed->values + (o.of_samples ? s * o.rows : row) * o.ld;
+        one.sums = grid->scales ? grid->sums + s * grid->stride : NULL;
+        backend_cpu.grid(b->inner, &one);
+        take_more(grid, &one, columns);
+    }
+    free(largest);
+}
+
 const struct backend *backend_cuda(void)
 {
     static const struct backend standin = {.name = "cuda",
@@ -579,6 +614,7 @@ const struct backend *backend_cuda(void)
                                            .break_marked = break_marked,
                                            .keep = keep,
                                            .look = look,
+                                           .grid = lay_on_grid,
                                            .per_sample = per_sample,
                                            .measure = measure,
                                            .predict = predict,

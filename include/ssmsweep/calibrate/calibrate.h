@@ -10,23 +10,27 @@
 struct observed; // compute/steps.h, as the next
 struct look_found;
 
-// Where a pass puts what it sees of a sample.  `histogram` is added to.  Where `see` is there it gets the
-// values themselves, which it may move in their scratch, and nothing else is noted.
+struct batch; // compute/backend.h
+
+// Where a pass puts what it sees of a sample.  `histogram` is added to.
 struct observation {
     const struct observers *observers;
     // [n_layer][n_sites]: max |v|, or its alpha-quantile, as the observer of the site; where weights have
     // groups, behind them max |v| of each group, as arch/groups.h has the scales of a layer.  NULL: nobody
     // asks.
     float *numbers;
+    float *quantiles;     // [n_layer][n_sites], beside maxima in `numbers`: the quantiles; NULL: nobody asks
     float *channel_means; // [n_layer][d_inner] what groups are formed by; NULL: nobody asks
     uint32_t *histogram;  // [n_layer][n_sites][HISTOGRAM_BINS]; NULL where no observer takes one
-    // For samples that go together (forward_divide()) numbers and histogram are those of each, one behind the
-    // other.  A number that is not finite is not to be trusted then: the processor may have another one.
+    // For samples that go together (forward_divide()) numbers, quantiles and histogram are those of each, one
+    // behind the other.  A number that is not finite is not to be trusted then: the processor may have
+    // another one.
     int samples;              // 0: one, by itself
     long row;                 // numbers of a sample
     const int *lengths;       // [samples]
     struct look_found *found; // [samples] room
-    void (*see)(void *context, int layer, int site, const struct observed *observed);
+    // At each site before anything is noted, with the batch that has the values; NULL: nobody asks.
+    void (*see)(void *context, struct batch *batch, int layer, int site, const struct observed *observed);
     void *context;
 };
 

@@ -15,6 +15,7 @@
 #include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/team.h"
+#include "ssmsweep/compute/grid.h"
 #include "ssmsweep/compute/pair_block.h"
 #include "ssmsweep/compute/steps.h"
 #include "ssmsweep/measure/accumulate.h"
@@ -161,6 +162,9 @@ struct backend {
     // Where memory of the backend is not the host's: finds what is asked of each sample; where that could not
     // be done settle() says so.  NULL: observers look at the values.
     void (*look)(struct batch *batch, const struct look_for *look);
+    // How what is observed lies on grids, as struct grid_for has it; where that could not be done settle()
+    // says so.
+    void (*grid)(struct batch *batch, const struct grid_for *grid);
     // Beside look(): room for `count` floats of each sample at hand, until the next call; NULL: there is no
     // memory left, which settle() says.
     float *(*per_sample)(struct batch *batch, long count);

@@ -227,7 +227,7 @@ struct hadamard {
 // What an observer sees: rows of values, some columns of which count.
 struct observed {
     const float *values;
-    long rows, ld; // what lies beside the columns is zero
+    long rows, ld; // what lies beside the columns is zero, and behind the rows up to a multiple of 16
     struct {
         long first;
         int width;

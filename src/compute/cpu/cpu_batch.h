@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the files of the processor's backend share: cpu.c (life, steps), cpu_measure.c (captures, measuring).
+// What the files of the processor's backend share: cpu.c (life, steps), cpu_grid.c, cpu_measure.c
+// (captures, measuring).
 #ifndef SSMSWEEP_COMPUTE_CPU_BATCH_H
 #define SSMSWEEP_COMPUTE_CPU_BATCH_H
 
@@ -42,7 +43,8 @@ static inline void cpu_break_row(float *row, int width)
         row[i] = NAN;
 }
 
-// cpu_measure.c; struct backend says what each does.
+// cpu_grid.c, then cpu_measure.c; struct backend says what each does.
+void cpu_grid(struct batch *batch, const struct grid_for *grid);
 const float *cpu_give(struct batch *batch, const struct seen *seen, float *room);
 void cpu_keep(struct batch *batch, const struct seen *seen, float *to);
 void cpu_measure(struct batch *batch, const struct pair *pairs, int count, struct measured *found);

@@ -85,6 +85,7 @@ const int32_t *cuda_order(struct cuda_batch *b, const int32_t *order, int width)
 
 // As struct backend has them.
 void cuda_look(struct batch *batch, const struct look_for *look);
+void cuda_grid(struct batch *batch, const struct grid_for *grid);
 float *cuda_per_sample(struct batch *batch, long count);
 float *cuda_draft(struct batch *batch, float *to, long count);
 void cuda_put(struct batch *batch);

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ssmsweep/compute/grid.h"
 #include "ssmsweep/compute/pair_block.h"
 #include "ssmsweep/compute/steps.h"
 #include "ssmsweep/measure/end_of_model.h"
@@ -107,6 +108,15 @@ void device_ranks(device_stream stream, const struct device_view *view, const st
                   struct look_found *found, uint32_t *room);
 void device_bins(device_stream stream, const struct device_view *view, const struct parts *parts,
                  const struct bit_bins *bins, uint32_t *counts); // [samples][bins], on the device
+
+// How the numbers lie on grids, as struct grid_for has it; all on the device, with scales->columns.
+// largest: [columns], zeros before.
+void device_grid_largest(device_stream stream, const struct device_view *view, const struct parts *parts,
+                         float *largest);
+size_t device_grid_bytes(const struct device_view *view, const struct parts *parts); // of the room
+// sums: [samples][parts][GRID_SUMS]; tallies: [parts], zeros before.
+void device_grid(device_stream stream, const struct device_view *view, const struct parts *parts,
+                 const struct grid_scales *scales, double *sums, struct grid_tally *tallies, float *room);
 
 // ---- Mamba-2 ----
 
