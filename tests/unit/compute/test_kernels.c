@@ -15,7 +15,8 @@
 
 extern const struct kernels kernels_one; // kernels_one.c
 
-static const struct kernels *variants[5];
+enum { MOST_VARIANTS = 5 };
+static const struct kernels *variants[MOST_VARIANTS];
 static int n_variants;
 
 // xorshift, seeded per test: the same numbers everywhere.
@@ -518,7 +519,7 @@ static void check_ssd(struct ssd_shape shape, bool broken)
     const size_t scratch_bytes = (size_t)ssd_scratch_floats(shape.length, shape.chunk, shape.d_state) * 4;
     float *scratch = blank(scratch_bytes);
     for (int order = SSD_SEQUENTIAL; order <= SSD_CHUNKED_GPU; order++) {
-        float *y[5] = {0}, *state[5] = {0};
+        float *y[MOST_VARIANTS + 1] = {0}, *state[MOST_VARIANTS + 1] = {0};
         for (int v = 0; v <= n_variants; v++) {
             y[v] = blank((size_t)(L * ldu) * 4), state[v] = blank((size_t)states * 4);
             float *delta = blank((size_t)(L * ldh) * 4), *dA = blank((size_t)(L * ldh) * 4);
