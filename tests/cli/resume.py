@@ -45,7 +45,7 @@ class Case:
 
 def errors_of(result):
     """Lines that say how the program ended: without what -v and the log add."""
-    known = ("model ", "result: ", "seconds: ", "--resume: ", "observes ", "groups heads by ", "computes ", "compares", "writes the",
+    known = ("model ", "result: ", "seconds: ", "--resume: ", "observes ", "groups heads by ", "computes ", " goes with run ", "compares", "writes the",
              "the sweep is incomplete", "no reports of the incomplete", "declared equalities", "MPI-IO hints:", " MiB own, ")
     return [line for line in result.lines() if not any(word in line for word in known)]
 
