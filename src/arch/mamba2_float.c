@@ -173,19 +173,34 @@ static void take_most(float *most, const float *x, long count, long stride)
         if (fabsf(x[i * stride]) > *most) *most = fabsf(x[i * stride]);
 }
 
+// max|x| of columns [0, count) of the rows, count <= BESIDE.
+enum { BESIDE = 64 };
+static void find_largest(const float *rows, long tokens, long ld, int count, float largest[BESIDE])
+{
+    memset(largest, 0, BESIDE * sizeof *largest);
+    for (long t = 0; t < tokens; t++)
+        for (int i = 0; i < count; i++)
+            largest[i] = fabsf(rows[t * ld + i]) > largest[i] ? fabsf(rows[t * ld + i]) : largest[i];
+}
+
 // Every channel of u counts in the group of its place, B and C in their own groups.
 static void observe_groups(const struct layer *l, const float *conv, long tokens, float *most)
 {
     const struct mamba2_width *w = &l->width;
     const struct layer_groups *groups = l->pass->groups;
     const struct groups_scales at = groups_scales(l->d);
-    const long N = l->d->d_state;
+    const int N = l->d->d_state;
+    float largest[BESIDE];
     memset(most, 0, (size_t)at.count * sizeof *most);
-    for (int place = 0; place < w->I; place++)
-        take_most(most + at.u + groups->of_place[place], conv + groups->channels[place], tokens, w->ld_conv);
-    for (int i = 0; i < w->BC; i++) {
-        take_most(most + at.B + i / N, conv + w->I + i, tokens, w->ld_conv);
-        take_most(most + at.C + i / N, conv + w->I + w->BC + i, tokens, w->ld_conv);
+    for (int first = 0; first < w->conv; first += BESIDE) {
+        const int count = w->conv - first < BESIDE ? w->conv - first : BESIDE;
+        find_largest(conv + first, tokens, w->ld_conv, count, largest);
+        for (int i = first; i < first + count; i++) {
+            const int group = i < w->I           ? at.u + groups->of_place[groups->places[i]]
+                              : i < w->I + w->BC ? at.B + (i - w->I) / N
+                                                 : at.C + (i - w->I - w->BC) / N;
+            take_most(most + group, &largest[i - first], 1, 1);
+        }
     }
 }
 
@@ -221,22 +236,54 @@ static const float *here(const struct layer *l, const float *values, long count)
     return l->on->fetch ? l->on->fetch(l->batch, values, count) : values;
 }
 
-// What groups are asked for, of each sample.
+// What groups are asked for of samples that go together: the threads of the host share them.
+struct on_host {
+    const struct layer *layer;
+    const float *values; // of all samples
+};
+
+static void observe_convs(void *context, int part, int begin, int end)
+{
+    const struct on_host *on_host = context;
+    const struct layer *l = on_host->layer;
+    const struct pass *p = l->pass;
+    const float *conv = on_host->values;
+    (void)part;
+    for (int s = 0; s < end; s++) {
+        const int tokens = p->samples > 0 ? p->lengths[s] : l->batch->tokens;
+        if (s >= begin && p->group_most) observe_groups(l, conv, tokens, p->group_most + s * p->group_row);
+        if (s >= begin && p->channel_means)
+            average_channels(l, conv, tokens, p->channel_means + s * p->means_row);
+        conv += tokens * (long)l->width.ld_conv;
+    }
+}
+
+static void observe_states(void *context, int part, int begin, int end)
+{
+    const struct on_host *on_host = context;
+    const struct layer *l = on_host->layer;
+    const long states = (long)l->width.H * l->d->d_state * l->width.ldP;
+    (void)part;
+    for (int s = begin; s < end; s++)
+        observe_group_states(l, on_host->values + s * states, l->pass->group_most + s * l->pass->group_row);
+}
+
+// NULL: lost.
+static void share(const struct layer *l, const float *values, team_range body)
+{
+    const int samples = l->pass->samples > 0 ? l->pass->samples : 1,
+              parts = samples < TEAM_MOST_PARTS ? samples : TEAM_MOST_PARTS;
+    struct on_host on_host = {l, values};
+    if (values) team_divide(l->on->team(l->batch), parts, samples, 1, body, &on_host);
+}
+
 static void observe_channels(const struct layer *l)
 {
     const struct pass *p = l->pass;
-    const int samples = p->samples > 0 ? p->samples : 1;
-    const long states = (long)l->width.H * l->d->d_state * l->width.ldP;
-    const float *conv = here(l, l->w->conv, l->batch->tokens * (long)l->width.ld_conv);
-    for (int s = 0; conv && s < samples; s++) {
-        const int tokens = p->samples > 0 ? p->lengths[s] : l->batch->tokens;
-        if (p->group_most) observe_groups(l, conv, tokens, p->group_most + s * p->group_row);
-        if (p->channel_means) average_channels(l, conv, tokens, p->channel_means + s * p->means_row);
-        conv += tokens * (long)l->width.ld_conv;
-    }
-    const float *state = p->group_most && l->state ? here(l, l->state, samples * states) : NULL;
-    for (int s = 0; state && s < samples; s++)
-        observe_group_states(l, state + s * states, p->group_most + s * p->group_row);
+    const long samples = p->samples > 0 ? p->samples : 1,
+               states = (long)l->width.H * l->d->d_state * l->width.ldP;
+    share(l, here(l, l->w->conv, l->batch->tokens * (long)l->width.ld_conv), observe_convs);
+    if (p->group_most && l->state) share(l, here(l, l->state, samples * states), observe_states);
 }
 
 // Where the scan leaves its state for observers: of each sample, where some go together.

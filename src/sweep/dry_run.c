@@ -51,6 +51,7 @@ struct stand {
     float *reference[ARCH_MOST_COMPONENTS], *values[ARCH_MOST_COMPONENTS];
     float *normed, *logits, *observed; // the last: [samples][n_sites]
     uint32_t *counts;                  // [samples][n_sites][HISTOGRAM_BINS]
+    float *means;                      // [samples][d_inner]
     struct look_found *looked;         // [samples]
     struct observers observers;
     struct error failed; // the first, of a GPU
@@ -92,8 +93,10 @@ static bool take_tables(struct stand *s)
     s->found = malloc((size_t)dims->arch->n_components * samples * sizeof *s->found);
     s->observed = malloc(samples * (size_t)dims->arch->n_sites * sizeof *s->observed);
     s->counts = calloc(samples, counts_bytes(dims));
+    s->means = malloc(samples * (size_t)dims->d_inner * sizeof *s->means);
     s->looked = malloc(samples * sizeof *s->looked);
-    if (!s->ids || !s->lengths || !s->found || !s->observed || !s->counts || !s->looked) return false;
+    if (!s->ids || !s->lengths || !s->found || !s->observed || !s->counts || !s->means || !s->looked)
+        return false;
     for (int t = 0; t < s->tokens; t++)
         s->ids[t] = t % dims->vocab_size;
     for (int i = 0; i < s->samples; i++)
@@ -131,6 +134,7 @@ static void stand_close(struct stand *s)
     free(s->found);
     free(s->observed);
     free(s->counts);
+    free(s->means);
     free(s->looked);
 }
 
@@ -183,11 +187,14 @@ static void run_layer(struct stand *s, const struct recipe *recipe, bool measure
         measure(s, 0, s->model->dims.arch->n_components, (const float *const *)s->values);
 }
 
-static void run_observation(struct stand *s)
+// Groups of heads are formed in a pass of their own, and in the other one their maxima are looked for, which
+// takes as long as the means do.
+static void run_observation(struct stand *s, bool forms_groups)
 {
     const struct observation observation = {.observers = &s->observers,
-                                            .numbers = s->observed,
+                                            .numbers = forms_groups ? NULL : s->observed,
                                             .histogram = s->counts,
+                                            .channel_means = s->model->dims.grouped ? s->means : NULL,
                                             .samples = s->on_host ? 0 : s->samples,
                                             .row = s->model->dims.arch->n_sites,
                                             .lengths = s->lengths,
@@ -202,13 +209,13 @@ static void run_predictions(struct stand *s)
                     s->predicted_ids);
 }
 
-enum subject { TIMED_LAYER, TIMED_COMPARED_LAYER, TIMED_OBSERVATION, TIMED_PREDICTIONS };
+enum subject { TIMED_LAYER, TIMED_COMPARED_LAYER, TIMED_OBSERVATION, TIMED_GROUPS, TIMED_PREDICTIONS };
 
 static void run_subject(struct stand *s, enum subject subject, const struct recipe *recipe)
 {
     struct error err = {0};
-    if (subject == TIMED_OBSERVATION)
-        run_observation(s);
+    if (subject == TIMED_OBSERVATION || subject == TIMED_GROUPS)
+        run_observation(s, subject == TIMED_GROUPS);
     else if (subject == TIMED_PREDICTIONS)
         run_predictions(s);
     else
@@ -290,9 +297,9 @@ static void measure_rates(struct stand *s, struct plan_rates *rates)
             rates->alone[r] += layer->alone / s->tokens;
             rates->compared[r] += layer->compared / s->tokens;
         }
-    if ((s->on_host || (dims->chunk_size == 0 && !dims->grouped)) && plan->n_cells > 0 &&
-        !model_is_codes(&s->sweep->model))
-        rates->observation = (dims->grouped ? 2 : 1) * layers * time_subject(s, TIMED_OBSERVATION, NULL);
+    if (plan->n_cells > 0 && !model_is_codes(&s->sweep->model))
+        rates->observation = layers * (time_subject(s, TIMED_OBSERVATION, NULL) +
+                                       (dims->grouped ? time_subject(s, TIMED_GROUPS, NULL) : 0));
     if (plan->logits)
         rates->prediction =
             time_subject(s, TIMED_PREDICTIONS, NULL) / s->predicted * dims->vocab_size / s->predicted_ids;

@@ -11,6 +11,7 @@
 #include "inputs.h"
 #include "setup.h"
 #include "ssmsweep/arch/pass.h"
+#include "ssmsweep/base/team.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/compute/grid.h"
 #include "threads.h"
@@ -383,21 +384,47 @@ static void see_weight(struct unit_place *place, const float *values, int rows, 
         }
 }
 
+static enum status look_at_weight(const struct passing *p, struct unit_place *place, struct error *err)
+{
+    const int unit = units_find(&arch_of(p)->units, place->name);
+    float *values = NULL;
+    int rows, depth;
+    if (forward_unit_values(p->engine.forward, place->layer, unit, &values, &rows, &depth, err))
+        return err->status;
+    if (p->pass->checkpoint)
+        place->scale = model_scales(&p->model, place->layer)[arch_of(p)->n_sites + unit + 1];
+    see_weight(place, values, rows, depth);
+    free(values);
+    return STATUS_OK;
+}
+
+// The weights of this rank, each by one thread of it.
+struct weighing {
+    struct passing *p;
+    struct error *errors; // [parts]
+};
+
+static void look_at_some(void *context, int part, int begin, int end)
+{
+    const struct weighing *weighing = context;
+    struct passing *p = weighing->p;
+    struct error *err = &weighing->errors[part];
+    struct unit_place *weights = p->pass->places + places_of(p);
+    for (int i = begin; i < end && !err->status; i++)
+        if (weights[i].layer % p->comm->ranks == p->comm->rank) look_at_weight(p, &weights[i], err);
+}
+
 static enum status look_at_weights(struct passing *p, struct error *err)
 {
-    struct unit_pass *pass = p->pass;
-    for (int i = p->model.dims.n_layer * p->n_parts; i < pass->count && !err->status; i++) {
-        struct unit_place *place = &pass->places[i];
-        float *values = NULL;
-        int rows, depth;
-        if (place->layer % p->comm->ranks != p->comm->rank) continue;
-        const int unit = units_find(&arch_of(p)->units, place->name);
-        if (forward_unit_values(p->engine.forward, place->layer, unit, &values, &rows, &depth, err)) break;
-        if (pass->checkpoint)
-            place->scale = model_scales(&p->model, place->layer)[arch_of(p)->n_sites + unit + 1];
-        see_weight(place, values, rows, depth);
-        free(values);
-    }
+    const int count = p->pass->count - (int)places_of(p),
+              parts = count < TEAM_MOST_PARTS ? count : TEAM_MOST_PARTS;
+    struct weighing weighing = {p, calloc((size_t)parts + 1, sizeof *weighing.errors)};
+    if (!weighing.errors) error_memory(err, (size_t)parts * sizeof *weighing.errors, "the weights");
+    if (weighing.errors && count > 0)
+        team_divide(forward_team(p->engine.forward), parts, count, 1, look_at_some, &weighing);
+    for (int i = 0; weighing.errors && i < parts && !err->status; i++)
+        *err = weighing.errors[i];
+    free(weighing.errors);
     return agree(p, err);
 }
 

@@ -72,6 +72,9 @@ write_configuration() {
     [ "$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" -ge $cpus ] || plugin=none
     sed -e "s|@RUN@|$run|g" -e "s|@CPUS@|$cpus|g" -e "s|@TASKPLUGIN@|$plugin|g" \
         "$here/slurm.conf.in" >"$run/slurm.conf"
+    # Slurm wants devices, whatever they are.
+    printf 'AutoDetect=off\nNodeName=n[1-2] Name=gpu Flags=nvidia_gpu_env File=%s/gpu[0-1]\n' "$run" >"$run/gres.conf"
+    ln -s /dev/null "$run/gpu0" && ln -s /dev/zero "$run/gpu1"
     mkdir -m 700 "$run/state"
     mkdir "$run"/spool.n{1,2}
     mkdir -m 1777 "$run"/tmp.n{1,2}

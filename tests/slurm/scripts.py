@@ -3,6 +3,7 @@
 they are those of a run without Slurm, byte for byte, also after jobs were stopped, preempted and requeued."""
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -16,6 +17,7 @@ import harness  # noqa: E402
 import identity  # noqa: E402
 import sweep_files  # noqa: E402
 
+STANDIN = sys.argv[1]    # the program with stand-ins for GPUs
 SCRIPTS = os.path.join(harness.SOURCE, "slurm")
 NODES = ["n1", "n2"]
 LIMIT = harness.LIMIT     # for any one job
@@ -193,6 +195,25 @@ def test_sweep(bench):
         log = bench.finished(job, what)
         bench.checks.check(": %s," % launcher in log, what + ": is chosen", log)
         check_places(bench, places, ranks, threads, what)
+        bench.compare("sweep", what)
+        os.remove(bench.path("sweep.out"))
+
+
+# ---- GPUs: those of the stand-in, which Slurm shows to ranks ----
+
+def test_gpus(bench):
+    """With --gpus-per-task each rank sees one GPU, each another one; with --gpus-per-node all ranks see all of their node."""
+    words = [word for word in SHORT if word != "-q"] + ["-v", "--no-html", "--device"]
+    for launcher, shown, ranks, said in (("", "--gpus-per-task=1", 2, "4 of 4 ranks compute on a GPU"),
+                                         ("mpirun", "--gpus-per-node=2", 2, "4 of 4 ranks compute on a GPU"),
+                                         ("", "--gpus-per-node=1", 2, "2 of 4 ranks compute on a GPU")):
+        what = "sweep.sbatch %s, %s" % (shown, launcher or "srun where it can")
+        job = bench.cluster.submit("sweep.sbatch", words + ["cuda"], ["--output=" + bench.path("sweep.out"), "--ntasks-per-node=%d" % ranks, shown],
+                                   SSMSWEEP=STANDIN, SSMSWEEP_STANDIN="2", SSMSWEEP_LAUNCHER=launcher)
+        log = bench.finished(job, what)
+        bench.checks.check(said in log, what + ": " + said, log)
+        seen = sorted(re.findall(r"cuda:\d is GPU-0([01])", log))
+        bench.checks.check(seen == sorted(2 * "01"[:int(said[0]) // 2]), what + ": one rank on each GPU of each node", seen)
         bench.compare("sweep", what)
         os.remove(bench.path("sweep.out"))
 
@@ -378,7 +399,7 @@ def main():
         bench.run_directly("array/calib_data_num-2", ["--all-modes"] + SHORT[:-1] + ["2"])
         bench.run_directly("array/calib_data_num-3", ["--all-modes"] + SHORT)
         arguments = run_long_directly(bench)
-        for test, further in [(test_sweep, []), (test_errors, []), (test_array, []), (test_merge_refuses, []),
+        for test, further in [(test_sweep, []), (test_gpus, []), (test_errors, []), (test_array, []), (test_merge_refuses, []),
                               (test_stop_and_resubmit, [arguments]), (test_preemptible, [arguments])]:
             try:
                 test(bench, *further)
