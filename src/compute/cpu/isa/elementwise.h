@@ -53,12 +53,18 @@ static void norm(const struct norm *n, int row0, int row1)
     }
 }
 
-// What becomes of the sum over the taps; constants after inlining: codes or float, a scale for each channel.
-VEC vf conv1d_value(const struct conv1d *c, int channel, vf sum, int codes, int channels)
+// What becomes of the sum over the taps, in front of SiLU and behind it; constants after inlining: codes or
+// float, a scale for each channel.
+VEC vf conv1d_linear(const struct conv1d *c, int channel, vf sum, int codes, int channels)
 {
     if (channels) sum = (vf_load(c->tap_scales + channel) * vf_set1(c->tap_scale)) * sum;
     if (codes && !channels) sum = vf_set1(c->tap_scale) * sum;
-    return vf_silu(sum + vf_load(c->b + channel));
+    return sum + vf_load(c->b + channel);
+}
+
+VEC vf conv1d_value(const struct conv1d *c, int channel, vf sum, int codes, int channels)
+{
+    return vf_silu(conv1d_linear(c, channel, sum, codes, channels));
 }
 
 // One vector of channels at one step.  The first `before` taps are left out, where what they would meet is
@@ -84,28 +90,76 @@ VEC vf conv1d_code(const struct conv1d *c, vf v)
 VEC void conv1d_finish(const struct conv1d *c, long row, int channel, vf v)
 {
     if (c->v) vf_store(c->v + row * c->ldv + channel, c->half ? vf_round_half(v) : v);
+#if defined(__CUDACC__)
     if (c->codes) vf_store_s8(c->codes + row * c->ldq + channel, conv1d_code(c, v));
+#else
+    if (c->codes && c->ties_away)
+        vf_store_s8_away(c->codes + row * c->ldq + channel, v / vf_set1(c->step));
+    else if (c->codes)
+        vf_store_s8_sat(c->codes + row * c->ldq + channel, v / vf_set1(c->step));
+#endif
 }
 
-static void conv1d(const struct conv1d *c, int row0, int row1, int channel0, int channel1)
+// Four taps, CONV1D_TOGETHER rows at a time, so that a code is converted for 11 / 8 taps, not for 4.
+enum { CONV1D_USUAL = 4, CONV1D_TOGETHER = 8 };
+
+VEC vf conv1d_input(const struct conv1d *c, long at, int codes)
 {
-    for (int row = row0; row < row1; row++) {
-        if (c->x_codes && c->tap_scales)
-            for (int channel = channel0; channel < channel1; channel += VW)
-                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 1, 1, 0));
-        else if (c->x_codes)
-            for (int channel = channel0; channel < channel1; channel += VW)
-                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 1, 0, 0));
-        else
-            for (int channel = channel0; channel < channel1; channel += VW)
-                conv1d_finish(c, row, channel, conv1d_at(c, row, channel, 0, 0, 0));
+    return codes ? vf_load_s8(c->x_codes + at) : vf_load(c->x_float + at);
+}
+
+VEC void conv1d_block(const struct conv1d *c, long row, int channel, int codes, int channels)
+{
+    const long first = (row - (CONV1D_USUAL - 1)) * c->ldx + channel;
+    vf x[CONV1D_USUAL - 1 + CONV1D_TOGETHER], w[CONV1D_USUAL];
+    UNROLL_16
+    for (int k = 0; k < CONV1D_USUAL; k++)
+        w[k] = vf_load(c->w + k * c->ldw + channel);
+    UNROLL_16
+    for (int r = 0; r < CONV1D_USUAL - 1 + CONV1D_TOGETHER; r++)
+        x[r] = conv1d_input(c, first + r * c->ldx, codes);
+    UNROLL_16
+    for (int r = 0; r < CONV1D_TOGETHER; r++) {
+        vf sum = vf_zero();
+        UNROLL_16
+        for (int k = 0; k < CONV1D_USUAL; k++)
+            sum = vf_fma(w[k], x[r + k], sum);
+        x[r] = conv1d_linear(c, channel, sum, codes, channels);
     }
+    UNROLL_16
+    for (int r = 0; r < CONV1D_TOGETHER; r += SIDE_BY_SIDE)
+        vf_silus(x + r, SIDE_BY_SIDE);
+    UNROLL_16
+    for (int r = 0; r < CONV1D_TOGETHER; r++)
+        conv1d_finish(c, row + r, channel, x[r]);
+}
+
+VEC void conv1d_rows(const struct conv1d *c, int row, int row1, int channel0, int channel1, int codes,
+                     int channels)
+{
+    for (; c->d_conv == CONV1D_USUAL && row + CONV1D_TOGETHER <= row1; row += CONV1D_TOGETHER)
+        for (int channel = channel0; channel < channel1; channel += VW)
+            conv1d_block(c, row, channel, codes, channels);
+    for (; row < row1; row++)
+        for (int channel = channel0; channel < channel1; channel += VW)
+            conv1d_finish(c, row, channel, conv1d_at(c, row, channel, codes, channels, 0));
+}
+
+static void conv1d(const struct conv1d *caller, int row0, int row1, int channel0, int channel1)
+{
+    const struct conv1d copy = *caller, *c = &copy; // which cannot be aliased by the stores
+    if (c->x_codes && c->tap_scales)
+        conv1d_rows(c, row0, row1, channel0, channel1, 1, 1);
+    else if (c->x_codes)
+        conv1d_rows(c, row0, row1, channel0, channel1, 1, 0);
+    else
+        conv1d_rows(c, row0, row1, channel0, channel1, 0, 0);
 }
 
 static void quantize_away(const float *x, long count, float step, int8_t *codes)
 {
     for (long i = 0; i < count; i += VW)
-        vf_store_s8(codes + i, vf_sat8(vf_round_away(vf_load(x + i) / vf_set1(step))));
+        vf_store_s8_away(codes + i, vf_load(x + i) / vf_set1(step));
 }
 
 static void quantize_even(const float *x, long count, float step, int8_t *codes)

@@ -26,7 +26,11 @@ VEC vf butterfly_inside(vf v, int h)
     vi lanes;
     memcpy(&lanes, lane, sizeof lanes);
     const vi flip = ((lanes & h) != 0) & (int32_t)0x80000000;
+#if defined(ISA_AVX512) || defined(ISA_AVX2)
+    return vf_fma(v, vf_bits(vi_bits(vf_set1(1.0f)) | flip), exchange(v, lanes, h)); // +-1: exact
+#else
     return exchange(v, lanes, h) + vf_bits(vi_bits(v) ^ flip);
+#endif
 }
 
 enum { SYLVESTER_VECTORS = 8 };

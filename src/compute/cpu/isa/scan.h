@@ -12,46 +12,48 @@ VEC vf operand_at(const struct scan_operand *o, long row, int channel)
     return vf_load_s8(o->codes + row * o->ld + channel) * vf_set1(o->scale);
 }
 
-// delta and u of steps [t0, t1) for one vector of channels, [step][VW].
+// delta and u of `steps` steps from t on for one vector of channels, [step][VW]; steps is a constant, up to
+// SIDE_BY_SIDE.
+VEC void scan_prepare_some(const struct scan *s, int t, int steps, int channel, vf bias, float *delta,
+                           float *u)
+{
+    vf v[SIDE_BY_SIDE];
+    EACH_OF(steps) v[i] = operand_at(&s->dt, t + i, channel) + bias;
+    vf_softpluses(v, steps);
+    EACH_OF(steps) vf_store(delta + i * VW, v[i]);
+    EACH_OF(steps) vf_store(u + i * VW, operand_at(&s->u, t + i, channel));
+}
+
 VEC void scan_prepare(const struct scan *s, int t0, int t1, int channel, float *delta, float *u)
 {
     const vf bias = vf_load(s->dt_bias + channel);
-    for (int t = t0; t < t1; t++) {
-        vf_store(delta + (t - t0) * VW, vf_softplus(operand_at(&s->dt, t, channel) + bias));
-        vf_store(u + (t - t0) * VW, operand_at(&s->u, t, channel));
+    int t = t0;
+    for (; t + SIDE_BY_SIDE <= t1; t += SIDE_BY_SIDE)
+        scan_prepare_some(s, t, SIDE_BY_SIDE, channel, bias, delta + (t - t0) * VW, u + (t - t0) * VW);
+    for (; t < t1; t++)
+        scan_prepare_some(s, t, 1, channel, bias, delta + (t - t0) * VW, u + (t - t0) * VW);
+}
+
+// y silu(z) of steps, into place.
+VEC void scan_gate_some(const struct scan *s, int t, int steps, int channel, const float *y)
+{
+    vf z[SIDE_BY_SIDE];
+    EACH_OF(steps) z[i] = operand_at(&s->z, t + i, channel);
+    vf_silus(z, steps);
+    EACH_OF(steps)
+    {
+        const vf v = vf_load(y + i * VW) * z[i];
+        vf_store(s->y + (t + i) * s->ldy + channel, s->half ? vf_round_half(v) : v);
     }
 }
 
-// y silu(z) of steps [t0, t1), into place.
 VEC void scan_gate(const struct scan *s, int t0, int t1, int channel, const float *y)
 {
-    for (int t = t0; t < t1; t++) {
-        vf v = vf_load(y + (t - t0) * VW) * vf_silu(operand_at(&s->z, t, channel));
-        vf_store(s->y + t * s->ldy + channel, s->half ? vf_round_half(v) : v);
-    }
-}
-
-// exp() of SIDE_BY_SIDE states, operation by operation: each waits for the one in front of it for longer than
-// a processor sees ahead.
-enum { SIDE_BY_SIDE = 4 };
-#define EACH_STATE _Pragma("GCC unroll 4") for (int i = 0; i < SIDE_BY_SIDE; i++)
-
-VEC void exp_near_side_by_side(vf *x)
-{
-    const vf magic = vf_set1(0x1.8p+23f);
-    vf shifted[SIDE_BY_SIDE], n[SIDE_BY_SIDE], p[SIDE_BY_SIDE];
-    EACH_STATE shifted[i] = x[i] * vf_set1(0x1.715476p+0f);
-    EACH_STATE shifted[i] = shifted[i] + magic;
-    EACH_STATE n[i] = shifted[i] - magic;
-    EACH_STATE x[i] = vf_fma(n[i], vf_set1(-0x1.62e400p-1f), x[i]);
-    EACH_STATE x[i] = vf_fma(n[i], vf_set1(-0x1.7f7d1cp-20f), x[i]);
-    EACH_STATE p[i] = vf_fma(vf_set1(0x1.6a2430p-10f), x[i], vf_set1(0x1.1239e4p-7f));
-    EACH_STATE p[i] = vf_fma(p[i], x[i], vf_set1(0x1.5558f2p-5f));
-    EACH_STATE p[i] = vf_fma(p[i], x[i], vf_set1(0x1.555492p-3f));
-    EACH_STATE p[i] = vf_fma(p[i], x[i], vf_set1(0x1.fffffcp-2f));
-    EACH_STATE p[i] = vf_fma(p[i], x[i], vf_set1(1.0f));
-    EACH_STATE p[i] = vf_fma(p[i], x[i], vf_set1(1.0f));
-    EACH_STATE x[i] = vf_bits(vi_bits(p[i]) + (vi_bits(shifted[i]) << 23));
+    int t = t0;
+    for (; t + SIDE_BY_SIDE <= t1; t += SIDE_BY_SIDE)
+        scan_gate_some(s, t, SIDE_BY_SIDE, channel, y + (t - t0) * VW);
+    for (; t < t1; t++)
+        scan_gate_some(s, t, 1, channel, y + (t - t0) * VW);
 }
 
 // One step of some states: gives the sum of C s behind `sum`.  Constants after inlining: states where it is
@@ -145,10 +147,10 @@ VEC vf scan_states_side_by_side(int states, const float *A, const float *B, cons
     vf decay[SIDE_BY_SIDE];
     UNROLL_16
     for (int n = 0; n < states; n += SIDE_BY_SIDE) {
-        EACH_STATE decay[i] = delta * vf_load(A + (n + i) * VW);
-        exp_near_side_by_side(decay);
-        EACH_STATE state[n + i] = vf_fma(decay[i], state[n + i], du * vf_set1(B[n + i]));
-        EACH_STATE sum = vf_fma(state[n + i], vf_set1(C[n + i]), sum);
+        EACH_OF(SIDE_BY_SIDE) decay[i] = delta * vf_load(A + (n + i) * VW);
+        vf_exp_nears(decay, SIDE_BY_SIDE);
+        EACH_OF(SIDE_BY_SIDE) state[n + i] = vf_fma(decay[i], state[n + i], du * vf_set1(B[n + i]));
+        EACH_OF(SIDE_BY_SIDE) sum = vf_fma(state[n + i], vf_set1(C[n + i]), sum);
     }
     return sum;
 }
@@ -247,7 +249,7 @@ VEC vf lane_step(int states, int near, int first, const struct lane_state *of, c
     for (int n = 0; n < states; n++)
         decay[n] = delta * vf_load(of[n].A);
     if (near && states == SIDE_BY_SIDE)
-        exp_near_side_by_side(decay);
+        vf_exp_nears(decay, SIDE_BY_SIDE);
     else
 #pragma GCC unroll 4
         for (int n = 0; n < states; n++)

@@ -339,68 +339,121 @@ VEC vf vf_sqrt(vf v)
 #endif
 }
 
+// ---- exp, SiLU, softplus: of `count` vectors side by side (a constant, up to SIDE_BY_SIDE) or of one ----
+
+// Operation by operation, because each waits for the one in front of it for longer than a processor sees
+// ahead.
+enum { SIDE_BY_SIDE = 4 };
+#if defined(__CUDACC__)
+#define EACH_OF(COUNT) _Pragma("unroll") for (int i = 0; i < (COUNT); i++)
+#else
+#define EACH_OF(COUNT) _Pragma("GCC unroll 4") for (int i = 0; i < (COUNT); i++)
+#endif
+
 // exp(x): Cody-Waite reduction by n = rint(x / ln 2), degree-6 minimax polynomial on [-ln2/2, ln2/2] (fit
 // error 3e-9, below 1 ulp in all), scaled by 2^n.  Overflows to infinity above 88.72, underflows gradually to
 // zero at -104.  The polynomial for x and n:
-VEC vf vf_exp_part(vf x, vf n)
+VEC void vf_exp_parts(vf *x, const vf *n, int count)
 {
-    vf r = vf_fma(n, vf_set1(-0x1.62e400p-1f), x);
-    r = vf_fma(n, vf_set1(-0x1.7f7d1cp-20f), r);
-    vf p = vf_set1(0x1.6a2430p-10f);
-    p = vf_fma(p, r, vf_set1(0x1.1239e4p-7f));
-    p = vf_fma(p, r, vf_set1(0x1.5558f2p-5f));
-    p = vf_fma(p, r, vf_set1(0x1.555492p-3f));
-    p = vf_fma(p, r, vf_set1(0x1.fffffcp-2f));
-    p = vf_fma(p, r, vf_set1(1.0f));
-    return vf_fma(p, r, vf_set1(1.0f));
+    vf p[SIDE_BY_SIDE];
+    EACH_OF(count) x[i] = vf_fma(n[i], vf_set1(-0x1.62e400p-1f), x[i]);
+    EACH_OF(count) x[i] = vf_fma(n[i], vf_set1(-0x1.7f7d1cp-20f), x[i]);
+    EACH_OF(count) p[i] = vf_fma(vf_set1(0x1.6a2430p-10f), x[i], vf_set1(0x1.1239e4p-7f));
+    EACH_OF(count) p[i] = vf_fma(p[i], x[i], vf_set1(0x1.5558f2p-5f));
+    EACH_OF(count) p[i] = vf_fma(p[i], x[i], vf_set1(0x1.555492p-3f));
+    EACH_OF(count) p[i] = vf_fma(p[i], x[i], vf_set1(0x1.fffffcp-2f));
+    EACH_OF(count) p[i] = vf_fma(p[i], x[i], vf_set1(1.0f));
+    EACH_OF(count) x[i] = vf_fma(p[i], x[i], vf_set1(1.0f));
 }
 
-VEC vf vf_exp(vf x)
+VEC void vf_exps(vf *x, int count)
 {
-    x = vf_max(vf_set1(-104.0f), vf_min(vf_set1(89.0f), x)); // this order of operands lets NaN through
-#if defined(__CUDA_ARCH__) // n as in vf_exp_near(), because conversions are slow there
-    const vf magic = vf_set1(0x1.8p+23f), shifted = x * vf_set1(0x1.715476p+0f) + magic;
-    const vi n = vi_bits(shifted) - vi_bits(magic), half = n >> 1;
-    const vf low = vf_bits((half + 127) << 23), high = vf_bits((n - half + 127) << 23);
-    return vf_exp_part(x, shifted - magic) * low * high;
+    vf n[SIDE_BY_SIDE];
+    // this order of operands lets NaN through
+    EACH_OF(count) x[i] = vf_max(vf_set1(-104.0f), vf_min(vf_set1(89.0f), x[i]));
+#if defined(__CUDA_ARCH__) // n as in vf_exp_nears(), because conversions are slow there
+    const vf magic = vf_set1(0x1.8p+23f);
+    EACH_OF(count)
+    {
+        const vf shifted = x[i] * vf_set1(0x1.715476p+0f) + magic;
+        const vi bits = vi_bits(shifted) - vi_bits(magic), half = bits >> 1;
+        const vf low = vf_bits((half + 127) << 23), high = vf_bits((bits - half + 127) << 23);
+        n[0] = shifted - magic;
+        vf_exp_parts(x + i, n, 1);
+        x[i] = x[i] * low * high;
+    }
 #else
-    vf n = vf_rint(x * vf_set1(0x1.715476p+0f));
-    return vf_scale2(vf_exp_part(x, n), n);
+    EACH_OF(count) n[i] = vf_rint(x[i] * vf_set1(0x1.715476p+0f));
+    vf_exp_parts(x, n, count);
+    EACH_OF(count) x[i] = vf_scale2(x[i], n[i]);
 #endif
 }
 
 // exp(x) for -87 <= x <= 0, in half the instructions: n is read off the last bits of the sum with 1.5 * 2^23,
 // and as no result is subnormal, it is added to the exponent.  The same bits.
-VEC vf vf_exp_near(vf x)
+VEC void vf_exp_nears(vf *x, int count)
 {
-    const vf magic = vf_set1(0x1.8p+23f), shifted = x * vf_set1(0x1.715476p+0f) + magic, n = shifted - magic;
-    return vf_bits(vi_bits(vf_exp_part(x, n)) + (vi_bits(shifted) << 23));
+    const vf magic = vf_set1(0x1.8p+23f);
+    vf shifted[SIDE_BY_SIDE], n[SIDE_BY_SIDE];
+    EACH_OF(count) shifted[i] = x[i] * vf_set1(0x1.715476p+0f);
+    EACH_OF(count) shifted[i] = shifted[i] + magic;
+    EACH_OF(count) n[i] = shifted[i] - magic;
+    vf_exp_parts(x, n, count);
+    EACH_OF(count) x[i] = vf_bits(vi_bits(x[i]) + (vi_bits(shifted[i]) << 23));
 }
 
 // x / (1 + exp(-x))
-VEC vf vf_silu(vf x)
+VEC void vf_silus(vf *x, int count)
 {
-    return x / (vf_set1(1.0f) + vf_exp(-x));
+    vf e[SIDE_BY_SIDE];
+    EACH_OF(count) e[i] = -x[i];
+    vf_exps(e, count);
+    EACH_OF(count) x[i] = x[i] / (vf_set1(1.0f) + e[i]);
 }
 
 // log(1 + exp(v)) = max(v, 0) + e P(e) with e = exp(-|v|), P a degree-10 minimax polynomial of log1p(e)/e on
 // [0, 1] (relative fit error 7e-10).  Above 20 the second term is below half an ulp: softplus(v) = v, as the
 // model has it.
+VEC void vf_softpluses(vf *v, int count)
+{
+    vf e[SIDE_BY_SIDE], p[SIDE_BY_SIDE];
+    EACH_OF(count) e[i] = -vf_abs(v[i]);
+    vf_exps(e, count);
+    EACH_OF(count) p[i] = vf_fma(vf_set1(0x1.0a1aacp-9f), e[i], vf_set1(-0x1.b7555cp-7f));
+    EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(0x1.53c988p-5f));
+    EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(-0x1.51ae16p-4f));
+    EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(0x1.fca87cp-4f));
+    EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(-0x1.49d826p-3f));
+    EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(0x1.975ccap-3f));
+    EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(-0x1.ffbd42p-3f));
+    EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(0x1.55534ep-2f));
+    EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(-0x1.fffff4p-2f));
+    EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(1.0f));
+    EACH_OF(count) v[i] = vf_max(vf_zero(), v[i]) + e[i] * p[i];
+}
+
+VEC vf vf_exp(vf x)
+{
+    vf_exps(&x, 1);
+    return x;
+}
+
+VEC vf vf_exp_near(vf x)
+{
+    vf_exp_nears(&x, 1);
+    return x;
+}
+
+VEC vf vf_silu(vf x)
+{
+    vf_silus(&x, 1);
+    return x;
+}
+
 VEC vf vf_softplus(vf v)
 {
-    vf e = vf_exp(-vf_abs(v));
-    vf p = vf_set1(0x1.0a1aacp-9f);
-    p = vf_fma(p, e, vf_set1(-0x1.b7555cp-7f));
-    p = vf_fma(p, e, vf_set1(0x1.53c988p-5f));
-    p = vf_fma(p, e, vf_set1(-0x1.51ae16p-4f));
-    p = vf_fma(p, e, vf_set1(0x1.fca87cp-4f));
-    p = vf_fma(p, e, vf_set1(-0x1.49d826p-3f));
-    p = vf_fma(p, e, vf_set1(0x1.975ccap-3f));
-    p = vf_fma(p, e, vf_set1(-0x1.ffbd42p-3f));
-    p = vf_fma(p, e, vf_set1(0x1.55534ep-2f));
-    p = vf_fma(p, e, vf_set1(-0x1.fffff4p-2f));
-    p = vf_fma(p, e, vf_set1(1.0f));
-    return vf_max(vf_zero(), v) + e * p;
+    vf_softpluses(&v, 1);
+    return v;
 }
 
 // min(max(q, -128), 127); NaN gives 127.
@@ -427,18 +480,33 @@ VEC void vf_store_s8_sat(int8_t *p, vf v)
 #endif
 }
 
+// sign(q) * floor(|q| + 0.5): half away from zero.
+VEC vf vf_round_away(vf q)
+{
+    return vf_sign_of(vf_floor(vf_abs(q) + vf_set1(0.5f)), q);
+}
+
+// sat8(vf_round_away(v)) -> int8.  To add the half and to cut off what is behind the point is the same.
+VEC void vf_store_s8_away(int8_t *p, vf v)
+{
+#if defined(ISA_AVX512)
+    __m512i words = _mm512_cvttps_epi32(vf_min(v + vf_sign_of(vf_set1(0.5f), v), vf_set1(127.0f)));
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(words));
+#elif defined(ISA_AVX2)
+    __m256i words = _mm256_cvttps_epi32(vf_min(v + vf_sign_of(vf_set1(0.5f), v), vf_set1(127.0f)));
+    __m128i packed = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(packed, packed));
+#else
+    vf_store_s8(p, vf_sat8(vf_round_away(v)));
+#endif
+}
+
 // How the blocked scan cuts a sequence (kernels.h).
 enum { SCAN_MAX_LANES = 128 };
 VEC void scan_shape(int length, int *lanes, int *items)
 {
     *lanes = length <= 512 ? 32 : length <= 1024 ? 64 : SCAN_MAX_LANES;
     *items = length <= 128 ? 4 : length <= 256 ? 8 : 16;
-}
-
-// sign(q) * floor(|q| + 0.5): half away from zero.
-VEC vf vf_round_away(vf q)
-{
-    return vf_sign_of(vf_floor(vf_abs(q) + vf_set1(0.5f)), q);
 }
 
 #endif
