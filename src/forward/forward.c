@@ -157,8 +157,7 @@ static bool give(const struct pass *pass, int component, const struct seen *seen
     if (!capture || !capture->want || !(capture->want[pass->layer] >> component & 1u)) return true;
     const struct backend *on = pass->batch->backend;
     const float *values;
-    if (on->sees && capture->see && capture->see(capture->context, pass->layer, component, seen, pass->room))
-        return true;
+    if (capture->see && capture->see(capture->context, pass->layer, component, seen, pass->room)) return true;
     float *place = capture->place ? capture->place(capture->context, component) : NULL;
     if (place) {
         on->keep(pass->batch, seen, place);

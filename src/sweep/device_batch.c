@@ -35,7 +35,9 @@ enum {
     SMALL_TOKENS = 32 * 512, // so many tokens, else with
     LARGE_TOKENS = 8 * 512,
     MOST_SAMPLES = 256,
-    LOGITS_ROWS = 512,
+    LOGITS_ROWS = 2048,    // of lm_head at once, at most
+    LOGITS_PARTS = 8,      // of a batch, down to
+    LOGITS_LEAST = 512,    // rows
     HOST_BYTES = 512 << 20 // for what is measured of a batch
 };
 
@@ -61,15 +63,20 @@ static int tokens_that_pay(const struct worker *worker, int samples, int longest
     return samples < tokens / longest ? samples * longest : tokens;
 }
 
+static void set_tokens(struct group_shape *shape, int tokens, int longest)
+{
+    const int rows = at_least(tokens / LOGITS_PARTS, at_most(longest, LOGITS_LEAST));
+    shape->max_tokens = tokens;
+    shape->logits_tokens = at_most(rows, LOGITS_ROWS);
+}
+
 // What pays in a sweep; memory has the last word.
 static struct group_shape first_shape(const struct worker *worker)
 {
     const int longest = worker->corpus->max_tokens, samples = at_most(worker->plan->samples, MOST_SAMPLES);
-    struct group_shape shape = {.samples = samples,
-                                .max_tokens = tokens_that_pay(worker, samples, longest),
-                                .threads = worker->threads,
-                                .logits_tokens = longest < LOGITS_ROWS ? longest : LOGITS_ROWS,
-                                .logits_ids = worker->dims->vocab_size};
+    struct group_shape shape = {
+        .samples = samples, .threads = worker->threads, .logits_ids = worker->dims->vocab_size};
+    set_tokens(&shape, tokens_that_pay(worker, samples, longest), longest);
     while (shape.samples > 1 && lockstep_bytes_here(worker, &shape) > HOST_BYTES)
         shape.samples /= 2;
     return shape;
@@ -80,6 +87,14 @@ static bool halve(int *tokens, int longest)
 {
     if (*tokens <= longest) return false;
     *tokens = at_least(*tokens / 2, longest);
+    return true;
+}
+
+static bool halve_shape(struct group_shape *shape, int longest)
+{
+    int tokens = shape->max_tokens;
+    if (!halve(&tokens, longest)) return false;
+    set_tokens(shape, tokens, longest);
     return true;
 }
 
@@ -146,7 +161,7 @@ void device_foresee(struct device_memory *memory, const struct worker *worker)
         if (device_memory_bytes(memory) <= there) return;
         if (look > shape->max_tokens)
             look = 0; // the sweep goes on with less than the calibration
-        else if (!halve(&shape->max_tokens, worker->corpus->max_tokens))
+        else if (!halve_shape(shape, worker->corpus->max_tokens))
             break;
     }
     *memory = (struct device_memory){0};
@@ -352,7 +367,7 @@ static enum status open_batch(struct device *d, struct error *err)
     const struct worker *worker = d->worker;
     const int longest = worker->corpus->max_tokens;
     if (d->forward && d->tokens < d->shape.max_tokens) // that was all there was
-        d->shape.max_tokens = at_least(d->tokens, longest);
+        set_tokens(&d->shape, at_least(d->tokens, longest), longest);
     if (d->forward && d->tokens < d->shape.max_tokens) close_batch(d);
     for (;;) {
         *err = (struct error){0};
@@ -361,7 +376,7 @@ static enum status open_batch(struct device *d, struct error *err)
             return STATUS_OK;
         const bool spacious = d->forward && d->tokens > d->shape.max_tokens; // for the calibration
         close_batch(d);
-        if (!is_memory(err) || (!spacious && !halve(&d->shape.max_tokens, longest))) return err->status;
+        if (!is_memory(err) || (!spacious && !halve_shape(&d->shape, longest))) return err->status;
     }
 }
 
@@ -462,8 +477,7 @@ static bool lower(struct device *d, const struct error *why)
     int run;
     if (why->status == STATUS_STOPPED || lockstep_failure(d->lockstep, 0, &run, &unwritten)) return false;
     close_batch(d);
-    if (is_memory(why) && halve(&d->shape.max_tokens, d->worker->corpus->max_tokens) &&
-        !open_batch(d, &err)) {
+    if (is_memory(why) && halve_shape(&d->shape, d->worker->corpus->max_tokens) && !open_batch(d, &err)) {
         tell(d, why, less);
         return true;
     }

@@ -328,12 +328,19 @@ const float *lockstep_scales(const struct lockstep *l, int run)
 
 // ---- a layer ----
 
-// Where the outputs of the layer at hand are kept, of a lane that others are compared with.
-float *const *lockstep_kept(const struct lockstep *l, const struct lane *lane)
+// In which of the sets of outputs.
+static int set_of(const struct lockstep *l, const struct lane *lane)
 {
-    return lane_is_reference(l, lane) ? l->buffers.reference
-           : lane->repeated           ? l->buffers.repeated
-                                      : l->buffers.values;
+    return lane_is_reference(l, lane) ? 0 : lane->repeated ? 1 : 2;
+}
+
+float *lockstep_kept(const struct lockstep *l, const struct lane *lane, int component)
+{
+    float *const *const sets[] = {l->buffers.reference, l->buffers.repeated, l->buffers.values};
+    const int set = set_of(l, lane);
+    while (l->alike[set][component])
+        component--;
+    return sets[set][component];
 }
 
 // Does a run that goes with the lane write the component into the result file?
@@ -348,15 +355,26 @@ static bool is_kept(const struct lockstep *l, const struct lane *lane, int compo
     return false;
 }
 
+static bool take(void *context, int layer, int component, const float *values, int length, int width);
+
+// What is the same as the component in front of it stands there already.
+static bool see_there(struct lockstep *l, int layer, int component, const struct seen *seen)
+{
+    if (!seen->again) return false;
+    l->alike[set_of(l, l->lane)][component] = true;
+    take(l, layer, component, lockstep_kept(l, l->lane, component), l->tokens, seen->width);
+    return true;
+}
+
 // Where nothing but sums is wanted of a component, it is measured without a copy.
 static bool see(void *context, int layer, int component, const struct seen *seen, float *room)
 {
     struct lockstep *l = context;
     const struct lane *lane = l->lane;
-    (void)layer;
+    if (!measures_at_once(&l->shape)) return see_there(l, layer, component, seen);
     if (lane_is_reference(l, lane)) l->again[component] = seen->again;
     if (lane_is_reference(l, lane) || lane->repeated || lane->repeats || !(lane->stores || lane->followed) ||
-        !measures_at_once(&l->shape) || is_kept(l, lane, component))
+        is_kept(l, lane, component))
         return false;
     if (seen->again && l->again[component])
         lockstep_measure_again(l, component);
@@ -391,7 +409,7 @@ static float *place(void *context, int component)
 {
     const struct lockstep *l = context;
     const bool kept = lane_is_reference(l, l->lane) || l->lane->repeated || !measures_at_once(&l->shape);
-    return kept ? lockstep_kept(l, l->lane)[component] : NULL;
+    return kept ? lockstep_kept(l, l->lane, component) : NULL;
 }
 
 // What take() left.
@@ -399,7 +417,8 @@ static void measure_rest(struct lockstep *l)
 {
     const float *values[ARCH_MOST_COMPONENTS];
     if (measures_at_once(&l->shape)) return;
-    memcpy(values, lockstep_kept(l, l->lane), sizeof values);
+    for (int c = 0; c < l->worker->dims->arch->n_components; c++)
+        values[c] = lockstep_kept(l, l->lane, c);
     lockstep_measure(l, MEASURED_AGAINST, 0, l->worker->dims->arch->n_components, values);
 }
 
@@ -417,6 +436,7 @@ static void step(struct lockstep *l, struct lane *lane, int layer)
     const struct capture capture = {.want = l->all, .place = place, .take = take, .see = see, .context = l};
     const double started = progress_clock();
     l->lane = lane;
+    memset(l->alike[set_of(l, lane)], 0, sizeof *l->alike);
     if (lane_is_reference(l, lane)) {
         memset(l->known, 0, sizeof l->known);
         l->reference_stamp++;

@@ -99,7 +99,7 @@ static void begin_pairs(struct lockstep *l, enum measured_as as, int first, int 
     struct measuring *m = begin(l, as, l->lane);
     m->first = first, m->count = count;
     for (int c = 0; c < count; c++) {
-        pairs[c].ref = lockstep_kept(l, kept)[first + c];
+        pairs[c].ref = lockstep_kept(l, kept, first + c);
         pairs[c].width = arch_width(l->worker->dims, first + c);
         pairs[c].stamp = lane_is_reference(l, kept) ? l->reference_stamp : 0;
         if (as != MEASURED_AGAINST) continue;

@@ -54,6 +54,9 @@ struct lockstep {
     // known of it or NULL.
     bool again[ARCH_MOST_COMPONENTS];
     const struct pair_known *known[ARCH_MOST_COMPONENTS];
+    // Of outputs in memory of a device, of the reference, of the lane that is repeated, of the one at hand:
+    // is a component the one in front of it?  Then it has no copy of its own.
+    bool alike[3][ARCH_MOST_COMPONENTS];
 };
 
 static inline bool lane_is_reference(const struct lockstep *l, const struct lane *lane)
@@ -77,8 +80,8 @@ static inline size_t place_of(const struct lockstep *l, int sample, int layer, i
 
 // The lane in whose place `lane` goes through a layer.
 struct lane *lockstep_computes(const struct lockstep *l, const struct lane *lane, int layer);
-// Where the outputs of the layer at hand are kept, of a lane that others are compared with.
-float *const *lockstep_kept(const struct lockstep *l, const struct lane *lane);
+// Where an output of the layer at hand is kept, of a lane that others are compared with.
+float *lockstep_kept(const struct lockstep *l, const struct lane *lane, int component);
 // Begins to measure components first .. first + count - 1 of the lane and layer at hand, whose values are
 // those; of a re-run apart, too.
 void lockstep_measure(struct lockstep *l, enum measured_as as, int first, int count,

@@ -64,7 +64,8 @@ static double predictions_cost(const struct lockstep *l)
     return plan_predictions_cost(l->worker->plan, l->worker->dims);
 }
 
-// `count` tokens of a sample from its `first` on.
+// `count` tokens of a sample from its `first` on; of a device those of the next samples may be behind them,
+// and then what is predicted at the end of a sample means nothing.
 struct block {
     int sample, first, count;
 };
@@ -131,14 +132,23 @@ static bool run_block(struct lockstep *l, const struct block *block, struct sche
     return true;
 }
 
-static bool predict_sample(struct lockstep *l, int sample, struct scheduler *scheduler)
+// From the beginning of a sample on.
+static bool predict_tokens(struct lockstep *l, int sample, int predictions, struct scheduler *scheduler)
 {
-    const int predictions = l->lengths[sample] - 1, most = l->shape.logits_tokens;
+    const int most = l->shape.logits_tokens;
     for (int first = 0; first < predictions; first += most) {
         const int left = predictions - first;
         const struct block block = {sample, first, left < most ? left : most};
         if (!run_block(l, &block, scheduler)) return false;
     }
+    return true;
+}
+
+static bool predict_all(struct lockstep *l, struct scheduler *scheduler)
+{
+    if (!l->shape.on_host) return predict_tokens(l, 0, l->tokens - 1, scheduler);
+    for (int s = 0; s < l->n_samples; s++)
+        if (!predict_tokens(l, s, l->lengths[s] - 1, scheduler)) return false;
     return true;
 }
 
@@ -177,8 +187,7 @@ bool lockstep_predict(struct lockstep *l, struct scheduler *scheduler)
         l->buffers.lanes[i].twin = find_twin(l, &l->buffers.lanes[i]);
         stores = stores || l->buffers.lanes[i].stores;
     }
-    for (int s = 0; s < l->n_samples && l->worker->plan->logits && stores; s++)
-        if (!predict_sample(l, s, scheduler)) return false;
+    if (l->worker->plan->logits && stores && !predict_all(l, scheduler)) return false;
     if (!l->shape.on_host) lockstep_store_layers(l);
     if (l->worker->plan->logits && stores) take_rest(l);
     for (int i = 0; i < l->n_lanes; i++)

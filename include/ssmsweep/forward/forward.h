@@ -32,8 +32,8 @@ struct capture {
     // NULL: `take` gets values on the host.
     float *(*place)(void *context, int component);
     bool (*take)(void *context, int layer, int component, const float *values, int length, int width);
-    // NULL, or asked before `take` on a backend that sees, where a copy may be spared: the step as it stands
-    // and room for a part of it (struct pair).  True: that was all that is wanted of it.
+    // NULL, or asked before `take`, where a copy may be spared: the step as it stands and, on a backend that
+    // sees, room for a part of it (struct pair).  True: that was all that is wanted of it.
     bool (*see)(void *context, int layer, int component, const struct seen *seen, float *room);
     bool (*between_layers)(void *context, int layer);
     void *context;

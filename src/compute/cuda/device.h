@@ -144,6 +144,7 @@ enum { DEVICE_MOST_PAIRS = 32 };
 struct device_pairs {
     const float *ref[DEVICE_MOST_PAIRS], *mode[DEVICE_MOST_PAIRS]; // where they are the same, so are the sums
     uint32_t profiled;                                             // bit p: of pair p
+    uint32_t again; // likewise: it is the pair in front of it, and is not summed
 };
 // A block or a piece of a pair: `count` elements from `first` on.
 struct device_place {

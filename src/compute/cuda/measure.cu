@@ -143,12 +143,18 @@ static __device__ void take_known(struct pair_block *block, const struct pair_bl
     block->exact[0] = known.exact[0], block->low[0] = known.low[0];
 }
 
+static __device__ bool is_again(const struct device_pairs &pairs, const struct device_place &place)
+{
+    return pairs.again >> place.pair & 1u;
+}
+
 static __global__ void __launch_bounds__(SIDE_THREADS, 4)
     sum_sides(struct device_pairs pairs, struct device_sums sums)
 {
     __shared__ struct side_room room;
     const int t = threadIdx.x, at = blockIdx.x, side = sums.known ? 1 : blockIdx.y;
     const struct device_place place = sums.places[at];
+    if (is_again(pairs, place)) return;
     const bool alike = !sums.known && pairs.ref[place.pair] == pairs.mode[place.pair];
     const float *v = (side ? pairs.mode : pairs.ref)[place.pair] + place.first;
     if (side && alike) return;
@@ -352,8 +358,9 @@ static __device__ bool is_spoiled(const struct pair_block &block)
 static __device__ void sum_pieces(const struct device_pairs &pairs, const struct device_sums &sums)
 {
     const int at = (blockIdx.x * blockDim.x + threadIdx.x) / SUM_LANES, j = threadIdx.x % SUM_LANES;
-    const bool works = at < sums.n_pieces;
-    const struct device_place place = sums.places[sums.n_blocks + (works ? at : 0)];
+    const bool there = at < sums.n_pieces;
+    const struct device_place place = sums.places[sums.n_blocks + (there ? at : 0)];
+    const bool works = there && !is_again(pairs, place);
     const float *ref = pairs.ref[place.pair] + place.first, *mode = pairs.mode[place.pair] + place.first;
     double squares = 0, abs = 0;
     if (works && is_spoiled(sums.blocks[place.prior])) {
@@ -385,6 +392,7 @@ static __global__ void __launch_bounds__(WARPS *WARP, 8)
     const int at = (blockIdx.x - for_pieces) * WARPS + warp;
     if (at >= sums.n_groups) return;
     const struct device_group group = sums.groups[at];
+    if (is_again(pairs, sums.places[group.first])) return;
     const bool works = lane / SUM_LANES < group.count;
     const int own = group.first + (works ? lane / SUM_LANES : 0);
     const struct device_place place = sums.places[own];
