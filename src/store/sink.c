@@ -82,7 +82,8 @@ static void posix_close(struct sink *sink, const struct error *loss, struct erro
 
 enum status sink_open_posix(struct sink **sink, const char *path, struct error *err)
 {
-    static const struct sink_kind kind = {"posix", posix_put, sink_file_get, sink_file_sync, posix_close};
+    static const struct sink_kind kind = {"posix",       true,           posix_put,
+                                          sink_file_get, sink_file_sync, posix_close};
     struct sink_file *file = calloc(1, sizeof *file);
     if (!file) return error_memory(err, sizeof *file, "a writer");
     file->sink.kind = &kind;

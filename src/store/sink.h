@@ -33,6 +33,7 @@ struct sink {
 
 struct sink_kind {
     const char *name;
+    bool apart; // put() may be called by several threads at once
     enum status (*put)(struct sink *sink, const struct slot *slot, const void *data, size_t bytes,
                        const char *what, struct error *err);
     bool (*get)(struct sink *sink, const struct slot *slot, size_t first, void *data, size_t bytes);

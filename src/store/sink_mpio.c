@@ -360,7 +360,7 @@ static enum status open_file(struct mpio *mpio, struct error *err)
 enum status sink_open_mpio(struct sink **sink, const char *path, const struct comm *comm,
                            const struct store_io *io, struct error *err)
 {
-    static const struct sink_kind kind = {"mpio", mpio_put, sink_file_get, mpio_sync, mpio_close};
+    static const struct sink_kind kind = {"mpio", false, mpio_put, sink_file_get, mpio_sync, mpio_close};
     struct mpio *mpio = calloc(1, sizeof *mpio);
     if (!mpio) error_memory(err, sizeof *mpio, "a writer");
     if (comm_agree(comm, err)) {

@@ -228,13 +228,13 @@ enum status store_write_observed(struct store *store, int sample, const float *o
 
 // ---- the samples of a run ----
 
-enum status store_widen(struct store *store, int samples, struct error *err)
+enum status store_widen(struct store *store, int samples, int threads, struct error *err)
 {
     int *expected = realloc(store->expected, (size_t)samples * sizeof *expected);
     if (!expected) return error_memory(err, (size_t)samples * sizeof *expected, "samples under way");
     store->expected = expected;
     store->n_expected = 0;
-    return writer_widen(store->writer, samples * store->n_runs, samples, err);
+    return writer_widen(store->writer, samples * store->n_runs, samples, threads, err);
 }
 
 void store_expect(struct store *store, const int *samples, int count)

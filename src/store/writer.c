@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/team.h"
@@ -26,7 +27,7 @@ struct record {
 };
 
 // Room in the ring is handed out in units that hold a record, so that a SKIP fits wherever anything is left.
-enum { RECORD_ROOM = 256, TENSORS_IN_RING = 4 };
+enum { RECORD_ROOM = 256, TENSORS_IN_RING = 4, PAGE_BYTES = 2 << 20 };
 _Static_assert(sizeof(struct record) <= RECORD_ROOM, "a record fits its room");
 
 // A run's sample under way.
@@ -35,19 +36,36 @@ struct under_way {
     struct error failure; // under the lock: of a write since the last settle
 };
 
+// A thread that empties the ring: the runs that are its own, in their order.
+struct hand {
+    struct writer *writer;
+    pthread_t thread;
+    uint64_t taken; // under the lock: it went so far
+};
+
 struct writer {
     struct sink *sink;
     struct under_way *runs;
     int n_runs;
     unsigned char *ring; // NULL: no thread
     size_t ring_bytes;
-    pthread_t thread;
+    struct hand hands[WRITER_MOST_THREADS];
+    int n_hands;
     pthread_mutex_t lock;
     pthread_cond_t filled, emptied;
-    // Under the lock.  Both counts only grow; the place in the ring is the remainder.
-    uint64_t put, taken;
+    // Under the lock.  The counts only grow; the place in the ring is the remainder.
+    uint64_t put;
     bool ending;
 };
+
+// With the lock: what all threads have taken.
+static uint64_t taken(const struct writer *writer)
+{
+    uint64_t least = writer->put;
+    for (int i = 0; i < writer->n_hands; i++)
+        if (writer->hands[i].taken < least) least = writer->hands[i].taken;
+    return least;
+}
 
 static size_t round_up(size_t bytes)
 {
@@ -85,7 +103,7 @@ static void forget_sample(struct writer *writer, int run)
     if (writer->runs[run].hash) hash_finish(writer->runs[run].hash, unused);
 }
 
-// ---- the thread ----
+// ---- the threads ----
 
 static void run_record(struct writer *writer, const struct record *record, struct error *err)
 {
@@ -96,31 +114,42 @@ static void run_record(struct writer *writer, const struct record *record, struc
         write_account(writer, record->run, &record->account, record->seconds, err);
 }
 
-// With the lock, which it gives up while it writes.
-static void take_record(struct writer *writer)
+// Runs come in steps of any length, and fall to all threads.
+static bool is_of(const struct record *record, const struct hand *hand)
 {
-    const struct record *record = (const void *)(writer->ring + writer->taken % writer->ring_bytes);
+    const struct writer *writer = hand->writer;
+    const unsigned mixed = (unsigned)record->run * 2654435761u >> 16;
+    return record->kind != KIND_SKIP && &writer->hands[mixed % (unsigned)writer->n_hands] == hand;
+}
+
+// With the lock, which it gives up while it writes.
+static void take_record(struct hand *hand)
+{
+    struct writer *writer = hand->writer;
+    const struct record *record = (const void *)(writer->ring + hand->taken % writer->ring_bytes);
+    const uint64_t before = taken(writer);
     struct error err = {0};
-    if (!writer->runs[record->run].failure.status) {
+    if (is_of(record, hand) && !writer->runs[record->run].failure.status) {
         pthread_mutex_unlock(&writer->lock);
         run_record(writer, record, &err);
         pthread_mutex_lock(&writer->lock);
         if (err.status) writer->runs[record->run].failure = err;
     }
-    writer->taken += record->room_bytes;
-    pthread_cond_signal(&writer->emptied);
+    hand->taken += record->room_bytes;
+    if (taken(writer) != before) pthread_cond_signal(&writer->emptied);
 }
 
 static void *empty_ring(void *context)
 {
-    struct writer *writer = context;
+    struct hand *hand = context;
+    struct writer *writer = hand->writer;
     thread_settle();
     pthread_mutex_lock(&writer->lock);
     for (;;) {
-        while (writer->taken == writer->put && !writer->ending)
+        while (hand->taken == writer->put && !writer->ending)
             pthread_cond_wait(&writer->filled, &writer->lock);
-        if (writer->taken == writer->put) break;
-        take_record(writer);
+        if (hand->taken == writer->put) break;
+        take_record(hand);
     }
     pthread_mutex_unlock(&writer->lock);
     return NULL;
@@ -145,7 +174,7 @@ static struct record *begin_record(struct writer *writer, int run, size_t data_b
     size_t at = (size_t)(writer->put % writer->ring_bytes), skipped = 0;
     if (at + needed > writer->ring_bytes) skipped = writer->ring_bytes - at;
     pthread_mutex_lock(&writer->lock);
-    while (writer->put + skipped + needed - writer->taken > writer->ring_bytes && !failure->status)
+    while (writer->put + skipped + needed - taken(writer) > writer->ring_bytes && !failure->status)
         pthread_cond_wait(&writer->emptied, &writer->lock);
     if (failure->status) *err = *failure;
     if (!err->status && skipped > 0) {
@@ -165,7 +194,7 @@ static void publish(struct writer *writer, const struct record *record)
 {
     pthread_mutex_lock(&writer->lock);
     writer->put += record->room_bytes;
-    pthread_cond_signal(&writer->filled);
+    pthread_cond_broadcast(&writer->filled);
     pthread_mutex_unlock(&writer->lock);
 }
 
@@ -210,25 +239,29 @@ enum status writer_put_account(struct writer *writer, int run, const struct writ
 enum status writer_settle(struct writer *writer, int run, struct error *err)
 {
     pthread_mutex_lock(&writer->lock);
-    while (writer->taken != writer->put)
+    while (taken(writer) != writer->put)
         pthread_cond_wait(&writer->emptied, &writer->lock);
     if (writer->runs[run].failure.status && !err->status) *err = writer->runs[run].failure;
     writer->runs[run].failure = (struct error){0};
     pthread_mutex_unlock(&writer->lock);
-    forget_sample(writer, run); // the thread sleeps
+    forget_sample(writer, run); // the threads sleep
     return err->status;
 }
 
 // ---- life ----
 
-// Signals are the main thread's business.
+// One more, while nothing is under way.  Signals are the main thread's business.
 static int start_thread(struct writer *writer)
 {
     sigset_t all, before;
+    struct hand *hand = &writer->hands[writer->n_hands];
+    hand->writer = writer;
+    hand->taken = writer->put;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int code = pthread_create(&writer->thread, NULL, empty_ring, writer);
+    int code = pthread_create(&hand->thread, NULL, empty_ring, hand);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (code == 0) writer->n_hands++;
     return code;
 }
 
@@ -283,26 +316,29 @@ static void widen_ring(struct writer *writer, int times)
     const size_t most = WRITER_MOST_BYTES / writer->ring_bytes;
     const size_t bytes = writer->ring_bytes * (most < (size_t)times ? most : (size_t)times);
     void *ring;
-    if (bytes <= writer->ring_bytes || posix_memalign(&ring, RECORD_ROOM, bytes) != 0) return;
-    pthread_mutex_lock(&writer->lock); // the thread sleeps
-    if (writer->put == writer->taken) {
-        unsigned char *before = writer->ring;
-        writer->ring = ring, writer->ring_bytes = bytes;
-        writer->put = writer->taken = 0;
-        ring = before;
-    }
+    if (bytes <= writer->ring_bytes || posix_memalign(&ring, PAGE_BYTES, bytes) != 0) return;
+    madvise(ring, bytes, MADV_HUGEPAGE); // else filling it for the first time takes as long as writing
+    unsigned char *before = writer->ring;
+    pthread_mutex_lock(&writer->lock); // the threads sleep
+    writer->ring = ring, writer->ring_bytes = bytes;
+    writer->put = 0;
+    for (int i = 0; i < writer->n_hands; i++)
+        writer->hands[i].taken = 0;
     pthread_mutex_unlock(&writer->lock);
-    free(ring);
+    free(before);
 }
 
-enum status writer_widen(struct writer *writer, int runs, int times, struct error *err)
+enum status writer_widen(struct writer *writer, int runs, int times, int threads, struct error *err)
 {
     if (writer->ring) widen_ring(writer, times);
+    while (writer->ring && writer->sink->kind->apart && writer->n_hands < threads &&
+           writer->n_hands < WRITER_MOST_THREADS && start_thread(writer) == 0)
+        ;
     if (runs <= writer->n_runs) return STATUS_OK;
     struct under_way *more = realloc(writer->runs, (size_t)runs * sizeof *more);
     if (!more) return error_memory(err, (size_t)runs * sizeof *more, "a writer");
     memset(more + writer->n_runs, 0, (size_t)(runs - writer->n_runs) * sizeof *more);
-    writer->runs = more; // the thread sleeps
+    writer->runs = more; // the threads sleep
     writer->n_runs = runs;
     return STATUS_OK;
 }
@@ -313,9 +349,10 @@ void writer_close(struct writer *writer)
     if (writer->ring) {
         pthread_mutex_lock(&writer->lock);
         writer->ending = true;
-        pthread_cond_signal(&writer->filled);
+        pthread_cond_broadcast(&writer->filled);
         pthread_mutex_unlock(&writer->lock);
-        pthread_join(writer->thread, NULL);
+        for (int i = 0; i < writer->n_hands; i++)
+            pthread_join(writer->hands[i].thread, NULL);
     }
     free(writer->ring);
     for (int r = 0; r < writer->n_runs; r++)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes outputs while the next ones are computed: a ring of bytes, and a thread that empties it into a sink.
-// Samples of several runs may be under way, one of each.  It knows neither HDF5 nor MPI.  One producer.
+// Writes outputs while the next ones are computed: a ring of bytes, and a thread, or several, that empty it
+// into a sink. Samples of several runs may be under way, one of each.  It knows neither HDF5 nor MPI.  One
+// producer.
 #ifndef SSMSWEEP_STORE_WRITER_H
 #define SSMSWEEP_STORE_WRITER_H
 
@@ -25,10 +26,11 @@ enum status writer_open(struct writer **writer, struct sink *sink, size_t most_b
                         struct error *err);
 // Waits for what is under way; loses what writer_settle() did not ask about.  NULL is fine.
 void writer_close(struct writer *writer);
-// From now on there are so many runs, not fewer than before, and the ring is so many times as large, up to
-// WRITER_MOST_BYTES; nothing may be under way.
-enum { WRITER_MOST_BYTES = 512 << 20 };
-enum status writer_widen(struct writer *writer, int runs, int times, struct error *err);
+// From now on there are so many runs, not fewer than before, the ring is so many times as large, up to
+// WRITER_MOST_BYTES, and up to so many threads empty it, where the sink can be asked by several at once;
+// nothing may be under way.
+enum { WRITER_MOST_BYTES = 512 << 20, WRITER_MOST_THREADS = 4 };
+enum status writer_widen(struct writer *writer, int runs, int times, int threads, struct error *err);
 
 // Copies `bytes` of data, to be put into the slot and to count in the digest of the sample of this run (0 to
 // runs - 1); waits while the ring is full.  An error is that of an earlier write of the run: nothing more is

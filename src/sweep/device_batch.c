@@ -393,7 +393,7 @@ bool device_begin(struct device *device, struct store *store, const float *scale
     d->samples = malloc((size_t)d->shape.samples * sizeof *d->samples);
     if (!d->samples)
         error_memory(&err, (size_t)d->shape.samples * sizeof *d->samples, "the samples of a batch");
-    if (err.status || store_widen(store, d->shape.samples, &err) || open_batch(d, &err)) {
+    if (err.status || store_widen(store, d->shape.samples, worker->threads, &err) || open_batch(d, &err)) {
         give_up(d, &err, processors);
         return false;
     }

@@ -54,8 +54,8 @@ struct lockstep {
     // known of it or NULL.
     bool again[ARCH_MOST_COMPONENTS];
     const struct pair_known *known[ARCH_MOST_COMPONENTS];
-    // Of outputs in memory of a device, of the reference, of the lane that is repeated, of the one at hand:
-    // is a component the one in front of it?  Then it has no copy of its own.
+    // In memory of a device, for the reference, the lane that is repeated, the one at hand: is a component
+    // the one in front of it?  Then it has no copy of its own.
     bool alike[3][ARCH_MOST_COMPONENTS];
 };
 

@@ -147,9 +147,9 @@ enum status store_write_settle(struct store *store, int run, int sample, struct 
 enum status store_write_done(struct store *store, int run, int sample, float seconds, struct error *err);
 // Local: after a pass that stopped, in place of store_write_done(), and after an error of the two before.
 void store_write_cancel(struct store *store, int run, int sample);
-// Local, while nothing is under way: so many samples of each run may be from now on, and there is room for
-// more of them on their way to the file.
-enum status store_widen(struct store *store, int samples, struct error *err);
+// Local, while nothing is under way: so many samples of each run may be from now on, there is room for more
+// of them on their way to the file, and up to so many threads write.
+enum status store_widen(struct store *store, int samples, int threads, struct error *err);
 // Local: these are the samples of which outputs and metrics come next, in any order; up to that number.
 void store_expect(struct store *store, const int *samples, int count);
 

@@ -154,10 +154,9 @@ static __global__ void __launch_bounds__(SIDE_THREADS, 4)
     __shared__ struct side_room room;
     const int t = threadIdx.x, at = blockIdx.x, side = sums.known ? 1 : blockIdx.y;
     const struct device_place place = sums.places[at];
-    if (is_again(pairs, place)) return;
     const bool alike = !sums.known && pairs.ref[place.pair] == pairs.mode[place.pair];
     const float *v = (side ? pairs.mode : pairs.ref)[place.pair] + place.first;
-    if (side && alike) return;
+    if (is_again(pairs, place) || (side && alike)) return;
     if (sums.known && t == SIDE_THREADS - 1) take_known(&sums.blocks[at], sums.known[at]);
     if (t == 0) room.nonfinite = 0, room.zero = INT32_MAX;
     float values[SIDE_ROUNDS][4];

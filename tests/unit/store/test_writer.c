@@ -132,7 +132,8 @@ static void check_samples(bool threaded, int settle_each)
         if (s % settle_each == 0) assert_int_equal(writer_settle(writer, 0, &err), STATUS_OK);
         if (s != SAMPLES / 2) continue;
         assert_int_equal(writer_settle(writer, 0, &err), STATUS_OK);
-        assert_int_equal(writer_widen(writer, 7, 3, &err), STATUS_OK); // and what follows goes on as before
+        assert_int_equal(writer_widen(writer, 7, 3, 3, &err),
+                         STATUS_OK); // and what follows goes on as before
     }
     assert_int_equal(writer_settle(writer, 0, &err), STATUS_OK);
     unsigned char *data = read_file((size_t)STATES + SAMPLES);
@@ -176,11 +177,12 @@ static void test_forgotten(void **state)
 static void test_turns(void **state)
 {
     (void)state;
-    for (int threaded = 0; threaded < 2; threaded++) {
+    for (int threads = 0; threads <= WRITER_MOST_THREADS; threads++) {
         struct error err = {0}, failed = {0}, ignored = {0};
         make_file((long)(STATES + SAMPLES));
-        struct open open = open_both(path, threaded);
+        struct open open = open_both(path, threads > 0);
         struct writer *writer = open.writer;
+        assert_int_equal(writer_widen(writer, RUNS, 1, threads, &err), STATUS_OK);
         for (int o = 0; o < OUTPUTS; o++) {
             put_output(writer, 0, 10, o);
             put_output(writer, 1, 20, o);
