@@ -42,14 +42,35 @@ static void populate(unsigned char *base, size_t bytes, size_t page)
         ((volatile unsigned char *)base)[i] = 0;
 }
 
-enum status arena_init(struct arena *arena, size_t size_bytes, const char *what, struct error *err)
+struct populating {
+    unsigned char *base;
+    size_t page;
+};
+
+static void populate_some(void *context, int part, int begin, int end)
+{
+    const struct populating *p = context;
+    (void)part;
+    populate(p->base + (size_t)begin * HUGE_PAGE_BYTES, (size_t)(end - begin) * HUGE_PAGE_BYTES, p->page);
+}
+
+enum status arena_init_by(struct arena *arena, size_t size_bytes, const char *what, struct team *team,
+                          struct error *err)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), rounded = (size_bytes + page) / page * page;
     void *base = size_bytes > SIZE_MAX / 2 ? NULL : memory_map(rounded, -1);
     if (!base) return error_memory(err, size_bytes, what);
-    populate(base, rounded, page);
+    struct populating populating = {base, page};
+    const size_t whole = team ? rounded / HUGE_PAGE_BYTES : 0;
+    if (whole > 0) team_divide(team, TEAM_MOST_PARTS, (int)whole, 1, populate_some, &populating);
+    populate(populating.base + whole * HUGE_PAGE_BYTES, rounded - whole * HUGE_PAGE_BYTES, page);
     *arena = (struct arena){.base = base, .size_bytes = rounded, .owned = true};
     return STATUS_OK;
+}
+
+enum status arena_init(struct arena *arena, size_t size_bytes, const char *what, struct error *err)
+{
+    return arena_init_by(arena, size_bytes, what, NULL, err);
 }
 
 void arena_init_over(struct arena *arena, void *memory, size_t size_bytes)

@@ -234,7 +234,12 @@ enum status store_widen(struct store *store, int samples, int threads, struct er
     if (!expected) return error_memory(err, (size_t)samples * sizeof *expected, "samples under way");
     store->expected = expected;
     store->n_expected = 0;
-    return writer_widen(store->writer, samples * store->n_runs, samples, threads, err);
+    return writer_widen(store->writer, samples * store->n_runs, samples * store->n_runs, threads, err);
+}
+
+void store_lend(struct store *store, struct team *team)
+{
+    writer_lend(store->writer, team);
 }
 
 void store_expect(struct store *store, const int *samples, int count)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "writer.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@ struct record {
 
 // Room in the ring is handed out in units that hold a record, so that a SKIP fits wherever anything is left.
 enum { RECORD_ROOM = 256, TENSORS_IN_RING = 4, PAGE_BYTES = 2 << 20 };
+enum { MANY_BYTES = 1 << 18, COPIES = 16 }; // of what is copied by several threads
 _Static_assert(sizeof(struct record) <= RECORD_ROOM, "a record fits its room");
 
 // A run's sample under way.
@@ -45,6 +47,7 @@ struct hand {
 
 struct writer {
     struct sink *sink;
+    struct team *team; // that is lent, or NULL
     struct under_way *runs;
     int n_runs;
     unsigned char *ring; // NULL: no thread
@@ -198,6 +201,32 @@ static void publish(struct writer *writer, const struct record *record)
     pthread_mutex_unlock(&writer->lock);
 }
 
+void writer_lend(struct writer *writer, struct team *team)
+{
+    writer->team = team;
+}
+
+struct copying {
+    char *to;
+    const char *from;
+};
+
+static void copy_some(void *context, int part, int begin, int end)
+{
+    const struct copying *c = context;
+    (void)part;
+    memcpy(c->to + begin, c->from + begin, (size_t)(end - begin));
+}
+
+static void copy(const struct writer *writer, void *to, const void *from, size_t bytes)
+{
+    struct copying copying = {to, from};
+    if (writer->team && bytes >= MANY_BYTES && bytes <= INT_MAX)
+        team_divide(writer->team, COPIES, (int)bytes, PAGE_BYTES / 512, copy_some, &copying);
+    else
+        memcpy(to, from, bytes);
+}
+
 enum status writer_put(struct writer *writer, int run, const struct slot *slot, const void *data,
                        size_t bytes, struct error *err)
 {
@@ -212,7 +241,7 @@ enum status writer_put(struct writer *writer, int run, const struct slot *slot, 
     if (!record) return err->status;
     record->kind = KIND_DATA;
     record->slot = *slot;
-    memcpy((char *)record + RECORD_ROOM, data, bytes);
+    copy(writer, (char *)record + RECORD_ROOM, data, bytes);
     publish(writer, record);
     return STATUS_OK;
 }

@@ -10,6 +10,7 @@
 
 #include "sink.h"
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/base/team.h"
 
 struct writer; // opaque
 
@@ -31,6 +32,9 @@ void writer_close(struct writer *writer);
 // nothing may be under way.
 enum { WRITER_MOST_BYTES = 512 << 20, WRITER_MOST_THREADS = 4 };
 enum status writer_widen(struct writer *writer, int runs, int times, int threads, struct error *err);
+
+// Threads by which the next calls copy what is large; NULL: none but the caller's.
+void writer_lend(struct writer *writer, struct team *team);
 
 // Copies `bytes` of data, to be put into the slot and to count in the digest of the sample of this run (0 to
 // runs - 1); waits while the ring is full.  An error is that of an earlier write of the run: nothing more is

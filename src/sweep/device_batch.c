@@ -133,8 +133,7 @@ static size_t scan_bytes(const struct dims *dims, const struct group_shape *shap
     return dims->chunk_size > 0 ? cuda_ssd_bytes(&ssd, shape->samples) : 0;
 }
 
-// Each embedding whole, as its rows go there once; the rows of a batch on their way; activations that are
-// turned for a product.
+// Each embedding whole, as its rows go there once; activations that are turned for a product.
 static size_t staging_bytes(const struct worker *worker, const struct group_shape *shape)
 {
     const struct dims *dims = worker->dims;
@@ -142,8 +141,7 @@ static size_t staging_bytes(const struct worker *worker, const struct group_shap
                  row = stream_floats(dims, 1) * sizeof(float),
                  widest = (size_t)at_least(dims->d_inner, dims->d_model) * sizeof(float);
     const size_t tables = worker->model && worker->model->reference ? 2 : 1;
-    return tables * vocab * row + (tokens < vocab ? tokens : vocab) * row + tokens * widest +
-           scan_bytes(dims, shape);
+    return tables * vocab * row + tokens * widest + scan_bytes(dims, shape);
 }
 
 // As open_look() and open_batch() go about it.

@@ -31,7 +31,8 @@ static enum status take_memory(struct lockstep *l, const struct backend *backend
     arena_init_measure(&here);
     arena_init_measure(&there);
     carve(l, &here, l->shape.on_host ? &here : &there);
-    if (arena_init(&l->arena, here.used_bytes, "the runs of a group", err) ||
+    struct team *team = l->shape.on_host ? NULL : forward_team(l->forward);
+    if (arena_init_by(&l->arena, here.used_bytes, "the runs of a group", team, err) ||
         (!l->shape.on_host && backend->reserve(&l->there, there.used_bytes, "the runs of a group", err)))
         return err->status;
     carve(l, &l->arena, l->shape.on_host ? &l->arena : &l->there);

@@ -3,6 +3,7 @@
 // are many samples: what is measured of layers is on its way while it predicts, and nothing is waited for
 // before all is.
 #include "lockstep_parts.h"
+#include "ssmsweep/forward/forward.h"
 #include "ssmsweep/store/store.h"
 
 // All samples of it.
@@ -16,9 +17,11 @@ static void fail(struct lockstep *l, struct lane *lane)
 void lockstep_store_output(struct lockstep *l, struct lane *lane, int layer, int component,
                            const float *values, int width)
 {
+    store_lend(l->store, l->shape.on_host ? NULL : forward_team(l->forward));
     for (int s = 0; s < l->n_samples && !lane->failure.status; s++)
         store_write_output(l->store, lane->run, layer, component, l->samples[s],
                            values + (long)l->firsts[s] * width, l->lengths[s], width, &lane->failure);
+    store_lend(l->store, NULL);
     if (lane->failure.status) fail(l, lane);
 }
 

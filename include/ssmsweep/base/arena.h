@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/base/team.h"
 
 enum { ARENA_ALIGN = 64 };
 
@@ -21,6 +22,9 @@ struct arena {
 // Takes `size_bytes` of zeroed memory, all of it at once, in huge pages where the system grants them.  Freed
 // by arena_clear().
 enum status arena_init(struct arena *arena, size_t size_bytes, const char *what, struct error *err);
+// The same by all threads of a team; NULL: by this one.
+enum status arena_init_by(struct arena *arena, size_t size_bytes, const char *what, struct team *team,
+                          struct error *err);
 
 // Uses memory that somebody else owns (a shared window); it must be aligned to ARENA_ALIGN.
 void arena_init_over(struct arena *arena, void *memory, size_t size_bytes);

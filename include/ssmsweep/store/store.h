@@ -18,6 +18,7 @@
 #include "ssmsweep/arch/model.h"
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/status.h"
+#include "ssmsweep/base/team.h"
 #include "ssmsweep/comm/comm.h"
 #include "ssmsweep/measure/accumulate.h"
 #include "ssmsweep/measure/end_of_model.h"
@@ -150,6 +151,8 @@ void store_write_cancel(struct store *store, int run, int sample);
 // Local, while nothing is under way: so many samples of each run may be from now on, there is room for more
 // of them on their way to the file, and up to so many threads write.
 enum status store_widen(struct store *store, int samples, int threads, struct error *err);
+// Local: threads by which the next outputs are copied on their way, until NULL; not in use meanwhile.
+void store_lend(struct store *store, struct team *team);
 // Local: these are the samples of which outputs and metrics come next, in any order; up to that number.
 void store_expect(struct store *store, const int *samples, int count);
 

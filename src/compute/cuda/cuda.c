@@ -17,9 +17,7 @@
 enum {
     BROKEN_ON_DEVICE = -1, // batch->broken: ask parts.broken
     WARP = 32,
-    F32_TILE = 256, // outputs
-    STAGES = 3,     // of weights on their way
-    STAGE_BYTES = 16 << 20
+    F32_TILE = 256 // outputs
 };
 
 void cuda_note(struct cuda_batch *b, cudaError_t result)
@@ -32,7 +30,7 @@ void cuda_launched(struct cuda_batch *b)
     cuda_note(b, cudaGetLastError());
 }
 
-static enum status cuda_error(struct error *err, cudaError_t result, const char *what)
+enum status cuda_error(struct error *err, cudaError_t result, const char *what)
 {
     if (result == cudaErrorMemoryAllocation)
         return error_set(err, STATUS_IO, ERROR_MEMORY " on the device: %s", what);
@@ -145,66 +143,6 @@ static void cuda_carve(struct batch *batch, const struct batch_shape *shape, str
     b->most = arena_take(arena, tokens * sizeof *b->most);
 }
 
-// A part of the weights into pinned memory, by all threads.
-struct carrying {
-    const unsigned char *from;
-    unsigned char *to;
-};
-
-static void carry(void *context, int part, int begin, int end)
-{
-    const struct carrying *c = context;
-    (void)part;
-    memcpy(c->to + begin, c->from + begin, (size_t)(end - begin));
-}
-
-// What is not pinned goes to the device at a fraction of its speed, and pinning takes as long as copying.
-static cudaError_t copy_weights(struct cuda_batch *b, unsigned char *to, const unsigned char *from,
-                                size_t bytes)
-{
-    enum { PARTS = 64, LINE = 64 };
-    unsigned char *stages = NULL;
-    cudaEvent_t gone[STAGES] = {NULL};
-    cudaError_t result = cudaMallocHost((void **)&stages, (size_t)STAGES * STAGE_BYTES);
-    for (int i = 0; i < STAGES && result == cudaSuccess; i++)
-        result = cudaEventCreateWithFlags(&gone[i], cudaEventDisableTiming);
-    for (size_t at = 0, i = 0; at < bytes && result == cudaSuccess; at += STAGE_BYTES, i = (i + 1) % STAGES) {
-        const size_t here = bytes - at < STAGE_BYTES ? bytes - at : STAGE_BYTES;
-        unsigned char *stage = stages + i * STAGE_BYTES;
-        struct carrying carrying = {from + at, stage};
-        result = cudaEventSynchronize(gone[i]); // of before; one that was never recorded is over
-        team_divide(b->team, PARTS, (int)here, LINE, carry, &carrying);
-        if (result == cudaSuccess)
-            result = cudaMemcpyAsync(to + at, stage, here, cudaMemcpyHostToDevice, b->stream);
-        if (result == cudaSuccess) result = cudaEventRecord(gone[i], b->stream);
-    }
-    const cudaError_t last = cudaStreamSynchronize(b->stream);
-    for (int i = 0; i < STAGES; i++)
-        if (gone[i]) cudaEventDestroy(gone[i]);
-    cudaFreeHost(stages);
-    return result == cudaSuccess ? last : result;
-}
-
-static enum status cuda_hold(struct batch *batch, const void *weights, size_t bytes, struct error *err)
-{
-    struct cuda_batch *b = cuda_of(batch);
-    void *copy = NULL;
-    const cudaError_t result = cudaMalloc(&copy, bytes);
-    if (result != cudaSuccess) {
-        cudaGetLastError();
-        return error_set(err, STATUS_IO, ERROR_MEMORY " on the device: cannot get %zu bytes for the weights",
-                         bytes);
-    }
-    const cudaError_t copied = copy_weights(b, copy, weights, bytes);
-    if (copied != cudaSuccess) {
-        cudaFree(copy);
-        return cuda_error(err, copied, "cannot copy the weights");
-    }
-    cudaFree(b->device_weights);
-    b->weights = weights, b->device_weights = copy, b->weights_bytes = bytes;
-    return STATUS_OK;
-}
-
 static void cuda_divide(struct batch *batch, const int *lengths, int samples)
 {
     struct cuda_batch *b = cuda_of(batch);
@@ -246,59 +184,6 @@ static struct team *cuda_team(const struct batch *batch)
 }
 
 // ---- steps ----
-
-// NULL where there is no memory for it, which is noted.
-static struct embedded *embedded_of(struct cuda_batch *b, const struct embedding *embedding, long ld)
-{
-    int i = 0;
-    while (i < EMBEDDINGS - 1 && b->embedded[i].context && b->embedded[i].context != embedding->context)
-        i++;
-    struct embedded *e = &b->embedded[i];
-    if (e->context == embedding->context) return e;
-    cudaFree(e->rows);
-    free(e->is_there);
-    *e = (struct embedded){.is_there = calloc((size_t)embedding->rows, 1)};
-    const size_t bytes = (size_t)embedding->rows * (size_t)ld * sizeof *e->rows;
-    const cudaError_t result = e->is_there ? cudaMalloc((void **)&e->rows, bytes) : cudaErrorMemoryAllocation;
-    cuda_note(b, result);
-    if (result != cudaSuccess) return NULL;
-    cuda_note(b, cudaMemsetAsync(e->rows, 0, bytes, b->stream));
-    e->context = embedding->context;
-    return e;
-}
-
-// Rows that are there for the first time go to the device; then it takes all of them from there.
-static void cuda_embed(struct batch *batch, const struct embedding *embedding, const int32_t *ids, float *out,
-                       long ld)
-{
-    struct cuda_batch *b = cuda_of(batch);
-    struct embedded *e = embedded_of(b, embedding, ld);
-    const size_t id_bytes = (size_t)batch->tokens * sizeof *ids, row_bytes = (size_t)ld * sizeof *out;
-    int fresh = 0;
-    for (int t = 0; e && t < batch->tokens; t++)
-        if (!e->is_there[ids[t]]) e->is_there[ids[t]] = 1, fresh++;
-    unsigned char *host = cuda_room(b, &b->staging, 2 * id_bytes + (size_t)fresh * row_bytes);
-    unsigned char *device = cuda_room(b, &b->copy, 2 * id_bytes + (size_t)fresh * row_bytes);
-    if (!e || !host || !device) return;
-    int32_t *fresh_ids = (int32_t *)(void *)(host + (size_t)fresh * row_bytes),
-            *all = fresh_ids + batch->tokens;
-    for (int t = 0, found = 0; t < batch->tokens; t++) {
-        all[t] = ids[t];
-        if (e->is_there[ids[t]] != 1 || found == fresh) continue;
-        float *row = (float *)(void *)(host + (size_t)found * row_bytes);
-        memset(row, 0, row_bytes);
-        embedding->row(embedding->context, ids[t], row);
-        fresh_ids[found++] = ids[t];
-        e->is_there[ids[t]] = 2;
-    }
-    cuda_note(b, cudaMemcpyAsync(device, host, 2 * id_bytes + (size_t)fresh * row_bytes,
-                                 cudaMemcpyHostToDevice, b->stream));
-    const int32_t *there = (const int32_t *)(const void *)(device + (size_t)fresh * row_bytes);
-    device_scatter_rows(b->stream, (const float *)(const void *)device, there, fresh, e->rows, ld);
-    device_gather_rows(b->stream, e->rows, there + batch->tokens, batch->tokens, out, ld);
-    cuda_note(b, cudaStreamSynchronize(b->stream)); // who comes next has the rooms
-    cuda_launched(b);
-}
 
 static void cuda_norm(struct batch *batch, const struct norm *norm)
 {

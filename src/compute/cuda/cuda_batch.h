@@ -18,8 +18,8 @@ struct room {
 // Rows of an embedding that the device has: each goes there once.
 struct embedded {
     const void *context;
-    float *rows;             // [embedding's rows][ld] on the device
-    unsigned char *is_there; // [embedding's rows] 0: no, 1: on its way, 2: yes
+    float *rows;    // [embedding's rows][ld] on the device
+    bool *is_there; // [embedding's rows]
 };
 enum { EMBEDDINGS = 2 }; // of a W8A8 checkpoint and of its float model
 
@@ -62,6 +62,9 @@ static inline struct cuda_batch *cuda_of(struct batch *batch)
 void cuda_note(struct cuda_batch *b, cudaError_t result);
 void cuda_launched(struct cuda_batch *b);
 
+// Local: what became of `what`.
+enum status cuda_error(struct error *err, cudaError_t result, const char *what);
+
 // Room of so many bytes; NULL where there is none left, which is noted.
 void *cuda_room(struct cuda_batch *b, struct room *room, size_t bytes);
 
@@ -84,6 +87,9 @@ static inline const void *here(const struct cuda_batch *b, const void *p)
 const int32_t *cuda_order(struct cuda_batch *b, const int32_t *order, int width);
 
 // As struct backend has them.
+enum status cuda_hold(struct batch *batch, const void *weights, size_t bytes, struct error *err);
+void cuda_embed(struct batch *batch, const struct embedding *embedding, const int32_t *ids, float *out,
+                long ld);
 void cuda_look(struct batch *batch, const struct look_for *look);
 void cuda_grid(struct batch *batch, const struct grid_for *grid);
 float *cuda_per_sample(struct batch *batch, long count);

@@ -1,47 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps that Mamba-2 alone has, and what its layers make on the host: vectors of scales, orders of columns.
-#include <stdlib.h>
-
+// Steps that Mamba-2 alone has.
 #include "cuda_batch.h"
-
-// ---- from the host ----
-
-// What is copied from memory that is not pinned is out of it when the call returns.
-static void send(struct cuda_batch *b, const void *from, void *to, size_t bytes)
-{
-    cuda_note(b, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, b->stream));
-}
-
-float *cuda_draft(struct batch *batch, float *to, long count)
-{
-    struct cuda_batch *b = cuda_of(batch);
-    const size_t bytes = (size_t)count * sizeof *to;
-    if (bytes > b->draft.bytes) {
-        free(b->draft.memory);
-        b->draft.memory = malloc(bytes);
-        b->draft.bytes = b->draft.memory ? bytes : 0;
-    }
-    if (!b->draft.memory) cuda_note(b, cudaErrorMemoryAllocation);
-    b->drafted_to = to, b->drafted = b->draft.memory ? bytes : 0;
-    return b->draft.memory;
-}
-
-void cuda_put(struct batch *batch)
-{
-    struct cuda_batch *b = cuda_of(batch);
-    if (b->drafted > 0) send(b, b->draft.memory, b->drafted_to, b->drafted);
-    b->drafted = 0;
-}
-
-const int32_t *cuda_order(struct cuda_batch *b, const int32_t *order, int width)
-{
-    const size_t bytes = (size_t)width * sizeof *order;
-    int32_t *there = cuda_room(b, &b->order, bytes);
-    if (there) send(b, order, there, bytes);
-    return there;
-}
-
-// ---- steps ----
 
 static int longest_of(const struct cuda_batch *b, const struct parts *parts)
 {

@@ -441,15 +441,33 @@ void device_pair_sums(device_stream stream, const struct device_pairs *pairs, co
 
 // ---- predictions: eight threads have a piece of the vocabulary of a row ----
 
+// Logits of a row that a thread loads together, and exponentials that it takes side by side.
+enum { LOGITS_AHEAD = 8, TOGETHER = EXPS_SIDE_BY_SIDE };
+
+static __device__ __forceinline__ void top_step(float v, int i, int *index, float *most, float *spoiled)
+{
+    if (v > *most) *most = v, *index = i;
+    *spoiled = vf_fma(v, 0.0f, *spoiled);
+}
+
 // The largest of the piece and its lowest index, for all eight; false where one is not finite.
-static __device__ bool top_of(const float *row, int count, int j, unsigned group, int *index, float *most)
+static __device__ __forceinline__ bool top_of(const float *row, int count, int j, unsigned group, int *index,
+                                              float *most)
 {
     float spoiled = 0;
+    int i = j;
     *most = -FLT_MAX, *index = 0;
-    for (int i = j; i < count; i += SUM_LANES) {
-        if (row[i] > *most) *most = row[i], *index = i;
-        spoiled = vf_fma(row[i], 0.0f, spoiled);
+    for (; i + (LOGITS_AHEAD - 1) * SUM_LANES < count; i += LOGITS_AHEAD * SUM_LANES) {
+        float v[LOGITS_AHEAD];
+#pragma unroll
+        for (int k = 0; k < LOGITS_AHEAD; k++)
+            v[k] = row[i + k * SUM_LANES];
+#pragma unroll
+        for (int k = 0; k < LOGITS_AHEAD; k++)
+            top_step(v[k], i + k * SUM_LANES, index, most, &spoiled);
     }
+    for (; i < count; i += SUM_LANES)
+        top_step(row[i], i, index, most, &spoiled);
     for (int offset = SUM_LANES / 2; offset > 0; offset /= 2) {
         const float other = __shfl_xor_sync(group, *most, offset);
         const int at = __shfl_xor_sync(group, *index, offset);
@@ -465,6 +483,28 @@ static __device__ double folded_group(double v, unsigned group)
     return v;
 }
 
+// A thread's sums of its logits i, i + 8, ..., COUNT of them.
+template <int COUNT>
+static __device__ __forceinline__ void add_logits(const float *reference, const float *mode, int i,
+                                                  const double (&most)[2], double (&sum)[2], double *product)
+{
+    double of_reference[COUNT], of_mode[COUNT], difference[COUNT];
+#pragma unroll
+    for (int k = 0; k < COUNT; k++) {
+        of_reference[k] = (double)reference[i + k * SUM_LANES] - most[0];
+        of_mode[k] = (double)mode[i + k * SUM_LANES] - most[1];
+        difference[k] = of_reference[k] - of_mode[k];
+    }
+    vd_exps(of_reference, COUNT);
+    vd_exps(of_mode, COUNT);
+#pragma unroll
+    for (int k = 0; k < COUNT; k++) {
+        sum[0] += of_reference[k];
+        sum[1] += of_mode[k];
+        *product = vd_fma(of_reference[k], difference[k], *product);
+    }
+}
+
 static __global__ void sum_logits(struct device_predictions p, int pieces)
 {
     const long part = ((long)blockIdx.x * blockDim.x + threadIdx.x) / SUM_LANES;
@@ -478,14 +518,13 @@ static __global__ void sum_logits(struct device_predictions p, int pieces)
     struct logit_sums s;
     const bool finite = top_of(reference, count, j, group, &s.top[0], &s.most[0]);
     s.finite = top_of(mode, count, j, group, &s.top[1], &s.most[1]) && finite;
+    const double most[2] = {(double)s.most[0], (double)s.most[1]};
     double sum[2] = {0, 0}, product = 0;
-    for (int i = j; i < count; i += SUM_LANES) {
-        const double r = (double)reference[i] - (double)s.most[0], m = (double)mode[i] - (double)s.most[1];
-        const double e = vd_exp(r);
-        sum[0] += e;
-        sum[1] += vd_exp(m);
-        product = vd_fma(e, r - m, product);
-    }
+    int i = j;
+    for (; i + (TOGETHER - 1) * SUM_LANES < count; i += TOGETHER * SUM_LANES)
+        add_logits<TOGETHER>(reference, mode, i, most, sum, &product);
+    for (; i < count; i += SUM_LANES)
+        add_logits<1>(reference, mode, i, most, sum, &product);
     s.sum[0] = folded_group(sum[0], group);
     s.sum[1] = folded_group(sum[1], group);
     s.product = folded_group(product, group);
