@@ -269,46 +269,60 @@ VEC vf lane_step(int states, int near, int first, const struct lane_state *of, c
 // for such a number.  So a map has its a as a 2^63, which is normal (0 or from 2^-86 to 2^63), and what is
 // done with it gives the bits of plain multiplications.
 
-// a b as maps have it.  A product of at most 1 here is one that is subnormal, or nearly, and has its last
-// place at 2^-149: that of the sum with 1.
-VEC vf map_product(vf a, vf b)
+// a *= b as maps have it, of some states side by side.  A product of at most 1 here is one that is subnormal,
+// or nearly, and has its last place at 2^-149: that of the sum with 1.
+VEC void map_products(vf *a, const vf *b, int states)
 {
-    const vf one = vf_set1(1.0f), p = a * b, r = vf_fma(a, b, one) - one;
-    return vf_not_above(p, one, r, p) * vf_set1(0x1p-63f);
+    const vf one = vf_set1(1.0f);
+    vf r[LANE_STATES];
+    EACH_OF(states) r[i] = vf_fma(a[i], b[i], one);
+    EACH_OF(states) a[i] = a[i] * b[i];
+    EACH_OF(states) r[i] = r[i] - one;
+    EACH_OF(states) a[i] = vf_not_above(a[i], one, r[i], a[i]);
+    EACH_OF(states) a[i] = a[i] * vf_set1(0x1p-63f);
 }
 
-// a s + b, the first as maps have it.
-VEC vf map_of(vf a, vf b, vf s)
+// b = a s + b, the first as maps have it.
+VEC void maps_of(const vf *a, vf *b, const vf *s, int states)
 {
-    if (vf_any_below(s, 0x1p-100f)) return vf_fma(a * vf_set1(0x1p-63f), s, b);
-    return vf_fma(a * vf_set1(0x1p-40f), s * vf_set1(0x1p-23f), b);
+    if (vf_some_below(s, states, 0x1p-100f))
+        EACH_OF(states) b[i] = vf_fma(a[i] * vf_set1(0x1p-63f), s[i], b[i]);
+    else
+        EACH_OF(states) b[i] = vf_fma(a[i] * vf_set1(0x1p-40f), s[i] * vf_set1(0x1p-23f), b[i]);
 }
 
-// The state in front of lane `j` of a warp.
-VEC vf lane_prefix(const struct lane_state *k, int j)
+// The states in front of lane `j` of a warp.
+VEC void lane_prefixes(const struct lane_state *k, int j, int states, vf *state)
 {
-    const vf carry = vf_load(k->carry);
-    return j == 0 ? carry : map_of(vf_load(k->all.a), vf_load(k->all.b), carry);
+    vf a[LANE_STATES], carry[LANE_STATES];
+    EACH_OF(states) carry[i] = vf_load(k[i].carry);
+    EACH_OF(states) a[i] = vf_load(k[i].all.a);
+    EACH_OF(states) state[i] = j == 0 ? carry[i] : vf_load(k[i].all.b);
+    if (j > 0) maps_of(a, state, carry, states);
 }
 
-// Takes the map of lane j in.
-VEC void lane_join(struct lane_state *k, int j, vf a, vf b)
+// Takes the maps of lane j in.
+VEC void lane_join(struct lane_state *k, int j, int states, vf *a, vf *b)
 {
-    a = a * vf_set1(0x1p+63f);
+    vf a0[LANE_STATES], b0[LANE_STATES];
+    EACH_OF(states) a[i] = a[i] * vf_set1(0x1p+63f);
 #pragma GCC unroll 5
     for (int d = 0; d < WARP_LEVELS; d++) {
-        const int distance = 1 << d;
-        struct scan_map *before = &k->before[distance - 1 + (j & (distance - 1))];
-        const vf a0 = vf_load(before->a), b0 = vf_load(before->b);
-        vf_store(before->a, a);
-        vf_store(before->b, b);
+        const int distance = 1 << d, at = distance - 1 + (j & (distance - 1));
+        EACH_OF(states) a0[i] = vf_load(k[i].before[at].a);
+        EACH_OF(states) b0[i] = vf_load(k[i].before[at].b);
+        EACH_OF(states) vf_store(k[i].before[at].a, a[i]);
+        EACH_OF(states) vf_store(k[i].before[at].b, b[i]);
         if (j < distance) continue;
-        b = map_of(a, b, b0);
-        a = map_product(a, a0);
+        maps_of(a, b, b0, states);
+        map_products(a, a0, states);
     }
-    vf_store(k->all.a, a);
-    vf_store(k->all.b, b);
-    if (j == WARP - 1) vf_store(k->carry, map_of(a, b, vf_load(k->carry)));
+    EACH_OF(states) vf_store(k[i].all.a, a[i]);
+    EACH_OF(states) vf_store(k[i].all.b, b[i]);
+    if (j < WARP - 1) return;
+    EACH_OF(states) b0[i] = vf_load(k[i].carry);
+    maps_of(a, b, b0, states);
+    EACH_OF(states) vf_store(k[i].carry, b[i]);
 }
 
 // Steps [t0, t0 + steps), lane j of its warp; of: the states from n on.
@@ -318,7 +332,8 @@ VEC void lane_states(const struct scan *s, int t0, int steps, int j, int n, int 
     vf state[LANE_STATES], a[LANE_STATES], b[LANE_STATES];
 #pragma GCC unroll 4
     for (int i = 0; i < states; i++)
-        state[i] = lane_prefix(&of[i], j), a[i] = b[i] = vf_zero();
+        a[i] = b[i] = vf_zero();
+    lane_prefixes(of, j, states, state);
     const float *B = s->B + t0 * s->ld_bc + n, *C = s->C + t0 * s->ld_bc + n;
     vf_store(lane->y, lane_step(states, near, 1, of, B, C, vf_load(lane->delta), vf_load(lane->du), state, a,
                                 b, vf_load(lane->y)));
@@ -328,9 +343,7 @@ VEC void lane_states(const struct scan *s, int t0, int steps, int j, int n, int 
         B += s->ld_bc, C += s->ld_bc;
         vf_store(lane->y + t * VW, lane_step(states, near, 0, of, B, C, delta, du, state, a, b, y));
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < states; i++)
-        lane_join(&of[i], j, a[i], b[i]);
+    lane_join(of, j, states, a, b);
 }
 
 VEC void lane_run(const struct scan *s, int t0, int steps, int j, int near, struct scan_lane *lane,

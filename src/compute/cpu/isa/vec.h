@@ -189,6 +189,25 @@ VEC int vf_any_below(vf v, float limit)
 #endif
 }
 
+// vf_any_below() of any of `count` vectors.
+VEC int vf_some_below(const vf *v, int count, float limit)
+{
+#if defined(ISA_AVX512)
+    // Bits without the sign, less one, grow with the size, and those of zero are the largest.
+    const __m512i one = _mm512_set1_epi32(1);
+    const __m512i bound = _mm512_set1_epi32((vi_bits(vf_set1(limit))[0] << 1) - 1);
+    __m512i least = _mm512_sub_epi32((__m512i)(vi_bits(v[0]) << 1), one);
+    for (int i = 1; i < count; i++)
+        least = _mm512_min_epu32(least, _mm512_sub_epi32((__m512i)(vi_bits(v[i]) << 1), one));
+    return _mm512_cmplt_epu32_mask(least, bound) != 0;
+#else
+    int some = 0;
+    for (int i = 0; i < count; i++)
+        some |= vf_any_below(v[i], limit);
+    return some;
+#endif
+}
+
 VEC vf vf_sign_of(vf magnitude, vf sign)
 {
     return vf_bits(vi_bits(magnitude) | (vi_bits(sign) & (int32_t)0x80000000));
