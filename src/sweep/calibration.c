@@ -266,6 +266,7 @@ static bool settle_broken(struct calibration *calibration, int at, int sample)
     while (i < row && isfinite(numbers[i]))
         i++;
     if (i == row) return true;
+    device_tell_broken(calibration->worker->gpu, sample);
     if (!observe_here(calibration, sample)) return false;
     memcpy(numbers, calibration->known->numbers, row * sizeof *numbers);
     if (calibration->counts)

@@ -56,6 +56,10 @@ void device_renew(struct device *device); // the weights have changed since
 int device_look(struct device *device, const int *samples, int count, struct observation *observation,
                 const struct capture *capture);
 
+// Local.  What was observed of a sample is not finite, and the processor is to observe it: the log says so
+// once.
+void device_tell_broken(struct device *device, int sample);
+
 // ---- the sweep ----
 
 // Local.  Makes ready for items; false: there is no memory on it, which the log says.  All that is given is

@@ -14,7 +14,7 @@ struct device {
     const struct worker *worker;
     struct forward *forward; // NULL: not yet, or given up
     int tokens;              // that it takes at once
-    bool given_up;
+    bool given_up, told_broken;
     // The calibration: passes of up to n_look samples.
     int n_look;
     int32_t *ids; // [tokens]
@@ -355,6 +355,15 @@ int device_look(struct device *device, const int *samples, int count, struct obs
         if (!lower_look(d, &err)) break;
     }
     return 0;
+}
+
+void device_tell_broken(struct device *device, int sample)
+{
+    if (!device->told_broken)
+        log_rank(device->worker->log, LOG_NORMAL,
+                 "cuda:%d: sample %d has what is not finite; processors observe it, and all that are so",
+                 device->worker->device, sample);
+    device->told_broken = true;
 }
 
 // ---- the sweep ----

@@ -267,6 +267,7 @@ static void pass_over_mine(struct passing *p, const struct corpus *corpus, const
             take(p, mine + at, n);
             continue;
         }
+        if (n > 0) device_tell_broken(p->gpu, mine[at]);
         if (n == 0) n = 1;
         for (int i = at; i < at + n && !stop_wanted(p->stop); i++) {
             look_here(p, corpus, mine[i]);

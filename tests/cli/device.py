@@ -8,8 +8,12 @@ import re
 import sys
 
 import h5py
+import numpy as np
 
 import harness
+
+sys.path.insert(0, os.path.join(harness.SOURCE, "tests", "reference"))
+import quamba_reference as reference  # noqa: E402
 
 STANDIN = sys.argv[1]
 JOB = ["--calib_data_num", "5", "--calib_seqlen", "60", "--layers", "0,last", "--components", "mixer_output,ssm_input"] + harness.FEW
@@ -76,6 +80,23 @@ def check_units(checks, work):
             want = want or got
             checks.check(got == want, "units of %s, %s: the same bytes" % (model, what), result.err)
             checks.check(all(part in lines for part in said), "units of %s, %s: says so" % (model, what), lines)
+    overflow = os.path.join(work, "overflow")
+    harness.make_model(overflow, "--seed", "3", "--d-model", "48", "--n-layer", "2", "--vocab", "64", "--d-state", "8")
+    path = os.path.join(overflow, "model.safetensors")
+    tensors = reference.load_safetensors(path)
+    for name in tensors:
+        if name.endswith("layers.0.mixer.out_proj.weight"):
+            tensors[name] = np.full_like(tensors[name], 3e38)
+    reference.save_safetensors(path, tensors)
+    np.save(os.path.join(work, "ids.npy"), np.arange(40, dtype=np.int32).reshape(4, 10))
+    got = []
+    for device in ("cpu", "cuda"):
+        result = harness.run(words[:2] + ["--model", overflow, "--calib-data", "ids.npy", "--calib_data_num", "4", "--comparison-dir", device,
+                                          "--device", device], 1, work, {"SSMSWEEP_STANDIN": "1"}, program=STANDIN)
+        got.append(result.status == 0 and harness.read_bytes(os.path.join(work, device, "units.json")))
+        checks.check(result.status == 0 and ("not finite; processors observe it" in result.err) == (device == "cuda"),
+                     "units of a model that overflows on %s" % device, result.err)
+    checks.check(got[0] == got[1] and b"null" in got[0], "units of a model that overflows: the same bytes")
     result = harness.run(["units", "--device", "cuda:2", "--comparison-dir", "never"], 2, work, {"SSMSWEEP_STANDIN": "2"}, program=STANDIN)
     checks.check(result.status == 2 and len(result.lines()) == 1 and "below 2" in result.err and not os.path.exists(os.path.join(work, "never")),
                  "units: no such GPU", result.err)
