@@ -6,10 +6,76 @@
 
 #include <cuda_pipeline.h>
 
-// 16 bytes on their way into shared memory, those from `bytes` on zero.
-static __device__ __forceinline__ void copy16(void *to, const void *from, int bytes)
+// 16 bytes on their way into shared memory, those from `bytes` on zero; `to` as the hardware counts.  Here
+// and below __pipeline_memcpy_async() would branch.
+static __device__ __forceinline__ void copy_some(unsigned to, const void *from, int bytes)
 {
-    __pipeline_memcpy_async(to, from, 16, 16 - bytes);
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes));
+#else
+    __pipeline_memcpy_async(__cvta_shared_to_generic(to), from, 16, 16 - bytes);
+#endif
+}
+
+// 16 or 4 bytes, or nothing.
+template <int BYTES> static __device__ __forceinline__ void copy_if(bool yes, unsigned to, const void *from)
+{
+#if __CUDA_ARCH__ >= 800
+    if (BYTES == 16)
+        asm volatile(
+            "{.reg .pred p; setp.ne.b32 p, %2, 0; @p cp.async.cg.shared.global [%0], [%1], 16;}" ::"r"(to),
+            "l"(from), "r"((int)yes));
+    else
+        asm volatile(
+            "{.reg .pred p; setp.ne.b32 p, %2, 0; @p cp.async.ca.shared.global [%0], [%1], 4;}" ::"r"(to),
+            "l"(from), "r"((int)yes));
+#else
+    if (yes) __pipeline_memcpy_async(__cvta_shared_to_generic(to), from, BYTES);
+#endif
+}
+
+// ---- which tiles? ----
+
+// A size of tiles; what share of its peak a GPU reaches in them when there are many, in percent; how deep a
+// product takes as long as what a tile takes besides, to begin and to store; bytes of shared memory.
+template <class G> struct tiling {
+    int rows, outputs, speed, besides, shared;
+    void (*launch)(device_stream stream, const G *gemm, int rows, int outputs);
+};
+
+struct gpu {
+    int processors, shared;
+};
+
+static struct gpu this_gpu(void)
+{
+    int device = 0;
+    struct gpu gpu = {1, 48 << 10};
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&gpu.processors, cudaDevAttrMultiProcessorCount, device);
+    cudaDeviceGetAttribute(&gpu.shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    return gpu;
+}
+
+// How long a product takes: until the last processor has done its last tile.
+template <class G>
+static double takes(const tiling<G> &tiling, int rows, int outputs, int depth, struct gpu gpu)
+{
+    const unsigned tiles = blocks_of(rows, tiling.rows) * blocks_of(outputs, tiling.outputs);
+    if (tiling.shared > gpu.shared) return HUGE_VAL;
+    return (double)blocks_of(tiles, gpu.processors) * tiling.rows * tiling.outputs *
+           (depth + tiling.besides) / tiling.speed;
+}
+
+template <class G>
+static const tiling<G> &fastest(const tiling<G> *tilings, int count, int rows, int outputs, int depth)
+{
+    const struct gpu gpu = this_gpu();
+    const tiling<G> *best = tilings;
+    for (int i = 1; i < count; i++)
+        if (takes(tilings[i], rows, outputs, depth, gpu) < takes(*best, rows, outputs, depth, gpu))
+            best = &tilings[i];
+    return *best;
 }
 
 // ---- FP32 ----
@@ -34,60 +100,75 @@ template <int DOWN_, int ACROSS_, int M_, int N_, int TURNED_ = 0> struct f32_sh
         APART = TURNED ? THREADS * 4 / ROWS : THREADS / STEP, // k or rows between those that a thread copies
         EACH_A = TURNED ? STEP / APART : ROWS / APART,
         COPIES_W = OUTPUTS * STEP / 4, // of 16 bytes
-        EACH_W = (COPIES_W + THREADS - 1) / THREADS
+        EACH_W = (COPIES_W + THREADS - 1) / THREADS,
+        PANELS_APART = THREADS / (STEP * 4),
+        COPIES = EACH_A + EACH_W,
+        AT_ONCE = (COPIES + STEP - 5) /
+                  (STEP - 4) // copies in front of a k: all are under way some k before the end
     };
     float a[STEP * LD_A], w[OUTPUTS / KERNEL_LANES * LD_PANEL];
 };
 
-// Where a thread's copies come from: A from some rows, or some k where it is turned; W from a panel each.
+// Where a thread's copies come from, those of A from rows, or k where it is turned, those of W from panels.
 template <class S> struct f32_source {
-    const float *a, *w[S::EACH_W];
-    long lda;
-    int k, row, rows; // the thread's place in a tile of A; rows from there on
+    const float *a[S::EACH_A], *w[S::EACH_W];
+    unsigned to_a, to_w; // in the first tile
+    int k_a, k_w;
+    bool last_w; // has the thread a last copy of W?
 };
 
-// Panels behind the last are the last, and rows behind the last what was there before: nobody stores what
-// comes of them.
+// Panels and rows behind the last are the last: nobody stores what comes of them.
 template <class S>
 static __device__ __forceinline__ void f32_begin(const struct gemm_f32 &g, int row0, int rows, int panel0,
-                                                 int panels, struct f32_source<S> *from)
+                                                 int panels, char *tiles, struct f32_source<S> *from)
 {
-    const int i = threadIdx.x;
-    from->k = S::TURNED ? i / (S::ROWS / 4) : i % 8 + i / 32 % 2 * 8;
-    from->row = S::TURNED ? i % (S::ROWS / 4) * 4 : i / 8 % 4 + i / 64 * 4;
-    from->rows = rows - row0 - from->row;
-    from->lda = g.lda;
-    from->a =
-        S::TURNED ? g.a + from->k * g.lda + row0 + from->row : g.a + (row0 + from->row) * g.lda + from->k;
+    const int i = threadIdx.x, panel = i / (STEP * 4);
+    const int row = S::TURNED ? i % (S::ROWS / 4) * 4 : i / 8 % 4 + i / 64 * 4;
+    const unsigned to = (unsigned)__cvta_generic_to_shared(tiles);
+    from->k_a = S::TURNED ? i / (S::ROWS / 4) : i % 8 + i / 32 % 2 * 8;
+    from->k_w = i / 4 % STEP;
+    from->to_a = to + (unsigned)sizeof(float) * (from->k_a * S::LD_A + row);
+    from->to_w = to + (unsigned)sizeof(float) * (STEP * S::LD_A + panel * S::LD_PANEL + i % (STEP * 4) * 4);
+    from->last_w = S::COPIES_W % S::THREADS == 0 || i < S::COPIES_W % S::THREADS;
 #pragma unroll
-    for (int q = 0; q < S::EACH_W; q++) {
-        const int i = q * S::THREADS + threadIdx.x, panel = panel0 + i / (STEP * 4);
-        from->w[q] =
-            g.w + (long)(panel < panels ? panel : panels - 1) * g.depth * KERNEL_LANES + i % (STEP * 4) * 4;
-    }
+    for (int q = 0; q < S::EACH_A; q++)
+        from->a[q] = S::TURNED ? g.a + (from->k_a + q * S::APART) * g.lda + row0 + row
+                               : g.a + min(row0 + row + q * S::APART, rows - 1) * g.lda + from->k_a;
+#pragma unroll
+    for (int q = 0; q < S::EACH_W; q++)
+        from->w[q] = g.w +
+                     (long)min(panel0 + panel + q * S::PANELS_APART, panels - 1) * g.depth * KERNEL_LANES +
+                     i % (STEP * 4) * 4;
 }
 
-// The next tile, A as [k][row]; left: its depth.  Behind that it is what was there before.
+// One of a tile's copies, A as [k][row].  left: its depth; behind that it is what was there before.
 template <class S>
-static __device__ __forceinline__ void f32_fetch(struct f32_source<S> *from, int left, S *tile)
+static __device__ __forceinline__ void f32_copy(const struct f32_source<S> &from, int copy, int left,
+                                                unsigned tile)
+{
+    const int q = copy - S::EACH_A;
+    if (copy >= S::COPIES) return;
+    if (q >= 0)
+        copy_if<16>(from.k_w < left && (q + 1 < S::EACH_W || from.last_w),
+                    from.to_w + tile + q * (S::PANELS_APART * S::LD_PANEL) * (unsigned)sizeof(float),
+                    from.w[q]);
+    else if (S::TURNED)
+        copy_if<16>(from.k_a + copy * S::APART < left,
+                    from.to_a + tile + copy * (S::APART * S::LD_A) * (unsigned)sizeof(float), from.a[copy]);
+    else
+        copy_if<4>(from.k_a < left, from.to_a + tile + copy * S::APART * (unsigned)sizeof(float),
+                   from.a[copy]);
+}
+
+template <class S>
+static __device__ __forceinline__ void f32_next(const struct gemm_f32 &g, struct f32_source<S> *from)
 {
 #pragma unroll
-    for (int q = 0; q < S::EACH_A; q++) {
-        const int apart = q * S::APART;
-        float *to = &tile->a[from->k * S::LD_A + from->row + (S::TURNED ? apart * S::LD_A : apart)];
-        const float *its = from->a + apart * from->lda;
-        if (S::TURNED && from->k + apart < left) copy16(to, its, 16);
-        if (!S::TURNED && apart < from->rows) __pipeline_memcpy_async(to, its, 4);
-    }
-    from->a += S::TURNED ? STEP * from->lda : STEP;
+    for (int q = 0; q < S::EACH_A; q++)
+        from->a[q] += S::TURNED ? STEP * g.lda : STEP;
 #pragma unroll
-    for (int q = 0; q < S::EACH_W; q++) {
-        const int i = q * S::THREADS + threadIdx.x, k = i / 4 % STEP;
-        if (S::COPIES_W % S::THREADS && i >= S::COPIES_W) break;
-        float *to = &tile->w[i / (STEP * 4) * S::LD_PANEL + i % (STEP * 4) * 4];
-        if (k < left) copy16(to, from->w[q], 16);
+    for (int q = 0; q < S::EACH_W; q++)
         from->w[q] += STEP * KERNEL_LANES;
-    }
 }
 
 // Which row or output of a tile is the j-th of COUNT that a thread has, of `of` threads the `which`-th.
@@ -100,14 +181,12 @@ template <int COUNT> static __device__ __forceinline__ int f32_place(int which, 
 // Four neighbours of shared memory from the j-th of COUNT on, or what is left.
 template <int COUNT> static __device__ __forceinline__ void f32_take(const float *from, int j, float *to)
 {
-    if (j + 4 <= COUNT) {
-        const float4 v = *(const float4 *)from;
-        to[j] = v.x, to[j + 1] = v.y, to[j + 2] = v.z, to[j + 3] = v.w;
-    } else {
+    if (j + 4 <= COUNT)
+        load_four(from, to + j);
+    else
 #pragma unroll
         for (int e = 0; e < COUNT % 4; e++)
             to[j + e] = from[e];
-    }
 }
 
 template <class S> struct f32_part {
@@ -118,29 +197,36 @@ template <class S>
 static __device__ __forceinline__ void f32_take_part(const S &tile, int k, int down, int across,
                                                      struct f32_part<S> *part)
 {
+    const float *const a = tile.a + down * 4, *const w = tile.w + across / 4 * S::LD_PANEL + across % 4 * 4;
+    const int rest = f32_place<S::N>(across, S::ACROSS, S::N / 4 * 4);
 #pragma unroll
     for (int i = 0; i < S::M; i += 4)
-        f32_take<S::M>(&tile.a[k * S::LD_A + f32_place<S::M>(down, S::DOWN, i)], i, part->a);
+        f32_take<S::M>(i + 4 <= S::M ? a + k * S::LD_A + i * S::DOWN
+                                     : tile.a + k * S::LD_A + f32_place<S::M>(down, S::DOWN, i),
+                       i, part->a);
 #pragma unroll
-    for (int j = 0; j < S::N; j += 4) {
-        const int output = f32_place<S::N>(across, S::ACROSS, j);
-        f32_take<S::N>(
-            &tile.w[output / KERNEL_LANES * S::LD_PANEL + k * KERNEL_LANES + output % KERNEL_LANES], j,
-            part->w);
-    }
+    for (int j = 0; j < S::N; j += 4)
+        f32_take<S::N>(j + 4 <= S::N ? w + k * KERNEL_LANES + j / 4 * (S::ACROSS / 4) * S::LD_PANEL
+                                     : tile.w + k * KERNEL_LANES + rest / KERNEL_LANES * S::LD_PANEL +
+                                           rest % KERNEL_LANES,
+                       j, part->w);
 }
 
+// Neighbours share an operand, also at the ends of a thread's rows or columns, whichever are longer: what is
+// in the registers' cache is not read again.
 template <class S>
 static __device__ __forceinline__ void f32_multiply(const struct f32_part<S> &part, float (&acc)[S::M][S::N])
 {
+    enum { ALONG = S::N > S::M ? S::N : S::M };
 #pragma unroll
-    for (int i = 0; i < S::M; i++)
-#pragma unroll
-        for (int j = 0; j < S::N; j++)
-            acc[i][j] = vf_fma(part.a[i], part.w[j], acc[i][j]);
+    for (int e = 0; e < S::M * S::N; e++) {
+        const int line = e / ALONG, on = line % 2 ? ALONG - 1 - e % ALONG : e % ALONG;
+        const int i = S::N > S::M ? line : on, j = S::N > S::M ? on : line;
+        acc[i][j] = vf_fma(part.a[i], part.w[j], acc[i][j]);
+    }
 }
 
-template <class S>
+template <class S, bool HALF>
 static __device__ __forceinline__ void f32_leave(const struct gemm_f32 &g, int row0, int rows, int output0,
                                                  int outputs, int down, int across,
                                                  const float (&acc)[S::M][S::N])
@@ -156,7 +242,7 @@ static __device__ __forceinline__ void f32_leave(const struct gemm_f32 &g, int r
             if (output >= outputs) continue;
 #pragma unroll
             for (int e = 0; e < 4 && j + e < S::N; e++)
-                v[e] = g.half ? vf_round_half(acc[i][j + e]) : acc[i][j + e];
+                v[e] = HALF ? vf_round_half(acc[i][j + e]) : acc[i][j + e];
             if (j + 4 <= S::N)
                 *(float4 *)to = make_float4(v[0], v[1], v[2], v[3]);
             else
@@ -167,53 +253,63 @@ static __device__ __forceinline__ void f32_leave(const struct gemm_f32 &g, int r
     }
 }
 
-// What a thread multiplies is taken from shared memory a k ahead, over the barrier between tiles too.
+// What a thread multiplies is taken from shared memory a k ahead, over the barrier between tiles too, and the
+// copies of a tile that is to come are spread over the k of this one: a thread would wait where it has many
+// at once, or where it moves on a pointer that a copy has not read yet.
 template <class S, int STAGES, int BLOCKS>
 static __global__ void __launch_bounds__(S::THREADS, BLOCKS)
     f32_tiles(struct gemm_f32 g, int rows, int outputs)
 {
     extern __shared__ __align__(16) char shared[];
-    S *const tiles = (S *)shared;
     const int row0 = blockIdx.y * S::ROWS, output0 = blockIdx.x * S::OUTPUTS;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int down = warp / (S::ACROSS / 8) * 4 + lane / 8, across = warp % (S::ACROSS / 8) * 8 + lane % 8;
     struct f32_source<S> from;
     struct f32_part<S> part[2];
     float acc[S::M][S::N] = {};
-    int left = g.depth, at = 0;
-    f32_begin(g, row0, rows, output0 / KERNEL_LANES, outputs / KERNEL_LANES, &from);
+    int left = g.depth;
+    f32_begin(g, row0, rows, output0 / KERNEL_LANES, outputs / KERNEL_LANES, shared, &from);
 #pragma unroll
     for (int s = 0; s < STAGES - 1; s++) {
-        if (s * STEP < left) f32_fetch(&from, left - s * STEP, &tiles[s]);
+#pragma unroll
+        for (int copy = 0; copy < S::COPIES; copy++)
+            f32_copy(from, copy, left - s * STEP, s * (unsigned)sizeof(S));
+        f32_next(g, &from);
         __pipeline_commit();
     }
     __pipeline_wait_prior(STAGES - 2);
     __syncthreads();
-    f32_take_part(tiles[0], 0, down, across, &part[0]);
-    for (int ahead = STAGES - 1; left >= STEP; left -= STEP) {
-        const int next = at + 1 == STAGES ? 0 : at + 1, far = left - (STAGES - 1) * STEP;
+    unsigned at = 0, ahead = (STAGES - 1) * (unsigned)sizeof(S);
+    f32_take_part(*(const S *)shared, 0, down, across, &part[0]);
+    for (; left >= STEP; left -= STEP) {
+        const unsigned next = at + sizeof(S) == STAGES * sizeof(S) ? 0 : at + (unsigned)sizeof(S);
+        const int far = left - (STAGES - 1) * STEP;
 #pragma unroll
         for (int k = 0; k < STEP; k++) {
             if (k + 1 < STEP) {
-                f32_take_part(tiles[at], k + 1, down, across, &part[(k + 1) % 2]);
+                f32_take_part(*(const S *)(shared + at), k + 1, down, across, &part[(k + 1) % 2]);
             } else {
                 __pipeline_wait_prior(STAGES - 2);
                 __syncthreads();
-                f32_take_part(tiles[next], 0, down, across, &part[(k + 1) % 2]);
+                f32_take_part(*(const S *)(shared + next), 0, down, across, &part[(k + 1) % 2]);
             }
-            if (k == 0) {
-                if (far > 0) f32_fetch(&from, far, &tiles[ahead]);
-                __pipeline_commit();
-            }
+#pragma unroll
+            for (int i = 0; i < S::AT_ONCE; i++)
+                f32_copy(from, k * S::AT_ONCE + i, far, ahead);
+            if (k == S::COPIES / S::AT_ONCE) __pipeline_commit();
             f32_multiply(part[k % 2], acc);
+            if (k == STEP - 2) f32_next(g, &from);
         }
         ahead = at, at = next;
     }
     for (int k = 0; k < left; k++) {
-        f32_take_part(tiles[at], k, down, across, &part[0]);
+        f32_take_part(*(const S *)(shared + at), k, down, across, &part[0]);
         f32_multiply(part[0], acc);
     }
-    f32_leave<S>(g, row0, rows, output0, outputs, down, across, acc);
+    if (g.half)
+        f32_leave<S, true>(g, row0, rows, output0, outputs, down, across, acc);
+    else
+        f32_leave<S, false>(g, row0, rows, output0, outputs, down, across, acc);
 }
 
 template <class S, int STAGES, int BLOCKS>
@@ -223,81 +319,104 @@ static void f32_launch(device_stream stream, const struct gemm_f32 *g, int rows,
     launch(f32_tiles<S, STAGES, BLOCKS>, grid, S::THREADS, STAGES * sizeof(S), stream, *g, rows, outputs);
 }
 
-// ---- large products: activations turned to [k][row] before, which takes less than turning them for each
-// tile
+// ---- large products: activations turned to [k][row] before, which takes less than turning each tile ----
 // ----
 
-enum { TURN = 32 };
+enum { TURN = 64, TURN_THREADS = 256 };
 
-static __global__ void turn_rows(const float *a, long lda, int rows, int depth, float *turned, long ld)
+static __global__ void __launch_bounds__(TURN_THREADS)
+    turn_rows(const float *a, long lda, int rows, int depth, float *turned, long ld)
 {
     __shared__ float tile[TURN][TURN + 1];
-    const int row0 = blockIdx.x * TURN, k0 = blockIdx.y * TURN, across = threadIdx.x % TURN,
-              down = threadIdx.x / TURN;
+    const int row0 = blockIdx.x * TURN, k0 = blockIdx.y * TURN;
+    const int across = threadIdx.x % (TURN / 4) * 4, down = threadIdx.x / (TURN / 4);
+    const bool fours = lda % 4 == 0 && (uintptr_t)a % 16 == 0;
 #pragma unroll
-    for (int i = down; i < TURN; i += 8)
-        tile[i][across] = row0 + i < rows && k0 + across < depth ? a[(row0 + i) * lda + k0 + across] : 0;
+    for (int i = down; i < TURN; i += TURN_THREADS * 4 / TURN) {
+        const float *from = a + (row0 + i) * lda + k0 + across;
+        const int there = row0 + i < rows ? depth - k0 - across : 0;
+        float v[4] = {};
+        if (fours && there > 0)
+            load_four(from, v);
+        else
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                if (e < there) v[e] = from[e];
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            tile[across + e][i] = v[e];
+    }
     __syncthreads();
 #pragma unroll
-    for (int i = down; i < TURN; i += 8)
-        if (k0 + i < depth) turned[(k0 + i) * ld + row0 + across] = tile[across][i];
+    for (int i = down; i < TURN; i += TURN_THREADS * 4 / TURN) {
+        const float *from = &tile[i][across];
+        if (k0 + i < depth)
+            *(float4 *)&turned[(k0 + i) * ld + row0 + across] =
+                make_float4(from[0], from[1], from[2], from[3]);
+    }
 }
 
-typedef f32_shape<16, 16, 8, 16, 1> f32_large; // 128 x 256
+typedef f32_shape<16, 16, 8, 16, 1> f32_large;
+enum { DEEP = 256, MANY_OUTPUTS = 1024 }; // where it pays to turn them
 
-static long turned_rows(int rows)
+typedef tiling<struct gemm_f32> tiling_f32;
+
+template <class S, int STAGES, int BLOCKS> static constexpr tiling_f32 f32_tiling(int speed, int besides)
 {
-    return (long)blocks_of(rows, f32_large::ROWS) * f32_large::ROWS;
+    return {S::ROWS, S::OUTPUTS, speed, besides, STAGES * (int)sizeof(S), f32_launch<S, STAGES, BLOCKS>};
 }
 
-// Are there tiles enough for all processors of a GPU?
-static bool enough(int rows, int outputs, int of_rows, int of_outputs)
+// Of activations as they are.
+static const tiling_f32 &f32_fastest(int rows, int outputs, int depth)
 {
-    return blocks_of(rows, of_rows) * blocks_of(outputs, of_outputs) >= 200;
+    static constexpr tiling_f32 tilings[] = {
+        f32_tiling<f32_shape<16, 16, 8, 16>, 3, 1>(82, 50), // 128 x 256
+        f32_tiling<f32_shape<8, 16, 8, 8>, 3, 3>(68, 10),   // 64 x 128
+        f32_tiling<f32_shape<8, 16, 8, 6>, 3, 3>(68, 10),   // 64 x 96
+        f32_tiling<f32_shape<8, 16, 8, 5>, 3, 3>(62, 10),   // 64 x 80
+        f32_tiling<f32_shape<16, 16, 4, 4>, 2, 3>(50, 10),  // 64 x 64
+        f32_tiling<f32_shape<16, 16, 2, 2>, 2, 4>(25, 10),  // 32 x 32
+    };
+    return fastest(tilings, (int)(sizeof tilings / sizeof *tilings), rows, outputs, depth);
 }
 
-template <class S> static bool fits(int rows, int outputs)
+// Rows whose activations are turned, in whole tiles: all, or as many as give each processor the same number
+// of tiles where the others are faster in smaller ones.
+static int turned_rows(int rows, int outputs, int depth)
 {
-    return outputs % S::OUTPUTS == 0 && enough(rows, outputs, S::ROWS, S::OUTPUTS);
+    static constexpr tiling_f32 large = f32_tiling<f32_large, 3, 1>(86, 50);
+    const struct gpu gpu = this_gpu();
+    if (depth < DEEP || outputs < MANY_OUTPUTS || outputs % large.outputs != 0 || large.shared > gpu.shared)
+        return 0;
+    const int across = outputs / large.outputs, down = (int)blocks_of(rows, large.rows);
+    const int even = down * across / gpu.processors * gpu.processors / across * large.rows;
+    if (rows <= even) return down * large.rows;
+    const double whole = takes(large, rows, outputs, depth, gpu),
+                 others = // which are launched by themselves
+                 1.15 * takes(f32_fastest(rows - even, outputs, depth), rows - even, outputs, depth, gpu);
+    return takes(large, even, outputs, depth, gpu) + others < whole ? even : down * large.rows;
 }
-
-enum { DEEP = 128 }; // where it pays to turn them
 
 size_t device_product_f32_bytes(int rows, int outputs, int depth)
 {
-    return depth >= DEEP && fits<f32_large>(rows, outputs)
-               ? (size_t)turned_rows(rows) * (size_t)depth * sizeof(float)
-               : 0;
-}
-
-static void f32_turned(device_stream stream, struct gemm_f32 g, int rows, int outputs, float *room)
-{
-    const long ld = turned_rows(rows);
-    const dim3 turns((unsigned)(ld / TURN), blocks_of(g.depth, TURN));
-    turn_rows<<<turns, TURN * 8, 0, stream>>>(g.a, g.lda, rows, g.depth, room, ld);
-    g.a = room, g.lda = ld;
-    f32_launch<f32_large, 2, 1>(stream, &g, rows, outputs);
+    return (size_t)turned_rows(rows, outputs, depth) * (size_t)depth * sizeof(float);
 }
 
 void device_product_f32(device_stream stream, const struct gemm_f32 *g, int rows, int outputs, float *room)
 {
-    typedef f32_shape<8, 16, 8, 8> middle; // 64 x 128
-    typedef f32_shape<8, 16, 8, 6> six;    // 64 x 96
-    typedef f32_shape<8, 16, 8, 5> five;   // 64 x 80
-    typedef f32_shape<16, 16, 4, 4> small; // 64 x 64
-    typedef f32_shape<16, 16, 2, 2> tiny;  // 32 x 32
-    if (room)
-        f32_turned(stream, *g, rows, outputs, room);
-    else if (fits<middle>(rows, outputs))
-        f32_launch<middle, 2, 4>(stream, g, rows, outputs);
-    else if (fits<five>(rows, outputs))
-        f32_launch<five, 3, 3>(stream, g, rows, outputs);
-    else if (enough(rows, outputs, six::ROWS, six::OUTPUTS) && outputs > small::OUTPUTS)
-        f32_launch<six, 3, 3>(stream, g, rows, outputs);
-    else if (enough(rows, outputs, small::ROWS, small::OUTPUTS) && outputs >= small::OUTPUTS)
-        f32_launch<small, 2, 3>(stream, g, rows, outputs);
-    else
-        f32_launch<tiny, 2, 4>(stream, g, rows, outputs);
+    const int turned = room ? min(rows, turned_rows(rows, outputs, g->depth)) : 0;
+    struct gemm_f32 of = *g;
+    if (turned > 0) {
+        const long ld = (long)blocks_of(turned, f32_large::ROWS) * f32_large::ROWS;
+        const dim3 turns((unsigned)(ld / TURN), blocks_of(g->depth, TURN));
+        turn_rows<<<turns, TURN_THREADS, 0, stream>>>(g->a, g->lda, turned, g->depth, room, ld);
+        of.a = room, of.lda = ld;
+        f32_launch<f32_large, 3, 1>(stream, &of, turned, outputs);
+    }
+    if (turned < rows) {
+        of.a = g->a + turned * g->lda, of.lda = g->lda, of.out += turned * g->ldo;
+        f32_fastest(rows - turned, outputs, g->depth).launch(stream, &of, rows - turned, outputs);
+    }
 }
 
 // ---- INT8 ----
@@ -324,9 +443,11 @@ template <int DOWN_, int ACROSS_, int HIGH_, int WIDE_> struct s8_shape {
     uint32_t w[DEPTH / 4 * LD_W]; // four k of an output
 };
 
+// Where a thread's copies come from: `a` and `w` move on, what lies between its copies stays.
 template <class S> struct s8_source {
-    const int8_t *a[S::EACH_A];
-    const uint8_t *w[S::EACH_W];
+    const int8_t *a;
+    const uint8_t *w;
+    int from_a[S::EACH_A], from_w[S::EACH_W];
 };
 
 // As f32_begin().
@@ -334,16 +455,18 @@ template <class S>
 static __device__ __forceinline__ void s8_begin(const struct gemm_s8 &g, int row0, int rows, int panel0,
                                                 int panels, struct s8_source<S> *from)
 {
-    const long panel_bytes = s8_depth4(&g) * KERNEL_LANES * 4;
+    const int panel_bytes = (int)s8_depth4(&g) * KERNEL_LANES * 4;
+    from->a = g.a + row0 * g.lda;
+    from->w = g.w + (long)panel0 * panel_bytes;
 #pragma unroll
     for (int q = 0; q < S::EACH_A; q++) {
-        const int i = q * S::THREADS + threadIdx.x, row = row0 + i / (DEPTH / 16);
-        from->a[q] = g.a + (row < rows ? row : rows - 1) * g.lda + i % (DEPTH / 16) * 16;
+        const int i = q * S::THREADS + threadIdx.x, row = min(i / (DEPTH / 16), rows - 1 - row0);
+        from->from_a[q] = row * (int)g.lda + i % (DEPTH / 16) * 16;
     }
 #pragma unroll
     for (int q = 0; q < S::EACH_W; q++) {
-        const int i = q * S::THREADS + threadIdx.x, panel = panel0 + i / DEPTH;
-        from->w[q] = g.w + (panel < panels ? panel : panels - 1) * panel_bytes + i % DEPTH * 16;
+        const int i = q * S::THREADS + threadIdx.x, panel = min(i / DEPTH, panels - 1 - panel0);
+        from->from_w[q] = panel * panel_bytes + i % DEPTH * 16;
     }
 }
 
@@ -354,20 +477,20 @@ static __device__ __forceinline__ void s8_fetch(struct s8_source<S> *from, int l
 {
 #pragma unroll
     for (int q = 0; q < S::EACH_A; q++) {
-        const int i = q * S::THREADS + threadIdx.x, behind = left - i % (DEPTH / 16) * 16;
+        const int i = q * S::THREADS + threadIdx.x, bytes = left - i % (DEPTH / 16) * 16;
         if (S::COPIES_A % S::THREADS && i >= S::COPIES_A) break;
         int8_t *to = &tile->a[i / (DEPTH / 16) * LD_CODES + i % (DEPTH / 16) * 16];
-        copy16(to, from->a[q], behind >= 16 ? 16 : behind > 0 ? behind : 0);
-        from->a[q] += DEPTH;
+        copy_some((unsigned)__cvta_generic_to_shared(to), from->a + from->from_a[q], min(16, max(0, bytes)));
     }
+    from->a += DEPTH;
 #pragma unroll
     for (int q = 0; q < S::EACH_W; q++) {
         const int i = q * S::THREADS + threadIdx.x, k4 = i % DEPTH / 4;
         if (S::COPIES_W % S::THREADS && i >= S::COPIES_W) break;
         uint32_t *to = &tile->w[k4 * S::LD_W + i / DEPTH * KERNEL_LANES + i % 4 * 4];
-        if (4 * k4 < left) copy16(to, from->w[q], 16);
-        from->w[q] += DEPTH * KERNEL_LANES;
+        copy_if<16>(4 * k4 < left, (unsigned)__cvta_generic_to_shared(to), from->w + from->from_w[q]);
     }
+    from->w += DEPTH * KERNEL_LANES;
 }
 
 static __device__ __forceinline__ uint32_t s8_signed(uint32_t four) // of code + 128
@@ -375,74 +498,90 @@ static __device__ __forceinline__ uint32_t s8_signed(uint32_t four) // of code +
     return four ^ 0x80808080u;
 }
 
-// acc[HIGH * 16 rows][WIDE * 32 outputs] of a warp += 32 k.  Of 16 rows thread 4g + i has g and g + 8; of 32
-// outputs it loads 4g to 4g + 3 for four products, and has the sums of 8i to 8i + 7: acc[..][e][t] is row
-// g + e / 2 * 8, output 8i + e % 2 * 4 + t.
-template <class S>
-static __device__ __forceinline__ void s8_step(const S &tile, int k, int row, int output,
-                                               int (&acc)[S::HIGH][S::WIDE][4][4])
-{
-    const int lane = threadIdx.x % 32, g = lane / 4, i = lane % 4;
+// Of 16 rows thread 4g + i has g and g + 8; of 32 outputs it loads 4g to 4g + 3 for four products, and has
+// the sums of 8i to 8i + 7: acc[..][e][t] is row g + e / 2 * 8, output 8i + e % 2 * 4 + t.
+template <class S> struct s8_part {
+    uint32_t a[S::HIGH][4], w[S::WIDE][2][4];
+};
+
 #if __CUDA_ARCH__ >= 800
-    uint32_t a[S::HIGH][4];
+enum { AHEAD = 1 }; // what is multiplied next is taken before
+#else
+enum { AHEAD = 0 }; // nothing is taken
+#endif
+
+template <class S>
+static __device__ __forceinline__ void s8_take(const S &tile, int k, int row, int output,
+                                               struct s8_part<S> *part)
+{
+#if __CUDA_ARCH__ >= 800
+    const int lane = threadIdx.x % 32, g = lane / 4, i = lane % 4;
 #pragma unroll
     for (int m = 0; m < S::HIGH; m++) {
         const void *from = &tile.a[(row + 16 * m + lane % 16) * LD_CODES + k + lane / 16 * 16];
+        uint32_t(&a)[4] = part->a[m];
         asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                     : "=r"(a[m][0]), "=r"(a[m][1]), "=r"(a[m][2]), "=r"(a[m][3])
-                     : "r"((unsigned)__cvta_generic_to_shared(from))
-                     : "memory");
+                     : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+                     : "r"((unsigned)__cvta_generic_to_shared(from)));
     }
 #pragma unroll
-    for (int n = 0; n < S::WIDE; n++) {
-        uint32_t w[2][4];
+    for (int n = 0; n < S::WIDE; n++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const uint4 v =
                 *(const uint4 *)&tile.w[(k / 4 + 4 * half + i) * S::LD_W + output + 32 * n + 4 * g];
-            w[half][0] = s8_signed(v.x), w[half][1] = s8_signed(v.y);
-            w[half][2] = s8_signed(v.z), w[half][3] = s8_signed(v.w);
+            uint32_t(&w)[4] = part->w[n][half];
+            w[0] = s8_signed(v.x), w[1] = s8_signed(v.y), w[2] = s8_signed(v.z), w[3] = s8_signed(v.w);
         }
-#pragma unroll
-        for (int m = 0; m < S::HIGH; m++)
-#pragma unroll
-            for (int t = 0; t < 4; t++)
-                asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-                    "{%0,%1,%2,%3};"
-                    : "+r"(acc[m][n][0][t]), "+r"(acc[m][n][1][t]), "+r"(acc[m][n][2][t]),
-                      "+r"(acc[m][n][3][t])
-                    : "r"(a[m][0]), "r"(a[m][1]), "r"(a[m][2]), "r"(a[m][3]), "r"(w[0][t]), "r"(w[1][t]));
-    }
-#else
-    for (int k4 = 0; k4 < 8; k4++)
-#pragma unroll
-        for (int m = 0; m < S::HIGH; m++)
-#pragma unroll
-            for (int n = 0; n < S::WIDE; n++)
-#pragma unroll
-                for (int e = 0; e < 4; e++)
-#pragma unroll
-                    for (int t = 0; t < 4; t++) {
-                        const int a =
-                            *(const int *)&tile.a[(row + 16 * m + g + e / 2 * 8) * LD_CODES + k + 4 * k4];
-                        const uint32_t w =
-                            tile.w[(k / 4 + k4) * S::LD_W + output + 32 * n + 8 * i + e % 2 * 4 + t];
-                        acc[m][n][e][t] = __dp4a(a, (int)s8_signed(w), acc[m][n][e][t]);
-                    }
 #endif
 }
 
-// Eight neighbouring outputs of a row.
-static __device__ __forceinline__ void s8_leave(const struct gemm_s8 &g, int row, int output,
-                                                const int (&low)[4], const int (&high)[4])
+// acc[HIGH * 16 rows][WIDE * 32 outputs] of a warp += 32 k.
+template <class S>
+static __device__ __forceinline__ void s8_multiply(const S &tile, int k, int row, int output,
+                                                   const struct s8_part<S> &part,
+                                                   int (&acc)[S::HIGH][S::WIDE][4][4])
 {
+#pragma unroll
+    for (int n = 0; n < S::WIDE; n++)
+#pragma unroll
+        for (int m = 0; m < S::HIGH; m++)
+#pragma unroll
+            for (int t = 0; t < 4; t++) {
+                int(&sums)[4][4] = acc[m][n];
+#if __CUDA_ARCH__ >= 800
+                const uint32_t(&a)[4] = part.a[m];
+                asm volatile(
+                    "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                    "{%0,%1,%2,%3};"
+                    : "+r"(sums[0][t]), "+r"(sums[1][t]), "+r"(sums[2][t]), "+r"(sums[3][t])
+                    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(part.w[n][0][t]), "r"(part.w[n][1][t]));
+#else
+                const int g = threadIdx.x % 32 / 4, i = threadIdx.x % 4;
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    for (int k4 = k; k4 < k + 32; k4 += 4) {
+                        const int8_t *a = &tile.a[(row + 16 * m + g + e / 2 * 8) * LD_CODES + k4];
+                        const uint32_t w = tile.w[k4 / 4 * S::LD_W + output + 32 * n + 8 * i + e % 2 * 4 + t];
+                        sums[e][t] = __dp4a(*(const int *)a, (int)s8_signed(w), sums[e][t]);
+                    }
+#endif
+            }
+}
+
+// Eight neighbouring outputs of a row, where there are; all threads of a warp come here.  Of floats two
+// neighbouring threads store theirs together, fours of both at a time: that is whole sectors.
+static __device__ __forceinline__ void s8_leave(const struct gemm_s8 &g, int row, int rows, int output,
+                                                int outputs, const int (&low)[4], const int (&high)[4])
+{
+    const bool there = row < rows && output < outputs, odd = threadIdx.x % 2;
+    const int a_row = min(row, rows - 1), an_output = min(output, outputs - 8);
     float v[8];
 #pragma unroll
     for (int t = 0; t < 4; t++) {
-        v[t] = s8_value(&g, row, output + t, low[t]);
-        v[4 + t] = s8_value(&g, row, output + 4 + t, high[t]);
+        v[t] = s8_value(&g, a_row, an_output + t, low[t]);
+        v[4 + t] = s8_value(&g, a_row, an_output + 4 + t, high[t]);
     }
-    const long at = row * g.ldo + output;
     if (g.result == GEMM_S8_CODES) {
         uint32_t four[2] = {0, 0};
 #pragma unroll
@@ -451,10 +590,19 @@ static __device__ __forceinline__ void s8_leave(const struct gemm_s8 &g, int row
             vf_store_s8_sat(&code, v[t]);
             four[t / 4] |= (uint32_t)(uint8_t)code << (t % 4 * 8);
         }
-        *(uint2 *)((int8_t *)g.out + at) = make_uint2(four[0], four[1]);
+        if (there) *(uint2 *)((int8_t *)g.out + row * g.ldo + output) = make_uint2(four[0], four[1]);
     } else {
-        *(float4 *)((float *)g.out + at) = make_float4(v[0], v[1], v[2], v[3]);
-        *(float4 *)((float *)g.out + at + 4) = make_float4(v[4], v[5], v[6], v[7]);
+        float *const to = (float *)g.out + row * g.ldo + (odd ? output - 4 : output);
+        float first[4], second[4];
+#pragma unroll
+        for (int t = 0; t < 4; t++) {
+            const float its = __shfl_xor_sync(~0u, odd ? v[t] : v[4 + t], 1);
+            first[t] = odd ? its : v[t];
+            second[t] = odd ? v[4 + t] : its;
+        }
+        if (!there) return;
+        *(float4 *)to = make_float4(first[0], first[1], first[2], first[3]);
+        *(float4 *)(to + 8) = make_float4(second[0], second[1], second[2], second[3]);
     }
 }
 
@@ -474,9 +622,8 @@ static __device__ __forceinline__ void s8_leave_all(struct gemm_s8 g, enum gemm_
         for (int half = 0; half < 2; half++)
 #pragma unroll
             for (int n = 0; n < S::WIDE; n++)
-                if (row + 16 * m + 8 * half < rows && output + 32 * n < outputs)
-                    s8_leave(g, row + 16 * m + 8 * half, output + 32 * n, acc[m][n][2 * half],
-                             acc[m][n][2 * half + 1]);
+                s8_leave(g, row + 16 * m + 8 * half, rows, output + 32 * n, outputs, acc[m][n][2 * half],
+                         acc[m][n][2 * half + 1]);
 }
 
 template <class S, int STAGES, int BLOCKS>
@@ -495,24 +642,35 @@ static __global__ void __launch_bounds__(S::THREADS, BLOCKS) s8_tiles(struct gem
         if (s < steps) s8_fetch(&from, g.depth - s * DEPTH, &stages[s]);
         __pipeline_commit();
     }
+    struct s8_part<S> part[2];
+    __pipeline_wait_prior(STAGES - 2);
+    __syncthreads();
+    s8_take(stages[0], 0, row, output, &part[0]);
     for (int s = 0, at = 0, ahead = STAGES - 1; s < steps; s++) {
-        __pipeline_wait_prior(STAGES - 2);
-        __syncthreads();
+        const int next = at + 1 == STAGES ? 0 : at + 1;
         if (s + STAGES - 1 < steps) s8_fetch(&from, g.depth - (s + STAGES - 1) * DEPTH, &stages[ahead]);
         __pipeline_commit();
 #pragma unroll
-        for (int k = 0; k < DEPTH; k += 32)
-            s8_step(stages[at], k, row, output, acc);
-        ahead = at;
-        at = at + 1 == STAGES ? 0 : at + 1;
+        for (int k = 0; k < DEPTH; k += 32) {
+            if (!AHEAD) s8_multiply(stages[at], k, row, output, part[0], acc);
+            if (k + 32 < DEPTH) {
+                s8_take(stages[at], k + 32, row, output, &part[(k / 32 + 1) % 2]);
+            } else {
+                __pipeline_wait_prior(STAGES - 2);
+                __syncthreads();
+                s8_take(stages[next], 0, row, output, &part[0]);
+            }
+            if (AHEAD) s8_multiply(stages[at], k, row, output, part[k / 32 % 2], acc);
+        }
+        ahead = at, at = next;
     }
-    const bool plain = s8_is_plain(&g);
-    if (g.result == GEMM_S8_CODES && plain)
-        s8_leave_all<S>(g, GEMM_S8_CODES, true, row0 + row, rows, output0 + output, outputs, acc);
-    else if (g.result == GEMM_S8_FLOAT && plain)
-        s8_leave_all<S>(g, GEMM_S8_FLOAT, true, row0 + row, rows, output0 + output, outputs, acc);
-    else
-        s8_leave_all<S>(g, g.result, false, row0 + row, rows, output0 + output, outputs, acc);
+    const auto leave = [&](enum gemm_s8_result result, bool plain) {
+        s8_leave_all<S>(g, result, plain, row0 + row, rows, output0 + output, outputs, acc);
+    };
+    if (!s8_is_plain(&g)) return leave(g.result, false);
+    if (g.result == GEMM_S8_CODES) return leave(GEMM_S8_CODES, true);
+    if (g.result == GEMM_S8_FLOAT) return leave(GEMM_S8_FLOAT, true);
+    leave(GEMM_S8_HALF, true);
 }
 
 template <class S, int STAGES, int BLOCKS>
@@ -522,15 +680,21 @@ static void s8_launch(device_stream stream, const struct gemm_s8 *g, int rows, i
     launch(s8_tiles<S, STAGES, BLOCKS>, grid, S::THREADS, STAGES * sizeof(S), stream, *g, rows, outputs);
 }
 
+typedef tiling<struct gemm_s8> tiling_s8;
+
+template <class S, int STAGES, int BLOCKS> static constexpr tiling_s8 s8_tiling(int speed, int besides)
+{
+    return {S::ROWS, S::OUTPUTS, speed, besides, STAGES * (int)sizeof(S), s8_launch<S, STAGES, BLOCKS>};
+}
+
 void device_product_s8(device_stream stream, const struct gemm_s8 *g, int rows, int outputs)
 {
-    typedef s8_shape<2, 4, 4, 1> large;  // 128 x 128
-    typedef s8_shape<8, 1, 1, 3> narrow; // 128 x 96
-    typedef s8_shape<2, 2, 2, 1> small;  // 64 x 64
-    if (enough(rows, outputs, large::ROWS, large::OUTPUTS))
-        s8_launch<large, 3, 2>(stream, g, rows, outputs);
-    else if (outputs > small::OUTPUTS && outputs <= narrow::OUTPUTS)
-        s8_launch<narrow, 3, 2>(stream, g, rows, outputs);
-    else
-        s8_launch<small, 3, 4>(stream, g, rows, outputs);
+    static constexpr tiling_s8 tilings[] = {
+        s8_tiling<s8_shape<2, 4, 4, 2>, 4, 1>(62, 240), // 128 x 256
+        s8_tiling<s8_shape<2, 2, 4, 2>, 3, 2>(53, 90),  // 128 x 128
+        s8_tiling<s8_shape<4, 1, 2, 3>, 4, 2>(48, 90),  // 128 x 96
+        s8_tiling<s8_shape<2, 2, 2, 1>, 4, 4>(33, 10),  // 64 x 64
+    };
+    fastest(tilings, (int)(sizeof tilings / sizeof *tilings), rows, outputs, g->depth)
+        .launch(stream, g, rows, outputs);
 }

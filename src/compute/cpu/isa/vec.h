@@ -302,6 +302,14 @@ VEC void vf_store_s8(int8_t *p, vf v)
 // bits.
 VEC float half_round_bits(float x)
 {
+#if defined(__CUDA_ARCH__)
+    unsigned short half;
+    float there;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
+    asm("cvt.f32.f16 %0, %1;" : "=f"(there) : "h"(half));
+    const int nan = (__float_as_int(x) & 0xffffe000) | 0x00400000; // which the conversion loses
+    return x == x ? there : __int_as_float(nan);
+#else
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     uint32_t sign = bits & 0x80000000u, magnitude = bits & 0x7fffffffu;
@@ -322,6 +330,7 @@ VEC float half_round_bits(float x)
     }
     memcpy(&x, &bits, sizeof x);
     return x;
+#endif
 }
 #endif
 
@@ -493,7 +502,8 @@ VEC void vf_store_s8_sat(int8_t *p, vf v)
     __m128i packed = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(packed, packed));
 #elif defined(__CUDA_ARCH__)
-    *p = (int8_t)__float2int_rn(vf_sat8(v)); // the bounds are integers
+    // The bounds are integers; a sum with 1.5 * 2^23 has the nearest in its low bits, without a conversion.
+    *p = (int8_t)__float_as_int(vf_sat8(v) + 0x1.8p+23f);
 #else
     vf_store_s8(p, vf_sat8(vf_rint(v)));
 #endif
