@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums of pairs and of predictions.  Sums of eight lanes run in the order of the processor's
-// (cpu/isa/pairs.h, cpu/isa/logits.h), and so have its bits.
+// Sums of pairs.  Sums of eight lanes run in the order of the processor's (cpu/isa/pairs.h), and so have its
+// bits.
 #include <float.h>
 
 #include "lane.cuh"
 
 #include "../cpu/isa/vecd.h"
-#include "ssmsweep/measure/logit_merge.h"
 
 enum { WARPS = 4, BINS = PROFILE_BINS };
 static const unsigned all_lanes = 0xffffffffu;
@@ -54,13 +53,33 @@ static __device__ bool is_finite(float v)
 
 // ---- a side of a block: its extremes, and the sum from which its mean comes ----
 
-enum { SIDE_THREADS = 256, SIDE_WARPS = SIDE_THREADS / WARP, SIDE_ROUNDS = PAIR_BLOCK / 4 / SIDE_THREADS };
+// A group of threads takes so many blocks one after the other, and adds up the steps of all of them side by
+// side: that is one chain of additions.
+enum {
+    SIDE_THREADS = 256,
+    SIDE_WARPS = SIDE_THREADS / WARP,
+    SIDE_ROUNDS = PAIR_BLOCK / 4 / SIDE_THREADS,
+    SIDE_BLOCKS = 2,
+    SIDES_AT_ONCE = 4 // groups of a processor
+};
 
+struct side_found {
+    float least, most;
+    int count; // 0: nothing is to be added
+    bool alike;
+};
 struct side_room {
-    double steps[PAIR_BLOCK / PAIR_STEP][SUM_LANES];
+    double steps[SIDE_BLOCKS][PAIR_BLOCK / PAIR_STEP][SUM_LANES];
     float least[SIDE_WARPS], most[SIDE_WARPS];
-    int nonfinite;
-    int zero; // 2 * the place in the processor's order, + 1 where it is -0
+    int nonfinite[SIDE_BLOCKS];
+    int zero[SIDE_BLOCKS]; // 2 * the place in the processor's order, + 1 where it is -0
+    struct side_found found[SIDE_BLOCKS];
+};
+
+// A side of a block.
+struct side {
+    const float *v;
+    int count;
 };
 
 // Elements first .. first + 3 of the block, zeros behind its end.
@@ -101,13 +120,17 @@ static __device__ __forceinline__ double side_step(const float (&v)[4], int *of)
     return own + __shfl_xor_sync(all_lanes, other, 4);
 }
 
-// Of zeros the processor keeps the one that it saw first: by lane of 16, then by element.
-static __device__ void side_note_zeros(struct side_room *room, const float (&v)[4], int first, int count)
+// Of zeros the processor keeps the one that it saw first: by lane of 16, then by element.  Seldom.
+static __device__ __noinline__ void side_note_zeros(int *zero, const struct side &side)
 {
-#pragma unroll
-    for (int e = 0; e < 4; e++) {
-        const int i = first + e, key = i % KERNEL_LANES << 16 | i;
-        if (i < count && v[e] == 0) atomicMin(&room->zero, 2 * key + (signbit(v[e]) ? 1 : 0));
+    for (int first = 4 * threadIdx.x; first < side.count; first += 4 * SIDE_THREADS) {
+        const float4 four = side_load(side.v, first, side.count);
+        float v[4] = {four.x, four.y, four.z, four.w};
+        side_clean(v);
+        for (int e = 0; e < 4; e++) {
+            const int i = first + e, key = i % KERNEL_LANES << 16 | i;
+            if (i < side.count && v[e] == 0) atomicMin(zero, 2 * key + (signbit(v[e]) ? 1 : 0));
+        }
     }
 }
 
@@ -118,21 +141,22 @@ static __device__ double anchor_of(float least, float most)
     return ldexp(1.5, e + 12);
 }
 
-// The steps are there: eight threads add them up.
-static __device__ void side_add(const struct side_room &room, int count, double anchor, double *exact,
+// The steps are there: eight threads of a warp add them up.
+static __device__ void side_add(const double (*steps)[SUM_LANES], int count, double anchor, double *exact,
                                 double *low)
 {
-    const int lane = threadIdx.x;
+    const int lane = threadIdx.x % SUM_LANES;
     double sum = anchor, cut = 0;
 #pragma unroll 8
     for (int s = 0; s < (count + PAIR_STEP - 1) / PAIR_STEP; s++) {
-        const double x = room.steps[s][lane % SUM_LANES], next = sum + x;
+        const double x = steps[s][lane], next = sum + x;
         cut += x - (next - sum);
         sum = next;
     }
+    __syncwarp();
     double above = 0;
     for (int j = 0; j < SUM_LANES; j++)
-        above += __shfl_sync(all_lanes, sum, j) - anchor;
+        above += __shfl_sync(all_lanes, sum, j, SUM_LANES) - anchor;
     *exact = above;
     *low = folded(cut);
 }
@@ -148,65 +172,105 @@ static __device__ bool is_again(const struct device_pairs &pairs, const struct d
     return pairs.again >> place.pair & 1u;
 }
 
-static __global__ void __launch_bounds__(SIDE_THREADS, 4)
-    sum_sides(struct device_pairs pairs, struct device_sums sums)
+// For all threads: the steps of a side into the room, as block b of this group, and its extremes.  WHOLE: it
+// has all its elements, at a multiple of 16 bytes.
+template <bool WHOLE>
+static __device__ __forceinline__ void side_take(struct side_room *room, int b, const struct side &side,
+                                                 float *its_least, float *its_most)
 {
-    __shared__ struct side_room room;
-    const int t = threadIdx.x, at = blockIdx.x, side = sums.known ? 1 : blockIdx.y;
-    const struct device_place place = sums.places[at];
-    const bool alike = !sums.known && pairs.ref[place.pair] == pairs.mode[place.pair];
-    const float *v = (side ? pairs.mode : pairs.ref)[place.pair] + place.first;
-    if (is_again(pairs, place) || (side && alike)) return;
-    if (sums.known && t == SIDE_THREADS - 1) take_known(&sums.blocks[at], sums.known[at]);
-    if (t == 0) room.nonfinite = 0, room.zero = INT32_MAX;
-    float values[SIDE_ROUNDS][4];
+    const int t = threadIdx.x;
+    float values[SIDE_ROUNDS][4], least = INFINITY, most = -INFINITY;
+    int nonfinite = 0;
 #pragma unroll
     for (int q = 0; q < SIDE_ROUNDS; q++) {
-        const float4 four = side_load(v, 4 * (q * SIDE_THREADS + t), place.count);
+        const int first = 4 * (q * SIDE_THREADS + t);
+        const float4 four = WHOLE ? *(const float4 *)(side.v + first) : side_load(side.v, first, side.count);
         values[q][0] = four.x, values[q][1] = four.y, values[q][2] = four.z, values[q][3] = four.w;
     }
-    __syncthreads();
-    float least = INFINITY, most = -INFINITY;
-    int nonfinite = 0;
 #pragma unroll
     for (int q = 0; q < SIDE_ROUNDS; q++) {
         nonfinite += side_clean(values[q]);
 #pragma unroll
         for (int e = 0; e < 4; e++) {
-            if (4 * (q * SIDE_THREADS + t) + e >= place.count) continue;
+            if (!WHOLE && 4 * (q * SIDE_THREADS + t) + e >= side.count) continue;
             least = fminf(least, values[q][e]), most = fmaxf(most, values[q][e]);
         }
         int of;
         const double step = side_step(values[q], &of);
-        room.steps[(q * SIDE_THREADS + t) / SUM_LANES][of] = step;
+        room->steps[b][(q * SIDE_THREADS + t) / SUM_LANES][of] = step;
     }
-    if (nonfinite) atomicAdd(&room.nonfinite, nonfinite);
+    if (nonfinite) atomicAdd(&room->nonfinite[b], nonfinite);
     for (int offset = WARP / 2; offset > 0; offset /= 2) {
         least = fminf(least, __shfl_xor_sync(all_lanes, least, offset));
         most = fmaxf(most, __shfl_xor_sync(all_lanes, most, offset));
     }
-    if (t % WARP == 0) room.least[t / WARP] = least, room.most[t / WARP] = most;
+    if (t % WARP == 0) room->least[t / WARP] = least, room->most[t / WARP] = most;
     __syncthreads();
     for (int w = 0; w < SIDE_WARPS; w++)
-        least = fminf(least, room.least[w]), most = fmaxf(most, room.most[w]);
+        least = fminf(least, room->least[w]), most = fmaxf(most, room->most[w]);
     if (least == 0 || most == 0) { // for all threads, or for none
-#pragma unroll
-        for (int q = 0; q < SIDE_ROUNDS; q++)
-            side_note_zeros(&room, values[q], 4 * (q * SIDE_THREADS + t), place.count);
+        side_note_zeros(&room->zero[b], side);
         __syncthreads();
-        const float zero = room.zero & 1 ? -0.0f : 0.0f;
+        const float zero = room->zero[b] & 1 ? -0.0f : 0.0f;
         if (least == 0) least = zero;
         if (most == 0) most = zero;
     }
-    if (t >= WARP) return;
-    double exact, low;
-    side_add(room, place.count, anchor_of(least, most), &exact, &low);
-    if (t > 0) return;
-    struct pair_block *block = &sums.blocks[at];
-    for (int k = side; k <= (alike ? 1 : side); k++) {
-        block->min[k] = least, block->max[k] = most, block->nonfinite[k] = (uint32_t)room.nonfinite;
-        block->exact[k] = exact, block->low[k] = low;
+    *its_least = least, *its_most = most;
+}
+
+static __device__ bool is_whole(const struct side &side)
+{
+    return side.count == PAIR_BLOCK && ((uintptr_t)side.v & 15) == 0;
+}
+
+static __device__ void store_side(struct pair_block *block, int k, const struct side_found &found,
+                                  int nonfinite, double exact, double low)
+{
+    block->min[k] = found.least, block->max[k] = found.most, block->nonfinite[k] = (uint32_t)nonfinite;
+    block->exact[k] = exact, block->low[k] = low;
+}
+
+// ref and mode are the same memory: one side is both.
+static __device__ bool is_alike(const struct device_pairs &pairs, const struct device_sums &sums,
+                                const struct device_place &place)
+{
+    return !sums.known && pairs.ref[place.pair] == pairs.mode[place.pair];
+}
+
+static __global__ void __launch_bounds__(SIDE_THREADS, SIDES_AT_ONCE)
+    sum_sides(struct device_pairs pairs, struct device_sums sums)
+{
+    __shared__ struct side_room room;
+    const int t = threadIdx.x, k = sums.known ? 1 : blockIdx.y;
+    if (t < SIDE_BLOCKS) room.nonfinite[t] = 0, room.zero[t] = INT32_MAX, room.found[t].count = 0;
+#pragma unroll 1
+    for (int b = 0; b < SIDE_BLOCKS; b++) {
+        const int at = blockIdx.x * SIDE_BLOCKS + b;
+        if (at >= sums.n_blocks) break;
+        const struct device_place place = sums.places[at];
+        const bool alike = is_alike(pairs, sums, place);
+        if (is_again(pairs, place) || (k && alike)) continue;
+        if (sums.known && t == SIDE_THREADS - 1) take_known(&sums.blocks[at], sums.known[at]);
+        const struct side side = {(k ? pairs.mode : pairs.ref)[place.pair] + place.first, place.count};
+        float least, most;
+        __syncthreads(); // the room is free
+        if (is_whole(side))
+            side_take<true>(&room, b, side, &least, &most);
+        else
+            side_take<false>(&room, b, side, &least, &most);
+        if (t == 0) room.found[b] = {least, most, place.count, alike};
     }
+    __syncthreads();
+    const int b = t / SUM_LANES;
+    if (t >= WARP) return;
+    const struct side_found found = b < SIDE_BLOCKS ? room.found[b] : side_found{0, 0, 0, false};
+    double exact, low;
+    side_add(room.steps[min(b, SIDE_BLOCKS - 1)], found.count, anchor_of(found.least, found.most), &exact,
+             &low);
+    if (t % SUM_LANES != 0 || found.count == 0) return;
+    struct pair_block *block = &sums.blocks[blockIdx.x * SIDE_BLOCKS + b];
+    store_side(block, k, found, room.nonfinite[b], exact, low);
+    if (found.alike) store_side(block, 1, found, room.nonfinite[b], exact, low);
 }
 
 // ---- a block: what lies around the means of the one before, and bins ----
@@ -431,168 +495,12 @@ static __global__ void __launch_bounds__(WARPS *WARP, 8)
 
 void device_pair_sums(device_stream stream, const struct device_pairs *pairs, const struct device_sums *sums)
 {
-    sum_sides<<<dim3((unsigned)sums->n_blocks, sums->known ? 1 : 2), SIDE_THREADS, 0, stream>>>(*pairs,
-                                                                                                *sums);
+    const dim3 sides(blocks_of(sums->n_blocks, SIDE_BLOCKS), sums->known ? 1 : 2);
+    sum_sides<<<sides, SIDE_THREADS, 0, stream>>>(*pairs, *sums);
     const bool has_pieces = sums->n_pieces > 0 && pairs->profiled;
     const unsigned for_pieces = has_pieces ? blocks_of(sums->n_pieces, WARPS * WARP / SUM_LANES) : 0;
     square_blocks<<<for_pieces + blocks_of(sums->n_groups, WARPS), WARPS * WARP, 0, stream>>>(
         *pairs, *sums, (int)for_pieces);
-}
-
-// ---- predictions: eight threads have a piece of the vocabulary of a row ----
-
-// Logits of a row that a thread loads together, and exponentials that it takes side by side.
-enum { LOGITS_AHEAD = 8, TOGETHER = EXPS_SIDE_BY_SIDE };
-
-static __device__ __forceinline__ void top_step(float v, int i, int *index, float *most, float *spoiled)
-{
-    if (v > *most) *most = v, *index = i;
-    *spoiled = vf_fma(v, 0.0f, *spoiled);
-}
-
-// The largest of the piece and its lowest index, for all eight; false where one is not finite.
-static __device__ __forceinline__ bool top_of(const float *row, int count, int j, unsigned group, int *index,
-                                              float *most)
-{
-    float spoiled = 0;
-    int i = j;
-    *most = -FLT_MAX, *index = 0;
-    for (; i + (LOGITS_AHEAD - 1) * SUM_LANES < count; i += LOGITS_AHEAD * SUM_LANES) {
-        float v[LOGITS_AHEAD];
-#pragma unroll
-        for (int k = 0; k < LOGITS_AHEAD; k++)
-            v[k] = row[i + k * SUM_LANES];
-#pragma unroll
-        for (int k = 0; k < LOGITS_AHEAD; k++)
-            top_step(v[k], i + k * SUM_LANES, index, most, &spoiled);
-    }
-    for (; i < count; i += SUM_LANES)
-        top_step(row[i], i, index, most, &spoiled);
-    for (int offset = SUM_LANES / 2; offset > 0; offset /= 2) {
-        const float other = __shfl_xor_sync(group, *most, offset);
-        const int at = __shfl_xor_sync(group, *index, offset);
-        if (other > *most || (other == *most && at < *index)) *most = other, *index = at;
-    }
-    return __all_sync(group, spoiled == 0);
-}
-
-static __device__ double folded_group(double v, unsigned group)
-{
-    for (int half = SUM_LANES / 2; half > 0; half /= 2)
-        v += __shfl_down_sync(group, v, half, SUM_LANES);
-    return v;
-}
-
-// A thread's sums of its logits i, i + 8, ..., COUNT of them.
-template <int COUNT>
-static __device__ __forceinline__ void add_logits(const float *reference, const float *mode, int i,
-                                                  const double (&most)[2], double (&sum)[2], double *product)
-{
-    double of_reference[COUNT], of_mode[COUNT], difference[COUNT];
-#pragma unroll
-    for (int k = 0; k < COUNT; k++) {
-        of_reference[k] = (double)reference[i + k * SUM_LANES] - most[0];
-        of_mode[k] = (double)mode[i + k * SUM_LANES] - most[1];
-        difference[k] = of_reference[k] - of_mode[k];
-    }
-    vd_exps(of_reference, COUNT);
-    vd_exps(of_mode, COUNT);
-#pragma unroll
-    for (int k = 0; k < COUNT; k++) {
-        sum[0] += of_reference[k];
-        sum[1] += of_mode[k];
-        *product = vd_fma(of_reference[k], difference[k], *product);
-    }
-}
-
-static __global__ void sum_logits(struct device_predictions p, int pieces)
-{
-    const long part = ((long)blockIdx.x * blockDim.x + threadIdx.x) / SUM_LANES;
-    const int j = threadIdx.x % SUM_LANES;
-    const unsigned group = 0xffu << (threadIdx.x % WARP / SUM_LANES * SUM_LANES);
-    if (part >= (long)p.rows * pieces) return;
-    const int piece = (int)(part % pieces), first = piece * PREDICTION_PIECE;
-    const int count = min(p.ids - first, (int)PREDICTION_PIECE);
-    const float *reference = p.reference + part / pieces * p.stride + first,
-                *mode = p.mode + part / pieces * p.stride + first;
-    struct logit_sums s;
-    const bool finite = top_of(reference, count, j, group, &s.top[0], &s.most[0]);
-    s.finite = top_of(mode, count, j, group, &s.top[1], &s.most[1]) && finite;
-    const double most[2] = {(double)s.most[0], (double)s.most[1]};
-    double sum[2] = {0, 0}, product = 0;
-    int i = j;
-    for (; i + (TOGETHER - 1) * SUM_LANES < count; i += TOGETHER * SUM_LANES)
-        add_logits<TOGETHER>(reference, mode, i, most, sum, &product);
-    for (; i < count; i += SUM_LANES)
-        add_logits<1>(reference, mode, i, most, sum, &product);
-    s.sum[0] = folded_group(sum[0], group);
-    s.sum[1] = folded_group(sum[1], group);
-    s.product = folded_group(product, group);
-    if (j == 0) p.parts[part] = s;
-}
-
-// A warp has a row: what the next piece does to the sums in front of it depends on their largest alone, so 32
-// steps are made side by side, and taken one after the other.
-static __device__ float largest_before(float most, float total)
-{
-    const int lane = threadIdx.x % WARP;
-    float up_to = most;
-    for (int offset = 1; offset < WARP; offset *= 2) {
-        const float other = __shfl_up_sync(all_lanes, up_to, offset);
-        if (lane >= offset && other > up_to) up_to = other;
-    }
-    float before = __shfl_up_sync(all_lanes, up_to, 1);
-    if (lane == 0 || total > before) before = total;
-    return before;
-}
-
-// Pieces first .. first + count - 1 of a row, count up to 32, none of which is the first of all.
-static __device__ void take_pieces(struct logit_sums *total, const struct logit_sums *parts, int first,
-                                   int count)
-{
-    const int lane = threadIdx.x % WARP;
-    const struct logit_sums part = parts[first + (lane < count ? lane : 0)];
-    double exps[2];
-    for (int k = 0; k < 2; k++) {
-        const float before = largest_before(lane < count ? part.most[k] : -FLT_MAX, total->most[k]);
-        exps[k] = -fabs(logit_rise(before, part.most[k]));
-    }
-    natural_exps(exps, 2);
-    total->finite = __all_sync(all_lanes, lane >= count || part.finite) && total->finite;
-    for (int i = 0; i < count; i++) {
-        struct logit_sums one;
-        double its[2];
-        for (int k = 0; k < 2; k++) {
-            one.top[k] = __shfl_sync(all_lanes, part.top[k], i);
-            one.most[k] = __shfl_sync(all_lanes, part.most[k], i);
-            one.sum[k] = __shfl_sync(all_lanes, part.sum[k], i);
-            its[k] = __shfl_sync(all_lanes, exps[k], i);
-        }
-        one.product = __shfl_sync(all_lanes, part.product, i);
-        logit_merge(total, &one, (first + i) * PREDICTION_PIECE, its);
-    }
-}
-
-static __global__ void merge_logits(struct device_predictions p, int pieces)
-{
-    const int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP;
-    if (row >= p.rows) return;
-    const struct logit_sums *parts = p.parts + (long)row * pieces;
-    struct logit_sums total = parts[0];
-    for (int first = 1; first < pieces; first += WARP)
-        take_pieces(&total, parts, first, min(pieces - first, (int)WARP));
-    if (threadIdx.x % WARP != 0) return;
-    p.made[row].sums = total;
-    p.made[row].next_logit = p.mode[row * p.stride + p.next[row]];
-}
-
-void device_predict(device_stream stream, const struct device_predictions *predictions)
-{
-    enum { THREADS = 128 };
-    const int pieces = (predictions->ids + PREDICTION_PIECE - 1) / PREDICTION_PIECE;
-    const long threads = (long)predictions->rows * pieces * SUM_LANES;
-    sum_logits<<<blocks_of(threads, THREADS), THREADS, 0, stream>>>(*predictions, pieces);
-    merge_logits<<<blocks_of(predictions->rows, THREADS / WARP), THREADS, 0, stream>>>(*predictions, pieces);
 }
 
 // ---- the same bits ----
