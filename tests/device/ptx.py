@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 APPROXIMATE = re.compile(r"\.ftz|\.approx|\bdiv\.full|\b(?:add|sub|mul)\.f(?:32|64)\b|\bmad\.f")
+NAMED = "rcp.approx.ftz.f32"  # lane.cuh begins quotients from it, and makes them exact by multiply-adds; not with SSMSWEEP_NO_FMA
 FMA = re.compile(r"\bfma\.(\w+)\.f(?:32|64)\b")
 
 
@@ -21,7 +22,7 @@ def main():
     compiler, files = sys.argv[1:split], sys.argv[split + 1:]
     failures, named = 0, 0
     for file in files:
-        plain, split_up = ptx(compiler, file), ptx(compiler, file, "-DSSMSWEEP_NO_FMA")
+        plain, split_up = ptx(compiler, file).replace(NAMED, ""), ptx(compiler, file, "-DSSMSWEEP_NO_FMA")
         found = FMA.findall(plain)
         named += len(found)
         for what, breaches in (("is approximate, or may be contracted", APPROXIMATE.findall(plain) + APPROXIMATE.findall(split_up)),

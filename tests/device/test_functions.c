@@ -26,10 +26,10 @@ static vf on_host(enum device_function function, vf x)
     case DEVICE_SQRT:
         return vf_sqrt(x);
     case DEVICE_QUANTIZE_EVEN:
-        vf_store_s8_sat(codes, x / vf_set1(0.25f));
+        vf_store_s8_sat(codes, x / vf_set1(DEVICE_STEP));
         return vf_load_s8(codes);
     default:
-        vf_store_s8(codes, vf_sat8(vf_round_away(x / vf_set1(0.25f))));
+        vf_store_s8(codes, vf_sat8(vf_round_away(x / vf_set1(DEVICE_STEP))));
         return vf_load_s8(codes);
     }
 }

@@ -191,6 +191,7 @@ enum device_peak { DEVICE_PEAK_F32, DEVICE_PEAK_S8, DEVICE_PEAK_EXP };
 double device_peak(device_stream stream, enum device_peak peak, int processors, long rounds, float *out);
 
 // For tests: out[i] = f(the float whose bits are first + i), i < count; f as enum device_function has them.
+#define DEVICE_STEP 0.3f // no power of two
 enum device_function {
     DEVICE_EXP,
     DEVICE_EXP_NEAR, // where it holds, else exp
@@ -198,7 +199,7 @@ enum device_function {
     DEVICE_SOFTPLUS,
     DEVICE_ROUND_HALF,
     DEVICE_SQRT,
-    DEVICE_QUANTIZE_EVEN, // with step 1/4
+    DEVICE_QUANTIZE_EVEN, // with DEVICE_STEP
     DEVICE_QUANTIZE_AWAY,
     DEVICE_FUNCTIONS
 };

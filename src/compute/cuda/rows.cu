@@ -19,13 +19,6 @@ static __device__ __forceinline__ void load_four(const int8_t *from, float (&to)
     to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
 }
 
-// Integral values in [-128, 127].
-static __device__ __forceinline__ void store_four(int8_t *to, const float (&from)[4])
-{
-    *(char4 *)to =
-        make_char4((signed char)from[0], (signed char)from[1], (signed char)from[2], (signed char)from[3]);
-}
-
 // The largest of a warp's values, and of a block's, none of them below 0, for all their threads.
 static __device__ float warp_most(float most)
 {
@@ -141,7 +134,7 @@ void device_norm(device_stream stream, const struct norm *norm, int rows)
 
 // ---- conv1d ----
 
-enum { CONV1D_ROWS = 8, CONV1D_TAPS = 4, CONV1D_THREADS = 128 };
+enum { CONV1D_ROWS = 4, CONV1D_TAPS = 4, CONV1D_THREADS = 128 };
 
 template <int CODES>
 static __device__ __forceinline__ void conv1d_load(const struct conv1d &c, long row, int channel,
@@ -174,23 +167,21 @@ static __device__ __forceinline__ void conv1d_inside(const struct conv1d &c, int
 #pragma unroll
             for (int k = 0; k < CONV1D_TAPS; k++)
                 sum = vf_fma(w[k][e], x[r + k][e], sum);
-            v[r][e] = conv1d_value(&c, channel + e, sum, CODES, CHANNELS);
+            v[r][e] = conv1d_linear(&c, channel + e, sum, CODES, CHANNELS);
         }
 }
 
-static __device__ __forceinline__ void conv1d_leave(const struct conv1d &c, long row, int channel,
-                                                    const float (&v)[4])
+// v: sums.
+static __device__ __forceinline__ void conv1d_leave(const struct conv1d &c, const struct grid_step &step,
+                                                    long row, int channel, float (&v)[4])
 {
-    float out[4];
+    silu_four(v);
+    if (c.codes) *(uint32_t *)(c.codes + row * c.ldq + channel) = four_codes(step, v);
+    if (!c.v) return;
 #pragma unroll
     for (int e = 0; e < 4; e++)
-        out[e] = c.half ? vf_round_half(v[e]) : v[e];
-    if (c.v) *(float4 *)(c.v + row * c.ldv + channel) = make_float4(out[0], out[1], out[2], out[3]);
-    if (!c.codes) return;
-#pragma unroll
-    for (int e = 0; e < 4; e++)
-        out[e] = conv1d_code(&c, v[e]);
-    store_four(c.codes + row * c.ldq + channel, out);
+        v[e] = c.half ? vf_round_half(v[e]) : v[e];
+    *(float4 *)(c.v + row * c.ldv + channel) = make_float4(v[0], v[1], v[2], v[3]);
 }
 
 // A thread has some rows of four channels.
@@ -204,6 +195,7 @@ static __global__ void conv1d_rows(struct conv1d c, struct parts parts, int chan
     if (channel >= channels) return;
     const int sample = part_of(parts, row0, &first);
     part_of(parts, last, &first_of_last);
+    const struct grid_step step = grid_step_of(c.step, c.ties_away);
     struct conv1d its = c;
     if (c.x_scale) its.tap_scale *= c.x_scale[sample];
     if (c.d_conv == CONV1D_TAPS && row0 - (CONV1D_TAPS - 1) >= first && first == first_of_last &&
@@ -211,7 +203,7 @@ static __global__ void conv1d_rows(struct conv1d c, struct parts parts, int chan
         conv1d_inside<CODES, CHANNELS>(its, row0, channel, v);
 #pragma unroll
         for (int r = 0; r < CONV1D_ROWS; r++)
-            conv1d_leave(c, row0 + r, channel, v[r]);
+            conv1d_leave(c, step, row0 + r, channel, v[r]);
         return;
     }
     for (int row = row0; row <= last; row++) {
@@ -219,8 +211,8 @@ static __global__ void conv1d_rows(struct conv1d c, struct parts parts, int chan
         its.tap_scale = c.x_scale ? c.tap_scale * c.x_scale[its_sample] : c.tap_scale;
 #pragma unroll
         for (int e = 0; e < 4; e++)
-            v[0][e] = conv1d_at(&its, row, channel + e, CODES, CHANNELS, before > 0 ? before : 0);
-        conv1d_leave(c, row, channel, v[0]);
+            v[0][e] = conv1d_taps(&its, row, channel + e, CODES, CHANNELS, before > 0 ? before : 0);
+        conv1d_leave(c, step, row, channel, v[0]);
     }
 }
 
@@ -285,14 +277,12 @@ static __global__ void quantize_rows(struct quantize q, struct parts parts, bool
             vf_store_s8(q.codes + row * q.ldq + i, code_of(q, x[i], step));
         return;
     }
+    const struct grid_step grid = grid_step_of(step, q.ties_away);
 #pragma unroll 4
     for (int i = lane * 4; i < q.width; i += 32 * 4) {
         float v[4];
         load_four(x + i, v);
-#pragma unroll
-        for (int e = 0; e < 4; e++)
-            v[e] = code_of(q, v[e], step);
-        store_four(q.codes + row * q.ldq + i, v);
+        *(uint32_t *)(q.codes + row * q.ldq + i) = four_codes(grid, v);
     }
 }
 
@@ -515,28 +505,29 @@ void device_most(device_stream stream, const float *x, long count, float *most)
     most_of<<<blocks, THREADS, 0, stream>>>(x, count, most);
 }
 
+// As kernels have them, which take four at once.
 static __device__ float apply(enum device_function function, float x)
 {
-    int8_t code;
+    float four[4] = {x, x, x, x};
     switch (function) {
     case DEVICE_EXP:
         return vf_exp(x);
     case DEVICE_EXP_NEAR:
         return x >= -87.0f && x <= 0 ? vf_exp_near(x) : vf_exp(x);
     case DEVICE_SILU:
-        return vf_silu(x);
+        silu_four(four);
+        return four[2];
     case DEVICE_SOFTPLUS:
-        return vf_softplus(x);
+        softplus_four(four);
+        return four[2];
     case DEVICE_ROUND_HALF:
         return vf_round_half(x);
     case DEVICE_SQRT:
         return vf_sqrt(x);
-    case DEVICE_QUANTIZE_EVEN:
-        vf_store_s8_sat(&code, x / 0.25f);
-        return vf_load_s8(&code);
-    default:
-        vf_store_s8(&code, vf_sat8(vf_round_away(x / 0.25f)));
-        return vf_load_s8(&code);
+    default: {
+        const struct grid_step step = grid_step_of(DEVICE_STEP, function == DEVICE_QUANTIZE_AWAY);
+        return (float)(int8_t)(four_codes(step, four) >> 16);
+    }
     }
 }
 

@@ -53,7 +53,7 @@ static void norm(const struct norm *n, int row0, int row1)
     }
 }
 
-// What becomes of the sum over the taps, in front of SiLU and behind it; constants after inlining: codes or
+// What becomes of the sum over the taps, in front of SiLU; constants after inlining: codes or
 // float, a scale for each channel.
 VEC vf conv1d_linear(const struct conv1d *c, int channel, vf sum, int codes, int channels)
 {
@@ -62,14 +62,9 @@ VEC vf conv1d_linear(const struct conv1d *c, int channel, vf sum, int codes, int
     return sum + vf_load(c->b + channel);
 }
 
-VEC vf conv1d_value(const struct conv1d *c, int channel, vf sum, int codes, int channels)
-{
-    return vf_silu(conv1d_linear(c, channel, sum, codes, channels));
-}
-
-// One vector of channels at one step.  The first `before` taps are left out, where what they would meet is
-// known to be zero: the sum is the same.
-VEC vf conv1d_at(const struct conv1d *c, long row, int channel, int codes, int channels, int before)
+// That of one vector of channels at one step.  The first `before` taps are left out, where what they would
+// meet is known to be zero: the sum is the same.
+VEC vf conv1d_taps(const struct conv1d *c, long row, int channel, int codes, int channels, int before)
 {
     vf sum = vf_zero();
     const long first = (row - (c->d_conv - 1)) * c->ldx + channel;
@@ -78,7 +73,12 @@ VEC vf conv1d_at(const struct conv1d *c, long row, int channel, int codes, int c
         vf x = codes ? vf_load_s8(c->x_codes + first + k * c->ldx) : vf_load(c->x_float + first + k * c->ldx);
         sum = vf_fma(w, x, sum);
     }
-    return conv1d_value(c, channel, sum, codes, channels);
+    return conv1d_linear(c, channel, sum, codes, channels);
+}
+
+VEC vf conv1d_at(const struct conv1d *c, long row, int channel, int codes, int channels, int before)
+{
+    return vf_silu(conv1d_taps(c, row, channel, codes, channels, before));
 }
 
 VEC vf conv1d_code(const struct conv1d *c, vf v)

@@ -442,11 +442,9 @@ VEC void vf_silus(vf *x, int count)
 // log(1 + exp(v)) = max(v, 0) + e P(e) with e = exp(-|v|), P a degree-10 minimax polynomial of log1p(e)/e on
 // [0, 1] (relative fit error 7e-10).  Above 20 the second term is below half an ulp: softplus(v) = v, as the
 // model has it.
-VEC void vf_softpluses(vf *v, int count)
+VEC void vf_softpluses_of(vf *v, const vf *e, int count)
 {
-    vf e[SIDE_BY_SIDE], p[SIDE_BY_SIDE];
-    EACH_OF(count) e[i] = -vf_abs(v[i]);
-    vf_exps(e, count);
+    vf p[SIDE_BY_SIDE];
     EACH_OF(count) p[i] = vf_fma(vf_set1(0x1.0a1aacp-9f), e[i], vf_set1(-0x1.b7555cp-7f));
     EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(0x1.53c988p-5f));
     EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(-0x1.51ae16p-4f));
@@ -458,6 +456,14 @@ VEC void vf_softpluses(vf *v, int count)
     EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(-0x1.fffff4p-2f));
     EACH_OF(count) p[i] = vf_fma(p[i], e[i], vf_set1(1.0f));
     EACH_OF(count) v[i] = vf_max(vf_zero(), v[i]) + e[i] * p[i];
+}
+
+VEC void vf_softpluses(vf *v, int count)
+{
+    vf e[SIDE_BY_SIDE];
+    EACH_OF(count) e[i] = -vf_abs(v[i]);
+    vf_exps(e, count);
+    vf_softpluses_of(v, e, count);
 }
 
 VEC vf vf_exp(vf x)
