@@ -558,6 +558,15 @@ static enum status open_device(struct passing *p, int threads, struct error *err
     return comm_agree(p->comm, err);
 }
 
+// One that asks for the largest value and the histogram.
+static enum observer with_histogram(void)
+{
+    int o = 0;
+    while (!observer_takes_histogram((enum observer)o))
+        o++;
+    return (enum observer)o;
+}
+
 static enum status open_inputs(struct passing *p, struct error *err)
 {
     const struct log *log = p->log;
@@ -584,7 +593,7 @@ static enum status open_inputs(struct passing *p, struct error *err)
         memcpy(pass->own, p->observers.of_site, sizeof pass->own);
     p->all = p->observers;
     for (int s = 0; s < p->all.n_sites; s++)
-        p->all.of_site[s] = OBSERVER_MSE; // the largest and the histogram
+        p->all.of_site[s] = with_histogram();
     if (comm_agree(p->comm, err)) return err->status;
     const int longest =
         p->evaluation.max_tokens > p->seen->max_tokens ? p->evaluation.max_tokens : p->seen->max_tokens;
