@@ -83,8 +83,9 @@ static const tiling<G> &fastest(const tiling<G> *tilings, int count, int rows, i
 enum { STEP = 16 }; // depth of a tile
 
 // A tile has DOWN x ACROSS threads of M rows and N outputs each: groups of four neighbours, and what is left
-// of M and N.  A warp is 4 threads down and 8 across.  LD_A and LD_PANEL: what a warp reads or writes at once
-// is in different banks.  TURNED: activations lie as [k][row] already.
+// of M and N.  A warp is 4 threads down and 8 across, of which two neighbours have the same outputs: 16 bytes
+// for each of half a warp are then one access.  LD_A and LD_PANEL: what a warp reads or writes at once is in
+// different banks.  TURNED: activations lie as [k][row] already.
 template <int DOWN_, int ACROSS_, int M_, int N_, int TURNED_ = 0> struct f32_shape {
     enum {
         TURNED = TURNED_,
@@ -103,8 +104,7 @@ template <int DOWN_, int ACROSS_, int M_, int N_, int TURNED_ = 0> struct f32_sh
         EACH_W = (COPIES_W + THREADS - 1) / THREADS,
         PANELS_APART = THREADS / (STEP * 4),
         COPIES = EACH_A + EACH_W,
-        AT_ONCE = (COPIES + STEP - 5) /
-                  (STEP - 4) // copies in front of a k: all are under way some k before the end
+        AT_ONCE = (COPIES + STEP - 5) / (STEP - 4) // in front of a k: all are under way before the end
     };
     float a[STEP * LD_A], w[OUTPUTS / KERNEL_LANES * LD_PANEL];
 };
@@ -263,7 +263,8 @@ static __global__ void __launch_bounds__(S::THREADS, BLOCKS)
     extern __shared__ __align__(16) char shared[];
     const int row0 = blockIdx.y * S::ROWS, output0 = blockIdx.x * S::OUTPUTS;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int down = warp / (S::ACROSS / 8) * 4 + lane / 8, across = warp % (S::ACROSS / 8) * 8 + lane % 8;
+    const int down = warp / (S::ACROSS / 8) * 4 + lane / 16 * 2 + lane % 2,
+              across = warp % (S::ACROSS / 8) * 8 + lane / 2 % 8;
     struct f32_source<S> from;
     struct f32_part<S> part[2];
     float acc[S::M][S::N] = {};
@@ -320,7 +321,6 @@ static void f32_launch(device_stream stream, const struct gemm_f32 *g, int rows,
 }
 
 // ---- large products: activations turned to [k][row] before, which takes less than turning each tile ----
-// ----
 
 enum { TURN = 64, TURN_THREADS = 256 };
 
@@ -357,9 +357,8 @@ static __global__ void __launch_bounds__(TURN_THREADS)
 }
 
 typedef f32_shape<16, 16, 8, 16, 1> f32_large;
-enum { DEEP = 256, MANY_OUTPUTS = 1024 }; // where it pays to turn them
-
 typedef tiling<struct gemm_f32> tiling_f32;
+enum { DEEP = 256, MANY_OUTPUTS = 1024 }; // where it pays to turn them
 
 template <class S, int STAGES, int BLOCKS> static constexpr tiling_f32 f32_tiling(int speed, int besides)
 {
@@ -372,6 +371,7 @@ static const tiling_f32 &f32_fastest(int rows, int outputs, int depth)
     static constexpr tiling_f32 tilings[] = {
         f32_tiling<f32_shape<16, 16, 8, 16>, 3, 1>(82, 50), // 128 x 256
         f32_tiling<f32_shape<8, 16, 8, 8>, 3, 3>(68, 10),   // 64 x 128
+        f32_tiling<f32_shape<8, 16, 8, 8>, 2, 4>(66, 6),    // the same, where a product is shallow
         f32_tiling<f32_shape<8, 16, 8, 6>, 3, 3>(68, 10),   // 64 x 96
         f32_tiling<f32_shape<8, 16, 8, 5>, 3, 3>(62, 10),   // 64 x 80
         f32_tiling<f32_shape<16, 16, 4, 4>, 2, 3>(50, 10),  // 64 x 64
