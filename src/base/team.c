@@ -208,14 +208,14 @@ struct division {
 static void run_range(void *context, int part)
 {
     const struct division *d = context;
-    const int begin = (int)((long)d->grains * part / d->parts) * d->grain;
-    const int end = (int)((long)d->grains * (part + 1) / d->parts) * d->grain;
-    d->body(d->context, part, begin, end < d->count ? end : d->count);
+    const long begin = (long)d->grains * part / d->parts * d->grain;
+    const long end = (long)d->grains * (part + 1) / d->parts * d->grain;
+    d->body(d->context, part, (int)begin, end < d->count ? (int)end : d->count);
 }
 
 void team_divide(struct team *team, int parts, int count, int grain, team_range body, void *context)
 {
-    const int grains = (count + grain - 1) / grain;
+    const int grains = count / grain + (count % grain > 0);
     struct division division = {grains, parts < grains ? parts : grains, grain, count, body, context};
     if (division.parts <= 1)
         body(context, 0, 0, count);

@@ -116,9 +116,9 @@ void help_print(FILE *out, const char *topic)
         "`ssmsweep help COMMAND` has the options of one command, `ssmsweep help all` every option.  In their "
         "names `-` and `_` are the same.");
     print_paragraph(
-        out, "Environment: SSMSWEEP_ISA=avx512|avxvnni|avx2|scalar chooses the instruction set (default: the "
-             "fastest "
-             "here; info --machine lists them), OMP_NUM_THREADS the threads where --threads does not.");
+        out,
+        "Environment: SSMSWEEP_ISA=avx512|avxvnni|avx2|scalar chooses the instruction set (default: the "
+        "fastest here; info --machine lists them), OMP_NUM_THREADS the threads where --threads does not.");
     print_paragraph(
         out, "Exit status: 0 done, 1 a gate failed, 2 bad usage, 3 bad input, 4 I/O failed, 5 stopped early "
              "(--resume continues), 6 another run writes to the result file, 70 internal error.");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the bytes of an open result file go: the one interface through which raw data are written and read
 // back.  A sink is asked for rows of datasets, so that it may be pwrite() at an offset (sink_open_posix()) or
-// HDF5 over MPI-IO, which wants the dataset (sink_open_mpio()).  It is called by the writer's thread and by
-// the main one, in turn or at once for different rows; it knows no runs.  Putting waits: what waits in a
+// HDF5 over MPI-IO, which wants the dataset (sink_open_mpio()).  It is called by the writer's threads and
+// by the main one, in turn or at once for different rows; it knows no runs.  Putting waits: what waits in a
 // queue, and is settled, is the writer's (writer.h).
 #ifndef SSMSWEEP_STORE_SINK_H
 #define SSMSWEEP_STORE_SINK_H
@@ -33,7 +33,7 @@ struct sink {
 
 struct sink_kind {
     const char *name;
-    bool apart; // put() may be called by several threads at once
+    bool apart; // put() may be called by several of the writer's threads at once
     enum status (*put)(struct sink *sink, const struct slot *slot, const void *data, size_t bytes,
                        const char *what, struct error *err);
     bool (*get)(struct sink *sink, const struct slot *slot, size_t first, void *data, size_t bytes);

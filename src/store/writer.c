@@ -28,8 +28,8 @@ struct record {
 };
 
 // Room in the ring is handed out in units that hold a record, so that a SKIP fits wherever anything is left.
-enum { RECORD_ROOM = 256, TENSORS_IN_RING = 4, PAGE_BYTES = 2 << 20 };
-enum { MANY_BYTES = 1 << 18, COPIES = 16 }; // of what is copied by several threads
+enum { RECORD_ROOM = 256, TENSORS_IN_RING = 4, HUGE_PAGE_BYTES = 2 << 20 };
+enum { MANY_BYTES = 1 << 18, COPIES = 16, COPY_BYTES = 4 << 10 }; // of what is copied by several threads
 _Static_assert(sizeof(struct record) <= RECORD_ROOM, "a record fits its room");
 
 // A run's sample under way.
@@ -222,7 +222,7 @@ static void copy(const struct writer *writer, void *to, const void *from, size_t
 {
     struct copying copying = {to, from};
     if (writer->team && bytes >= MANY_BYTES && bytes <= INT_MAX)
-        team_divide(writer->team, COPIES, (int)bytes, PAGE_BYTES / 512, copy_some, &copying);
+        team_divide(writer->team, COPIES, (int)bytes, COPY_BYTES, copy_some, &copying);
     else
         memcpy(to, from, bytes);
 }
@@ -345,7 +345,7 @@ static void widen_ring(struct writer *writer, int times)
     const size_t most = WRITER_MOST_BYTES / writer->ring_bytes;
     const size_t bytes = writer->ring_bytes * (most < (size_t)times ? most : (size_t)times);
     void *ring;
-    if (bytes <= writer->ring_bytes || posix_memalign(&ring, PAGE_BYTES, bytes) != 0) return;
+    if (bytes <= writer->ring_bytes || posix_memalign(&ring, HUGE_PAGE_BYTES, bytes) != 0) return;
     madvise(ring, bytes, MADV_HUGEPAGE); // else filling it for the first time takes as long as writing
     unsigned char *before = writer->ring;
     pthread_mutex_lock(&writer->lock); // the threads sleep

@@ -21,10 +21,11 @@ enum {
     MOST_TOGETHER = 256,    // samples on a GPU,
     SHOWN_BYTES = 128 << 20 // and what they show
 };
-static_assert((int)GRID_OTHERS == (int)OBSERVER_COUNT && (int)GRID_SUMS == 1 + UNIT_SCALES &&
-                  (int)GRID_OWN == 1 + UNIT_SCALE_OWN && (int)GRID_COLUMN == 1 + UNIT_SCALE_CHANNEL &&
-                  (int)GRID_ROW == 1 + UNIT_SCALE_TOKEN && (int)GRID_OTHER == 1 + UNIT_SCALE_OBSERVER,
-              "sums are those of the scales, in their order");
+static_assert((int)GRID_CODES == (int)UNIT_CODES && (int)GRID_OTHERS == (int)OBSERVER_COUNT &&
+                  (int)GRID_SUMS == 1 + UNIT_SCALES && (int)GRID_OWN == 1 + UNIT_SCALE_OWN &&
+                  (int)GRID_COLUMN == 1 + UNIT_SCALE_CHANNEL && (int)GRID_ROW == 1 + UNIT_SCALE_TOKEN &&
+                  (int)GRID_OTHER == 1 + UNIT_SCALE_OBSERVER,
+              "codes and sums are those of a place, in their order");
 
 // A part of what a site shows, in every layer.
 struct part {
@@ -176,20 +177,25 @@ static int look_there(struct passing *p, const int *samples, int count)
                        NULL);
 }
 
-static bool are_finite(const float *numbers, size_t count)
+// Is all that sample `s` of a batch showed?
+static bool is_finite(const struct passing *p, int s)
 {
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(numbers[i])) return false;
+    const size_t sites = sites_of(p), row = places_of(p) * GRID_SUMS, at = (size_t)s * sites;
+    for (size_t i = 0; p->evaluates && i < row; i++)
+        if (!isfinite(p->shown.sums[(size_t)s * row + i])) return false;
+    for (size_t i = at; !p->evaluates && i < at + sites; i++)
+        if (!isfinite(p->shown.numbers[i]) || !isfinite(p->shown.quantiles[i])) return false;
     return true;
 }
 
-// What is not finite has the processor's bits where the processor finds it.
-static bool is_finite(const struct passing *p, int samples)
+// The first of which something is not finite, or how many there are: what is not finite has the processor's
+// bits where the processor finds it.
+static int find_broken(const struct passing *p, int samples)
 {
-    const size_t numbers = (size_t)samples * sites_of(p), sums = (size_t)samples * places_of(p) * GRID_SUMS;
-    for (size_t i = 0; p->evaluates && i < sums; i++)
-        if (!isfinite(p->shown.sums[i])) return false;
-    return p->evaluates || (are_finite(p->shown.numbers, numbers) && are_finite(p->shown.quantiles, numbers));
+    int s = 0;
+    while (s < samples && is_finite(p, s))
+        s++;
+    return s;
 }
 
 static void take_larger(float *largest, const float *values, size_t count)
@@ -263,12 +269,13 @@ static void pass_over_mine(struct passing *p, const struct corpus *corpus, const
 {
     for (int at = 0, n; at < count && !stop_wanted(p->stop); at += n) {
         n = look_there(p, mine + at, count - at);
-        if (n > 0 && is_finite(p, n)) {
+        const int whole = find_broken(p, n);
+        if (n > 0 && whole == n) {
             take(p, mine + at, n);
             continue;
         }
-        if (n > 0) device_tell_broken(p->gpu, mine[at]);
-        if (n == 0) n = 1;
+        if (n > 0) device_tell_broken(p->gpu, mine[at + whole]);
+        if (n == 0) n = 1; // else all of them: their codes are counted together
         for (int i = at; i < at + n && !stop_wanted(p->stop); i++) {
             look_here(p, corpus, mine[i]);
             take(p, &mine[i], 1);
@@ -435,11 +442,11 @@ static void add_up(struct passing *p)
 {
     struct unit_pass *pass = p->pass;
     const int places = p->model.dims.n_layer * p->n_parts;
-    unite(p, p->rows, (size_t)pass->samples * (size_t)places * (1 + UNIT_SCALES), MPI_DOUBLE, sizeof(double),
+    unite(p, p->rows, (size_t)pass->samples * (size_t)places * GRID_SUMS, MPI_DOUBLE, sizeof(double),
           MPI_SUM);
     for (int s = 0; s < pass->samples; s++)
         for (int i = 0; i < places; i++) {
-            const double *sums = p->rows + ((size_t)s * (size_t)places + (size_t)i) * (1 + UNIT_SCALES);
+            const double *sums = p->rows + ((size_t)s * (size_t)places + (size_t)i) * GRID_SUMS;
             pass->places[i].squares += sums[0];
             for (int e = 0; e < UNIT_SCALES; e++)
                 pass->places[i].errors[e] += sums[1 + e];

@@ -107,8 +107,7 @@ void info_print_built(FILE *out)
 #endif
 #ifdef __x86_64__
     fputs("instruction sets  avx512 avxvnni avx2 scalar (SSMSWEEP_ISA); `ssmsweep info --machine`: those of "
-          "this "
-          "machine\n",
+          "this machine\n",
           out);
 #else
     fputs("instruction sets  scalar\n", out);

@@ -84,17 +84,17 @@ def check_units(checks, work):
     harness.make_model(overflow, "--seed", "3", "--d-model", "48", "--n-layer", "2", "--vocab", "64", "--d-state", "8")
     path = os.path.join(overflow, "model.safetensors")
     tensors = reference.load_safetensors(path)
-    for name in tensors:
-        if name.endswith("layers.0.mixer.out_proj.weight"):
-            tensors[name] = np.full_like(tensors[name], 3e38)
+    ids = np.arange(40, dtype=np.int32).reshape(4, 10)
+    tensors["backbone.embeddings.weight"][:, 0] = np.arange(64) == ids[2, 5]    # in_proj of this token alone overflows
+    tensors["backbone.layers.0.mixer.in_proj.weight"][:, 0] = 3e38
     reference.save_safetensors(path, tensors)
-    np.save(os.path.join(work, "ids.npy"), np.arange(40, dtype=np.int32).reshape(4, 10))
+    np.save(os.path.join(work, "ids.npy"), ids)
     got = []
     for device in ("cpu", "cuda"):
         result = harness.run(words[:2] + ["--model", overflow, "--calib-data", "ids.npy", "--calib_data_num", "4", "--comparison-dir", device,
                                           "--device", device], 1, work, {"SSMSWEEP_STANDIN": "1"}, program=STANDIN)
         got.append(result.status == 0 and harness.read_bytes(os.path.join(work, device, "units.json")))
-        checks.check(result.status == 0 and ("not finite; processors observe it" in result.err) == (device == "cuda"),
+        checks.check(result.status == 0 and ("sample 2 has what is not finite; processors observe it" in result.err) == (device == "cuda"),
                      "units of a model that overflows on %s" % device, result.err)
     checks.check(got[0] == got[1] and b"null" in got[0], "units of a model that overflows: the same bytes")
     result = harness.run(["units", "--device", "cuda:2", "--comparison-dir", "never"], 2, work, {"SSMSWEEP_STANDIN": "2"}, program=STANDIN)

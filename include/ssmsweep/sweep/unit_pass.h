@@ -55,8 +55,8 @@ struct unit_pass {
 };
 
 // Collective.  Model and texts of the job; two passes, one over the calibration's samples and one over those
-// that are evaluated, divided among the ranks.  Rank 0 gets the sums; the same bits for any ranks and
-// threads. STATUS_STOPPED: a signal came.
+// that are evaluated, divided among the ranks, or those of them that have a GPU.  Rank 0 gets the sums; the
+// same bits for any ranks, threads and GPUs.  STATUS_STOPPED: a signal came.
 enum status unit_pass_run(struct unit_pass *pass, const struct job *job, const struct comm *comm,
                           const struct log *log, struct stop *stop, struct error *err);
 void unit_pass_clear(struct unit_pass *pass);

@@ -2,6 +2,7 @@
 // Every part once and in one call, whatever the number of threads and however they wait.
 #include "../support.h"
 
+#include <limits.h>
 #include <time.h>
 
 #include "ssmsweep/base/team.h"
@@ -79,6 +80,27 @@ static void ranges_cover(void **state)
     team_close(team);
 }
 
+static void note_range(void *context, int part, int begin, int end)
+{
+    long *counts = context;
+    counts[part] = (long)end - begin;
+}
+
+// As many as there may be: no border on the way is beyond what an int holds.
+static void ranges_of_many(void **state)
+{
+    struct error err = {0};
+    struct team *team = NULL;
+    long counts[3] = {0};
+    (void)state;
+    assert_int_equal(team_open(&team, 3, &err), STATUS_OK);
+    team_divide(team, 3, INT_MAX, 4096, note_range, counts);
+    for (int part = 0; part < 3; part++)
+        assert_in_range(counts[part], INT_MAX / 4, INT_MAX / 2);
+    assert_int_equal(counts[0] + counts[1] + counts[2], INT_MAX);
+    team_close(team);
+}
+
 // Between two rounds the threads of a team use no processor time.
 static void waiting_is_sleep(void **state)
 {
@@ -101,10 +123,8 @@ static void waiting_is_sleep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_part_once),
-        cmocka_unit_test(slow_parts),
-        cmocka_unit_test(ranges_cover),
-        cmocka_unit_test(waiting_is_sleep),
+        cmocka_unit_test(each_part_once), cmocka_unit_test(slow_parts),       cmocka_unit_test(ranges_cover),
+        cmocka_unit_test(ranges_of_many), cmocka_unit_test(waiting_is_sleep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

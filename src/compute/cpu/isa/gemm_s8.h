@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// INT8 GEMM, exact in INT32.  AVX-512 uses VNNI (unsigned weights times signed activations, four products a
-// lane), AVX2 widens to INT16 and adds pairs, which cannot saturate; the scalar path multiplies in a loop.
+// INT8 GEMM, exact in INT32.  AVX-512 and AVX-VNNI have an instruction for it (unsigned weights times signed
+// activations, four products a lane), AVX2 widens to INT16 and adds pairs, which cannot saturate; the scalar
+// path multiplies in a loop.
 #include "gemm.h"
 #include "vec.h"
 

@@ -159,8 +159,8 @@ static __attribute__((noinline)) void s8_panel_rows(const int16_t *w, const int1
     s8_panel(w, wide, pairs, S8_ROWS, sums);
 }
 
-// Chunk [k0, k0 + groups) of some rows and panels; carried: [panels][rows of the block][2] vectors, the sums
-// of the chunks in front of it.
+// Chunk [k0, k0 + groups) of some rows and panels; carried: [rows][2] vectors, the sums of the chunks in
+// front of it: where there are some, there is one panel.
 VEC void s8_tile(const struct gemm_s8 *g, int row, int panel, int rows, int panels, int overflows,
                  const int16_t *weights, long k0, long groups, __m256i *carried)
 {
