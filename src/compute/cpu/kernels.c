@@ -32,7 +32,7 @@ long ssd_scratch_floats(int max_tokens, int chunk, int d_state)
     return 5 * ld * d_state + ld * ld + 136 * ld + 128L * d_state + 4096;
 }
 
-#ifdef SSMSWEEP_X86
+#ifdef SSMSWEEP_AVXVNNI
 enum { AVX_VNNI = 1 << 4 }; // in EAX of leaf 7, 1
 #endif
 
@@ -45,7 +45,9 @@ static bool ask_machine(const struct kernels *kernels)
     bool f16c = __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
     if (kernels == &kernels_avx2) return avx2;
+#ifdef SSMSWEEP_AVXVNNI
     if (kernels == &kernels_avxvnni) return avx2 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a & AVX_VNNI;
+#endif
     if (kernels == &kernels_avx512)
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -58,9 +60,13 @@ static bool ask_machine(const struct kernels *kernels)
 // In falling order of speed.
 static const struct kernels *const all[] = {
 #ifdef SSMSWEEP_X86
-    &kernels_avx512, &kernels_avxvnni, &kernels_avx2,
+    &kernels_avx512,
+#ifdef SSMSWEEP_AVXVNNI
+    &kernels_avxvnni,
 #endif
-    &kernels_scalar, &kernels_naive,
+    &kernels_avx2,
+#endif
+    &kernels_scalar,  &kernels_naive,
 };
 enum { ALL = sizeof all / sizeof all[0] };
 

@@ -46,7 +46,10 @@ void *cuda_room(struct cuda_batch *b, struct room *room, size_t bytes)
     const cudaError_t result =
         room->on_host ? cudaMallocHost(&room->memory, bytes) : cudaMalloc(&room->memory, bytes);
     cuda_note(b, result);
-    if (result == cudaSuccess) room->bytes = bytes;
+    if (result == cudaSuccess)
+        room->bytes = bytes;
+    else
+        cudaGetLastError(); // noted: it is not the next launch's
     return room->memory;
 }
 

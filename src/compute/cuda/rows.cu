@@ -294,7 +294,8 @@ void device_quantize(device_stream stream, const struct quantize *q, const struc
         sample_most<<<rows, THREADS, 0, stream>>>(*q, *parts, most);
         sample_step<<<1, THREADS, 0, stream>>>(*q, *parts, most);
     }
-    const bool fours = ((uintptr_t)q->x % 16 | (uintptr_t)q->codes % 4 | q->width % 4) == 0;
+    const bool fours =
+        ((uintptr_t)q->x % 16 | (uintptr_t)q->codes % 4 | (q->width | q->ldx | q->ldq) % 4) == 0;
     quantize_rows<<<blocks_of(rows, WARPS), THREADS, 0, stream>>>(*q, *parts, fours);
 }
 
