@@ -8,8 +8,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { HUGE_PAGE_BYTES = 2 << 20 };
-
 void *memory_map(size_t bytes, int descriptor)
 {
     const size_t room = bytes + (bytes < HUGE_PAGE_BYTES ? 0 : HUGE_PAGE_BYTES);

@@ -198,7 +198,7 @@ void comm_intersect_bits(const struct comm *comm, uint64_t *bits, size_t words)
 
 // ---- node block ----
 
-enum { HUGE_PAGE_BYTES = 2 << 20, NAME_ROOM = 64, ROOM_LEFT_BYTES = 16 << 20 };
+enum { NAME_ROOM = 64, ROOM_LEFT_BYTES = 16 << 20 };
 
 static bool all_on_node(const struct comm *comm, bool mine)
 {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ssmsweep/arch/groups.h"
+#include "ssmsweep/base/arena.h"
 #include "ssmsweep/calibrate/calibrate.h"
 #include "ssmsweep/forward/forward.h"
 #include "ssmsweep/forward/weights.h"
@@ -52,7 +53,6 @@ enum {
     // For messages between ranks, and for a thread.
     MESSAGES_BYTES = 200 << 10,
     THREAD_BYTES = 100 << 10,
-    HUGE_PAGE_BYTES = 2 << 20,
     LEAST_MAPPED_BYTES = 128 << 10 // free() gives such blocks back to the system
 };
 

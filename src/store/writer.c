@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "ssmsweep/base/arena.h"
 #include "ssmsweep/base/hash.h"
 #include "ssmsweep/base/team.h"
 
@@ -28,7 +29,7 @@ struct record {
 };
 
 // Room in the ring is handed out in units that hold a record, so that a SKIP fits wherever anything is left.
-enum { RECORD_ROOM = 256, TENSORS_IN_RING = 4, HUGE_PAGE_BYTES = 2 << 20 };
+enum { RECORD_ROOM = 256, TENSORS_IN_RING = 4 };
 enum { MANY_BYTES = 1 << 18, COPIES = 16, COPY_BYTES = 4 << 10 }; // of what is copied by several threads
 _Static_assert(sizeof(struct record) <= RECORD_ROOM, "a record fits its room");
 

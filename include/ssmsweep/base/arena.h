@@ -10,7 +10,7 @@
 #include "ssmsweep/base/status.h"
 #include "ssmsweep/base/team.h"
 
-enum { ARENA_ALIGN = 64 };
+enum { ARENA_ALIGN = 64, HUGE_PAGE_BYTES = 2 << 20 };
 
 // In caller memory.  With base == NULL the arena only measures: allocations return NULL and add to `used`.
 struct arena {
